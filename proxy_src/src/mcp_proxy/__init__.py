@@ -1,0 +1,1 @@
+"""The routing proxy of an MCP tunnel."""
