@@ -1,0 +1,58 @@
+# The verbs of this checkout. Each can be the first thing typed on a bare Debian 12 host, as root.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := $(CURDIR)/.venv/bin
+COLLECTION := .build/collections/ansible_collections/mcp_tunnels/stack
+export PATH := $(VENV):$(PATH)
+export PYTHONPATH := $(CURDIR)/tests
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.PHONY: help bootstrap demo demo-down test lint sanity unit proxy lab molecule bench build lock clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
+
+bootstrap:  ## Debian packages, locked tools, link as a collection
+	@tools/bootstrap
+
+demo: bootstrap  ## two hosts become replicas of one MCP tunnel; a real MCP tool is called through it
+	@tools/demo
+
+demo-down: bootstrap  ## end the demo and everything it started
+	@python -m lab down demo
+
+test: bootstrap  ## everything CI runs
+	@tools/test
+
+lint: bootstrap  ## format, types, Ansible's production profile, documentation, changelog
+	@tools/lint
+
+sanity: bootstrap  ## ansible-test sanity and units on the built collection
+	@tools/sanity
+
+unit: bootstrap  ## modules, module_utils, action plugins
+	@pytest -q tests/unit
+
+proxy: bootstrap  ## the proxy's own tests
+	@cd proxy_src && pytest -q
+
+lab: bootstrap  ## the laboratory's own tests
+	@pytest -q tests/lab/tests
+
+molecule: bootstrap  ## the scenarios, on real hosts
+	@tools/molecule
+
+bench: bootstrap  ## figures, as ratios against a peer in one run
+	@python -m benchmarks
+
+build: bootstrap  ## the collection's tarball, in .build
+	@ansible-galaxy collection build --force --output-path .build
+
+lock: bootstrap  ## renew the lock files (make lock UPGRADE=--upgrade for newer versions)
+	@tools/lock $(UPGRADE)
+
+clean: demo-down  ## what the commands above left in this checkout
+	@rm -rf .build .venv .ansible tests/output
