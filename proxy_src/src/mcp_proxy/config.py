@@ -1,0 +1,79 @@
+"""The proxy's configuration: the vendor's YAML fields, and the documented ones of our own.
+
+:func:`load` reads a file, checks every rule and returns one immutable :class:`Config`. What each
+field means to operators is described in ``docs/proxy.md``.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from . import config_rules as rules
+from .config_reader import ConfigError, Problem, Report, Section, read_document
+from .settings import Address, Config, Limits, Timeouts, Tls, Upstream, UpstreamPolicy
+
+__all__ = [
+    "Address",
+    "Config",
+    "ConfigError",
+    "Limits",
+    "Problem",
+    "Timeouts",
+    "Tls",
+    "Upstream",
+    "UpstreamPolicy",
+    "load",
+]
+
+LOG_LEVELS = ("debug", "info", "warn", "error")
+_TOP = (
+    "listen_addr",
+    "log_level",
+    "shutdown_timeout",
+    "tunnel_domain",
+    "tls",
+    "routes",
+    "upstream",
+    "timeouts",
+    "limits",
+    "admin_addr",
+)
+
+
+def load(path: str) -> Config:
+    """Read and check the configuration file at *path*.
+
+    Raises :class:`ConfigError` with every problem of the file at once. That the
+    certificate, key and CA files can be opened is part of the check; what stands in them is not
+    (see :mod:`certificates`).
+    """
+    report = Report()
+    top = Section(report, "", read_document(path), _TOP)
+    listen = rules.listener(
+        top,
+        "listen_addr",
+        top.required_text("listen_addr", 'write e.g. listen_addr: "127.0.0.1:8080"'),
+    )
+    log_level = top.text("log_level") or "info"
+    if log_level not in LOG_LEVELS:
+        top.problem(
+            "log_level", f"unknown level {log_level!r}", f"use one of {', '.join(LOG_LEVELS)}"
+        )
+    domain = rules.tunnel_domain(top)
+    policy = rules.policy(top)
+    config = Config(
+        listen=listen,
+        tls=rules.tls(top),
+        routes=rules.routes(top, domain, policy),
+        log_level=log_level,
+        shutdown_timeout=top.seconds("shutdown_timeout", 30.0, zero=True),
+        tunnel_domain=domain,
+        upstream=policy,
+        timeouts=rules.timeouts(top),
+        limits=rules.limits(top),
+        admin=rules.admin(top, listen),
+        lines=MappingProxyType(report.lines),
+    )
+    if report.problems:
+        raise ConfigError(path, report.problems)
+    return config

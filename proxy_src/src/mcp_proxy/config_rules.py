@@ -1,0 +1,230 @@
+"""The rules for each field of the configuration: what it may be, and what to say if it is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, ip_address
+from types import MappingProxyType
+
+from .config_reader import Section
+from .settings import PRIVATE_NETWORKS, Address, Limits, Timeouts, Tls, Upstream, UpstreamPolicy
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
+_UPSTREAM = re.compile(r"(https?)://([^/:@?#\[\]\s]+):([0-9]{1,5})\Z")
+_USERINFO = re.compile(r"//[^/]*@")  # a password has no place in a message
+_INVALID_UPSTREAM = "invalid upstream (must be scheme://host:port)"
+_LIMIT_RANGES = {
+    "max_connections": (1, 1_000_000),
+    "max_header_bytes": (1024, 1 << 20),
+    "max_streams": (1, 1000),
+}
+
+
+def listener(top: Section, name: str, text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    valid = colon and port.isdecimal() and int(port) < 65536 and _is_host(host, bracketed)
+    if text and not valid:
+        top.problem(
+            name,
+            f"must be host:port, not {text!r}",
+            'write e.g. "127.0.0.1:8080", or ":8080" for all interfaces',
+        )
+    return Address(host, int(port)) if valid else Address("", 0)
+
+
+def _is_host(host: str, bracketed: bool) -> bool:
+    if not bracketed:
+        return not host or _HOSTNAME.match(host.lower()) is not None
+    try:
+        IPv6Address(host)
+    except AddressValueError:
+        return False
+    return True
+
+
+def admin(top: Section, listen: Address) -> Address | None:
+    text = top.text("admin_addr")
+    if text == "":
+        return None
+    if text is None:
+        text = "127.0.0.1:8081"
+    address = listener(top, "admin_addr", text)
+    if address.port and address.port == listen.port:
+        top.problem(
+            "admin_addr",
+            f"port {address.port} is the port of listen_addr",
+            "give one of them another port",
+        )
+    if not _is_loopback(address.host):
+        top.problem(
+            "admin_addr",
+            f"{text} is not a loopback address",
+            'use 127.0.0.1:PORT, or "" to switch it off',
+        )
+    return address
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def tls(top: Section) -> Tls:
+    section = top.section("tls", [item.name for item in fields(Tls)])
+    cert_file = section.required_text("cert_file", "give the path of the server certificate (PEM)")
+    key_file = section.required_text(
+        "key_file", "give the path of the server certificate's key (PEM)"
+    )
+    section.readable_file("cert_file", cert_file)
+    section.readable_file("key_file", key_file)
+    return Tls(cert_file, key_file, section.seconds("poll_interval", Tls.poll_interval))
+
+
+def tunnel_domain(top: Section) -> str:
+    text = (top.text("tunnel_domain") or "").lower().rstrip(".")
+    if text and not _HOSTNAME.match(text):
+        top.problem(
+            "tunnel_domain",
+            f"not a domain name: {text!r}",
+            "write e.g. abcd1234.tunnel.anthropic.com",
+        )
+        return ""
+    return text
+
+
+def policy(top: Section) -> UpstreamPolicy:
+    section = top.section(
+        "upstream", ("allowed_ips", "disable_ip_validation", "tls", "rewrite_host")
+    )
+    networks = _allowed_ips(section)
+    disabled = section.flag("disable_ip_validation")
+    if disabled and section.texts("allowed_ips"):
+        section.problem(
+            "disable_ip_validation",
+            "cannot be combined with upstream.allowed_ips",
+            "keep one of them",
+        )
+    tls = section.section("tls", ("ca_file", "include_system_cas"))
+    ca_file = tls.text("ca_file") or ""
+    tls.readable_file("ca_file", ca_file)
+    return UpstreamPolicy(
+        networks, disabled, ca_file, tls.flag("include_system_cas"), section.flag("rewrite_host")
+    )
+
+
+def _allowed_ips(section: Section) -> tuple[IPv4Network, ...]:
+    networks = []
+    for text in section.texts("allowed_ips"):
+        try:
+            networks.append(IPv4Network(text, strict=False))
+        except ValueError:
+            section.problem(
+                "allowed_ips",
+                f"not an IPv4 address or network: {text!r}",
+                "write e.g. 10.1.2.3 or 10.0.0.0/8; only IPv4 is dialled",
+            )
+    return tuple(networks) or PRIVATE_NETWORKS
+
+
+def timeouts(top: Section) -> Timeouts:
+    names = [item.name for item in fields(Timeouts)]
+    section = top.section("timeouts", names)
+    return Timeouts(**{name: section.seconds(name, getattr(Timeouts, name)) for name in names})
+
+
+def limits(top: Section) -> Limits:
+    section = top.section("limits", list(_LIMIT_RANGES))
+    return Limits(
+        **{
+            name: section.integer(name, getattr(Limits, name), *bounds)
+            for name, bounds in _LIMIT_RANGES.items()
+        }
+    )
+
+
+def routes(top: Section, domain: str, policy: UpstreamPolicy) -> Mapping[str, Upstream]:
+    before = len(top.report.problems)
+    section = top.section("routes")
+    routes: dict[str, Upstream] = {}
+    for name in section.names():
+        key = name.lower().rstrip(".")
+        _check_key(section, name, key, domain)
+        if key in routes:
+            section.problem(
+                name,
+                "the same hostname as another route",
+                "hostnames ignore case; keep one of them",
+            )
+        upstream = _upstream(section, name)
+        if upstream is None:
+            continue
+        routes[key] = upstream
+        if upstream.scheme == "https" and not (policy.ca_file or policy.include_system_cas):
+            section.problem(
+                name,
+                f"{upstream} is https, but nothing says whom to trust",
+                "set upstream.tls.ca_file, or upstream.tls.include_system_cas: true",
+            )
+    if not routes and len(top.report.problems) == before:
+        top.problem(
+            "routes",
+            "required, but empty",
+            "write at least one `name: scheme://host:port` below it",
+        )
+    return MappingProxyType(routes)
+
+
+def _check_key(section: Section, name: str, key: str, domain: str) -> None:
+    if not _HOSTNAME.match(key):
+        section.problem(
+            name,
+            "not a hostname",
+            "use a subdomain (echo) or a full hostname, without scheme, port or path",
+        )
+    elif "." not in key and not domain:
+        section.problem(
+            name, "a bare name needs tunnel_domain", "set tunnel_domain, or write the full hostname"
+        )
+    elif domain and "." in key and key != domain and not key.endswith(f".{domain}"):
+        section.problem(
+            name,
+            f"outside tunnel_domain {domain}",
+            f"use a bare name, or one that ends in .{domain}",
+        )
+
+
+def _upstream(section: Section, name: str) -> Upstream | None:
+    text = section.text(name)
+    if text is None and not section.is_null(name):
+        return None  # not a single value, and reported as such
+    what = f"{_INVALID_UPSTREAM}: {_USERINFO.sub('//***@', text or '')!r}"
+    match = _UPSTREAM.match(text or "")
+    if not match:
+        section.problem(name, what, "give scheme http or https, host and port, and no path")
+        return None
+    scheme, host, port = match.group(1), match.group(2).lower(), int(match.group(3))
+    if not 0 < port < 65536:
+        section.problem(name, what, "a port lies between 1 and 65535")
+    elif not _HOSTNAME.match(host):
+        section.problem(name, what, "the host is neither a hostname nor an IPv4 address")
+    elif host.rpartition(".")[2].isdecimal() and not _is_ipv4(host):
+        section.problem(name, what, "write an IPv4 address as four decimal numbers")
+    return Upstream(scheme, host, port)
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        IPv4Address(host)
+    except AddressValueError:
+        return False
+    return True

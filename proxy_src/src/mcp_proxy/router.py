@@ -1,0 +1,47 @@
+"""From the hostname of a request to the upstream that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .config import Upstream
+
+
+@dataclass(frozen=True)
+class Route:
+    """One configured route: its key in the configuration, and where it leads."""
+
+    name: str
+    upstream: Upstream
+
+
+class Router:
+    """Finds routes by hostname; path and query never count (vendor behaviour)."""
+
+    def __init__(self, routes: Mapping[str, Upstream], tunnel_domain: str) -> None:
+        """Take *routes* with lower-case keys and the lower-case *tunnel_domain* (or ``""``)."""
+        self._table = {name: Route(name, upstream) for name, upstream in routes.items()}
+        self.routes = tuple(self._table.values())
+        if tunnel_domain:
+            # "The exact hostname first, then the hostname without the domain" is, turned around,
+            # one table in which a full hostname is never displaced by a bare name.
+            for route in self.routes:
+                self._table.setdefault(f"{route.name}.{tunnel_domain}", route)
+
+    def lookup(self, host: str) -> Route | None:
+        """Return the route for the ``Host`` or ``:authority`` value *host*, or ``None``.
+
+        Case, one trailing dot and a port do not matter (RFC 9110 §4.2.3, RFC 3986 §3.2.2).
+        """
+        route = self._table.get(host)
+        if route is not None:
+            return route
+        name, colon, port = host.rpartition(":")
+        if colon:
+            if port and not (port.isascii() and port.isdecimal()):
+                return None
+            host = name
+        if host.endswith("."):
+            host = host[:-1]
+        return self._table.get(host.lower())

@@ -1,0 +1,93 @@
+"""The settings of a proxy as immutable values, with their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+
+# RFC 1918, so without loopback: vendor behaviour.
+PRIVATE_NETWORKS = tuple(
+    IPv4Network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+)
+
+
+@dataclass(frozen=True)
+class Address:
+    """A TCP address to listen on. An empty ``host`` means all interfaces, port 0 any free port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """An upstream MCP server: ``http`` or ``https``, a lower-case name or IPv4 address, a port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Server certificate of the inner TLS; files are looked at every ``poll_interval`` seconds."""
+
+    cert_file: str
+    key_file: str
+    poll_interval: float = 5.0
+
+
+@dataclass(frozen=True)
+class UpstreamPolicy:
+    """Which addresses may be dialled, who certifies https upstreams, and the Host they see."""
+
+    allowed_ips: tuple[IPv4Network, ...] = PRIVATE_NETWORKS
+    disable_ip_validation: bool = False
+    ca_file: str = ""
+    include_system_cas: bool = False
+    rewrite_host: bool = False
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds. ``idle`` counts only while no request is in flight: it never ends an open stream."""
+
+    handshake: float = 10.0
+    header: float = 15.0
+    idle: float = 300.0
+    connect: float = 10.0
+    upstream_idle: float = 60.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what one client or all of them together may take."""
+
+    max_connections: int = 4096
+    max_header_bytes: int = 65536
+    max_streams: int = 128
+
+
+@dataclass(frozen=True)
+class Config:
+    """A complete, valid configuration. ``admin`` is ``None`` when the admin listener is off.
+
+    ``routes`` has lower-case keys. ``lines`` gives the line of each dotted field of the file, for
+    problems that are found later than on reading.
+    """
+
+    listen: Address
+    tls: Tls
+    routes: Mapping[str, Upstream]
+    log_level: str = "info"
+    shutdown_timeout: float = 30.0
+    tunnel_domain: str = ""
+    upstream: UpstreamPolicy = UpstreamPolicy()
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    admin: Address | None = Address("127.0.0.1", 8081)
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
