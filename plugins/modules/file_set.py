@@ -1,0 +1,132 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: file_set
+short_description: Settles many files, directories and links of a host in one call
+version_added: 0.1.0
+description:
+  - Brings a list of files, directories, symbolic links and absences to their wanted state, in the given order.
+  - Every entry is checked before the first one is written.
+  - A file is written as a temporary file beside its destination, gets its owner and permissions, is synced to disk and
+    then renamed, so that nobody ever sees half a file, or a secret with the wrong permissions.
+  - A symbolic link at the destination of a file is replaced, never followed.
+  - ACLs and extended attributes of a replaced file are not kept.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+options:
+  entries:
+    description: What to settle.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Absolute path. Its parent directory must exist or be an earlier entry.
+        type: path
+        required: true
+      state:
+        description:
+          - The wanted kind of entry.
+          - With V(absent) a directory is removed with everything in it.
+        type: str
+        choices: [file, directory, link, absent]
+        default: file
+      content:
+        description: Content of a file, shown in diffs. Exactly one of this and O(entries[].secret_content) is needed.
+        type: str
+      secret_content:
+        description: Content of a file, shown nowhere.
+        type: str
+      target:
+        description: Where a link points to. Required with O(entries[].state=link).
+        type: str
+      owner:
+        description: Owner of a file or directory.
+        type: str
+        default: root
+      group:
+        description: Group of a file or directory.
+        type: str
+        default: root
+      mode:
+        description: Permissions, four octal digits in quotes. Required for files and directories.
+        type: str
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Configure one instance
+  mcp_tunnels.stack.file_set:
+    entries:
+      - path: /etc/mcp-tunnel/default
+        state: directory
+        mode: "0755"
+      - path: /etc/mcp-tunnel/default/proxy.yaml
+        content: "{{ lookup('ansible.builtin.template', 'proxy.yaml.j2') }}"
+        group: mcp-proxy
+        mode: "0640"
+      - path: /etc/mcp-tunnel/default/tunnel-token
+        secret_content: "{{ token.content | ansible.builtin.b64decode }}"
+        mode: "0600"
+      - path: /opt/mcp-tunnel/cloudflared/current
+        state: link
+        target: 2026.10.0
+  register: files
+"""
+
+RETURN = r"""
+changed_paths:
+  description: Paths of the entries that were changed, or that would be changed in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/etc/mcp-tunnel/default/proxy.yaml"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.file_entries import settle_entries
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            entries=dict(
+                type="list",
+                elements="dict",
+                required=True,
+                options=dict(
+                    path=dict(type="path", required=True),
+                    state=dict(
+                        type="str", choices=["file", "directory", "link", "absent"], default="file"
+                    ),
+                    content=dict(type="str"),
+                    secret_content=dict(type="str", no_log=True),
+                    target=dict(type="str"),
+                    owner=dict(type="str", default="root"),
+                    group=dict(type="str", default="root"),
+                    mode=dict(type="str"),
+                ),
+                mutually_exclusive=[("content", "secret_content")],
+                required_if=[
+                    ("state", "file", ["mode"]),
+                    ("state", "file", ["content", "secret_content"], True),
+                    ("state", "directory", ["mode"]),
+                    ("state", "link", ["target"]),
+                ],
+            ),
+        ),
+        supports_check_mode=True,
+    )
+    run(module, lambda: settle_entries(module.params["entries"], check_mode=module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: server_cert
+short_description: Keeps the inner-TLS server certificate of a replica
+version_added: 0.1.0
+description:
+  - Each replica makes its own key; only a certificate request and a certificate travel between the hosts.
+  - With O(state=requested), on the replica, the stored certificate is checked. When it is missing, breaks a
+    requirement, or is due for renewal, a new key is put beside the live one and a request (CSR) is returned.
+    This is the only call that a replica with a good certificate needs.
+  - With O(state=signed), on the state host, that request is checked and signed directly with the tunnel's CA.
+  - With O(state=installed), on the replica, the new certificate is checked and replaces the live pair together
+    with its key. The proxy picks the pair up without a restart.
+  - A certificate and key that the operator brings need O(state=installed) only.
+  - A run that was interrupted half-way is completed by the next one.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+  - mcp_tunnels.stack.cryptography
+options:
+  state:
+    description: The step to take.
+    type: str
+    choices: [requested, signed, installed]
+    required: true
+  path:
+    description:
+      - With O(state=requested) and O(state=installed) the existing directory of C(tls.crt) and C(tls.key) on the
+        replica, for example V(/etc/mcp-tunnel/default/tls).
+      - With O(state=signed) the state directory that holds C(ca.crt) and C(ca.key).
+    type: path
+    required: true
+  domain:
+    description: Domain of the tunnel. The certificate is made for C(*.<domain>) and C(<domain>).
+    type: str
+    required: true
+  routes:
+    description:
+      - Keys of the proxy's routes. Those that are full host names more than one label below O(domain) are added
+        to the certificate, because a wildcard does not cover them.
+      - A certificate that the operator brings may list the host name of each route instead of the wildcard.
+    type: list
+    elements: str
+    default: []
+  ca_certificate:
+    description:
+      - The tunnel's CA certificate (PEM), as RV(mcp_tunnels.stack.tunnel_ca#module:certificate) returns it.
+      - Required with O(state=requested) and O(state=installed). May be empty in check mode, when the CA is still to
+        be made.
+    type: str
+  csr:
+    description: The request to sign. Required with O(state=signed); may be empty in check mode.
+    type: str
+  certificate:
+    description: The certificate to install. Required with O(state=installed); may be empty in check mode.
+    type: str
+  private_key:
+    description:
+      - Unencrypted private key (PEM) of O(certificate), for O(state=installed) of a pair that the operator brings.
+      - Without it the key is the one that O(state=requested) has made on this host.
+    type: str
+  duration:
+    description:
+      - Lifetime of a certificate that is signed, as hours and minutes (V(2160h)) or days (V(90d)).
+      - It never outlives the CA, and starts five minutes in the past for hosts whose clocks are behind.
+    type: str
+    default: 2160h
+  renew_before:
+    description:
+      - A certificate is renewed when less than this remains. Must be shorter than O(duration).
+      - A certificate that already lasts as long as its CA is not renewed, as that would gain nothing.
+    type: str
+    default: 720h
+  owner:
+    description: Owner of C(tls.crt) and C(tls.key).
+    type: str
+    default: root
+  group:
+    description: Group of C(tls.crt) and C(tls.key).
+    type: str
+    default: mcp-proxy
+  mode:
+    description: Permissions of C(tls.crt) and C(tls.key), four octal digits in quotes.
+    type: str
+    default: "0640"
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Check the certificate of this replica
+  mcp_tunnels.stack.server_cert:
+    state: requested
+    path: /etc/mcp-tunnel/default/tls
+    domain: abcd1234.tunnel.anthropic.com
+    ca_certificate: "{{ ca.certificate }}"
+  register: request
+
+- name: Sign the request with the tunnel's CA
+  mcp_tunnels.stack.server_cert:
+    state: signed
+    path: /var/lib/mcp-tunnel/default
+    domain: abcd1234.tunnel.anthropic.com
+    csr: "{{ request.csr }}"
+  delegate_to: "{{ state_host }}"
+  register: signed
+  when: request.needed
+
+- name: Install the certificate
+  mcp_tunnels.stack.server_cert:
+    state: installed
+    path: /etc/mcp-tunnel/default/tls
+    domain: abcd1234.tunnel.anthropic.com
+    ca_certificate: "{{ ca.certificate }}"
+    certificate: "{{ signed.certificate }}"
+  when: request.needed
+
+- name: Install a certificate and key that the operator brings
+  mcp_tunnels.stack.server_cert:
+    state: installed
+    path: /etc/mcp-tunnel/default/tls
+    domain: abcd1234.tunnel.anthropic.com
+    routes: [echo, tickets]
+    ca_certificate: "{{ lookup('ansible.builtin.file', 'tunnel-ca.crt') }}"
+    certificate: "{{ lookup('ansible.builtin.file', 'tunnel-server.crt') }}"
+    private_key: "{{ vault_tunnel_server_key }}"
+"""
+
+RETURN = r"""
+needed:
+  description: Whether a new certificate has to be signed and installed.
+  returned: O(state=requested)
+  type: bool
+  sample: true
+reasons:
+  description: Why a new certificate is needed.
+  returned: O(state=requested)
+  type: list
+  elements: str
+  sample: ["less than 720h remain (valid until 2026-12-01T12:00:00Z)"]
+csr:
+  description: The request to sign (PEM). Empty when none is needed, and in check mode.
+  returned: O(state=requested)
+  type: str
+  sample: "-----BEGIN CERTIFICATE REQUEST-----\n..."
+certificate:
+  description: The signed certificate (PEM). Empty in check mode when it cannot be made yet.
+  returned: O(state=signed)
+  type: str
+  sample: "-----BEGIN CERTIFICATE-----\n..."
+fingerprint:
+  description: Lower-case hexadecimal SHA-256 of the certificate's DER form.
+  returned: when there is a certificate
+  type: str
+  sample: 0b62a1b5c55e1d41e8ae6e1f0c8d7f3a9a4b7b0b2c3d4e5f60718293a4b5c6d7
+names:
+  description: Host names that the certificate is made for.
+  returned: when there is a certificate
+  type: list
+  elements: str
+  sample: ["*.abcd1234.tunnel.anthropic.com", "abcd1234.tunnel.anthropic.com"]
+issuer:
+  description: Issuer of the certificate.
+  returned: when there is a certificate
+  type: str
+  sample: CN=MCP tunnel CA
+not_before:
+  description: Start of validity, UTC.
+  returned: when there is a certificate
+  type: str
+  sample: "2026-11-01T11:55:00Z"
+not_after:
+  description: End of validity, UTC.
+  returned: when there is a certificate
+  type: str
+  sample: "2027-01-30T12:00:00Z"
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.server_store import (
+    ServerCertOptions,
+    install,
+    request,
+    sign,
+)
+
+VERBS = {"requested": request, "signed": sign, "installed": install}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            state=dict(type="str", choices=list(VERBS), required=True),
+            path=dict(type="path", required=True),
+            domain=dict(type="str", required=True),
+            routes=dict(type="list", elements="str", default=[]),
+            ca_certificate=dict(type="str"),
+            csr=dict(type="str"),
+            certificate=dict(type="str"),
+            private_key=dict(type="str", no_log=True),
+            duration=dict(type="str", default="2160h"),
+            renew_before=dict(type="str", default="720h"),
+            owner=dict(type="str", default="root"),
+            group=dict(type="str", default="mcp-proxy"),
+            mode=dict(type="str", default="0640"),
+        ),
+        required_if=[
+            ("state", "requested", ["ca_certificate"]),
+            ("state", "signed", ["csr"]),
+            ("state", "installed", ["ca_certificate", "certificate"]),
+        ],
+        supports_check_mode=True,
+    )
+    options = dict(module.params)
+    verb = VERBS[options.pop("state")]
+    run(module, lambda: verb(ServerCertOptions(**options), check_mode=module.check_mode))
+
+
+if __name__ == "__main__":
+    main()
