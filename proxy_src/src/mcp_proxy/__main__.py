@@ -1,0 +1,7 @@
+"""``python -m mcp_proxy``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

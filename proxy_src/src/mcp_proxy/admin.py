@@ -1,0 +1,99 @@
+"""The admin listener: health and metrics over plain HTTP, for this machine only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Callable
+
+from .metrics import Metrics
+from .settings import Address
+
+_MAX_HEAD = 8192
+_MAX_CLIENTS = 32
+_TIMEOUT = 5.0
+_PLAIN = "text/plain; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    503: "Service Unavailable",
+}
+
+
+class AdminServer:
+    """Answers ``/healthz`` (the process lives), ``/readyz`` (it takes requests), ``/metrics``.
+
+    One request per connection. Bounded in head size, time and number of clients, because every
+    local user can connect.
+    """
+
+    def __init__(self, address: Address, metrics: Metrics, unready: Callable[[], str]) -> None:
+        """*unready* returns why requests should not be sent here, ``""`` when they may."""
+        self._address = address
+        self._metrics = metrics
+        self._unready = unready
+        self._server: asyncio.AbstractServer | None = None
+        self._clients = 0
+
+    async def start(self) -> int:
+        """Listen, and return the port. Raises :class:`OSError` if the address cannot be bound."""
+        self._server = await asyncio.start_server(
+            self._serve, self._address.host, self._address.port, limit=_MAX_HEAD
+        )
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Stop listening; answers under way end by themselves within their time limit."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._clients >= _MAX_CLIENTS:
+            writer.transport.abort()
+            return
+        self._clients += 1
+        try:
+            await asyncio.wait_for(self._answer(reader, writer), _TIMEOUT)
+        except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
+            pass  # the client is gone, or slower than it may be
+        finally:
+            self._clients -= 1
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            head = b""
+        words = head.split(b"\r\n", 1)[0].split(b" ")
+        method, target = (words[0], words[1]) if len(words) == 3 else (b"", b"")
+        status, kind, body = self._respond(method, target.split(b"?", 1)[0])
+        lines = [
+            f"HTTP/1.1 {status} {_REASONS[status]}",
+            f"Content-Type: {kind}",
+            f"Content-Length: {len(body)}",
+            "Cache-Control: no-store",
+            "Connection: close",
+        ]
+        if status == 405:
+            lines.append("Allow: GET, HEAD")
+        writer.write("\r\n".join([*lines, "", ""]).encode() + (b"" if method == b"HEAD" else body))
+        writer.close()
+        await writer.wait_closed()
+
+    def _respond(self, method: bytes, path: bytes) -> tuple[int, str, bytes]:
+        if not method:
+            return 400, _PLAIN, b"not an HTTP request\n"
+        if method not in (b"GET", b"HEAD"):
+            return 405, _PLAIN, b"only GET and HEAD\n"
+        if path == b"/healthz":
+            return 200, _PLAIN, b"ok\n"
+        if path == b"/readyz":
+            reason = self._unready()
+            return (503, _PLAIN, f"{reason}\n".encode()) if reason else (200, _PLAIN, b"ready\n")
+        if path == b"/metrics":
+            return 200, _METRICS, self._metrics.render()
+        return 404, _PLAIN, b"there are /healthz, /readyz and /metrics\n"
