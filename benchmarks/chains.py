@@ -1,0 +1,137 @@
+"""The two rivals: our proxy, and haproxy behind the WebSocket unwrapper."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import ssl
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import BenchError
+from benchmarks.certificates import make_certificates
+from benchmarks.processes import Child, child, free_port
+
+DOMAIN = "bench.test"
+ROUTE = "bench"
+HOST = f"{ROUTE}.{DOMAIN}"
+_ROOT = Path(__file__).resolve().parent.parent
+_PROXY_SOURCE = _ROOT / "proxy_src" / "src"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A running rival: where its WebSocket listener is and which processes it consists of."""
+
+    name: str
+    port: int
+    children: Sequence[Child]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What both rivals share in one run: certificates, the upstream, a directory for files."""
+
+    directory: Path
+    upstream_port: int
+
+    def client_context(self) -> ssl.SSLContext:
+        """The load generator's TLS: verifies the server, TLS 1.3, HTTP/1.1."""
+        context = ssl.create_default_context(cafile=str(self.directory / "ca.crt"))
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+@contextlib.contextmanager
+def site(directory: Path) -> Iterator[Site]:
+    """Certificates in ``directory`` and a running upstream."""
+    make_certificates(directory, DOMAIN)
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.upstream", str(port)]
+    with child("upstream", command, directory / "upstream.log", port):
+        yield Site(directory, port)
+
+
+@contextlib.contextmanager
+def proxy_chain(where: Site) -> Iterator[Chain]:
+    """Our proxy with its defaults, one line per request in its log."""
+    port = free_port()
+    config = where.directory / "proxy.yaml"
+    config.write_text(
+        f"""\
+listen_addr: "127.0.0.1:{port}"
+admin_addr: ""
+log_level: info
+tunnel_domain: {DOMAIN}
+tls:
+  cert_file: {where.directory}/tls.crt
+  key_file: {where.directory}/tls.key
+routes:
+  {ROUTE}: http://127.0.0.1:{where.upstream_port}
+upstream:
+  allowed_ips: [127.0.0.0/8]
+"""
+    )
+    command = [sys.executable, "-m", "mcp_proxy", "serve", "--config", str(config)]
+    env = {"PYTHONPATH": str(_PROXY_SOURCE)}
+    with child("proxy", command, where.directory / "proxy.log", port, env) as started:
+        yield Chain("proxy", port, [started])
+
+
+@contextlib.contextmanager
+def haproxy_chain(where: Site) -> Iterator[Chain]:
+    """Debian's haproxy behind the unwrapper, doing what the proxy does.
+
+    Ends TLS, routes by Host, removes nothing and adds X-Forwarded-*, keeps
+    upstream connections, writes one line per request.
+
+    :raises BenchError: haproxy is not installed
+    """
+    binary = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if binary is None:
+        raise BenchError("haproxy is not installed: apt-get install haproxy")
+    inner, outer = free_port(), free_port()
+    config = where.directory / "haproxy.cfg"
+    config.write_text(
+        f"""\
+global
+    log stdout format raw local0
+    maxconn 8000
+    nbthread 1
+    ssl-default-bind-options ssl-min-ver TLSv1.2
+defaults
+    mode http
+    log global
+    option httplog
+    option forwardfor
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    timeout http-keep-alive 60s
+frontend tunnel
+    bind 127.0.0.1:{inner} ssl crt {where.directory}/haproxy.pem alpn h2,http/1.1
+    http-request set-header X-Forwarded-Proto https
+    http-request set-header X-Forwarded-Host %[req.hdr(host)]
+    use_backend {ROUTE} if {{ req.hdr(host),field(1,:) -i {HOST} }}
+    default_backend no_route
+backend no_route
+    http-request return status 502 content-type text/plain string "No route configured for host"
+backend {ROUTE}
+    http-reuse always
+    server upstream 127.0.0.1:{where.upstream_port}
+"""
+    )
+    unwrap = [sys.executable, "-m", "benchmarks.unwrapper", str(outer), str(inner)]
+    with (
+        child(
+            "haproxy", [binary, "-db", "-f", str(config)], where.directory / "haproxy.log", inner
+        ) as haproxy,
+        child("unwrapper", unwrap, where.directory / "unwrapper.log", outer) as unwrapper,
+    ):
+        yield Chain("haproxy chain", outer, [haproxy, unwrapper])
+
+
+ChainFactory = Callable[[Site], contextlib.AbstractContextManager[Chain]]

@@ -1,0 +1,93 @@
+"""The proxy's bench: every workload on both chains in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from benchmarks import BenchError, workloads
+from benchmarks.chains import ChainFactory, Site, haproxy_chain, proxy_chain, site
+from benchmarks.figures import Comparison, Sample, compare
+from benchmarks.workloads import Measure, Target
+
+
+@dataclass(frozen=True)
+class Row:
+    """A workload with its amount per round.
+
+    :param fresh: each round needs a newly started chain (memory only ever grows)
+    """
+
+    key: str
+    title: str
+    unit: str
+    measure: Measure
+    amount: int
+    fresh: bool = False
+
+
+ROWS = (
+    Row("small_request", "CPU per small request", "µs", workloads.small_requests, 6400),
+    Row("new_connection", "CPU per new inner-TLS connection", "µs", workloads.new_connections, 400),
+    Row("download", "CPU per MB down", "ms", workloads.download, 256),
+    Row("upload", "CPU per MB up", "ms", workloads.upload, 256),
+    Row("event_latency", "added SSE latency, 50 streams, p99", "ms", workloads.events, 40),
+    Row("idle_memory", "memory per idle connection", "kB", workloads.idle_memory, 400, fresh=True),
+)
+_CHAINS: tuple[ChainFactory, ChainFactory] = (proxy_chain, haproxy_chain)
+
+
+def run(
+    rounds: int, scale: float, done: Callable[[Row, Comparison], None]
+) -> dict[str, Comparison]:
+    """Measures every row.
+
+    :param rounds: pairs of measurements per row
+    :param scale: factor on the amount of work of each round
+    :param done: called with each row when it is complete
+    :raises BenchError: something did not work; no figure is given then
+    """
+    return uvloop.run(_run(rounds, scale, done))
+
+
+async def _run(
+    rounds: int, scale: float, done: Callable[[Row, Comparison], None]
+) -> dict[str, Comparison]:
+    results: dict[str, Comparison] = {}
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcp-bench-")))
+        where = stack.enter_context(site(directory))
+        running = [Target.of(stack.enter_context(make(where)), where) for make in _CHAINS]
+        for row in ROWS:
+            amount = max(1, round(row.amount * scale))
+            pairs: list[tuple[Sample, Sample]] = []
+            if not row.fresh:
+                for target in running:
+                    await row.measure(target, max(1, amount // 10))  # warms up
+            for _ in range(rounds):
+                if row.fresh:
+                    ours, rival = [
+                        await _measure_fresh(row, make, where, amount) for make in _CHAINS
+                    ]
+                else:
+                    ours, rival = [await row.measure(target, amount) for target in running]
+                pairs.append((ours, rival))
+            try:
+                results[row.key] = compare(row.unit, pairs)
+            except ValueError as error:
+                raise BenchError(f"{row.title}: {error}") from error
+            done(row, results[row.key])
+    return results
+
+
+async def _measure_fresh(row: Row, make: ChainFactory, where: Site, amount: int) -> Sample:
+    with make(where) as chain:
+        sample = await row.measure(Target.of(chain, where), amount)
+        await asyncio.sleep(0)  # the closed connections' callbacks
+        return sample

@@ -1,0 +1,48 @@
+"""The tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.figures import Comparison, round_significant
+
+_PROXY_HEAD = ("work", "unit", "proxy", "haproxy chain", "ratio", "range", "per second")
+_TITLE_WIDTH = 36
+
+
+def proxy_head() -> str:
+    """Head of the proxy's table."""
+    return _line(_PROXY_HEAD) + "\n" + _line(["-" * _TITLE_WIDTH] + ["-" * w for w in _WIDTHS])
+
+
+def proxy_row(title: str, row: Comparison) -> str:
+    """One row of the proxy's table; the rival's figure is followed by its parts."""
+    parts = " + ".join(f"{name} {number(value)}" for name, value in row.rival_parts.items())
+    rates = f"{row.ours_rate:.0f} / {row.rival_rate:.0f}" if row.ours_rate else ""
+    line = _line(
+        (
+            title,
+            row.unit,
+            number(row.ours),
+            number(row.rival),
+            f"{row.ratio:.2f}",
+            f"{row.low:.2f}-{row.high:.2f}",
+            rates,
+        )
+    )
+    return f"{line}  ({parts})" if parts else line
+
+
+_WIDTHS = (4, 8, 13, 6, 10, 13)
+
+
+def _line(cells: Sequence[str]) -> str:
+    title, *rest = cells
+    columns = [cell.rjust(width) for cell, width in zip(rest, _WIDTHS)]
+    return "  ".join([title.ljust(_TITLE_WIDTH), *columns])
+
+
+def number(value: float) -> str:
+    """A figure with three significant digits, never in exponent form."""
+    rounded = round_significant(value, 3)
+    return f"{rounded:.0f}" if abs(rounded) >= 100 else f"{rounded:g}"

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from benchmarks.figures import Sample, compare
+from benchmarks.report import number, proxy_head, proxy_row
+
+
+def test_row_is_aligned_with_its_head() -> None:
+    row = compare("µs", [(Sample(61.234, {}, 15000), Sample(70, {"haproxy": 40.0}, 14000))])
+    line = proxy_row("CPU per small request", row)
+    head, rule = proxy_head().split("\n")
+    assert line.split("  (")[0].rstrip() == line[: len(head)]
+    assert len(head) == len(rule)
+    assert line.index("61.2") + 4 == head.index("proxy") + 5
+    assert "0.87" in line
+    assert line.endswith("15000 / 14000  (haproxy 40)")
+
+
+def test_row_without_rate_and_parts() -> None:
+    row = compare("kB", [(Sample(20), Sample(10))])
+    assert proxy_row("memory per idle connection", row).rstrip().endswith("2.00-2.00")
+
+
+def test_numbers_are_short_and_plain() -> None:
+    shown = [number(v) for v in (0.012345, 1.0, 61.26, 123.4, 123456.0)]
+    assert shown == ["0.0123", "1", "61.3", "123", "123000"]

@@ -1,0 +1,203 @@
+"""What is done to a chain and measured. Every response is checked: a broken run is an error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks import BenchError
+from benchmarks.chains import HOST, Chain, Site
+from benchmarks.client import (
+    Answer,
+    HttpConnection,
+    TunnelConnection,
+    connect_plain,
+    connect_tunnel,
+)
+from benchmarks.figures import Sample, percentile
+from benchmarks.processes import cpu_seconds, private_bytes
+from benchmarks.upstream import SMALL_ANSWER
+
+MEGABYTE = 1_000_000
+_BLOCK = bytes(32_000)  # one WebSocket message of an upload
+_BLOCKS_PER_MEGABYTE = MEGABYTE // len(_BLOCK) + (MEGABYTE % len(_BLOCK) > 0)
+_SMALL_BODY = (
+    b'{"jsonrpc":"2.0","id":17,"method":"tools/call",'
+    b'"params":{"name":"search","arguments":{"query":"quick brown fox"}}}'
+)
+_SMALL = (
+    b"POST /mcp HTTP/1.1\r\nHost: %s\r\nUser-Agent: benchmark\r\n"
+    b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
+    b"MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: 0123456789abcdef0123456789abcdef\r\n"
+    b"Content-Length: %d\r\n\r\n%s"
+) % (HOST.encode(), len(_SMALL_BODY), _SMALL_BODY)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running chain as a workload sees it."""
+
+    chain: Chain
+    context: ssl.SSLContext
+    upstream_port: int
+
+    @classmethod
+    def of(cls, chain: Chain, where: Site) -> Target:
+        """A chain and the site that it serves."""
+        return cls(chain, where.client_context(), where.upstream_port)
+
+    async def connect(self) -> TunnelConnection:
+        """A new inner TLS connection; TLS 1.3 with the suite that both chains must agree on."""
+        connection = await connect_tunnel(self.chain.port, self.context, HOST)
+        cipher = connection.tls.cipher()
+        if cipher is None or cipher[0] != "TLS_AES_256_GCM_SHA384":
+            raise BenchError(f"{self.chain.name} chose {cipher}: the chains are not comparable")
+        return connection
+
+    @contextlib.asynccontextmanager
+    async def connections(self, count: int) -> AsyncIterator[list[TunnelConnection]]:
+        """That many connections, each of which has carried one request."""
+        opened: list[TunnelConnection] = []
+        try:
+            for _ in range(count):
+                opened.append(await self.connect())
+                await small_request(opened[-1])
+            yield opened
+        finally:
+            for connection in opened:
+                connection.transport.abort()
+
+
+#: Measures one round: (chain, amount of work) -> figure in the workload's unit.
+Measure = Callable[[Target, int], Awaitable[Sample]]
+
+
+def _check(answer: Answer, length: int) -> None:
+    if answer != Answer(200, length):
+        raise BenchError(f"expected 200 and {length} bytes, got {answer}")
+
+
+async def small_request(connection: HttpConnection) -> None:
+    """One request as an MCP client sends it, with a small answer."""
+    _check(await connection.request(_SMALL), len(SMALL_ANSWER))
+
+
+async def _cpu(target: Target, work: Awaitable[object], count: int, factor: float) -> Sample:
+    """Runs ``work``, which is ``count`` operations: CPU time per operation times ``factor``."""
+    before, begin = cpu_seconds(target.chain.children), time.monotonic()
+    await work
+    wall = time.monotonic() - begin
+    after = cpu_seconds(target.chain.children)
+    parts = {name: (after[name] - before[name]) / count * factor for name in before}
+    return Sample(sum(parts.values()), parts, count / wall)
+
+
+async def small_requests(target: Target, count: int) -> Sample:
+    """Microseconds of CPU per small request on 32 keep-alive connections."""
+
+    async def loop(connection: HttpConnection, times: int) -> None:
+        for _ in range(times):
+            await small_request(connection)
+
+    async with target.connections(32) as opened:
+        times = max(1, count // len(opened))
+        work = asyncio.gather(*(loop(connection, times) for connection in opened))
+        return await _cpu(target, work, times * len(opened), 1e6)
+
+
+async def new_connections(target: Target, count: int) -> Sample:
+    """Microseconds of CPU per connection: upgrade, full handshake, one request; 4 at a time."""
+
+    async def loop(times: int) -> None:
+        for _ in range(times):
+            async with target.connections(1):
+                pass
+
+    times = max(1, count // 4)
+    return await _cpu(target, asyncio.gather(*(loop(times) for _ in range(4))), 4 * times, 1e6)
+
+
+async def download(target: Target, megabytes: int) -> Sample:
+    """Milliseconds of CPU per megabyte from the upstream, on 4 connections."""
+    each = max(1, megabytes // 4)
+    head = f"GET /bytes/{each * MEGABYTE} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    async with target.connections(4) as opened:
+        work = asyncio.gather(*(connection.request(head) for connection in opened))
+        sample = await _cpu(target, work, 4 * each, 1e3)
+    for answer in work.result():
+        _check(answer, each * MEGABYTE)
+    return sample
+
+
+async def upload(target: Target, megabytes: int) -> Sample:
+    """Milliseconds of CPU per megabyte to the upstream, on 4 connections."""
+    blocks = max(1, megabytes // 4) * _BLOCKS_PER_MEGABYTE
+    length = blocks * len(_BLOCK)
+    head = f"POST /sink HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n".encode()
+    received: list[bytes] = []
+    async with target.connections(4) as opened:
+        work = asyncio.gather(
+            *(c.request(head, blocks, _BLOCK, on_body=received.append) for c in opened)
+        )
+        sample = await _cpu(target, work, 4 * blocks, 1e3 * MEGABYTE / len(_BLOCK))
+    for answer in work.result():
+        _check(answer, len(str(length)))
+    if b"".join(received) != str(length).encode() * 4:
+        raise BenchError(f"the upstream received {received} bytes of {length} in each upload")
+    return Sample(sample.value, sample.parts, sample.rate * len(_BLOCK) / MEGABYTE)
+
+
+async def events(target: Target, count: int) -> Sample:
+    """Milliseconds that the chain adds to an event: its p99 minus the direct way's median."""
+    plain = [await connect_plain(target.upstream_port) for _ in range(_STREAMS)]
+    direct = await _event_latencies(plain, count)
+    for connection in plain:
+        connection.transport.abort()
+    async with target.connections(_STREAMS) as opened:
+        through = await _event_latencies(opened, count)
+    return Sample(percentile(through, 99) - median(direct))
+
+
+_STREAMS = 50
+_EVENT_MILLISECONDS = 40
+
+
+async def _event_latencies(
+    connections: list[TunnelConnection] | list[HttpConnection], count: int
+) -> list[float]:
+    """Milliseconds from the upstream's write to the client's read, for each event."""
+    head = f"GET /events/{count}/{_EVENT_MILLISECONDS} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    latencies: list[float] = []
+
+    def arrived(body: bytes) -> None:
+        now = time.monotonic_ns()
+        for event in body.split(b"\n\n")[:-1]:
+            latencies.append((now - int(event.removeprefix(b"data: "))) / 1e6)
+
+    async def stream(connection: HttpConnection, delay: float) -> None:
+        await asyncio.sleep(delay)
+        answer = await connection.request(head, on_body=arrived)
+        if answer.status != 200:
+            raise BenchError(f"an event stream was answered with {answer}")
+
+    step = _EVENT_MILLISECONDS / 1000 / len(connections)  # events spread over the interval
+    await asyncio.gather(*(stream(c, i * step) for i, c in enumerate(connections)))
+    if len(latencies) != count * len(connections):
+        raise BenchError(f"{len(latencies)} of {count * len(connections)} events came through")
+    return latencies
+
+
+async def idle_memory(target: Target, count: int) -> Sample:
+    """Kilobytes that the chain keeps per idle connection that has carried one request."""
+    async with target.connections(32):
+        pass
+    before = private_bytes(target.chain.children)
+    async with target.connections(count):
+        await asyncio.sleep(0.2)
+        grown = private_bytes(target.chain.children) - before
+    return Sample(grown / count / 1000)
