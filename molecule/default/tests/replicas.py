@@ -1,0 +1,90 @@
+"""The laboratory of this scenario, its replicas, and what a test does to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import testinfra
+from testinfra.host import Host
+
+LAB_NAME = "molecule"
+RUN = Path("/run/mcp-tunnel-lab") / LAB_NAME
+CHECKOUT = Path(__file__).resolve().parents[3]
+LAB: dict[str, Any] = json.loads((RUN / "lab.json").read_text())
+HOSTS: list[str] = [host["name"] for host in LAB["hosts"]]
+DOMAIN: str = LAB["domain"]
+
+
+def lab(*arguments: str, timeout: float = 120) -> str:
+    """Run ``lab ARGUMENTS…`` and return what it printed; a failure fails the test with its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", *arguments],
+        cwd=CHECKOUT,
+        text=True,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, f"lab {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def shell(name: str) -> Host:
+    """Return root's shell on the host NAME, over SSH."""
+    return testinfra.get_host(f"ssh://{name}?sudo=true&ssh_config={RUN / 'ssh_config'}")
+
+
+def state_host() -> Host:
+    """Return the host that keeps the CA's key: by default the first of the group."""
+    return shell(HOSTS[0])
+
+
+@contextmanager
+def only(name: str) -> Iterator[None]:
+    """Let NAME be the only connected replica: the connectors of all others are stopped."""
+    others = [shell(other) for other in HOSTS if other != name]
+    for other in others:
+        other.check_output("systemctl stop mcp-cloudflared@default")
+    try:
+        yield
+    finally:
+        for other in others:
+            other.check_output("systemctl start mcp-cloudflared@default")
+
+
+def site(
+    *arguments: str, env: dict[str, str] | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run ``ansible-playbook site.yml ARGUMENTS…`` on this laboratory's inventory."""
+    return subprocess.run(
+        [
+            *("ansible-playbook", "--inventory", str(RUN / "inventory.yml")),
+            *(str(CHECKOUT / "playbooks/site.yml"), *arguments),
+        ],
+        cwd=CHECKOUT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), **(env or {})},
+        text=True,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def recap(output: str) -> dict[str, dict[str, int]]:
+    """Return the play recap: host → counter → number."""
+    lines = output.rsplit("PLAY RECAP", 1)[1].splitlines()[1:]
+    counters: dict[str, dict[str, int]] = {}
+    for line in lines:
+        if " : " in line:
+            name, rest = line.split(" : ", 1)
+            counters[name.strip()] = {
+                key: int(value) for key, value in (pair.split("=") for pair in rest.split())
+            }
+    return counters

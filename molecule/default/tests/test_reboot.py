@@ -1,0 +1,26 @@
+"""A replica that was rebooted serves again by itself."""
+
+from __future__ import annotations
+
+import time
+
+from replicas import lab, only, shell
+
+
+def test_serves_after_a_reboot(name: str) -> None:
+    boot = shell(name).check_output("cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1")
+    lab("host", "molecule", "reboot", name)
+    host = shell(name)
+    deadline = time.monotonic() + 60
+    while host.run("systemctl is-active mcp-proxy@default mcp-cloudflared@default").rc != 0:
+        assert time.monotonic() < deadline, host.run("systemctl --failed").stdout
+        time.sleep(0.5)
+    assert host.check_output("cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1") != boot
+    while '"readyConnections":4' not in host.run(
+        "python3 -c 'import urllib.request as u;"
+        'print(u.urlopen("http://127.0.0.1:20241/ready").read().decode())\''
+    ).stdout.replace(" ", ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    with only(name):
+        assert "back" in lab("call", "molecule", "echo", "echo", '{"text": "back"}')

@@ -1,0 +1,24 @@
+"""A second run, and what a run costs."""
+
+from __future__ import annotations
+
+from replicas import HOSTS, recap, site
+
+
+def test_a_second_run_changes_nothing() -> None:
+    done = site("--diff")
+    assert done.returncode == 0, done.stdout[-3000:]
+    for name, counters in recap(done.stdout).items():
+        assert counters["changed"] == 0, (name, done.stdout)
+
+
+def test_check_mode_agrees() -> None:
+    done = site("--check", "--diff")
+    assert done.returncode == 0, done.stdout[-3000:]
+    counters = recap(done.stdout)
+    assert [counters[name]["changed"] for name in HOSTS] == [0] * len(HOSTS)
+
+
+def test_few_tasks_a_host() -> None:
+    counters = recap(site().stdout)
+    assert all(counters[name]["ok"] <= 30 for name in HOSTS), counters
