@@ -23,7 +23,7 @@ DOMAIN: str = LAB["domain"]
 
 
 def lab(*arguments: str, timeout: float = 120) -> str:
-    """Run ``lab ARGUMENTS…`` and return what it printed; a failure fails the test with its output."""
+    """Run ``lab ARGUMENTS…`` and return its output, which a failing test shows."""
     done = subprocess.run(
         [sys.executable, "-m", "lab", *arguments],
         cwd=CHECKOUT,

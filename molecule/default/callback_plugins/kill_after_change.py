@@ -1,0 +1,35 @@
+"""Kills ansible-playbook, as a lost terminal or an out-of-memory killer would, right after the
+first result that says "changed"."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: kill_after_change
+type: aggregate
+short_description: Kill the run after its first change
+description: For the test that an interrupted run is completed by the next one.
+requirements: [enabled in configuration]
+"""
+
+
+class CallbackModule(CallbackBase):
+    """See DOCUMENTATION."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "kill_after_change"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Kill the process group, workers included, if this result changed something."""
+        if result._result.get("changed"):
+            print(
+                f"KILLED after: {result._task.get_name()} on {result._host.get_name()}", flush=True
+            )
+            os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -1,0 +1,65 @@
+"""A run that is killed after any of its changes is completed by the next one.
+
+Two bare hosts of a laboratory of their own. Every run is killed right after its first change, so
+that each change in turn is the last thing that an interrupted run did; the run that finds nothing
+left to do must end by itself, with a tunnel that works.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from replicas import CHECKOUT, lab, recap
+
+NAME = "cut"
+MOST_RUNS = 60
+
+
+@pytest.fixture(scope="module")
+def cut() -> Iterator[str]:
+    lab("up", NAME, "--hosts", "2", "--debian", "12,13")
+    yield f"/run/mcp-tunnel-lab/{NAME}/inventory.yml"
+    lab("down", NAME)
+
+
+def run_site(inventory: str, *, killed_after_change: bool) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
+    if killed_after_change:
+        env["ANSIBLE_CALLBACK_PLUGINS"] = str(CHECKOUT / "molecule/default/callback_plugins")
+        env["ANSIBLE_CALLBACKS_ENABLED"] = "kill_after_change"
+    return subprocess.run(
+        ["ansible-playbook", "--inventory", inventory, str(CHECKOUT / "playbooks/site.yml")],
+        cwd=CHECKOUT,
+        env=env,
+        text=True,
+        capture_output=True,
+        timeout=300,
+        start_new_session=True,
+        check=False,
+    )
+
+
+def test_killed_after_every_change(cut: str) -> None:
+    kills: list[str] = []
+    for _ in range(MOST_RUNS):
+        done = run_site(cut, killed_after_change=True)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9, done.stdout[-4000:]
+        kills.append(done.stdout.rsplit("KILLED after: ", 1)[1].strip())
+    else:
+        pytest.fail("still changing things:\n" + "\n".join(kills))
+    print("\n".join(kills))
+    # Fewer would mean that the callback sees nothing: files, units, services on two hosts.
+    assert len(kills) >= 8, kills
+    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
+    assert "completed" in lab("call", NAME, "echo", "echo", '{"text": "completed"}')
+
+
+def test_the_next_run_changes_nothing(cut: str) -> None:
+    done = run_site(cut, killed_after_change=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
