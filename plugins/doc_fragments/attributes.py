@@ -15,7 +15,8 @@ attributes:
     description: Predicts the change and modifies nothing.
   diff_mode:
     support: full
-    description: Shows public facts only. Of secret content it says that it changes, never what it is.
+    description: Shows public facts only. Of secret content it says that it changes, never what it
+      is.
   platform:
     support: full
     platforms: posix

@@ -11,7 +11,8 @@ class ModuleDocFragment:
 options:
   path:
     description:
-      - State directory of the instance on the state host, for example V(/var/lib/mcp-tunnel/default).
+      - State directory of the instance on the state host, for example
+        V(/var/lib/mcp-tunnel/default).
       - It is created when missing, and kept with mode V(0700).
     type: path
     required: true

@@ -11,10 +11,12 @@ module: file_set
 short_description: Settles many files, directories and links of a host in one call
 version_added: 0.1.0
 description:
-  - Brings a list of files, directories, symbolic links and absences to their wanted state, in the given order.
+  - Brings a list of files, directories, symbolic links and absences to their wanted state, in the
+    given order.
   - Every entry is checked before the first one is written.
-  - A file is written as a temporary file beside its destination, gets its owner and permissions, is synced to disk and
-    then renamed, so that nobody ever sees half a file, or a secret with the wrong permissions.
+  - A file is written as a temporary file beside its destination, gets its owner and permissions, is
+    synced to disk and then renamed, so that nobody ever sees half a file, or a secret with the
+    wrong permissions.
   - A symbolic link at the destination of a file is replaced, never followed.
   - ACLs and extended attributes of a replaced file are not kept.
 extends_documentation_fragment:
@@ -38,7 +40,8 @@ options:
         choices: [file, directory, link, absent]
         default: file
       content:
-        description: Content of a file, shown in diffs. Exactly one of this and O(entries[].secret_content) is needed.
+        description: Content of a file, shown in diffs. Exactly one of this and
+          O(entries[].secret_content) is needed.
         type: str
       secret_content:
         description: Content of a file, shown nowhere.
@@ -97,32 +100,34 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.file_entries imp
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=dict(
-            entries=dict(
-                type="list",
-                elements="dict",
-                required=True,
-                options=dict(
-                    path=dict(type="path", required=True),
-                    state=dict(
-                        type="str", choices=["file", "directory", "link", "absent"], default="file"
-                    ),
-                    content=dict(type="str"),
-                    secret_content=dict(type="str", no_log=True),
-                    target=dict(type="str"),
-                    owner=dict(type="str", default="root"),
-                    group=dict(type="str", default="root"),
-                    mode=dict(type="str"),
-                ),
-                mutually_exclusive=[("content", "secret_content")],
-                required_if=[
+        argument_spec={
+            "entries": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "state": {
+                        "type": "str",
+                        "choices": ["file", "directory", "link", "absent"],
+                        "default": "file",
+                    },
+                    "content": {"type": "str"},
+                    "secret_content": {"type": "str", "no_log": True},
+                    "target": {"type": "str"},
+                    "owner": {"type": "str", "default": "root"},
+                    "group": {"type": "str", "default": "root"},
+                    "mode": {"type": "str"},
+                },
+                "mutually_exclusive": [("content", "secret_content")],
+                "required_if": [
                     ("state", "file", ["mode"]),
                     ("state", "file", ["content", "secret_content"], True),
                     ("state", "directory", ["mode"]),
                     ("state", "link", ["target"]),
                 ],
-            ),
-        ),
+            },
+        },
         supports_check_mode=True,
     )
     run(module, lambda: settle_entries(module.params["entries"], check_mode=module.check_mode))

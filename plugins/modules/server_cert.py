@@ -11,13 +11,15 @@ module: server_cert
 short_description: Keeps the inner-TLS server certificate of a replica
 version_added: 0.1.0
 description:
-  - Each replica makes its own key; only a certificate request and a certificate travel between the hosts.
-  - With O(state=requested), on the replica, the stored certificate is checked. When it is missing, breaks a
-    requirement, or is due for renewal, a new key is put beside the live one and a request (CSR) is returned.
-    This is the only call that a replica with a good certificate needs.
-  - With O(state=signed), on the state host, that request is checked and signed directly with the tunnel's CA.
-  - With O(state=installed), on the replica, the new certificate is checked and replaces the live pair together
-    with its key. The proxy picks the pair up without a restart.
+  - Each replica makes its own key; only a certificate request and a certificate travel between the
+    hosts.
+  - With O(state=requested), on the replica, the stored certificate is checked. When it is missing,
+    breaks a requirement, or is due for renewal, a new key is put beside the live one and a request
+    (CSR) is returned. This is the only call that a replica with a good certificate needs.
+  - With O(state=signed), on the state host, that request is checked and signed directly with the
+    tunnel's CA.
+  - With O(state=installed), on the replica, the new certificate is checked and replaces the live
+    pair together with its key. The proxy picks the pair up without a restart.
   - A certificate and key that the operator brings need O(state=installed) only.
   - A run that was interrupted half-way is completed by the next one.
 extends_documentation_fragment:
@@ -31,8 +33,8 @@ options:
     required: true
   path:
     description:
-      - With O(state=requested) and O(state=installed) the existing directory of C(tls.crt) and C(tls.key) on the
-        replica, for example V(/etc/mcp-tunnel/default/tls).
+      - With O(state=requested) and O(state=installed) the existing directory of C(tls.crt) and
+        C(tls.key) on the replica, for example V(/etc/mcp-tunnel/default/tls).
       - With O(state=signed) the state directory that holds C(ca.crt) and C(ca.key).
     type: path
     required: true
@@ -42,39 +44,45 @@ options:
     required: true
   routes:
     description:
-      - Keys of the proxy's routes. Those that are full host names more than one label below O(domain) are added
-        to the certificate, because a wildcard does not cover them.
-      - A certificate that the operator brings may list the host name of each route instead of the wildcard.
+      - Keys of the proxy's routes. Those that are full host names more than one label below
+        O(domain) are added to the certificate, because a wildcard does not cover them.
+      - A certificate that the operator brings may list the host name of each route instead of the
+        wildcard.
     type: list
     elements: str
     default: []
   ca_certificate:
     description:
-      - The tunnel's CA certificate (PEM), as RV(mcp_tunnels.stack.tunnel_ca#module:certificate) returns it.
-      - Required with O(state=requested) and O(state=installed). May be empty in check mode, when the CA is still to
-        be made.
+      - The tunnel's CA certificate (PEM), as RV(mcp_tunnels.stack.tunnel_ca#module:certificate)
+        returns it.
+      - Required with O(state=requested) and O(state=installed). May be empty in check mode, when
+        the CA is still to be made.
     type: str
   csr:
     description: The request to sign. Required with O(state=signed); may be empty in check mode.
     type: str
   certificate:
-    description: The certificate to install. Required with O(state=installed); may be empty in check mode.
+    description: The certificate to install. Required with O(state=installed); may be empty in check
+      mode.
     type: str
   private_key:
     description:
-      - Unencrypted private key (PEM) of O(certificate), for O(state=installed) of a pair that the operator brings.
+      - Unencrypted private key (PEM) of O(certificate), for O(state=installed) of a pair that the
+        operator brings.
       - Without it the key is the one that O(state=requested) has made on this host.
     type: str
   duration:
     description:
       - Lifetime of a certificate that is signed, as hours and minutes (V(2160h)) or days (V(90d)).
-      - It never outlives the CA, and starts five minutes in the past for hosts whose clocks are behind.
+      - It never outlives the CA, and starts five minutes in the past for hosts whose clocks are
+        behind.
     type: str
     default: 2160h
   renew_before:
     description:
       - A certificate is renewed when less than this remains. Must be shorter than O(duration).
-      - A certificate that already lasts as long as its CA is not renewed, as that would gain nothing.
+      - A certificate that already lasts as long as its CA is not renewed, as that would gain
+        nothing.
     type: str
     default: 720h
   owner:
@@ -143,7 +151,7 @@ reasons:
   returned: O(state=requested)
   type: list
   elements: str
-  sample: ["less than 720h remain (valid until 2026-12-01T12:00:00Z)"]
+  sample: ["it ends on 2026-12-01T12:00:00Z and is due for renewal"]
 csr:
   description: The request to sign (PEM). Empty when none is needed, and in check mode.
   returned: O(state=requested)
@@ -196,21 +204,21 @@ VERBS = {"requested": request, "signed": sign, "installed": install}
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=dict(
-            state=dict(type="str", choices=list(VERBS), required=True),
-            path=dict(type="path", required=True),
-            domain=dict(type="str", required=True),
-            routes=dict(type="list", elements="str", default=[]),
-            ca_certificate=dict(type="str"),
-            csr=dict(type="str"),
-            certificate=dict(type="str"),
-            private_key=dict(type="str", no_log=True),
-            duration=dict(type="str", default="2160h"),
-            renew_before=dict(type="str", default="720h"),
-            owner=dict(type="str", default="root"),
-            group=dict(type="str", default="mcp-proxy"),
-            mode=dict(type="str", default="0640"),
-        ),
+        argument_spec={
+            "state": {"type": "str", "choices": list(VERBS), "required": True},
+            "path": {"type": "path", "required": True},
+            "domain": {"type": "str", "required": True},
+            "routes": {"type": "list", "elements": "str", "default": []},
+            "ca_certificate": {"type": "str"},
+            "csr": {"type": "str"},
+            "certificate": {"type": "str"},
+            "private_key": {"type": "str", "no_log": True},
+            "duration": {"type": "str", "default": "2160h"},
+            "renew_before": {"type": "str", "default": "720h"},
+            "owner": {"type": "str", "default": "root"},
+            "group": {"type": "str", "default": "mcp-proxy"},
+            "mode": {"type": "str", "default": "0640"},
+        },
         required_if=[
             ("state", "requested", ["ca_certificate"]),
             ("state", "signed", ["csr"]),

@@ -11,9 +11,10 @@ module: tunnel_ca
 short_description: Keeps the certificate authority of an MCP tunnel
 version_added: 0.1.0
 description:
-  - Makes a certificate authority (CA) that a tunnel accepts, or checks and stores one that the operator brings.
-  - The CA is kept in the state directory as C(ca.crt) and C(ca.key) (both mode V(0600)). The private key is made
-    where it is stored and never leaves the host.
+  - Makes a certificate authority (CA) that a tunnel accepts, or checks and stores one that the
+    operator brings.
+  - The CA is kept in the state directory as C(ca.crt) and C(ca.key) (both mode V(0600)). The
+    private key is made where it is stored and never leaves the host.
   - A stored CA is checked on every run against all requirements of the tunnel service.
   - A stored key or certificate is never replaced unless O(regenerate=always).
   - A run that was interrupted half-way is completed by the next one.
@@ -25,14 +26,16 @@ options:
   certificate:
     description:
       - CA certificate (PEM) that the operator brings. Without it a CA is made.
-      - "It must be one certificate of at most 8 kB without private key, with critical BasicConstraints C(CA:TRUE), a
-        SubjectKeyIdentifier and KeyUsage C(keyCertSign), currently valid, with an RSA key of at least 2048 bits or an
-        ECDSA key on P-256 or stronger, signed with SHA-256 or stronger."
+      - "It must be one certificate of at most 8 kB without private key, with critical
+        BasicConstraints C(CA:TRUE), a SubjectKeyIdentifier and KeyUsage C(keyCertSign), currently
+        valid, with an RSA key of at least 2048 bits or an ECDSA key on P-256 or stronger, signed
+        with SHA-256 or stronger."
     type: str
   private_key:
     description:
       - Unencrypted private key (PEM) of O(certificate).
-      - Without it no server certificate can be signed on the state host, so the operator brings these as well.
+      - Without it no server certificate can be signed on the state host, so the operator brings
+        these as well.
     type: str
   common_name:
     description: Common name of a CA that is made, at most 64 characters.
@@ -45,8 +48,9 @@ options:
   regenerate:
     description:
       - With V(never) a stored CA stays what it is; bringing a different one is an error.
-      - With V(always) the stored CA is replaced, by O(certificate) when given and else by a new one on each run.
-        Servers are trusted again only after the new CA is registered and their certificates are signed anew.
+      - With V(always) the stored CA is replaced, by O(certificate) when given and else by a new one
+        on each run. Servers are trusted again only after the new CA is registered and their
+        certificates are signed anew.
     type: str
     choices: [never, always]
     default: never
@@ -78,7 +82,8 @@ certificate:
   type: str
   sample: "-----BEGIN CERTIFICATE-----\n..."
 fingerprint:
-  description: Lower-case hexadecimal SHA-256 of the certificate's DER form, as the Tunnels API shows it.
+  description: Lower-case hexadecimal SHA-256 of the certificate's DER form, as the Tunnels API
+    shows it.
   returned: success
   type: str
   sample: 5f1c8fb4c2e5a1c1b7a3a94a5f9d2f0bb3b1d7c7d2f7a6c4f9c6d1a5e8b7c3d2
@@ -106,7 +111,8 @@ registration:
   description: What the operator has to register in the Console, and where.
   returned: success
   type: str
-  sample: "Register the certificate in /var/lib/mcp-tunnel/default/ca.crt (SHA-256 fingerprint 5f1c...) ..."
+  sample: "Register the certificate in /var/lib/mcp-tunnel/default/ca.crt (SHA-256 fingerprint
+    5f1c...) ..."
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -116,15 +122,20 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import ru
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=dict(
-            path=dict(type="path", required=True),
-            provisioning=dict(type="str", choices=["manual"], default="manual"),
-            certificate=dict(type="str"),
-            private_key=dict(type="str", no_log=True),
-            common_name=dict(type="str", default="MCP tunnel CA"),
-            duration=dict(type="str", default="43800h"),
-            regenerate=dict(type="str", choices=["never", "always"], default="never", no_log=False),
-        ),
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "provisioning": {"type": "str", "choices": ["manual"], "default": "manual"},
+            "certificate": {"type": "str"},
+            "private_key": {"type": "str", "no_log": True},
+            "common_name": {"type": "str", "default": "MCP tunnel CA"},
+            "duration": {"type": "str", "default": "43800h"},
+            "regenerate": {
+                "type": "str",
+                "choices": ["never", "always"],
+                "default": "never",
+                "no_log": False,
+            },
+        },
         required_by={"private_key": ("certificate",)},
         supports_check_mode=True,
     )

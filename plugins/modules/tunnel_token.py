@@ -11,16 +11,19 @@ module: tunnel_token
 short_description: Keeps the token and the identity of an MCP tunnel
 version_added: 0.1.0
 description:
-  - Checks a tunnel token that the operator supplies and stores it in the state directory, together with the tunnel's
-    ID and domain, as C(tunnel-token), C(tunnel-id) and C(tunnel-domain) (mode V(0600)).
-  - What is not supplied is taken from the state directory, so the token is needed on the first run only.
+  - Checks a tunnel token that the operator supplies and stores it in the state directory, together
+    with the tunnel's ID and domain, as C(tunnel-token), C(tunnel-id) and C(tunnel-domain) (mode
+    V(0600)).
+  - What is not supplied is taken from the state directory, so the token is needed on the first run
+    only.
   - The token, and anything derived from its secret, is never returned.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
   - mcp_tunnels.stack.state_directory
 options:
   token:
-    description: The tunnel token, as the Console shows it. A new token of the same tunnel replaces the stored one.
+    description: The tunnel token, as the Console shows it. A new token of the same tunnel replaces
+      the stored one.
     type: str
   tunnel_id:
     description: ID of the tunnel, either V(tnl_...) or the UUID that the token carries.
@@ -31,7 +34,8 @@ options:
   replace:
     description:
       - Whether a token, ID or domain of another tunnel may replace what is stored.
-      - Without it such a difference is an error, as it is most often a token pasted into the wrong inventory.
+      - Without it such a difference is an error, as it is most often a token pasted into the wrong
+        inventory.
     type: bool
     default: false
 author:
@@ -78,19 +82,22 @@ token_file:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_store import TokenRequest, settle_token
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_store import (
+    TokenRequest,
+    settle_token,
+)
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=dict(
-            path=dict(type="path", required=True),
-            provisioning=dict(type="str", choices=["manual"], default="manual"),
-            token=dict(type="str", no_log=True),
-            tunnel_id=dict(type="str"),
-            domain=dict(type="str"),
-            replace=dict(type="bool", default=False),
-        ),
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "provisioning": {"type": "str", "choices": ["manual"], "default": "manual"},
+            "token": {"type": "str", "no_log": True},
+            "tunnel_id": {"type": "str"},
+            "domain": {"type": "str"},
+            "replace": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
     )
     options = dict(module.params)

@@ -1,0 +1,52 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one error of this collection, and the one place where it becomes a module's failure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+# What a key or a tunnel token looks like: an operator may put one into the wrong option.
+_SECRET_SHAPE = re.compile(r"PRIVATE KEY-----|eyJ[A-Za-z0-9+/_-]{40}")
+
+
+class TunnelError(Exception):
+    """Something that the operator can put right.
+
+    :param subject: the object that is wrong: a variable, an option or a file.
+    :param problem: what is wrong with it, as the rest of a sentence.
+    :param remedy: what to do, as a sentence without full stop.
+    """
+
+    def __init__(self, subject: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{subject}: {problem}. {remedy}.")
+        self.subject = subject
+        self.problem = problem
+        self.remedy = remedy
+
+
+def run(module: Any, action: Callable[[], dict[str, Any]]) -> None:
+    """Calls ``action`` and ends the module with its result, a dict, or with its error.
+
+    ``warnings`` in the result are shown as warnings.
+    """
+    # A secret in an option that is not meant for one must not come back in "invocation".
+    for value in module.params.values():
+        if isinstance(value, str) and _SECRET_SHAPE.search(value):
+            module.no_log_values.add(value)
+    try:
+        result = action()
+    except TunnelError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        problem = error.strerror or str(error)
+        module.fail_json(
+            msg=f"{error.filename or module.params.get('path') or 'file'}: {problem}. "
+            "Run the task with become, and check the path and its file system."
+        )
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    module.exit_json(**result)

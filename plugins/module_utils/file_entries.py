@@ -1,0 +1,207 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work of module file_set: files, directories, links and absences."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is at a path. ``content`` of a file, or the target of a link."""
+
+    kind: str  # file, directory, link, other, absent
+    status: os.stat_result | None = None
+    content: bytes = b""
+
+
+_NO_ATTRIBUTES = secret_files.Attributes(None, None, 0)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One wanted entry, checked."""
+
+    path: str
+    kind: str
+    content: bytes = b""
+    secret: bool = False
+    target: str = ""
+    attributes: secret_files.Attributes = _NO_ATTRIBUTES
+
+
+def settle_entries(wanted: list[dict[str, Any]], check_mode: bool) -> dict[str, Any]:
+    """Brings the entries to their state, in order, and returns the module's result.
+
+    :raises TunnelError: if an entry is wrong or stands in the way; then nothing was written.
+    """
+    entries = [_read_entry(entry, check_mode) for entry in wanted]
+    _refuse_duplicates(entries)
+    for entry in entries:
+        _refuse_obstacle(entry, _find(entry))
+    if not check_mode:
+        _refuse_missing_parents(entries)
+
+    changed_paths = []
+    diffs: list[dict[str, Any]] = []
+    for entry in entries:
+        found = _find(entry)
+        for leftover in secret_files.leftovers(entry.path):
+            if not check_mode:
+                secret_files.remove_file(leftover)
+        if _is_settled(entry, found):
+            continue
+        changed_paths.append(entry.path)
+        diffs += _diff(entry, found)
+        if not check_mode:
+            _apply(entry, found)
+    return {"changed": bool(changed_paths), "changed_paths": changed_paths, "diff": diffs}
+
+
+def _read_entry(entry: dict[str, Any], check_mode: bool) -> _Entry:
+    path = secret_files.absolute_path(entry["path"])
+    kind = entry["state"]
+    if kind in ("link", "absent"):
+        return _Entry(path, kind, target=entry["target"] or "")
+    attributes = secret_files.Attributes(
+        secret_files.resolve_account("user", entry["owner"], check_mode, path),
+        secret_files.resolve_account("group", entry["group"], check_mode, path),
+        secret_files.parse_mode(entry["mode"], path),
+    )
+    if kind == "directory":
+        return _Entry(path, kind, attributes=attributes)
+    secret = entry["secret_content"] is not None
+    content = entry["secret_content"] if secret else entry["content"]
+    return _Entry(path, kind, content.encode(), secret, attributes=attributes)
+
+
+def _refuse_duplicates(entries: list[_Entry]) -> None:
+    seen = set()
+    for entry in entries:
+        if entry.path in seen:
+            raise TunnelError(entry.path, "is listed twice", "Remove one of the entries")
+        seen.add(entry.path)
+
+
+def _find(entry: _Entry) -> _Found:
+    status = secret_files.lstat(entry.path)
+    if status is None:
+        return _Found("absent")
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "other")
+    content = b""
+    if kind == "file" and entry.kind == "file":
+        content = secret_files.read_file(entry.path) or b""
+    elif kind == "link":
+        content = os.fsencode(os.readlink(entry.path))
+    return _Found(kind, status, content)
+
+
+def _refuse_obstacle(entry: _Entry, found: _Found) -> None:
+    """Only a file or link makes way for a file, only a link for a link."""
+    makes_way = {
+        "file": ("absent", "file", "link"),
+        "directory": ("absent", "directory"),
+        "link": ("absent", "link"),
+        "absent": ("absent", "file", "link", "directory"),
+    }
+    if found.kind not in makes_way[entry.kind]:
+        what = "a special file" if found.kind == "other" else f"a {found.kind}"
+        verb = "be removed" if entry.kind == "absent" else f"become a {entry.kind}"
+        raise TunnelError(entry.path, f"is {what} and shall {verb}", "Move it away first")
+
+
+def _refuse_missing_parents(entries: list[_Entry]) -> None:
+    made = set()
+    for entry in entries:
+        parent = os.path.dirname(entry.path)
+        if entry.kind != "absent" and parent not in made and not os.path.isdir(parent):
+            raise TunnelError(
+                entry.path,
+                f"its directory {parent} does not exist",
+                "Add an entry for that directory before this one",
+            )
+        if entry.kind == "directory":
+            made.add(entry.path)
+
+
+def _is_settled(entry: _Entry, found: _Found) -> bool:
+    if entry.kind != found.kind:
+        return False
+    if entry.kind == "link":
+        return found.content == os.fsencode(entry.target)
+    if entry.kind == "absent":
+        return True
+    return found.content == entry.content and _has_attributes(entry, found)
+
+
+def _has_attributes(entry: _Entry, found: _Found) -> bool:
+    return found.status is not None and entry.attributes.match(found.status)
+
+
+def _apply(entry: _Entry, found: _Found) -> None:
+    if entry.kind == "absent":
+        if found.kind == "directory":
+            shutil.rmtree(entry.path)
+        else:
+            secret_files.remove_file(entry.path)
+        secret_files.sync_directory(os.path.dirname(entry.path))
+    elif entry.kind == "link":
+        secret_files.replace_link(entry.path, entry.target)
+    elif entry.kind == found.kind and entry.content == found.content:
+        secret_files.set_attributes(entry.path, entry.attributes)
+    elif entry.kind == "directory":
+        secret_files.make_directory(entry.path, entry.attributes)
+    else:
+        secret_files.write_file(entry.path, entry.content, entry.attributes)
+
+
+def _diff(entry: _Entry, found: _Found) -> list[dict[str, Any]]:
+    """Diffs of one changed entry: its content when that is public, its other facts always."""
+    header = {"before_header": entry.path, "after_header": entry.path}
+    diffs: list[dict[str, Any]] = []
+    if entry.kind == "file" and not entry.secret and found.content != entry.content:
+        before = found.content if found.kind == "file" else b""
+        texts = {"before": before.decode("utf-8", "replace"), "after": entry.content.decode()}
+        diffs.append({**header, **texts})
+    before_facts = _found_facts(found)
+    after_facts = _entry_facts(entry)
+    if entry.secret and (found.kind != "file" or found.content != entry.content):
+        if found.kind == "file":
+            before_facts["content"] = "secret, not shown"
+        after_facts["content"] = "another secret, not shown"
+    if before_facts != after_facts:
+        diffs.append({**header, "before": before_facts, "after": after_facts})
+    return diffs
+
+
+def _found_facts(found: _Found) -> dict[str, Any]:
+    facts: dict[str, Any] = {"state": found.kind}
+    if found.kind == "link":
+        facts["target"] = os.fsdecode(found.content)
+    elif found.status:
+        facts["owner"] = found.status.st_uid
+        facts["group"] = found.status.st_gid
+        facts["mode"] = f"{stat.S_IMODE(found.status.st_mode):04o}"
+    return facts
+
+
+def _entry_facts(entry: _Entry) -> dict[str, Any]:
+    facts: dict[str, Any] = {"state": entry.kind}
+    if entry.kind == "link":
+        facts["target"] = entry.target
+    elif entry.kind != "absent":
+        facts["owner"] = "new" if entry.attributes.uid is None else entry.attributes.uid
+        facts["group"] = "new" if entry.attributes.gid is None else entry.attributes.gid
+        facts["mode"] = f"{entry.attributes.mode:04o}"
+    return facts

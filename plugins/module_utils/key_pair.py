@@ -1,0 +1,118 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A key and its certificate as two files that change together, whenever a run is killed.
+
+Two renames cannot be one step. So the new pair first lies complete beside the live one
+(``*.pending``), then the key is renamed, then the certificate. A run that is killed between the
+renames leaves a pending certificate that fits the live key: the next run finishes the job.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto, secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
+
+class KeyPair:
+    """``<directory>/<stem>.key`` and ``<stem>.crt``, with their pending successors."""
+
+    def __init__(self, directory: str, stem: str) -> None:
+        self.key_path = os.path.join(directory, f"{stem}.key")
+        self.certificate_path = os.path.join(directory, f"{stem}.crt")
+        self.pending_key_path = f"{self.key_path}.pending"
+        self.pending_certificate_path = f"{self.certificate_path}.pending"
+
+    def interrupted(self) -> bool:
+        """Whether an earlier run was killed between the two renames."""
+        pending = _certificate(self.pending_certificate_path)
+        key = self.key()
+        if pending is None or key is None:
+            return False
+        return crypto.same_key(pending.public_key(), key.public_key())
+
+    def finish(self) -> None:
+        """Completes what :meth:`interrupted` has found."""
+        secret_files.rename(self.pending_certificate_path, self.certificate_path)
+
+    def certificate(self) -> Any | None:
+        """The live certificate, or the one that :meth:`finish` would make live.
+
+        ``None`` when there is none or it cannot be read.
+        """
+        if self.interrupted():
+            return _certificate(self.pending_certificate_path)
+        return _certificate(self.certificate_path)
+
+    def key(self) -> Any | None:
+        """The live private key; ``None`` when there is none or it cannot be read."""
+        return _key(self.key_path)
+
+    def pending_key(self) -> Any | None:
+        """A key that waits for its certificate; ``None`` when there is none that can be read."""
+        return _key(self.pending_key_path)
+
+    def make_pending_key(self) -> Any:
+        """Makes a key for the running user only, beside the live pair."""
+        key = crypto.generate_key()
+        self.write_pending_key(key)
+        return key
+
+    def write_pending_key(self, key: Any) -> None:
+        """Puts a key beside the live pair, for the running user only."""
+        content = crypto.key_pem(key)
+        secret_files.write_file(self.pending_key_path, content, secret_files.private_attributes())
+
+    def switch(self, certificate: Any, attributes: secret_files.Attributes) -> None:
+        """Makes the pending key and this certificate the live pair."""
+        self.write_pending_certificate(certificate, attributes)
+        secret_files.set_attributes(self.pending_key_path, attributes)
+        secret_files.rename(self.pending_key_path, self.key_path)
+        self.finish()
+
+    def write_pending_certificate(
+        self, certificate: Any, attributes: secret_files.Attributes
+    ) -> None:
+        """Puts a certificate beside the live pair."""
+        content = crypto.pem_of(certificate).encode()
+        secret_files.write_file(self.pending_certificate_path, content, attributes)
+
+    def stale_files(self) -> list[str]:
+        """What is left to remove once the live pair is good: pending files, half-written ones."""
+        paths = [
+            self.key_path,
+            self.certificate_path,
+            self.pending_key_path,
+            self.pending_certificate_path,
+        ]
+        stale = [leftover for path in paths for leftover in secret_files.leftovers(path)]
+        return stale + [path for path in paths[2:] if secret_files.lstat(path)]
+
+    def wrong_attributes(self, attributes: secret_files.Attributes) -> list[str]:
+        """Which of the live files have other attributes than these."""
+        wrong = []
+        for path in (self.key_path, self.certificate_path):
+            status = secret_files.lstat(path)
+            if status and stat.S_ISREG(status.st_mode) and not attributes.match(status):
+                wrong.append(path)
+        return wrong
+
+
+def _certificate(path: str) -> Any | None:
+    content = secret_files.read_file(path)
+    try:
+        return crypto.load_certificate(content.decode("ascii"), path) if content else None
+    except (TunnelError, UnicodeDecodeError):
+        return None
+
+
+def _key(path: str) -> Any | None:
+    content = secret_files.read_file(path)
+    try:
+        return crypto.load_private_key(content.decode("ascii"), path) if content else None
+    except (TunnelError, UnicodeDecodeError):
+        return None

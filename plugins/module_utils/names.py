@@ -1,0 +1,78 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Host names of a tunnel: which ones exist, and which ones a certificate covers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
+# RFC 1123 section 2.1: letters, digits and hyphens, at most 63 octets a label.
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def is_hostname(name: str) -> bool:
+    """Whether this lower-case name is a host name by RFC 1123."""
+    return len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.split("."))
+
+
+def check_domain(text: str, subject: str = "domain") -> str:
+    """Returns the domain of a tunnel in lower case.
+
+    :raises TunnelError: if it is not a domain name of at least two labels.
+    """
+    domain = text.strip().lower()
+    if "." not in domain or not is_hostname(domain):
+        raise TunnelError(
+            subject,
+            "is not a domain name",
+            "Give the tunnel's domain as the Console shows it, like abcd1234.tunnel.anthropic.com, "
+            "without scheme, port, path or wildcard",
+        )
+    return domain
+
+
+def route_hostname(route: str, domain: str, subject: str = "routes") -> str:
+    """Returns the host name of a route's key: a single label, or a full name inside the domain.
+
+    :raises TunnelError: if the key is not a host name or lies outside the domain.
+    """
+    name = route.strip().lower()
+    if not is_hostname(name):
+        raise TunnelError(
+            subject,
+            f"{route!r} is not a host name",
+            "Use letters, digits and hyphens, like echo",
+        )
+    if "." not in name:
+        return f"{name}.{domain}"
+    if not name.endswith(f".{domain}"):
+        raise TunnelError(
+            subject,
+            f"{route!r} lies outside the tunnel's domain {domain}",
+            f"Use a single label like echo, or a name that ends in .{domain}",
+        )
+    return name
+
+
+def wanted_names(domain: str, routes: Iterable[str] = (), subject: str = "routes") -> list[str]:
+    """Names that a certificate of our own carries: wildcard, bare domain, and what these leave out.
+
+    :raises TunnelError: if the domain or a route's key is wrong.
+    """
+    domain = check_domain(domain)
+    names = [f"*.{domain}", domain]
+    hosts = {route_hostname(route, domain, subject) for route in routes}
+    return names + sorted(host for host in hosts if not covers(names, host))
+
+
+def covers(names: Iterable[str], hostname: str) -> bool:
+    """Whether one of a certificate's names matches the host name, by RFC 6125 section 6.4.3:
+
+    a wildcard stands for exactly one label, the leftmost one.
+    """
+    _label, _dot, parent = hostname.partition(".")
+    return any(name.lower() in (hostname, f"*.{parent}") for name in names)

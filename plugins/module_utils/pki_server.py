@@ -1,0 +1,211 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Server certificates of a tunnel: what the service requires, requests, and signing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.crypto import hashes, x509
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import (
+    check_domain,
+    covers,
+    route_hostname,
+    wanted_names,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import BACKDATE, key_usage
+
+
+def validate_server_cert(
+    pem: str,
+    ca_pem: str,
+    domain: str,
+    routes: Iterable[str] = (),
+    private_key: str | None = None,
+    now: datetime | None = None,
+    subject: str = "certificate",
+    ca_subject: str = "ca_certificate",
+    key_subject: str = "private_key",
+) -> dict[str, Any]:
+    """Checks a server certificate, and its key when given, against all requirements.
+
+    :param ca_pem: the registered CA certificate, which must have passed ``validate_ca``.
+    :param routes: keys of the proxy's routes; without any, the wildcard must be covered.
+    :param now: aware moment to check the validity at, by default the present.
+    :returns: public facts: fingerprint, names, issuer, not_before, not_after.
+    :raises TunnelError: naming every requirement that it breaks.
+    """
+    certificate = crypto.load_certificate(pem, subject)
+    ca = crypto.load_certificate(ca_pem, ca_subject)
+    problems = server_problems(certificate, ca, now or crypto.utc_now())
+    problems += name_problems(certificate, brought_names(domain, routes))
+    if problems:
+        raise TunnelError(
+            subject,
+            "; ".join(problems),
+            "Bring a certificate that meets this, or bring none and let the collection make it",
+        )
+    if private_key is not None:
+        key = crypto.load_private_key(private_key, key_subject)
+        if not crypto.same_key(key.public_key(), certificate.public_key()):
+            raise TunnelError(
+                key_subject,
+                f"does not belong to the certificate of {subject}",
+                "Give the key that the server certificate was made with",
+            )
+    return server_facts(certificate)
+
+
+def brought_names(domain: str, routes: Iterable[str]) -> list[str]:
+    """Names that a certificate of the operator must cover: each route, else any route."""
+    domain = check_domain(domain)
+    return sorted({route_hostname(route, domain) for route in routes}) or [f"*.{domain}"]
+
+
+def server_problems(
+    certificate: x509.Certificate, ca: x509.Certificate, now: datetime
+) -> list[str]:
+    """Which requirements a server certificate breaks, apart from its names."""
+    problems = []
+    if certificate.issuer != ca.subject or not crypto.is_signed_by(certificate, ca):
+        problems.append(
+            f"it is not signed directly by the CA {ca.subject.rfc4514_string()} "
+            f"with fingerprint {crypto.fingerprint(ca)}"
+        )
+    authority = crypto.extension(certificate, x509.AuthorityKeyIdentifier)
+    authority_id = authority.value.key_identifier if authority else None
+    ca_id = crypto.extension(ca, x509.SubjectKeyIdentifier)
+    if authority_id is None:
+        problems.append("it has no AuthorityKeyIdentifier")
+    elif ca_id is None or authority_id != ca_id.value.digest:
+        problems.append("its AuthorityKeyIdentifier is not the CA's SubjectKeyIdentifier")
+    purposes = crypto.extension(certificate, x509.ExtendedKeyUsage)
+    if purposes is not None and x509.oid.ExtendedKeyUsageOID.SERVER_AUTH not in purposes.value:
+        problems.append("its ExtendedKeyUsage lacks serverAuth")
+    return problems + crypto.certificate_problems(certificate, now)
+
+
+def name_problems(certificate: x509.Certificate, names: Iterable[str]) -> list[str]:
+    """Which of these names the certificate does not cover."""
+    present = dns_names(certificate)
+    missing = [name for name in names if name not in present and not covers(present, name)]
+    return [f"its SubjectAlternativeName does not cover {', '.join(missing)}"] if missing else []
+
+
+def dns_names(certificate: Any) -> list[str]:
+    """DNS names in the SubjectAlternativeName of a certificate or request, in lower case."""
+    names = crypto.extension(certificate, x509.SubjectAlternativeName)
+    if names is None:
+        return []
+    return [name.lower() for name in names.value.get_values_for_type(x509.DNSName)]
+
+
+def renewal_reasons(
+    certificate: x509.Certificate, ca: x509.Certificate, renew_before: timedelta, now: datetime
+) -> list[str]:
+    """Why a good certificate is due for renewal, if it is."""
+    end = crypto.not_after(certificate)
+    # One that ends with its CA cannot be made to last longer by signing it again.
+    if end - now > renew_before or end >= crypto.not_after(ca):
+        return []
+    return [f"it ends on {crypto.timestamp(end)} and is due for renewal"]
+
+
+def server_facts(certificate: x509.Certificate) -> dict[str, Any]:
+    """What may be shown of a server certificate."""
+    return {
+        "fingerprint": crypto.fingerprint(certificate),
+        "names": dns_names(certificate),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "not_before": crypto.timestamp(crypto.not_before(certificate)),
+        "not_after": crypto.timestamp(crypto.not_after(certificate)),
+    }
+
+
+def make_request(key: Any, domain: str, routes: Iterable[str]) -> str:
+    """Makes a request (PEM) for the tunnel's names, signed with the server's key."""
+    return crypto.pem_of(
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(_subject(domain))
+        .add_extension(_alternative_names(wanted_names(domain, routes)), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def sign_request(
+    csr: str,
+    ca: x509.Certificate,
+    ca_key: Any,
+    domain: str,
+    routes: Iterable[str],
+    duration: timedelta,
+    now: datetime,
+) -> x509.Certificate:
+    """Signs a request with the CA. Only the public key is taken from it: names are the tunnel's.
+
+    The certificate starts five minutes ago, for clocks that are behind, and never outlives the CA.
+
+    :raises TunnelError: if the request is broken, weak, or asks for other names.
+    """
+    request = _load_request(csr)
+    names = wanted_names(domain, routes)
+    weak_key = crypto.key_problem(request.public_key())
+    if weak_key:
+        raise TunnelError("csr", weak_key, "Make the request with server_cert state=requested")
+    if sorted(dns_names(request)) != sorted(names):
+        raise TunnelError(
+            "csr",
+            f"asks for {', '.join(dns_names(request)) or 'no name'} and not for {', '.join(names)}",
+            "Use the same domain and routes for state=requested and state=signed",
+        )
+    public_key = request.public_key()
+    ca_id = crypto.extension(ca, x509.SubjectKeyIdentifier).value
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_subject(domain))
+        .issuer_name(ca.subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(max(now - BACKDATE, crypto.not_before(ca)))
+        .not_valid_after(min(now + duration, crypto.not_after(ca)))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(key_usage(digital_signature=True), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
+        .add_extension(_alternative_names(names), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_id), critical=False
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+
+
+def _load_request(csr: str) -> x509.CertificateSigningRequest:
+    crypto.require_cryptography()
+    try:
+        request = x509.load_pem_x509_csr(csr.encode())
+        if len(csr) <= crypto.MAXIMUM_PEM_BYTES and request.is_signature_valid:
+            list(request.extensions)
+            return request
+        problem = "its signature is wrong, or it is too long"
+    except (ValueError, TypeError, crypto.UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        problem = f"is not a certificate request ({error})"
+    raise TunnelError("csr", problem, "Make the request with server_cert state=requested")
+
+
+def _subject(domain: str) -> x509.Name:
+    """The tunnel's domain, for readers of the certificate; TLS clients look at the names only."""
+    # ub-common-name of RFC 5280 is 64.
+    common_name = domain if len(domain) <= 64 else "MCP tunnel server"
+    return x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, common_name)])
+
+
+def _alternative_names(names: Iterable[str]) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([x509.DNSName(name) for name in names])

@@ -1,0 +1,286 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work of module server_cert: request, sign and install a server certificate."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto, secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.duration import parse_duration
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import wanted_names
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import validate_ca
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_server import (
+    make_request,
+    name_problems,
+    renewal_reasons,
+    server_facts,
+    server_problems,
+    sign_request,
+    validate_server_cert,
+)
+
+
+@dataclass(frozen=True)
+class ServerCertOptions:
+    """The options of the module, apart from its state."""
+
+    path: str
+    domain: str
+    owner: str
+    group: str
+    mode: str
+    duration: str
+    renew_before: str
+    routes: list[str] = field(default_factory=list)
+    ca_certificate: str | None = None
+    csr: str | None = None
+    certificate: str | None = None
+    private_key: str | None = None
+
+
+def request(
+    options: ServerCertOptions, check_mode: bool, now: datetime | None = None
+) -> dict[str, Any]:
+    """Checks the live pair of a replica; makes a key and a request when it is not good enough.
+
+    :raises TunnelError: if an option is wrong or the directory is missing.
+    """
+    now = _begin(options, now)
+    files = _pair(options, check_mode)
+    attributes = _attributes(options, check_mode, required=files.certificate() is not None)
+    ca = _ca(options, check_mode, now)
+    interrupted = files.interrupted()
+    certificate = files.certificate()
+    reasons = _reasons(options, files, certificate, ca, now)
+    changed = interrupted
+    if interrupted and not check_mode:
+        files.finish()
+    changed |= _repair(files, attributes, check_mode)
+    csr = ""
+    if not reasons:
+        changed |= _clean(files, check_mode)
+    else:
+        key = files.pending_key()
+        changed |= key is None
+        if not check_mode:
+            csr = make_request(key or files.make_pending_key(), options.domain, options.routes)
+    before = _public(certificate)
+    return {
+        **(server_facts(certificate) if certificate is not None else {}),
+        "changed": changed,
+        "needed": bool(reasons),
+        "reasons": reasons,
+        "csr": csr,
+        "diff": {
+            "before": before,
+            "after": {**before, "requested_because": reasons} if reasons else before,
+        },
+    }
+
+
+def sign(
+    options: ServerCertOptions, check_mode: bool, now: datetime | None = None
+) -> dict[str, Any]:
+    """Signs a request with the CA of the state directory. Writes nothing.
+
+    :raises TunnelError: if the CA cannot sign, or the request is wrong.
+    """
+    now = _begin(options, now)
+    files = KeyPair(secret_files.absolute_path(options.path), "ca")
+    ca: Any = files.certificate()
+    key = files.key()
+    if check_mode and not (options.csr and ca is not None and key is not None):
+        return {"changed": False, "certificate": ""}
+    if not options.csr:
+        raise TunnelError("csr", "is empty", "Pass the csr that state=requested has returned")
+    if ca is None or key is None:
+        raise TunnelError(
+            files.certificate_path if ca is None else files.key_path,
+            "is missing or cannot be read, so nothing can be signed on this host",
+            "Run tunnel_ca on this host first; where the CA's key is kept elsewhere, bring the "
+            "server certificate and its key (mcp_tunnel_server_cert, mcp_tunnel_server_key)",
+        )
+    validate_ca(crypto.pem_of(ca), None, now, files.certificate_path)
+    if not crypto.same_key(key.public_key(), ca.public_key()):
+        raise TunnelError(
+            files.key_path, f"does not belong to {files.certificate_path}", "Run tunnel_ca first"
+        )
+    duration = parse_duration(options.duration)
+    domain = options.domain.strip().lower()
+    certificate = sign_request(options.csr, ca, key, domain, options.routes, duration, now)
+    pem = crypto.pem_of(certificate)
+    validate_server_cert(
+        pem, crypto.pem_of(ca), domain, options.routes, now=now, subject="the signed certificate"
+    )
+    return {"changed": False, "certificate": pem, **server_facts(certificate)}
+
+
+def install(
+    options: ServerCertOptions, check_mode: bool, now: datetime | None = None
+) -> dict[str, Any]:
+    """Makes a certificate and its key the live pair of a replica.
+
+    :raises TunnelError: if the certificate breaks a requirement or its key is not here.
+    """
+    now = _begin(options, now)
+    files = _pair(options, check_mode)
+    attributes = _attributes(options, check_mode)
+    ca = _ca(options, check_mode, now)
+    if check_mode and (not options.certificate or ca is None):
+        return {"changed": True}
+    if not options.certificate:
+        raise TunnelError("certificate", "is empty", "Pass what state=signed has returned")
+    validate_server_cert(
+        options.certificate,
+        crypto.pem_of(ca),
+        options.domain,
+        options.routes,
+        options.private_key or None,
+        now,
+    )
+    wanted = crypto.load_certificate(options.certificate, "certificate")
+    interrupted = files.interrupted()
+    before = files.certificate()
+    live_key = files.key()
+    changed = interrupted
+    if interrupted and not check_mode:
+        files.finish()
+    if (
+        before is not None
+        and crypto.fingerprint(before) == crypto.fingerprint(wanted)
+        and live_key is not None
+        and crypto.same_key(live_key.public_key(), wanted.public_key())
+    ):
+        changed |= _repair(files, attributes, check_mode)
+    else:
+        changed = True
+        _provide_key(options, files, wanted, check_mode)
+        if not check_mode:
+            files.switch(wanted, attributes)
+    changed |= _clean(files, check_mode)
+    return {
+        **server_facts(wanted),
+        "changed": changed,
+        "diff": {"before": _public(before), "after": _public(wanted)},
+    }
+
+
+def _begin(options: ServerCertOptions, now: datetime | None) -> datetime:
+    """Checks what all verbs have in common and returns the moment to check validity at."""
+    crypto.require_cryptography()
+    wanted_names(options.domain, options.routes)
+    duration = parse_duration(options.duration, "duration")
+    if parse_duration(options.renew_before, "renew_before") >= duration:
+        raise TunnelError(
+            "renew_before",
+            f"{options.renew_before} is not shorter than the duration {options.duration}, "
+            "so that every run would renew the certificate",
+            "Shorten renew_before or lengthen duration",
+        )
+    return now or crypto.utc_now()
+
+
+def _pair(options: ServerCertOptions, check_mode: bool) -> KeyPair:
+    directory = secret_files.absolute_path(options.path)
+    status = secret_files.lstat(directory)
+    missing = status is None and not check_mode
+    if missing or (status is not None and not stat.S_ISDIR(status.st_mode)):
+        raise TunnelError(
+            directory,
+            "does not exist" if status is None else "is not a directory",
+            "Make the directory before this task, for example with file_set",
+        )
+    return KeyPair(directory, "tls")
+
+
+def _attributes(
+    options: ServerCertOptions, check_mode: bool, required: bool = True
+) -> secret_files.Attributes:
+    # Accounts are needed only where a file is to get them.
+    lenient = check_mode or not required
+    return secret_files.Attributes(
+        secret_files.resolve_account("user", options.owner, lenient, "owner"),
+        secret_files.resolve_account("group", options.group, lenient, "group"),
+        secret_files.parse_mode(options.mode, "mode"),
+    )
+
+
+def _ca(options: ServerCertOptions, check_mode: bool, now: datetime) -> Any | None:
+    if not options.ca_certificate:
+        if check_mode:
+            return None
+        raise TunnelError(
+            "ca_certificate", "is empty", "Pass the certificate that tunnel_ca has returned"
+        )
+    validate_ca(options.ca_certificate, None, now)
+    return crypto.load_certificate(options.ca_certificate, "ca_certificate")
+
+
+def _reasons(
+    options: ServerCertOptions,
+    files: KeyPair,
+    certificate: Any | None,
+    ca: Any | None,
+    now: datetime,
+) -> list[str]:
+    """Why the live pair is not good enough."""
+    key = files.key()
+    if certificate is None or key is None:
+        return [f"there is no readable {'key' if certificate else 'certificate'} yet"]
+    if ca is None:
+        return ["the CA will be made anew"]
+    reasons = []
+    if not crypto.same_key(key.public_key(), certificate.public_key()):
+        reasons.append("the key does not belong to the certificate")
+    reasons += server_problems(certificate, ca, now)
+    reasons += name_problems(certificate, wanted_names(options.domain, options.routes))
+    renew_before = parse_duration(options.renew_before)
+    return reasons or renewal_reasons(certificate, ca, renew_before, now)
+
+
+def _provide_key(
+    options: ServerCertOptions, files: KeyPair, certificate: Any, check_mode: bool
+) -> None:
+    """Makes the key of a certificate the pending one."""
+    if options.private_key:
+        if not check_mode:
+            files.write_pending_key(crypto.load_private_key(options.private_key, "private_key"))
+        return
+    key = files.pending_key()
+    if key is None or not crypto.same_key(key.public_key(), certificate.public_key()):
+        raise TunnelError(
+            "certificate",
+            f"does not belong to the key in {files.pending_key_path}"
+            if key
+            else f"has no key on this host ({files.pending_key_path})",
+            "Run state=requested and state=signed again, or bring the key as private_key",
+        )
+
+
+def _repair(files: KeyPair, attributes: secret_files.Attributes, check_mode: bool) -> bool:
+    wrong = files.wrong_attributes(attributes)
+    if not check_mode:
+        for path in wrong:
+            secret_files.set_attributes(path, attributes)
+    return bool(wrong)
+
+
+def _clean(files: KeyPair, check_mode: bool) -> bool:
+    """Removes what earlier runs have left beside a good pair."""
+    stale = files.stale_files()
+    if not check_mode:
+        for path in stale:
+            secret_files.remove_file(path)
+    return bool(stale)
+
+
+def _public(certificate: Any | None) -> dict[str, Any]:
+    """What a diff shows."""
+    return {"certificate": server_facts(certificate) if certificate is not None else "none"}
