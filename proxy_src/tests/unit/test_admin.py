@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+from mcp_proxy import admin
+from mcp_proxy.admin import AdminServer
+from mcp_proxy.config import Address
+from mcp_proxy.metrics import Metrics
+from prometheus_client.parser import text_string_to_metric_families
+
+
+class Running:
+    def __init__(self) -> None:
+        self.reason = ""
+        self.server = AdminServer(Address("127.0.0.1", 0), Metrics(), lambda: self.reason)
+        self.port = 0
+
+    async def raw(self, request: bytes) -> bytes:
+        """Everything that comes back for *request* until the server closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        try:
+            return await asyncio.wait_for(reader.read(), 10)
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.transport.abort()
+
+    async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
+        def fetch() -> tuple[int, str, str]:
+            request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return answer.status, answer.headers["Content-Type"], answer.read().decode()
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.headers["Content-Type"], error.read().decode()
+
+        return await asyncio.get_running_loop().run_in_executor(None, fetch)
+
+
+@pytest_asyncio.fixture
+async def running() -> AsyncIterator[Running]:
+    here = Running()
+    here.port = await here.server.start()
+    yield here
+    here.server.close()
+    await asyncio.sleep(0)
+
+
+async def test_health_is_always_ok(running: Running) -> None:
+    running.reason = "starting"
+    assert await running.get("/healthz") == (200, "text/plain; charset=utf-8", "ok\n")
+
+
+async def test_readiness_gives_the_reason(running: Running) -> None:
+    assert (await running.get("/readyz"))[0] == 200
+    running.reason = "stopping"
+    assert await running.get("/readyz?verbose") == (503, "text/plain; charset=utf-8", "stopping\n")
+
+
+async def test_metrics_can_be_scraped(running: Running) -> None:
+    status, kind, body = await running.get("/metrics")
+    assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert any(
+        family.name == "mcp_proxy_build_info" for family in text_string_to_metric_families(body)
+    )
+
+
+async def test_what_is_not_there(running: Running) -> None:
+    assert (await running.get("/"))[0] == 404
+    assert (await running.get("/metrics/x"))[0] == 404
+    assert (await running.get("/healthz", "POST"))[0] == 405
+    assert await running.get("/healthz", "HEAD") == (200, "text/plain; charset=utf-8", "")
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"nonsense\r\n\r\n",
+        b"\r\n\r\n",
+        b"GET  /healthz HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 9000,
+        b"\x16\x03\x01\x02\x00\r\n\r\n",
+    ],
+)
+async def test_nonsense_is_a_bad_request(running: Running, request_head: bytes) -> None:
+    answer = await running.raw(request_head)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    assert (await running.get("/healthz"))[0] == 200
+
+
+async def test_a_slow_client_is_dropped(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin, "_TIMEOUT", 0.05)
+    assert await running.raw(b"GET /healthz HTTP/1.1\r\n") == b""
+
+
+async def test_clients_are_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin, "_MAX_CLIENTS", 2)
+    waiting = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(2)]
+    await eventually(lambda: running.server._clients == 2)
+    assert await running.raw(b"GET /healthz HTTP/1.1\r\n\r\n") == b""
+    for _, writer in waiting:
+        writer.transport.abort()
+    await eventually(lambda: running.server._clients == 0)
+    assert (await running.get("/healthz"))[0] == 200
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the condition never came true")

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from mcp_proxy.certificates import CertificateError, CertificateStore, read_pair, upstream_context
+from mcp_proxy.config import Tls, UpstreamPolicy
+from mcp_proxy.metrics import Metrics
+from pki import Authority, Issued
+
+HOST = "echo.example.test"
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+class Journal(logging.Handler):
+    """Collects (level, message, fields) of the proxy's log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: list[tuple[int, str, dict[str, object]]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.entries.append(
+            (record.levelno, record.getMessage(), record.__dict__.get("mcp_fields", {}))
+        )
+
+    def refusals(self) -> list[str]:
+        return [
+            str(fields["problem"]) for level, _, fields in self.entries if level == logging.ERROR
+        ]
+
+
+@pytest.fixture
+def journal() -> Iterator[Journal]:
+    handler = Journal()
+    logger = logging.getLogger("mcp_proxy")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(before)
+
+
+class Live:
+    """A store over files in a directory, with the means to change them."""
+
+    def __init__(self, directory: Path, first: Issued) -> None:
+        self.directory = directory
+        self.tls = Tls(*first.write(directory), poll_interval=0.01)
+        self.metrics = Metrics()
+        self.store = CertificateStore(self.tls, self.metrics)
+
+    def metric(self, name: str, **labels: str) -> float:
+        value = self.metrics.registry.get_sample_value(f"mcp_proxy_certificate_{name}", labels)
+        assert value is not None
+        return value
+
+
+@pytest.fixture
+def live(tmp_path: Path, authority: Authority, journal: Journal) -> Live:
+    return Live(tmp_path, authority.issue(HOST))
+
+
+def handshake(
+    server: ssl.SSLContext, ca: bytes, **client_options: object
+) -> tuple[ssl.SSLObject, bytes]:
+    """Shake hands in memory; return the client's side and the certificate that it saw (DER)."""
+    client = ssl.create_default_context(cadata=ca.decode())
+    for name, value in client_options.items():
+        setter = getattr(client, name)
+        setter(value) if callable(setter) else setattr(client, name, value)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client_side = client.wrap_bio(down, up, server_hostname=HOST)
+    server_side = server.wrap_bio(up, down, server_side=True)
+    for _ in range(6):
+        for side in (client_side, server_side):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    certificate = client_side.getpeercert(binary_form=True)
+    assert certificate is not None
+    return client_side, certificate
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), (["spdy/3"], None), (None, None)],
+)
+def test_versions_and_alpn(
+    live: Live,
+    authority: Authority,
+    version: ssl.TLSVersion,
+    offered: list[str] | None,
+    chosen: str | None,
+) -> None:
+    options: dict[str, object] = {"minimum_version": version, "maximum_version": version}
+    if offered is not None:
+        options["set_alpn_protocols"] = offered
+    client, _ = handshake(live.store.context, authority.cert, **options)
+    assert client.selected_alpn_protocol() == chosen
+    assert client.version() == version.name.replace("_", ".")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_old_tls_and_weak_ciphers_are_refused(live: Live, authority: Authority) -> None:
+    for options in (
+        {"minimum_version": ssl.TLSVersion.TLSv1_1, "maximum_version": ssl.TLSVersion.TLSv1_1},
+        {"maximum_version": ssl.TLSVersion.TLSv1_2, "set_ciphers": "ECDHE-ECDSA-AES128-SHA"},
+    ):
+        with pytest.raises(ssl.SSLError):
+            handshake(live.store.context, authority.cert, **options)
+
+
+def test_a_new_pair_is_for_new_connections(
+    live: Live, authority: Authority, journal: Journal
+) -> None:
+    old_context = live.store.context
+    before = live.metric("expiry_timestamp_seconds")
+    renewed = authority.issue(HOST, ends_days=180)
+    renewed.write(live.directory)
+    assert live.store.poll()
+    assert live.store.context is not old_context
+    _, seen = handshake(live.store.context, authority.cert)
+    assert ssl.DER_cert_to_PEM_cert(seen).encode() == renewed.cert
+    _, still = handshake(old_context, authority.cert)
+    assert still != seen
+    assert live.metric("expiry_timestamp_seconds") > before + 80 * 86400
+    assert live.metric("reloads_total", result="loaded") == 1
+    assert not live.store.poll()
+    loaded = [fields for _, message, fields in journal.entries if message == "certificate loaded"]
+    assert len(loaded) == 2
+    assert loaded[1]["names"] == HOST
+
+
+def encrypted(key: bytes) -> bytes:
+    private = serialization.load_pem_private_key(key, None)
+    return private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+
+
+def break_pair(how: str, good: Issued, authority: Authority) -> Issued:
+    other = authority.issue(HOST)
+    return {
+        "half-written certificate": Issued(good.cert[: len(good.cert) // 2], good.key),
+        "half-written key": Issued(other.cert, other.key[:-60]),
+        "empty certificate": Issued(b"", good.key),
+        "garbage key": Issued(good.cert, b"\0\xff garbage"),
+        "key of another certificate": Issued(good.cert, other.key),
+        "encrypted key": Issued(good.cert, encrypted(good.key)),
+        "certificate where the key belongs": Issued(good.cert, good.cert),
+        "expired": authority.issue(HOST, begins_days=-9, ends_days=-1),
+        "not yet valid": authority.issue(HOST, begins_days=1),
+    }[how]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("half-written certificate", "no usable PEM certificate in"),
+        ("half-written key", "no usable PEM private key in"),
+        ("empty certificate", "no usable PEM certificate in"),
+        ("garbage key", "no usable PEM private key in"),
+        ("key of another certificate", "does not match the certificate"),
+        ("encrypted key", "is encrypted"),
+        ("certificate where the key belongs", "no usable PEM private key in"),
+        ("expired", "expired at"),
+        ("not yet valid", "not valid before"),
+    ],
+)
+def test_a_broken_pair_is_refused_once_and_the_old_one_stays(
+    live: Live, authority: Authority, journal: Journal, how: str, said: str
+) -> None:
+    context = live.store.context
+    good = Issued(*(Path(path).read_bytes() for path in (live.tls.cert_file, live.tls.key_file)))
+    broken = break_pair(how, good, authority)
+    for _ in range(2):
+        broken.write(live.directory)
+        for _ in range(3):
+            assert not live.store.poll()
+        assert live.store.context is context
+        (problem,) = journal.refusals()
+        assert said in problem
+        # Neither a key nor anything else from the files is ever quoted.
+        assert "PRIVATE KEY" not in json.dumps([str(entry) for entry in journal.entries])
+        assert live.metric("reloads_total", result="refused") == 1
+    # Put back, and broken anew: a state of its own, so a line of its own.
+    good.write(live.directory)
+    assert not live.store.poll()
+    broken.write(live.directory)
+    assert not live.store.poll()
+    assert len(journal.refusals()) == 2
+    authority.issue(HOST).write(live.directory)
+    assert live.store.poll()
+
+
+def test_each_distinct_broken_state_gets_a_line(live: Live, journal: Journal) -> None:
+    for content in (b"a", b"b"):
+        Path(live.tls.cert_file).write_bytes(content)
+        live.store.poll()
+        live.store.poll()
+    Path(live.tls.cert_file).unlink()
+    live.store.poll()
+    live.store.poll()
+    assert len(journal.refusals()) == 3
+    assert "No such file" in journal.refusals()[2]
+
+
+def test_a_pair_that_becomes_valid_is_taken_then(live: Live, authority: Authority) -> None:
+    authority.issue(HOST, begins_days=1 / 86400).write(live.directory)
+    assert not live.store.poll()
+
+    async def wait() -> None:
+        watcher = asyncio.ensure_future(live.store.watch())
+        old = live.store.context
+        while live.store.context is old:
+            assert not watcher.done()
+            await asyncio.sleep(0.05)
+        watcher.cancel()
+
+    asyncio.run(asyncio.wait_for(wait(), 10))
+
+
+def test_an_expired_pair_is_better_than_none(
+    tmp_path: Path, authority: Authority, journal: Journal
+) -> None:
+    live = Live(tmp_path, authority.issue(HOST, begins_days=-9, ends_days=-1))
+    assert "expired at" in live.store.pair.invalidity()
+    assert len(journal.refusals()) == 1
+    # Replacing one expired certificate by another is no step back.
+    authority.issue(HOST, begins_days=-9, ends_days=-0.5).write(tmp_path)
+    assert live.store.poll()
+
+
+def test_an_openssl_key_with_its_parameters(tmp_path: Path, authority: Authority) -> None:
+    """``openssl ecparam -genkey`` writes a block of parameters before the key."""
+    issued = authority.issue(HOST)
+    key = serialization.load_pem_private_key(issued.key, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    traditional = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    live = Live(tmp_path, Issued(issued.cert, parameters + traditional))
+    handshake(live.store.context, authority.cert)
+
+
+def test_a_missing_file_names_field_and_path(tmp_path: Path) -> None:
+    with pytest.raises(CertificateError) as caught:
+        read_pair(Tls(str(tmp_path / "no.crt"), str(tmp_path / "no.key")))
+    assert caught.value.field == "tls.cert_file"
+    assert f"cannot read {tmp_path}/no.crt: No such file or directory" in str(caught.value)
+
+
+def test_upstream_trust(tmp_path: Path, authority: Authority) -> None:
+    ca_file = tmp_path / "ca.crt"
+    ca_file.write_bytes(authority.cert)
+    own = upstream_context(UpstreamPolicy(ca_file=str(ca_file)))
+    assert len(own.get_ca_certs()) == 1
+    assert own.check_hostname
+    assert own.verify_mode is ssl.CERT_REQUIRED
+    both = upstream_context(UpstreamPolicy(ca_file=str(ca_file), include_system_cas=True))
+    assert len(both.get_ca_certs()) >= 1
+    ca_file.write_text("garbage")
+    with pytest.raises(
+        CertificateError, match=r"upstream\.tls\.ca_file: no usable PEM certificate"
+    ):
+        upstream_context(UpstreamPolicy(ca_file=str(ca_file)))

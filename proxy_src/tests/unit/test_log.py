@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp_proxy import log
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, log.logger.level, logging.raiseExceptions
+    yield
+    root.handlers[:], level, own, logging.raiseExceptions = before
+    root.setLevel(level)
+    log.logger.setLevel(own)
+
+
+def written(as_json: bool, level: str, act: Callable[[], None]) -> list[str]:
+    stream = io.StringIO()
+    log.configure(level, stream, as_json)
+    act()
+    return stream.getvalue().splitlines()
+
+
+def test_text_reads_like_a_sentence() -> None:
+    (line,) = written(
+        False,
+        "info",
+        lambda: log.event(
+            log.logger,
+            log.INFO,
+            "request",
+            route="echo",
+            path="/a b",
+            status=200,
+            none=None,
+            ok=True,
+        ),
+    )
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    assert re.fullmatch(stamp + r' INFO  request route=echo path="/a b" status=200 ok=true', line)
+
+
+def test_json_is_one_object_per_line() -> None:
+    (line,) = written(
+        True,
+        "info",
+        lambda: log.event(log.logger, log.WARN, "request", bytes=3, time=1, seconds=0.25),
+    )
+    entry = json.loads(line)
+    assert list(entry) == ["time", "level", "msg", "bytes", "seconds"]
+    assert (entry["level"], entry["msg"], entry["bytes"], entry["seconds"]) == (
+        "warn",
+        "request",
+        3,
+        0.25,
+    )
+    assert entry["time"].endswith("Z")
+
+
+@pytest.mark.parametrize(("level", "count"), [("debug", 4), ("info", 3), ("warn", 2), ("error", 1)])
+def test_levels(level: str, count: int) -> None:
+    def act() -> None:
+        for number in (log.DEBUG, log.INFO, log.WARN, log.ERROR):
+            log.event(log.logger, number, "x")
+
+    assert len(written(False, level, act)) == count
+
+
+def test_libraries_stay_quiet_below_warning() -> None:
+    def act() -> None:
+        logging.getLogger("h2").info("a header")
+        logging.getLogger("h2").warning("trouble")
+
+    (line,) = written(True, "debug", act)
+    assert json.loads(line)["logger"] == "h2"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_exception_stays_on_one_line(as_json: bool) -> None:
+    def act() -> None:
+        try:
+            raise ValueError("bad\nvalue")
+        except ValueError:
+            log.logger.exception("failed\nbadly")
+
+    (line,) = written(as_json, "info", act)
+    assert "ValueError" in line
+
+
+values = st.one_of(
+    st.text(),
+    st.binary(),
+    st.floats(),
+    st.integers(),
+    st.text('\n\r\x1b\u2028\x00\ud800"\\= ', max_size=9),
+)
+
+
+@given(values, st.booleans())
+def test_no_value_breaks_out_of_its_line(value: object, as_json: bool) -> None:
+    def act() -> None:
+        log.event(log.logger, log.INFO, "request", value=value)
+        log.logger.error(str(value))
+
+    lines = written(as_json, "info", act)
+    assert len(lines) == 2
+    assert all(" " <= character <= "~" for line in lines for character in line)
+    if as_json:
+        assert [json.loads(line)["level"] for line in lines] == ["info", "error"]
+
+
+def test_long_values_are_cut() -> None:
+    (line,) = written(
+        True, "info", lambda: log.event(log.logger, log.INFO, "x", value="a" * 100_000)
+    )
+    assert len(line) < 4096
+    assert "(100000 characters)" in line
+
+
+def test_json_exactly_when_stderr_is_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = os.fstat(2)
+    for value, expected in [
+        (f"{status.st_dev}:{status.st_ino}", True),
+        (f"{status.st_dev}:{status.st_ino + 1}", False),
+        (f"{status.st_dev}", False),
+        ("a:b", False),
+        ("", False),
+    ]:
+        monkeypatch.setenv("JOURNAL_STREAM", value)
+        assert log.under_journal() is expected
+    monkeypatch.delenv("JOURNAL_STREAM")
+    assert log.under_journal() is False

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp_proxy.config import Upstream
+from mcp_proxy.router import Router
+
+DOMAIN = "abcd1234.tunnel.anthropic.com"
+ECHO = Upstream("http", "10.0.0.5", 8000)
+OTHER = Upstream("http", "10.0.0.6", 8000)
+
+
+def find(router: Router, host: str) -> Upstream | None:
+    route = router.lookup(host)
+    return route.upstream if route else None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        f"echo.{DOMAIN}",
+        f"echo.{DOMAIN}.",
+        f"echo.{DOMAIN}:443",
+        f"echo.{DOMAIN}:",
+        f"echo.{DOMAIN}.:443",
+        f"ECHO.{DOMAIN.upper()}",
+        "echo",
+    ],
+)
+def test_a_bare_key_answers_below_the_domain(host: str) -> None:
+    assert find(Router({"echo": ECHO}, DOMAIN), host) == ECHO
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        ":",
+        ":443",
+        ".",
+        DOMAIN,
+        f".{DOMAIN}",
+        f"echo.{DOMAIN}..",
+        f"a.echo.{DOMAIN}",
+        f"echo{DOMAIN}",
+        f"echo.{DOMAIN}:https",
+        f"echo.{DOMAIN}:²",
+        f"echo.{DOMAIN}:1:2",
+        f"echo.x{DOMAIN}",
+        f"user@echo.{DOMAIN}",
+        "[::1]",
+        "[::1]:443",
+        f" echo.{DOMAIN}",
+    ],
+)
+def test_nothing_else_does(host: str) -> None:
+    assert find(Router({"echo": ECHO}, DOMAIN), host) is None
+
+
+def test_the_exact_hostname_comes_first() -> None:
+    router = Router({"echo": ECHO, f"echo.{DOMAIN}": OTHER}, DOMAIN)
+    assert find(router, f"echo.{DOMAIN}") == OTHER
+    assert find(router, "echo") == ECHO
+    assert [route.name for route in router.routes] == ["echo", f"echo.{DOMAIN}"]
+
+
+def test_without_a_domain_keys_are_full_hostnames() -> None:
+    router = Router({"echo.example.com": ECHO}, "")
+    assert find(router, "echo.example.com:8443") == ECHO
+    assert find(router, "echo") is None
+
+
+names = st.from_regex(r"[a-z]{1,3}(\.[a-z]{1,3}){0,2}", fullmatch=True)
+
+
+@given(st.sets(names, min_size=1), names, names)
+def test_the_table_is_the_rule(keys: set[str], domain: str, host: str) -> None:
+    """Against the rule as it is written: exact first, then without the domain."""
+    routes = {key: Upstream("http", key, 1) for key in keys}
+    expected = routes.get(host)
+    if expected is None and host.endswith(f".{domain}"):
+        expected = routes.get(host[: -len(domain) - 1])
+    assert find(Router(routes, domain), host) == expected
