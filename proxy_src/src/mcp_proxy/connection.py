@@ -1,0 +1,306 @@
+"""One connection from the connector: joins WebSocket, inner TLS and HTTP on a transport.
+
+Everything that happens in one turn of the event loop leaves in one TLS write and one system call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from websockets.frames import CloseCode
+
+from . import log
+from .certificates import CertificateStore
+from .exchange import Exchange, Forwarder
+from .http1 import BUSY, HEAD, IDLE, Http1Server
+from .http2 import Http2Server
+from .inner_tls import InnerTls, TlsFailed
+from .messages import ClientStream, RequestHead
+from .metrics import Metrics
+from .settings import Limits, Timeouts
+from .websocket import WebSocketLayer, WebSocketRefused
+
+_HIGH_WATER = 1 << 18
+"""Bytes waiting to be sent to the connector from which on upstreams are held back."""
+
+_UNREAD = 1 << 16
+"""Ciphertext kept undecrypted while the HTTP layer takes no input, so that a client that leaves is
+still noticed; from there on nothing more is read."""
+
+_CLOSING_SECONDS = 5.0
+"""How long the peer may take for its part of the closing handshake."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What all connections share. ``forget`` is called by a connection that has ended."""
+
+    forwarder: Forwarder
+    certificates: CertificateStore
+    metrics: Metrics
+    timeouts: Timeouts
+    limits: Limits
+    forget: Callable[[TunnelConnection], None]
+
+
+class TunnelConnection(asyncio.Protocol):
+    """See the module. Implements :class:`messages.Channel` for the HTTP layer."""
+
+    def __init__(self, listener: Listener, refusal: str = "") -> None:
+        """With a *refusal*, only say so (503) to whoever connected."""
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._refusal = refusal
+        self._ws = WebSocketLayer(refusal)
+        self._tls: InnerTls | None = None
+        self._http: Http1Server | Http2Server | None = None
+        self._plain: list[bytes] = []
+        self._turn_scheduled = False
+        self._pumping = False
+        self._reading = True
+        self._closing = False
+        self._lost = False
+        self._phase = "handshake"
+        self._since = self._loop.time()
+
+    # -- asyncio callbacks -------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if peer else ""
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        try:
+            payload = self._ws.receive(data)
+        except WebSocketRefused as refused:
+            if not self._refusal:
+                self._handshake_failed("websocket", str(refused))
+            self._shut()
+            return
+        if payload and not self._closing:
+            if self._tls is None:
+                self._tls = InnerTls(self._listener.certificates.context)
+            for part in payload:
+                self._tls.feed(part)
+            self._pump()
+        if self._ws.closing and not self._closing:
+            self._leave()
+        self._turn()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._lost = True
+        self._leave()
+        self._listener.forget(self)
+
+    def pause_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        if self._http is not None:
+            self._http.pause_output()
+
+    def resume_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        if self._http is not None:
+            self._http.resume_output()
+
+    # -- input -------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Decrypt and hand on as long as there is something and it is wanted."""
+        if self._pumping or self._tls is None:
+            return
+        self._pumping = True
+        try:
+            if self._http is None and not self._shake_hands(self._tls):
+                return
+            while not self._closing and self._http is not None and self._http.wants_input:
+                data = self._tls.read()
+                if data is None:
+                    self._leave()
+                    self.close()
+                    return
+                if not data:
+                    break
+                self._http.receive(data)
+        except TlsFailed as failure:
+            self._tls_failed(str(failure))
+        finally:
+            self._pumping = False
+        self._pace(self._tls)
+
+    def _pace(self, tls: InnerTls) -> None:
+        reading = self._closing or tls.unread < _UNREAD
+        if reading != self._reading and not self._transport.is_closing():
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _shake_hands(self, tls: InnerTls) -> bool:
+        if not tls.handshake():
+            return False
+        limits = self._listener.limits
+        self._listener.metrics.handshake_done(tls.version, tls.alpn)
+        log.event(log.logger, log.DEBUG, "tls handshake done", tls=tls.version, alpn=tls.alpn)
+        if tls.alpn == "h2":
+            self._http = Http2Server(self._request, self, limits)
+        else:
+            self._http = Http1Server(self._request, self, limits.max_header_bytes)
+        self.wake()
+        return True
+
+    def _request(self, head: RequestHead, stream: ClientStream) -> Exchange:
+        return self._listener.forwarder.exchange(head, stream, self._peer)
+
+    def _tls_failed(self, reason: str) -> None:
+        if self._http is None:
+            self._handshake_failed("tls", reason)
+        else:
+            log.event(log.logger, log.WARN, "tls record refused", reason=reason, peer=self._peer)
+            self._leave()
+        # The alert explains more than a close_notify would.
+        self._finish(CloseCode.PROTOCOL_ERROR)
+
+    def _handshake_failed(self, kind: str, reason: str) -> None:
+        self._closing = True
+        self._listener.metrics.handshake_failed(kind)
+        message = "websocket handshake failed" if kind == "websocket" else "tls handshake failed"
+        log.event(log.logger, log.WARN, message, reason=reason, peer=self._peer)
+
+    # -- output (Channel) --------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """See :class:`messages.Channel`."""
+        self._plain.append(data)
+        self._schedule_turn()
+
+    def wake(self) -> None:
+        """See :class:`messages.Channel`."""
+        self._since = self._loop.time()
+        self._schedule_turn()
+
+    def _schedule_turn(self) -> None:
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._loop.call_soon(self._run_turn)
+
+    def _run_turn(self) -> None:
+        self._turn_scheduled = False
+        if not self._lost:
+            self._pump()
+            self._turn()
+
+    def _turn(self) -> None:
+        """Send what has gathered."""
+        if self._lost:
+            return
+        if self._tls is not None:
+            self._encrypt(self._tls)
+        data = self._ws.output()
+        if data:
+            self._transport.write(data)
+        if self._ws.closed:
+            self._shut()
+
+    def _encrypt(self, tls: InnerTls) -> None:
+        plain, self._plain = self._plain, []
+        if plain:
+            try:
+                tls.write(plain[0] if len(plain) == 1 else b"".join(plain))
+            except TlsFailed as failure:
+                self._tls_failed(str(failure))
+        data = tls.output()
+        if data:
+            self._ws.send(data)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """See :class:`messages.Channel`."""
+        if not self._closing and self._tls is not None:
+            self._encrypt(self._tls)
+            self._tls.close()
+            self._finish(CloseCode.NORMAL_CLOSURE)
+
+    def abort(self) -> None:
+        """See :class:`messages.Channel`."""
+        # Without close_notify: TLS' own sign of truncation (RFC 8446 §6.1).
+        if not self._closing:
+            self._finish(CloseCode.INTERNAL_ERROR)
+
+    def _finish(self, code: CloseCode) -> None:
+        if self._tls is not None:
+            self._encrypt(self._tls)
+        self._closing = True
+        self._ws.close(code)
+        if self._tls is not None:
+            self._pace(self._tls)
+        self.wake()
+
+    def _leave(self) -> None:
+        """The client is gone."""
+        if self._http is not None:
+            self._http.client_gone()
+        elif not self._closing:
+            self._handshake_failed("closed", "the client closed the connection")
+
+    def _shut(self) -> None:
+        self._closing = True
+        if not self._lost and not self._transport.is_closing():
+            data = self._ws.output()
+            if data:
+                self._transport.write(data)
+            self._transport.close()
+
+    def cut(self) -> None:
+        """End at once."""
+        if not self._lost:
+            self._leave()
+            self._transport.abort()
+
+    @property
+    def requests(self) -> int:
+        """Requests in flight."""
+        return 0 if self._http is None else self._http.requests
+
+    def drain(self) -> None:
+        """Finish the requests in flight, then close."""
+        if self._http is not None:
+            self._http.drain()
+            self._schedule_turn()
+        elif self._tls is None and not self._ws.open:
+            self.cut()
+        else:
+            self._closing = True
+            self._finish(CloseCode.GOING_AWAY)
+
+    def tick(self, now: float) -> None:
+        """Check time limits; *now* is the loop's time in seconds."""
+        timeouts = self._listener.timeouts
+        if self._closing:
+            if now - self._since >= _CLOSING_SECONDS:
+                self._transport.abort()
+            return
+        http = self._http
+        if http is None:
+            if now - self._since >= timeouts.handshake:
+                self._handshake_failed("timeout", "not complete in time")
+                self._transport.abort()
+            return
+        if http.phase != self._phase:
+            self._phase = http.phase
+            self._since = now
+        if self._phase == BUSY:
+            http.tick(now)
+        elif self._phase == HEAD and now - self._since >= timeouts.header:
+            http.head_overdue()
+        elif self._phase == IDLE and now - self._since >= timeouts.idle:
+            http.drain()

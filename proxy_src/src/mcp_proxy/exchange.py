@@ -1,0 +1,324 @@
+"""One request and its response: from the client's stream to an upstream connection and back.
+
+When a request may be sent again (RFC 9110 §9.2.2). An upstream may close an idle connection at the
+very moment at which the next request leaves on it. The request is then sent once more, on a new
+connection, if not one byte of a response had come on a connection that had been used before, and
+
+- the connection was found closed before anything was written: always; or
+- the method is idempotent and no content had been handed on: nothing is lost, and the request may
+  even have been acted upon.
+
+Every other one, a POST above all, is answered 502: it may have been processed, and only the client
+can know whether twice is harmful.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from . import log
+from .dial import DialError
+from .forwarding import host_value, request_bytes, response_headers, trailer_fields
+from .messages import ClientStream, Headers, RequestHead, ResponseHead
+from .metrics import NO_ROUTE, Metrics
+from .router import Route, Router
+from .upstream import UpstreamConnection, UpstreamPool
+
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+_CLIENT_CLOSED = 499
+"""What the log and the metrics show for a request whose client left before the answer's head."""
+
+
+@dataclass(frozen=True)
+class Forwarder:
+    """What all exchanges share. ``stall_timeout`` is in seconds."""
+
+    router: Router
+    pool: UpstreamPool
+    metrics: Metrics
+    rewrite_host: bool
+    stall_timeout: float
+
+    def exchange(self, head: RequestHead, stream: ClientStream, peer: str) -> Exchange:
+        """Start handling a request that came from the address *peer*."""
+        exchange = Exchange(self, head, stream, peer)
+        exchange.start()
+        return exchange
+
+
+class Exchange:
+    """Implements :class:`messages.RequestHandler` and :class:`upstream.UpstreamUser`."""
+
+    def __init__(
+        self, forwarder: Forwarder, head: RequestHead, stream: ClientStream, peer: str
+    ) -> None:
+        self._forwarder = forwarder
+        self._head = head
+        self._stream = stream
+        self._peer = peer
+        self._started = asyncio.get_running_loop().time()
+        self._route: Route | None = None
+        self._connection: UpstreamConnection | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._early: list[bytes] = []  # content that came while there was no connection
+        self._trailers: Headers | None = None  # not None once the request is complete
+        self._status = 0
+        self._received = 0
+        self._sent = 0
+        self._forwarded_content = False
+        self._upload_paused = False
+        self._download_paused = False
+        self._done = False
+        self._moved = -1
+        self._still_since = self._started
+
+    def start(self) -> None:
+        """Find the route, and a connection to its upstream."""
+        head = self._head
+        route = self._forwarder.router.lookup(head.authority.decode("latin-1"))
+        self._route = route
+        name = route.name if route else NO_ROUTE
+        self._forwarder.metrics.request_started(name)
+        log.event(
+            log.logger,
+            log.DEBUG,
+            "request started",
+            route=name,
+            method=head.method,
+            host=head.authority,
+            path=head.target.split(b"?", 1)[0],
+            http=head.http_version,
+        )
+        if route is None:
+            log.event(log.logger, log.WARN, "no route for host", host=head.authority)
+            self._answer(502, "No route configured for host")
+            return
+        connection = self._forwarder.pool.take(route.upstream)
+        if connection is None:
+            self._dial(route)
+        else:
+            self._forwarder.metrics.upstream_reused(route.name)
+            self._send_on(connection, route)
+
+    # -- towards the upstream ----------------------------------------------------------------
+
+    def _dial(self, route: Route) -> None:
+        self._dialling = asyncio.ensure_future(self._connect(route))
+
+    async def _connect(self, route: Route) -> None:
+        try:
+            connection = await self._forwarder.pool.dial(route.upstream)
+        except DialError as error:
+            self._dialling = None
+            self._note_dial_error(route, error)
+            self._answer(error.status, error.public, str(error))
+            return
+        self._dialling = None
+        self._forwarder.metrics.upstream_connected(route.name)
+        self._send_on(connection, route)
+
+    def _note_dial_error(self, route: Route, error: DialError) -> None:
+        metrics = self._forwarder.metrics
+        if error.reason == "validation":
+            metrics.validation_refused(route.name)
+        else:
+            metrics.upstream_failed(route.name, error.reason)
+        log.event(log.logger, log.ERROR, str(error), route=route.name, upstream=str(route.upstream))
+
+    def _send_on(self, connection: UpstreamConnection, route: Route) -> None:
+        self._connection = connection
+        head = self._head
+        host = host_value(route.upstream) if self._forwarder.rewrite_host else head.authority
+        connection.begin(self, request_bytes(head, self._peer.encode("ascii"), host), head.method)
+        if self._download_paused:
+            connection.pause_reading()
+        early, self._early = self._early, []
+        for data in early:
+            self._forward(connection, data)
+        if self._trailers is not None:
+            self._forward_end(connection, self._trailers)
+        if not self._upload_paused:
+            self._stream.release()
+
+    def _forward(self, connection: UpstreamConnection, data: bytes) -> None:
+        self._forwarded_content = True
+        if self._head.length is None:
+            connection.write_chunk(data)
+        else:
+            connection.write(data)
+
+    def _forward_end(self, connection: UpstreamConnection, trailers: Headers) -> None:
+        if self._head.length is None:
+            connection.write_last_chunk(trailer_fields(trailers))
+
+    def request_body(self, data: bytes) -> None:
+        """See :class:`messages.RequestHandler`."""
+        if self._done:
+            return
+        self._received += len(data)
+        if self._connection is None:
+            self._early.append(data)
+            self._stream.hold()
+        else:
+            self._forward(self._connection, data)
+
+    def request_end(self, trailers: Headers) -> None:
+        """See :class:`messages.RequestHandler`."""
+        if self._done:
+            return
+        self._trailers = trailers
+        if self._connection is not None:
+            self._forward_end(self._connection, trailers)
+
+    def pause_upload(self) -> None:
+        """See :class:`upstream.UpstreamUser`."""
+        self._upload_paused = True
+        self._stream.hold()
+
+    def resume_upload(self) -> None:
+        """See :class:`upstream.UpstreamUser`."""
+        self._upload_paused = False
+        if self._connection is not None:
+            self._stream.release()
+
+    # -- towards the client ------------------------------------------------------------------
+
+    def response_interim(self, status: int, headers: Headers) -> None:
+        """See :class:`http1_client.ResponseHandler`."""
+        self._stream.send_interim(status, response_headers(headers))
+
+    def response_head(self, head: ResponseHead) -> None:
+        """See :class:`http1_client.ResponseHandler`."""
+        self._status = head.status
+        self._stream.send_head(
+            ResponseHead(head.status, response_headers(head.headers), head.length)
+        )
+
+    def response_body(self, data: bytes) -> None:
+        """See :class:`http1_client.ResponseHandler`."""
+        self._sent += len(data)
+        self._stream.send_body(data)
+
+    def response_end(self, trailers: Headers) -> None:
+        """See :class:`http1_client.ResponseHandler`."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.finish(request_complete=self._trailers is not None)
+        self._finish()
+        self._stream.send_end(trailer_fields(trailers))
+
+    def pause(self) -> None:
+        """See :class:`messages.RequestHandler`."""
+        self._download_paused = True
+        if self._connection is not None:
+            self._connection.pause_reading()
+
+    def resume(self) -> None:
+        """See :class:`messages.RequestHandler`."""
+        self._download_paused = False
+        if self._connection is not None:
+            self._connection.resume_reading()
+
+    def _answer(self, status: int, text: str, error: str | None = None) -> None:
+        """Answer the request in the upstream's place."""
+        body = f"{text}\n".encode()
+        self._status = status
+        self._sent += len(body)
+        self._finish(error)
+        fields = [(b"Content-Type", b"text/plain; charset=utf-8")]
+        self._stream.send_head(ResponseHead(status, fields, len(body)))
+        self._stream.send_body(body)
+        self._stream.send_end([])
+
+    # -- when something goes wrong -----------------------------------------------------------
+
+    def upstream_failed(self, error: Exception, untouched: bool) -> None:
+        """See :class:`upstream.UpstreamUser`."""
+        connection, self._connection = self._connection, None
+        route = self._route
+        if connection is None or route is None:
+            return
+        if (
+            connection.used
+            and untouched
+            and self._head.method in _IDEMPOTENT
+            and not self._forwarded_content
+        ):
+            self._dial(route)
+            return
+        text = f"upstream failed: {error or type(error).__name__}"
+        log.event(log.logger, log.ERROR, text, route=route.name, upstream=str(route.upstream))
+        if self._status == 0:
+            self._answer(502, "Upstream closed the connection or sent no valid answer", text)
+        else:
+            self._finish(text)
+            self._stream.abort()
+
+    def client_gone(self) -> None:
+        """See :class:`messages.RequestHandler`."""
+        if self._done:
+            return
+        self._release_upstream()
+        error = "client left before the end of the response"
+        if self._status == 0:
+            self._status = _CLIENT_CLOSED
+        self._finish(error)
+
+    def tick(self, now: float) -> None:
+        """See :class:`messages.RequestHandler`: nobody may keep the other side waiting for ever.
+
+        That is: a client that does not take what there is for it, one that does not send the
+        content that it announced, an upstream that does not take it. Silence of an upstream is no
+        such case: it may be a long tool call, or a stream of events that are rare.
+        """
+        moved = self._received + self._sent
+        waiting = (
+            self._download_paused
+            or self._upload_paused
+            or (self._trailers is None and self._status == 0)
+        )
+        if moved != self._moved or not waiting:
+            self._moved = moved
+            self._still_since = now
+        elif now - self._still_since >= self._forwarder.stall_timeout and not self._done:
+            self._stalled()
+
+    def _stalled(self) -> None:
+        self._release_upstream()
+        if self._status:
+            self._finish("stalled: the client does not take the response")
+            self._stream.abort()
+        elif self._upload_paused:
+            self._answer(504, "Upstream does not take the request", "stalled upload")
+        else:
+            self._answer(408, "Request content not received in time", "stalled request")
+
+    def _release_upstream(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.discard()
+
+    def _finish(self, error: str | None = None) -> None:
+        self._done = True
+        self._early.clear()
+        name = self._route.name if self._route else NO_ROUTE
+        seconds = asyncio.get_running_loop().time() - self._started
+        self._forwarder.metrics.request_finished(
+            name, self._status, seconds, self._received, self._sent
+        )
+        log.event(
+            log.logger,
+            log.INFO,
+            "request finished",
+            route=name,
+            method=self._head.method,
+            status=self._status,
+            bytes_in=self._received,
+            bytes_out=self._sent,
+            seconds=seconds,
+            error=error,
+        )

@@ -1,0 +1,116 @@
+"""What becomes of header fields on the way through (RFC 9110 §7.6, RFC 9112 §6, RFC 9113 §8.2)."""
+
+from __future__ import annotations
+
+from .messages import Headers, RequestHead
+from .settings import Upstream
+
+# RFC 9110 §7.6.1 names what must not be forwarded even when Connection forgets to list it;
+# the two framing fields are written anew by whoever sends the message on, and the credentials in
+# Proxy-Authorization are for the first proxy that asked for them (§11.7.2).
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
+_DROPPED_FROM_REQUESTS = _HOP_BY_HOP | _FORWARDED | {b"host"}
+_NOT_IN_TRAILERS = frozenset(
+    (
+        b"authorization",
+        b"content-encoding",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"set-cookie",
+        b"trailer",
+    )
+)
+# Methods whose content has a meaning, so that "no content" is worth a Content-Length: 0
+# (RFC 9110 §8.6).
+_CONTENT_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def tokens(headers: Headers, name: bytes) -> set[bytes]:
+    """The lower-case members of the comma-separated list in all *name* (lower-case) fields."""
+    found: set[bytes] = set()
+    for field, value in headers:
+        if field.lower() == name:
+            found.update(part.strip().lower() for part in value.split(b","))
+    found.discard(b"")
+    return found
+
+
+def host_value(upstream: Upstream) -> bytes:
+    """The Host that a client that talks to *upstream* directly would send (RFC 9110 §7.2)."""
+    if upstream.port == _DEFAULT_PORTS[upstream.scheme]:
+        return upstream.host.encode("ascii")
+    return f"{upstream.host}:{upstream.port}".encode("ascii")
+
+
+def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
+    """The HTTP/1.1 head that an upstream gets for *head*.
+
+    *peer* is the address of the immediate client, added to ``X-Forwarded-For``; *host* goes out as
+    ``Host``. Content follows with the length that *head* states, or chunked.
+    """
+    named = tokens(head.headers, b"connection")
+    lines = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
+    forwarded_for = []
+    cookies = []
+    trailers_wanted = False
+    for name, value in head.headers:
+        key = name.lower()
+        if key == b"te":
+            trailers_wanted = trailers_wanted or b"trailers" in value.lower()
+        elif key in named:
+            continue
+        elif key == b"cookie":
+            cookies.append(value)
+        elif key == b"x-forwarded-for":
+            forwarded_for.append(value)
+        elif key not in _DROPPED_FROM_REQUESTS:
+            lines += (name, b": ", value, b"\r\n")
+    if cookies:
+        # HTTP/2 may split the field; HTTP/1.1 must not (RFC 9113 §8.2.3).
+        lines += (b"Cookie: ", b"; ".join(cookies), b"\r\n")
+    lines += (b"X-Forwarded-For: ", b", ".join((*forwarded_for, peer)), b"\r\n")
+    lines += (b"X-Forwarded-Host: ", head.authority, b"\r\nX-Forwarded-Proto: https\r\n")
+    if trailers_wanted:
+        lines.append(b"TE: trailers\r\nConnection: TE\r\n")
+    if head.length is None:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    elif head.length or head.method in _CONTENT_METHODS:
+        lines.append(b"Content-Length: %d\r\n" % head.length)
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def response_headers(headers: Headers) -> Headers:
+    """The fields of a response that concern the client.
+
+    ``Content-Length`` is among the dropped: it is written anew from the length that was understood.
+    """
+    named = tokens(headers, b"connection")
+    return [
+        (name, value)
+        for name, value in headers
+        if (key := name.lower()) not in _HOP_BY_HOP and key not in named
+    ]
+
+
+def trailer_fields(headers: Headers) -> Headers:
+    """Trailers without the fields that must not stand there (RFC 9110 §6.5.1)."""
+    return [
+        (name, value)
+        for name, value in headers
+        if (key := name.lower()) not in _DROPPED_FROM_REQUESTS and key not in _NOT_IN_TRAILERS
+    ]

@@ -1,0 +1,403 @@
+"""HTTP/1.1 towards the client (RFC 9112), sans-IO: bytes in, requests out; responses in, bytes out.
+
+Pipelined requests are answered in order: at most what one call of :meth:`Http1Server.receive` held
+is parsed ahead, after which no more input is wanted until the request in front is answered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import httptools
+
+from .http1_head import Refusal, request_head
+from .messages import (
+    BODILESS_STATUSES,
+    Channel,
+    Headers,
+    OnRequest,
+    RequestHandler,
+    RequestHead,
+    ResponseHead,
+)
+from .reasons import reason_phrase
+
+IDLE, HEAD, BUSY = "idle", "head", "busy"
+"""Phases of a connection: nothing begun, a request's head incomplete, at least one request open."""
+
+_DISCARD = 1 << 18
+"""Bytes of a request's content still taken after its answer, to save the connection."""
+
+
+class Http1Stream:
+    """One request and its response. Implements :class:`messages.ClientStream`."""
+
+    def __init__(self, server: Http1Server, head: RequestHead, keep_alive: bool) -> None:
+        self.head = head
+        self.keep_alive = keep_alive
+        self.handler: RequestHandler | None = None
+        self.early: list[bytes] = []  # content that came before its turn
+        self.trailers: Headers = []
+        self.complete = False
+        self.answered = False
+        self.discarded = 0
+        self._server = server
+        self._chunked = False
+        self._bodiless = False
+        self.head_sent = False
+        self.continued = False
+
+    def send_interim(self, status: int, headers: Headers) -> None:
+        """Pass on an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""
+        if self.head.http_version != "1.0":
+            self.continued = True
+            self._server.write_head(status, headers)
+
+    def send_head(self, head: ResponseHead) -> None:
+        """Send the head, with the framing that the request's method and version allow."""
+        self.head_sent = True
+        fields = list(head.headers)
+        bodiless = self.head.method == b"HEAD" or head.status in BODILESS_STATUSES
+        self._bodiless = bodiless
+        if head.length is not None:
+            if head.status != 204:
+                fields.append((b"Content-Length", b"%d" % head.length))
+        elif not bodiless:
+            if self.head.http_version == "1.0":
+                self.keep_alive = False
+            else:
+                self._chunked = True
+                fields.append((b"Transfer-Encoding", b"chunked"))
+        if not self.complete and not self.continued and _expects_continue(self.head):
+            # The client may or may not send the content now: what follows cannot be told apart.
+            self.keep_alive = False
+        if self._server.draining:
+            self.keep_alive = False
+        if not self.keep_alive:
+            fields.append((b"Connection", b"close"))
+        self._server.write_head(head.status, fields)
+
+    def send_body(self, data: bytes) -> None:
+        """Send content."""
+        if self._bodiless or not data:
+            return
+        write = self._server.write
+        if self._chunked:
+            write(b"%x\r\n" % len(data))
+            write(data)
+            write(b"\r\n")
+        else:
+            write(data)
+
+    def send_end(self, trailers: Headers) -> None:
+        """End the response; trailers exist only in chunked coding (RFC 9112 §7.1.2)."""
+        if self._chunked:
+            lines = [b"0\r\n"]
+            for name, value in trailers:
+                lines += (name, b": ", value, b"\r\n")
+            lines.append(b"\r\n")
+            self._server.write(b"".join(lines))
+        self.answered = True
+        self.handler = None
+        self._server.set_held(False)  # nobody is left to mind how fast the rest comes in
+        self._server.advance()
+
+    def abort(self) -> None:
+        """Cut the connection: HTTP/1.1 has no other sign of an incomplete response."""
+        self.handler = None
+        self._server.cut()
+
+    def hold(self) -> None:
+        """Take no more content."""
+        self._server.set_held(True)
+
+    def release(self) -> None:
+        """Take content again."""
+        self._server.set_held(False)
+
+
+class Http1Server:
+    """The protocol on one connection.
+
+    ``phase`` is one of :data:`IDLE`, :data:`HEAD`, :data:`BUSY`. After a bad request nothing more
+    is read, and the connection closes once the earlier requests and this one are answered.
+    """
+
+    def __init__(self, on_request: OnRequest, channel: Channel, max_header_bytes: int) -> None:
+        """Hand requests to *on_request*; *max_header_bytes* bounds each head and its trailers."""
+        self._on_request = on_request
+        self._channel = channel
+        self._max_head = max_header_bytes
+        self.write = channel.write
+        self._parser = httptools.HttpRequestParser(self)
+        self._streams: deque[Http1Stream] = deque()
+        self._target = b""
+        self._fields: Headers = []
+        self._trailer_bytes = 0
+        self._in_head = False
+        self._silent = 0
+        self._progress = False
+        self._held = False
+        self._refusal: Refusal | None = None
+        self._ended = False
+        self.draining = False
+
+    # -- input -------------------------------------------------------------------------------
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether :meth:`receive` may be called now."""
+        return not (self._held or self._ended) and len(self._streams) <= 1
+
+    @property
+    def phase(self) -> str:
+        """See the class."""
+        if self._streams:
+            return BUSY
+        return HEAD if self._in_head else IDLE
+
+    @property
+    def requests(self) -> int:
+        """Requests in flight."""
+        return len(self._streams)
+
+    def receive(self, data: bytes) -> None:
+        """Parse *data*; starts requests and hands their content on."""
+        if self._ended or self._refusal is not None or self._last_request_seen():
+            return
+        self._progress = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(Refusal(501, "Upgrade is not supported"))
+        except httptools.HttpParserError as error:
+            if not self._last_request_seen():
+                cause = error.__context__
+                self._refuse(
+                    cause if isinstance(cause, Refusal) else Refusal(400, f"Bad request: {error}")
+                )
+            return
+        # The parser hoards an incomplete field without telling: bound what came without effect.
+        self._silent = 0 if self._progress else self._silent + len(data)
+        if self._silent > self._max_head:
+            self._refuse(_too_large())
+
+    def _last_request_seen(self) -> bool:
+        """Whether the client has announced that it sends nothing more (RFC 9112 §9.6)."""
+        if not self._streams:
+            return False
+        return self._streams[-1].complete and not self._streams[-1].keep_alive
+
+    def on_message_begin(self) -> None:
+        """Parser callback: a request begins."""
+        self._target = b""
+        self._fields = []
+        self._trailer_bytes = 0
+        self._in_head = True
+
+    def on_url(self, part: bytes) -> None:
+        """Parser callback: a part of the request target."""
+        self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Parser callback: a field of the head or a trailer."""
+        if self._in_head:
+            self._fields.append((name, value))
+            return
+        if self._ended:
+            return
+        self._trailer_bytes += len(name) + len(value) + 4
+        if self._trailer_bytes > self._max_head:
+            raise _too_large()
+        self._streams[-1].trailers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Parser callback: the head is complete. Raises :class:`Refusal`."""
+        self._progress = True
+        parser = self._parser
+        fields = self._fields
+        if self._ended:
+            return
+        size = sum(len(name) + len(value) + 4 for name, value in fields) + len(self._target)
+        if size > self._max_head:
+            raise _too_large()
+        if parser.should_upgrade():
+            raise Refusal(501, "Upgrade is not supported")
+        version = parser.get_http_version()
+        head = request_head(parser.get_method(), self._target, fields, version)
+        self._in_head = False
+        # HTTP/1.0 keep-alive is left to those who need it: nobody who speaks it is expected here.
+        stream = Http1Stream(self, head, version != "1.0" and parser.should_keep_alive())
+        self._streams.append(stream)
+        if len(self._streams) == 1:
+            self._start(stream)
+
+    def on_body(self, data: bytes) -> None:
+        """Parser callback: content."""
+        self._progress = True
+        if self._ended:
+            return
+        stream = self._streams[-1]
+        if stream.handler is not None:
+            stream.handler.request_body(data)
+        elif stream.answered:
+            stream.discarded += len(data)
+            if stream.discarded > _DISCARD:
+                self._end()
+        else:
+            stream.early.append(data)
+
+    def on_message_complete(self) -> None:
+        """Parser callback: the request is complete."""
+        self._progress = True
+        if self._ended:
+            return
+        stream = self._streams[-1]
+        stream.complete = True
+        if stream.handler is not None:
+            stream.handler.request_end(stream.trailers)
+        elif stream.answered:
+            self.advance()
+
+    def _start(self, stream: Http1Stream) -> None:
+        handler = self._on_request(stream.head, stream)
+        if stream.answered:
+            return
+        stream.handler = handler
+        early, stream.early = stream.early, []
+        for data in early:
+            handler.request_body(data)
+        if stream.complete and not stream.answered:
+            handler.request_end(stream.trailers)
+
+    # -- output ------------------------------------------------------------------------------
+
+    def write_head(self, status: int, fields: Headers) -> None:
+        """Write a response head."""
+        lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status))]
+        for name, value in fields:
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"\r\n")
+        self.write(b"".join(lines))
+
+    def advance(self) -> None:
+        """Go on to the next request if the one in front is answered and complete."""
+        while self._streams and self._streams[0].answered and not self._ended:
+            stream = self._streams[0]
+            if not stream.keep_alive:
+                self._end()
+                return
+            if not stream.complete:
+                break
+            self._streams.popleft()
+            if self._streams:
+                self._start(self._streams[0])
+        if not self._streams:
+            if self._refusal is not None:
+                self._answer_refusal(self._refusal)
+            elif self.draining:
+                self._end()
+        self._channel.wake()
+
+    def set_held(self, held: bool) -> None:
+        """Whether the request in front takes no more content for now."""
+        if held != self._held:
+            self._held = held
+            if not held:
+                self._channel.wake()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        if self._ended:
+            return
+        self._in_head = False
+        self._refusal = refusal
+        if not self._streams:
+            self._answer_refusal(refusal)
+            return
+        stream = self._streams[-1]
+        if not stream.complete:
+            # The rest of this request is unintelligible, so its handler can never be served.
+            handler, stream.handler = stream.handler, None
+            if stream.head_sent:
+                self.cut()
+            elif len(self._streams) == 1:
+                self._streams.pop()
+                if stream.answered:
+                    self._end()
+                else:
+                    self._answer_refusal(refusal)
+            else:
+                self._streams.pop()
+            if handler is not None:
+                handler.client_gone()
+
+    def _answer_refusal(self, refusal: Refusal) -> None:
+        body = f"{refusal}\n".encode()
+        self.write_head(
+            refusal.status,
+            [
+                (b"Content-Type", b"text/plain; charset=utf-8"),
+                (b"Content-Length", b"%d" % len(body)),
+                (b"Connection", b"close"),
+            ],
+        )
+        self.write(body)
+        self._end()
+
+    # -- life cycle --------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        self._ended = True
+        self._streams.clear()
+        self._channel.close()
+
+    def cut(self) -> None:
+        """Give the connection up at once."""
+        if not self._ended:
+            self.client_gone()
+            self._channel.abort()
+
+    def drain(self) -> None:
+        """Finish what is in flight, then close."""
+        self.draining = True
+        if not self._streams and not self._ended:
+            self._end()
+
+    def head_overdue(self) -> None:
+        """The client did not complete a request's head in time."""
+        self._refuse(Refusal(408, "Request header not received in time"))
+
+    def client_gone(self) -> None:
+        """The connection is lost."""
+        self._ended = True
+        streams = list(self._streams)
+        self._streams.clear()
+        for stream in streams:
+            if stream.handler is not None:
+                stream.handler.client_gone()
+
+    def pause_output(self) -> None:
+        """The connection takes no more for now."""
+        if self._streams and (handler := self._streams[0].handler) is not None:
+            handler.pause()
+
+    def resume_output(self) -> None:
+        """Undo :meth:`pause_output`."""
+        if self._streams and (handler := self._streams[0].handler) is not None:
+            handler.resume()
+
+    def tick(self, now: float) -> None:
+        """Let the request in front check its time limits."""
+        if self._streams and (handler := self._streams[0].handler) is not None:
+            handler.tick(now)
+
+
+def _too_large() -> Refusal:
+    return Refusal(431, "Request header fields too large")
+
+
+def _expects_continue(head: RequestHead) -> bool:
+    return any(
+        name.lower() == b"expect" and value.lower() == b"100-continue"
+        for name, value in head.headers
+    )

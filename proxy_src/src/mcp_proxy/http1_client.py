@@ -1,0 +1,167 @@
+"""HTTP/1.1 towards an upstream (RFC 9112), sans-IO: reads the responses of one connection."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import httptools
+
+from .messages import BODILESS_STATUSES, Headers, ResponseHead
+
+MAX_HEAD = 1 << 17
+"""Bytes of a response's head, or of its trailers, at most."""
+
+
+class ResponseError(Exception):
+    """The upstream's answer is not HTTP, or ends too early; the text says how."""
+
+
+class ResponseHandler(Protocol):
+    """What the parts of a response are handed to."""
+
+    def response_interim(self, status: int, headers: Headers) -> None:
+        """An interim (1xx) response."""
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The final response's head."""
+
+    def response_body(self, data: bytes) -> None:
+        """A part of its content."""
+
+    def response_end(self, trailers: Headers) -> None:
+        """The response is complete."""
+
+
+class ResponseReader:
+    """Parser of the responses of one connection, one request at a time.
+
+    ``reusable`` tells after a complete response whether the connection can carry another request.
+    """
+
+    def __init__(self) -> None:
+        self.reusable = True
+        self.keep_alive_seconds: int | None = None
+        self._handler: ResponseHandler | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._head_only = False
+
+    def begin(self, handler: ResponseHandler, method: bytes) -> None:
+        """Expect the response to a *method* request; its parts go to *handler*."""
+        self._handler = handler
+        self._head_only = method == b"HEAD"
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
+        self._silent = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._fields: Headers = []
+        self._trailers: Headers = []
+        self._in_head = True
+        self._interim = False
+        self._until_close = False
+
+    def receive(self, data: bytes) -> None:
+        """Parse *data*. Raises :class:`ResponseError`."""
+        if self._handler is None or self._parser is None:
+            raise ResponseError("data without a request")
+        self._progress = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise ResponseError("switched protocols unasked") from None
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, ResponseError):
+                raise cause from None
+            raise ResponseError(str(error)) from error
+        self._silent = 0 if self._progress else self._silent + len(data)
+        if self._silent > MAX_HEAD:
+            raise ResponseError("header fields too large")
+
+    def eof(self) -> None:
+        """The upstream closed; raises :class:`ResponseError` unless that ends the response."""
+        self.reusable = False
+        if self._handler is None:
+            return
+        if self._in_head or not self._until_close:
+            raise ResponseError("closed before the response was complete")
+        self._finish()
+
+    # -- parser callbacks --------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Parser callback: a field of the head or a trailer."""
+        (self._fields if self._in_head else self._trailers).append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Parser callback: the head is complete."""
+        if self._handler is None or self._parser is None:
+            raise ResponseError("a second response to one request")
+        self._progress = True
+        parser = self._parser
+        status = parser.get_status_code()
+        if status < 200:
+            if status == 101:
+                raise ResponseError("switched protocols unasked")
+            self._interim = True
+            self._handler.response_interim(status, self._fields)
+            return
+        self._in_head = False
+        length, chunked = self._framing(status)
+        self.reusable = bool(parser.should_keep_alive())
+        if self._head_only:
+            # The parser would wait for content that never comes to an answer to HEAD
+            # (RFC 9112 §6.3): it is done with.
+            self._parser = None
+        elif length is None and not chunked and status not in BODILESS_STATUSES:
+            self._until_close = True
+            self.reusable = False
+        self._handler.response_head(ResponseHead(status, self._fields, length))
+        if self._head_only:
+            self._finish()
+
+    def _framing(self, status: int) -> tuple[int | None, bool]:
+        length: int | None = None
+        chunked = False
+        for name, value in self._fields:
+            key = name.lower()
+            if key == b"content-length":
+                if not value.isdigit():
+                    raise ResponseError("bad Content-Length")
+                length = int(value)
+            elif key == b"transfer-encoding":
+                if value.lower() != b"chunked":
+                    raise ResponseError("unknown transfer coding")
+                chunked = True
+            elif key == b"keep-alive":
+                self._note_keep_alive(value)
+        if chunked and length is not None:
+            raise ResponseError("both Content-Length and Transfer-Encoding")
+        return length, chunked
+
+    def _note_keep_alive(self, value: bytes) -> None:
+        for part in value.lower().split(b","):
+            key, _, number = part.strip().partition(b"=")
+            if key == b"timeout" and number.isdigit():
+                self.keep_alive_seconds = int(number)
+
+    def on_body(self, data: bytes) -> None:
+        """Parser callback: content."""
+        self._progress = True
+        if self._handler is None:
+            raise ResponseError("content after the end of the response")
+        self._handler.response_body(data)
+
+    def on_message_complete(self) -> None:
+        """Parser callback: the message is complete."""
+        self._progress = True
+        if self._interim:
+            self._reset()
+        elif self._handler is not None:
+            self._finish()
+
+    def _finish(self) -> None:
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.response_end(self._trailers)

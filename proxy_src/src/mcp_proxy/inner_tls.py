@@ -1,0 +1,87 @@
+"""The inner TLS: the server's side of a TLS connection between two byte streams (sans-IO)."""
+
+from __future__ import annotations
+
+import ssl
+
+_RECORD = 16384
+"""Plaintext bytes of one TLS record at most (RFC 8446 §5.1); a read never returns more."""
+
+
+class TlsFailed(Exception):
+    """The handshake or a record is bad; the text is OpenSSL's reason. An alert may be waiting."""
+
+
+class InnerTls:
+    """One TLS server connection.
+
+    Ciphertext from the peer goes into :meth:`feed`, plaintext comes out of :meth:`read`; plaintext
+    for the peer goes into :meth:`write`, ciphertext comes out of :meth:`output`.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        """Use the certificate that *context* holds now, for the life of the connection."""
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.feed = self._incoming.write
+        self.output = self._outgoing.read
+
+    @property
+    def unread(self) -> int:
+        """Bytes of ciphertext fed and not yet decrypted."""
+        return self._incoming.pending
+
+    @property
+    def alpn(self) -> str:
+        """The protocol agreed on, or ``""``."""
+        return self._tls.selected_alpn_protocol() or ""
+
+    @property
+    def version(self) -> str:
+        """The TLS version agreed on, as :mod:`ssl` names it."""
+        return self._tls.version() or ""
+
+    def handshake(self) -> bool:
+        """Go on with the handshake; return whether it is complete. Raises :class:`TlsFailed`."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            raise TlsFailed(_reason(error)) from error
+        return True
+
+    def read(self) -> bytes | None:
+        """Return some plaintext, ``b""`` if more must be fed first, ``None`` if the peer closed.
+
+        Raises :class:`TlsFailed`.
+        """
+        try:
+            return self._tls.read(_RECORD) or None
+        except ssl.SSLWantReadError:
+            return b""
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return None
+        except ssl.SSLError as error:
+            raise TlsFailed(_reason(error)) from error
+
+    def write(self, data: bytes) -> None:
+        """Encrypt *data*, all of it. Raises :class:`TlsFailed`."""
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise TlsFailed(_reason(error)) from error
+
+    def close(self) -> None:
+        """Say that nothing follows (close_notify), without waiting for the peer to say so."""
+        try:
+            self._tls.unwrap()
+        except (ssl.SSLError, ValueError):
+            # Wanting the peer's close_notify is the normal case; any other error means that there
+            # is no connection left that could be closed.
+            return
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or str(error)).lower().replace("_", " ")

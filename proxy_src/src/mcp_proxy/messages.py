@@ -1,0 +1,108 @@
+"""The parts of HTTP messages that pass between the layers, whatever version carried them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = list[tuple[bytes, bytes]]
+"""Header or trailer fields in their order, names in the case in which they came."""
+
+BODILESS_STATUSES = frozenset((204, 304))
+"""Final statuses whose responses never have content (RFC 9110 §6.4.1)."""
+
+
+@dataclass(frozen=True)
+class RequestHead:
+    """A request up to its content.
+
+    ``authority`` is the ``Host`` or ``:authority`` value; ``headers`` has neither. ``length`` is
+    the size of the content in bytes, 0 if there is none, ``None`` if only its end will tell.
+    ``http_version`` is ``1.0``, ``1.1`` or ``2``.
+    """
+
+    method: bytes
+    target: bytes
+    authority: bytes
+    headers: Headers
+    length: int | None
+    http_version: str
+
+
+@dataclass(frozen=True)
+class ResponseHead:
+    """A final response up to its content; ``length`` as in :class:`RequestHead`."""
+
+    status: int
+    headers: Headers
+    length: int | None
+
+
+class ClientStream(Protocol):
+    """The client's side of one exchange: takes the response, paces the request."""
+
+    def send_interim(self, status: int, headers: Headers) -> None:
+        """Pass on an interim (1xx) response."""
+
+    def send_head(self, head: ResponseHead) -> None:
+        """Send the final response's head. Exactly once, before any content."""
+
+    def send_body(self, data: bytes) -> None:
+        """Send a part of the content."""
+
+    def send_end(self, trailers: Headers) -> None:
+        """End the response."""
+
+    def abort(self) -> None:
+        """Give up after the head was sent: the client must notice that the content is cut short."""
+
+    def hold(self) -> None:
+        """Stop delivering content of the request, as far as the protocol can."""
+
+    def release(self) -> None:
+        """Undo :meth:`hold`."""
+
+
+class RequestHandler(Protocol):
+    """What a client's request is handed to, as it comes in."""
+
+    def request_body(self, data: bytes) -> None:
+        """Take a part of the content."""
+
+    def request_end(self, trailers: Headers) -> None:
+        """The request is complete."""
+
+    def client_gone(self) -> None:
+        """The client has gone or has cancelled; nothing more can be sent to it."""
+
+    def pause(self) -> None:
+        """The client does not take the response fast enough: send nothing for now."""
+
+    def resume(self) -> None:
+        """Undo :meth:`pause`."""
+
+    def tick(self, now: float) -> None:
+        """Check time limits; *now* is the loop's time in seconds."""
+
+
+class OnRequest(Protocol):
+    """Starts handling a request."""
+
+    def __call__(self, head: RequestHead, stream: ClientStream) -> RequestHandler:
+        """Return what will be told of the rest of the request."""
+
+
+class Channel(Protocol):
+    """The connection to the client, as the HTTP layers see it."""
+
+    def write(self, data: bytes) -> None:
+        """Send plaintext; what is written in one turn of the loop leaves together."""
+
+    def close(self) -> None:
+        """Close in order, after everything written."""
+
+    def abort(self) -> None:
+        """Close so that the client can tell that something is missing."""
+
+    def wake(self) -> None:
+        """Input is wanted again, or the phase has changed."""

@@ -1,0 +1,244 @@
+"""Connections to upstreams in use and in reserve."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections import deque
+from typing import Protocol, cast
+
+from .dial import Dialer
+from .http1_client import ResponseError, ResponseHandler, ResponseReader
+from .messages import Headers
+from .settings import Upstream
+
+_MAX_IDLE = 64
+"""Connections kept in reserve per upstream."""
+
+_HIGH_WATER = 1 << 18
+"""Bytes waiting to be sent to an upstream from which on the client is held back."""
+
+
+class UpstreamUser(ResponseHandler, Protocol):
+    """The exchange that a connection is serving."""
+
+    def upstream_failed(self, error: Exception, untouched: bool) -> None:
+        """The connection ended before the response; *untouched* if not one byte of it had come."""
+
+    def pause_upload(self) -> None:
+        """The upstream does not take the request fast enough."""
+
+    def resume_upload(self) -> None:
+        """Undo :meth:`pause_upload`."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to an upstream: idle in the pool, or serving one exchange."""
+
+    def __init__(self, pool: UpstreamPool, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.opened = False
+        self.used = False
+        self.expires = 0.0
+        self._pool = pool
+        self._user: UpstreamUser | None = None
+        self._reader = ResponseReader()
+        self._untouched = True
+        self._reading = True
+        self.transport: asyncio.Transport
+
+    # -- asyncio callbacks -------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self.opened = True
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        if self._user is None:
+            self.discard()
+            return
+        self._untouched = False
+        try:
+            self._reader.receive(data)
+        except ResponseError as error:
+            self._fail(error)
+
+    def eof_received(self) -> bool:
+        """See :class:`asyncio.Protocol`."""
+        if self._user is not None:
+            try:
+                self._reader.eof()
+            except ResponseError as error:
+                self._fail(error)
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._pool.forget(self)
+        if self._user is not None:
+            self._fail(error or ResponseError("closed before the response was complete"))
+
+    def pause_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        if self._user is not None:
+            self._user.pause_upload()
+
+    def resume_writing(self) -> None:
+        """See :class:`asyncio.Protocol`."""
+        if self._user is not None:
+            self._user.resume_upload()
+
+    def _fail(self, error: Exception) -> None:
+        user, self._user = self._user, None
+        self.discard()
+        if user is not None:
+            user.upstream_failed(error, self._untouched)
+
+    # -- use ---------------------------------------------------------------------------------
+
+    def begin(self, user: UpstreamUser, head: bytes, method: bytes) -> None:
+        """Send the request *head*; the response to *method* goes to *user*."""
+        self._user = user
+        self._untouched = True
+        self._reader.begin(user, method)
+        if self.transport.is_closing():
+            # Closed between being opened and being used: nobody will call connection_lost again.
+            error = ResponseError("closed before the request was sent")
+            asyncio.get_running_loop().call_soon(self._fail, error)
+            return
+        self.transport.write(head)
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the request."""
+        self.transport.write(data)
+
+    def write_chunk(self, data: bytes) -> None:
+        """Send a part of the request in chunked coding (RFC 9112 §7.1)."""
+        self.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+
+    def write_last_chunk(self, trailers: Headers) -> None:
+        """End a request in chunked coding."""
+        lines = [b"0\r\n"]
+        for name, value in trailers:
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"\r\n")
+        self.transport.write(b"".join(lines))
+
+    def pause_reading(self) -> None:
+        """Take no more of the response for now."""
+        if self._reading and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo :meth:`pause_reading`."""
+        if not self._reading and not self.transport.is_closing():
+            self._reading = True
+            self.transport.resume_reading()
+
+    def finish(self, request_complete: bool) -> None:
+        """The exchange is over: back into the pool if the connection can serve another one."""
+        self._user = None
+        if (
+            request_complete
+            and self._reader.reusable
+            and not self.transport.is_closing()
+            # Only a peer that reads lets the next request through.
+            and self.transport.get_write_buffer_size() == 0
+        ):
+            self.resume_reading()
+            self._pool.put(self, self._reader.keep_alive_seconds)
+        else:
+            self.discard()
+
+    def discard(self) -> None:
+        """Close, whatever is going on; the user is not told."""
+        self._user = None
+        self.transport.abort()
+
+    def is_alive(self) -> bool:
+        """Whether nothing has arrived since the last response: not even the upstream's FIN.
+
+        The event loop may not have seen it yet, so the kernel is asked. A request is thus not
+        written to a connection that is already known, on this machine, to be closed.
+        """
+        if self.transport.is_closing():
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+
+class UpstreamPool:
+    """Idle connections by upstream, last in first out, and the way to new ones."""
+
+    def __init__(self, dialer: Dialer, idle_timeout: float) -> None:
+        """Keep idle connections for *idle_timeout* seconds at most."""
+        self._dialer = dialer
+        self._idle_timeout = idle_timeout
+        self._idle: dict[Upstream, deque[UpstreamConnection]] = {}
+        self._closed = False
+
+    def take(self, upstream: Upstream) -> UpstreamConnection | None:
+        """An idle connection that is still open, or ``None``."""
+        idle = self._idle.get(upstream)
+        while idle:
+            connection = idle.pop()
+            if connection.is_alive():
+                return connection
+            connection.discard()
+        return None
+
+    async def dial(self, upstream: Upstream) -> UpstreamConnection:
+        """A new connection. Raises :class:`dial.DialError`."""
+        made: list[UpstreamConnection] = []
+
+        def factory() -> UpstreamConnection:
+            made.append(UpstreamConnection(self, upstream))
+            return made[-1]
+
+        try:
+            return await self._dialer.connect(upstream, factory)
+        except asyncio.CancelledError:
+            # The connection may have been made in the very turn in which it was given up.
+            for connection in made:
+                if connection.opened:
+                    connection.discard()
+            raise
+
+    def put(self, connection: UpstreamConnection, keep_alive_seconds: int | None) -> None:
+        """Take *connection* back; *keep_alive_seconds* is how long the upstream said it waits."""
+        seconds = self._idle_timeout
+        if keep_alive_seconds is not None:
+            # Well before the upstream closes, for a request on its way at that moment is lost.
+            seconds = min(seconds, keep_alive_seconds - 1)
+        idle = self._idle.setdefault(connection.upstream, deque())
+        if self._closed or seconds <= 0 or len(idle) >= _MAX_IDLE:
+            connection.discard()
+            return
+        connection.used = True
+        connection.expires = asyncio.get_running_loop().time() + seconds
+        idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """*connection* is closed."""
+        idle = self._idle.get(connection.upstream)
+        if idle and connection in idle:
+            idle.remove(connection)
+
+    def tick(self, now: float) -> None:
+        """Close what has been idle too long; *now* is the loop's time in seconds."""
+        for idle in self._idle.values():
+            for connection in [item for item in idle if item.expires <= now]:
+                idle.remove(connection)
+                connection.discard()
+
+    def close(self) -> None:
+        """Close every idle connection and keep none from now on."""
+        self._closed = True
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().discard()
