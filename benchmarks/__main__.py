@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import BenchError, proxy, record, report
+from benchmarks import BenchError, deploy, proxy, record, report
 from benchmarks.figures import Comparison
 
 #: Columns that mean the same on every machine, and by which part they may grow.
@@ -15,7 +15,7 @@ _COMPARED = {"ratio": record.TOLERANCE, "tasks_per_host": 0.0, "modules_per_host
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", nargs="?", choices=("proxy", "deploy", "all"), default="all")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds per row of the proxy's table")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds per row of the proxy's table")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="factor on the work of each round (0.1: a try)"
     )
@@ -40,6 +40,16 @@ def _proxy(rounds: int, scale: float) -> dict[str, object]:
     return {key: row.as_json() for key, row in proxy.run(rounds, scale, done).items()}
 
 
+def _deploy() -> dict[str, object]:
+    print("\nDeployment (counts: those of the host with the most)\n")
+    print(report.deploy_head(), flush=True)
+
+    def done(run: deploy.Run) -> None:
+        print(report.deploy_row(run.title, run.seconds, run.census), flush=True)
+
+    return {run.key: run.as_json() for run in deploy.run(done)}
+
+
 def main() -> int:
     """Runs, prints, stores; exit status 1 when something did not work."""
     arguments = _arguments()
@@ -48,6 +58,8 @@ def main() -> int:
         if arguments.what in ("proxy", "all"):
             rows = _proxy(arguments.rounds, arguments.scale)
             results["proxy"] = {"machine": record.machine(), "rows": rows}
+        if arguments.what in ("deploy", "all"):
+            results["deploy"] = {"machine": record.machine(), "rows": _deploy()}
         worse = record.slower(results, record.load(record.RECORDED), _COMPARED)
         record.store(record.LATEST, results)
         if arguments.record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figures import Comparison, round_significant
+from benchmarks.playbook import Census
 
 _PROXY_HEAD = ("work", "unit", "proxy", "haproxy chain", "ratio", "range", "per second")
 _TITLE_WIDTH = 36
@@ -46,3 +47,34 @@ def number(value: float) -> str:
     """A figure with three significant digits, never in exponent form."""
     rounded = round_significant(value, 3)
     return f"{rounded:.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+
+
+_DEPLOY_HEAD = ("run", "s", "tasks/host", "skipped/host", "modules/host", "on controller")
+
+
+def deploy_head() -> str:
+    """Head of the deployment's table."""
+    widths = [len(cell) for cell in _DEPLOY_HEAD[2:]]
+    rule = ["-" * _TITLE_WIDTH, "-" * 6, *("-" * width for width in widths)]
+    return _deploy_line(_DEPLOY_HEAD) + "\n" + "  ".join(rule)
+
+
+def deploy_row(title: str, seconds: float, census: Census | None) -> str:
+    """One row of the deployment's table."""
+    counts = (
+        (
+            census.tasks_per_host,
+            census.skipped_per_host,
+            census.modules_per_host,
+            census.modules_on_controller,
+        )
+        if census
+        else ()
+    )
+    return _deploy_line((title, f"{seconds:.1f}", *map(str, counts)))
+
+
+def _deploy_line(cells: Sequence[str]) -> str:
+    title, seconds, *counts = cells
+    columns = [cell.rjust(len(head)) for cell, head in zip(counts, _DEPLOY_HEAD[2:])]
+    return "  ".join([title.ljust(_TITLE_WIDTH), seconds.rjust(6), *columns])

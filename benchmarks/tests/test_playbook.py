@@ -1,0 +1,74 @@
+"""The census against real ansible-playbook runs on the controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import BenchError
+from benchmarks.playbook import count, run_playbook, timed
+
+_PLAYBOOK = """\
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: No module
+      ansible.builtin.debug: {msg: hello}
+    - name: One module per item
+      ansible.builtin.command: {argv: [/bin/true, "{{ item }}"]}
+      loop: [1, 2, 3]
+      changed_when: false
+    - name: One host only
+      ansible.builtin.ping: {}
+      when: inventory_hostname == "one"
+    - name: A change
+      ansible.builtin.command: {argv: [/bin/true]}
+      when: inventory_hostname == "two"
+"""
+_INVENTORY = """\
+all:
+  vars: {ansible_connection: local, ansible_python_interpreter: "{{ ansible_playbook_python }}"}
+  hosts: {one: {}, two: {}}
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "play.yml").write_text(_PLAYBOOK)
+    (tmp_path / "inventory.yml").write_text(_INVENTORY)
+    return tmp_path
+
+
+def test_a_real_run_is_counted(files: Path) -> None:
+    seconds, census = run_playbook(str(files / "play.yml"), str(files / "inventory.yml"), 60)
+    assert seconds > 0
+    assert (census.tasks_per_host, census.skipped_per_host) == (3, 1)
+    # connection "local" is the controller: 3 items on two hosts, one ping, one command
+    assert (census.modules_on_controller, census.modules_per_host) == (8, 0)
+    assert census.changed == ["two: A change"]
+
+
+def test_the_busiest_host_counts() -> None:
+    census = count(
+        [
+            '{"module": "setup", "host": "10.77.0.11"}',
+            '{"module": "setup", "host": "10.77.0.12"}',
+            '{"module": "stat", "host": "10.77.0.12"}',
+            '{"module": "stat", "host": "controller"}',
+            '{"task": "ok", "host": "a", "name": "x"}',
+        ]
+    )
+    assert (census.modules_per_host, census.modules_on_controller) == (2, 1)
+    assert (census.tasks_per_host, census.skipped_per_host) == (1, 0)
+
+
+def test_a_failing_run_gives_no_figure_but_its_output(files: Path) -> None:
+    (files / "play.yml").write_text("- hosts: all\n  tasks: [{fail: {msg: it broke}}]\n")
+    with pytest.raises(BenchError, match=r"(?s)ended with 2:.*it broke"):
+        run_playbook(str(files / "play.yml"), str(files / "inventory.yml"), 60)
+
+
+def test_a_run_that_hangs_is_ended() -> None:
+    with pytest.raises(BenchError, match=r"sleep 60 ended with a time-out of 1 s"):
+        timed(["sleep", "60"], 1)
