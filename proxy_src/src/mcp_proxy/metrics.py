@@ -9,13 +9,23 @@ from __future__ import annotations
 import platform
 import ssl
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import generate_latest
 
 from . import __version__
 
 NO_ROUTE = "-"
 """The ``route`` label of requests whose hostname has no route; no hostname can look like this."""
+
+# They would double the series to say when the process began, which ProcessCollector does as well.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _DURATIONS = (
     0.002,

@@ -32,6 +32,14 @@ async def run(config: Config) -> None:
     SIGHUP looks at the certificate files at once. A second SIGTERM or SIGINT cuts the wait short.
     Raises :class:`StartError` or :class:`certificates.CertificateError` if it cannot start.
     """
+    log.event(
+        log.logger,
+        log.INFO,
+        "starting",
+        version=__version__,
+        python=platform.python_version(),
+        pid=os.getpid(),
+    )
     await Service(config).run()
 
 
@@ -71,14 +79,6 @@ class Service:
 
     async def _start(self) -> None:
         config = self._config
-        log.event(
-            log.logger,
-            log.INFO,
-            "starting",
-            version=__version__,
-            python=platform.python_version(),
-            pid=os.getpid(),
-        )
         for name, upstream in config.routes.items():
             self._metrics.add_route(name)
             log.event(log.logger, log.INFO, "route configured", route=name, upstream=str(upstream))
@@ -160,5 +160,6 @@ class Service:
 
 
 def _bind_problem(field: str, address: str, error: OSError) -> str:
-    reason = error.strerror or str(error)
+    # Not its strerror: asyncio puts a sentence with the address there.
+    reason = os.strerror(error.errno) if error.errno else str(error)
     return f"{field}: cannot listen on {address}: {reason}; free the port or choose another"
