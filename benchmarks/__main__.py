@@ -30,46 +30,52 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _proxy(rounds: int, scale: float) -> dict[str, object]:
+def _proxy(arguments: argparse.Namespace) -> record.Results:
+    rounds = arguments.rounds
     print(f"Proxy against haproxy behind a WebSocket unwrapper, medians of {rounds} rounds\n")
     print(report.proxy_head(), flush=True)
 
     def done(row: proxy.Row, comparison: Comparison) -> None:
         print(report.proxy_row(row.title, comparison), flush=True)
 
-    return {key: row.as_json() for key, row in proxy.run(rounds, scale, done).items()}
+    rows = proxy.run(rounds, arguments.scale, done)
+    return {"rounds": rounds, "rows": {key: row.as_json() for key, row in rows.items()}}
 
 
-def _deploy() -> dict[str, object]:
-    print("\nDeployment (counts: those of the host with the most)\n")
+def _deploy(_: argparse.Namespace) -> record.Results:
+    print("Deployment (counts: those of the host with the most)\n")
     print(report.deploy_head(), flush=True)
 
     def done(run: deploy.Run) -> None:
         print(report.deploy_row(run.title, run.seconds, run.census), flush=True)
 
-    return {run.key: run.as_json() for run in deploy.run(done)}
+    return {"rows": {run.key: run.as_json() for run in deploy.run(done)}}
+
+
+_SECTIONS = {"proxy": _proxy, "deploy": _deploy}
 
 
 def main() -> int:
     """Runs, prints, stores; exit status 1 when something did not work."""
     arguments = _arguments()
-    results: record.Results = {}
-    try:
-        if arguments.what in ("proxy", "all"):
-            rows = _proxy(arguments.rounds, arguments.scale)
-            results["proxy"] = {"machine": record.machine(), "rows": rows}
-        if arguments.what in ("deploy", "all"):
-            results["deploy"] = {"machine": record.machine(), "rows": _deploy()}
-        worse = record.slower(results, record.load(record.RECORDED), _COMPARED)
-        record.store(record.LATEST, results)
-        if arguments.record:
-            record.store(record.RECORDED, results)
-    except BenchError as error:
-        print(f"benchmark failed: {error}", file=sys.stderr)
-        return 1
-    print("\nSlower than recorded:" if worse else "\nNothing is slower than recorded.")
-    print("\n".join(f"  {line}" for line in worse))
-    return 0
+    status = 0
+    for name, run in _SECTIONS.items():
+        if arguments.what not in (name, "all"):
+            continue
+        try:
+            results = {name: {"machine": record.machine(), **run(arguments)}}
+            recorded = record.load(record.RECORDED)
+            print(
+                "\n" + report.verdict(name in recorded, record.slower(results, recorded, _COMPARED))
+            )
+            record.store(record.LATEST, results)
+            if arguments.record:
+                record.store(record.RECORDED, results)
+        except BenchError as error:
+            print(f"\nbenchmark {name} failed: {error}", file=sys.stderr)
+            status = 1
+        print(flush=True)
+    return status
 
 
 if __name__ == "__main__":

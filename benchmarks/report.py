@@ -78,3 +78,12 @@ def _deploy_line(cells: Sequence[str]) -> str:
     title, seconds, *counts = cells
     columns = [cell.rjust(len(head)) for cell, head in zip(counts, _DEPLOY_HEAD[2:])]
     return "  ".join([title.ljust(_TITLE_WIDTH), seconds.rjust(6), *columns])
+
+
+def verdict(recorded: bool, worse: Sequence[str]) -> str:
+    """What the comparison with the recorded figures says."""
+    if not recorded:
+        return "Nothing is recorded yet to compare with (--record does it)."
+    if not worse:
+        return "Nothing is slower than recorded."
+    return "\n  ".join(["Slower than recorded:", *worse])

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from benchmarks.figures import Sample, compare
-from benchmarks.report import number, proxy_head, proxy_row
+from benchmarks.playbook import Census
+from benchmarks.report import deploy_head, deploy_row, number, proxy_head, proxy_row, verdict
 
 
 def test_row_is_aligned_with_its_head() -> None:
@@ -23,3 +24,20 @@ def test_row_without_rate_and_parts() -> None:
 def test_numbers_are_short_and_plain() -> None:
     shown = [number(v) for v in (0.012345, 1.0, 61.26, 123.4, 123456.0)]
     assert shown == ["0.0123", "1", "61.3", "123", "123000"]
+
+
+def test_deployment_rows_stand_under_their_heads() -> None:
+    head, rule = deploy_head().split("\n")
+    line = deploy_row("site.yml, 2 hosts, nothing to do", 12.34, Census(21, 3, 14, 2, []))
+    assert len(head) == len(rule) == len(line)
+    assert line.split()[-5:] == ["12.3", "21", "3", "14", "2"]
+    assert deploy_row("make demo, second run", 99.0, None).split()[-1] == "99.0"
+
+
+def test_verdict_names_what_is_slower() -> None:
+    assert verdict(True, []) == "Nothing is slower than recorded."
+    assert verdict(True, ["a: 1 -> 2", "b: 2 -> 3"]).split("\n")[1:] == [
+        "  a: 1 -> 2",
+        "  b: 2 -> 3",
+    ]
+    assert "--record" in verdict(False, [])
