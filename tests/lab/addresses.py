@@ -36,7 +36,7 @@ EDGE_REGIONS: dict[str, tuple[str, ...]] = {
 EDGE_ADDRESSES: tuple[str, ...] = tuple(a for each in EDGE_REGIONS.values() for a in each)
 
 _FIRST_HOST = 11
-MAX_HOSTS = 200
+MAX_HOSTS = 100
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""One cgroup per lab and one per host below it.
+
+Two systemds in one cgroup would mistake each other's services for their own, and a crashed
+lab's processes are found again here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from .errors import LabError
+
+_ROOT = Path("/sys/fs/cgroup")
+
+
+def _hierarchies() -> list[Path]:
+    """Where systemd keeps its tree: cgroup v2, v1, or (hybrid) one of each."""
+    if (_ROOT / "cgroup.procs").is_file():
+        return [_ROOT]
+    found = [_ROOT / name for name in ("systemd", "unified")]
+    found = [path for path in found if (path / "cgroup.procs").is_file()]
+    if not found:
+        raise LabError(f"{_ROOT}: no cgroup hierarchy for systemd is mounted; hosts cannot boot")
+    return found
+
+
+def create(lab: str, group: str) -> list[Path]:
+    """Makes a group of the lab; returns the files into which a process writes 0 to join."""
+    made = []
+    for hierarchy in _hierarchies():
+        path = hierarchy / lab / group
+        path.mkdir(parents=True, exist_ok=True)
+        made.append(path / "cgroup.procs")
+    return made
+
+
+def join(files: list[Path]) -> None:
+    """Moves the calling process."""
+    for path in files:
+        path.write_text("0")
+
+
+def remove(lab: str, group: str = "") -> None:
+    """Kills what is left in the lab's group (or one group of it) and removes it.
+
+    Raises:
+        LabError: processes survive SIGKILL for ten seconds.
+    """
+    for hierarchy in _hierarchies():
+        top = hierarchy / lab / group
+        deadline = time.monotonic() + 10
+        while top.is_dir() and not _removed(top):
+            if time.monotonic() > deadline:
+                raise LabError(f"{top}: its processes do not end; see its cgroup.procs")
+            time.sleep(0.02)
+
+
+def _removed(top: Path) -> bool:
+    """One attempt: kills everything below, deepest directories first."""
+    for directory, _, _ in os.walk(top, topdown=False):
+        with contextlib.suppress(OSError):
+            for pid in (Path(directory) / "cgroup.procs").read_text().split():
+                # 0 stands for a process of a PID namespace that we cannot see into.
+                if pid != "0":
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            Path(directory).rmdir()
+    return not top.exists()

@@ -1,0 +1,108 @@
+"""The commands about the lab as a whole and its hosts."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from . import facts, lifecycle, ssh
+from .errors import LabError
+from .paths import LabPaths
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_SECONDS_TO_REBOOT = 60.0
+
+
+def add_parsers(subparsers: Subparsers) -> None:
+    """Adds up, down, status and host."""
+    up = subparsers.add_parser("up", help="make a lab; returns when it is ready")
+    up.add_argument("name")
+    up.add_argument("--hosts", type=int, default=2)
+    up.add_argument("--debian", default="12", help="releases, cycled over the hosts: 12,13")
+    up.set_defaults(run=_up)
+    down = subparsers.add_parser("down", help="end a lab (without a name: all of this machine)")
+    down.add_argument("name", nargs="?")
+    down.set_defaults(run=_down)
+    status = subparsers.add_parser("status", help="what runs; exit status 1 if anything does not")
+    status.add_argument("name")
+    status.set_defaults(run=_status)
+    host = subparsers.add_parser("host", help="hosts of a lab")
+    host.add_argument("name")
+    verbs = host.add_subparsers(required=True, metavar="VERB")
+    verbs.add_parser("list", help="names and addresses").set_defaults(run=_host_list)
+    reboot = verbs.add_parser("reboot", help="reboot one and wait until it is back")
+    reboot.add_argument("host")
+    reboot.set_defaults(run=_host_reboot)
+    execute = verbs.add_parser("exec", help="run a command on one, as the user ops")
+    execute.add_argument("host")
+    execute.add_argument("command", nargs=argparse.REMAINDER)
+    execute.set_defaults(run=_host_exec)
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    began = time.monotonic()
+    releases = arguments.debian.split(",")
+    paths = lifecycle.up(arguments.name, arguments.hosts, releases, {})
+    print(f"lab {arguments.name} is ready after {time.monotonic() - began:.1f} s: {paths.run_dir}")
+    return 0
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    names = [arguments.name] if arguments.name else lifecycle.known()
+    for name in names:
+        there = lifecycle.down(name)
+        print(f"lab {name}: {'ended' if there else 'was not there'}")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    paths = LabPaths(arguments.name)
+    facts.read(paths)
+    well = True
+    for kind, entries in lifecycle.processes(paths).items():
+        for name, entry in entries.items():
+            running = entry["ended"] is None
+            well = well and running
+            state = "running" if running else f"ended with status {entry['ended']}"
+            boots = f", boots: {entry['boots']}" if "boots" in entry else ""
+            print(f"{kind.removesuffix('s'):8} {name:12} {state}{boots}")
+    return 0 if well else 1
+
+
+def _host_list(arguments: argparse.Namespace) -> int:
+    for host in facts.read(LabPaths(arguments.name))["hosts"]:
+        print(
+            f"{host['name']:10} {host['address']:12} {host['address6']:10} Debian {host['debian']}"
+        )
+    return 0
+
+
+def _known_host(paths: LabPaths, host: str) -> str:
+    names = [entry["name"] for entry in facts.read(paths)["hosts"]]
+    if host not in names:
+        raise LabError(f"lab {paths.name} has no host {host!r}: it has {', '.join(names)}")
+    return host
+
+
+def _host_reboot(arguments: argparse.Namespace) -> int:
+    paths = LabPaths(arguments.name)
+    host = _known_host(paths, arguments.host)
+    boots = lifecycle.processes(paths)["hosts"][host]["boots"]
+    ssh.output(paths, host, ["sudo", "systemctl", "reboot"], timeout=10)
+    deadline = time.monotonic() + _SECONDS_TO_REBOOT
+    while time.monotonic() < deadline:
+        back = lifecycle.processes(paths)["hosts"][host]["boots"] != boots
+        if back and ssh.output(paths, host, ["systemctl", "is-system-running", "--wait"], 30):
+            return 0
+        time.sleep(0.1)
+    raise LabError(f"{host} did not come back within {_SECONDS_TO_REBOOT:.0f} s: see {paths.logs}")
+
+
+def _host_exec(arguments: argparse.Namespace) -> int:
+    paths = LabPaths(arguments.name)
+    host = _known_host(paths, arguments.host)
+    return subprocess.run(ssh.command(paths, host, arguments.command), check=False).returncode

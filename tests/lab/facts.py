@@ -1,0 +1,55 @@
+"""What a ready lab tells programs: lab.json, and an inventory for Ansible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from . import ssh
+from .errors import LabError
+from .paths import LabPaths
+from .spec import LabSpec
+
+
+def write(paths: LabPaths, spec: LabSpec, facts: Mapping[str, Any]) -> None:
+    """Writes inventory.yml, then lab.json, whose presence says that the lab is ready."""
+    hosts = [
+        {
+            "name": host.name,
+            "address": host.address.v4,
+            "address6": host.address.v6,
+            "debian": host.debian,
+        }
+        for host in spec.hosts
+    ]
+    paths.inventory.write_text(yaml.safe_dump(_inventory(paths, spec), sort_keys=False))
+    partial = paths.facts.with_suffix(".partial")
+    partial.write_text(json.dumps({"name": spec.name, "hosts": hosts, **facts}, indent=2) + "\n")
+    partial.replace(paths.facts)
+
+
+def _inventory(paths: LabPaths, spec: LabSpec) -> dict[str, Any]:
+    # ControlPersist and ControlPath stand in ssh_config too, but Ansible looks for them among
+    # the arguments only, and without them `meta: reset_connection` would do nothing.
+    arguments = (
+        f"-F {paths.ssh_config} -o ControlMaster=auto -o ControlPersist=60s "
+        f"-o ControlPath={ssh.control_path(paths)}"
+    )
+    return {
+        "mcp_tunnel": {
+            "hosts": {host.name: {"ansible_host": host.name} for host in spec.hosts},
+            "vars": {"ansible_user": ssh.USER, "ansible_ssh_args": arguments},
+        }
+    }
+
+
+def read(paths: LabPaths) -> dict[str, Any]:
+    """The contents of lab.json. Raises LabError if the lab is not up."""
+    try:
+        facts: dict[str, Any] = json.loads(paths.facts.read_text())
+    except FileNotFoundError:
+        raise LabError(f"lab {paths.name} is not up: `lab up {paths.name}`") from None
+    return facts

@@ -1,0 +1,172 @@
+"""The lab's representative outside its namespaces: one process per lab, in the background.
+
+Makes what must be made outside (network namespace, front-door sockets), starts the
+supervisor, finds out when the hosts can be used, and cleans up after the end of the lab.
+Should it be killed itself, the kernel ends the supervisor and thereby the lab; the rest is
+cleaned by the next `lab up` or `lab down`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+
+from . import cgroups, cleanup, facts, ssh
+from .errors import LabError
+from .messages import Message, decode, send
+from .paths import LabPaths
+from .processes import dies_with_me, record_self, run
+from .services import FRONT_DOORS
+from .spec import LabSpec
+
+_SECONDS_TO_END = 5.0
+_SECONDS_TO_BOOT = 120.0
+
+
+class Keeper:
+    """One lab seen from outside.
+
+    Args:
+        paths: the lab's places; the run directory holds the spec.
+        launcher: connection to `lab up`; closed by it when it goes away.
+    """
+
+    def __init__(self, paths: LabPaths, launcher: socket.socket) -> None:
+        self._paths = paths
+        self._launcher = launcher
+        self._spec = LabSpec.read(paths.spec)
+
+    async def keep(self) -> None:
+        """Returns when the lab has to end. Raises LabError if it does not come up."""
+        ours, theirs = socket.socketpair()
+        supervisor = await self._start_supervisor(theirs)
+        theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        ended = asyncio.create_task(supervisor.wait())
+        asked = asyncio.create_task(self._asked_to_end())
+        serving = asyncio.create_task(self._serve(reader))
+        try:
+            await asyncio.wait((ended, asked, serving), return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+        finally:
+            asked.cancel()
+            serving.cancel()
+            writer.close()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(ended, _SECONDS_TO_END)
+
+    async def _start_supervisor(self, connection: socket.socket) -> asyncio.subprocess.Process:
+        namespace = self._paths.namespace
+        run(["ip", "netns", "add", namespace])
+        group = cgroups.create(namespace, "lab")
+        fronts = {name: socket.create_server(("127.0.0.1", 0)) for name in FRONT_DOORS}
+        argv = [
+            *("nsenter", f"--net=/run/netns/{namespace}"),
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+            *(sys.executable, "-m", "lab.supervisor", self._paths.name),
+            *("--keeper", str(connection.fileno())),
+        ]
+        for name, sock in fronts.items():
+            argv += ["--front", f"{name}={sock.fileno()}"]
+        with (self._paths.logs / "supervisor.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *dies_with_me(argv),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[connection.fileno(), *(sock.fileno() for sock in fronts.values())],
+                preexec_fn=lambda: cgroups.join(group),
+            )
+        for sock in fronts.values():
+            sock.close()
+        return process
+
+    async def _asked_to_end(self) -> None:
+        """Returns on SIGTERM, or when `lab up` went away before the lab was ready."""
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, asked.set)
+
+        def launcher_gone() -> None:
+            loop.remove_reader(self._launcher)
+            if not self._paths.facts.exists():
+                asked.set()
+
+        loop.add_reader(self._launcher, launcher_gone)
+        await asked.wait()
+
+    async def _serve(self, supervisor: asyncio.StreamReader) -> None:
+        """Passes on what the supervisor says; returns when it says no more."""
+        while line := await supervisor.readline():
+            message: Message = decode(line)
+            if "error" in message:
+                raise LabError(message["error"])
+            if "booted" in message:
+                await self._wait_for_hosts()
+                facts.write(self._paths, self._spec, message["booted"])
+                send(self._launcher, {"ready": True})
+            else:
+                send(self._launcher, message)
+        if not self._paths.facts.exists():
+            log = (self._paths.logs / "supervisor.log").read_text(errors="replace")
+            raise LabError("the supervisor ended; its log:\n  " + "\n  ".join(log.splitlines()))
+
+    async def _wait_for_hosts(self) -> None:
+        waiting = {host.name for host in self._spec.hosts}
+
+        async def wait(name: str) -> None:
+            await self._wait_for_host(name)
+            waiting.discard(name)
+            send(self._launcher, {"detail": f"waiting for {', '.join(sorted(waiting))}"})
+
+        try:
+            async with asyncio.timeout(_SECONDS_TO_BOOT):
+                await asyncio.gather(*(wait(host.name) for host in self._spec.hosts))
+        except TimeoutError:
+            logs = ", ".join(str(self._paths.logs / f"{name}.log") for name in sorted(waiting))
+            raise LabError(f"hosts cannot be reached by SSH: see {logs}") from None
+
+    async def _wait_for_host(self, name: str) -> None:
+        # Also waits for the end of the boot: logins come earlier.
+        argv = ssh.command(self._paths, name, ["systemctl", "is-system-running", "--wait"])
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            # 255 is ssh's own failure, anything else systemctl's opinion.
+            if await process.wait() != 255:
+                return
+            await asyncio.sleep(0.2)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("--launcher", type=int, required=True)
+    arguments = parser.parse_args()
+    paths = LabPaths(arguments.name)
+    launcher = socket.socket(fileno=arguments.launcher)
+    record_self(paths.keeper)
+    os.umask(0o077)
+    status = 0
+    try:
+        asyncio.run(Keeper(paths, launcher).keep())
+    except LabError as error:
+        send(launcher, {"error": str(error)})
+        status = 1
+    finally:
+        cleanup.clean(paths)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

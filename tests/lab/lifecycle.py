@@ -1,0 +1,149 @@
+"""`lab up` and `lab down`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from . import cleanup, rootfs, ssh
+from .errors import LabError
+from .hosts import plan_hosts
+from .messages import decode
+from .paths import RUN_ROOT, TESTS_DIR, LabPaths
+from .processes import alive, recorded
+from .progress import Progress
+from .spec import LabSpec
+
+_SECONDS_TO_END = 20.0
+
+
+def _lock(paths: LabPaths) -> int | None:
+    """The lab's lock as a descriptor, None if a living lab has it."""
+    RUN_ROOT.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def up(name: str, count: int, releases: Sequence[str], options: Mapping[str, str]) -> LabPaths:
+    """Makes a lab and returns when it is ready; it lives on in the background.
+
+    Raises:
+        LabError: it exists already, or something in it failed; then nothing is left of it.
+    """
+    paths = LabPaths(name)
+    if os.geteuid() != 0:
+        raise LabError("the lab makes namespaces and mounts: run it as root")
+    progress = Progress()
+    lock = _lock(paths)
+    if lock is None:
+        raise LabError(f"lab {name} is up or coming up: `lab down {name}` ends it")
+    try:
+        cleanup.clean(paths)  # what a crash may have left
+        trees = {release: rootfs.ensure(release, progress) for release in dict.fromkeys(releases)}
+        spec = LabSpec(name, tuple(plan_hosts(count, releases, trees)), options)
+        paths.logs.mkdir(mode=0o700, parents=True)
+        ssh.prepare(paths, [(host.name, host.address.v4) for host in spec.hosts])
+        spec.write(paths.spec)
+        _launch(paths, lock, progress)
+    finally:
+        os.close(lock)
+    return paths
+
+
+def _launch(paths: LabPaths, lock: int, progress: Progress) -> None:
+    ours, theirs = socket.socketpair()
+    with (paths.logs / "keeper.log").open("ab") as log:
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "lab.keeper", paths.name),
+                *("--launcher", str(theirs.fileno())),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": str(TESTS_DIR)},
+            # The lock's descriptor too: held by the keeper, it says that the lab lives.
+            pass_fds=(theirs.fileno(), lock),
+            start_new_session=True,
+        )
+    theirs.close()
+    log_file = paths.logs / "keeper.log"
+    try:
+        ready, error = _follow(ours, progress)
+    except KeyboardInterrupt:
+        progress.step("interrupted: ending the lab")
+        ours.shutdown(socket.SHUT_WR)
+        _follow(ours, progress)
+        raise
+    if not ready:
+        said = log_file.read_text() if log_file.exists() else ""
+        raise LabError(error or f"the keeper ended unexpectedly\n{said}")
+
+
+def _follow(keeper: socket.socket, progress: Progress) -> tuple[bool, str]:
+    """Shows progress until the lab is ready or the keeper is gone: (ready, last error)."""
+    error = ""
+    with keeper.makefile("rb") as lines:
+        for line in lines:
+            message = decode(line)
+            if "ready" in message:
+                return True, ""
+            if "step" in message:
+                progress.step(message["step"])
+            elif "detail" in message:
+                progress.detail(message["detail"])
+            elif "error" in message:
+                error = message["error"]
+    return False, error
+
+
+def down(name: str) -> bool:
+    """Ends a lab and removes its leftovers; returns whether there was anything.
+
+    Raises:
+        LabError: it does not end.
+    """
+    paths = LabPaths(name)
+    deadline = time.monotonic() + _SECONDS_TO_END
+    asked = False
+    while (lock := _lock(paths)) is None:
+        keeper = recorded(paths.keeper)
+        if keeper is not None and alive(keeper):
+            late = time.monotonic() > deadline
+            if late or not asked:
+                os.kill(keeper, signal.SIGKILL if late else signal.SIGTERM)
+                asked = True
+        elif time.monotonic() > deadline:
+            raise LabError(f"lab {name}: `lab up {name}` is at work; interrupt it first")
+        time.sleep(0.02)
+    try:
+        found = asked or paths.run_dir.exists()
+        cleanup.clean(paths)
+        paths.lock.unlink(missing_ok=True)
+    finally:
+        os.close(lock)
+    return found
+
+
+def known() -> list[str]:
+    """Names of all labs of this machine, crashed ones included."""
+    return sorted(path.stem for path in RUN_ROOT.glob("*.lock"))
+
+
+def processes(paths: LabPaths) -> dict[str, dict[str, dict[str, int | None]]]:
+    """The supervisor's last word about services and hosts."""
+    state: dict[str, dict[str, dict[str, int | None]]] = json.loads(paths.state.read_text())
+    return state

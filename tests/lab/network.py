@@ -1,0 +1,55 @@
+"""The lab's network: one bridge in a namespace without uplink, one namespace per host."""
+
+from __future__ import annotations
+
+from .addresses import BRIDGE, GATEWAY_V4, GATEWAY_V6, HostAddress, local_addresses
+from .processes import run
+
+
+def _batch(lines: list[str], namespace: str = "") -> None:
+    """Runs `ip` once for many commands: a process each would cost seconds with ten hosts."""
+    where = ["-n", namespace] if namespace else []
+    run(["ip", *where, "-batch", "-"], stdin="\n".join(lines) + "\n")
+
+
+def build_bridge() -> None:
+    """Makes the bridge with all addresses of the lab's services, in the current namespace."""
+    lines = ["link set lo up", f"link add {BRIDGE} type bridge", f"link set {BRIDGE} up"]
+    # Without duplicate address detection: a tentative IPv6 address cannot be bound to yet.
+    lines += [
+        f"address add {address} dev {BRIDGE} {'nodad' if ':' in address else ''}"
+        for address in local_addresses()
+    ]
+    _batch(lines)
+
+
+def attach_host(namespace: str, address: HostAddress) -> None:
+    """Makes the host's network namespace afresh and connects its eth0 to the bridge.
+
+    Afresh at every boot, as a machine's network is: rules and sysctls do not survive.
+    """
+    port = f"port{address.index}"
+    if namespace in run(["ip", "netns", "list"]).split():
+        run(["ip", "netns", "delete", namespace])
+    run(["ip", "netns", "add", namespace])
+    # Both ends of a pair vanish with either namespace, but the kernel does that when it
+    # likes: a port that a previous boot left behind is in the way.
+    if f" {port}@" in run(["ip", "-oneline", "link", "show", "type", "veth"]):
+        run(["ip", "link", "delete", port])
+    _batch(
+        [
+            f"link add {port} type veth peer name eth0 netns {namespace}",
+            f"link set {port} master {BRIDGE} up",
+        ]
+    )
+    _batch(
+        [
+            "link set lo up",
+            "link set eth0 up",
+            f"address add {address.v4}/24 dev eth0",
+            f"address add {address.v6}/64 dev eth0 nodad",
+            f"route add default via {GATEWAY_V4}",
+            f"route add ::/0 via {GATEWAY_V6}",
+        ],
+        namespace,
+    )

@@ -1,0 +1,37 @@
+"""What a person sees while a lab is being made: one line per step, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """One line per step; details overwrite each other on a terminal, else come every 10 s."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._open_line = False
+        self._last_detail = 0.0
+
+    def step(self, text: str) -> None:
+        """Begins a step; ``text`` stays visible."""
+        self._finish_line()
+        print(f"lab: {text}", file=sys.stderr, flush=True)
+        self._last_detail = time.monotonic()
+
+    def detail(self, text: str) -> None:
+        """Says how far the current step is."""
+        if self._terminal:
+            print(f"\r\033[K  {text[:76]}", end="", file=sys.stderr, flush=True)
+            self._open_line = True
+        elif time.monotonic() - self._last_detail >= _SECONDS_BETWEEN_LINES:
+            print(f"lab:   {text}", file=sys.stderr, flush=True)
+            self._last_detail = time.monotonic()
+
+    def _finish_line(self) -> None:
+        if self._open_line:
+            print("\r\033[K", end="", file=sys.stderr)
+            self._open_line = False

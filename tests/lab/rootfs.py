@@ -1,0 +1,167 @@
+"""Root file systems of the hosts: built once with debootstrap, cached, shared by all labs.
+
+A cached tree is never written to: hosts see it through overlayfs. Its name holds a hash of
+the recipe below, so a changed recipe makes a new tree and running labs keep the old one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import LabError
+from .mirror import KEYRING, Mirror, find_mirror
+from .paths import cache_root
+from .processes import dies_with_me, run
+from .progress import Progress
+
+#: Debian release -> suite.
+SUITES: dict[str, str] = {"12": "bookworm", "13": "trixie"}
+
+#: A bare server as an operator would hand it over: nothing of the project's needs beyond it.
+_PACKAGES = (
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "libpam-systemd",
+    "netbase",
+    "nftables",
+    "openssh-server",
+    "procps",
+    "python3",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+)
+
+#: Run in the new tree. The user is the one that Ansible logs in as.
+_SETUP = r"""
+set -eu
+useradd --create-home --shell /bin/bash ops
+printf 'ops ALL=(ALL:ALL) NOPASSWD: ALL\n' >/etc/sudoers.d/ops
+chmod 0440 /etc/sudoers.d/ops
+install -d -m 0700 -o ops -g ops /home/ops/.ssh
+printf 'LANG=C.UTF-8\n' >/etc/default/locale
+# Made anew for every host.
+rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id /etc/hostname /etc/resolv.conf
+: >/etc/machine-id
+ln -s /etc/machine-id /var/lib/dbus/machine-id
+# They would only burn time: there is no archive to ask and no console to log in at.
+systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer console-getty.service
+apt-get clean
+rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/log/bootstrap.log /var/log/dpkg.log
+"""
+
+_COUNTED = ("Retrieving", "Extracting", "Unpacking", "Configuring")
+
+
+def _tree(suite: str) -> Path:
+    recipe = "\0".join((suite, os.uname().machine, *_PACKAGES, _SETUP))
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    return cache_root() / "rootfs" / f"{suite}-{digest}"
+
+
+@contextmanager
+def _only_builder(tree: Path, progress: Progress) -> Iterator[None]:
+    """Waits until no other lab builds this tree."""
+    lock = os.open(f"{tree}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.step(f"waiting: another lab is building {tree.name}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def ensure(release: str, progress: Progress) -> Path:
+    """Returns the cached tree of a Debian release, building it first if need be.
+
+    Raises:
+        LabError: unknown release, no mirror, or debootstrap failed.
+    """
+    suite = SUITES.get(release)
+    if suite is None:
+        raise LabError(f"Debian {release!r}: the lab knows {', '.join(SUITES)}")
+    tree = _tree(suite)
+    if tree.is_dir():
+        return tree
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    with _only_builder(tree, progress):
+        if not tree.is_dir():
+            _build(release, suite, tree, progress)
+    return tree
+
+
+def _build(release: str, suite: str, tree: Path, progress: Progress) -> None:
+    mirror = find_mirror()
+    if not KEYRING.is_file():
+        raise LabError(f"{KEYRING} is missing: install debian-archive-keyring")
+    progress.step(f"building the Debian {release} root file system (once, about a minute)")
+    partial = tree.parent / f".{tree.name}.partial"
+    if partial.exists():  # an earlier build was interrupted
+        shutil.rmtree(partial)
+    try:
+        _debootstrap(suite, partial, mirror, progress)
+        progress.detail("setting up the user and ssh")
+        run(_in_own_namespaces(["chroot", str(partial), "/bin/sh", "-c", _SETUP]))
+        os.sync()
+        partial.rename(tree)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _in_own_namespaces(argv: list[str]) -> list[str]:
+    """Whatever the command mounts or leaves running ends with it, even if we are killed."""
+    unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *argv]
+    return dies_with_me(unshare)
+
+
+def _debootstrap(suite: str, target: Path, mirror: Mirror, progress: Progress) -> None:
+    command = [
+        "debootstrap",
+        "--variant=minbase",
+        "--force-check-gpg",
+        f"--keyring={KEYRING}",
+        f"--include={','.join(_PACKAGES)}",
+        suite,
+        str(target),
+        mirror.url,
+    ]
+    with subprocess.Popen(
+        _in_own_namespaces(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **mirror.environment, "LC_ALL": "C"},
+    ) as process:
+        assert process.stdout is not None
+        said: list[str] = []
+        counts: dict[str, int] = {}
+        try:
+            for line in process.stdout:
+                text = line.strip().removeprefix("I: ")
+                said.append(text)
+                verb = text.partition(" ")[0]
+                if verb in _COUNTED:
+                    counts[verb] = counts.get(verb, 0) + 1
+                    text = f"{text} ({counts[verb]})"
+                progress.detail(text)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        tail = "\n  ".join(said[-8:])
+        raise LabError(
+            f"debootstrap of {suite} from {mirror.url} failed; its last words:\n  {tail}"
+        )
