@@ -11,9 +11,9 @@ from datetime import timedelta
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}
-_GO = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
-_DAYS = re.compile(r"(\d+)d")
+_GO = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|h|m|s))+")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)")
+_DAYS = re.compile(r"([0-9]+)d")
 # Beyond this, dates of certificates leave the range of their format.
 _LONGEST = timedelta(days=100 * 365)
 

@@ -39,7 +39,7 @@ class KeyPair:
         """Completes what :meth:`interrupted` has found."""
         secret_files.rename(self.pending_certificate_path, self.certificate_path)
 
-    def certificate(self) -> Any | None:
+    def certificate(self) -> Any:
         """The live certificate, or the one that :meth:`finish` would make live.
 
         ``None`` when there is none or it cannot be read.
@@ -48,11 +48,11 @@ class KeyPair:
             return _certificate(self.pending_certificate_path)
         return _certificate(self.certificate_path)
 
-    def key(self) -> Any | None:
+    def key(self) -> Any:
         """The live private key; ``None`` when there is none or it cannot be read."""
         return _key(self.key_path)
 
-    def pending_key(self) -> Any | None:
+    def pending_key(self) -> Any:
         """A key that waits for its certificate; ``None`` when there is none that can be read."""
         return _key(self.pending_key_path)
 
@@ -102,7 +102,7 @@ class KeyPair:
         return wrong
 
 
-def _certificate(path: str) -> Any | None:
+def _certificate(path: str) -> Any:
     content = secret_files.read_file(path)
     try:
         return crypto.load_certificate(content.decode("ascii"), path) if content else None
@@ -110,7 +110,7 @@ def _certificate(path: str) -> Any | None:
         return None
 
 
-def _key(path: str) -> Any | None:
+def _key(path: str) -> Any:
     content = secret_files.read_file(path)
     try:
         return crypto.load_private_key(content.decode("ascii"), path) if content else None

@@ -94,8 +94,7 @@ def sign(
     """
     now = _begin(options, now)
     files = KeyPair(secret_files.absolute_path(options.path), "ca")
-    ca: Any = files.certificate()
-    key = files.key()
+    ca, key = files.certificate(), files.key()
     if check_mode and not (options.csr and ca is not None and key is not None):
         return {"changed": False, "certificate": ""}
     if not options.csr:

@@ -93,13 +93,13 @@ changed_paths:
   sample: ["/etc/mcp-tunnel/default/proxy.yaml"]
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.file_entries import settle_entries
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = QuietModule(
         argument_spec={
             "entries": {
                 "type": "list",

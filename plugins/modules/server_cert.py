@@ -190,8 +190,8 @@ not_after:
   sample: "2027-01-30T12:00:00Z"
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.server_store import (
     ServerCertOptions,
     install,
@@ -203,7 +203,7 @@ VERBS = {"requested": request, "signed": sign, "installed": install}
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = QuietModule(
         argument_spec={
             "state": {"type": "str", "choices": list(VERBS), "required": True},
             "path": {"type": "path", "required": True},

@@ -115,13 +115,13 @@ registration:
     5f1c...) ..."
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_store import CaRequest, settle_ca
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = QuietModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "provisioning": {"type": "str", "choices": ["manual"], "default": "manual"},

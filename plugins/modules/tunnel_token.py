@@ -80,8 +80,8 @@ token_file:
   sample: /var/lib/mcp-tunnel/default/tunnel-token
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_store import (
     TokenRequest,
     settle_token,
@@ -89,7 +89,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_store impo
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = QuietModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "provisioning": {"type": "str", "choices": ["manual"], "default": "manual"},
