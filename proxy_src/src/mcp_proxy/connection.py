@@ -15,10 +15,10 @@ from websockets.frames import CloseCode
 from . import log
 from .certificates import CertificateStore
 from .exchange import Exchange, Forwarder
-from .http1 import BUSY, HEAD, IDLE, Http1Server
+from .http1 import Http1Server
 from .http2 import Http2Server
 from .inner_tls import InnerTls, TlsFailed
-from .messages import ClientStream, RequestHead
+from .messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
 from .settings import Limits, Timeouts
 from .websocket import WebSocketLayer, WebSocketRefused
@@ -29,6 +29,9 @@ _HIGH_WATER = 1 << 18
 _UNREAD = 1 << 16
 """Ciphertext kept undecrypted while the HTTP layer takes no input, so that a client that leaves is
 still noticed; from there on nothing more is read."""
+
+_SWAMPED = 1 << 20
+"""Bytes waiting to be sent from which on a peer that only sends (pings, say) is not read."""
 
 _CLOSING_SECONDS = 5.0
 """How long the peer may take for its part of the closing handshake."""
@@ -57,13 +60,13 @@ class TunnelConnection(asyncio.Protocol):
         self._ws = WebSocketLayer(refusal)
         self._tls: InnerTls | None = None
         self._http: Http1Server | Http2Server | None = None
-        self._plain: list[bytes] = []
         self._turn_scheduled = False
         self._pumping = False
         self._reading = True
         self._closing = False
+        self._fresh = True
         self._lost = False
-        self._phase = "handshake"
+        self._stage: tuple[str, int] = ("handshake", 0)
         self._since = self._loop.time()
 
     # -- asyncio callbacks -------------------------------------------------------------------
@@ -77,11 +80,11 @@ class TunnelConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
+        self._fresh = False
         try:
             payload = self._ws.receive(data)
         except WebSocketRefused as refused:
-            if not self._refusal:
-                self._handshake_failed("websocket", str(refused))
+            self._handshake_failed("websocket", str(refused))
             self._shut()
             return
         if payload and not self._closing:
@@ -107,6 +110,7 @@ class TunnelConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """See :class:`asyncio.Protocol`."""
+        self._pace()
         if self._http is not None:
             self._http.resume_output()
 
@@ -124,7 +128,6 @@ class TunnelConnection(asyncio.Protocol):
                 data = self._tls.read()
                 if data is None:
                     self._leave()
-                    self.close()
                     return
                 if not data:
                     break
@@ -133,10 +136,12 @@ class TunnelConnection(asyncio.Protocol):
             self._tls_failed(str(failure))
         finally:
             self._pumping = False
-        self._pace(self._tls)
+        self._pace()
 
-    def _pace(self, tls: InnerTls) -> None:
-        reading = self._closing or tls.unread < _UNREAD
+    def _pace(self) -> None:
+        reading = self._transport.get_write_buffer_size() < _SWAMPED and (
+            self._closing or self._tls is None or self._tls.unread < _UNREAD
+        )
         if reading != self._reading and not self._transport.is_closing():
             self._reading = reading
             if reading:
@@ -153,8 +158,7 @@ class TunnelConnection(asyncio.Protocol):
         if tls.alpn == "h2":
             self._http = Http2Server(self._request, self, limits)
         else:
-            self._http = Http1Server(self._request, self, limits.max_header_bytes)
-        self.wake()
+            self._http = Http1Server(self._request, self, limits)
         return True
 
     def _request(self, head: RequestHead, stream: ClientStream) -> Exchange:
@@ -170,24 +174,17 @@ class TunnelConnection(asyncio.Protocol):
         self._finish(CloseCode.PROTOCOL_ERROR)
 
     def _handshake_failed(self, kind: str, reason: str) -> None:
-        self._closing = True
+        self._begin_closing()
+        if self._fresh or self._refusal:
+            return  # somebody only tried whether the port is open, or has been told what is wrong
         self._listener.metrics.handshake_failed(kind)
         message = "websocket handshake failed" if kind == "websocket" else "tls handshake failed"
         log.event(log.logger, log.WARN, message, reason=reason, peer=self._peer)
 
     # -- output (Channel) --------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """See :class:`messages.Channel`."""
-        self._plain.append(data)
-        self._schedule_turn()
-
     def wake(self) -> None:
         """See :class:`messages.Channel`."""
-        self._since = self._loop.time()
-        self._schedule_turn()
-
-    def _schedule_turn(self) -> None:
         if not self._turn_scheduled:
             self._turn_scheduled = True
             self._loop.call_soon(self._run_turn)
@@ -204,14 +201,18 @@ class TunnelConnection(asyncio.Protocol):
             return
         if self._tls is not None:
             self._encrypt(self._tls)
+            if self._http is not None and self._http.finished and not self._closing:
+                self._tls.close()
+                self._finish(CloseCode.NORMAL_CLOSURE)
         data = self._ws.output()
         if data:
             self._transport.write(data)
+            self._pace()
         if self._ws.closed:
             self._shut()
 
     def _encrypt(self, tls: InnerTls) -> None:
-        plain, self._plain = self._plain, []
+        plain = self._http.output() if self._http is not None else ()
         if plain:
             try:
                 tls.write(plain[0] if len(plain) == 1 else b"".join(plain))
@@ -223,13 +224,6 @@ class TunnelConnection(asyncio.Protocol):
 
     # -- the end -----------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """See :class:`messages.Channel`."""
-        if not self._closing and self._tls is not None:
-            self._encrypt(self._tls)
-            self._tls.close()
-            self._finish(CloseCode.NORMAL_CLOSURE)
-
     def abort(self) -> None:
         """See :class:`messages.Channel`."""
         # Without close_notify: TLS' own sign of truncation (RFC 8446 §6.1).
@@ -239,11 +233,15 @@ class TunnelConnection(asyncio.Protocol):
     def _finish(self, code: CloseCode) -> None:
         if self._tls is not None:
             self._encrypt(self._tls)
-        self._closing = True
+        self._begin_closing()
         self._ws.close(code)
-        if self._tls is not None:
-            self._pace(self._tls)
+        self._pace()
         self.wake()
+
+    def _begin_closing(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._since = self._loop.time()
 
     def _leave(self) -> None:
         """The client is gone."""
@@ -253,7 +251,7 @@ class TunnelConnection(asyncio.Protocol):
             self._handshake_failed("closed", "the client closed the connection")
 
     def _shut(self) -> None:
-        self._closing = True
+        self._begin_closing()
         if not self._lost and not self._transport.is_closing():
             data = self._ws.output()
             if data:
@@ -275,11 +273,9 @@ class TunnelConnection(asyncio.Protocol):
         """Finish the requests in flight, then close."""
         if self._http is not None:
             self._http.drain()
-            self._schedule_turn()
         elif self._tls is None and not self._ws.open:
             self.cut()
         else:
-            self._closing = True
             self._finish(CloseCode.GOING_AWAY)
 
     def tick(self, now: float) -> None:
@@ -295,12 +291,13 @@ class TunnelConnection(asyncio.Protocol):
                 self._handshake_failed("timeout", "not complete in time")
                 self._transport.abort()
             return
-        if http.phase != self._phase:
-            self._phase = http.phase
+        stage = (http.phase, http.served)
+        if stage != self._stage:
+            self._stage = stage
             self._since = now
-        if self._phase == BUSY:
+        if stage[0] == BUSY:
             http.tick(now)
-        elif self._phase == HEAD and now - self._since >= timeouts.header:
+        elif stage[0] == HEAD and now - self._since >= timeouts.header:
             http.head_overdue()
-        elif self._phase == IDLE and now - self._since >= timeouts.idle:
+        elif stage[0] == IDLE and now - self._since >= timeouts.idle:
             http.drain()

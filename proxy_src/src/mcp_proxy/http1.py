@@ -10,125 +10,31 @@ from collections import deque
 
 import httptools
 
-from .http1_head import Refusal, request_head
-from .messages import (
-    BODILESS_STATUSES,
-    Channel,
-    Headers,
-    OnRequest,
-    RequestHandler,
-    RequestHead,
-    ResponseHead,
-)
+from .http1_head import request_head
+from .http1_stream import Http1Stream
+from .http_rules import Refusal
+from .messages import BUSY, HEAD, IDLE, Channel, Headers, OnRequest
 from .reasons import reason_phrase
-
-IDLE, HEAD, BUSY = "idle", "head", "busy"
-"""Phases of a connection: nothing begun, a request's head incomplete, at least one request open."""
+from .settings import Limits
 
 _DISCARD = 1 << 18
 """Bytes of a request's content still taken after its answer, to save the connection."""
 
 
-class Http1Stream:
-    """One request and its response. Implements :class:`messages.ClientStream`."""
-
-    def __init__(self, server: Http1Server, head: RequestHead, keep_alive: bool) -> None:
-        self.head = head
-        self.keep_alive = keep_alive
-        self.handler: RequestHandler | None = None
-        self.early: list[bytes] = []  # content that came before its turn
-        self.trailers: Headers = []
-        self.complete = False
-        self.answered = False
-        self.discarded = 0
-        self._server = server
-        self._chunked = False
-        self._bodiless = False
-        self.head_sent = False
-        self.continued = False
-
-    def send_interim(self, status: int, headers: Headers) -> None:
-        """Pass on an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""
-        if self.head.http_version != "1.0":
-            self.continued = True
-            self._server.write_head(status, headers)
-
-    def send_head(self, head: ResponseHead) -> None:
-        """Send the head, with the framing that the request's method and version allow."""
-        self.head_sent = True
-        fields = list(head.headers)
-        bodiless = self.head.method == b"HEAD" or head.status in BODILESS_STATUSES
-        self._bodiless = bodiless
-        if head.length is not None:
-            if head.status != 204:
-                fields.append((b"Content-Length", b"%d" % head.length))
-        elif not bodiless:
-            if self.head.http_version == "1.0":
-                self.keep_alive = False
-            else:
-                self._chunked = True
-                fields.append((b"Transfer-Encoding", b"chunked"))
-        if not self.complete and not self.continued and _expects_continue(self.head):
-            # The client may or may not send the content now: what follows cannot be told apart.
-            self.keep_alive = False
-        if self._server.draining:
-            self.keep_alive = False
-        if not self.keep_alive:
-            fields.append((b"Connection", b"close"))
-        self._server.write_head(head.status, fields)
-
-    def send_body(self, data: bytes) -> None:
-        """Send content."""
-        if self._bodiless or not data:
-            return
-        write = self._server.write
-        if self._chunked:
-            write(b"%x\r\n" % len(data))
-            write(data)
-            write(b"\r\n")
-        else:
-            write(data)
-
-    def send_end(self, trailers: Headers) -> None:
-        """End the response; trailers exist only in chunked coding (RFC 9112 §7.1.2)."""
-        if self._chunked:
-            lines = [b"0\r\n"]
-            for name, value in trailers:
-                lines += (name, b": ", value, b"\r\n")
-            lines.append(b"\r\n")
-            self._server.write(b"".join(lines))
-        self.answered = True
-        self.handler = None
-        self._server.set_held(False)  # nobody is left to mind how fast the rest comes in
-        self._server.advance()
-
-    def abort(self) -> None:
-        """Cut the connection: HTTP/1.1 has no other sign of an incomplete response."""
-        self.handler = None
-        self._server.cut()
-
-    def hold(self) -> None:
-        """Take no more content."""
-        self._server.set_held(True)
-
-    def release(self) -> None:
-        """Take content again."""
-        self._server.set_held(False)
-
-
 class Http1Server:
     """The protocol on one connection.
 
-    ``phase`` is one of :data:`IDLE`, :data:`HEAD`, :data:`BUSY`. After a bad request nothing more
-    is read, and the connection closes once the earlier requests and this one are answered.
+    ``served`` counts the requests that are over. ``phase`` is :data:`messages.IDLE`, ``HEAD`` or
+    ``BUSY``. After a bad request nothing more is read, and the connection closes once the earlier
+    requests and this one are answered.
     """
 
-    def __init__(self, on_request: OnRequest, channel: Channel, max_header_bytes: int) -> None:
-        """Hand requests to *on_request*; *max_header_bytes* bounds each head and its trailers."""
+    def __init__(self, on_request: OnRequest, channel: Channel, limits: Limits) -> None:
+        """Hand requests to *on_request*; ``max_header_bytes`` bounds each head and its trailers."""
         self._on_request = on_request
         self._channel = channel
-        self._max_head = max_header_bytes
-        self.write = channel.write
+        self._max_head = limits.max_header_bytes
+        self._out: list[bytes] = []
         self._parser = httptools.HttpRequestParser(self)
         self._streams: deque[Http1Stream] = deque()
         self._target = b""
@@ -138,9 +44,11 @@ class Http1Server:
         self._silent = 0
         self._progress = False
         self._held = False
+        self._output_paused = False
         self._refusal: Refusal | None = None
         self._ended = False
         self.draining = False
+        self.served = 0
 
     # -- input -------------------------------------------------------------------------------
 
@@ -264,6 +172,8 @@ class Http1Server:
         if stream.answered:
             return
         stream.handler = handler
+        if self._output_paused:
+            handler.pause()
         early, stream.early = stream.early, []
         for data in early:
             handler.request_body(data)
@@ -271,6 +181,16 @@ class Http1Server:
             handler.request_end(stream.trailers)
 
     # -- output ------------------------------------------------------------------------------
+
+    def output(self) -> list[bytes]:
+        """Fetch what must be sent now."""
+        out, self._out = self._out, []
+        return out
+
+    def write(self, *parts: bytes) -> None:
+        """Add to the output."""
+        self._out += parts
+        self._channel.wake()
 
     def write_head(self, status: int, fields: Headers) -> None:
         """Write a response head."""
@@ -290,6 +210,7 @@ class Http1Server:
             if not stream.complete:
                 break
             self._streams.popleft()
+            self.served += 1
             if self._streams:
                 self._start(self._streams[0])
         if not self._streams:
@@ -346,10 +267,15 @@ class Http1Server:
 
     # -- life cycle --------------------------------------------------------------------------
 
+    @property
+    def finished(self) -> bool:
+        """Whether the connection is to be closed once the output is sent."""
+        return self._ended
+
     def _end(self) -> None:
         self._ended = True
         self._streams.clear()
-        self._channel.close()
+        self._channel.wake()
 
     def cut(self) -> None:
         """Give the connection up at once."""
@@ -375,14 +301,17 @@ class Http1Server:
         for stream in streams:
             if stream.handler is not None:
                 stream.handler.client_gone()
+        self._channel.wake()
 
     def pause_output(self) -> None:
         """The connection takes no more for now."""
+        self._output_paused = True
         if self._streams and (handler := self._streams[0].handler) is not None:
             handler.pause()
 
     def resume_output(self) -> None:
         """Undo :meth:`pause_output`."""
+        self._output_paused = False
         if self._streams and (handler := self._streams[0].handler) is not None:
             handler.resume()
 
@@ -394,10 +323,3 @@ class Http1Server:
 
 def _too_large() -> Refusal:
     return Refusal(431, "Request header fields too large")
-
-
-def _expects_continue(head: RequestHead) -> bool:
-    return any(
-        name.lower() == b"expect" and value.lower() == b"100-continue"
-        for name, value in head.headers
-    )

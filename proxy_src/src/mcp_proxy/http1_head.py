@@ -4,30 +4,10 @@ from __future__ import annotations
 
 import re
 
+from .http_rules import Refusal, check_target
 from .messages import Headers, RequestHead
 
-# RFC 3986 §3.2.2: what can stand in a host, without userinfo; empty is legal but routes nowhere.
-_AUTHORITY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
-_TARGET = re.compile(rb"[\x21-\x7e\x80-\xff]+\Z")
-
-
-class Refusal(Exception):
-    """A request that cannot be passed on, with the ``status`` to answer."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-def valid_authority(authority: bytes) -> bool:
-    """Whether *authority* can stand in a Host field."""
-    return _AUTHORITY.match(authority) is not None
-
-
-def valid_target(target: bytes) -> bool:
-    """Whether *target* can stand in a request line."""
-    return _TARGET.match(target) is not None
 
 
 def request_head(method: bytes, target: bytes, fields: Headers, version: str) -> RequestHead:
@@ -62,8 +42,6 @@ def request_head(method: bytes, target: bytes, fields: Headers, version: str) ->
         target = absolute[2] or b"/"
         if not target.startswith(b"/"):
             target = b"/" + target
-    elif not (target.startswith(b"/") or (target == b"*" and method == b"OPTIONS")):
-        raise Refusal(400, "Bad request target")
-    if not valid_authority(authority) or not valid_target(target):
-        raise Refusal(400, "Bad request target or Host")
-    return RequestHead(method, target.split(b"#", 1)[0], authority, headers, length, version)
+    target = target.split(b"#", 1)[0]
+    check_target(method, target, authority)
+    return RequestHead(method, target, authority, headers, length, version)

@@ -1,12 +1,380 @@
-"""HTTP/2 towards the client."""
+"""HTTP/2 towards the client (RFC 9113), sans-IO: bytes in, requests out; responses in, bytes out.
+
+Framing, header compression and the state machines are those of the ``h2`` library. Ours is the
+flow control: content of a request is acknowledged only when the upstream takes it, and content of a
+response waits per stream for the client's window, the upstream being held back meanwhile.
+"""
 
 from __future__ import annotations
 
-from .http1 import Http1Server
-from .messages import Channel, OnRequest
+from collections import deque
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import GoAwayFrame
+
+from .http2_head import request_head, response_fields
+from .http2_stream import Http2Stream
+from .http_rules import Refusal
+from .messages import BUSY, IDLE, Channel, Headers, OnRequest
 from .settings import Limits
 
+_STREAM_WINDOW = 1 << 18
+"""Bytes of a request's content that may be on the way to an upstream."""
+_CONNECTION_WINDOW = 1 << 20
+"""The same for all requests of a connection together."""
+_HIGH_WATER = 1 << 16
+"""Bytes of a response waiting for the client's window from which on the upstream is held back."""
+_MAX_RESETS = 500
+"""How many more streams a client may cancel than it lets finish (CVE-2023-44487)."""
 
-class Http2Server(Http1Server):
+
+class _Connection(H2Connection):
+    # What the library remembers of streams that are over: enough for frames still on their way.
+    MAX_CLOSED_STREAMS = 512
+
+
+class Http2Server:
+    """The protocol on one connection. ``phase`` and ``served`` as in :class:`http1.Http1Server`."""
+
     def __init__(self, on_request: OnRequest, channel: Channel, limits: Limits) -> None:
-        super().__init__(on_request, channel, limits.max_header_bytes)
+        """Hand requests to *on_request*."""
+        self._on_request = on_request
+        self._channel = channel
+        self._limits = limits
+        self._h2 = _Connection(
+            H2Configuration(
+                client_side=False,
+                header_encoding=None,
+                # What we send was checked when it was parsed.
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
+        self._streams: dict[int, Http2Stream] = {}
+        self._waiting: deque[Http2Stream] = deque()  # streams with something pending
+        self._output_paused = False
+        self._goaways = b""
+        self._resets = 0
+        self._ended = False
+        self.draining = False
+        self.served = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        def settings(max_streams: int) -> Settings:
+            return Settings(
+                client=False,
+                initial_values={
+                    SettingCodes.MAX_CONCURRENT_STREAMS: max_streams,
+                    SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+                    SettingCodes.MAX_HEADER_LIST_SIZE: self._limits.max_header_bytes,
+                },
+            )
+
+        limit = self._limits.max_streams
+        self._h2.local_settings = settings(limit)
+        self._h2.initiate_connection()
+        # A client may open more streams before it has read our limit: those are refused one by one
+        # instead of ending the connection, as the library would.
+        self._h2.local_settings = settings(2 * limit + 100)
+        self._h2.decoder.max_header_list_size = 2 * self._limits.max_header_bytes
+        self._h2.increment_flow_control_window(_CONNECTION_WINDOW - 65535)
+        self._channel.wake()
+
+    # -- input -------------------------------------------------------------------------------
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether :meth:`receive` may be called now.
+
+        Not while the client leaves our output lying: answers to its frames would pile up.
+        """
+        return not (self._ended or self._output_paused)
+
+    @property
+    def phase(self) -> str:
+        """:data:`messages.BUSY` or :data:`messages.IDLE`."""
+        return BUSY if self._streams else IDLE
+
+    @property
+    def requests(self) -> int:
+        """Requests in flight."""
+        return len(self._streams)
+
+    def receive(self, data: bytes) -> None:
+        """Parse *data*; starts requests and hands their content on."""
+        try:
+            events = self._h2.receive_data(data)
+        except ProtocolError:
+            # The library has put the GOAWAY with the reason into the output.
+            self.client_gone()
+            return
+        for event in events:
+            if self._ended:
+                return
+            self._handle(event)
+        self._channel.wake()
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, RequestReceived):
+            self._request(event)
+            return
+        if isinstance(event, ConnectionTerminated):
+            self.client_gone()  # the library lets no stream finish after the peer's GOAWAY
+            return
+        if isinstance(event, RemoteSettingsChanged):
+            return  # a wider window is noticed when the output is fetched
+        number = getattr(event, "stream_id", None)
+        stream = self._streams.get(number) if number else None
+        if stream is None:
+            if isinstance(event, DataReceived):
+                self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            return
+        if isinstance(event, DataReceived):
+            self._content(stream, event)
+        elif isinstance(event, StreamEnded):
+            stream.complete = True
+            if stream.handler is not None:
+                stream.handler.request_end(stream.trailers)
+        elif isinstance(event, TrailersReceived):
+            stream.trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
+        elif isinstance(event, StreamReset):
+            self._cancelled(stream)
+
+    def _request(self, event: RequestReceived) -> None:
+        number = event.stream_id
+        if self.draining or len(self._streams) >= self._limits.max_streams:
+            # Tells the client that nothing was done, so that it may try again (RFC 9113 §8.7).
+            self._h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
+            return
+        try:
+            head = request_head(event.headers, event.stream_ended is not None)
+        except Refusal as refusal:
+            self._refuse(number, refusal)
+            return
+        size = sum(len(name) + len(value) + 32 for name, value in event.headers)
+        if size > self._limits.max_header_bytes:
+            self._refuse(number, Refusal(431, "Request header fields too large"))
+            return
+        stream = self._streams[number] = Http2Stream(self, number, head)
+        handler = self._on_request(head, stream)
+        if stream.ending is None:
+            stream.handler = handler
+            self._pace(stream)
+
+    def _refuse(self, number: int, refusal: Refusal) -> None:
+        body = f"{refusal}\n".encode()
+        fields: Headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        self._h2.send_headers(number, response_fields(refusal.status, fields))
+        if self._h2.local_flow_control_window(number) >= len(body):
+            self._h2.send_data(number, body, end_stream=True)
+        self._h2.reset_stream(number, ErrorCodes.NO_ERROR)
+
+    def _content(self, stream: Http2Stream, event: DataReceived) -> None:
+        size = event.flow_controlled_length
+        if stream.handler is None:
+            self.acknowledge(stream, size)
+            return
+        if event.data:
+            stream.handler.request_body(event.data)
+        if stream.held:
+            stream.unacknowledged += size
+        else:
+            self.acknowledge(stream, size)
+
+    def _cancelled(self, stream: Http2Stream) -> None:
+        handler = stream.handler
+        self._forget(stream)
+        if handler is not None:
+            handler.client_gone()
+        self._resets += 1
+        if self._resets > _MAX_RESETS:
+            self._goaway(ErrorCodes.ENHANCE_YOUR_CALM)
+            self.client_gone()
+
+    # -- output ------------------------------------------------------------------------------
+
+    def output(self) -> list[bytes]:
+        """Fetch what must be sent now."""
+        if not self._output_paused:
+            self._send_pending()
+        data = self._h2.data_to_send() + self._goaways
+        self._goaways = b""
+        return [data] if data else []
+
+    def send_fields(self, number: int, fields: Headers) -> None:
+        """Send a head on the stream *number*."""
+        self._h2.send_headers(number, fields)
+        self._channel.wake()
+
+    def has_pending(self, stream: Http2Stream) -> None:
+        """*stream* has something to send."""
+        if not stream.queued:
+            stream.queued = True
+            self._waiting.append(stream)
+        self._pace(stream)
+        self._channel.wake()
+
+    def _send_pending(self) -> None:
+        """Send what the windows allow, one frame per stream in turn."""
+        waiting = self._waiting
+        stuck: list[Http2Stream] = []
+        while waiting:
+            stream = waiting.popleft()
+            stream.queued = False
+            if stream.number not in self._streams:
+                continue
+            if not stream.pending:
+                if stream.ending is not None:
+                    self._send_end(stream, stream.ending)
+                continue
+            window = self._h2.local_flow_control_window(stream.number)
+            if window <= 0:
+                stuck.append(stream)
+                stream.queued = True
+                continue
+            self._send_frame(stream, min(window, self._h2.max_outbound_frame_size))
+            if stream.pending or stream.ending is not None:
+                waiting.append(stream)
+                stream.queued = True
+            self._pace(stream)
+        waiting.extend(stuck)
+
+    def _send_frame(self, stream: Http2Stream, size: int) -> None:
+        parts = []
+        room = size
+        while stream.pending and room:
+            part = stream.pending.popleft()
+            if len(part) > room:
+                stream.pending.appendleft(part[room:])
+                part = part[:room]
+            parts.append(part)
+            room -= len(part)
+        stream.pending_bytes -= size - room
+        last = not stream.pending and stream.ending == []
+        self._h2.send_data(
+            stream.number, parts[0] if len(parts) == 1 else b"".join(parts), end_stream=last
+        )
+        if last:
+            self._over(stream)
+
+    def _send_end(self, stream: Http2Stream, trailers: Headers) -> None:
+        if trailers:
+            fields = [(name.lower(), value) for name, value in trailers]
+            self._h2.send_headers(stream.number, fields, end_stream=True)
+        else:
+            self._h2.end_stream(stream.number)
+        self._over(stream)
+
+    def _over(self, stream: Http2Stream) -> None:
+        if not stream.complete:
+            # Ask the client to spare itself the rest of its content (RFC 9113 §8.1).
+            self._h2.reset_stream(stream.number, ErrorCodes.NO_ERROR)
+        self._resets = max(0, self._resets - 1)
+        self._forget(stream)
+        self._end_if_drained()
+
+    def _forget(self, stream: Http2Stream) -> None:
+        self._streams.pop(stream.number, None)
+        stream.handler = None
+        stream.pending.clear()
+        if stream.unacknowledged:
+            self.acknowledge(stream, stream.unacknowledged)
+            stream.unacknowledged = 0
+        self.served += 1
+
+    def reset(self, stream: Http2Stream, code: ErrorCodes) -> None:
+        """Give *stream* up."""
+        if stream.number in self._streams:
+            self._h2.reset_stream(stream.number, code)
+            self._forget(stream)
+            self._end_if_drained()
+            self._channel.wake()
+
+    def acknowledge(self, stream: Http2Stream, size: int) -> None:
+        """Open the windows again by *size* bytes of *stream*'s content."""
+        if not self._ended:
+            self._h2.acknowledge_received_data(size, stream.number)
+            self._channel.wake()
+
+    def _pace(self, stream: Http2Stream) -> None:
+        paused = self._output_paused or stream.pending_bytes > _HIGH_WATER
+        if paused != stream.paused and stream.handler is not None:
+            stream.paused = paused
+            if paused:
+                stream.handler.pause()
+            else:
+                stream.handler.resume()
+
+    # -- life cycle --------------------------------------------------------------------------
+
+    def _goaway(self, code: ErrorCodes) -> None:
+        # Written here because the library would let no stream finish after its own.
+        frame = GoAwayFrame(0, self._h2.highest_inbound_stream_id, code)
+        self._goaways += frame.serialize()
+        self._channel.wake()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the connection is to be closed once the output is sent."""
+        return self._ended
+
+    def _end_if_drained(self) -> None:
+        if self.draining and not self._streams:
+            self._ended = True
+            self._channel.wake()
+
+    def drain(self) -> None:
+        """Finish what is in flight, then close."""
+        if not self.draining and not self._ended:
+            self.draining = True
+            self._goaway(ErrorCodes.NO_ERROR)
+            self._end_if_drained()
+
+    def head_overdue(self) -> None:
+        """Never: an incomplete head is idleness here."""
+
+    def client_gone(self) -> None:
+        """The connection is lost."""
+        self._ended = True
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            if stream.handler is not None:
+                stream.handler.client_gone()
+        self._channel.wake()
+
+    def pause_output(self) -> None:
+        """The connection takes no more for now."""
+        self._output_paused = True
+        for stream in list(self._streams.values()):
+            self._pace(stream)
+
+    def resume_output(self) -> None:
+        """Undo :meth:`pause_output`."""
+        self._output_paused = False
+        for stream in list(self._streams.values()):
+            self._pace(stream)
+        self._channel.wake()
+
+    def tick(self, now: float) -> None:
+        """Let the requests check their time limits."""
+        for stream in list(self._streams.values()):
+            if stream.handler is not None:
+                stream.handler.tick(now)

@@ -8,6 +8,9 @@ from typing import Protocol
 Headers = list[tuple[bytes, bytes]]
 """Header or trailer fields in their order, names in the case in which they came."""
 
+IDLE, HEAD, BUSY = "idle", "head", "busy"
+"""Phases of a connection: nothing begun, a request's head incomplete, at least one request open."""
+
 BODILESS_STATUSES = frozenset((204, 304))
 """Final statuses whose responses never have content (RFC 9110 §6.4.1)."""
 
@@ -95,14 +98,8 @@ class OnRequest(Protocol):
 class Channel(Protocol):
     """The connection to the client, as the HTTP layers see it."""
 
-    def write(self, data: bytes) -> None:
-        """Send plaintext; what is written in one turn of the loop leaves together."""
-
-    def close(self) -> None:
-        """Close in order, after everything written."""
-
     def abort(self) -> None:
         """Close so that the client can tell that something is missing."""
 
     def wake(self) -> None:
-        """Input is wanted again, or the phase has changed."""
+        """There is output, or input is wanted again: see to it in this turn of the loop."""

@@ -1,0 +1,101 @@
+"""One request on an HTTP/1.1 connection, and the framing of its response (RFC 9112 §6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from .http1 import Http1Server
+
+
+class Http1Stream:
+    """One request and its response. Implements :class:`messages.ClientStream`."""
+
+    def __init__(self, server: Http1Server, head: RequestHead, keep_alive: bool) -> None:
+        self.head = head
+        self.keep_alive = keep_alive
+        self.handler: RequestHandler | None = None
+        self.early: list[bytes] = []  # content that came before its turn
+        self.trailers: Headers = []
+        self.complete = False
+        self.answered = False
+        self.discarded = 0
+        self._server = server
+        self._chunked = False
+        self._bodiless = False
+        self.head_sent = False
+        self.continued = False
+
+    def send_interim(self, status: int, headers: Headers) -> None:
+        """Pass on an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""
+        if self.head.http_version != "1.0":
+            self.continued = True
+            self._server.write_head(status, headers)
+
+    def send_head(self, head: ResponseHead) -> None:
+        """Send the head, with the framing that the request's method and version allow."""
+        self.head_sent = True
+        fields = list(head.headers)
+        bodiless = self.head.method == b"HEAD" or head.status in BODILESS_STATUSES
+        self._bodiless = bodiless
+        if head.length is not None:
+            if head.status != 204:
+                fields.append((b"Content-Length", b"%d" % head.length))
+        elif not bodiless:
+            if self.head.http_version == "1.0":
+                self.keep_alive = False
+            else:
+                self._chunked = True
+                fields.append((b"Transfer-Encoding", b"chunked"))
+        if not self.complete and not self.continued and _expects_continue(self.head):
+            # The client may or may not send the content now: what follows cannot be told apart.
+            self.keep_alive = False
+        if self._server.draining:
+            self.keep_alive = False
+        if not self.keep_alive:
+            fields.append((b"Connection", b"close"))
+        self._server.write_head(head.status, fields)
+
+    def send_body(self, data: bytes) -> None:
+        """Send content."""
+        if self._bodiless or not data:
+            return
+        if self._chunked:
+            self._server.write(b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            self._server.write(data)
+
+    def send_end(self, trailers: Headers) -> None:
+        """End the response; trailers exist only in chunked coding (RFC 9112 §7.1.2)."""
+        if self._chunked:
+            lines = [b"0\r\n"]
+            for name, value in trailers:
+                lines += (name, b": ", value, b"\r\n")
+            lines.append(b"\r\n")
+            self._server.write(b"".join(lines))
+        self.answered = True
+        self.handler = None
+        self._server.set_held(False)  # nobody is left to mind how fast the rest comes in
+        self._server.advance()
+
+    def abort(self) -> None:
+        """Cut the connection: HTTP/1.1 has no other sign of an incomplete response."""
+        self.handler = None
+        self._server.cut()
+
+    def hold(self) -> None:
+        """Take no more content."""
+        self._server.set_held(True)
+
+    def release(self) -> None:
+        """Take content again."""
+        self._server.set_held(False)
+
+
+def _expects_continue(head: RequestHead) -> bool:
+    return any(
+        name.lower() == b"expect" and value.lower() == b"100-continue"
+        for name, value in head.headers
+    )

@@ -1,0 +1,30 @@
+"""What must hold for every request before it is acted on, whatever version carried it."""
+
+from __future__ import annotations
+
+import re
+
+# RFC 3986 §3.2.2: what can stand in a host, without userinfo; empty is legal but routes nowhere.
+_AUTHORITY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
+_TARGET = re.compile(rb"[\x21-\x7e\x80-\xff]+\Z")
+
+
+class Refusal(Exception):
+    """A request that cannot be passed on, with the ``status`` to answer."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def check_target(method: bytes, target: bytes, authority: bytes) -> None:
+    """Raise :class:`Refusal` (400) unless *target* and *authority* can be written into a head.
+
+    What got past here ends up in the request line and Host of another request: blanks and line
+    ends in it would be request smuggling.
+    """
+    asterisk = target == b"*" and method == b"OPTIONS"  # RFC 9110 §7.1
+    if not (asterisk or (target.startswith(b"/") and _TARGET.match(target))):
+        raise Refusal(400, "Bad request target")
+    if not _AUTHORITY.match(authority):
+        raise Refusal(400, "Bad Host")
