@@ -1,0 +1,193 @@
+"""One connection of the connector to the edge: dial, register, serve, unregister."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ..h2link import Link, Stream
+from .capnp_wire import WireError
+from .discovery import Address
+from .log import Log
+from .origin import UPGRADE_HEADER, Origin, OriginError, answer_error
+from .registration import ControlStream, Identity, Refused, register_within
+from .status import Status
+
+EDGE_NAME = "h2.cftunnel.com"
+_DIAL_TIMEOUT = 15.0
+_RPC_TIMEOUT = 5.0
+_CHUNK = 1 << 18
+
+
+class Lost(Exception):
+    """The connection ended against our will; the text is the one the vendor logs."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all connections of a process share. `draining` is set when shutdown begins."""
+
+    who: Identity
+    origin: Origin | None
+    status: Status
+    log: Log
+    tls: ssl.SSLContext
+    draining: asyncio.Event
+
+
+class EdgeConnection:
+    """Connection number `index` to the edge at `address`."""
+
+    def __init__(self, context: Context, index: int, address: Address, attempt: int) -> None:
+        self._context = context
+        self._index = index
+        self._address = address
+        self._attempt = attempt
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._controlled = False
+        self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._local_ip = b""
+
+    async def run(self, registered: Callable[[], None]) -> None:
+        """Serve until shutdown. Raises Lost, Refused or OSError (dial); calls `registered` once."""
+        try:
+            async with asyncio.timeout(_DIAL_TIMEOUT):
+                reader, writer = await asyncio.open_connection(
+                    self._address.host,
+                    self._address.port,
+                    ssl=self._context.tls,
+                    server_hostname=EDGE_NAME,
+                    limit=_CHUNK,
+                )
+        except TimeoutError as error:
+            raise OSError("DialContext error: i/o timeout") from error
+        local = writer.get_extra_info("sockname")[0]
+        self._local_ip = socket.inet_pton(self._address.family, local.partition("%")[0])
+        link = Link(reader, writer, client=False, on_stream=lambda s: self._accept(s, registered))
+        carried = asyncio.create_task(link.run())
+        try:
+            await asyncio.wait([carried, self._outcome], return_when=asyncio.FIRST_COMPLETED)
+            if self._outcome.done():
+                self._outcome.result()
+            else:
+                self._context.log.info("Lost connection with the edge", connIndex=self._index)
+                raise Lost("connection with edge closed")
+            # Vendor behaviour: open streams are waited for; the grace period does not cut them.
+            while requests := self._requests():
+                await asyncio.wait([carried, *requests], return_when=asyncio.FIRST_COMPLETED)
+                if carried.done():
+                    break
+            await link.close()
+        finally:
+            self._context.status.connected.pop(self._index, None)
+            for task in self._tasks:
+                task.cancel()
+            link.abort()
+            await asyncio.gather(carried, *self._tasks, return_exceptions=True)
+
+    def _requests(self) -> list[asyncio.Task[None]]:
+        return [task for task in self._tasks if task.get_name() != "control"]
+
+    def _accept(self, stream: Stream, registered: Callable[[], None]) -> None:
+        kind = stream.headers.get(UPGRADE_HEADER, "")
+        work: Awaitable[None]
+        if kind == "control-stream" and not self._controlled:
+            self._controlled = True
+            work = self._control(stream, registered)
+        else:
+            work = self._request(stream, kind)
+        task = asyncio.ensure_future(work)
+        if kind == "control-stream":
+            task.set_name("control")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _control(self, stream: Stream, registered: Callable[[], None]) -> None:
+        try:
+            await self._register(stream, registered)
+        except (Refused, Lost) as error:
+            self._settle(error)
+        except (WireError, ConnectionError, TimeoutError) as error:
+            self._settle(Lost(str(error) or "context deadline exceeded"))
+
+    async def _register(self, stream: Stream, registered: Callable[[], None]) -> None:
+        context = self._context
+        await stream.send_headers([(":status", "200")])
+        control = ControlStream(stream)
+        try:
+            answer = await register_within(
+                control, context.who, self._index, self._local_ip, self._attempt, _RPC_TIMEOUT
+            )
+        except Refused:
+            context.status.refused += 1
+            raise
+        context.status.registered += 1
+        context.status.connected[self._index] = answer.location
+        context.log.info(
+            "Registered tunnel connection",
+            connIndex=self._index,
+            connection=answer.connection,
+            event=0,
+            ip=self._address.host,
+            location=answer.location,
+            protocol="http2",
+        )
+        registered()
+        if self._index == 0 and not answer.remotely_managed:
+            service = context.origin.url if context.origin else "http_status:503"
+            rules = {"__configuration_flags": {}, "ingress": [{"service": service}]}
+            await control.publish_configuration(json.dumps(rules).encode())
+        gone = asyncio.create_task(control.lost())
+        draining = asyncio.create_task(context.draining.wait())
+        try:
+            await asyncio.wait([gone, draining], return_when=asyncio.FIRST_COMPLETED)
+            if not context.draining.is_set():
+                gone.result()
+                raise Lost("connection with edge closed")
+        finally:
+            draining.cancel()
+            gone.cancel()
+            await asyncio.gather(gone, draining, return_exceptions=True)
+        context.status.connected.pop(self._index, None)
+        async with asyncio.timeout(_RPC_TIMEOUT):
+            await control.unregister()
+        context.log.info(
+            "Unregistered tunnel connection", connIndex=self._index, event=0, ip=self._address.host
+        )
+        await stream.end()
+        self._settle(None)
+
+    def _settle(self, error: Exception | None) -> None:
+        if self._outcome.done():
+            return
+        if error is None:
+            self._outcome.set_result(None)
+        else:
+            self._outcome.set_exception(error)
+
+    async def _request(self, stream: Stream, kind: str) -> None:
+        status, log = self._context.status, self._context.log
+        status.requests += 1
+        status.concurrent += 1
+        try:
+            with contextlib.suppress(ConnectionError):
+                if kind != "websocket":
+                    await answer_error(stream, 502)
+                elif self._context.origin is None:
+                    await answer_error(stream, 503)
+                else:
+                    await self._context.origin.serve(stream)
+        except OriginError as error:
+            status.errors += 1
+            fields = {"connIndex": self._index, "event": 1, "ingressRule": 0}
+            service = self._context.origin.url if self._context.origin else ""
+            log.error("", error=error, originService=service, **fields)
+            log.error("failed to serve incoming request", error=f"Failed to proxy HTTP: {error}")
+        finally:
+            status.concurrent -= 1
+            stream.reset()

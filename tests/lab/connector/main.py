@@ -1,0 +1,215 @@
+"""Entry point of the stand-in: what `cloudflared tunnel … run …` does, to its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import random
+import signal
+import ssl
+import sys
+import uuid
+from dataclasses import dataclass, field
+
+from .connection import Context, EdgeConnection, Lost
+from .discovery import Address, LookupFailed, edge_addresses, preferred_protocol
+from .flags import Options, Usage, parse
+from .log import Log
+from .origin import Origin
+from .registration import Identity, Refused
+from .status import Status, StatusServer
+
+VERSION = "2026.10.0"
+CONNECTIONS = 4
+_INTERVAL = 1.0
+_FIRST_RETRY = 1.0
+_RETRY = 10.0
+
+
+def main() -> int:
+    """Run the command line and return the exit status."""
+    try:
+        options = parse(sys.argv[1:])
+        if options is None:
+            print(f"cloudflared version {VERSION} (built as the laboratory's stand-in)")
+            return 0
+        who = identity(options.token)
+    except Usage as error:
+        print(f"{error}\nSee 'cloudflared tunnel run --help'.", file=sys.stderr)
+        return error.status
+    log = Log(options.loglevel, options.output == "json")
+    try:
+        asyncio.run(Connector(options, who, log).run())
+    except Fatal as error:
+        return error.status
+    return 0
+
+
+class Fatal(Exception):
+    """The process cannot go on; already logged."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}")
+        self.status = status
+
+
+def identity(token: str) -> Identity:
+    """Take a tunnel token apart. Raises Usage as the vendor's binary does."""
+    try:
+        fields = json.loads(base64.b64decode(token, validate=True))
+        return Identity(
+            account=str(fields["a"]),
+            tunnel=uuid.UUID(fields["t"]),
+            secret=base64.b64decode(fields["s"], validate=True),
+            connector=uuid.uuid4(),
+            version=VERSION,
+        )
+    except (binascii.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Usage("Provided Tunnel token is not valid.", 255) from error
+
+
+@dataclass
+class Backoff:
+    """Vendor behaviour: a random wait below base·2ⁿ, n growing up to `limit` with each failure."""
+
+    base: float
+    limit: int
+    failures: int = 0
+
+    def longest(self) -> float:
+        """Upper bound of the next wait, in seconds."""
+        return self.base * float(2 ** (min(self.failures, self.limit - 1) + 1 if self.limit else 0))
+
+    def wait(self) -> float:
+        """Count a failure and return how long to wait, in seconds."""
+        longest = self.longest()
+        self.failures += 1
+        return random.uniform(0, longest)
+
+
+@dataclass
+class Connector:
+    """Keeps four connections to the edge until a signal ends it."""
+
+    options: Options
+    who: Identity
+    log: Log
+    addresses: list[Address] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; a second one ends the process at once. Raises Fatal."""
+        draining = asyncio.Event()
+        hurry = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def stop(name: str) -> None:
+            if draining.is_set():
+                hurry.set()
+            self.log.info(f"Initiating graceful shutdown due to signal {name} ...")
+            draining.set()
+
+        loop.add_signal_handler(signal.SIGTERM, stop, "terminated")
+        loop.add_signal_handler(signal.SIGINT, stop, "interrupt")
+        status = Status(self.who.connector, VERSION)
+        work = asyncio.create_task(self._serve(status, draining))
+        hurried = asyncio.create_task(hurry.wait())
+        await asyncio.wait([work, hurried], return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+        else:
+            work.result()
+        self.log.info("Tunnel server stopped")
+
+    async def _serve(self, status: Status, draining: asyncio.Event) -> None:
+        self.log.info(f"Starting tunnel tunnelID={self.who.tunnel}")
+        self.log.info(f"Version {VERSION} (the laboratory's stand-in for cloudflared)")
+        self.log.info(f"Settings: {self.options.set_flags}")
+        self.log.info(f"Generated Connector ID: {self.who.connector}")
+        if self.options.url is None:
+            self.log.warn("No ingress rules were defined: every request will be answered with 503")
+        try:
+            server = await StatusServer(status, self.log).start(self.options.metrics)
+        except OSError as error:
+            self.log.error("Error opening metrics server listener", error=error)
+            raise Fatal(1) from error
+        async with server:
+            if self.options.protocol == "quic":
+                self.log.error("Failed to dial a quic connection: the stand-in speaks HTTP/2 only")
+                raise Fatal(1)
+            try:
+                if self.options.protocol == "auto":
+                    self.log.info(f"Initial protocol {await self._protocol()}")
+                self.addresses = await edge_addresses(
+                    self.options.edge, self.options.edge_ip_version
+                )
+            except LookupFailed as error:
+                self.log.error("edge discovery: error looking up Cloudflare edge IPs", error=error)
+                raise Fatal(1) from error
+            await self._keep_connected(self._context(status, draining))
+
+    async def _protocol(self) -> str:
+        try:
+            preferred = await preferred_protocol()
+        except LookupFailed:
+            preferred = "quic"
+        if preferred != "http2":
+            self.log.info("Switching to fallback protocol http2")
+        return "http2"
+
+    def _context(self, status: Status, draining: asyncio.Event) -> Context:
+        tls = ssl.create_default_context(cafile=self.options.cacert or None)
+        origin = Origin(self.options.url, str(self.who.connector)) if self.options.url else None
+        return Context(self.who, origin, status, self.log, tls, draining)
+
+    async def _keep_connected(self, context: Context) -> None:
+        count = min(CONNECTIONS, len(self.addresses))
+        if count < CONNECTIONS:
+            self.log.info(
+                f"You requested {CONNECTIONS} HA connections but I can give you at most {count}."
+            )
+        first = asyncio.Event()
+        tasks = [asyncio.create_task(self._keep(context, 0, first))]
+        waiting = [asyncio.create_task(e.wait()) for e in (first, context.draining)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        for index in range(1, count):
+            if not context.draining.is_set():
+                tasks.append(asyncio.create_task(self._keep(context, index, asyncio.Event())))
+                await asyncio.sleep(_INTERVAL)
+        await asyncio.gather(*tasks)
+
+    async def _keep(self, context: Context, index: int, connected: asyncio.Event) -> None:
+        place = index
+        backoff = Backoff(_FIRST_RETRY, self.options.retries)
+        while not context.draining.is_set():
+            address = self.addresses[place % len(self.addresses)]
+
+            def registered() -> None:
+                backoff.failures = 0
+                connected.set()
+
+            try:
+                await EdgeConnection(context, index, address, backoff.failures).run(registered)
+                return
+            except Refused as error:
+                text = "Register tunnel error from server side"
+                self.log.error(text, error=error, connIndex=index, event=0, ip=address.host)
+            except Lost as error:
+                self.log.error("Serve tunnel error", error=error, connIndex=index, ip=address.host)
+                backoff.base = _RETRY
+            except OSError as error:
+                text = "Unable to establish connection with Cloudflare edge"
+                self.log.error(text, error=error, connIndex=index, event=0, ip=address.host)
+                place += len(self.addresses) // 2 or 1
+            longest = backoff.longest()
+            self.log.info(
+                f"Retrying connection in up to {longest:g}s", connIndex=index, ip=address.host
+            )
+            pause = asyncio.create_task(context.draining.wait())
+            await asyncio.wait([pause], timeout=backoff.wait())
+            pause.cancel()

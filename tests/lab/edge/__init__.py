@@ -1,0 +1,1 @@
+"""The laboratory's tunnel edge: takes connectors in, and carries TLS clients to them."""

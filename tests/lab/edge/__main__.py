@@ -1,0 +1,65 @@
+"""`python -m lab.edge --directory DIR --listen HOST:PORT… --front-fd N`: runs the edge."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+from pathlib import Path
+
+from . import rpc
+from .connectors import Connectors, tls_context
+from .control import Control
+from .directory import EdgeDirectory
+from .front import FrontDoor
+
+_CHUNK = 1 << 18
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="lab.edge")
+    parser.add_argument("--directory", type=Path, required=True, help="a filled EdgeDirectory")
+    parser.add_argument("--listen", action="append", required=True, metavar="HOST:PORT")
+    parser.add_argument("--front-fd", type=int, required=True, help="listening socket for clients")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(_serve(parser.parse_args()))
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    directory = EdgeDirectory(arguments.directory)
+    connectors = Connectors(directory)
+    front = FrontDoor(connectors, directory.tunnel().domain)
+    control = Control(connectors, front)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with rpc.event_loop():
+        servers = []
+        for place in arguments.listen:
+            host, _, port = place.rpartition(":")
+            servers.append(
+                await asyncio.start_server(
+                    connectors.serve,
+                    host.strip("[]"),
+                    int(port),
+                    ssl=tls_context(directory),
+                    limit=_CHUNK,
+                )
+            )
+        servers.append(
+            await asyncio.start_server(
+                front.serve, sock=socket.socket(fileno=arguments.front_fd), limit=_CHUNK
+            )
+        )
+        servers.append(await asyncio.start_unix_server(control.serve, directory.control))
+        await stop.wait()
+        for server in servers:
+            server.close()
+        connectors.drop()
+
+
+if __name__ == "__main__":
+    main()
