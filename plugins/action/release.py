@@ -1,0 +1,105 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Assembles a release on the controller, and ships it when the host does not have it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
+    BroughtCloudflared,
+    DownloadedCloudflared,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (
+    ARCHITECTURES,
+    ProxyRelease,
+    Target,
+)
+
+_HOST_MODULE = "mcp_tunnels.stack.release_tree"
+_PROXY_SOURCE = Path(__file__).resolve().parents[2] / "proxy_src"
+_PACKAGED_BINARY = "/usr/bin/cloudflared"
+_ARGUMENTS = {
+    "part": {"type": "str", "required": True, "choices": ["proxy", "cloudflared"]},
+    "architecture": {"type": "str", "required": True, "choices": list(ARCHITECTURES)},
+    "python_version": {"type": "str"},
+    "method": {"type": "str", "choices": ["url", "file", "package"]},
+    "version": {"type": "str"},
+    "download_url": {"type": "str"},
+    "checksums": {"type": "dict", "default": {}},
+    "binary_file": {"type": "path"},
+    "binary_sha256": {"type": "str", "default": ""},
+}
+_NEEDS = [
+    ("part", "proxy", ["python_version"]),
+    ("part", "cloudflared", ["method"]),
+    ("method", "url", ["version", "download_url"]),
+    ("method", "file", ["binary_file"]),
+]
+
+
+class ActionModule(ActionBase):
+    """One call on the host says whether the release is there; a second one unpacks it."""
+
+    TRANSFERS_FILES = False  # a temporary directory on the host is made only when it is needed
+    _VALID_ARGS = frozenset(_ARGUMENTS)
+
+    def run(self, tmp=None, task_vars=None):
+        """See the module's documentation."""
+        result = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(_ARGUMENTS, required_if=_NEEDS)
+        try:
+            result.update(self._ship(arguments, task_vars))
+        except TunnelError as error:
+            result.update(failed=True, msg=str(error))
+        return result
+
+    def _ship(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        if arguments["method"] == "package":
+            request = {"version": "package", "links_to": _PACKAGED_BINARY}
+            return self._on_host({"part": arguments["part"], **request}, task_vars)
+        source = _source(arguments, task_vars["ansible_playbook_python"])
+        request = {"part": arguments["part"], "version": source.version}
+        found = self._on_host(request, task_vars)
+        if found.get("failed") or found["present"]:
+            return found
+        if self._task.check_mode:
+            return {**found, "changed": True}
+        return self._transfer(source.archive(), request, task_vars)
+
+    def _transfer(
+        self, archive: Path, request: dict[str, Any], task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        directory = self._make_tmp_path()
+        try:
+            remote = self._connection._shell.join_path(directory, "release.tar.gz")
+            self._transfer_file(str(archive), remote)
+            self._fixup_perms2((directory, remote))
+            return self._on_host({**request, "archive": remote}, task_vars)
+        finally:
+            self._remove_tmp_path(directory)
+
+    def _on_host(self, request: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        return self._execute_module(
+            module_name=_HOST_MODULE, module_args=request, task_vars=task_vars
+        )
+
+
+def _source(
+    arguments: dict[str, Any], python: str
+) -> ProxyRelease | DownloadedCloudflared | BroughtCloudflared:
+    architecture = arguments["architecture"]
+    if arguments["part"] == "proxy":
+        target = Target(arguments["python_version"], architecture)
+        return ProxyRelease(_PROXY_SOURCE, target, python)
+    if arguments["method"] == "file":
+        binary = Path(os.path.expanduser(arguments["binary_file"]))
+        return BroughtCloudflared(binary, arguments["binary_sha256"])
+    return DownloadedCloudflared(
+        arguments["version"], architecture, arguments["download_url"], arguments["checksums"]
+    )

@@ -1,0 +1,54 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gets the signing key of a package repository on the controller, and compares its fingerprint."""
+
+from __future__ import annotations
+
+from ansible.module_utils.urls import open_url
+from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import openpgp
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import cached
+
+_TIMEOUT_SECONDS = 30
+_LARGEST = 1 << 20
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller only."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset(("url", "fingerprint"))
+
+    def run(self, tmp=None, task_vars=None):
+        """See the module's documentation."""
+        result = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            {
+                "url": {"type": "str", "required": True},
+                "fingerprint": {"type": "str", "required": True},
+            }
+        )
+        url = arguments["url"]
+        wanted = "".join(arguments["fingerprint"].split()).upper()
+
+        def download(path):
+            with open_url(url, timeout=_TIMEOUT_SECONDS) as answer:
+                packets = openpgp.dearmor(answer.read(_LARGEST))
+            found = openpgp.primary_fingerprints(packets)
+            if found != [wanted]:
+                raise ValueError(f"its fingerprint is {', '.join(found)}, pinned is {wanted}")
+            path.write_text(openpgp.armor(packets))
+
+        try:
+            armored = cached(f"key-{wanted}.asc", download).read_text()
+        except Exception as error:  # open_url raises whatever its many layers raise
+            result.update(
+                failed=True,
+                msg=f"{url}: {error}. Do not use this key before you know why; if the vendor has a new "
+                "one, set cloudflared_package_key_url and cloudflared_package_key_fingerprint.",
+            )
+            return result
+        result.update(changed=False, armored=armored)
+        return result

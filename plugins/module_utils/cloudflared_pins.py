@@ -1,0 +1,45 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which cloudflared downloads are trusted: versions, architectures, SHA-256 sums.
+
+The vendor publishes no checksum file beside its binaries; these sums are those of its release notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
+# The vendor's names for what `uname -m` says.
+VENDOR_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+PINS = {
+    "2026.10.0": {
+        "x86_64": "d33ff2d14475178d2012c2c56beba87389ac5ded27649519f198a7d3134a99db",
+        "aarch64": "e6422b9d4f72d3194bc5a38676f13667c06666523217b842a877d72a80b5ac08",
+    },
+    "2026.9.3": {
+        "x86_64": "77e26d8d900e0b8469f416239d14b5f296525fdf79fee6f511ef55609e3fbac2",
+        "aarch64": "aaeb2d7d0da3614634c7e03ab13487a1522c2e79165ed2929cfe23d5e95b326d",
+    },
+}
+
+
+def pinned_checksum(version: str, architecture: str, checksums: Mapping[str, str]) -> str:
+    """The SHA-256 that the download of *version* for *architecture* must have, lower-case hex.
+
+    The operator's *checksums* (architecture to sum) win over the pins of the collection.
+
+    :raises TunnelError: if nobody pinned that download.
+    """
+    checksum = checksums.get(architecture) or PINS.get(version, {}).get(architecture)
+    if not checksum:
+        raise TunnelError(
+            "cloudflared_version",
+            f"{version} has no pinned SHA-256 for {architecture}",
+            f"Use one of {', '.join(sorted(PINS))}, or give the sum of the vendor's release notes as "
+            f"cloudflared_checksums: {{{architecture}: ...}}",
+        )
+    return checksum.lower()

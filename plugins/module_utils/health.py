@@ -1,0 +1,166 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a replica works, layer by layer, in the order in which an operator debugs."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import inner_tls_probe, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import route_hostname
+
+CONNECTIONS = 4  # of one cloudflared process to the edge: vendor behaviour
+# How the proxy begins what it answers in an upstream's place; everything else came from upstream.
+PROXY_ANSWERS = (b"Upstream ", b"No route configured for host")
+_PAUSE_SECONDS = 0.25
+_HTTP_TIMEOUT = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the table. ``unit`` is whose journal explains a failure."""
+
+    layer: str
+    object: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Replica:
+    """What is looked at: units, loopback ports, and the routes (``name: upstream``) of the tunnel."""
+
+    proxy_unit: str
+    cloudflared_unit: str
+    listen_port: int
+    admin_port: int
+    metrics_port: int
+    domain: str
+    routes: dict[str, str]
+    ca_certificate: str
+
+
+def examine(replica: Replica, timeout: float) -> list[Finding]:
+    """Looks at all layers, waiting up to *timeout* seconds in all for the replica to become ready."""
+    deadline = time.monotonic() + timeout
+    findings = []
+    for look in (_services, _proxy, _edge):
+        findings += _until(deadline, lambda look=look: look(replica))
+    for route, upstream in replica.routes.items():
+        findings += _until(
+            deadline, lambda route=route, upstream=upstream: _route(replica, route, upstream)
+        )
+    return findings
+
+
+def table(findings: list[Finding]) -> list[str]:
+    """The findings as lines of aligned columns."""
+    rows = [("layer", "object", "state", "detail")]
+    rows += [(item.layer, item.object, "ok" if item.ok else "FAILED", item.detail) for item in findings]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip()
+        for row in rows
+    ]
+
+
+def failure(findings: list[Finding]) -> str:
+    """The error message for what failed: layer, what to look at, last lines of the journal."""
+    failed = [item for item in findings if not item.ok]
+    lines = [f"{item.layer}: {item.object}: {item.detail}. {item.remedy}." for item in failed]
+    units = dict.fromkeys(item.unit for item in failed if item.unit)
+    return "\n".join(lines) + "".join(systemd.quoted_journal(unit) for unit in units)
+
+
+def result(findings: list[Finding]) -> dict[str, Any]:
+    """What the module returns."""
+    return {
+        "changed": False,
+        "healthy": all(item.ok for item in findings),
+        "findings": [asdict(item) for item in findings],
+        "table": table(findings),
+    }
+
+
+def _until(deadline: float, look) -> list[Finding]:
+    """The first findings that are all fine, or the last ones before the deadline."""
+    while True:
+        findings = look()
+        if all(item.ok for item in findings) or time.monotonic() >= deadline:
+            return findings
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _services(replica: Replica) -> list[Finding]:
+    findings = []
+    for unit in systemd.show([replica.proxy_unit, replica.cloudflared_unit]):
+        detail = f"{unit.active} ({unit.sub})" if unit.loaded else "not installed"
+        remedy = f"Look at journalctl -u {unit.name}" if unit.loaded else "Run the site playbook"
+        findings.append(Finding("service", unit.name, unit.running, detail, remedy, unit.name))
+    return findings
+
+
+def _proxy(replica: Replica) -> list[Finding]:
+    url = f"http://127.0.0.1:{replica.admin_port}/readyz"
+    status, body = _get(url)
+    remedy = f"Look at journalctl -u {replica.proxy_unit}"
+    return [Finding("proxy", url, status == 200, body.strip()[:200], remedy, replica.proxy_unit)]
+
+
+def _edge(replica: Replica) -> list[Finding]:
+    url = f"http://127.0.0.1:{replica.metrics_port}/ready"
+    _status, body = _get(url)
+    try:
+        ready = int(json.loads(body)["readyConnections"])
+        detail = f"{ready} of {CONNECTIONS} connections"
+    except (ValueError, KeyError, TypeError):
+        ready, detail = 0, body.strip()[:200]
+    remedy = (
+        "Let this host reach the tunnel edge on port 7844 (TCP and UDP) and its DNS names; if the "
+        "journal says `Invalid tunnel secret`, the token was rotated: give the new one"
+    )
+    unit = replica.cloudflared_unit
+    return [Finding("edge", url, ready >= CONNECTIONS, detail, remedy, unit)]
+
+
+def _route(replica: Replica, route: str, upstream: str) -> list[Finding]:
+    hostname = route_hostname(route, replica.domain)
+    try:
+        answer = inner_tls_probe.request(replica.listen_port, hostname, replica.ca_certificate)
+    except inner_tls_probe.ProbeError as error:
+        remedy = (
+            f"Look at journalctl -u {replica.proxy_unit}"
+            if error.layer == "proxy"
+            else "Compare the certificate below /etc/mcp-tunnel/*/tls with the tunnel's CA; the site "
+            "playbook makes a new one when it does not fit"
+        )
+        return [Finding(error.layer, hostname, False, str(error), remedy, replica.proxy_unit)]
+    findings = [Finding("inner TLS", hostname, True, "verified against the tunnel's CA")]
+    if answer.status in (502, 504) and answer.body.startswith(PROXY_ANSWERS):
+        reason = answer.body.splitlines()[0].decode("utf-8", "replace")
+        remedy = f"From this host, see whether {upstream} can be reached and is in proxy_allowed_ips"
+        row = Finding("route", f"{route} -> {upstream}", False, reason, remedy, replica.proxy_unit)
+    else:
+        detail = f"the upstream answered HTTP {answer.status}"
+        row = Finding("route", f"{route} -> {upstream}", True, detail)
+    return [*findings, row]
+
+
+def _get(url: str) -> tuple[int, str]:
+    """Status and body of a plain request on loopback; status 0 and the reason if there is none."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=_HTTP_TIMEOUT) as answer:
+            return answer.status, answer.read(65536).decode("utf-8", "replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(65536).decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        return 0, str(getattr(error, "reason", error))

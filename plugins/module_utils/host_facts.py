@@ -1,0 +1,190 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host is, and what it lacks to become a replica. Reads only."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import platform
+import pwd
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
+
+# The interpreter of services and releases: the one that the operating system keeps patched.
+PYTHON = "/usr/bin/python3"
+ARCHITECTURES = ("x86_64", "aarch64")
+MINIMUM_SYSTEMD = 247  # LoadCredential=, ProtectProc=
+MINIMUM_PYTHON = (3, 9)
+MINIMUM_GLIBC = (2, 28)  # manylinux_2_28: the wheels of the proxy's release
+# Oldest supported release of each distribution; RHEL stands for those that are ID_LIKE it.
+DISTRIBUTIONS = {"debian": 11.0, "ubuntu": 22.04, "rhel": 9.0}
+
+
+def architecture() -> str:
+    """The machine as releases name it."""
+    machine = platform.machine()
+    return {"arm64": "aarch64", "amd64": "x86_64"}.get(machine, machine)
+
+
+def distribution(os_release: str) -> tuple[str, str, str]:
+    """Family (a key of DISTRIBUTIONS or ''), version and display name, from os-release(5) text."""
+    fields = dict(re.findall(r"^([A-Z_]+)=\"?([^\"\n]*)\"?$", os_release, re.MULTILINE))
+    candidates = [fields.get("ID", ""), *fields.get("ID_LIKE", "").split()]
+    family = next((name for name in candidates[:1] if name in DISTRIBUTIONS), "")
+    if not family and {"rhel", "centos"} & set(candidates):
+        family = "rhel"
+    return family, fields.get("VERSION_ID", ""), fields.get("PRETTY_NAME") or candidates[0] or "?"
+
+
+def python_version() -> str:
+    """Full version of the host's own Python, '' if there is none."""
+    if os.path.realpath(PYTHON) == os.path.realpath(sys.executable):
+        return platform.python_version()
+    return _output([PYTHON, "-c", "import platform; print(platform.python_version())"])
+
+
+def systemd_version() -> int:
+    """Major version of the running systemd, 0 if the host was not booted with it."""
+    if not os.path.isdir("/run/systemd/system"):
+        return 0
+    found = re.match(r"systemd (\d+)", _output(["systemctl", "--version"]))
+    return int(found.group(1)) if found else 0
+
+
+def glibc_version() -> tuple[int, ...]:
+    """Version of the C library, () if it is not glibc."""
+    try:
+        text = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except ValueError:
+        return ()
+    found = re.match(r"glibc (\d+)\.(\d+)", text)
+    return tuple(int(part) for part in found.groups()) if found else ()
+
+
+def resolvers(resolv_conf: str) -> list[str]:
+    """Addresses of the name servers in resolv.conf(5) text, in its order."""
+    addresses = []
+    for text in re.findall(r"^\s*nameserver\s+(\S+)", resolv_conf, re.MULTILINE):
+        try:
+            addresses.append(str(ipaddress.ip_address(text.partition("%")[0])))
+        except ValueError:
+            continue
+    return addresses
+
+
+def existing_users(names: list[str]) -> list[str]:
+    """Those of the given users that the host knows."""
+    return [name for name in names if _has_user(name)]
+
+
+def gather(ports: list[dict], files: list[dict], users: list[str]) -> dict:
+    """The host's facts. Ports and files are those that the host's variables name.
+
+    :raises TunnelError: with every reason for which the host cannot become a replica.
+    """
+    family, version, name = distribution(_read("/etc/os-release"))
+    facts = {
+        "architecture": architecture(),
+        "distribution": family,
+        "python_version": python_version(),
+        "systemd_version": systemd_version(),
+        "resolvers": resolvers(_read("/etc/resolv.conf")),
+        "users": existing_users(users),
+    }
+    problems = [
+        *unsupported(facts, version, name, glibc_version()),
+        *filter(None, (_taken(port) for port in ports)),
+        *(
+            f"{file['variable']}: {file['path']} does not exist on the host. Put the file there, or "
+            f"correct the path"
+            for file in files
+            if not os.path.isfile(file["path"])
+        ),
+    ]
+    if problems:
+        count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
+        raise TunnelError(
+            platform.node(), f"{count}:\n- " + "\n- ".join(problems) + "\n", "Nothing was changed"
+        )
+    return facts
+
+
+def unsupported(facts: dict, version: str, name: str, glibc: tuple[int, ...]) -> list[str]:
+    """What the operating system lacks, each with the remedy."""
+    problems = []
+    oldest = DISTRIBUTIONS.get(facts["distribution"])
+    if oldest is None or _number(version) < oldest:
+        problems.append(
+            f"operating system: {name} is not supported. Use Debian 11, Ubuntu 22.04, RHEL 9 or "
+            "one of its rebuilds, or a later release of these"
+        )
+    if facts["architecture"] not in ARCHITECTURES:
+        problems.append(
+            f"architecture: {facts['architecture']} is not supported. Use a host with one of "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    if facts["systemd_version"] < MINIMUM_SYSTEMD:
+        running = facts["systemd_version"] or "none"
+        problems.append(
+            f"systemd: {MINIMUM_SYSTEMD} or later is needed, running is {running}. Upgrade the "
+            "operating system, or use a host that boots with systemd"
+        )
+    python = tuple(int(part) for part in re.findall(r"\d+", facts["python_version"])[:2])
+    if python < MINIMUM_PYTHON:
+        problems.append(
+            f"{PYTHON}: Python {'.'.join(map(str, MINIMUM_PYTHON))} or later is needed, found is "
+            f"{facts['python_version'] or 'none'}. Install the distribution's python3"
+        )
+    if glibc < MINIMUM_GLIBC:
+        problems.append(
+            f"C library: glibc {'.'.join(map(str, MINIMUM_GLIBC))} or later is needed, found is "
+            f"{'.'.join(map(str, glibc)) or 'another one'}. Use a supported operating system"
+        )
+    return problems
+
+
+def _taken(port: dict) -> str:
+    """Why the port cannot be used by its unit, '' if it can."""
+    owner = find_listener(port["port"])
+    if owner is None or owner.unit == port["unit"]:
+        return ""
+    return (
+        f"{port['variable']}: port {port['port']} is already used by {owner}. Stop that program, or "
+        f"give {port['variable']} another port"
+    )
+
+
+def _has_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _number(version: str) -> float:
+    found = re.match(r"\d+(\.\d+)?", version)
+    # Debian testing and unstable have no VERSION_ID: they are newer than any release.
+    return float(found.group()) if found else float("inf")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,138 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases on a host: /opt/mcp-tunnel/<part>/<version>/ and the link `current` to the active one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import PYTHON
+
+ROOT = Path("/opt/mcp-tunnel")
+_MARK = "current"
+
+
+class Releases:
+    """The releases of one part (proxy or cloudflared) of the stack."""
+
+    def __init__(self, part: str, root: Path = ROOT) -> None:
+        self._directory = root / part
+
+    def path(self, version: str) -> Path:
+        """Where that release is, or will be."""
+        return self._directory / version
+
+    def is_present(self, version: str) -> bool:
+        """Whether the release is complete: it gets its name only when everything is unpacked."""
+        return self.path(version).is_dir()
+
+    def current(self) -> str:
+        """The active version, '' if there is none."""
+        try:
+            return os.readlink(self._directory / _MARK)
+        except OSError:
+            return ""
+
+    def activate(self, version: str) -> None:
+        """Makes *version* the active one, in one step."""
+        secret_files.replace_link(str(self._directory / _MARK), version)
+
+    def unpack(self, version: str, archive: Path) -> None:
+        """Unpacks the tar.gz *archive* as release *version*, beside the active one.
+
+        :raises TunnelError: if the archive holds anything but plain files below its top.
+        """
+        with self._building(version) as tree:
+            with tarfile.open(archive, "r:gz") as packed:
+                for member in packed:
+                    _extract(packed, member, tree)
+            if (tree / "lib").is_dir():
+                _compile(tree / "lib")
+
+    def link(self, version: str, binary: str) -> None:
+        """Makes release *version* of a link to *binary*, which belongs to a package of the host."""
+        with self._building(version) as tree:
+            (tree / "bin").mkdir()
+            (tree / "bin" / os.path.basename(binary)).symlink_to(binary)
+
+    def prune(self, keep: set[str]) -> list[str]:
+        """Removes releases that are neither in *keep* nor active; returns their versions.
+
+        The newest of them stays, for the operator who wants to go back one step.
+        """
+        if not self._directory.is_dir():
+            return []
+        with self._locked():
+            kept = {*keep, self.current(), _MARK}
+            others = [path for path in self._directory.iterdir() if path.name not in kept]
+            others.sort(key=lambda path: path.lstat().st_mtime)
+            for path in others[:-1]:
+                shutil.rmtree(path)
+        return [path.name for path in others[:-1]]
+
+    @contextlib.contextmanager
+    def _building(self, version: str) -> Iterator[Path]:
+        """A tree that becomes the release at the end; a killed one leaves nothing with its name."""
+        self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with self._locked():
+            if self.is_present(version):  # another instance on this machine was faster
+                tree = self._directory / f"{version}.again.tmp"
+            else:
+                tree = self._directory / f"{version}.tmp"
+            shutil.rmtree(tree, ignore_errors=True)
+            tree.mkdir(mode=0o755)
+            try:
+                yield tree
+                os.sync()
+                if not self.is_present(version):
+                    secret_files.rename(str(tree), str(self.path(version)))
+            finally:
+                shutil.rmtree(tree, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Instances that share this machine may be deployed at the same time."""
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _extract(packed: tarfile.TarFile, member: tarfile.TarInfo, tree: Path) -> None:
+    content = packed.extractfile(member) if member.isfile() else None
+    parts = Path(member.name).parts
+    if content is None or os.path.isabs(member.name) or ".." in parts:
+        raise TunnelError(
+            member.name, "has no place in a release", "Clear the controller's cache and run again"
+        )
+    path = tree.joinpath(*parts)
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    path.chmod(0o755 if member.mode & 0o100 else 0o644)
+
+
+def _compile(lib: Path) -> None:
+    """Services cannot write below /opt, so they would compile everything again at each start.
+
+    With hashes that nobody checks, because a release never changes. What does not compile is some
+    package's test data and is imported by nobody.
+    """
+    command = [PYTHON, "-I", "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash"]
+    # The path that goes into tracebacks must be that of the finished release.
+    final = str(lib.parent.with_name(lib.parent.name.partition(".tmp")[0]) / "lib")
+    subprocess.run(  # noqa: S603
+        [*command, "-s", str(lib), "-p", final, str(lib)], check=False, stdin=subprocess.DEVNULL
+    )

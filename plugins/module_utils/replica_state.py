@@ -1,0 +1,268 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A replica's deployed state: what its services run with, and what was last proven to work.
+
+The files that a service reads at start are not enough to know whether it must be restarted: a run may
+have been killed between writing them and restarting. So what was applied is recorded after the restart,
+and what passed the health gate is recorded separately, with the contents, to be put back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import ROOT, Releases
+
+RECORDS = Path("/var/lib/mcp-tunnel-replica")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the replica, started in the order of the list, stopped in the reverse order.
+
+    ``files``: what it reads at start. ``live_files``: what it reads again by itself.
+    """
+
+    unit: str
+    part: str
+    version: str
+    files: tuple[str, ...]
+    live_files: tuple[str, ...] = ()
+
+
+class Records:
+    """What is remembered of one instance, in a directory for root only (it holds its secrets)."""
+
+    def __init__(self, instance: str, root: Path = RECORDS) -> None:
+        self._directory = root / instance
+
+    def load(self, name: str) -> dict[str, Any]:
+        """The record *name* (``applied`` or ``good``): unit to its state; empty if there is none."""
+        content = secret_files.read_file(str(self._directory / f"{name}.json"))
+        return json.loads(content) if content else {}
+
+    def store(self, name: str, record: dict[str, Any]) -> None:
+        """Writes the record; the contents that it names must have been kept before."""
+        content = json.dumps(record, sort_keys=True).encode()
+        self._write(f"{name}.json", content)
+
+    def keep(self, digest: str, content: bytes) -> None:
+        """Keeps a file's content under its SHA-256."""
+        if not (self._directory / digest).exists():
+            self._write(digest, content)
+
+    def content(self, digest: str) -> bytes:
+        """A content that was kept."""
+        return secret_files.read_file(str(self._directory / digest)) or b""
+
+    def forget_contents(self) -> None:
+        """Removes the contents that neither record names."""
+        named = {
+            file["digest"]
+            for record in (self.load("applied"), self.load("good"))
+            for service in record.values()
+            for file in service["files"].values()
+            if file
+        }
+        for path in self._directory.iterdir():
+            if path.suffix != ".json" and path.name not in named:
+                secret_files.remove_file(str(path))
+
+    def versions_on_this_machine(self, part: str) -> set[str]:
+        """The releases of *part* that any instance of this machine runs or may have to put back."""
+        records = (json.loads(path.read_bytes()) for path in self._directory.parent.glob("*/*.json"))
+        states = (state for record in records for state in record.values())
+        return {state["version"] for state in states if state["part"] == part}
+
+    def _write(self, name: str, content: bytes) -> None:
+        secret_files.settle_private_directory(str(self._directory.parent), check_mode=False)
+        secret_files.settle_private_directory(str(self._directory), check_mode=False)
+        path = str(self._directory / name)
+        secret_files.write_file(path, content, secret_files.private_attributes())
+
+
+def apply(
+    services: list[Service],
+    records: Records,
+    check_mode: bool,
+    pending_paths: frozenset[str] = frozenset(),
+    root: Path = ROOT,
+) -> dict[str, Any]:
+    """Makes the services run with the releases and files that are wanted; returns the module's result.
+
+    In check mode *pending_paths* are files that an earlier task would have changed.
+
+    :raises TunnelError: if systemd refuses; then nothing is recorded and the next run tries again.
+    """
+    applied = records.load("applied")
+    wanted = {service.unit: _observe(service, root) for service in services}
+    units = dict(zip(wanted, systemd.show(list(wanted))))
+    reasons = {
+        service.unit: _reasons(wanted[service.unit], applied.get(service.unit), units[service.unit])
+        for service in services
+    }
+    if check_mode:
+        for service in services:
+            pending = sorted(pending_paths.intersection(service.files))
+            reasons[service.unit] += [f"{path} would change" for path in pending]
+    actions = []
+    for service in services:
+        releases = Releases(service.part, root)
+        if releases.current() != service.version:
+            actions.append(f"{service.part} {service.version} activated")
+            if not check_mode:
+                releases.activate(service.version)
+    actions += [f"{unit} enabled" for unit, state in units.items() if not state.enabled]
+    actions += [f"{unit} started: {', '.join(why)}" for unit, why in reasons.items() if why]
+    if not check_mode:
+        _settle(services, reasons, units)
+        if wanted != applied:
+            _record(records, wanted)
+    return {
+        "changed": bool(actions),
+        "actions": actions,
+        "confirmed": wanted == records.load("good"),
+    }
+
+
+def confirm(services: list[Service], records: Records, root: Path = ROOT) -> dict[str, Any]:
+    """Remembers what is applied as good, and removes releases that nothing needs any more."""
+    records.store("good", records.load("applied"))
+    removed = []
+    for part in sorted({service.part for service in services}):
+        pruned = Releases(part, root).prune(records.versions_on_this_machine(part))
+        removed += [f"{part} {version}" for version in pruned]
+    records.forget_contents()
+    return {"changed": False, "removed_releases": removed}
+
+
+def restore(services: list[Service], records: Records, check_mode: bool, root: Path = ROOT) -> dict[str, Any]:
+    """Puts back what was last proven good: files, releases, running services."""
+    good = records.load("good")
+    if not good:
+        return {"changed": False, "restored": False, "actions": []}
+    actions = []
+    for service in services:
+        state = good.get(service.unit)
+        if state is None:
+            continue
+        for path, file in state["files"].items():
+            if _file_state(path) != file:
+                actions.append(f"{path} put back")
+                if not check_mode:
+                    _put_back(path, file, records)
+        releases = Releases(service.part, root)
+        if releases.current() != state["version"]:
+            actions.append(f"{service.part} {state['version']} activated")
+            if not check_mode:
+                releases.activate(state["version"])
+    if (actions or records.load("applied") != good) and not check_mode:
+        systemd.systemctl("daemon-reload")
+        _restart([service.unit for service in services if service.unit in good])
+        records.store("applied", good)
+    return {"changed": bool(actions), "restored": True, "actions": actions}
+
+
+def _observe(service: Service, root: Path) -> dict[str, Any]:
+    """What the service would run with if it were started once its release is active."""
+    binary = Releases(service.part, root).path(service.version) / "bin"
+    return {
+        "part": service.part,
+        "version": service.version,
+        # A package manager replaces a binary behind the link of its release.
+        "binaries": {path.name: _identity(path) for path in sorted(binary.glob("*"))},
+        "files": {path: _file_state(path) for path in (*service.files, *service.live_files)},
+        "live": sorted(service.live_files),
+    }
+
+
+def _identity(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _file_state(path: str) -> dict[str, Any] | None:
+    """Content, owner and permissions of a file, None when it is not there."""
+    content = secret_files.read_file(path)
+    if content is None:
+        return None
+    status = os.lstat(path)
+    return {
+        "digest": hashlib.sha256(content).hexdigest(),
+        "owner": status.st_uid,
+        "group": status.st_gid,
+        "mode": stat.S_IMODE(status.st_mode),
+    }
+
+
+def _reasons(wanted: dict[str, Any], applied: dict[str, Any] | None, unit: systemd.Unit) -> list[str]:
+    """Why the service has to be (re)started; empty if it has not."""
+    if not unit.running:
+        return [f"it was {unit.active or 'not there'}"]
+    if applied is None:
+        return ["nothing is known about how it was started"]
+    reasons = []
+    if wanted["version"] != applied["version"] or wanted["binaries"] != applied["binaries"]:
+        reasons.append(f"release {applied['version']} became {wanted['version']}")
+    live = set(wanted["live"])
+    for path, state in wanted["files"].items():
+        before = applied["files"].get(path)
+        if path not in live and (state or {}).get("digest") != (before or {}).get("digest"):
+            reasons.append(f"{path} changed")
+    reasons += [f"{path} is gone" for path in applied["files"] if path not in wanted["files"]]
+    if unit.needs_reload and not reasons:
+        reasons.append("its unit changed")
+    return reasons
+
+
+def _settle(services: list[Service], reasons: dict[str, list[str]], units: dict[str, systemd.Unit]) -> None:
+    changed = any(why for why in reasons.values())
+    if changed or any(unit.needs_reload for unit in units.values()):
+        systemd.systemctl("daemon-reload")
+    disabled = [unit for unit, state in units.items() if not state.enabled]
+    if disabled:
+        systemd.systemctl("enable", "--quiet", *disabled)
+    first = next((index for index, service in enumerate(services) if reasons[service.unit]), None)
+    if first is not None:
+        # What comes after a service depends on it: cloudflared without its proxy would answer 502 to
+        # requests that another replica could serve, so it leaves the edge first.
+        _restart([service.unit for service in services[first:]])
+
+
+def _restart(units: list[str]) -> None:
+    states = systemd.show(units)
+    dependents = [state.name for state in states[1:] if state.running]
+    if dependents:
+        systemd.systemctl("stop", *reversed(dependents))
+    # A unit that failed too often is not started before it is forgiven.
+    failed = [state.name for state in states if state.active == "failed"]
+    if failed:
+        systemd.systemctl("reset-failed", *failed)
+    for unit in units:
+        systemd.systemctl("restart", unit)
+
+
+def _record(records: Records, wanted: dict[str, Any]) -> None:
+    for service in wanted.values():
+        for path, file in service["files"].items():
+            if file:
+                records.keep(file["digest"], secret_files.read_file(path) or b"")
+    records.store("applied", wanted)
+    records.forget_contents()
+
+
+def _put_back(path: str, file: dict[str, Any] | None, records: Records) -> None:
+    if file is None:
+        secret_files.remove_file(path)
+        return
+    attributes = secret_files.Attributes(file["owner"], file["group"], file["mode"])
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    secret_files.write_file(path, records.content(file["digest"]), attributes)

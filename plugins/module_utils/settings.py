@@ -1,0 +1,452 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for the variables that an operator sets. Every check names the variable, and never a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network, ip_network
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_pins
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.duration import parse_duration
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import (
+    check_domain,
+    is_hostname,
+    route_hostname,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
+    check_tunnel_id,
+    parse_token,
+)
+
+# RFC 1918, what the proxy may dial unless told otherwise (vendor behaviour).
+PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+PORTS = {
+    "proxy_listen_port": "mcp-proxy",
+    "proxy_admin_port": "mcp-proxy",
+    "cloudflared_metrics_port": "mcp-cloudflared",
+}
+TIMEOUTS = ("handshake", "header", "idle", "connect", "upstream_idle")
+LIMITS = {"max_connections": (1, 1000000), "max_header_bytes": (1024, 1 << 20), "max_streams": (1, 1000)}
+
+_INSTANCE = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+_UPSTREAM = re.compile(r"(https?)://([^/:@?#\[\]\s]+):([0-9]{1,5})")
+_UPSTREAM_REMEDY = "Write scheme://host:port, like http://10.20.0.15:8000, without a path"
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_GO_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+){1,3}")
+
+Values = Mapping[str, Any]
+
+
+def shape(value: Any) -> str:
+    """What kind of value this is, without the value."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "a truth value"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters" if value else "an empty text"
+    if isinstance(value, Mapping):
+        return f"a map of {len(value)}"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    return type(value).__name__
+
+
+def check_all(values: Values) -> list[TunnelError]:
+    """Everything that is wrong with the variables of one host, defaults included."""
+    checks: tuple[Callable[[Values], Iterable[TunnelError]], ...] = (
+        _check_mode,
+        _check_instance,
+        _check_tunnel,
+        _check_routes,
+        _check_upstream_policy,
+        _check_ports,
+        _check_durations,
+        _check_proxy_tables,
+        _check_networks,
+        _check_token,
+        _check_cloudflared,
+    )
+    return [problem for check in checks for problem in check(values)]
+
+
+def check_machine(hosts: Mapping[str, Values]) -> list[TunnelError]:
+    """Everything that is wrong between the inventory hosts (name to variables) of one machine."""
+    problems = []
+    users: dict[int, list[str]] = {}
+    instances: dict[str, list[str]] = {}
+    for name, values in hosts.items():
+        instances.setdefault(str(values["mcp_tunnel_instance"]), []).append(name)
+        for variable in PORTS:
+            port = as_port(values[variable])
+            if port:
+                users.setdefault(port, []).append(f"{name} ({variable})")
+    for port, names in users.items():
+        owners = {name.split(" ")[0] for name in names}
+        if len(owners) > 1:
+            problems.append(
+                TunnelError(
+                    PORTS_SUBJECT.format(port=port),
+                    f"used twice on one machine: by {' and '.join(names)}",
+                    "Give every instance on a machine its own three ports",
+                )
+            )
+    for instance, names in instances.items():
+        if len(names) > 1:
+            problems.append(
+                TunnelError(
+                    "mcp_tunnel_instance",
+                    f"{instance!r} is deployed twice on one machine: by {' and '.join(names)}",
+                    "Give every instance on a machine its own name",
+                )
+            )
+    for variable in ("cloudflared_version", "cloudflared_install_method", "cloudflared_binary_file"):
+        if len({str(values[variable]) for values in hosts.values()}) > 1:
+            problems.append(
+                TunnelError(
+                    variable,
+                    f"differs between {' and '.join(hosts)}, which are one machine",
+                    "Instances on a machine share its releases: give them the same value",
+                )
+            )
+    return problems
+
+
+PORTS_SUBJECT = "port {port}"
+
+
+def as_port(value: Any) -> int:
+    """The port that a variable means, 0 if it means none."""
+    text = str(value)
+    return int(text) if not isinstance(value, bool) and re.fullmatch(r"[0-9]{1,5}", text) else 0
+
+
+def _attempt(check: Callable[[], Any]) -> Iterator[TunnelError]:
+    try:
+        check()
+    except TunnelError as error:
+        yield error
+
+
+def _check_mode(values: Values) -> Iterator[TunnelError]:
+    if values["mcp_tunnel_mode"] != "manual":
+        yield TunnelError(
+            "mcp_tunnel_mode",
+            f"{values['mcp_tunnel_mode']!r} is not available in this version",
+            "Use manual, with the domain and the token from the Console",
+        )
+
+
+def _check_instance(values: Values) -> Iterator[TunnelError]:
+    if not _INSTANCE.fullmatch(str(values["mcp_tunnel_instance"])):
+        yield TunnelError(
+            "mcp_tunnel_instance",
+            "is not the name of an instance",
+            "Use up to 32 lower-case letters, digits and hyphens, like default",
+        )
+
+
+def _check_tunnel(values: Values) -> Iterator[TunnelError]:
+    domain = values["mcp_tunnel_domain"]
+    if not isinstance(domain, str) or not domain:
+        yield TunnelError(
+            "mcp_tunnel_domain",
+            f"must be the tunnel's domain, is {shape(domain)}",
+            "Copy it from the Console, like abcd1234.tunnel.anthropic.com",
+        )
+    else:
+        yield from _attempt(lambda: check_domain(domain, "mcp_tunnel_domain"))
+    if values["mcp_tunnel_id"]:
+        yield from _attempt(lambda: check_tunnel_id(str(values["mcp_tunnel_id"]), "mcp_tunnel_id"))
+
+
+def _check_routes(values: Values) -> Iterator[TunnelError]:
+    routes = values["mcp_tunnel_routes"]
+    if not isinstance(routes, Mapping) or not routes:
+        yield TunnelError(
+            "mcp_tunnel_routes",
+            f"must be a map of names to upstreams, is {shape(routes)}",
+            "Write below it, indented, one `name: scheme://host:port` per line",
+        )
+        return
+    domain = str(values["mcp_tunnel_domain"]).lower()
+    seen: dict[str, str] = {}
+    for name, upstream in routes.items():
+        subject = f"mcp_tunnel_routes[{name!r}]"
+        try:
+            hostname = route_hostname(str(name), domain, "mcp_tunnel_routes")
+        except TunnelError as error:
+            yield error
+        else:
+            if hostname in seen:
+                yield TunnelError(
+                    subject,
+                    f"means the same hostname as {seen[hostname]!r}",
+                    "Host names ignore case; keep one of the two",
+                )
+            seen[hostname] = str(name)
+        yield from _check_upstream(subject, upstream, values)
+
+
+def _check_upstream(subject: str, upstream: Any, values: Values) -> Iterator[TunnelError]:
+    match = _UPSTREAM.fullmatch(upstream) if isinstance(upstream, str) else None
+    if not match:
+        # A value with user and password in it must not be repeated.
+        given = repr(upstream) if isinstance(upstream, str) and "@" not in upstream else shape(upstream)
+        yield TunnelError(subject, f"invalid upstream {given}", _UPSTREAM_REMEDY)
+        return
+    scheme, host, port = match.group(1), match.group(2).lower(), int(match.group(3))
+    if not 0 < port < 65536:
+        yield TunnelError(subject, f"has port {port}", "Use a port between 1 and 65535")
+    if re.fullmatch(r"[0-9.]+", host):
+        yield from _check_upstream_address(subject, host, values)
+    elif not is_hostname(host.replace("_", "-")):
+        yield TunnelError(subject, f"{host!r} is not a host name", _UPSTREAM_REMEDY)
+    trusted = values["proxy_upstream_ca"] or values["proxy_upstream_ca_file"]
+    if scheme == "https" and not trusted and not values["proxy_upstream_include_system_cas"]:
+        yield TunnelError(
+            subject,
+            "is https, but nothing says which CA to trust",
+            "Set proxy_upstream_ca (PEM), proxy_upstream_ca_file (path on the host) or "
+            "proxy_upstream_include_system_cas: true",
+        )
+
+
+def _check_upstream_address(subject: str, host: str, values: Values) -> Iterator[TunnelError]:
+    try:
+        address = IPv4Address(host)
+    except ValueError:
+        yield TunnelError(subject, f"{host!r} is not an IPv4 address", _UPSTREAM_REMEDY)
+        return
+    allowed = values["proxy_allowed_ips"] or PRIVATE_NETWORKS
+    if values["proxy_disable_ip_validation"] or not isinstance(allowed, (list, tuple)):
+        return
+    try:
+        networks = [IPv4Network(str(item), strict=False) for item in allowed]
+    except ValueError:
+        return  # reported where proxy_allowed_ips is checked
+    if not any(address in network for network in networks):
+        yield TunnelError(
+            subject,
+            f"{host} is in none of {', '.join(map(str, allowed))}, so the proxy would never dial it",
+            "Add its network to proxy_allowed_ips (which replaces the default, the private networks)",
+        )
+
+
+def _check_upstream_policy(values: Values) -> Iterator[TunnelError]:
+    allowed = values["proxy_allowed_ips"]
+    if not isinstance(allowed, (list, tuple)):
+        yield TunnelError(
+            "proxy_allowed_ips",
+            f"must be a list of IPv4 networks, is {shape(allowed)}",
+            "Write one `- 10.0.0.0/8` per line",
+        )
+        return
+    for item in allowed:
+        try:
+            IPv4Network(str(item), strict=False)
+        except ValueError:
+            yield TunnelError(
+                "proxy_allowed_ips",
+                f"{item!r} is not an IPv4 address or network",
+                "Write it like 10.1.2.3 or 10.0.0.0/8; only IPv4 is dialled",
+            )
+    if allowed and values["proxy_disable_ip_validation"]:
+        yield TunnelError(
+            "proxy_allowed_ips",
+            "cannot be combined with proxy_disable_ip_validation",
+            "Keep one of them; better the list",
+        )
+    if values["proxy_upstream_ca"] and values["proxy_upstream_ca_file"]:
+        yield TunnelError(
+            "proxy_upstream_ca",
+            "cannot be combined with proxy_upstream_ca_file",
+            "Keep one of them",
+        )
+    if values["proxy_upstream_ca"] and "-----BEGIN CERTIFICATE-----" not in str(values["proxy_upstream_ca"]):
+        yield TunnelError(
+            "proxy_upstream_ca",
+            f"must hold PEM certificates, is {shape(values['proxy_upstream_ca'])}",
+            "Use for example lookup('ansible.builtin.file', 'upstream-ca.crt')",
+        )
+    if "PRIVATE KEY-----" in str(values["proxy_upstream_ca"]):
+        yield TunnelError("proxy_upstream_ca", "holds a private key", "Give the certificates only")
+
+
+def _check_ports(values: Values) -> Iterator[TunnelError]:
+    used: dict[int, str] = {}
+    for variable in PORTS:
+        port = as_port(values[variable])
+        if not 1024 <= port <= 65535:
+            yield TunnelError(
+                variable,
+                f"must be a port, is {values[variable]!r}",
+                "Use a whole number from 1024 to 65535",
+            )
+        elif port in used:
+            yield TunnelError(
+                variable, f"is {port}, as is {used[port]}", "Give each of the three its own port"
+            )
+        used.setdefault(port, variable)
+
+
+def _check_durations(values: Values) -> Iterator[TunnelError]:
+    timeouts = values["proxy_timeouts"]
+    durations = {
+        "proxy_shutdown_timeout": values["proxy_shutdown_timeout"],
+        "cloudflared_grace_period": values["cloudflared_grace_period"],
+    }
+    if isinstance(timeouts, Mapping):
+        durations.update({f"proxy_timeouts[{name!r}]": value for name, value in timeouts.items()})
+    for subject, value in durations.items():
+        if not _GO_DURATION.fullmatch(str(value)):
+            yield TunnelError(
+                subject, f"{value!r} is not a duration", "Write it with its unit, like 30s or 1m30s"
+            )
+    lifetimes = {}
+    for variable in ("mcp_tunnel_cert_duration", "mcp_tunnel_cert_renew_before"):
+        try:
+            lifetimes[variable] = parse_duration(str(values[variable]), variable)
+        except TunnelError as error:
+            yield error
+    if len(lifetimes) == 2 and lifetimes["mcp_tunnel_cert_renew_before"] >= lifetimes["mcp_tunnel_cert_duration"]:
+        yield TunnelError(
+            "mcp_tunnel_cert_renew_before",
+            f"{values['mcp_tunnel_cert_renew_before']} is not shorter than mcp_tunnel_cert_duration "
+            f"{values['mcp_tunnel_cert_duration']}, so every run would renew",
+            "Use for example 720h and 2160h",
+        )
+
+
+def _check_proxy_tables(values: Values) -> Iterator[TunnelError]:
+    for variable, known in (("proxy_timeouts", TIMEOUTS), ("proxy_limits", tuple(LIMITS))):
+        table = values[variable]
+        if not isinstance(table, Mapping):
+            yield TunnelError(
+                variable, f"must be a map, is {shape(table)}", f"Known names: {', '.join(known)}"
+            )
+            continue
+        for name in table:
+            if name not in known:
+                yield TunnelError(
+                    f"{variable}[{name!r}]", "is not known", f"Use one of {', '.join(known)}"
+                )
+    if isinstance(values["proxy_limits"], Mapping):
+        for name, (low, high) in LIMITS.items():
+            value = values["proxy_limits"].get(name, low)
+            if isinstance(value, bool) or not str(value).isdecimal() or not low <= int(value) <= high:
+                yield TunnelError(
+                    f"proxy_limits[{name!r}]",
+                    f"{value!r} is not a whole number from {low} to {high}",
+                    "Leave it out for the default",
+                )
+
+
+def _check_networks(values: Values) -> Iterator[TunnelError]:
+    networks = values["mcp_tunnel_edge_networks"]
+    if not isinstance(networks, (list, tuple)) or not networks:
+        yield TunnelError(
+            "mcp_tunnel_edge_networks",
+            f"must be a list of networks, is {shape(networks)}",
+            "Leave it out for the edge's published networks",
+        )
+        return
+    for item in networks:
+        try:
+            ip_network(str(item))
+        except ValueError:
+            yield TunnelError(
+                "mcp_tunnel_edge_networks",
+                f"{item!r} is not a network",
+                "Write it like 198.41.192.0/19 or 2606:4700:a0::/44",
+            )
+
+
+def _check_token(values: Values) -> Iterator[TunnelError]:
+    token, path = values["mcp_tunnel_token"], values["mcp_tunnel_token_file"]
+    if token and path:
+        yield TunnelError(
+            "mcp_tunnel_token", "cannot be combined with mcp_tunnel_token_file", "Keep one of them"
+        )
+    elif token and not isinstance(token, str):
+        yield TunnelError(
+            "mcp_tunnel_token", f"must be a text, is {shape(token)}", "Copy it from the Console"
+        )
+    elif token:
+        yield from _attempt(lambda: parse_token(token, "mcp_tunnel_token"))
+    elif path:
+        yield from _attempt(lambda: parse_token(read_token_file(path), "mcp_tunnel_token_file"))
+
+
+def read_token_file(path: Any) -> str:
+    """The content of *mcp_tunnel_token_file* on the controller.
+
+    :raises TunnelError: if it cannot be read.
+    """
+    try:
+        with open(os.path.expanduser(str(path)), encoding="utf-8") as file:
+            return file.read(65536)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not text"
+        raise TunnelError(
+            "mcp_tunnel_token_file",
+            f"{path} on the controller: {reason}",
+            "Give the path of a file with the tunnel token in it",
+        ) from None
+
+
+def _check_cloudflared(values: Values) -> Iterator[TunnelError]:
+    method = values["cloudflared_install_method"]
+    binary, sum_of_binary = values["cloudflared_binary_file"], str(values["cloudflared_binary_sha256"])
+    checksums = values["cloudflared_checksums"]
+    if method == "file" and not binary:
+        yield TunnelError(
+            "cloudflared_binary_file",
+            "is needed with cloudflared_install_method: file",
+            "Give the path of the binary on the controller",
+        )
+    if method == "file" and binary and not os.path.isfile(os.path.expanduser(str(binary))):
+        yield TunnelError(
+            "cloudflared_binary_file",
+            f"{binary} is not a file on the controller",
+            "Give the path of the cloudflared binary for the hosts' architecture",
+        )
+    if sum_of_binary and not _SHA256.fullmatch(sum_of_binary):
+        yield TunnelError(
+            "cloudflared_binary_sha256",
+            f"is {shape(sum_of_binary)}",
+            "Give 64 hexadecimal digits, as sha256sum prints them",
+        )
+    if method != "file" and not _VERSION.fullmatch(str(values["cloudflared_version"])):
+        yield TunnelError(
+            "cloudflared_version",
+            f"{values['cloudflared_version']!r} is not a version",
+            f"Name one exactly, like {max(cloudflared_pins.PINS)}; `latest` is nothing that can be checked",
+        )
+    if not isinstance(checksums, Mapping):
+        yield TunnelError(
+            "cloudflared_checksums",
+            f"must be a map of architectures to SHA-256 sums, is {shape(checksums)}",
+            "Write for example `x86_64: <64 hexadecimal digits>`",
+        )
+        return
+    for name, checksum in checksums.items():
+        if name not in cloudflared_pins.VENDOR_ARCHITECTURES or not _SHA256.fullmatch(str(checksum)):
+            yield TunnelError(
+                f"cloudflared_checksums[{name!r}]",
+                f"is {shape(checksum)}",
+                "Give 64 hexadecimal digits for x86_64 or aarch64",
+            )
+    if method == "url" and not checksums and values["cloudflared_version"] not in cloudflared_pins.PINS:
+        yield from _attempt(
+            lambda: cloudflared_pins.pinned_checksum(str(values["cloudflared_version"]), "x86_64", {})
+        )

@@ -1,0 +1,148 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: host_check
+short_description: Says what a host is, and refuses one that cannot become a replica
+version_added: 0.1.0
+description:
+  - Reads the facts that a deployment needs, in one call, and checks them.
+  - Fails with all reasons at once, each with its remedy. Changes nothing.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+attributes:
+  diff_mode:
+    support: none
+    description: Nothing is ever changed.
+options:
+  ports:
+    description: Loopback ports that the replica will listen on.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      port:
+        description: The port.
+        type: int
+        required: true
+      variable:
+        description: Name of the variable that sets it.
+        type: str
+        required: true
+      unit:
+        description: The systemd unit that may be listening on it already.
+        type: str
+        required: true
+  files:
+    description: Files that must be on the host already.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      variable:
+        description: Name of the variable that sets it.
+        type: str
+        required: true
+  users:
+    description: Users of which RV(facts.users) shall say whether they exist.
+    type: list
+    elements: str
+    default: []
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  mcp_tunnels.stack.host_check:
+    ports:
+      - port: 8080
+        variable: proxy_listen_port
+        unit: mcp-proxy@default.service
+  register: host
+"""
+
+RETURN = r"""
+facts:
+  description: What the host is.
+  returned: success
+  type: dict
+  contains:
+    architecture:
+      description: The machine, V(x86_64) or V(aarch64).
+      type: str
+    distribution:
+      description: Family of the operating system, V(debian), V(ubuntu) or V(rhel).
+      type: str
+    python_version:
+      description: Full version of C(/usr/bin/python3).
+      type: str
+    systemd_version:
+      description: Major version of systemd.
+      type: int
+    resolvers:
+      description: Addresses of the name servers that the host uses.
+      type: list
+      elements: str
+    users:
+      description: Those of O(users) that exist.
+      type: list
+      elements: str
+  sample:
+    architecture: x86_64
+    distribution: debian
+    python_version: 3.11.2
+    systemd_version: 252
+    resolvers: [10.77.0.1]
+    users: [mcp-proxy, mcp-cloudflared]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import gather
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            ports=dict(
+                type="list",
+                elements="dict",
+                default=[],
+                options=dict(
+                    port=dict(type="int", required=True),
+                    variable=dict(type="str", required=True),
+                    unit=dict(type="str", required=True),
+                ),
+            ),
+            files=dict(
+                type="list",
+                elements="dict",
+                default=[],
+                options=dict(
+                    path=dict(type="path", required=True),
+                    variable=dict(type="str", required=True),
+                ),
+            ),
+            users=dict(type="list", elements="str", default=[]),
+        ),
+        supports_check_mode=True,
+    )
+    params = module.params
+    run(
+        module,
+        lambda: {"facts": gather(params["ports"], params["files"], params["users"])},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: preflight
+short_description: Checks the variables of all hosts before any of them is touched
+version_added: 0.1.0
+description:
+  - Checks all variables of a host on the controller, without a connection to it. Fails with everything that is wrong at
+    once, each with the variable, the shape of its value and the remedy. Secret values are never shown.
+  - Compares the host with the others of its group, such as instances that share a machine.
+  - Works out what follows from the variables, which the roles of this collection use.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+attributes:
+  diff_mode:
+    support: none
+    description: Nothing is ever changed.
+options:
+  group:
+    description: Inventory group of the replicas.
+    type: str
+    default: mcp_tunnel
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Check the variables of every host
+  mcp_tunnels.stack.preflight:
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: What follows from the variables, as the fact C(mcp_tunnel_plan).
+  returned: success
+  type: dict
+  contains:
+    mcp_tunnel_plan:
+      description: Facts of the instance.
+      type: dict
+      contains:
+        instance:
+          description: Name of the instance.
+          type: str
+        state_host:
+          description: Inventory host that keeps the credentials.
+          type: str
+        leader:
+          description: The host of this play on whose behalf the credentials are provisioned.
+          type: str
+        config_dir:
+          description: Directory of the instance's configuration.
+          type: str
+        state_dir:
+          description: Directory of the instance's credentials on the state host.
+          type: str
+        proxy_unit:
+          description: The proxy's systemd unit.
+          type: str
+        cloudflared_unit:
+          description: The systemd unit of cloudflared.
+          type: str
+        settings:
+          description: All public variables with their defaults, but the secrets.
+          type: dict
+"""

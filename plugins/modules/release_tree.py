@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release_tree
+short_description: Says whether a release is on a host, and unpacks it there
+version_added: 0.1.0
+description:
+  - The part of M(mcp_tunnels.stack.release) that runs on the host. Use that one.
+  - A release gets its name only when everything is unpacked and on disk.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+attributes:
+  diff_mode:
+    support: none
+    description: A release has no content that could be shown as a difference.
+options:
+  part:
+    description: What the release is of.
+    type: str
+    required: true
+    choices: [proxy, cloudflared]
+  version:
+    description: Name of the release.
+    type: str
+    required: true
+  archive:
+    description: The release as a C(tar.gz) on this host. Without it, and without O(links_to), nothing is changed.
+    type: path
+  links_to:
+    description: Path of a program of this host; the release is a link to it in C(bin).
+    type: path
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Is the release there
+  mcp_tunnels.stack.release_tree:
+    part: proxy
+    version: 0.1.0-cp311-x86_64-0ba3b6e3
+  register: release
+"""
+
+RETURN = r"""
+present:
+  description: Whether the release is on the host now.
+  returned: success
+  type: bool
+  sample: true
+path:
+  description: Where the release is, or would be.
+  returned: success
+  type: str
+  sample: /opt/mcp-tunnel/proxy/0.1.0-cp311-x86_64-0ba3b6e3
+version:
+  description: Name of the release.
+  returned: success
+  type: str
+  sample: 0.1.0-cp311-x86_64-0ba3b6e3
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
+
+
+def settle(params: dict, check_mode: bool) -> dict:
+    """Unpacks or links the release when it is missing and can be made; returns the result."""
+    releases = Releases(params["part"])
+    version = params["version"]
+    changed = not releases.is_present(version) and bool(params["archive"] or params["links_to"])
+    if changed and not check_mode:
+        if params["archive"]:
+            releases.unpack(version, Path(params["archive"]))
+        else:
+            releases.link(version, params["links_to"])
+    return {
+        "changed": changed,
+        "present": releases.is_present(version),
+        "path": str(releases.path(version)),
+        "version": version,
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            part=dict(type="str", required=True, choices=["proxy", "cloudflared"]),
+            version=dict(type="str", required=True),
+            archive=dict(type="path"),
+            links_to=dict(type="path"),
+        ),
+        mutually_exclusive=[("archive", "links_to")],
+        supports_check_mode=True,
+    )
+    run(module, lambda: settle(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: replica
+short_description: Makes the services of a replica run with what is on disk, and puts them back
+version_added: 0.1.0
+description:
+  - Activates releases, enables and starts services, and restarts those that run with anything else than what is on disk
+    now, however long ago it was written. A run that was killed before it restarted a service is so completed by the next.
+  - Services are started in the order of the list and stopped in the reverse order. When one is restarted, those after it
+    are stopped first and started again, so that cloudflared leaves the edge before its proxy goes away.
+  - What runs is recorded below C(/var/lib/mcp-tunnel-replica), for root only.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+attributes:
+  diff_mode:
+    support: none
+    description: The files are those of other tasks; RV(actions) says what is done to services.
+options:
+  instance:
+    description: Name of the instance.
+    type: str
+    required: true
+  state:
+    description:
+      - V(applied) makes the services run with what is on disk.
+      - V(confirmed) remembers what was applied as good, and removes releases that nothing needs any more.
+      - V(restored) puts releases and files back to what was last good and restarts the services.
+    type: str
+    choices: [applied, confirmed, restored]
+    default: applied
+  services:
+    description: The services of the instance.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      unit:
+        description: Name of the systemd unit.
+        type: str
+        required: true
+      part:
+        description: Part of the stack whose release it runs.
+        type: str
+        required: true
+        choices: [proxy, cloudflared]
+      version:
+        description: Name of the release.
+        type: str
+        required: true
+      files:
+        description: Files that it reads when it starts, its unit files included.
+        type: list
+        elements: path
+        required: true
+      live_files:
+        description: Files that it reads again by itself. They are put back, but never restart it.
+        type: list
+        elements: path
+        default: []
+  pending_paths:
+    description: In check mode, files that earlier tasks would have changed.
+    type: list
+    elements: path
+    default: []
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Run what was deployed
+  mcp_tunnels.stack.replica:
+    instance: default
+    services:
+      - unit: mcp-proxy@default.service
+        part: proxy
+        version: 0.1.0-cp311-x86_64-0ba3b6e3
+        files:
+          - /etc/mcp-tunnel/default/proxy.yaml
+  register: applied
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be done in check mode, and why.
+  returned: O(state) is V(applied) or V(restored)
+  type: list
+  elements: str
+  sample: ["mcp-proxy@default.service started: /etc/mcp-tunnel/default/proxy.yaml changed"]
+confirmed:
+  description: Whether what runs now was remembered as good before.
+  returned: O(state=applied)
+  type: bool
+  sample: true
+restored:
+  description: Whether there was anything good to go back to.
+  returned: O(state=restored)
+  type: bool
+  sample: true
+removed_releases:
+  description: Releases that were removed.
+  returned: O(state=confirmed)
+  type: list
+  elements: str
+  sample: ["cloudflared 2026.9.3-77e26d8d"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import replica_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+
+
+def settle(params: dict, check_mode: bool) -> dict:
+    """Does what the state asks for and returns the result."""
+    services = [
+        replica_state.Service(
+            unit=item["unit"],
+            part=item["part"],
+            version=item["version"],
+            files=tuple(item["files"]),
+            live_files=tuple(item["live_files"]),
+        )
+        for item in params["services"]
+    ]
+    records = replica_state.Records(params["instance"])
+    if params["state"] == "applied":
+        pending = frozenset(params["pending_paths"])
+        return replica_state.apply(services, records, check_mode, pending)
+    if params["state"] == "restored":
+        return replica_state.restore(services, records, check_mode)
+    if check_mode:
+        return {"changed": False, "removed_releases": []}
+    return replica_state.confirm(services, records)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            instance=dict(type="str", required=True),
+            state=dict(
+                type="str", choices=["applied", "confirmed", "restored"], default="applied"
+            ),
+            services=dict(
+                type="list",
+                elements="dict",
+                required=True,
+                options=dict(
+                    unit=dict(type="str", required=True),
+                    part=dict(type="str", required=True, choices=["proxy", "cloudflared"]),
+                    version=dict(type="str", required=True),
+                    files=dict(type="list", elements="path", required=True),
+                    live_files=dict(type="list", elements="path", default=[]),
+                ),
+            ),
+            pending_paths=dict(type="list", elements="path", default=[]),
+        ),
+        supports_check_mode=True,
+    )
+    run(module, lambda: settle(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

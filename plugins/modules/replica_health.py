@@ -1,0 +1,165 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: replica_health
+short_description: Proves that a replica works, layer by layer
+version_added: 0.1.0
+description:
+  - "Looks at the services, at the proxy's C(/readyz), at cloudflared's C(/ready) with all four connections to the edge, and
+    makes one request for each route through the inner TLS of the host's own proxy, verified against the CA of the tunnel."
+  - A route is healthy when its upstream answers with any HTTP status, which proves the way to the upstream; what the
+    upstream makes of C(GET /) is not judged. An answer that the proxy gives in the upstream's place is a failure.
+  - Waits a bounded time for the replica to become ready.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+attributes:
+  diff_mode:
+    support: none
+    description: Nothing is ever changed.
+options:
+  instance:
+    description: Name of the instance.
+    type: str
+    required: true
+  domain:
+    description: Domain of the tunnel.
+    type: str
+    required: true
+  routes:
+    description: The routes of the proxy, name to upstream.
+    type: dict
+    required: true
+  ca_certificate_file:
+    description: PEM file with the CA certificate of the tunnel, on this host.
+    type: path
+    required: true
+  listen_port:
+    description: Loopback port of the proxy's listener.
+    type: int
+    required: true
+  admin_port:
+    description: Loopback port of the proxy's health and metrics.
+    type: int
+    required: true
+  metrics_port:
+    description: Loopback port of cloudflared's health and metrics.
+    type: int
+    required: true
+  timeout:
+    description: Seconds to wait for the replica to become ready, in all.
+    type: int
+    default: 60
+  fail:
+    description: Whether a replica that does not work is a failure of the task.
+    type: bool
+    default: true
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Does the replica work
+  mcp_tunnels.stack.replica_health:
+    instance: default
+    domain: abcd1234.tunnel.anthropic.com
+    routes:
+      wiki: http://10.20.0.15:8000
+    ca_certificate_file: /etc/mcp-tunnel/default/ca.crt
+    listen_port: 8080
+    admin_port: 8081
+    metrics_port: 20241
+  register: health
+"""
+
+RETURN = r"""
+healthy:
+  description: Whether everything works.
+  returned: always
+  type: bool
+  sample: true
+findings:
+  description: One entry for each thing that was looked at.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    layer:
+      description: V(service), V(proxy), V(edge), V(inner TLS) or V(route).
+      type: str
+    object:
+      description: What was looked at.
+      type: str
+    ok:
+      description: Whether it works.
+      type: bool
+    detail:
+      description: What was seen.
+      type: str
+    remedy:
+      description: What to do when it does not work.
+      type: str
+    unit:
+      description: The unit whose journal tells more.
+      type: str
+table:
+  description: The findings as lines for people.
+  returned: always
+  type: list
+  elements: str
+  sample: ["edge  http://127.0.0.1:20241/ready  ok  4 of 4 connections"]
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            instance=dict(type="str", required=True),
+            domain=dict(type="str", required=True),
+            routes=dict(type="dict", required=True),
+            ca_certificate_file=dict(type="path", required=True),
+            listen_port=dict(type="int", required=True),
+            admin_port=dict(type="int", required=True),
+            metrics_port=dict(type="int", required=True),
+            timeout=dict(type="int", default=60),
+            fail=dict(type="bool", default=True),
+        ),
+        supports_check_mode=True,
+    )
+    params = module.params
+
+    def examine() -> dict:
+        replica = health.Replica(
+            proxy_unit=f"mcp-proxy@{params['instance']}.service",
+            cloudflared_unit=f"mcp-cloudflared@{params['instance']}.service",
+            listen_port=params["listen_port"],
+            admin_port=params["admin_port"],
+            metrics_port=params["metrics_port"],
+            domain=params["domain"],
+            routes=params["routes"],
+            ca_certificate=Path(params["ca_certificate_file"]).read_text(encoding="ascii"),
+        )
+        findings = health.examine(replica, params["timeout"])
+        result = health.result(findings)
+        if not result["healthy"]:
+            result["msg"] = health.failure(findings)
+            if params["fail"]:
+                module.fail_json(**result)
+        return result
+
+    run(module, examine)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The proxy's release: its source and the locked wheels for one Python and one architecture."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
+    cached,
+    scratch_directory,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.tarball import pack
+from packaging.requirements import Requirement
+
+# manylinux names the oldest glibc that a wheel runs on (PEP 600); hosts need 2.28, see host_check.
+PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+ARCHITECTURES = ("x86_64", "aarch64")
+INSTALL_ROOT = "/opt/mcp-tunnel/proxy"
+
+# -I and -S: nothing of the host's own Python packages or environment reaches the service.
+_LAUNCHER = """\
+#!/usr/bin/python3 -IS
+import sys
+
+sys.path.insert(0, {lib!r})
+from mcp_proxy.cli import main
+
+sys.exit(main())
+"""
+
+# For Ansible modules, which find `cryptography` in the release on a host that has none.
+_INTERPRETER = """\
+#!/bin/sh
+PYTHONPATH={lib} exec /usr/bin/python3 "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A host's CPython: its full version (``3.11.2``), and the machine as ``uname -m`` says it."""
+
+    python_version: str
+    architecture: str
+
+    @property
+    def python_tag(self) -> str:
+        """The tag of PEP 425: ``cp311``."""
+        return "cp" + "".join(self.python_version.split(".")[:2])
+
+    def markers(self) -> dict[str, str]:
+        """The environment that markers see on that host (PEP 508)."""
+        return {
+            "implementation_name": "cpython",
+            "implementation_version": self.python_version,
+            "os_name": "posix",
+            "platform_machine": self.architecture,
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_system": "Linux",
+            "platform_version": "",
+            "python_full_version": self.python_version,
+            "python_version": ".".join(self.python_version.split(".")[:2]),
+            "sys_platform": "linux",
+            "extra": "",
+        }
+
+
+class ProxyRelease:
+    """One release, known by its content before anything is downloaded.
+
+    *source* is the collection's ``proxy_src``, *python* the controller's own interpreter with pip.
+    """
+
+    def __init__(self, source: Path, target: Target, python: str) -> None:
+        self._source = source
+        self._target = target
+        self._python = python
+        self._lock = locked_requirements(source / "requirements.txt", target)
+        self.version = (
+            f"{self._package_version()}-{target.python_tag}-{target.architecture}-{self._digest()}"
+        )
+
+    def archive(self) -> Path:
+        """The release as tar.gz. Raises :class:`TunnelError` when a wheel cannot be had."""
+        return cached(f"proxy-{self.version}.tar.gz", self._build)
+
+    def _package(self) -> Path:
+        return self._source / "src" / "mcp_proxy"
+
+    def _package_version(self) -> str:
+        text = (self._package() / "__init__.py").read_text()
+        found = re.search(r'^__version__ = "([0-9a-z.+-]+)"$', text, re.MULTILINE)
+        if not found:
+            raise TunnelError(
+                str(self._package()), "has no __version__", "reinstall the collection"
+            )
+        return found.group(1)
+
+    def _sources(self) -> list[Path]:
+        return sorted(
+            path
+            for path in self._package().rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        )
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for text in (self._lock, _LAUNCHER, _INTERPRETER, *PLATFORMS):
+            digest.update(hashlib.sha256(text.encode()).digest())
+        for path in self._sources():
+            digest.update(path.relative_to(self._source).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()[:8]
+
+    def _build(self, archive: Path) -> None:
+        with scratch_directory(archive.parent) as scratch:
+            lib = scratch / "tree" / "lib"
+            self._install_wheels(lib, scratch / "requirements.txt")
+            shutil.copytree(
+                self._package(), lib / "mcp_proxy", ignore=shutil.ignore_patterns("__pycache__")
+            )
+            self._write_commands(scratch / "tree" / "bin")
+            pack(scratch / "tree", archive)
+
+    def _install_wheels(self, lib: Path, requirements: Path) -> None:
+        requirements.write_text(self._lock)
+        target = self._target
+        command = [self._python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile"]
+        command += ["--implementation", "cp", "--python-version", target.python_version]
+        for platform in PLATFORMS:
+            command += ["--platform", f"{platform}_{target.architecture}"]
+        command += ["--target", str(lib), "--requirement", str(requirements)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise TunnelError(
+                f"the proxy's release for {target.python_tag} on {target.architecture}",
+                f"pip on the controller failed: {_last_lines(done.stderr or done.stdout)}",
+                "make a package index reachable from the controller, or point pip to a directory of "
+                "wheels with PIP_NO_INDEX=1 and PIP_FIND_LINKS; if pip itself is missing, install it "
+                f"for {self._python}",
+            )
+        # Console scripts carry the path of the controller's interpreter.
+        shutil.rmtree(lib / "bin", ignore_errors=True)
+
+    def _write_commands(self, bin_directory: Path) -> None:
+        lib = f"{INSTALL_ROOT}/{self.version}/lib"
+        bin_directory.mkdir()
+        for name, text in (("mcp-proxy", _LAUNCHER), ("python3", _INTERPRETER)):
+            path = bin_directory / name
+            path.write_text(text.format(lib=lib))
+            os.chmod(path, 0o755)  # noqa: S103
+
+
+def locked_requirements(path: Path, target: Target) -> str:
+    """The lines of the lock file *path* that apply to *target*, without their markers.
+
+    pip evaluates markers for the interpreter that runs it, not for ``--python-version``, so they are
+    evaluated here.
+    """
+    kept = []
+    for logical in re.sub(r"\\\n\s*", " ", path.read_text()).splitlines():
+        line = logical.strip()
+        if not line or line.startswith("#"):
+            continue
+        text, *hashes = (part.strip() for part in line.split(" --hash="))
+        requirement = Requirement(text)
+        if not hashes:
+            raise TunnelError(f"{path}: {requirement.name}", "has no hash", "renew the lock file")
+        if requirement.marker is None or requirement.marker.evaluate(target.markers()):
+            requirement.marker = None
+            kept.append(" ".join([str(requirement), *(f"--hash={item}" for item in hashes)]))
+    return "\n".join(kept) + "\n"
+
+
+def _last_lines(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " / ".join(lines[-3:]) or "no output"

@@ -1,0 +1,58 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The public variables of the roles: their declared options, and their values with defaults."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+ROLES = ("provision", "proxy", "cloudflared")
+_COLLECTION = Path(__file__).resolve().parents[2]
+
+
+@functools.cache
+def options() -> dict[str, dict[str, Any]]:
+    """The options of all roles together, from their meta/argument_specs.yml."""
+    merged: dict[str, dict[str, Any]] = {}
+    for role in ROLES:
+        specs = _load(role, "meta/argument_specs.yml")
+        merged.update(specs["argument_specs"]["main"]["options"])
+    return merged
+
+
+@functools.cache
+def defaults() -> dict[str, Any]:
+    """The defaults of all roles together. They are plain values, without templates."""
+    merged: dict[str, Any] = {}
+    for role in ROLES:
+        merged.update(_load(role, "defaults/main.yml"))
+    return merged
+
+
+def type_problems(values: Mapping[str, Any]) -> dict[str, str]:
+    """Variables whose type or choice is wrong, each with Ansible's own message."""
+    problems = {}
+    for name, option in options().items():
+        spec = {
+            key: value for key, value in option.items() if key in ("type", "elements", "choices")
+        }
+        if values.get(name) is None:
+            continue
+        result = ArgumentSpecValidator({name: spec}).validate({name: values[name]})
+        if result.error_messages:
+            # Of a secret, not even the wrong value may be shown.
+            hidden = f"is not of type {option['type']}"
+            problems[name] = hidden if option.get("no_log") else result.error_messages[0]
+    return problems
+
+
+def _load(role: str, path: str) -> dict[str, Any]:
+    content = (_COLLECTION / "roles" / role / path).read_text(encoding="utf-8")
+    return yaml.safe_load(content) or {}
