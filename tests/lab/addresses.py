@@ -41,7 +41,7 @@ MAX_HOSTS = 100
 
 @dataclass(frozen=True)
 class HostAddress:
-    """The two addresses of the host with the given index (0 is the first host)."""
+    """The addresses of the host with the given index (0 is the first host)."""
 
     index: int
 
@@ -53,6 +53,11 @@ class HostAddress:
     def v6(self) -> str:
         # Written alike in both families (10.77.0.11, fd77::11): easier to read in a log.
         return f"fd77::{_FIRST_HOST + self.index}"
+
+    @property
+    def mac(self) -> str:
+        """Kept over reboots as a machine keeps it: neighbours remember it for a while."""
+        return f"02:77:00:00:00:{_FIRST_HOST + self.index:02x}"
 
 
 def local_addresses() -> tuple[str, ...]:

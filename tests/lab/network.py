@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 from .addresses import BRIDGE, GATEWAY_V4, GATEWAY_V6, HostAddress, local_addresses
 from .processes import run
 
@@ -38,7 +40,7 @@ def attach_host(namespace: str, address: HostAddress) -> None:
         run(["ip", "link", "delete", port])
     _batch(
         [
-            f"link add {port} type veth peer name eth0 netns {namespace}",
+            f"link add {port} type veth peer name eth0 address {address.mac} netns {namespace}",
             f"link set {port} master {BRIDGE} up",
         ]
     )
@@ -53,3 +55,18 @@ def attach_host(namespace: str, address: HostAddress) -> None:
         ],
         namespace,
     )
+
+
+def end_connections(address: HostAddress) -> None:
+    """Ends the TCP connections that services and SSH clients have with a host that is gone.
+
+    Its network vanishes with it before it could have said good-bye; a machine that shuts
+    down does. A kernel that cannot do this lets the peers find out by themselves, later.
+    """
+    for destination in (address.v4, f"[{address.v6}]"):
+        subprocess.run(
+            ["ss", "--kill", "--tcp", "dst", destination],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )

@@ -141,9 +141,11 @@ class Supervisor:
     def _note_end(self, pid: int) -> bool:
         for name, (host, process) in self._hosts.items():
             if process.pid == pid:
-                if process.wait() == REBOOT_STATUS:
+                status = process.wait()
+                network.end_connections(host.spec.address)
+                if status == REBOOT_STATUS:
                     self._hosts[name] = (host, host.boot())
-                print(f"{name}: ended with status {process.returncode}", flush=True)
+                print(f"{name}: ended with status {status}", flush=True)
                 return True
         for name, process in self._services.items():
             if process.pid == pid:
