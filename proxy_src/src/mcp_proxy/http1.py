@@ -20,6 +20,10 @@ from .settings import Limits
 _DISCARD = 1 << 18
 """Bytes of a request's content still taken after its answer, to save the connection."""
 
+_HIGH_WATER = 1 << 16
+"""Bytes of output from which on the upstream is held back: one turn of the event loop may deliver
+several megabytes."""
+
 
 class Http1Server:
     """The protocol on one connection.
@@ -35,6 +39,7 @@ class Http1Server:
         self._channel = channel
         self._max_head = limits.max_header_bytes
         self._out: list[bytes] = []
+        self._out_bytes = 0
         self._parser = httptools.HttpRequestParser(self)
         self._streams: deque[Http1Stream] = deque()
         self._target = b""
@@ -172,8 +177,7 @@ class Http1Server:
         if stream.answered:
             return
         stream.handler = handler
-        if self._output_paused:
-            handler.pause()
+        self._pace()
         early, stream.early = stream.early, []
         for data in early:
             handler.request_body(data)
@@ -185,11 +189,15 @@ class Http1Server:
     def output(self) -> list[bytes]:
         """Fetch what must be sent now."""
         out, self._out = self._out, []
+        self._out_bytes = 0
+        self._pace()
         return out
 
     def write(self, *parts: bytes) -> None:
         """Add to the output."""
         self._out += parts
+        self._out_bytes += sum(map(len, parts))
+        self._pace()
         self._channel.wake()
 
     def write_head(self, status: int, fields: Headers) -> None:
@@ -306,14 +314,23 @@ class Http1Server:
     def pause_output(self) -> None:
         """The connection takes no more for now."""
         self._output_paused = True
-        if self._streams and (handler := self._streams[0].handler) is not None:
-            handler.pause()
+        self._pace()
 
     def resume_output(self) -> None:
         """Undo :meth:`pause_output`."""
         self._output_paused = False
+        self._pace()
+
+    def _pace(self) -> None:
+        """Hold the upstream back while there is enough to send."""
         if self._streams and (handler := self._streams[0].handler) is not None:
-            handler.resume()
+            paused = self._output_paused or self._out_bytes > _HIGH_WATER
+            if paused != self._streams[0].paused:
+                self._streams[0].paused = paused
+                if paused:
+                    handler.pause()
+                else:
+                    handler.resume()
 
     def tick(self, now: float) -> None:
         """Let the request in front check its time limits."""

@@ -21,6 +21,7 @@ class Http1Stream:
         self.trailers: Headers = []
         self.complete = False
         self.answered = False
+        self.paused = False
         self.discarded = 0
         self._server = server
         self._chunked = False
