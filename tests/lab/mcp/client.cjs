@@ -29,19 +29,21 @@ async function main() {
   const transport = new transports[kind](new URL(url));
   const client = new Client({ name: "mcp-judge", version: "1" });
   await client.connect(transport);
-  say("connected", { server: client.getServerVersion().name, protocol: transport.protocolVersion });
+  say("connected", { server: client.getServerVersion().name });
   const { tools } = await client.listTools();
   say("tools", { names: tools.map((item) => item.name).sort() });
-  const onprogress = async ({ progress }) => {
+  const answers = [];
+  const onprogress = ({ progress }) => {
     say("progress", { progress });
     if (onProgress) {
-      await client.callTool({ name: onProgress, arguments: {} });
+      answers.push(client.callTool({ name: onProgress, arguments: {} }));
     }
   };
   const result = await client.callTool({ name: tool, arguments: JSON.parse(argumentsText) }, undefined, {
     onprogress,
     timeout: 20000,
   });
+  await Promise.all(answers);
   say("result", { isError: Boolean(result.isError), content: result.content });
   if (kind === "http") {
     await transport.terminateSession();
