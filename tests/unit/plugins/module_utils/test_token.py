@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import traceback
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
@@ -65,16 +66,14 @@ def test_nothing_else_than_a_token_error_comes_out(text):
         parse_token(text)
 
 
-@given(st.sampled_from(["a", "t", "s"]), st.integers() | st.none() | st.text(max_size=5))
+@given(st.sampled_from(["a", "t", "s"]), st.integers() | st.none() | st.just("planted-text"))
 def test_messages_do_not_quote_the_token(field, value):
-    text = encode({**GOOD, field: value})
-    try:
+    text = encode({**GOOD, "t": "wrong", field: value})
+    with pytest.raises(TunnelError) as caught:
         parse_token(text)
-    except TunnelError as error:
-        assert text not in str(error)
-        assert GOOD["s"] not in str(error)
-        assert error.__cause__ is None
-        assert error.__suppress_context__ or error.__context__ is None
+    printed = "".join(traceback.format_exception(caught.value))
+    for planted in (text, GOOD["s"], "planted-text"):
+        assert planted not in printed
 
 
 def test_tunnel_ids():

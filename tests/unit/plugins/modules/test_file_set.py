@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+import threading
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    kill_everywhere,
+    refused,
+    run_module,
+    settled,
+)
+
+SECRET = "planted-secret-content\nof two lines\n"
+ACCOUNT = {
+    "owner": pwd.getpwuid(os.geteuid()).pw_name,
+    "group": grp.getgrgid(os.getegid()).gr_name,
+}
+
+
+def file(path, content="hello\n", mode="0640", **more):
+    return {"path": str(path), "content": content, "mode": mode, **ACCOUNT, **more}
+
+
+def secret(path, content=SECRET, mode="0600", **more):
+    return {"path": str(path), "secret_content": content, "mode": mode, **ACCOUNT, **more}
+
+
+def directory(path, mode="0755", **more):
+    return {"path": str(path), "state": "directory", "mode": mode, **ACCOUNT, **more}
+
+
+def link(path, target):
+    return {"path": str(path), "state": "link", "target": target}
+
+
+def absent(path):
+    return {"path": str(path), "state": "absent"}
+
+
+def mode_of(path):
+    return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+def test_a_set_of_everything(tmp_path):
+    (tmp_path / "old").write_text("x")
+    (tmp_path / "tree" / "deep").mkdir(parents=True)
+    (tmp_path / "tree" / "deep" / "file").write_text("x")
+    etc = tmp_path / "etc"
+    entries = [
+        directory(etc, "0750"),
+        file(etc / "config", "ä = 1\n"),
+        secret(etc / "token"),
+        link(etc / "current", "1.0"),
+        absent(tmp_path / "old"),
+        absent(tmp_path / "tree"),
+        absent(tmp_path / "never"),
+    ]
+    result = settled("file_set", entries=entries)
+    assert result["changed_paths"] == [entry["path"] for entry in entries[:-1]]
+    assert (etc / "config").read_text() == "ä = 1\n"
+    assert (etc / "token").read_text() == SECRET
+    assert os.readlink(etc / "current") == "1.0"
+    assert [mode_of(etc), mode_of(etc / "config"), mode_of(etc / "token")] == [0o750, 0o640, 0o600]
+    assert os.listdir(tmp_path) == ["etc"]
+    assert sorted(os.listdir(etc)) == ["config", "current", "token"]
+
+    again = settled("file_set", entries=entries)
+    assert (again["changed"], again["changed_paths"], again["diff"]) == (False, [], [])
+
+
+def test_only_what_differs_is_changed(tmp_path):
+    entries = [file(tmp_path / "a"), file(tmp_path / "b"), secret(tmp_path / "c")]
+    settled("file_set", entries=entries)
+    inode = (tmp_path / "a").stat().st_ino
+    entries[1]["content"] = "other\n"
+    (tmp_path / "c").chmod(0o644)
+    assert settled("file_set", entries=entries)["changed_paths"] == [
+        str(tmp_path / "b"),
+        str(tmp_path / "c"),
+    ]
+    assert (tmp_path / "a").stat().st_ino == inode
+    assert mode_of(tmp_path / "c") == 0o600
+
+
+def test_diffs(tmp_path):
+    (tmp_path / "a").write_text("old\n")
+    (tmp_path / "a").chmod(0o640)
+    (tmp_path / "s").write_text("old planted secret")
+    (tmp_path / "s").chmod(0o600)
+    entries = [file(tmp_path / "a", "new\n"), secret(tmp_path / "s"), file(tmp_path / "b")]
+    (content, hidden, new_content, new_facts) = settled("file_set", entries=entries)["diff"]
+    assert content["before_header"] == str(tmp_path / "a")
+    assert (content["before"], content["after"]) == ("old\n", "new\n")
+    assert hidden["before"]["content"] != hidden["after"]["content"]
+    assert (new_content["before"], new_content["after"]) == ("", "hello\n")
+    assert new_facts["before"] == {"state": "absent"}
+    assert new_facts["after"]["mode"] == "0640"
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "config").symlink_to(precious)
+    (tmp_path / "token").symlink_to(tmp_path / "nowhere")
+    entries = [file(tmp_path / "config"), secret(tmp_path / "token")]
+    result = settled("file_set", entries=entries)
+    assert len(result["changed_paths"]) == 2
+    assert precious.read_text() == "precious"
+    assert not (tmp_path / "config").is_symlink()
+    assert not (tmp_path / "nowhere").exists()
+    # The link's target was public knowledge, the file behind it is not ours to show.
+    assert "precious" not in str(
+        [diff["before"] for diff in result["diff"] if isinstance(diff["before"], str)]
+    )
+
+
+def test_a_link_to_a_directory_can_go_and_the_directory_stays(tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "tree")
+    settled("file_set", entries=[absent(tmp_path / "link")])
+    assert (tmp_path / "tree" / "file").exists()
+
+
+def test_links_move_in_one_step(tmp_path):
+    settled("file_set", entries=[link(tmp_path / "current", "1.0")])
+    seen, stop = set(), threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            seen.add(os.readlink(tmp_path / "current"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for version in ("1.1", "1.2", "1.3"):
+        settled("file_set", entries=[link(tmp_path / "current", version)])
+    stop.set()
+    watcher.join()
+    assert seen <= {"1.0", "1.1", "1.2", "1.3"}
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted", "problem"),
+    [
+        ("directory", file, "is a directory and shall become a file"),
+        ("directory", lambda path: link(path, "x"), "is a directory and shall become a link"),
+        ("file", directory, "is a file and shall become a directory"),
+        ("file", lambda path: link(path, "x"), "is a file and shall become a link"),
+        ("link", directory, "is a link and shall become a directory"),
+        ("fifo", file, "is a special file and shall become a file"),
+        ("fifo", absent, "is a special file and shall be removed"),
+    ],
+)
+def test_what_stands_in_the_way(tmp_path, make, wanted, problem):
+    path = tmp_path / "entry"
+    {
+        "directory": path.mkdir,
+        "file": lambda: path.write_text("x"),
+        "link": lambda: path.symlink_to(tmp_path),
+        "fifo": lambda: os.mkfifo(path),
+    }[make]()
+    for check in (True, False):
+        entries = [file(tmp_path / "first"), wanted(path)]
+        message = refused("file_set", check=check, entries=entries)
+        assert f"{path}: {problem}" in message
+    assert not (tmp_path / "first").exists()
+
+
+def test_all_is_checked_before_anything_is_written(tmp_path):
+    first = file(tmp_path / "first")
+    for wrong, problem in (
+        (file(tmp_path / "x", mode="640"), "mode '640' is not four octal digits"),
+        (file(tmp_path / "x", mode="416"), "mode '416' is not four octal digits"),
+        (file(tmp_path / "x", mode="u=rw"), "is not four octal digits"),
+        (file(tmp_path / "x", owner="no-such-user"), "there is no user 'no-such-user'"),
+        (file(tmp_path / "x", group="no-such-group"), "there is no group 'no-such-group'"),
+        (file(tmp_path / "no" / "x"), f"its directory {tmp_path}/no does not exist"),
+        (file("relative"), "relative: is not an absolute path"),
+        (absent("/"), "/: is not an absolute path below /"),
+        (file(tmp_path / "first"), "is listed twice"),
+        ({"path": str(tmp_path / "x"), "mode": "0644"}, "content, secret_content"),
+        ({"path": str(tmp_path / "x"), "content": "x"}, "mode"),
+        ({"path": str(tmp_path / "x"), "state": "link"}, "target"),
+        (file(tmp_path / "x", secret_content=SECRET), "mutually exclusive"),
+    ):
+        assert problem in refused("file_set", entries=[first, wrong])
+    assert os.listdir(tmp_path) == []
+
+
+def test_check_mode_on_a_bare_host(tmp_path):
+    """Users come from an earlier task, directories from an earlier entry or task."""
+    entries = [
+        directory(tmp_path / "etc", owner="not-yet", group="not-yet"),
+        file(tmp_path / "etc" / "a", owner="not-yet", group="not-yet"),
+        secret(tmp_path / "other" / "b"),
+        link(tmp_path / "other" / "c", "d"),
+        absent(tmp_path / "none" / "d"),
+    ]
+    outcome = run_module("file_set", check=True, entries=entries)
+    assert outcome.result["changed_paths"] == [entry["path"] for entry in entries[:-1]]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_where_a_parent_should_be(tmp_path):
+    (tmp_path / "file").write_text("x")
+    message = refused("file_set", entries=[file(tmp_path / "file" / "x")])
+    assert f"its directory {tmp_path}/file does not exist" in message
+
+
+def test_owners(tmp_path):
+    """Needs root, as the module does for such entries."""
+    entries = [
+        directory(tmp_path / "d", owner="daemon", group="daemon"),
+        file(tmp_path / "d" / "f", owner="nobody", group="1234"),
+    ]
+    settled("file_set", entries=entries)
+    status = (tmp_path / "d" / "f").stat()
+    assert (status.st_uid, status.st_gid) == (pwd.getpwnam("nobody").pw_uid, 1234)
+    assert (tmp_path / "d").owner() == "daemon"
+    assert not settled("file_set", entries=entries)["changed"]
+
+
+def test_no_secret_comes_out(tmp_path):
+    (tmp_path / "b").write_text("old planted secret")
+    attempts = [
+        [secret(tmp_path / "a"), secret(tmp_path / "b")],
+        [secret(tmp_path / "a", SECRET + "more"), secret(tmp_path / "no" / "b")],
+        [secret(tmp_path / "a", mode="600")],
+        [secret(tmp_path / "a", "single-planted-line")],
+    ]
+    for entries in attempts:
+        for check in (True, False):
+            outcome = run_module("file_set", check=check, entries=entries)
+            for planted in ("planted", "two lines", "more"):
+                assert planted not in outcome.everything
+
+
+def test_leftovers_of_killed_runs_are_removed(tmp_path):
+    finished = os.fork()
+    if finished == 0:
+        os._exit(0)
+    os.waitpid(finished, 0)
+    leftover = tmp_path / f".token.{finished}.mcp-tunnel"
+    running = tmp_path / f".token.{os.getppid()}.mcp-tunnel"
+    for path in (leftover, running):
+        path.write_text("half a secr")
+    settled("file_set", entries=[secret(tmp_path / "token")])
+    # The other one belongs to a run that is at work on the same file now.
+    assert sorted(os.listdir(tmp_path)) == sorted([running.name, "token"])
+    leftover.write_text("half a secr")
+    settled("file_set", entries=[secret(tmp_path / "token")])
+    assert not leftover.exists()
+
+
+def test_many_writers_of_one_file(tmp_path):
+    """Several instances on a machine write its shared files at the same time."""
+    contents = [f"{number}" * 100_000 for number in range(4)]
+    children = []
+    for content in contents:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                for _round in range(5):
+                    outcome = run_module("file_set", entries=[file(tmp_path / "shared", content)])
+                    assert not outcome.failed, outcome.message
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    for child in children:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (tmp_path / "shared").read_text() in contents
+    assert os.listdir(tmp_path) == ["shared"]
+
+
+def test_a_run_killed_anywhere_is_completed(tmp_path):
+    hosts = []
+
+    def entries():
+        root = hosts[-1]
+        return [
+            directory(root / "etc"),
+            file(root / "etc" / "config", "new\n"),
+            secret(root / "etc" / "token"),
+            link(root / "etc" / "current", "2.0"),
+            absent(root / "old"),
+        ]
+
+    def prepare():
+        root = tmp_path / f"host{len(hosts)}"
+        hosts.append(root)
+        (root / "etc").mkdir(parents=True)
+        (root / "old" / "deep").mkdir(parents=True)
+        (root / "old" / "deep" / "file").write_text("x")
+        (root / "etc" / "config").write_text("old\n")
+        (root / "etc" / "current").symlink_to("1.0")
+
+    def attempt():
+        assert not run_module("file_set", entries=entries()).failed
+
+    def check(_step):
+        etc = hosts[-1] / "etc"
+        assert (etc / "config").read_text() in ("old\n", "new\n")
+        assert os.readlink(etc / "current") in ("1.0", "2.0")
+        if (etc / "token").exists():
+            assert (etc / "token").read_text() == SECRET
+        for entry in os.scandir(etc):
+            if "token" in entry.name:
+                assert mode_of(entry.path) == 0o600
+        settled("file_set", entries=entries())
+        assert sorted(os.listdir(etc)) == ["config", "current", "token"]
+        assert not (hosts[-1] / "old").exists()
+        assert not settled("file_set", entries=entries())["changed"]
+
+    assert kill_everywhere(prepare, attempt, check) > 12
