@@ -9,7 +9,12 @@ from benchmarks import BenchError, deploy, proxy, record, report
 from benchmarks.figures import Comparison
 
 #: Columns that mean the same on every machine, and by which part they may grow.
-_COMPARED = {"ratio": record.TOLERANCE, "tasks_per_host": 0.0, "modules_per_host": 0.0}
+_COMPARED = {
+    "ratio": record.TOLERANCE,
+    "tasks_per_host": 0.0,
+    "modules_per_host": 0.0,
+    "modules_on_busiest": 0.0,
+}
 
 
 def _arguments() -> argparse.Namespace:
@@ -43,7 +48,7 @@ def _proxy(arguments: argparse.Namespace) -> record.Results:
 
 
 def _deploy(_: argparse.Namespace) -> record.Results:
-    print("Deployment (counts: those of the host with the most)\n")
+    print("Deployment\n")
     print(report.deploy_head(), flush=True)
 
     def done(run: deploy.Run) -> None:

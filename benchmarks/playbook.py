@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 
 from benchmarks import BenchError
 
@@ -23,11 +24,12 @@ CONTROLLER = "controller"
 
 @dataclass(frozen=True)
 class Census:
-    """What one run did; the counts are those of the host with the most.
+    """What one run did.
 
-    :param tasks_per_host: tasks that ran (not those that were skipped)
-    :param skipped_per_host: tasks whose condition was false
-    :param modules_per_host: module executions on the host
+    :param tasks_per_host: tasks that ran (not those that were skipped) for the host with most
+    :param skipped_per_host: tasks whose condition was false, for the host with most
+    :param modules_per_host: module executions on an ordinary host (the lower median)
+    :param modules_on_busiest: those on the host with most: the state host, where others delegate to
     :param modules_on_controller: module executions that were delegated to the controller
     :param changed: "host: task" of each task that changed something
     """
@@ -35,6 +37,7 @@ class Census:
     tasks_per_host: int
     skipped_per_host: int
     modules_per_host: int
+    modules_on_busiest: int
     modules_on_controller: int
     changed: Sequence[str]
 
@@ -59,7 +62,8 @@ def count(lines: Iterable[str]) -> Census:
     return Census(
         tasks_per_host=max(tasks.values(), default=0),
         skipped_per_host=max(skipped.values(), default=0),
-        modules_per_host=max(modules.values(), default=0),
+        modules_per_host=median_low(modules.values()) if modules else 0,
+        modules_on_busiest=max(modules.values(), default=0),
         modules_on_controller=on_controller,
         changed=changed,
     )

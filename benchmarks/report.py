@@ -49,7 +49,15 @@ def number(value: float) -> str:
     return f"{rounded:.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
 
 
-_DEPLOY_HEAD = ("run", "s", "tasks/host", "skipped/host", "modules/host", "on controller")
+_DEPLOY_HEAD = (
+    "run",
+    "s",
+    "tasks/host",
+    "skipped/host",
+    "modules/host",
+    "on busiest",
+    "on controller",
+)
 
 
 def deploy_head() -> str:
@@ -66,6 +74,7 @@ def deploy_row(title: str, seconds: float, census: Census | None) -> str:
             census.tasks_per_host,
             census.skipped_per_host,
             census.modules_per_host,
+            census.modules_on_busiest,
             census.modules_on_controller,
         )
         if census

@@ -49,17 +49,19 @@ def test_a_real_run_is_counted(files: Path) -> None:
     assert census.changed == ["two: A change"]
 
 
-def test_the_busiest_host_counts() -> None:
+def test_delegations_count_where_they_run() -> None:
+    everywhere = [f'{{"module": "setup", "host": "10.77.0.{n}"}}' for n in (11, 12, 13)]
+    delegated = ['{"module": "sign", "host": "10.77.0.11"}'] * 3
     census = count(
         [
-            '{"module": "setup", "host": "10.77.0.11"}',
-            '{"module": "setup", "host": "10.77.0.12"}',
-            '{"module": "stat", "host": "10.77.0.12"}',
+            *everywhere,
+            *delegated,
             '{"module": "stat", "host": "controller"}',
             '{"task": "ok", "host": "a", "name": "x"}',
         ]
     )
-    assert (census.modules_per_host, census.modules_on_controller) == (2, 1)
+    assert (census.modules_per_host, census.modules_on_busiest) == (1, 4)
+    assert census.modules_on_controller == 1
     assert (census.tasks_per_host, census.skipped_per_host) == (1, 0)
 
 

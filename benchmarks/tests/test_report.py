@@ -28,9 +28,9 @@ def test_numbers_are_short_and_plain() -> None:
 
 def test_deployment_rows_stand_under_their_heads() -> None:
     head, rule = deploy_head().split("\n")
-    line = deploy_row("site.yml, 2 hosts, nothing to do", 12.34, Census(21, 3, 14, 2, []))
+    line = deploy_row("site.yml, 2 hosts, nothing to do", 12.34, Census(21, 3, 14, 17, 2, []))
     assert len(head) == len(rule) == len(line)
-    assert line.split()[-5:] == ["12.3", "21", "3", "14", "2"]
+    assert line.split()[-6:] == ["12.3", "21", "3", "14", "17", "2"]
     assert deploy_row("make demo, second run", 99.0, None).split()[-1] == "99.0"
 
 
