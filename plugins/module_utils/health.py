@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import rou
 CONNECTIONS = 4  # of one cloudflared process to the edge: vendor behaviour
 # How the proxy begins what it answers in an upstream's place; everything else came from upstream.
 PROXY_ANSWERS = (b"Upstream ", b"No route configured for host")
-_PAUSE_SECONDS = 0.25
+_PAUSE_SECONDS = 0.5
 _HTTP_TIMEOUT = 3.0
 
 

@@ -70,7 +70,7 @@ def systemctl(verb: str, *arguments: str) -> str:
     return done.stdout
 
 
-def journal(unit: str, lines: int = 12) -> list[str]:
+def journal(unit: str, lines: int = 8) -> list[str]:
     """The last lines that the unit logged, and systemd about it, without secrets."""
     done = _run(["journalctl", "--unit", unit, "--lines", str(lines), "--output=cat", "--no-pager"])
     return [_SECRETS.sub("[hidden]", line) for line in done.stdout.splitlines()]
