@@ -7,9 +7,10 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from . import facts, lifecycle, ssh
+from . import facts, lifecycle, rootfs, ssh
 from .errors import LabError
 from .paths import LabPaths
+from .progress import Progress
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -27,6 +28,9 @@ def add_parsers(subparsers: Subparsers) -> None:
     down = subparsers.add_parser("down", help="end a lab (without a name: all of this machine)")
     down.add_argument("name", nargs="?")
     down.set_defaults(run=_down)
+    trees = subparsers.add_parser("rootfs", help="build the hosts' root file systems in advance")
+    trees.add_argument("releases", nargs="+", metavar="RELEASE", help="12, 13")
+    trees.set_defaults(run=_rootfs)
     status = subparsers.add_parser("status", help="what runs; exit status 1 if anything does not")
     status.add_argument("name")
     status.set_defaults(run=_status)
@@ -56,6 +60,12 @@ def _down(arguments: argparse.Namespace) -> int:
     for name in names:
         there = lifecycle.down(name)
         print(f"lab {name}: {'ended' if there else 'was not there'}")
+    return 0
+
+
+def _rootfs(arguments: argparse.Namespace) -> int:
+    for release in arguments.releases:
+        print(f"Debian {release}: {rootfs.ensure(release, Progress())}")
     return 0
 
 

@@ -129,8 +129,19 @@ class Keeper:
             async with asyncio.timeout(_SECONDS_TO_BOOT):
                 await asyncio.gather(*(wait(host.name) for host in self._spec.hosts))
         except TimeoutError:
-            logs = ", ".join(str(self._paths.logs / f"{name}.log") for name in sorted(waiting))
-            raise LabError(f"hosts cannot be reached by SSH: see {logs}") from None
+            journals = "\n".join(self._journal(name) for name in sorted(waiting))
+            raise LabError(
+                f"not to be reached by SSH within {_SECONDS_TO_BOOT:.0f} s: "
+                f"{', '.join(sorted(waiting))}; the end of each journal:\n{journals}"
+            ) from None
+
+    def _journal(self, name: str) -> str:
+        """The last lines that a host's journal holds, as text for a person."""
+        directory = self._paths.disks / name / "upper/var/log/journal"
+        try:
+            return run(["journalctl", f"--directory={directory}", "--lines=15", "--no-pager"])
+        except LabError as error:
+            return f"{name}: {error}"
 
     async def _wait_for_host(self, name: str) -> None:
         # Also waits for the end of the boot: logins come earlier.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from . import cleanup, rootfs, ssh
 from .errors import LabError
@@ -33,7 +34,18 @@ def _lock(paths: LabPaths) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         return None
+    if not _is_file(descriptor, paths.lock):
+        # `lab down` has removed the file since we opened it: the lock would lock nothing.
+        os.close(descriptor)
+        return _lock(paths)
     return descriptor
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def up(name: str, count: int, releases: Sequence[str], options: Mapping[str, str]) -> LabPaths:

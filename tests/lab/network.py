@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 from .addresses import BRIDGE, GATEWAY_V4, GATEWAY_V6, HostAddress, local_addresses
 from .processes import run
@@ -22,7 +23,12 @@ def build_bridge() -> None:
         f"address add {address} dev {BRIDGE} {'nodad' if ':' in address else ''}"
         for address in local_addresses()
     ]
+    # What has no address here is refused at once instead of vanishing: programs on the hosts
+    # that look for the Internet find out quickly.
+    lines += ["route add unreachable default", "route add unreachable ::/0"]
     _batch(lines)
+    for switch in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        (Path("/proc/sys/net") / switch).write_text("1")
 
 
 def attach_host(namespace: str, address: HostAddress) -> None:

@@ -159,6 +159,7 @@ def _debootstrap(suite: str, target: Path, mirror: Mirror, progress: Progress) -
                 progress.detail(text)
         except BaseException:
             process.kill()
+            process.stdout.read()  # ends when the last process that could still write is gone
             raise
     if process.returncode != 0:
         tail = "\n  ".join(said[-8:])
