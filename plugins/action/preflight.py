@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
         return result
 
     def _values(self, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], list[TunnelError]]:
-        """All public variables of this host with their defaults, and those without a usable value."""
+        """All public variables of this host with their defaults, and those without a value."""
         values = role_options.defaults() | {}
         problems = []
         for name in values:
@@ -151,7 +151,8 @@ def _check_replicas(
             problems.append(
                 TunnelError(
                     variable,
-                    f"differs between {name} and {', '.join(others)}, which are replicas of instance "
+                    f"differs between {name} and {', '.join(others)}, which are replicas of "
+                    f"instance "
                     f"{values['mcp_tunnel_instance']!r}",
                     "Set it once for the group, or give another tunnel another mcp_tunnel_instance",
                 )
@@ -192,9 +193,7 @@ def _plan(
         "state_dir": f"/var/lib/mcp-tunnel/{instance}",
         "proxy_unit": proxy_unit,
         "cloudflared_unit": cloudflared_unit,
-        "ports": {
-            variable: settings.as_port(values[variable]) for variable in settings.PORTS
-        },
+        "ports": {variable: settings.as_port(values[variable]) for variable in settings.PORTS},
         "host_check": {
             "ports": [
                 {

@@ -46,7 +46,8 @@ class ActionModule(ActionBase):
         except Exception as error:  # open_url raises whatever its many layers raise
             result.update(
                 failed=True,
-                msg=f"{url}: {error}. Do not use this key before you know why; if the vendor has a new "
+                msg=f"{url}: {error}. Do not use this key before you know why; if the vendor has "
+                f"a new "
                 "one, set cloudflared_package_key_url and cloudflared_package_key_fingerprint.",
             )
             return result

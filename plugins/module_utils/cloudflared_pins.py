@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which cloudflared downloads are trusted: versions, architectures, SHA-256 sums.
 
-The vendor publishes no checksum file beside its binaries; these sums are those of its release notes.
+The vendor publishes no checksum file beside its binaries; these sums are those of its release
+notes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def pinned_checksum(version: str, architecture: str, checksums: Mapping[str, str
         raise TunnelError(
             "cloudflared_version",
             f"{version} has no pinned SHA-256 for {architecture}",
-            f"Use one of {', '.join(sorted(PINS))}, or give the sum of the vendor's release notes as "
+            f"Use one of {', '.join(sorted(PINS))}, or give the sum of the vendor's release notes "
+            f"as "
             f"cloudflared_checksums: {{{architecture}: ...}}",
         )
     return checksum.lower()

@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Replica:
-    """What is looked at: units, loopback ports, and the routes (``name: upstream``) of the tunnel."""
+    """What is looked at: units, loopback ports, the tunnel and its routes (name: upstream)."""
 
     proxy_unit: str
     cloudflared_unit: str
@@ -49,7 +49,7 @@ class Replica:
 
 
 def examine(replica: Replica, timeout: float) -> list[Finding]:
-    """Looks at all layers, waiting up to *timeout* seconds in all for the replica to become ready."""
+    """Looks at all layers, waiting *timeout* seconds in all for the replica to be ready."""
     deadline = time.monotonic() + timeout
     findings = []
     for look in (_services, _proxy, _edge):
@@ -64,7 +64,9 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
 def table(findings: list[Finding]) -> list[str]:
     """The findings as lines of aligned columns."""
     rows = [("layer", "object", "state", "detail")]
-    rows += [(item.layer, item.object, "ok" if item.ok else "FAILED", item.detail) for item in findings]
+    rows += [
+        (item.layer, item.object, "ok" if item.ok else "FAILED", item.detail) for item in findings
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip()
@@ -139,14 +141,16 @@ def _route(replica: Replica, route: str, upstream: str) -> list[Finding]:
         remedy = (
             f"Look at journalctl -u {replica.proxy_unit}"
             if error.layer == "proxy"
-            else "Compare the certificate below /etc/mcp-tunnel/*/tls with the tunnel's CA; the site "
-            "playbook makes a new one when it does not fit"
+            else "Compare the certificate below /etc/mcp-tunnel/*/tls with the tunnel's CA; the "
+            "site playbook makes a new one when it does not fit"
         )
         return [Finding(error.layer, hostname, False, str(error), remedy, replica.proxy_unit)]
     findings = [Finding("inner TLS", hostname, True, "verified against the tunnel's CA")]
     if answer.status in (502, 504) and answer.body.startswith(PROXY_ANSWERS):
         reason = answer.body.splitlines()[0].decode("utf-8", "replace")
-        remedy = f"From this host, see whether {upstream} can be reached and is in proxy_allowed_ips"
+        remedy = (
+            f"From this host, see whether {upstream} can be reached and is in proxy_allowed_ips"
+        )
         row = Finding("route", f"{route} -> {upstream}", False, reason, remedy, replica.proxy_unit)
     else:
         detail = f"the upstream answered HTTP {answer.status}"

@@ -102,7 +102,8 @@ def gather(ports: list[dict], files: list[dict], users: list[str]) -> dict:
         *unsupported(facts, version, name, glibc_version()),
         *filter(None, (_taken(port) for port in ports)),
         *(
-            f"{file['variable']}: {file['path']} does not exist on the host. Put the file there, or "
+            f"{file['variable']}: {file['path']} does not exist on the host. Put the file there, "
+            f"or "
             f"correct the path"
             for file in files
             if not os.path.isfile(file["path"])
@@ -156,7 +157,8 @@ def _taken(port: dict) -> str:
     if owner is None or owner.unit == port["unit"]:
         return ""
     return (
-        f"{port['variable']}: port {port['port']} is already used by {owner}. Stop that program, or "
+        f"{port['variable']}: port {port['port']} is already used by {owner}. Stop that program, "
+        f"or "
         f"give {port['variable']} another port"
     )
 

@@ -9,7 +9,6 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 _LISTEN = "0A"
 # 0.0.0.0, 127.0.0.1, ::, ::1 and ::ffff:127.0.0.1 as /proc/net/tcp and tcp6 print them on a
@@ -37,7 +36,7 @@ class Listener:
         return f"{self.name} (process {self.pid}{', ' + self.unit if self.unit else ''})"
 
 
-def find_listener(port: int, proc: Path = Path("/proc")) -> Optional[Listener]:
+def find_listener(port: int, proc: Path = Path("/proc")) -> Listener | None:
     """The process that listens on *port* of loopback or of all addresses, or None."""
     for table in ("tcp", "tcp6"):
         try:

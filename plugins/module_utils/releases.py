@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases on a host: /opt/mcp-tunnel/<part>/<version>/ and the link `current` to the active one."""
+"""Releases on a host: /opt/mcp-tunnel/<part>/<version>/, and `current`, a link to one of them."""
 
 from __future__ import annotations
 

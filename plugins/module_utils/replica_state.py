@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A replica's deployed state: what its services run with, and what was last proven to work.
 
-The files that a service reads at start are not enough to know whether it must be restarted: a run may
-have been killed between writing them and restarting. So what was applied is recorded after the restart,
-and what passed the health gate is recorded separately, with the contents, to be put back.
+The files that a service reads at start are not enough to know whether it must be restarted: a
+run may
+have been killed between writing them and restarting. So what was applied is recorded after the
+restart, and what passed the health gate is recorded separately, with the contents, to be put back.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Records:
         self._directory = root / instance
 
     def load(self, name: str) -> dict[str, Any]:
-        """The record *name* (``applied`` or ``good``): unit to its state; empty if there is none."""
+        """The record *name* (``applied`` or ``good``), unit to state; empty if there is none."""
         content = secret_files.read_file(str(self._directory / f"{name}.json"))
         return json.loads(content) if content else {}
 
@@ -78,7 +79,9 @@ class Records:
 
     def versions_on_this_machine(self, part: str) -> set[str]:
         """The releases of *part* that any instance of this machine runs or may have to put back."""
-        records = (json.loads(path.read_bytes()) for path in self._directory.parent.glob("*/*.json"))
+        records = (
+            json.loads(path.read_bytes()) for path in self._directory.parent.glob("*/*.json")
+        )
         states = (state for record in records for state in record.values())
         return {state["version"] for state in states if state["part"] == part}
 
@@ -96,7 +99,7 @@ def apply(
     pending_paths: frozenset[str] = frozenset(),
     root: Path = ROOT,
 ) -> dict[str, Any]:
-    """Makes the services run with the releases and files that are wanted; returns the module's result.
+    """Makes the services run with the wanted releases and files; returns the module's result.
 
     In check mode *pending_paths* are files that an earlier task would have changed.
 
@@ -144,7 +147,9 @@ def confirm(services: list[Service], records: Records, root: Path = ROOT) -> dic
     return {"changed": False, "removed_releases": removed}
 
 
-def restore(services: list[Service], records: Records, check_mode: bool, root: Path = ROOT) -> dict[str, Any]:
+def restore(
+    services: list[Service], records: Records, check_mode: bool, root: Path = ROOT
+) -> dict[str, Any]:
     """Puts back what was last proven good: files, releases, running services."""
     good = records.load("good")
     if not good:
@@ -203,7 +208,9 @@ def _file_state(path: str) -> dict[str, Any] | None:
     }
 
 
-def _reasons(wanted: dict[str, Any], applied: dict[str, Any] | None, unit: systemd.Unit) -> list[str]:
+def _reasons(
+    wanted: dict[str, Any], applied: dict[str, Any] | None, unit: systemd.Unit
+) -> list[str]:
     """Why the service has to be (re)started; empty if it has not."""
     if not unit.running:
         return [f"it was {unit.active or 'not there'}"]
@@ -223,7 +230,9 @@ def _reasons(wanted: dict[str, Any], applied: dict[str, Any] | None, unit: syste
     return reasons
 
 
-def _settle(services: list[Service], reasons: dict[str, list[str]], units: dict[str, systemd.Unit]) -> None:
+def _settle(
+    services: list[Service], reasons: dict[str, list[str]], units: dict[str, systemd.Unit]
+) -> None:
     changed = any(why for why in reasons.values())
     if changed or any(unit.needs_reload for unit in units.values()):
         systemd.systemctl("daemon-reload")
@@ -232,8 +241,8 @@ def _settle(services: list[Service], reasons: dict[str, list[str]], units: dict[
         systemd.systemctl("enable", "--quiet", *disabled)
     first = next((index for index, service in enumerate(services) if reasons[service.unit]), None)
     if first is not None:
-        # What comes after a service depends on it: cloudflared without its proxy would answer 502 to
-        # requests that another replica could serve, so it leaves the edge first.
+        # What comes after a service depends on it: cloudflared without its proxy would answer
+        # 502 to requests that another replica could serve, so it leaves the edge first.
         _restart([service.unit for service in services[first:]])
 
 

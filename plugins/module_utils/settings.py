@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the variables that an operator sets. Every check names the variable, and never a secret."""
+"""Rules for the variables that an operator sets. Messages name the variable, never a secret."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ PORTS = {
     "cloudflared_metrics_port": "mcp-cloudflared",
 }
 TIMEOUTS = ("handshake", "header", "idle", "connect", "upstream_idle")
-LIMITS = {"max_connections": (1, 1000000), "max_header_bytes": (1024, 1 << 20), "max_streams": (1, 1000)}
+LIMITS = {
+    "max_connections": (1, 1000000),
+    "max_header_bytes": (1024, 1 << 20),
+    "max_streams": (1, 1000),
+}
 
 _INSTANCE = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _UPSTREAM = re.compile(r"(https?)://([^/:@?#\[\]\s]+):([0-9]{1,5})")
@@ -109,7 +113,11 @@ def check_machine(hosts: Mapping[str, Values]) -> list[TunnelError]:
                     "Give every instance on a machine its own name",
                 )
             )
-    for variable in ("cloudflared_version", "cloudflared_install_method", "cloudflared_binary_file"):
+    for variable in (
+        "cloudflared_version",
+        "cloudflared_install_method",
+        "cloudflared_binary_file",
+    ):
         if len({str(values[variable]) for values in hosts.values()}) > 1:
             problems.append(
                 TunnelError(
@@ -201,7 +209,9 @@ def _check_upstream(subject: str, upstream: Any, values: Values) -> Iterator[Tun
     match = _UPSTREAM.fullmatch(upstream) if isinstance(upstream, str) else None
     if not match:
         # A value with user and password in it must not be repeated.
-        given = repr(upstream) if isinstance(upstream, str) and "@" not in upstream else shape(upstream)
+        given = (
+            repr(upstream) if isinstance(upstream, str) and "@" not in upstream else shape(upstream)
+        )
         yield TunnelError(subject, f"invalid upstream {given}", _UPSTREAM_REMEDY)
         return
     scheme, host, port = match.group(1), match.group(2).lower(), int(match.group(3))
@@ -237,8 +247,10 @@ def _check_upstream_address(subject: str, host: str, values: Values) -> Iterator
     if not any(address in network for network in networks):
         yield TunnelError(
             subject,
-            f"{host} is in none of {', '.join(map(str, allowed))}, so the proxy would never dial it",
-            "Add its network to proxy_allowed_ips (which replaces the default, the private networks)",
+            f"{host} is in none of {', '.join(map(str, allowed))}, so the proxy would never dial "
+            f"it",
+            "Add its network to proxy_allowed_ips (which replaces the default, the private "
+            "networks)",
         )
 
 
@@ -272,7 +284,9 @@ def _check_upstream_policy(values: Values) -> Iterator[TunnelError]:
             "cannot be combined with proxy_upstream_ca_file",
             "Keep one of them",
         )
-    if values["proxy_upstream_ca"] and "-----BEGIN CERTIFICATE-----" not in str(values["proxy_upstream_ca"]):
+    if values["proxy_upstream_ca"] and "-----BEGIN CERTIFICATE-----" not in str(
+        values["proxy_upstream_ca"]
+    ):
         yield TunnelError(
             "proxy_upstream_ca",
             f"must hold PEM certificates, is {shape(values['proxy_upstream_ca'])}",
@@ -318,10 +332,14 @@ def _check_durations(values: Values) -> Iterator[TunnelError]:
             lifetimes[variable] = parse_duration(str(values[variable]), variable)
         except TunnelError as error:
             yield error
-    if len(lifetimes) == 2 and lifetimes["mcp_tunnel_cert_renew_before"] >= lifetimes["mcp_tunnel_cert_duration"]:
+    if (
+        len(lifetimes) == 2
+        and lifetimes["mcp_tunnel_cert_renew_before"] >= lifetimes["mcp_tunnel_cert_duration"]
+    ):
         yield TunnelError(
             "mcp_tunnel_cert_renew_before",
-            f"{values['mcp_tunnel_cert_renew_before']} is not shorter than mcp_tunnel_cert_duration "
+            f"{values['mcp_tunnel_cert_renew_before']} is not shorter than "
+            f"mcp_tunnel_cert_duration "
             f"{values['mcp_tunnel_cert_duration']}, so every run would renew",
             "Use for example 720h and 2160h",
         )
@@ -343,7 +361,11 @@ def _check_proxy_tables(values: Values) -> Iterator[TunnelError]:
     if isinstance(values["proxy_limits"], Mapping):
         for name, (low, high) in LIMITS.items():
             value = values["proxy_limits"].get(name, low)
-            if isinstance(value, bool) or not str(value).isdecimal() or not low <= int(value) <= high:
+            if (
+                isinstance(value, bool)
+                or not str(value).isdecimal()
+                or not low <= int(value) <= high
+            ):
                 yield TunnelError(
                     f"proxy_limits[{name!r}]",
                     f"{value!r} is not a whole number from {low} to {high}",
@@ -406,7 +428,10 @@ def read_token_file(path: Any) -> str:
 
 def _check_cloudflared(values: Values) -> Iterator[TunnelError]:
     method = values["cloudflared_install_method"]
-    binary, sum_of_binary = values["cloudflared_binary_file"], str(values["cloudflared_binary_sha256"])
+    binary, sum_of_binary = (
+        values["cloudflared_binary_file"],
+        str(values["cloudflared_binary_sha256"]),
+    )
     checksums = values["cloudflared_checksums"]
     if method == "file" and not binary:
         yield TunnelError(
@@ -430,7 +455,8 @@ def _check_cloudflared(values: Values) -> Iterator[TunnelError]:
         yield TunnelError(
             "cloudflared_version",
             f"{values['cloudflared_version']!r} is not a version",
-            f"Name one exactly, like {max(cloudflared_pins.PINS)}; `latest` is nothing that can be checked",
+            f"Name one exactly, like {max(cloudflared_pins.PINS)}; `latest` is nothing that can "
+            f"be checked",
         )
     if not isinstance(checksums, Mapping):
         yield TunnelError(
@@ -440,13 +466,21 @@ def _check_cloudflared(values: Values) -> Iterator[TunnelError]:
         )
         return
     for name, checksum in checksums.items():
-        if name not in cloudflared_pins.VENDOR_ARCHITECTURES or not _SHA256.fullmatch(str(checksum)):
+        if name not in cloudflared_pins.VENDOR_ARCHITECTURES or not _SHA256.fullmatch(
+            str(checksum)
+        ):
             yield TunnelError(
                 f"cloudflared_checksums[{name!r}]",
                 f"is {shape(checksum)}",
                 "Give 64 hexadecimal digits for x86_64 or aarch64",
             )
-    if method == "url" and not checksums and values["cloudflared_version"] not in cloudflared_pins.PINS:
+    if (
+        method == "url"
+        and not checksums
+        and values["cloudflared_version"] not in cloudflared_pins.PINS
+    ):
         yield from _attempt(
-            lambda: cloudflared_pins.pinned_checksum(str(values["cloudflared_version"]), "x86_64", {})
+            lambda: cloudflared_pins.pinned_checksum(
+                str(values["cloudflared_version"]), "x86_64", {}
+            )
         )

@@ -11,8 +11,9 @@ module: preflight
 short_description: Checks the variables of all hosts before any of them is touched
 version_added: 0.1.0
 description:
-  - Checks all variables of a host on the controller, without a connection to it. Fails with everything that is wrong at
-    once, each with the variable, the shape of its value and the remedy. Secret values are never shown.
+  - Checks all variables of a host on the controller, without a connection to it. Fails with
+    everything that is wrong at once, each with the variable, the shape of its value and the
+    remedy. Secret values are never shown.
   - Compares the host with the others of its group, such as instances that share a machine.
   - Works out what follows from the variables, which the roles of this collection use.
 extends_documentation_fragment:

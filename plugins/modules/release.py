@@ -11,13 +11,15 @@ module: release
 short_description: Assembles a release on the controller and ships it to a host
 version_added: 0.1.0
 description:
-  - Makes the release of one part of the tunnel stack available on a host, unpacked beside the running one and not active.
-  - The controller assembles it, so that the host needs no Internet access. What was assembled is kept in
-    C(~/.cache/mcp_tunnels.stack), or below E(XDG_CACHE_HOME).
+  - Makes the release of one part of the tunnel stack available on a host, unpacked beside the
+    running one and not active.
+  - The controller assembles it, so that the host needs no Internet access. What was assembled is
+    kept in C(~/.cache/mcp_tunnels.stack), or below E(XDG_CACHE_HOME).
   - Nothing is assembled, downloaded or transferred when the host has the release already.
-  - The proxy's release is made of the source that comes with this collection and of wheels with pinned hashes, which
-    C(pip) on the controller fetches for the host's Python and architecture. Configure its index, or a directory of wheels,
-    as for any C(pip), for example with E(PIP_INDEX_URL) or E(PIP_FIND_LINKS).
+  - The proxy's release is made of the source that comes with this collection and of wheels with
+    pinned hashes, which C(pip) on the controller fetches for the host's Python and architecture.
+    Configure its index, or a directory of wheels, as for any C(pip), for example with
+    E(PIP_INDEX_URL) or E(PIP_FIND_LINKS).
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -53,7 +55,8 @@ options:
     description: Address below which the vendor's releases are found. Required with O(method=url).
     type: str
   checksums:
-    description: SHA-256 of the download for each architecture, for versions that this collection does not pin.
+    description: SHA-256 of the download for each architecture, for versions that this collection
+      does not pin.
     type: dict
     default: {}
   binary_file:
@@ -87,7 +90,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 present:
-  description: Whether the release is on the host now. It is not when check mode would have shipped it.
+  description: Whether the release is on the host now. It is not when check mode would have
+    shipped it.
   returned: success
   type: bool
   sample: true

@@ -30,7 +30,8 @@ options:
     type: str
     required: true
   archive:
-    description: The release as a C(tar.gz) on this host. Without it, and without O(links_to), nothing is changed.
+    description: The release as a C(tar.gz) on this host. Without it, and without O(links_to),
+      nothing is changed.
     type: path
   links_to:
     description: Path of a program of this host; the release is a link to it in C(bin).

@@ -11,10 +11,12 @@ module: replica
 short_description: Makes the services of a replica run with what is on disk, and puts them back
 version_added: 0.1.0
 description:
-  - Activates releases, enables and starts services, and restarts those that run with anything else than what is on disk
-    now, however long ago it was written. A run that was killed before it restarted a service is so completed by the next.
-  - Services are started in the order of the list and stopped in the reverse order. When one is restarted, those after it
-    are stopped first and started again, so that cloudflared leaves the edge before its proxy goes away.
+  - Activates releases, enables and starts services, and restarts those that run with anything
+    else than what is on disk now, however long ago it was written. A run that was killed before
+    it restarted a service is so completed by the next.
+  - Services are started in the order of the list and stopped in the reverse order. When one is
+    restarted, those after it are stopped first and started again, so that cloudflared leaves the
+    edge before its proxy goes away.
   - What runs is recorded below C(/var/lib/mcp-tunnel-replica), for root only.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
@@ -30,7 +32,8 @@ options:
   state:
     description:
       - V(applied) makes the services run with what is on disk.
-      - V(confirmed) remembers what was applied as good, and removes releases that nothing needs any more.
+      - V(confirmed) remembers what was applied as good, and removes releases that nothing needs
+        any more.
       - V(restored) puts releases and files back to what was last good and restarts the services.
     type: str
     choices: [applied, confirmed, restored]
@@ -143,9 +146,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
             instance=dict(type="str", required=True),
-            state=dict(
-                type="str", choices=["applied", "confirmed", "restored"], default="applied"
-            ),
+            state=dict(type="str", choices=["applied", "confirmed", "restored"], default="applied"),
             services=dict(
                 type="list",
                 elements="dict",

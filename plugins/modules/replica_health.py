@@ -11,10 +11,12 @@ module: replica_health
 short_description: Proves that a replica works, layer by layer
 version_added: 0.1.0
 description:
-  - "Looks at the services, at the proxy's C(/readyz), at cloudflared's C(/ready) with all four connections to the edge, and
-    makes one request for each route through the inner TLS of the host's own proxy, verified against the CA of the tunnel."
-  - A route is healthy when its upstream answers with any HTTP status, which proves the way to the upstream; what the
-    upstream makes of C(GET /) is not judged. An answer that the proxy gives in the upstream's place is a failure.
+  - "Looks at the services, at the proxy's C(/readyz), at cloudflared's C(/ready) with all four
+    connections to the edge, and makes one request for each route through the inner TLS of the
+    host's own proxy, verified against the CA of the tunnel."
+  - A route is healthy when its upstream answers with any HTTP status, which proves the way to the
+    upstream; what the upstream makes of C(GET /) is not judged. An answer that the proxy gives in
+    the upstream's place is a failure.
   - Waits a bounded time for the replica to become ready.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes

@@ -11,7 +11,8 @@ module: repository_key
 short_description: Gets the signing key of a package repository and compares its fingerprint
 version_added: 0.1.0
 description:
-  - Downloads an OpenPGP public key on the controller and fails unless its fingerprint is the given one.
+  - Downloads an OpenPGP public key on the controller and fails unless its fingerprint is the
+    given one.
   - Nothing else than the file's primary key may be in it.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes

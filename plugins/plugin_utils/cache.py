@@ -22,7 +22,7 @@ def cache_root() -> Path:
 
 
 def cached(name: str, build: Callable[[Path], None]) -> Path:
-    """Return the cached file *name*, which *build* writes to the path it is given when it is missing.
+    """Return the cached file *name*; when it is missing, *build* writes it to the path it gets.
 
     *name* must change when the content would. Forks and other runs that want the same file wait for
     the one that builds it. A build that fails or is killed leaves nothing under *name*.

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cloudflared release: a pinned download, or a binary that the operator has on the controller."""
+"""The cloudflared release: a pinned download, or a binary that is on the controller."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DownloadedCloudflared:
         self.version = f"{version}-{self._checksum[:8]}"
 
     def archive(self) -> Path:
-        """The release as tar.gz. Raises :class:`TunnelError` if the download is not what was pinned."""
+        """The release as tar.gz. Raises :class:`TunnelError` if it cannot be had as pinned."""
         return cached(f"cloudflared-{self._checksum}.tar.gz", self._build)
 
     def _build(self, archive: Path) -> None:
@@ -54,7 +54,8 @@ class DownloadedCloudflared:
                 raise TunnelError(
                     self._url,
                     f"its SHA-256 is {found}, pinned is {self._checksum}",
-                    "Do not use this file; if cloudflared_checksums was set by hand, compare it with "
+                    "Do not use this file; if cloudflared_checksums was set by hand, compare it "
+                    "with "
                     "the vendor's release notes",
                 )
             _pack_binary(binary, scratch / "tree", archive)
@@ -67,13 +68,14 @@ class DownloadedCloudflared:
             raise TunnelError(
                 self._url,
                 f"cannot be downloaded on the controller: {error}",
-                "Let the controller reach it, set cloudflared_download_url to a mirror, or bring the "
+                "Let the controller reach it, set cloudflared_download_url to a mirror, or bring "
+                "the "
                 "binary with cloudflared_install_method: file and cloudflared_binary_file",
             ) from error
 
 
 class BroughtCloudflared:
-    """A cloudflared binary on the controller, whose SHA-256 must be *checksum* unless that is empty."""
+    """A cloudflared binary on the controller, with SHA-256 *checksum* unless that is empty."""
 
     def __init__(self, binary: Path, checksum: str = "") -> None:
         try:

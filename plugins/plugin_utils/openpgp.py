@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the fingerprint of an OpenPGP key, so that no host trusts a repository key by its URL alone."""
+"""Fingerprints of OpenPGP keys, so that no host trusts a repository key by its URL alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import re
 
 _PUBLIC_KEY = 6
 _ARMOR = re.compile(
-    r"-----BEGIN PGP PUBLIC KEY BLOCK-----\s*?\n(?:[A-Za-z]+: .*\n)*\s*\n(.*?)\n(?:=[A-Za-z0-9+/]{4}\s*\n)?"
+    r"-----BEGIN PGP PUBLIC KEY BLOCK-----\s*?\n(?:[A-Za-z]+: .*\n)*\s*\n"
+    r"(.*?)\n(?:=[A-Za-z0-9+/]{4}\s*\n)?"
     r"-----END PGP PUBLIC KEY BLOCK-----",
     re.DOTALL,
 )

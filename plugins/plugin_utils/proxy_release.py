@@ -145,8 +145,10 @@ class ProxyRelease:
             raise TunnelError(
                 f"the proxy's release for {target.python_tag} on {target.architecture}",
                 f"pip on the controller failed: {_last_lines(done.stderr or done.stdout)}",
-                "make a package index reachable from the controller, or point pip to a directory of "
-                "wheels with PIP_NO_INDEX=1 and PIP_FIND_LINKS; if pip itself is missing, install it "
+                "make a package index reachable from the controller, or point pip to a directory "
+                "of "
+                "wheels with PIP_NO_INDEX=1 and PIP_FIND_LINKS; if pip itself is missing, "
+                "install it "
                 f"for {self._python}",
             )
         # Console scripts carry the path of the controller's interpreter.
@@ -164,8 +166,8 @@ class ProxyRelease:
 def locked_requirements(path: Path, target: Target) -> str:
     """The lines of the lock file *path* that apply to *target*, without their markers.
 
-    pip evaluates markers for the interpreter that runs it, not for ``--python-version``, so they are
-    evaluated here.
+    pip evaluates markers for the interpreter that runs it, not for ``--python-version``, so they
+    are evaluated here.
     """
     kept = []
     for logical in re.sub(r"\\\n\s*", " ", path.read_text()).splitlines():
