@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import RunningLab, lab
 from lab.paths import TESTS_DIR, LabPaths
+from lab.tests.support import RunningLab, lab
 
 BOTH = pytest.mark.parametrize("host", ["host1", "host2"])
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import RunningLab, lab, lab_command, leftovers
 from lab.paths import LabPaths
+from lab.tests.support import RunningLab, lab, lab_command, leftovers
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -6,8 +6,8 @@ import struct
 import time
 
 import pytest
-from conftest import RunningLab
 from lab.addresses import EDGE_ADDRESSES, EDGE_REGIONS
+from lab.tests.support import RunningLab
 
 A, TXT, AAAA, SRV = 1, 16, 28, 33
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import lab_command
 from lab import mirror, rootfs
 from lab.errors import LabError
 from lab.progress import Progress
+from lab.tests.support import lab_command
 
 AddTool = Callable[[str, str], None]
 

@@ -1,0 +1,80 @@
+"""What the laboratory's tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.paths import TESTS_DIR, LabPaths
+
+
+def lab_command(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    """Starts `python -m lab …`; its output can be read from stdout."""
+    settings: dict[str, object] = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "text": True,
+        "env": {**os.environ, "PYTHONPATH": str(TESTS_DIR)},
+        **options,
+    }
+    return subprocess.Popen([sys.executable, "-m", "lab", *arguments], **settings)  # type: ignore[call-overload, no-any-return]
+
+
+def lab(*arguments: str) -> tuple[int, str]:
+    """Runs `python -m lab …` to its end: (exit status, output)."""
+    process = lab_command(*arguments)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def leftovers(name: str) -> list[str]:
+    """Everything on the machine that belongs to this lab."""
+    paths = LabPaths(name)
+    namespace = paths.namespace
+    found = [str(p) for p in (paths.run_dir, paths.disks) if p.exists()]
+    found += [str(p) for p in Path("/sys/fs/cgroup").glob(f"*/{namespace}")]
+    found += [str(p) for p in Path("/run/netns").glob(f"{namespace}*")]
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    found += [line for line in mounts if namespace in line or str(paths.disks) in line]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            cgroup = (process / "cgroup").read_text()
+        except OSError:
+            continue
+        if f"/{namespace}/" in cgroup or str(paths.run_dir) in command:
+            found.append(f"process {process.name}: {command}")
+    return found
+
+
+@dataclass(frozen=True)
+class RunningLab:
+    """A lab that is up."""
+
+    paths: LabPaths
+
+    def on(self, host: str, command: str) -> str:
+        """Runs a shell command on a host as ops and returns its output, both streams."""
+        done = subprocess.run(
+            ["ssh", "-F", self.paths.ssh_config, host, "--", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.stdout.strip()
+
+    def inside(self, *argv: str) -> str:
+        """Runs a command of the machine in the lab's network and returns its output."""
+        return subprocess.run(
+            ["ip", "netns", "exec", self.paths.namespace, *argv],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
