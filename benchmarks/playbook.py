@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,19 +80,23 @@ def timed(command: Sequence[str], limit: float, env: Mapping[str, str] | None = 
     path = f"{_BIN}{os.pathsep}{os.environ['PATH']}"
     with tempfile.TemporaryFile() as output:
         begin = time.monotonic()
+        process = subprocess.Popen(  # noqa: S603 - our own command lines
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "tests"), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own, to be ended as a whole
+        )
         try:
-            result = subprocess.run(  # noqa: S603 - our own command lines
-                command,
-                cwd=ROOT,
-                env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "tests"), **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=limit,
-            )
-            status = str(result.returncode)
+            status = str(process.wait(limit))
         except subprocess.TimeoutExpired:
             status = f"a time-out of {limit:.0f} s"
+        finally:
+            if process.poll() is None:  # too late, or interrupted
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
         seconds = time.monotonic() - begin
         if status != "0":
             output.seek(0)

@@ -71,6 +71,9 @@ def test_a_failing_run_gives_no_figure_but_its_output(files: Path) -> None:
         run_playbook(str(files / "play.yml"), str(files / "inventory.yml"), 60)
 
 
-def test_a_run_that_hangs_is_ended() -> None:
-    with pytest.raises(BenchError, match=r"sleep 60 ended with a time-out of 1 s"):
-        timed(["sleep", "60"], 1)
+def test_a_run_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+    script = f"sleep 60 & echo $! > {tmp_path}/pid; wait"
+    with pytest.raises(BenchError, match=r"ended with a time-out of 1 s"):
+        timed(["sh", "-c", script], 1)
+    stat = Path("/proc") / (tmp_path / "pid").read_text().strip() / "stat"
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"
