@@ -7,7 +7,10 @@ response waits per stream for the client's window, the upstream being held back 
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -142,7 +145,8 @@ class Http2Server:
         stream = self._streams.get(number) if number else None
         if stream is None:
             if isinstance(event, DataReceived):
-                self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                size = event.flow_controlled_length
+                self._attempt(self._h2.acknowledge_received_data, size, event.stream_id)
             return
         if isinstance(event, DataReceived):
             self._content(stream, event)
@@ -159,16 +163,16 @@ class Http2Server:
         number = event.stream_id
         if self.draining or len(self._streams) >= self._limits.max_streams:
             # Tells the client that nothing was done, so that it may try again (RFC 9113 §8.7).
-            self._h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
+            self._attempt(self._h2.reset_stream, number, ErrorCodes.REFUSED_STREAM)
             return
         try:
             head = request_head(event.headers, event.stream_ended is not None)
         except Refusal as refusal:
-            self._refuse(number, refusal)
+            self._refuse(event, refusal)
             return
         size = sum(len(name) + len(value) + 32 for name, value in event.headers)
         if size > self._limits.max_header_bytes:
-            self._refuse(number, Refusal(431, "Request header fields too large"))
+            self._refuse(event, Refusal(431, "Request header fields too large"))
             return
         stream = self._streams[number] = Http2Stream(self, number, head)
         handler = self._on_request(head, stream)
@@ -176,16 +180,17 @@ class Http2Server:
             stream.handler = handler
             self._pace(stream)
 
-    def _refuse(self, number: int, refusal: Refusal) -> None:
+    def _refuse(self, event: RequestReceived, refusal: Refusal) -> None:
+        number = event.stream_id
         body = f"{refusal}\n".encode()
         fields: Headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(body)),
         ]
-        self._h2.send_headers(number, response_fields(refusal.status, fields))
-        if self._h2.local_flow_control_window(number) >= len(body):
-            self._h2.send_data(number, body, end_stream=True)
-        self._h2.reset_stream(number, ErrorCodes.NO_ERROR)
+        self._attempt(self._h2.send_headers, number, response_fields(refusal.status, fields))
+        # Without a window for these few bytes the reset is all that the client gets.
+        self._attempt(self._h2.send_data, number, body, end_stream=True)
+        self._attempt(self._h2.reset_stream, number, ErrorCodes.NO_ERROR)
 
     def _content(self, stream: Http2Stream, event: DataReceived) -> None:
         size = event.flow_controlled_length
@@ -221,8 +226,17 @@ class Http2Server:
 
     def send_fields(self, number: int, fields: Headers) -> None:
         """Send a head on the stream *number*."""
-        self._h2.send_headers(number, fields)
+        self._attempt(self._h2.send_headers, number, fields)
         self._channel.wake()
+
+    def _attempt(self, send: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        """Call *send* unless the stream or the connection is closed.
+
+        The library handles all frames of one read before the first of their events is handled
+        here, so a reset or a GOAWAY may be known to it and not yet to us.
+        """
+        with contextlib.suppress(ProtocolError):
+            send(*args, **kwargs)
 
     def has_pending(self, stream: Http2Stream) -> None:
         """*stream* has something to send."""
@@ -286,7 +300,7 @@ class Http2Server:
     def _over(self, stream: Http2Stream) -> None:
         if not stream.complete:
             # Ask the client to spare itself the rest of its content (RFC 9113 §8.1).
-            self._h2.reset_stream(stream.number, ErrorCodes.NO_ERROR)
+            self._attempt(self._h2.reset_stream, stream.number, ErrorCodes.NO_ERROR)
         self._resets = max(0, self._resets - 1)
         self._forget(stream)
         self._end_if_drained()
@@ -303,7 +317,7 @@ class Http2Server:
     def reset(self, stream: Http2Stream, code: ErrorCodes) -> None:
         """Give *stream* up."""
         if stream.number in self._streams:
-            self._h2.reset_stream(stream.number, code)
+            self._attempt(self._h2.reset_stream, stream.number, code)
             self._forget(stream)
             self._end_if_drained()
             self._channel.wake()
@@ -311,7 +325,7 @@ class Http2Server:
     def acknowledge(self, stream: Http2Stream, size: int) -> None:
         """Open the windows again by *size* bytes of *stream*'s content."""
         if not self._ended:
-            self._h2.acknowledge_received_data(size, stream.number)
+            self._attempt(self._h2.acknowledge_received_data, size, stream.number)
             self._channel.wake()
 
     def _pace(self, stream: Http2Stream) -> None:

@@ -1,0 +1,147 @@
+"""Address validation at dial time: what is resolved, what is refused, what is dialled."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from ipaddress import IPv4Network
+from typing import Any
+
+import pytest
+from mcp_proxy.dial import DialError, Dialer
+from mcp_proxy.settings import Upstream, UpstreamPolicy
+
+LOOPBACK = (IPv4Network("127.0.0.0/8"),)
+
+
+class Network:
+    """Replaces name resolution and connecting; remembers both."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+        self.addresses = addresses
+        self.lookups: list[tuple[Any, ...]] = []
+        self.dialled: list[str] = []
+        self.refusing: set[str] = set()
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "getaddrinfo", self.getaddrinfo)
+        monkeypatch.setattr(loop, "create_connection", self.create_connection)
+
+    async def getaddrinfo(self, host: str, port: int, **options: Any) -> list[Any]:
+        self.lookups.append((host, port, options["family"]))
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in self.addresses]
+
+    async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
+        self.dialled.append(host)
+        if host in self.refusing:
+            raise ConnectionRefusedError(111, "refused")
+        return None, factory()
+
+
+async def dial(policy: UpstreamPolicy, host: str = "mcp.lan") -> None:
+    await Dialer(policy, 1.0).connect(Upstream("http", host, 8000), asyncio.Protocol)
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.9.9"])
+async def test_private_addresses_are_dialled(monkeypatch: Any, address: str) -> None:
+    network = Network(monkeypatch, address)
+    await dial(UpstreamPolicy())
+    assert network.dialled == [address]
+    assert network.lookups == [("mcp.lan", 8000, socket.AF_INET)]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254",
+        "127.0.0.1",
+        "0.0.0.0",
+        "8.8.8.8",
+        "172.32.0.1",
+        "192.169.0.1",
+        "100.64.0.1",
+        "255.255.255.255",
+        "224.0.0.1",
+    ],
+)
+async def test_other_addresses_are_refused(monkeypatch: Any, address: str) -> None:
+    network = Network(monkeypatch, address)
+    with pytest.raises(DialError) as caught:
+        await dial(UpstreamPolicy())
+    assert str(caught.value) == f"IP validation failed: {address} is not a private address"
+    assert (caught.value.status, caught.value.reason) == (502, "validation")
+    assert network.dialled == []
+
+
+@pytest.mark.parametrize("addresses", [("10.0.0.1", "8.8.8.8"), ("8.8.8.8", "10.0.0.1")])
+async def test_one_bad_address_spoils_the_name(monkeypatch: Any, addresses: Any) -> None:
+    network = Network(monkeypatch, *addresses)
+    with pytest.raises(DialError, match=r"8\.8\.8\.8 is not a private address"):
+        await dial(UpstreamPolicy())
+    assert network.dialled == []
+
+
+async def test_allowed_ips_replace_the_default(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, "10.0.0.1")
+    with pytest.raises(DialError):
+        await dial(UpstreamPolicy(allowed_ips=LOOPBACK))
+    assert network.dialled == []
+
+
+async def test_validation_can_be_turned_off(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, "8.8.8.8")
+    await dial(UpstreamPolicy(disable_ip_validation=True))
+    assert network.dialled == ["8.8.8.8"]
+
+
+async def test_the_next_address_is_tried_without_another_lookup(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, "10.0.0.1", "10.0.0.2")
+    network.refusing = {"10.0.0.1"}
+    await dial(UpstreamPolicy())
+    assert network.dialled == ["10.0.0.1", "10.0.0.2"]
+    assert len(network.lookups) == 1
+
+
+async def test_all_addresses_refuse(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, "10.0.0.1", "10.0.0.2")
+    network.refusing = set(network.addresses)
+    with pytest.raises(DialError, match=r"10\.0\.0\.1, 10\.0\.0\.2") as caught:
+        await dial(UpstreamPolicy())
+    assert (caught.value.status, caught.value.reason) == (502, "refused")
+
+
+async def test_a_name_that_does_not_resolve(monkeypatch: Any) -> None:
+    Network(monkeypatch)
+    with pytest.raises(DialError, match=r"cannot resolve mcp\.lan") as caught:
+        await dial(UpstreamPolicy())
+    assert (caught.value.status, caught.value.reason) == (502, "dns")
+
+
+@pytest.mark.parametrize(
+    "host", ["2130706433", "0x7f.1", "127.1", "017700000001", "::ffff:127.0.0.1"]
+)
+async def test_odd_notations_are_judged_by_what_they_mean(host: str) -> None:
+    with pytest.raises(DialError, match=r"IP validation failed: 127\.0\.0\.1 is not"):
+        await dial(UpstreamPolicy(), host)
+
+
+async def test_ipv6_is_never_dialled() -> None:
+    with pytest.raises(DialError) as caught:
+        await dial(UpstreamPolicy(disable_ip_validation=True), "::1")
+    assert caught.value.reason == "dns"
+
+
+async def test_connecting_takes_no_longer_than_allowed(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, "10.0.0.1")
+
+    async def never(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
+    with pytest.raises(DialError) as caught:
+        await Dialer(UpstreamPolicy(), 0.01).connect(
+            Upstream("http", "mcp.lan", 8000), asyncio.Protocol
+        )
+    assert (caught.value.status, caught.value.reason) == (504, "timeout")
+    assert network.lookups
