@@ -14,17 +14,17 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    ProcessCollector,
     disable_created_metrics,
 )
 from prometheus_client.exposition import generate_latest
 
 from . import __version__
+from .process_metrics import ProcessMetrics
 
 NO_ROUTE = "-"
 """The ``route`` label of requests whose hostname has no route; no hostname can look like this."""
 
-# They would double the series to say when the process began, which ProcessCollector does as well.
+# They would double the series to say when the process began, which ProcessMetrics does as well.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _DURATIONS = (
@@ -65,7 +65,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        registry.register(ProcessMetrics())
         self.requests = Counter(
             "mcp_proxy_requests",
             "Requests answered, by route and class of the status.",

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import time
+
+import pytest
 from mcp_proxy import __version__
 from mcp_proxy.metrics import NO_ROUTE, Metrics
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 
@@ -86,4 +90,16 @@ def test_certificates_and_build() -> None:
     assert found["mcp_proxy_certificate_reloads_total", (("result", "loaded"),)] == 0
     (labels,) = [dict(key[1]) for key in found if key[0] == "mcp_proxy_build_info"]
     assert labels["version"] == __version__
-    assert any(key[0] == "process_open_fds" for key in found)
+
+
+def test_the_process_is_measured_without_proc_stat() -> None:
+    """Against the library's own collector, which needs what the unit's sandbox hides."""
+    metrics = Metrics()
+    reference = CollectorRegistry()
+    ProcessCollector(registry=reference)
+    found = samples(metrics)
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "open_fds"):
+        expected = reference.get_sample_value(f"process_{name}")
+        assert found[f"process_{name}", ()] == pytest.approx(expected, rel=0.1)
+    assert found["process_max_fds", ()] == reference.get_sample_value("process_max_fds")
+    assert found["process_start_time_seconds", ()] == pytest.approx(time.time(), abs=60)
