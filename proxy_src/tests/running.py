@@ -1,4 +1,4 @@
-"""A running proxy for tests: the real command as a child process, with a configuration of its own."""
+"""A running proxy for tests: the real command as a child process, with its own configuration."""
 
 from __future__ import annotations
 

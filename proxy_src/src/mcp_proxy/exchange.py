@@ -204,7 +204,9 @@ class Exchange:
         """See :class:`http1_client.ResponseHandler`."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.finish(request_complete=self._trailers is not None)
+            # In HTTP/2 the end may come by itself, after all of the content that was announced.
+            all_sent = self._trailers is not None or self._received == self._head.length
+            connection.finish(request_complete=all_sent)
         self._finish()
         self._stream.send_end(trailer_fields(trailers))
 

@@ -197,6 +197,7 @@ class Http2Server:
         if stream.handler is None:
             self.acknowledge(stream, size)
             return
+        stream.received += len(event.data)
         if event.data:
             stream.handler.request_body(event.data)
         if stream.held:
@@ -298,7 +299,7 @@ class Http2Server:
         self._over(stream)
 
     def _over(self, stream: Http2Stream) -> None:
-        if not stream.complete:
+        if not stream.complete and stream.received != stream.head.length:
             # Ask the client to spare itself the rest of its content (RFC 9113 §8.1).
             self._attempt(self._h2.reset_stream, stream.number, ErrorCodes.NO_ERROR)
         self._resets = max(0, self._resets - 1)

@@ -22,6 +22,7 @@ class Http2Stream:
         self.head = head
         self.handler: RequestHandler | None = None
         self.complete = False
+        self.received = 0  # bytes of content
         self.trailers: Headers = []
         self.pending: deque[bytes] = deque()
         self.pending_bytes = 0

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
-from mcp_proxy.dial import DialError, Dialer
+from mcp_proxy.dial import Dialer, DialError
 from mcp_proxy.settings import Upstream, UpstreamPolicy
 
 LOOPBACK = (IPv4Network("127.0.0.0/8"),)

@@ -430,6 +430,6 @@ def test_large_trailers_are_refused(tail: bytes) -> None:
 
 @given(noise=st.binary(max_size=400), places=PLACES)
 def test_no_input_breaks_the_layer(noise: bytes, places: list[int]) -> None:
-    layer, requests, _ = server(Requests(answer=b"ok"))
+    layer, _, _ = server(Requests(answer=b"ok"))
     feed(layer.receive, cuts(GET + noise + GET, places))
     assert sent(layer).startswith(b"HTTP/1.1 200 ")

@@ -236,6 +236,20 @@ def test_an_answer_before_the_end_of_the_request() -> None:
     assert pair.layer.phase == IDLE
 
 
+def test_the_end_of_a_request_may_come_after_the_answer() -> None:
+    pair = Pair()
+    number = pair.request([*POST, ("content-length", "3")], end=False)
+    pair.client.send_data(number, b"all")
+    pair.exchange()
+    pair.requests[0].reply(b"done")
+    pair.exchange()
+    assert pair.resets == {}
+    pair.client.end_stream(number)
+    pair.exchange()
+    assert pair.resets == {}
+    assert not pair.layer.finished
+
+
 def test_a_cancelled_request_is_forgotten() -> None:
     pair = Pair()
     number = pair.request()

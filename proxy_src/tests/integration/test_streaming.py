@@ -1,0 +1,175 @@
+"""Streams: events that leave at once, bodies larger than any memory, readers that are slow."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import DOMAIN, running_proxy
+from tunnelled import VERSIONS, client, curl, get, raw_client
+from upstreams import asgi_upstream, raw_upstream, read_head
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_event_leaves_before_the_next_one_is_made(tmp_path: Path, version: str) -> None:
+    """The upstream sends each event only after the client has seen the one before."""
+    seen = asyncio.Semaphore(0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        fields = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        for number in range(20):
+            event = b"id: %d\ndata: x\n\n" % number
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+            await seen.acquire()
+        await send({"type": "http.response.body", "body": b""})
+
+    async with asgi_upstream(app) as port:
+        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
+            async with client(proxy, version) as http:
+                async with http.stream("GET", f"https://echo.{DOMAIN}/sse") as reply:
+                    assert reply.headers["content-type"] == "text/event-stream"
+                    ids = []
+                    async for line in reply.aiter_lines():
+                        if line.startswith("id: "):
+                            ids.append(int(line[4:]))
+                            seen.release()
+    assert ids == list(range(20))
+
+
+async def serve_bulk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """GET /n: n bytes; PUT: says how many bytes it got."""
+    line, fields = await read_head(reader)
+    if line.startswith("GET"):
+        size = int(line.split()[1][1:])
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % size)
+        block = bytes(MIB // 4)
+        for _ in range(size // len(block)):
+            writer.write(block)
+            await writer.drain()
+    else:
+        if "expect" in fields:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        left = int(fields["content-length"])
+        got = 0
+        while got < left:
+            data = await reader.read(MIB)
+            assert data
+            got += len(data)
+        text = b"%d" % got
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+    await writer.drain()
+
+
+@pytest.mark.parametrize(("version", "size"), [("1.1", GIB), ("2", GIB // 4)])
+async def test_large_bodies_pass_through_little_memory(
+    tmp_path: Path, version: str, size: int
+) -> None:
+    sparse = tmp_path / "sparse"
+    sparse.touch()
+    os.truncate(sparse, size)
+    async with raw_upstream(serve_bulk) as port:
+        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
+            out = await curl(
+                proxy, f"echo/{size}", "-o", "/dev/null", "-w", "%{size_download}", version=version
+            )
+            assert int(out) == size
+            assert int(await curl(proxy, "echo/", "-T", str(sparse), version=version)) == size
+            assert proxy.peak_rss() < 100_000_000
+
+
+async def test_a_slow_reader_stops_the_upstream(tmp_path: Path) -> None:
+    sent = 0
+    stuck = asyncio.Event()
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while sent < 400 * MIB:
+            writer.write(bytes(MIB))
+            sent += MIB
+            drained = asyncio.ensure_future(writer.drain())
+            _, waiting = await asyncio.wait([drained], timeout=2)
+            if waiting:
+                stuck.set()
+            await drained
+
+    async with raw_upstream(upstream) as port:
+        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
+            async with raw_client(proxy) as (reader, writer):
+                writer.write(get())
+                await reader.readuntil(b"\r\n\r\n")
+                await asyncio.wait_for(stuck.wait(), 30)
+                held = sent
+                assert held < 100 * MIB
+                got = 0
+                while got < held + 10 * MIB:  # and on it goes once the client reads
+                    data = await reader.read(MIB)
+                    assert data
+                    got += len(data)
+            assert proxy.peak_rss() < 100_000_000
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_slow_upstream_stops_the_client(tmp_path: Path, version: str) -> None:
+    release = asyncio.Event()
+    got = 0
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal got
+        await read_head(reader)
+        await release.wait()
+        while not (await reader.read(MIB)).endswith(b"0\r\n\r\n"):
+            pass
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    given = 0
+    stuck = asyncio.Event()
+
+    async def content() -> Any:
+        nonlocal given
+        for _ in range(40):
+            timer = asyncio.get_running_loop().call_later(2, stuck.set)
+            yield bytes(MIB)
+            timer.cancel()
+            given += 1
+
+    async with raw_upstream(upstream) as port:
+        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
+            async with client(proxy, version) as http:
+                url = f"https://echo.{DOMAIN}/"
+                task = asyncio.ensure_future(http.post(url, content=content()))
+                await asyncio.wait_for(stuck.wait(), 30)
+                assert given < 30
+                release.set()
+                assert (await task).text == "ok"
+                assert given == 40
+            assert proxy.peak_rss() < 100_000_000
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_client_that_leaves_ends_the_upstream_request(tmp_path: Path, version: str) -> None:
+    ended = asyncio.Event()
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        assert await reader.read() == b""
+        ended.set()
+
+    async with raw_upstream(upstream) as port:
+        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
+            async with client(proxy, version) as http:
+                async with http.stream("GET", f"https://echo.{DOMAIN}/") as reply:
+                    async for _ in reply.aiter_bytes():
+                        break
+            await asyncio.wait_for(ended.wait(), 10)
+            line = await proxy.logged("request finished", status=200)
+            assert "client left" in line["error"]
