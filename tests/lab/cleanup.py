@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 from . import cgroups
+from .network import NAMESPACES
 from .paths import LabPaths
 from .processes import run
-
-_NAMESPACES = Path("/run/netns")
 
 
 def clean(paths: LabPaths) -> None:
@@ -22,10 +21,11 @@ def clean(paths: LabPaths) -> None:
     The caller holds the lab's lock. Raises LabError if processes cannot be killed.
     """
     cgroups.remove(paths.namespace)
-    if (_NAMESPACES / paths.namespace).exists():
+    namespace = NAMESPACES / paths.namespace
+    if namespace.exists():
         # Shared SSH connections and whatever else was started with `ip netns exec`: as long
         # as one of them lives, so does the namespace.
-        _kill_inside(_NAMESPACES / paths.namespace)
+        _kill_inside(namespace)
         run(["ip", "netns", "delete", paths.namespace])
     shutil.rmtree(paths.disks, ignore_errors=True)
     shutil.rmtree(paths.run_dir, ignore_errors=True)

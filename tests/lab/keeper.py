@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 
-from . import cgroups, cleanup, facts, ssh
+from . import cgroups, cleanup, facts, network, ssh
 from .errors import LabError
 from .messages import Message, decode, send
 from .paths import LabPaths
@@ -63,7 +63,7 @@ class Keeper:
 
     async def _start_supervisor(self, connection: socket.socket) -> asyncio.subprocess.Process:
         namespace = self._paths.namespace
-        run(["ip", "netns", "add", namespace])
+        network.create_namespace(namespace)
         group = cgroups.create(namespace, "lab")
         fronts = {name: socket.create_server(("127.0.0.1", 0)) for name in FRONT_DOORS}
         argv = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,10 @@ from .progress import Progress
 from .spec import LabSpec
 
 _SECONDS_TO_END = 20.0
+_TOOLS = (
+    *("debootstrap", "dnsmasq", "ip", "journalctl", "mount", "nc", "nsenter", "setpriv", "ss"),
+    *("ssh", "ssh-keygen", "systemd-nspawn", "unshare"),
+)
 
 
 def _lock(paths: LabPaths) -> int | None:
@@ -57,6 +62,9 @@ def up(name: str, count: int, releases: Sequence[str], options: Mapping[str, str
     paths = LabPaths(name)
     if os.geteuid() != 0:
         raise LabError("the lab makes namespaces and mounts: run it as root")
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if missing:
+        raise LabError(f"not installed: {', '.join(missing)}; run tools/bootstrap")
     progress = Progress()
     lock = _lock(paths)
     if lock is None:

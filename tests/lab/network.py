@@ -15,6 +15,21 @@ def _batch(lines: list[str], namespace: str = "") -> None:
     run(["ip", *where, "-batch", "-"], stdin="\n".join(lines) + "\n")
 
 
+#: Where `ip netns` looks for namespaces.
+NAMESPACES = Path("/run/netns")
+
+
+def create_namespace(name: str) -> None:
+    """Makes a network namespace for `ip netns exec`.
+
+    Not with `ip netns add`, which on its first use turns the directory into a mount point of
+    the machine for good.
+    """
+    NAMESPACES.mkdir(exist_ok=True)
+    (NAMESPACES / name).touch()
+    run(["unshare", f"--net={NAMESPACES / name}", "true"])
+
+
 def build_bridge() -> None:
     """Makes the bridge with all addresses of the lab's services, in the current namespace."""
     lines = ["link set lo up", f"link add {BRIDGE} type bridge", f"link set {BRIDGE} up"]

@@ -79,11 +79,10 @@ def test_labs_do_not_disturb_each_other(name: str, two: RunningLab) -> None:
     assert two.on("host1", "hostname") == "host1"
 
 
-@pytest.mark.parametrize("victim", [keeper, supervisor])
-def test_after_a_crash_the_kernel_ends_the_lab(name: str, victim: Callable[[str], int]) -> None:
+def test_after_the_keepers_death_the_kernel_ends_the_lab(name: str) -> None:
     assert lab("up", name, "--hosts", "2")[0] == 0
 
-    os.kill(victim(name), signal.SIGKILL)
+    os.kill(keeper(name), signal.SIGKILL)
 
     def processes() -> list[str]:
         return [line for line in leftovers(name) if line.startswith("process")]
