@@ -1,0 +1,68 @@
+"""docs/proxy.md names every setting with its default, and every metric; nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from mcp_proxy import config, durations
+from mcp_proxy.config_rules import _LIMIT_RANGES
+from mcp_proxy.metrics import Metrics
+
+TEXT = (Path(__file__).parents[3] / "docs/proxy.md").read_text()
+
+
+def table() -> dict[str, list[str]]:
+    """The rows of the tables of settings: name to (type, default, …)."""
+    part = TEXT[TEXT.index("### Fields of the vendor") : TEXT.index("### Routes")]
+    rows = re.findall(r"^\| `([\w.]+)` \|(.*)\|$", part, re.MULTILINE)
+    return {name: [cell.strip() for cell in rest.split(" | ")] for name, rest in rows}
+
+
+def test_every_setting_is_documented() -> None:
+    expected = set(config._TOP) - {"tls", "upstream", "timeouts", "limits"}
+    expected |= {f"tls.{item.name}" for item in fields(config.Tls)}
+    expected |= {f"timeouts.{item.name}" for item in fields(config.Timeouts)}
+    expected |= {f"limits.{item.name}" for item in fields(config.Limits)}
+    for item in fields(config.UpstreamPolicy):
+        deeper = "tls." if item.name in ("ca_file", "include_system_cas") else ""
+        expected.add(f"upstream.{deeper}{item.name}")
+    assert set(table()) == expected
+
+
+def test_the_defaults_are_the_real_ones() -> None:
+    rows = table()
+    for item in fields(config.Timeouts):
+        default = rows[f"timeouts.{item.name}"][1].strip("`")
+        assert durations.parse(default) == item.default
+    assert durations.parse(rows["tls.poll_interval"][1].strip("`")) == config.Tls.poll_interval
+    for item in fields(config.Limits):
+        kind, default = rows[f"limits.{item.name}"][:2]
+        assert int(default.strip("`")) == item.default
+        low, high = _LIMIT_RANGES[item.name]
+        assert kind == f"{low} to {high}"
+    networks = ", ".join(f"`{network}`" for network in config.UpstreamPolicy.allowed_ips)
+    assert rows["upstream.allowed_ips"][1] == networks
+
+
+def test_the_example_is_valid(files: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    path = files / "proxy.yaml"
+    for name, real in (
+        ("/etc/mcp-tunnel/default/tls", str(files)),
+        ("/etc/ssl/corp-ca.pem", f"{files}/ca.crt"),
+    ):
+        example = example.replace(name, real)
+    path.write_text(example)
+    assert len(config.load(str(path)).routes) == 2
+
+
+def test_every_metric_is_documented() -> None:
+    part = TEXT[TEXT.index("## Metrics") : TEXT.index("## How to debug")]
+    documented = set(re.findall(r"`(mcp_proxy_\w+)`", part))
+    exported = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in Metrics().registry.collect()
+    }
+    assert documented == {name for name in exported if name.startswith("mcp_proxy_")}
