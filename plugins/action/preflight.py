@@ -44,9 +44,8 @@ class ActionModule(ActionBase):
             {"group": {"type": "str", "default": "mcp_tunnel"}}
         )
         values, problems = self._values(task_vars)
-        if not problems:
-            members = self._members(task_vars, arguments["group"], values)
-            problems = _problems(name, values, members, task_vars["hostvars"])
+        members = self._members(task_vars, arguments["group"], values)
+        problems += _problems(name, values, members, task_vars["hostvars"])
         if problems:
             count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
             lines = "".join(f"\n- {problem}" for problem in problems)
@@ -61,7 +60,7 @@ class ActionModule(ActionBase):
 
     def _values(self, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], list[TunnelError]]:
         """All public variables of this host with their defaults, and those without a value."""
-        values = role_options.defaults() | {}
+        values = dict(role_options.defaults())
         problems = []
         for name in values:
             if name not in task_vars:
@@ -72,15 +71,6 @@ class ActionModule(ActionBase):
                 # The first line says what is undefined; the rest quotes the template.
                 reason = str(error).partition("\n")[0]
                 problems.append(TunnelError(name, f"has no value: {reason}", "Define what it uses"))
-        wrong = role_options.type_problems(values)
-        if wrong:
-            # The rules of `settings` say more about the variables that they know.
-            known = {problem.subject.partition("[")[0] for problem in _own_rules(values)}
-            problems += [
-                TunnelError(name, text, "See docs/variables.md")
-                for name, text in wrong.items()
-                if name not in known
-            ]
         return values, problems
 
     def _members(
@@ -101,8 +91,17 @@ class ActionModule(ActionBase):
         return members
 
 
-def _own_rules(values: Mapping[str, Any]) -> list[TunnelError]:
-    return [*settings.check_all(values), *check_brought_credentials(values)]
+def _rules(values: Mapping[str, Any]) -> list[TunnelError]:
+    """What is wrong with the variables of one host by our rules, and by their declared types."""
+    problems = [*settings.check_all(values), *check_brought_credentials(values)]
+    # Our rules say more about a variable than its type does.
+    told = {problem.subject.partition("[")[0] for problem in problems}
+    problems += [
+        TunnelError(name, text, "See docs/variables.md")
+        for name, text in role_options.type_problems(values).items()
+        if name not in told
+    ]
+    return problems
 
 
 def _problems(
@@ -118,7 +117,7 @@ def _problems(
         if _machine(member, hostvars) == machine
     }
     return [
-        *_own_rules(values),
+        *_rules(values),
         *settings.check_machine(neighbours),
         *_check_replicas(name, values, members),
         *_check_state_host(values, members),

@@ -451,12 +451,13 @@ def _check_cloudflared(values: Values) -> Iterator[TunnelError]:
             f"is {shape(sum_of_binary)}",
             "Give 64 hexadecimal digits, as sha256sum prints them",
         )
-    if method != "file" and not _VERSION.fullmatch(str(values["cloudflared_version"])):
+    version = str(values["cloudflared_version"])
+    if method != "file" and not _VERSION.fullmatch(version):
         yield TunnelError(
             "cloudflared_version",
-            f"{values['cloudflared_version']!r} is not a version",
-            f"Name one exactly, like {max(cloudflared_pins.PINS)}; `latest` is nothing that can "
-            f"be checked",
+            f"{version!r} is not a version",
+            f"Name one exactly, like {next(iter(cloudflared_pins.PINS))}; what `latest` is today "
+            "cannot be checked",
         )
     if not isinstance(checksums, Mapping):
         yield TunnelError(
@@ -474,13 +475,5 @@ def _check_cloudflared(values: Values) -> Iterator[TunnelError]:
                 f"is {shape(checksum)}",
                 "Give 64 hexadecimal digits for x86_64 or aarch64",
             )
-    if (
-        method == "url"
-        and not checksums
-        and values["cloudflared_version"] not in cloudflared_pins.PINS
-    ):
-        yield from _attempt(
-            lambda: cloudflared_pins.pinned_checksum(
-                str(values["cloudflared_version"]), "x86_64", {}
-            )
-        )
+    if method == "url" and not checksums and _VERSION.fullmatch(version):
+        yield from _attempt(lambda: cloudflared_pins.pinned_checksum(version, "x86_64", {}))
