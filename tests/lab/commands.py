@@ -50,7 +50,7 @@ def add_parsers(subparsers: Subparsers) -> None:
 def _up(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     releases = arguments.debian.split(",")
-    paths = lifecycle.up(arguments.name, arguments.hosts, releases, {})
+    paths = lifecycle.up(arguments.name, arguments.hosts, releases)
     print(f"lab {arguments.name} is ready after {time.monotonic() - began:.1f} s: {paths.run_dir}")
     return 0
 
@@ -64,8 +64,11 @@ def _down(arguments: argparse.Namespace) -> int:
 
 
 def _rootfs(arguments: argparse.Namespace) -> int:
+    progress = Progress()
     for release in arguments.releases:
-        print(f"Debian {release}: {rootfs.ensure(release, Progress())}")
+        tree = rootfs.ensure(release, progress)
+        progress.clear()
+        print(f"Debian {release}: {tree}")
     return 0
 
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import cleanup, rootfs, ssh
@@ -53,7 +53,7 @@ def _is_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def up(name: str, count: int, releases: Sequence[str], options: Mapping[str, str]) -> LabPaths:
+def up(name: str, count: int, releases: Sequence[str]) -> LabPaths:
     """Makes a lab and returns when it is ready; it lives on in the background.
 
     Raises:
@@ -72,12 +72,13 @@ def up(name: str, count: int, releases: Sequence[str], options: Mapping[str, str
     try:
         cleanup.clean(paths)  # what a crash may have left
         trees = {release: rootfs.ensure(release, progress) for release in dict.fromkeys(releases)}
-        spec = LabSpec(name, tuple(plan_hosts(count, releases, trees)), options)
+        spec = LabSpec(name, tuple(plan_hosts(count, releases, trees)))
         paths.logs.mkdir(mode=0o700, parents=True)
         ssh.prepare(paths, [(host.name, host.address.v4) for host in spec.hosts])
         spec.write(paths.spec)
         _launch(paths, lock, progress)
     finally:
+        progress.clear()
         os.close(lock)
     return paths
 

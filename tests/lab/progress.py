@@ -18,7 +18,7 @@ class Progress:
 
     def step(self, text: str) -> None:
         """Begins a step; ``text`` stays visible."""
-        self._finish_line()
+        self.clear()
         print(f"lab: {text}", file=sys.stderr, flush=True)
         self._last_detail = time.monotonic()
 
@@ -31,7 +31,8 @@ class Progress:
             print(f"lab:   {text}", file=sys.stderr, flush=True)
             self._last_detail = time.monotonic()
 
-    def _finish_line(self) -> None:
+    def clear(self) -> None:
+        """Takes the last detail off the terminal, for whoever writes next."""
         if self._open_line:
             print("\r\033[K", end="", file=sys.stderr)
             self._open_line = False

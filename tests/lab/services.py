@@ -54,13 +54,11 @@ class Site:
         name: the lab's name.
         run_dir: the lab's run directory; removed when the lab ends.
         fronts: front door -> ``127.0.0.1:PORT`` on the machine.
-        options: ``lab up``'s options that parts understand.
     """
 
     name: str
     run_dir: Path
     fronts: Mapping[str, str]
-    options: Mapping[str, str] = field(default_factory=dict)
 
     def directory(self, part: str) -> Path:
         """The part's own directory (0700), made on first use."""

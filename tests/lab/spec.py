@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,12 +16,10 @@ class LabSpec:
     Attributes:
         name: the lab's name.
         hosts: in the order of their indexes.
-        options: see :attr:`lab.services.Site.options`.
     """
 
     name: str
     hosts: tuple[HostSpec, ...]
-    options: Mapping[str, str]
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), default=str))
@@ -31,4 +28,4 @@ class LabSpec:
     def read(cls, path: Path) -> LabSpec:
         data = json.loads(path.read_text())
         hosts = [HostSpec(**{**host, "tree": Path(host["tree"])}) for host in data["hosts"]]
-        return cls(data["name"], tuple(hosts), data["options"])
+        return cls(data["name"], tuple(hosts))

@@ -59,7 +59,7 @@ class Supervisor:
             run(["mount", "-t", "tmpfs", self._paths.namespace, directory])
         network.build_bridge()
         addresses = {n: f"127.0.0.1:{s.getsockname()[1]}" for n, s in self._fronts.items()}
-        site = Site(self._spec.name, self._paths.run_dir, addresses, self._spec.options)
+        site = Site(self._spec.name, self._paths.run_dir, addresses)
         plans = [part(site) for part in parts()]
         self._boot_hosts(plans)
         names = {name: list(found) for plan in plans for name, found in plan.names.items()}

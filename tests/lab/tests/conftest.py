@@ -26,7 +26,7 @@ def name() -> Iterator[str]:
 def two() -> Iterator[RunningLab]:
     """host1 with Debian 12 and host2 with Debian 13, for tests that leave them as they are."""
     name = f"s{os.getpid() % 10000000}"
-    paths = lifecycle.up(name, 2, ["12", "13"], {})
+    paths = lifecycle.up(name, 2, ["12", "13"])
     yield RunningLab(paths)
     lifecycle.down(name)
 
