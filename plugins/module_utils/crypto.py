@@ -225,11 +225,14 @@ def certificate_problems(certificate: x509.Certificate, now: datetime) -> list[s
 
 
 def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether the issuer's key made the certificate's signature."""
+    """Whether the issuer's key made the certificate's signature.
+
+    RSA-PSS signatures can be checked with cryptography 41 and later only.
+    """
     key = issuer.public_key()
-    digest: Any = certificate.signature_hash_algorithm
     signed = certificate.tbs_certificate_bytes
     try:
+        digest: Any = certificate.signature_hash_algorithm
         if isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(certificate.signature, signed, ec.ECDSA(digest))
         elif isinstance(key, rsa.RSAPublicKey):
@@ -242,6 +245,6 @@ def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 
 
 def _rsa_padding(certificate: x509.Certificate) -> Any:
-    """The padding that an RSA signature uses: PSS is known since cryptography 41 only."""
+    """The padding that an RSA signature uses."""
     parameters = getattr(certificate, "signature_algorithm_parameters", None)
     return parameters if isinstance(parameters, padding.PSS) else padding.PKCS1v15()
