@@ -211,7 +211,8 @@ def _attributes(
     )
 
 
-def _ca(options: ServerCertOptions, check_mode: bool, now: datetime) -> Any | None:
+def _ca(options: ServerCertOptions, check_mode: bool, now: datetime) -> Any:
+    """The CA certificate; ``None`` in check mode when it is still to be made."""
     if not options.ca_certificate:
         if check_mode:
             return None
