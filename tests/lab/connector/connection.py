@@ -10,7 +10,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ..h2link import Link, Stream
+from ..h2link import Link
+from ..h2stream import Stream
 from .capnp_wire import WireError
 from .discovery import Address
 from .log import Log

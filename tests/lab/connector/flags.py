@@ -92,7 +92,7 @@ def parse(argv: Sequence[str]) -> Options | None:
         cacert=last.get("cacert", ""),
         edge=tuple(values.get("edge", ())),
         url=last.get("url"),
-        set_flags={n: v for n, v in last.items() if n not in ("token", "token-file")},
+        set_flags={n: v for n, v in last.items() if n != "token"},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import random
 import signal
@@ -26,6 +27,11 @@ CONNECTIONS = 4
 _INTERVAL = 1.0
 _FIRST_RETRY = 1.0
 _RETRY = 10.0
+_COMPLAINTS: dict[type[Exception], str] = {
+    Refused: "Register tunnel error from server side",
+    Lost: "Serve tunnel error",
+}
+_DIAL_FAILED = "Unable to establish connection with Cloudflare edge"
 
 
 def main() -> int:
@@ -72,7 +78,7 @@ def identity(token: str) -> Identity:
 
 @dataclass
 class Backoff:
-    """Vendor behaviour: a random wait below base·2ⁿ, n growing up to `limit` with each failure."""
+    """Vendor behaviour: a random wait below base·2ⁿ, n growing with each failure up to `limit`."""
 
     base: float
     limit: int
@@ -80,7 +86,7 @@ class Backoff:
 
     def longest(self) -> float:
         """Upper bound of the next wait, in seconds."""
-        return self.base * float(2 ** (min(self.failures, self.limit - 1) + 1 if self.limit else 0))
+        return self.base * float(2 ** min(self.failures + 1, self.limit))
 
     def wait(self) -> float:
         """Count a failure and return how long to wait, in seconds."""
@@ -127,7 +133,8 @@ class Connector:
     async def _serve(self, status: Status, draining: asyncio.Event) -> None:
         self.log.info(f"Starting tunnel tunnelID={self.who.tunnel}")
         self.log.info(f"Version {VERSION} (the laboratory's stand-in for cloudflared)")
-        self.log.info(f"Settings: {self.options.set_flags}")
+        settings = sorted(self.options.set_flags.items())
+        self.log.info(f"Settings: map[{' '.join(f'{name}:{value}' for name, value in settings)}]")
         self.log.info(f"Generated Connector ID: {self.who.connector}")
         if self.options.url is None:
             self.log.warn("No ingress rules were defined: every request will be answered with 503")
@@ -184,32 +191,37 @@ class Connector:
         await asyncio.gather(*tasks)
 
     async def _keep(self, context: Context, index: int, connected: asyncio.Event) -> None:
+        # Vendor behaviour: a connection waits a little by itself, then for a longer time that
+        # is meant for all that were lost together; the very first one waits only the former.
         place = index
-        backoff = Backoff(_FIRST_RETRY, self.options.retries)
+        own = Backoff(_FIRST_RETRY, self.options.retries)
+        common = Backoff(_RETRY, self.options.retries)
+
+        def registered() -> None:
+            own.failures = common.failures = 0
+            connected.set()
+
         while not context.draining.is_set():
             address = self.addresses[place % len(self.addresses)]
-
-            def registered() -> None:
-                backoff.failures = 0
-                connected.set()
-
+            where = {"connIndex": index, "event": 0, "ip": address.host}
             try:
-                await EdgeConnection(context, index, address, backoff.failures).run(registered)
+                await EdgeConnection(context, index, address, own.failures).run(registered)
                 return
-            except Refused as error:
-                text = "Register tunnel error from server side"
-                self.log.error(text, error=error, connIndex=index, event=0, ip=address.host)
-            except Lost as error:
-                self.log.error("Serve tunnel error", error=error, connIndex=index, ip=address.host)
-                backoff.base = _RETRY
-            except OSError as error:
-                text = "Unable to establish connection with Cloudflare edge"
-                self.log.error(text, error=error, connIndex=index, event=0, ip=address.host)
-                place += len(self.addresses) // 2 or 1
-            longest = backoff.longest()
-            self.log.info(
-                f"Retrying connection in up to {longest:g}s", connIndex=index, ip=address.host
-            )
-            pause = asyncio.create_task(context.draining.wait())
-            await asyncio.wait([pause], timeout=backoff.wait())
-            pause.cancel()
+            except (Refused, Lost, OSError) as error:
+                # A problem of one connection among others is a warning, of the last one an error.
+                complain = self.log.warn if context.status.connected else self.log.error
+                complain(_COMPLAINTS.get(type(error), _DIAL_FAILED), error=error, **where)
+                reason = error
+            if isinstance(reason, OSError):
+                place += 1
+            self.log.info(f"Retrying connection in up to {own.longest():g}s", **where)
+            await _pause(context.draining, own.wait())
+            if connected.is_set() or index > 0:
+                self.log.error("Connection terminated", error=reason, connIndex=index)
+                await _pause(context.draining, common.wait())
+
+
+async def _pause(unless: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await unless.wait()

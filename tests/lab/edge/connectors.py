@@ -10,7 +10,8 @@ import ssl
 import uuid
 from dataclasses import dataclass, field
 
-from ..h2link import Link, LinkClosed
+from ..h2link import Link
+from ..h2stream import LinkClosed
 from . import rpc
 from .directory import EdgeDirectory
 
@@ -157,6 +158,10 @@ class Connectors:
         )
         await stream.response()
         await rpc.serve(stream, connection)
+        # Unregistered: the vendor's connector waits for the edge to close the connection.
+        await stream.end()
+        await connection.link.idle()
+        await connection.link.close()
 
     def _allowed(self, connection: Connection) -> bool:
         connector = connection.application.connector if connection.application else None

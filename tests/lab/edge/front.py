@@ -17,7 +17,7 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from ..h2link import Stream
+from ..h2stream import Stream
 from .connectors import UPGRADE_HEADER, Connection, Connectors, NoConnector
 
 # One WebSocket message per read from the client.
