@@ -28,6 +28,13 @@ from .settings import Tls, UpstreamPolicy
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _ALPN = ["h2", "http/1.1"]
 _MAX_FILE_BYTES = 1 << 20
+_UNPARSABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class CertificateError(Exception):
@@ -71,7 +78,7 @@ class Pair:
         """The DNS names in the certificate's subjectAltName."""
         try:
             san = self.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (x509.ExtensionNotFound, ValueError):
+        except (x509.ExtensionNotFound, *_UNPARSABLE):
             return []
         return san.get_values_for_type(x509.DNSName)
 
@@ -91,7 +98,7 @@ def parse_pair(tls: Tls, chain: bytes, key: bytes) -> Pair:
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
         public = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm):
+    except _UNPARSABLE:
         raise CertificateError(
             "tls.cert_file",
             f"no usable PEM certificate in {tls.cert_file}",
@@ -105,7 +112,7 @@ def parse_pair(tls: Tls, chain: bytes, key: bytes) -> Pair:
             f"the key in {tls.key_file} is encrypted",
             "store it without a passphrase, readable by the proxy only",
         ) from None
-    except (ValueError, UnsupportedAlgorithm):
+    except _UNPARSABLE:
         raise CertificateError(
             "tls.key_file",
             f"no usable PEM private key in {tls.key_file}",

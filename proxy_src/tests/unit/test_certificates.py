@@ -1,22 +1,34 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import logging
 import ssl
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from mcp_proxy.certificates import CertificateError, CertificateStore, read_pair, upstream_context
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from mcp_proxy.certificates import (
+    CertificateError,
+    CertificateStore,
+    parse_pair,
+    read_pair,
+    server_context,
+    upstream_context,
+)
 from mcp_proxy.config import Tls, UpstreamPolicy
 from mcp_proxy.metrics import Metrics
 from pki import Authority, Issued
 
 HOST = "echo.example.test"
+DAMAGED = Authority().issue(HOST)
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +279,36 @@ def test_a_missing_file_names_field_and_path(tmp_path: Path) -> None:
         read_pair(Tls(str(tmp_path / "no.crt"), str(tmp_path / "no.key")))
     assert caught.value.field == "tls.cert_file"
     assert f"cannot read {tmp_path}/no.crt: No such file or directory" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=500)
+@example([(12, 1)], False)  # version 2 of X.509
+@given(
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_no_bytes_are_an_internal_error(changes: list[tuple[int, int]], in_key: bool) -> None:
+    """Damaged anywhere, a pair is taken or refused; whatever else is raised would end the proxy."""
+    part = DAMAGED.key if in_key else DAMAGED.cert
+    lines = part.decode().splitlines()
+    der = bytearray(base64.b64decode("".join(lines[1:-1])))
+    for position, value in changes:
+        der[position % len(der)] = value
+    body = textwrap.fill(base64.b64encode(der).decode(), 64)
+    damaged = f"{lines[0]}\n{body}\n{lines[-1]}\n".encode()
+    names = Tls("tls.crt", "tls.key")
+    try:
+        pair = (
+            parse_pair(names, DAMAGED.cert, damaged)
+            if in_key
+            else parse_pair(names, damaged, DAMAGED.key)
+        )
+        server_context(pair)
+        assert isinstance(pair.names(), list)
+        assert isinstance(pair.invalidity(), str)
+    except CertificateError as error:
+        assert error.remedy  # noqa: PT017 (either outcome is right)
 
 
 def test_upstream_trust(tmp_path: Path, authority: Authority) -> None:

@@ -20,6 +20,7 @@ def _restore_logging() -> Iterator[None]:
     yield
     root.handlers[:], level, own, logging.raiseExceptions = before
     root.setLevel(level)
+    logging.captureWarnings(False)
     log.logger.setLevel(own)
 
 
