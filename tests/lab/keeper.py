@@ -176,6 +176,7 @@ def main() -> int:
         status = 1
     finally:
         cleanup.clean(paths)
+        paths.lock.unlink(missing_ok=True)
     return status
 
 

@@ -76,6 +76,13 @@ def up(name: str, count: int, releases: Sequence[str]) -> LabPaths:
         paths.logs.mkdir(mode=0o700, parents=True)
         ssh.prepare(paths, [(host.name, host.address.v4) for host in spec.hosts])
         spec.write(paths.spec)
+    except BaseException:
+        progress.clear()
+        cleanup.clean(paths)
+        paths.lock.unlink()
+        os.close(lock)
+        raise
+    try:
         _launch(paths, lock, progress)
     finally:
         progress.clear()

@@ -34,7 +34,7 @@ def leftovers(name: str) -> list[str]:
     """Everything on the machine that belongs to this lab."""
     paths = LabPaths(name)
     namespace = paths.namespace
-    found = [str(p) for p in (paths.run_dir, paths.disks) if p.exists()]
+    found = [str(p) for p in (paths.run_dir, paths.disks, paths.lock) if p.exists()]
     found += [str(p) for p in Path("/sys/fs/cgroup").glob(f"*/{namespace}")]
     found += [str(p) for p in Path("/run/netns").glob(f"{namespace}*")]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
