@@ -298,6 +298,7 @@ def test_a_run_killed_anywhere_is_completed(tmp_path):
         (root / "old" / "deep").mkdir(parents=True)
         (root / "old" / "deep" / "file").write_text("x")
         (root / "etc" / "config").write_text("old\n")
+        (root / "etc" / "config").chmod(0o640)
         (root / "etc" / "current").symlink_to("1.0")
 
     def attempt():
@@ -306,6 +307,8 @@ def test_a_run_killed_anywhere_is_completed(tmp_path):
     def check(_step):
         etc = hosts[-1] / "etc"
         assert (etc / "config").read_text() in ("old\n", "new\n")
+        # Readable for its service at any moment, as the permissions come before the rename.
+        assert mode_of(etc / "config") == 0o640
         assert os.readlink(etc / "current") in ("1.0", "2.0")
         if (etc / "token").exists():
             assert (etc / "token").read_text() == SECRET
