@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
+
+
+def pack(path, members):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content, mode in members:
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), mode
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return pack(
+        tmp_path / "release.tar.gz",
+        [("bin/tool", b"#!/bin/sh\n", 0o755), ("lib/package/module.py", b"x = 1\n", 0o644)],
+    )
+
+
+@pytest.fixture
+def releases(tmp_path):
+    return Releases("proxy", tmp_path / "opt")
+
+
+def test_unpacked_as_it_was_packed_and_compiled(releases, archive):
+    assert not releases.is_present("1")
+    releases.unpack("1", archive)
+    assert releases.is_present("1")
+    assert os.access(releases.path("1") / "bin/tool", os.X_OK)
+    assert not os.access(releases.path("1") / "lib/package/module.py", os.X_OK)
+    assert list((releases.path("1") / "lib").rglob("*.pyc"))
+    assert sorted(path.name for path in releases.path("1").parent.iterdir()) == ["1"]
+
+
+def test_a_traceback_names_the_finished_release(releases, archive):
+    releases.unpack("1", archive)
+    lib = str(releases.path("1") / "lib")
+    code = "import package.module as m; print(m.__loader__.get_code('package.module').co_filename)"
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", code], env={"PYTHONPATH": lib}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == f"{lib}/package/module.py", done.stderr
+
+
+def test_what_a_killed_run_left_is_no_release_and_goes_away(releases, archive):
+    leftover = releases.path("1").with_name("1.tmp")
+    leftover.mkdir(parents=True)
+    (leftover / "half").write_text("x")
+    assert not releases.is_present("1")
+    releases.unpack("1", archive)
+    assert not leftover.exists()
+    assert not (releases.path("1") / "half").exists()
+
+
+def test_a_broken_archive_leaves_no_release(releases, tmp_path, archive):
+    broken = tmp_path / "broken.tar.gz"
+    broken.write_bytes(archive.read_bytes()[:60])
+    with pytest.raises((tarfile.TarError, EOFError, OSError)):
+        releases.unpack("1", broken)
+    assert not releases.is_present("1")
+    assert list(releases.path("1").parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../outside", "lib/../../outside"])
+def test_a_path_that_leads_outside_is_refused(releases, tmp_path, name):
+    with pytest.raises(TunnelError, match="has no place in a release"):
+        releases.unpack("1", pack(tmp_path / "evil.tar.gz", [(name, b"x", 0o644)]))
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_link_in_an_archive_is_refused(releases, tmp_path):
+    with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("lib")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc"
+        archive.addfile(member)
+    with pytest.raises(TunnelError, match="has no place in a release"):
+        releases.unpack("1", tmp_path / "evil.tar.gz")
+
+
+def test_activation_switches_the_link(releases, archive):
+    releases.unpack("1", archive)
+    releases.unpack("2", archive)
+    assert releases.current() == ""
+    releases.activate("1")
+    releases.activate("2")
+    assert releases.current() == "2"
+    assert (releases.path("current") / "bin/tool").exists()
+
+
+def test_a_release_that_is_a_link_to_a_package(releases):
+    releases.link("package", "/usr/bin/env")
+    assert os.readlink(releases.path("package") / "bin" / "env") == "/usr/bin/env"
+
+
+def test_pruning_keeps_what_is_named_what_is_active_and_the_newest_other(releases, archive):
+    for number, version in enumerate(("1", "2", "3", "4", "5")):
+        releases.unpack(version, archive)
+        os.utime(releases.path(version), (number, number))
+    releases.activate("5")
+    assert releases.prune({"1"}) == ["2", "3"]
+    assert sorted(path.name for path in releases.path("1").parent.iterdir()) == [
+        "1", "4", "5", "current",
+    ]  # fmt: skip
+
+
+def test_pruning_nothing(tmp_path):
+    assert Releases("proxy", tmp_path / "nowhere").prune(set()) == []

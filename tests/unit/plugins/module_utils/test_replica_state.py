@@ -1,0 +1,310 @@
+"""What restarts a service, what does not, and what a roll-back brings back."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import replica_state, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_state import Records, Service
+
+PROXY, CONNECTOR = "mcp-proxy@default.service", "mcp-cloudflared@default.service"
+
+
+class Systemd:
+    """A systemd that does as it is told, unless ``refuse`` names the unit."""
+
+    def __init__(self):
+        self.active = {}
+        self.enabled = set()
+        self.verbs = []
+        self.refuse = ""
+
+    def show(self, names):
+        return [
+            systemd.Unit(
+                name=name,
+                active=self.active.get(name, "inactive"),
+                sub="",
+                enabled=name in self.enabled,
+                needs_reload=False,
+                loaded=True,
+                restarts=0,
+            )
+            for name in names
+        ]
+
+    def systemctl(self, verb, *arguments):
+        units = [item for item in arguments if not item.startswith("--")]
+        self.verbs.append(" ".join([verb, *units]))
+        if verb == "restart" and self.refuse in units:
+            self.active[self.refuse] = "failed"
+            raise TunnelError(self.refuse, "systemctl restart failed", "Look")
+        for unit in units:
+            if verb == "enable":
+                self.enabled.add(unit)
+            else:
+                self.active[unit] = {"restart": "active", "stop": "inactive"}.get(verb, "inactive")
+        return ""
+
+
+class Host:
+    """A host with two releases of each part and the files of both services."""
+
+    def __init__(self, directory):
+        self.root = directory / "opt"
+        self.files = directory / "etc"
+        self.files.mkdir()
+        self.records = Records("default", directory / "records")
+        self.versions = {"proxy": "1", "cloudflared": "1"}
+        for part in self.versions:
+            for version in ("1", "2"):
+                binary = self.root / part / version / "bin" / part
+                binary.parent.mkdir(parents=True)
+                binary.write_text(version)
+        for name in ("proxy.yaml", "token", "tls.key"):
+            self.write(name, "first")
+
+    def write(self, name, content, mode=0o640):
+        (self.files / name).write_text(content)
+        (self.files / name).chmod(mode)
+
+    def read(self, name):
+        return (self.files / name).read_text()
+
+    def services(self):
+        return [
+            Service(
+                PROXY, "proxy", self.versions["proxy"],
+                (str(self.files / "proxy.yaml"),), (str(self.files / "tls.key"),),
+            ),
+            Service(
+                CONNECTOR, "cloudflared", self.versions["cloudflared"],
+                (str(self.files / "token"), str(self.files / "extra")),
+            ),
+        ]  # fmt: skip
+
+    def apply(self, check_mode=False, pending=()):
+        return replica_state.apply(
+            self.services(), self.records, check_mode, frozenset(pending), self.root
+        )
+
+    def confirm(self):
+        return replica_state.confirm(self.services(), self.records, self.root)
+
+    def restore(self, check_mode=False):
+        return replica_state.restore(self.services(), self.records, check_mode, self.root)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    fake = Systemd()
+    monkeypatch.setattr(systemd, "show", fake.show)
+    monkeypatch.setattr(systemd, "systemctl", fake.systemctl)
+    return fake
+
+
+@pytest.fixture
+def host(tmp_path, fake):
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def deployed(host, fake):
+    host.apply()
+    host.confirm()
+    fake.verbs.clear()
+    return host
+
+
+def test_first_deployment(host, fake):
+    result = host.apply()
+    assert result["changed"] is True
+    assert result["confirmed"] is False
+    assert fake.active == {PROXY: "active", CONNECTOR: "active"}
+    assert fake.enabled == {PROXY, CONNECTOR}
+    assert fake.verbs[0] == "daemon-reload"
+    assert Releases("proxy", host.root).current() == "1"
+
+
+def test_nothing_to_do(deployed, fake):
+    result = deployed.apply()
+    assert result == {"changed": False, "actions": [], "confirmed": True}
+    assert fake.verbs == []
+
+
+def test_check_mode_predicts_and_does_nothing(host, fake, tmp_path):
+    result = host.apply(check_mode=True)
+    assert result["changed"] is True
+    assert fake.verbs == []
+    assert not (tmp_path / "records").exists()
+    assert Releases("proxy", host.root).current() == ""
+
+
+def test_check_mode_knows_what_earlier_tasks_would_have_changed(deployed):
+    result = deployed.apply(check_mode=True, pending=[str(deployed.files / "token")])
+    assert [action.split(":")[0] for action in result["actions"]] == [f"{CONNECTOR} started"]
+
+
+def test_a_changed_token_restarts_the_connector_only(deployed, fake):
+    deployed.write("token", "second")
+    assert deployed.apply()["changed"] is True
+    assert fake.verbs == ["daemon-reload", f"restart {CONNECTOR}"]
+
+
+def test_a_changed_proxy_takes_the_connector_off_the_edge_first(deployed, fake):
+    deployed.write("proxy.yaml", "second")
+    deployed.apply()
+    assert fake.verbs == [
+        "daemon-reload",
+        f"stop {CONNECTOR}",
+        f"restart {PROXY}",
+        f"restart {CONNECTOR}",
+    ]
+
+
+def test_a_new_release_is_activated_and_started(deployed, fake):
+    deployed.versions["proxy"] = "2"
+    result = deployed.apply()
+    assert result["actions"][0] == "proxy 2 activated"
+    assert Releases("proxy", deployed.root).current() == "2"
+    assert f"restart {PROXY}" in fake.verbs
+
+
+def test_a_binary_that_its_package_replaced(deployed, fake):
+    binary = deployed.root / "cloudflared/1/bin/cloudflared"
+    binary.write_text("replaced")
+    deployed.apply()
+    assert f"restart {CONNECTOR}" in fake.verbs
+
+
+def test_a_release_that_another_instance_activated_restarts_this_one_when_it_gets_it(deployed, fake):
+    Releases("proxy", deployed.root).activate("2")
+    deployed.versions["proxy"] = "2"
+    deployed.apply()
+    assert f"restart {PROXY}" in fake.verbs
+
+
+def test_a_changed_certificate_restarts_nothing_but_has_to_be_proven(deployed, fake):
+    deployed.write("tls.key", "second")
+    result = deployed.apply()
+    assert (result["changed"], result["confirmed"]) == (False, False)
+    assert fake.verbs == []
+    deployed.confirm()
+    assert deployed.apply()["confirmed"] is True
+
+
+def test_a_file_that_appears_or_goes_restarts(deployed, fake):
+    deployed.write("extra", "x")
+    deployed.apply()
+    (deployed.files / "extra").unlink()
+    deployed.apply()
+    assert fake.verbs.count(f"restart {CONNECTOR}") == 2
+
+
+def test_a_stopped_service_is_started(deployed, fake):
+    fake.active[CONNECTOR] = "inactive"
+    assert deployed.apply()["changed"] is True
+    assert fake.verbs == ["daemon-reload", f"restart {CONNECTOR}"]
+
+
+def test_a_failed_service_is_forgiven_first(deployed, fake):
+    fake.active[PROXY] = "failed"
+    deployed.apply()
+    assert fake.verbs.index(f"reset-failed {PROXY}") < fake.verbs.index(f"restart {PROXY}")
+
+
+def test_a_disabled_service_is_enabled_without_a_restart(deployed, fake):
+    fake.enabled.remove(CONNECTOR)
+    assert deployed.apply()["actions"] == [f"{CONNECTOR} enabled"]
+    assert fake.verbs == [f"enable {CONNECTOR}"]
+
+
+def test_a_run_that_was_killed_between_writing_and_restarting_is_completed(deployed, fake):
+    deployed.write("proxy.yaml", "second")
+    fake.refuse = PROXY  # as good as killed: nothing is recorded
+    with pytest.raises(TunnelError):
+        deployed.apply()
+    fake.refuse = ""
+    fake.active[PROXY] = "active"  # systemd's own restart, or a reboot
+    fake.verbs.clear()
+    assert deployed.apply()["changed"] is True
+    assert f"restart {PROXY}" in fake.verbs
+
+
+def test_put_back_with_contents_modes_and_release(deployed, fake):
+    deployed.write("proxy.yaml", "bad", mode=0o600)
+    deployed.write("extra", "bad")
+    deployed.write("tls.key", "bad")
+    deployed.versions["proxy"] = "2"
+    deployed.apply()
+    fake.verbs.clear()
+    result = deployed.restore()
+    assert result["restored"] is True
+    assert deployed.read("proxy.yaml") == deployed.read("tls.key") == "first"
+    assert (deployed.files / "proxy.yaml").stat().st_mode & 0o777 == 0o640
+    assert not (deployed.files / "extra").exists()
+    assert Releases("proxy", deployed.root).current() == "1"
+    assert fake.verbs[-2:] == [f"restart {PROXY}", f"restart {CONNECTOR}"]
+    deployed.versions["proxy"] = "1"
+    assert deployed.apply() == {"changed": False, "actions": [], "confirmed": True}
+
+
+def test_put_back_after_a_failed_start(deployed, fake):
+    deployed.write("proxy.yaml", "bad")
+    fake.refuse = PROXY
+    with pytest.raises(TunnelError):
+        deployed.apply()
+    fake.refuse = ""
+    deployed.restore()
+    assert deployed.read("proxy.yaml") == "first"
+    assert fake.active == {PROXY: "active", CONNECTOR: "active"}
+
+
+def test_put_back_in_check_mode_changes_nothing(deployed, fake):
+    deployed.write("proxy.yaml", "bad")
+    assert deployed.restore(check_mode=True)["changed"] is True
+    assert deployed.read("proxy.yaml") == "bad"
+    assert fake.verbs == []
+
+
+def test_nothing_to_put_back_before_anything_was_good(host, fake):
+    host.apply()
+    fake.verbs.clear()
+    assert host.restore() == {"changed": False, "restored": False, "actions": []}
+    assert fake.verbs == []
+
+
+def test_records_are_for_root_only_and_do_not_pile_up(deployed, tmp_path):
+    for number in range(5):
+        deployed.write("token", f"token {number}")
+        deployed.apply()
+        deployed.confirm()
+    directory = tmp_path / "records" / "default"
+    assert directory.stat().st_mode & 0o777 == 0o700
+    contents = [path for path in directory.iterdir() if path.suffix != ".json"]
+    assert {path.stat().st_mode & 0o777 for path in contents} == {0o600}
+    assert {path.read_text() for path in contents} == {"first", "token 4"}
+
+
+def test_old_releases_go_unless_another_instance_needs_them(deployed, tmp_path):
+    for version in ("3", "4", "5"):
+        (deployed.root / "proxy" / version / "bin").mkdir(parents=True)
+    for number, version in enumerate(("1", "2", "3", "4", "5")):
+        os.utime(deployed.root / "proxy" / version, (number, number))
+    other = Records("other", tmp_path / "records")
+    other.store("good", {"x": {"part": "proxy", "version": "2", "files": {}}})
+    deployed.versions["proxy"] = "5"
+    deployed.apply()
+    assert deployed.confirm()["removed_releases"] == ["proxy 1", "proxy 3"]
+
+
+def test_a_record_that_names_a_file_of_before_restarts(deployed, fake, monkeypatch):
+    """A later version of the roles may read fewer files than this one."""
+    everything = deployed.services()
+    fewer = [everything[0], Service(CONNECTOR, "cloudflared", "1", everything[1].files[:1])]
+    monkeypatch.setattr(deployed, "services", lambda: fewer)
+    deployed.apply()
+    assert f"restart {CONNECTOR}" in fake.verbs

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
+
+SHA256 = "a" * 64
+
+
+def told(**changes):
+    return [str(problem) for problem in settings.check_all(good(**changes))]
+
+
+def test_what_an_operator_must_set_is_enough():
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mcp_tunnel_routes": {"a": "http://10.0.0.1:80", "b.abcd1234.tunnel.example": "http://x:1"}},
+        {"mcp_tunnel_routes": {"a": "https://10.0.0.1:443"}, "proxy_upstream_include_system_cas": True},
+        {"mcp_tunnel_routes": {"a": "https://x:443"}, "proxy_upstream_ca_file": "/etc/ssl/x.crt"},
+        {"mcp_tunnel_routes": {"a": "http://8.8.8.8:80"}, "proxy_allowed_ips": ["8.8.8.0/24"]},
+        {"mcp_tunnel_routes": {"a": "http://8.8.8.8:80"}, "proxy_disable_ip_validation": True},
+        {"mcp_tunnel_token": make_token()},
+        {"mcp_tunnel_id": "tnl_0123456789"},
+        {"proxy_listen_port": "9000"},
+        {"proxy_timeouts": {"idle": "1m30s"}, "proxy_limits": {"max_streams": 5}},
+        {"cloudflared_version": "2026.11.1", "cloudflared_checksums": {"x86_64": SHA256}},
+        {"cloudflared_install_method": "package", "cloudflared_version": "2026.11.1"},
+        {"mcp_tunnel_cert_duration": "30d", "mcp_tunnel_cert_renew_before": "240h"},
+    ],
+)
+def test_good_values(changes):
+    assert told(**changes) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "what"),
+    [
+        ({"mcp_tunnel_mode": "wif"}, "mcp_tunnel_mode", "not available in this version"),
+        ({"mcp_tunnel_instance": "a/b"}, "mcp_tunnel_instance", "not the name of an instance"),
+        ({"mcp_tunnel_instance": "-x"}, "mcp_tunnel_instance", "not the name of an instance"),
+        ({"mcp_tunnel_domain": ""}, "mcp_tunnel_domain", "is an empty text"),
+        ({"mcp_tunnel_domain": ["x.y"]}, "mcp_tunnel_domain", "is a list of 1"),
+        ({"mcp_tunnel_domain": "https://x.y"}, "mcp_tunnel_domain", "not a domain name"),
+        ({"mcp_tunnel_id": "nonsense"}, "mcp_tunnel_id", "neither a tunnel ID"),
+        ({"mcp_tunnel_routes": ["http://10.0.0.1:80"]}, "mcp_tunnel_routes", "is a list of 1"),
+        ({"mcp_tunnel_routes": {}}, "mcp_tunnel_routes", "is a map of 0"),
+        ({"mcp_tunnel_routes": None}, "mcp_tunnel_routes", "is nothing"),
+        ({"mcp_tunnel_routes": {"a": "http://10.0.0.1"}}, "mcp_tunnel_routes['a']", "invalid"),
+        ({"mcp_tunnel_routes": {"a": "http://10.0.0.1:80/"}}, "mcp_tunnel_routes['a']", "invalid"),
+        ({"mcp_tunnel_routes": {"a": "ftp://10.0.0.1:80"}}, "mcp_tunnel_routes['a']", "invalid"),
+        ({"mcp_tunnel_routes": {"a": "http://10.0.0.1:0"}}, "mcp_tunnel_routes['a']", "port 0"),
+        ({"mcp_tunnel_routes": {"a": "http://10.0.0.1:70000"}}, "mcp_tunnel_routes['a']", "port 70000"),
+        ({"mcp_tunnel_routes": {"a": "http://10.0.0.300:80"}}, "mcp_tunnel_routes['a']", "IPv4"),
+        ({"mcp_tunnel_routes": {"a": "http://[::1]:80"}}, "mcp_tunnel_routes['a']", "invalid"),
+        ({"mcp_tunnel_routes": {"a": 8000}}, "mcp_tunnel_routes['a']", "a number"),
+        ({"mcp_tunnel_routes": {"a": "https://x:1"}}, "mcp_tunnel_routes['a']", "which CA to trust"),
+        ({"mcp_tunnel_routes": {"a.example.org": "http://x:1"}}, "mcp_tunnel_routes", "outside"),
+        ({"mcp_tunnel_routes": {"a": "http://8.8.8.8:80"}}, "mcp_tunnel_routes['a']", "never dial"),
+        (
+            {"mcp_tunnel_routes": {"a": "http://x:1", "A": "http://x:2"}},
+            "mcp_tunnel_routes['A']",
+            "same hostname as 'a'",
+        ),
+        ({"proxy_allowed_ips": "10.0.0.0/8"}, "proxy_allowed_ips", "must be a list"),
+        ({"proxy_allowed_ips": ["fd00::/8"]}, "proxy_allowed_ips", "not an IPv4"),
+        (
+            {"proxy_allowed_ips": ["10.0.0.0/8"], "proxy_disable_ip_validation": True},
+            "proxy_allowed_ips",
+            "cannot be combined",
+        ),
+        ({"proxy_upstream_ca": "x"}, "proxy_upstream_ca", "must hold PEM certificates"),
+        ({"proxy_listen_port": 80}, "proxy_listen_port", "must be a port"),
+        ({"proxy_listen_port": True}, "proxy_listen_port", "must be a port"),
+        ({"proxy_admin_port": 8080}, "proxy_admin_port", "as is proxy_listen_port"),
+        ({"cloudflared_metrics_port": 70000}, "cloudflared_metrics_port", "must be a port"),
+        ({"proxy_shutdown_timeout": "30"}, "proxy_shutdown_timeout", "not a duration"),
+        ({"cloudflared_grace_period": ""}, "cloudflared_grace_period", "not a duration"),
+        ({"proxy_timeouts": {"idle": 3}}, "proxy_timeouts['idle']", "not a duration"),
+        ({"proxy_timeouts": {"idel": "3s"}}, "proxy_timeouts['idel']", "not known"),
+        ({"proxy_timeouts": ["3s"]}, "proxy_timeouts", "must be a map"),
+        ({"proxy_limits": {"max_streams": 0}}, "proxy_limits['max_streams']", "whole number"),
+        ({"mcp_tunnel_cert_duration": "forever"}, "mcp_tunnel_cert_duration", "not a duration"),
+        ({"mcp_tunnel_cert_duration": "700h"}, "mcp_tunnel_cert_renew_before", "not shorter"),
+        ({"mcp_tunnel_edge_networks": ["198.41.192.1/19"]}, "mcp_tunnel_edge_networks", "network"),
+        ({"mcp_tunnel_edge_networks": []}, "mcp_tunnel_edge_networks", "must be a list"),
+        ({"mcp_tunnel_token": "nonsense"}, "mcp_tunnel_token", "not base64"),
+        ({"mcp_tunnel_token": {"a": 1}}, "mcp_tunnel_token", "is a map of 1"),
+        ({"mcp_tunnel_token_file": "/nowhere"}, "mcp_tunnel_token_file", "No such file"),
+        (
+            {"mcp_tunnel_token": make_token(), "mcp_tunnel_token_file": "/x"},
+            "mcp_tunnel_token",
+            "cannot be combined",
+        ),
+        ({"cloudflared_install_method": "file"}, "cloudflared_binary_file", "is needed"),
+        (
+            {"cloudflared_install_method": "file", "cloudflared_binary_file": "/nowhere"},
+            "cloudflared_binary_file",
+            "not a file on the controller",
+        ),
+        ({"cloudflared_binary_sha256": "abc"}, "cloudflared_binary_sha256", "3 characters"),
+        ({"cloudflared_version": "latest"}, "cloudflared_version", "not a version"),
+        ({"cloudflared_version": "2026.11.1"}, "cloudflared_version", "no pinned SHA-256"),
+        ({"cloudflared_checksums": {"armhf": SHA256}}, "cloudflared_checksums['armhf']", "text"),
+        ({"cloudflared_checksums": [SHA256]}, "cloudflared_checksums", "must be a map"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_shape_and_a_remedy(changes, subject, what):
+    problems = settings.check_all(good(**changes))
+    assert [problem.subject for problem in problems] == [subject], told(**changes)
+    assert what in str(problems[0])
+    assert problems[0].remedy
+
+
+def test_all_problems_come_at_once():
+    subjects = {
+        problem.subject
+        for problem in settings.check_all(
+            good(mcp_tunnel_routes=[], proxy_listen_port=1, mcp_tunnel_token="x", mcp_tunnel_domain="")
+        )
+    }
+    assert subjects == {
+        "mcp_tunnel_routes",
+        "proxy_listen_port",
+        "mcp_tunnel_token",
+        "mcp_tunnel_domain",
+    }
+
+
+def test_no_secret_in_a_message(tmp_path):
+    secret = "c2VjcmV0IHRoYXQgbm9ib2R5IG1heSBzZWU="
+    path = tmp_path / "token"
+    path.write_text(secret)
+    texts = [
+        *told(mcp_tunnel_token=secret),
+        *told(mcp_tunnel_token_file=str(path)),
+        *told(mcp_tunnel_routes={"a": f"http://user:{secret}@x:1"}),
+        *told(proxy_upstream_ca=f"-----BEGIN PRIVATE KEY-----\n{secret}"),
+    ]
+    assert len(texts) >= 4
+    assert not [text for text in texts if secret in text]
+
+
+def machine(**hosts):
+    return [
+        str(problem)
+        for problem in settings.check_machine(
+            {name: good(**changes) for name, changes in hosts.items()}
+        )
+    ]
+
+
+SECOND = {
+    "mcp_tunnel_instance": "second",
+    "proxy_listen_port": 9080,
+    "proxy_admin_port": 9081,
+    "cloudflared_metrics_port": 9241,
+}
+
+
+def test_two_instances_with_their_own_ports_share_a_machine():
+    assert machine(a={}, b=SECOND) == []
+
+
+def test_a_port_that_two_instances_want():
+    (problem,) = machine(a={}, b={**SECOND, "proxy_admin_port": 8080})
+    assert problem.startswith("port 8080: used twice on one machine")
+    assert "a (proxy_listen_port)" in problem
+    assert "b (proxy_admin_port)" in problem
+
+
+def test_one_instance_twice_on_a_machine():
+    problems = machine(a={}, b={**SECOND, "mcp_tunnel_instance": "default"})
+    assert ["'default' is deployed twice" in problem for problem in problems] == [True]
+
+
+def test_instances_on_a_machine_share_cloudflared():
+    (problem,) = machine(a={}, b={**SECOND, "cloudflared_version": "2026.9.3"})
+    assert problem.startswith("cloudflared_version: differs between a and b")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_pins import PINS
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import cloudflared_release
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
+    BroughtCloudflared,
+    DownloadedCloudflared,
+)
+
+BINARY = b"\x7fELF pretends to be cloudflared"
+CHECKSUM = hashlib.sha256(BINARY).hexdigest()
+BASE = "https://mirror.example/releases/"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "mcp_tunnels.stack"
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """What the vendor's server answers, and what it was asked for."""
+    asked = []
+
+    def open_url(url, timeout):
+        asked.append(url)
+        return io.BytesIO(BINARY)
+
+    monkeypatch.setattr(cloudflared_release, "open_url", open_url)
+    return asked
+
+
+def test_a_download_is_asked_for_once_by_the_vendors_name(web):
+    release = DownloadedCloudflared("2026.11.1", "aarch64", BASE, {"aarch64": CHECKSUM.upper()})
+    assert release.version == f"2026.11.1-{CHECKSUM[:8]}"
+    assert web == []
+    path = release.archive()
+    release.archive()
+    assert web == ["https://mirror.example/releases/2026.11.1/cloudflared-linux-arm64"]
+    with tarfile.open(path) as archive:
+        (member,) = archive.getmembers()
+        assert (member.name, member.mode) == ("bin/cloudflared", 0o755)
+        assert archive.extractfile(member).read() == BINARY
+
+
+def test_another_content_than_the_pinned_is_refused_and_not_kept(web, cache):
+    release = DownloadedCloudflared("2026.10.0", "x86_64", BASE, {})
+    with pytest.raises(TunnelError) as caught:
+        release.archive()
+    assert CHECKSUM in str(caught.value)
+    assert PINS["2026.10.0"]["x86_64"] in str(caught.value)
+    assert [path for path in cache.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_version_without_pin_is_refused():
+    with pytest.raises(TunnelError, match=r"2026\.11\.1 has no pinned SHA-256 for x86_64"):
+        DownloadedCloudflared("2026.11.1", "x86_64", BASE, {"aarch64": CHECKSUM})
+
+
+def test_an_unreachable_server_names_the_other_ways(monkeypatch):
+    def open_url(url, timeout):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(cloudflared_release, "open_url", open_url)
+    with pytest.raises(TunnelError, match="no route to host") as caught:
+        DownloadedCloudflared("2026.10.0", "x86_64", BASE, {}).archive()
+    assert "cloudflared_install_method: file" in caught.value.remedy
+
+
+def test_a_brought_binary_is_known_by_its_content(tmp_path):
+    binary = tmp_path / "anything"
+    binary.write_bytes(BINARY)
+    release = BroughtCloudflared(binary, CHECKSUM.upper())
+    assert release.version == f"file-{CHECKSUM[:16]}"
+    with tarfile.open(release.archive()) as archive:
+        assert archive.extractfile("bin/cloudflared").read() == BINARY
+
+
+def test_a_brought_binary_with_another_sum_is_refused(tmp_path):
+    binary = tmp_path / "anything"
+    binary.write_bytes(BINARY)
+    with pytest.raises(TunnelError, match="cloudflared_binary_sha256 says"):
+        BroughtCloudflared(binary, "a" * 64)
+
+
+def test_a_missing_brought_binary_is_named(tmp_path):
+    with pytest.raises(TunnelError, match=r"cloudflared_binary_file .*/nowhere: cannot be read"):
+        BroughtCloudflared(tmp_path / "nowhere")

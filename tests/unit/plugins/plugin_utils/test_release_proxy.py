@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import tarfile
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import proxy_release
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (
+    ProxyRelease,
+    Target,
+    locked_requirements,
+)
+
+LOCK = """\
+cryptography==47.0.0 ; python_full_version <= '3.9' \\
+    --hash=sha256:aaaa
+cryptography==50.0.2 ; python_full_version > '3.9' \\
+    --hash=sha256:bbbb \\
+    --hash=sha256:cccc
+# a comment
+uvloop==0.23.0 \\
+    --hash=sha256:dddd
+colorama==1.0 ; sys_platform == 'win32' \\
+    --hash=sha256:eeee
+only-arm==1.0 ; platform_machine == 'aarch64' \\
+    --hash=sha256:ffff
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A proxy_src like ours."""
+    package = tmp_path / "proxy_src" / "src" / "mcp_proxy"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('__version__ = "1.2.3"\n')
+    (package / "cli.py").write_text("def main():\n    print('it runs')\n")
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "cli.pyc").write_bytes(b"stale")
+    (tmp_path / "proxy_src" / "requirements.txt").write_text(LOCK)
+    return tmp_path / "proxy_src"
+
+
+@pytest.fixture
+def pip(tmp_path, monkeypatch):
+    """An interpreter that records what pip is asked for, and installs one package."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    script = tmp_path / "python"
+    script.write_text(
+        f"""#!/bin/sh
+echo "$@" >>{tmp_path}/calls
+for last; do requirements=$last; done
+cp "$requirements" {tmp_path}/asked
+while [ $# -gt 0 ]; do if [ "$1" = --target ]; then lib=$2; fi; shift; done
+mkdir -p "$lib/bin" "$lib/uvloop"
+echo x >"$lib/uvloop/__init__.py"; echo x >"$lib/bin/script"
+[ ! -e {tmp_path}/fail ] || {{ echo "ERROR: no index" >&2; exit 1; }}
+"""
+    )
+    script.chmod(0o755)
+    return str(script)
+
+
+def release(source, pip, version="3.11.2", architecture="x86_64"):
+    return ProxyRelease(source, Target(version, architecture), pip)
+
+
+@pytest.mark.parametrize(
+    ("version", "architecture", "wanted"),
+    [
+        ("3.11.2", "x86_64", ["cryptography==50.0.2 --hash=sha256:bbbb --hash=sha256:cccc"]),
+        # Debian 11's 3.9.2 is later than 3.9.0, which is what `<= '3.9'` means.
+        ("3.9.2", "x86_64", ["cryptography==50.0.2 --hash=sha256:bbbb --hash=sha256:cccc"]),
+        ("3.9.0", "x86_64", ["cryptography==47.0.0 --hash=sha256:aaaa"]),
+    ],
+)
+def test_markers_are_those_of_the_target(source, version, architecture, wanted):
+    lines = locked_requirements(source / "requirements.txt", Target(version, architecture))
+    assert lines.splitlines() == [*wanted, "uvloop==0.23.0 --hash=sha256:dddd"]
+
+
+def test_markers_see_the_targets_machine(source):
+    lines = locked_requirements(source / "requirements.txt", Target("3.13.5", "aarch64"))
+    assert "only-arm==1.0 --hash=sha256:ffff" in lines.splitlines()
+
+
+def test_a_requirement_without_hash_is_refused(tmp_path):
+    (tmp_path / "lock").write_text("uvloop==0.23.0\n")
+    with pytest.raises(TunnelError, match="has no hash"):
+        locked_requirements(tmp_path / "lock", Target("3.11.2", "x86_64"))
+
+
+def test_the_version_tells_python_and_architecture_and_follows_the_content(source, pip):
+    first = release(source, pip).version
+    assert first.startswith("1.2.3-cp311-x86_64-")
+    assert len(first.rsplit("-", 1)[1]) == 8
+    assert release(source, pip, "3.11.9").version == first
+    (source / "src/mcp_proxy/cli.py").write_text("def main():\n    pass\n")
+    assert release(source, pip).version != first
+    assert not (source.parent / "calls").exists(), "knowing a version takes no download"
+
+
+def test_pip_gets_the_targets_platform_and_insists_on_hashes(source, pip):
+    release(source, pip, architecture="aarch64").archive()
+    call = (source.parent / "calls").read_text()
+    for words in (
+        "-m pip install",
+        "--require-hashes",
+        "--only-binary=:all:",
+        "--no-deps",
+        "--python-version 3.11.2",
+        "--platform manylinux_2_28_aarch64",
+    ):
+        assert words in call
+    assert ";" not in (source.parent / "asked").read_text()
+
+
+def test_an_archive_is_made_once_and_always_with_the_same_bytes(source, pip):
+    path = release(source, pip).archive()
+    content = path.read_bytes()
+    assert release(source, pip).archive() == path
+    assert (source.parent / "calls").read_text().count("pip install") == 1
+    path.unlink()
+    assert release(source, pip).archive().read_bytes() == content
+
+
+def test_what_is_in_an_archive(source, pip):
+    built = release(source, pip)
+    with tarfile.open(built.archive()) as archive:
+        members = {member.name: member for member in archive}
+        launcher = archive.extractfile("bin/mcp-proxy").read().decode()
+        interpreter = archive.extractfile("bin/python3").read().decode()
+    assert sorted(members) == [
+        "bin/mcp-proxy",
+        "bin/python3",
+        "lib/mcp_proxy/__init__.py",
+        "lib/mcp_proxy/cli.py",
+        "lib/uvloop/__init__.py",
+    ]
+    assert members["bin/mcp-proxy"].mode == 0o755
+    assert members["lib/mcp_proxy/cli.py"].mode == 0o644
+    assert {(member.uid, member.gid, member.mtime) for member in members.values()} == {(0, 0, 0)}
+    lib = f"/opt/mcp-tunnel/proxy/{built.version}/lib"
+    # Not through `current`: what is imported late must be of the release that was started.
+    assert lib in launcher
+    assert lib in interpreter
+    assert launcher.startswith("#!/usr/bin/python3 -IS\n")
+
+
+def test_a_failed_download_names_the_remedy_and_leaves_nothing(source, pip, tmp_path):
+    (tmp_path / "fail").touch()
+    with pytest.raises(TunnelError) as caught:
+        release(source, pip).archive()
+    assert "no index" in str(caught.value)
+    assert "PIP_FIND_LINKS" in caught.value.remedy
+    left = [path.name for path in (tmp_path / "cache" / "mcp_tunnels.stack").iterdir()]
+    assert [name for name in left if not name.endswith(".lock")] == []
+
+
+def test_our_own_lock_has_all_that_the_proxy_imports():
+    source = proxy_release.Path(__file__).resolve().parents[4] / "proxy_src"
+    for version in ("3.9.2", "3.10.12", "3.11.2", "3.12.3", "3.13.5"):
+        lines = locked_requirements(source / "requirements.txt", Target(version, "x86_64"))
+        names = {line.split("==")[0] for line in lines.splitlines()}
+        assert names >= {"cryptography", "h2", "httptools", "pyyaml", "uvloop", "websockets"}
+        assert len(names) == len(lines.splitlines()), "one variant of each"

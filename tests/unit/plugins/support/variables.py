@@ -1,0 +1,19 @@
+"""Variables of a host that are right, for tests that break one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
+
+DOMAIN = "abcd1234.tunnel.example"
+
+
+def good(**changes: Any) -> dict[str, Any]:
+    """The defaults of all roles and what an operator must set, with *changes*."""
+    return {
+        **role_options.defaults(),
+        "mcp_tunnel_domain": DOMAIN,
+        "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},
+        **changes,
+    }
