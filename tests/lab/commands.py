@@ -52,6 +52,7 @@ def _up(arguments: argparse.Namespace) -> int:
     releases = arguments.debian.split(",")
     paths = lifecycle.up(arguments.name, arguments.hosts, releases)
     print(f"lab {arguments.name} is ready after {time.monotonic() - began:.1f} s: {paths.run_dir}")
+    print(f"connector: {facts.read(paths)['cloudflared']['description']}")
     return 0
 
 

@@ -14,7 +14,9 @@ from .paths import LabPaths
 from .spec import LabSpec
 
 
-def write(paths: LabPaths, spec: LabSpec, facts: Mapping[str, Any]) -> None:
+def write(
+    paths: LabPaths, spec: LabSpec, facts: Mapping[str, Any], variables: Mapping[str, Any]
+) -> None:
     """Writes inventory.yml, then lab.json, whose presence says that the lab is ready."""
     hosts = [
         {
@@ -25,13 +27,13 @@ def write(paths: LabPaths, spec: LabSpec, facts: Mapping[str, Any]) -> None:
         }
         for host in spec.hosts
     ]
-    paths.inventory.write_text(yaml.safe_dump(_inventory(paths, spec), sort_keys=False))
+    paths.inventory.write_text(yaml.safe_dump(_inventory(paths, spec, variables), sort_keys=False))
     partial = paths.facts.with_suffix(".partial")
     partial.write_text(json.dumps({"name": spec.name, "hosts": hosts, **facts}, indent=2) + "\n")
     partial.replace(paths.facts)
 
 
-def _inventory(paths: LabPaths, spec: LabSpec) -> dict[str, Any]:
+def _inventory(paths: LabPaths, spec: LabSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
     # ControlPersist and ControlPath stand in ssh_config too, but Ansible looks for them among
     # the arguments only, and without them `meta: reset_connection` would do nothing.
     arguments = (
@@ -41,7 +43,7 @@ def _inventory(paths: LabPaths, spec: LabSpec) -> dict[str, Any]:
     return {
         "mcp_tunnel": {
             "hosts": {host.name: {"ansible_host": host.name} for host in spec.hosts},
-            "vars": {"ansible_user": ssh.USER, "ansible_ssh_args": arguments},
+            "vars": {"ansible_user": ssh.USER, "ansible_ssh_args": arguments, **variables},
         }
     }
 

@@ -44,6 +44,7 @@ class Link:
         self._window = asyncio.Event()
         self._idle = asyncio.Event()
         self.closed = False
+        self._shutting = False
         self.last_heard = 0.0
         """When the peer last sent anything (event loop time, seconds)."""
         # The connector answers with header names that are not all lower case.
@@ -91,7 +92,7 @@ class Link:
                 stream.fail(LinkClosed(reason))
             self._streams.clear()
             self._idle.set()
-            self._writer.close()
+            self._shut()
 
     async def open(self, headers: Headers) -> Stream:
         """Open a stream with these request headers, its body still to come (client role)."""
@@ -118,6 +119,13 @@ class Link:
         if not self.closed:
             self.h2.close_connection()
             await self.flush()
+            self._shut()
+
+    def _shut(self) -> None:
+        # Not twice: asyncio's TLS transport (3.11) forgets its protocol at the second close(),
+        # and abort() then fails.
+        if not self._shutting:
+            self._shutting = True
             self._writer.close()
 
     def acknowledge(self, credit: int, stream_id: int) -> None:

@@ -109,7 +109,7 @@ class Keeper:
                 raise LabError(message["error"])
             if "booted" in message:
                 await self._wait_for_hosts()
-                facts.write(self._paths, self._spec, message["booted"])
+                facts.write(self._paths, self._spec, message["booted"], message["variables"])
                 send(self._launcher, {"ready": True})
             else:
                 send(self._launcher, message)

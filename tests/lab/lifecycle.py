@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import cleanup, rootfs, ssh
+from . import cleanup, cloudflared, rootfs, ssh
 from .errors import LabError
 from .hosts import plan_hosts
 from .messages import decode
@@ -75,6 +75,7 @@ def up(name: str, count: int, releases: Sequence[str]) -> LabPaths:
         spec = LabSpec(name, tuple(plan_hosts(count, releases, trees)))
         paths.logs.mkdir(mode=0o700, parents=True)
         ssh.prepare(paths, [(host.name, host.address.v4) for host in spec.hosts])
+        cloudflared.provide(paths)
         spec.write(paths.spec)
     except BaseException:
         progress.clear()

@@ -78,6 +78,7 @@ class Plan:
     Attributes:
         services: started in order, each once the one before it is ready.
         facts: merged into lab.json; no secrets, paths of files that hold them instead.
+        variables: of all hosts in inventory.yml: what an operator of this tunnel would write.
         names: DNS name -> addresses, answered by the lab's resolver.
         host_layers: Debian release ("12") -> directory trees laid over the hosts' root,
             read-only and shared by all hosts of that release.
@@ -86,6 +87,7 @@ class Plan:
 
     services: Sequence[Service] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict)
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     host_layers: Callable[[str], Sequence[Path]] = _no_layers
     trusted_cas: Sequence[str] = ()
@@ -101,4 +103,9 @@ Part = Callable[[Site], Plan]
 
 def parts() -> tuple[Part, ...]:
     """The parts of every lab, in starting order. DNS is not among them: it needs their names."""
-    return ()
+    # They import this module.
+    from . import cloudflared
+    from .edge import part as edge
+    from .mcp import part as mcp
+
+    return (cloudflared.plan, edge.plan, mcp.plan)

@@ -68,9 +68,11 @@ class Supervisor:
             self._start_service(service)
         self._write_state()
         facts = {f"{name}_front": address for name, address in addresses.items()}
+        variables: dict[str, Any] = {}
         for plan in plans:
             facts.update(plan.facts)
-        send(self._keeper, {"booted": facts})
+            variables.update(plan.variables)
+        send(self._keeper, {"booted": facts, "variables": variables})
 
     def _boot_hosts(self, plans: list[Plan]) -> None:
         send(self._keeper, {"step": f"booting {len(self._spec.hosts)} hosts"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 from pathlib import Path
@@ -23,7 +24,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="lab.edge")
     parser.add_argument("--directory", type=Path, required=True, help="a filled EdgeDirectory")
     parser.add_argument("--listen", action="append", required=True, metavar="HOST:PORT")
-    parser.add_argument("--front-fd", type=int, required=True, help="listening socket for clients")
+    parser.add_argument(
+        "--front-fd",
+        type=int,
+        default=os.environ.get("LAB_FD_EDGE"),
+        help="listening socket for clients (default: the one that the lab hands down)",
+    )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     asyncio.run(_serve(parser.parse_args()))
 

@@ -1,0 +1,1 @@
+"""The laboratory's upstream MCP servers."""
