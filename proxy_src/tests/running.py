@@ -147,3 +147,14 @@ async def running_proxy(
         await process.wait()
         await proxy._reader
         transport.close()
+
+
+@contextlib.asynccontextmanager
+async def proxied(
+    home: Path, upstream: contextlib.AbstractAsyncContextManager[int], **settings: Any
+) -> AsyncIterator[RunningProxy]:
+    """Run a proxy whose route ``echo`` leads to *upstream*, which yields its port."""
+    async with upstream as port:
+        routes = {"echo": f"http://127.0.0.1:{port}"}
+        async with running_proxy(home, routes, **settings) as proxy:
+            yield proxy

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import DOMAIN, running_proxy
+from running import DOMAIN, proxied, running_proxy
 from tunnelled import VERSIONS, answer, client, curl, get, raw_client
 from upstreams import asgi_upstream, plain_answer, raw_upstream, read_head
 
@@ -33,29 +33,30 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_curl(tmp_path: Path, version: str) -> None:
-    async with asgi_upstream(echo) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            url = "echo/a/b?c=d&e"
-            seen = json.loads(await curl(proxy, url, version=version))
-            assert (seen["method"], seen["target"]) == ("GET", "/a/b?c=d&e")
-            headers = dict(seen["headers"])
-            assert headers["host"] == f"echo.{DOMAIN}"
-            assert headers["x-forwarded-for"] == "127.0.0.1"
-            assert headers["x-forwarded-proto"] == "https"
-            assert headers["x-forwarded-host"] == f"echo.{DOMAIN}"
-            line = await proxy.logged("request finished", route="echo", status=200)
-            assert line["bytes_in"] == 0
-            assert line["bytes_out"] > 0
-            assert line["seconds"] >= 0
+    async with proxied(tmp_path, asgi_upstream(echo)) as proxy:
+        url = "echo/a/b?c=d&e"
+        seen = json.loads(await curl(proxy, url, version=version))
+        assert (seen["method"], seen["target"]) == ("GET", "/a/b?c=d&e")
+        headers = dict(seen["headers"])
+        assert headers["host"] == f"echo.{DOMAIN}"
+        assert headers["x-forwarded-for"] == "127.0.0.1"
+        assert headers["x-forwarded-proto"] == "https"
+        assert headers["x-forwarded-host"] == f"echo.{DOMAIN}"
+        line = await proxy.logged("request finished", route="echo", status=200)
+        assert line["bytes_in"] == 0
+        assert line["bytes_out"] > 0
+        assert line["seconds"] >= 0
 
-            seen = json.loads(await curl(proxy, url, "-d", "x" * 100_000, version=version))
-            assert (seen["method"], seen["length"]) == ("POST", 100_000)
-            chunked = ("-H", "Transfer-Encoding: chunked") if version == "1.1" else ()
-            seen = json.loads(await curl(proxy, url, *chunked, "-T", __file__, version=version))
-            assert (seen["method"], seen["length"]) == ("PUT", Path(__file__).stat().st_size)
-            head = await curl(proxy, url, "-I", version=version)
-            assert head.split()[1] == "200"
-            assert "mcp-session-id: s-1" in head.lower()
+        seen = json.loads(await curl(proxy, url, "-d", "x" * 100_000, version=version))
+        assert (seen["method"], seen["length"]) == ("POST", 100_000)
+        chunked = ("-H", "Transfer-Encoding: chunked") if version == "1.1" else ()
+        seen = json.loads(
+            await curl(proxy, url, *chunked, "-T", str(proxy.ca_file), version=version)
+        )
+        assert (seen["method"], seen["length"]) == ("PUT", len(proxy.authority.cert))
+        head = await curl(proxy, url, "-I", version=version)
+        assert head.split()[1] == "200"
+        assert "mcp-session-id: s-1" in head.lower()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -85,12 +86,11 @@ async def test_hop_by_hop_fields_end_at_the_proxy(tmp_path: Path) -> None:
             hop = (b"Connection: X-Secret", b"X-Secret: 1", b"Keep-Alive: timeout=9")
             writer.write(plain_answer(body, *hop, b"WWW-Authenticate: Bearer a", b"X-Kept: 1"))
 
-    async with raw_upstream(upstream) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            async with raw_client(proxy) as (reader, writer):
-                mine = ("Connection: X-Mine, TE", "X-Mine: 1", "TE: trailers", "Keep-Alive: 5")
-                writer.write(get("echo", "/", *mine, "Mcp-Session-Id: abc", "X-Kept: 1"))
-                _, fields, body = await answer(reader)
+    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+        async with raw_client(proxy) as (reader, writer):
+            mine = ("Connection: X-Mine, TE", "X-Mine: 1", "TE: trailers", "Keep-Alive: 5")
+            writer.write(get("echo", "/", *mine, "Mcp-Session-Id: abc", "X-Kept: 1"))
+            _, fields, body = await answer(reader)
     assert fields.keys() == {"www-authenticate", "x-kept", "content-length"}
     seen = json.loads(body)
     assert seen["mcp-session-id"] == "abc"
@@ -115,36 +115,33 @@ async def test_a_hundred_requests_at_once(tmp_path: Path, version: str) -> None:
             await waiting.acquire()
         everyone.set()
 
-    async with asgi_upstream(app) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            async with client(proxy, version) as http:
-                gate = asyncio.ensure_future(all_there())
-                url = f"https://echo.{DOMAIN}/"
-                answers = await asyncio.gather(
-                    *(http.post(f"{url}{n}", content=b"x" * n) for n in range(100))
-                )
-                await gate
-            connections = len([e for e in proxy.log if e["msg"] == "tls handshake done"])
+    async with proxied(tmp_path, asgi_upstream(app)) as proxy:
+        async with client(proxy, version) as http:
+            gate = asyncio.ensure_future(all_there())
+            url = f"https://echo.{DOMAIN}/"
+            answers = await asyncio.gather(
+                *(http.post(f"{url}{n}", content=b"x" * n) for n in range(100))
+            )
+            await gate
+        connections = len([e for e in proxy.log if e["msg"] == "tls handshake done"])
     assert [reply.json()["length"] for reply in answers] == list(range(100))
     assert [reply.json()["target"] for reply in answers] == [f"/{n}?" for n in range(100)]
     assert connections == (1 if version == "2" else 100)
 
 
 async def test_no_alpn_means_http11(tmp_path: Path) -> None:
-    async with asgi_upstream(echo) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            out = await curl(proxy, "echo/", "--no-alpn", "-w", "%{http_version}")
-            assert out.endswith("1.1")
+    async with proxied(tmp_path, asgi_upstream(echo)) as proxy:
+        out = await curl(proxy, "echo/", "--no-alpn", "-w", "%{http_version}")
+        assert out.endswith("1.1")
 
 
 async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
-    async with asgi_upstream(echo) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            async with raw_client(proxy) as (reader, writer):
-                writer.write(b"".join(get("echo", f"/{n}", "TE: trailers") for n in range(20)))
-                data = b""
-                while data.count(b"\r\n0\r\n\r\n") < 20:
-                    data += await reader.read(65536)
+    async with proxied(tmp_path, asgi_upstream(echo)) as proxy:
+        async with raw_client(proxy) as (reader, writer):
+            writer.write(b"".join(get("echo", f"/{n}", "TE: trailers") for n in range(20)))
+            data = b""
+            while data.count(b"\r\n0\r\n\r\n") < 20:
+                data += await reader.read(65536)
     places = [data.index(b'"/%d?"' % n) for n in range(20)]
     assert places == sorted(places)
 
@@ -157,14 +154,13 @@ async def test_continue_reaches_the_client(tmp_path: Path) -> None:
         assert await reader.readexactly(4) == b"body"
         writer.write(plain_answer(b"done"))
 
-    async with raw_upstream(upstream) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            async with raw_client(proxy) as (reader, writer):
-                head = get("echo", "/", "Expect: 100-continue", "Content-Length: 4")
-                writer.write(head.replace(b"GET", b"POST"))
-                assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-                writer.write(b"body")
-                assert (await answer(reader))[2] == b"done"
+    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+        async with raw_client(proxy) as (reader, writer):
+            head = get("echo", "/", "Expect: 100-continue", "Content-Length: 4")
+            writer.write(head.replace(b"GET", b"POST"))
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(b"body")
+            assert (await answer(reader))[2] == b"done"
 
 
 @pytest.mark.parametrize(("trusted", "name"), [(True, True), (False, True), (True, False)])

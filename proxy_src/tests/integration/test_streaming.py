@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import DOMAIN, running_proxy
+from running import DOMAIN, proxied
 from tunnelled import VERSIONS, client, curl, get, raw_client
 from upstreams import asgi_upstream, raw_upstream, read_head
 
+URL = f"https://echo.{DOMAIN}/"
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -30,16 +31,17 @@ async def test_an_event_leaves_before_the_next_one_is_made(tmp_path: Path, versi
             await seen.acquire()
         await send({"type": "http.response.body", "body": b""})
 
-    async with asgi_upstream(app) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            async with client(proxy, version) as http:
-                async with http.stream("GET", f"https://echo.{DOMAIN}/sse") as reply:
-                    assert reply.headers["content-type"] == "text/event-stream"
-                    ids = []
-                    async for line in reply.aiter_lines():
-                        if line.startswith("id: "):
-                            ids.append(int(line[4:]))
-                            seen.release()
+    async with proxied(tmp_path, asgi_upstream(app)) as proxy:
+        async with (
+            client(proxy, version) as http,
+            http.stream("GET", URL) as reply,
+        ):
+            assert reply.headers["content-type"] == "text/event-stream"
+            ids = []
+            async for line in reply.aiter_lines():
+                if line.startswith("id: "):
+                    ids.append(int(line[4:]))
+                    seen.release()
     assert ids == list(range(20))
 
 
@@ -74,14 +76,13 @@ async def test_large_bodies_pass_through_little_memory(
     sparse = tmp_path / "sparse"
     sparse.touch()
     os.truncate(sparse, size)
-    async with raw_upstream(serve_bulk) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            out = await curl(
-                proxy, f"echo/{size}", "-o", "/dev/null", "-w", "%{size_download}", version=version
-            )
-            assert int(out) == size
-            assert int(await curl(proxy, "echo/", "-T", str(sparse), version=version)) == size
-            assert proxy.peak_rss() < 100_000_000
+    async with proxied(tmp_path, raw_upstream(serve_bulk)) as proxy:
+        out = await curl(
+            proxy, f"echo/{size}", "-o", "/dev/null", "-w", "%{size_download}", version=version
+        )
+        assert int(out) == size
+        assert int(await curl(proxy, "echo/", "-T", str(sparse), version=version)) == size
+        assert proxy.peak_rss() < 100_000_000
 
 
 async def test_a_slow_reader_stops_the_upstream(tmp_path: Path) -> None:
@@ -101,20 +102,19 @@ async def test_a_slow_reader_stops_the_upstream(tmp_path: Path) -> None:
                 stuck.set()
             await drained
 
-    async with raw_upstream(upstream) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            async with raw_client(proxy) as (reader, writer):
-                writer.write(get())
-                await reader.readuntil(b"\r\n\r\n")
-                await asyncio.wait_for(stuck.wait(), 30)
-                held = sent
-                assert held < 100 * MIB
-                got = 0
-                while got < held + 10 * MIB:  # and on it goes once the client reads
-                    data = await reader.read(MIB)
-                    assert data
-                    got += len(data)
-            assert proxy.peak_rss() < 100_000_000
+    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+        async with raw_client(proxy) as (reader, writer):
+            writer.write(get())
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.wait_for(stuck.wait(), 30)
+            held = sent
+            assert held < 100 * MIB
+            got = 0
+            while got < held + 10 * MIB:  # and on it goes once the client reads
+                data = await reader.read(MIB)
+                assert data
+                got += len(data)
+        assert proxy.peak_rss() < 100_000_000
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -141,17 +141,16 @@ async def test_a_slow_upstream_stops_the_client(tmp_path: Path, version: str) ->
             timer.cancel()
             given += 1
 
-    async with raw_upstream(upstream) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            async with client(proxy, version) as http:
-                url = f"https://echo.{DOMAIN}/"
-                task = asyncio.ensure_future(http.post(url, content=content()))
-                await asyncio.wait_for(stuck.wait(), 30)
-                assert given < 30
-                release.set()
-                assert (await task).text == "ok"
-                assert given == 40
-            assert proxy.peak_rss() < 100_000_000
+    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+        async with client(proxy, version) as http:
+            url = f"https://echo.{DOMAIN}/"
+            task = asyncio.ensure_future(http.post(url, content=content()))
+            await asyncio.wait_for(stuck.wait(), 30)
+            assert given < 30
+            release.set()
+            assert (await task).text == "ok"
+            assert given == 40
+        assert proxy.peak_rss() < 100_000_000
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -164,12 +163,13 @@ async def test_a_client_that_leaves_ends_the_upstream_request(tmp_path: Path, ve
         assert await reader.read() == b""
         ended.set()
 
-    async with raw_upstream(upstream) as port:
-        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-            async with client(proxy, version) as http:
-                async with http.stream("GET", f"https://echo.{DOMAIN}/") as reply:
-                    async for _ in reply.aiter_bytes():
-                        break
-            await asyncio.wait_for(ended.wait(), 10)
-            line = await proxy.logged("request finished", status=200)
-            assert "client left" in line["error"]
+    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+        async with (
+            client(proxy, version) as http,
+            http.stream("GET", URL) as reply,
+        ):
+            async for _ in reply.aiter_bytes():
+                break
+        await asyncio.wait_for(ended.wait(), 10)
+        line = await proxy.logged("request finished", status=200)
+        assert "client left" in line["error"]
