@@ -7,8 +7,10 @@ import base64
 import binascii
 import contextlib
 import json
+import os
 import random
 import signal
+import socket
 import ssl
 import sys
 import uuid
@@ -200,6 +202,7 @@ class Connector:
         def registered() -> None:
             own.failures = common.failures = 0
             connected.set()
+            _tell_systemd()
 
         while not context.draining.is_set():
             address = self.addresses[place % len(self.addresses)]
@@ -219,6 +222,15 @@ class Connector:
             if connected.is_set() or index > 0:
                 self.log.error("Connection terminated", error=reason, connIndex=index)
                 await _pause(context.draining, common.wait())
+
+
+def _tell_systemd() -> None:
+    """Vendor behaviour: READY=1 with the first registered connection; repeating it is harmless."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.connect("\0" + address[1:] if address.startswith("@") else address)
+            sock.send(b"READY=1")
 
 
 async def _pause(unless: asyncio.Event, seconds: float) -> None:
