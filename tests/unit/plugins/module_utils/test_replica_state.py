@@ -8,7 +8,10 @@ import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import replica_state, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_state import Records, Service
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_state import (
+    Records,
+    Service,
+)
 
 PROXY, CONNECTOR = "mcp-proxy@default.service", "mcp-cloudflared@default.service"
 
@@ -180,7 +183,9 @@ def test_a_binary_that_its_package_replaced(deployed, fake):
     assert f"restart {CONNECTOR}" in fake.verbs
 
 
-def test_a_release_that_another_instance_activated_restarts_this_one_when_it_gets_it(deployed, fake):
+def test_a_release_that_another_instance_activated_restarts_this_one_when_it_gets_it(
+    deployed, fake
+):
     Releases("proxy", deployed.root).activate("2")
     deployed.versions["proxy"] = "2"
     deployed.apply()

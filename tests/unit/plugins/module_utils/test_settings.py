@@ -19,8 +19,16 @@ def test_what_an_operator_must_set_is_enough():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"mcp_tunnel_routes": {"a": "http://10.0.0.1:80", "b.abcd1234.tunnel.example": "http://x:1"}},
-        {"mcp_tunnel_routes": {"a": "https://10.0.0.1:443"}, "proxy_upstream_include_system_cas": True},
+        {
+            "mcp_tunnel_routes": {
+                "a": "http://10.0.0.1:80",
+                "b.abcd1234.tunnel.example": "http://x:1",
+            }
+        },
+        {
+            "mcp_tunnel_routes": {"a": "https://10.0.0.1:443"},
+            "proxy_upstream_include_system_cas": True,
+        },
         {"mcp_tunnel_routes": {"a": "https://x:443"}, "proxy_upstream_ca_file": "/etc/ssl/x.crt"},
         {"mcp_tunnel_routes": {"a": "http://8.8.8.8:80"}, "proxy_allowed_ips": ["8.8.8.0/24"]},
         {"mcp_tunnel_routes": {"a": "http://8.8.8.8:80"}, "proxy_disable_ip_validation": True},
@@ -54,11 +62,19 @@ def test_good_values(changes):
         ({"mcp_tunnel_routes": {"a": "http://10.0.0.1:80/"}}, "mcp_tunnel_routes['a']", "invalid"),
         ({"mcp_tunnel_routes": {"a": "ftp://10.0.0.1:80"}}, "mcp_tunnel_routes['a']", "invalid"),
         ({"mcp_tunnel_routes": {"a": "http://10.0.0.1:0"}}, "mcp_tunnel_routes['a']", "port 0"),
-        ({"mcp_tunnel_routes": {"a": "http://10.0.0.1:70000"}}, "mcp_tunnel_routes['a']", "port 70000"),
+        (
+            {"mcp_tunnel_routes": {"a": "http://10.0.0.1:70000"}},
+            "mcp_tunnel_routes['a']",
+            "port 70000",
+        ),
         ({"mcp_tunnel_routes": {"a": "http://10.0.0.300:80"}}, "mcp_tunnel_routes['a']", "IPv4"),
         ({"mcp_tunnel_routes": {"a": "http://[::1]:80"}}, "mcp_tunnel_routes['a']", "invalid"),
         ({"mcp_tunnel_routes": {"a": 8000}}, "mcp_tunnel_routes['a']", "a number"),
-        ({"mcp_tunnel_routes": {"a": "https://x:1"}}, "mcp_tunnel_routes['a']", "which CA to trust"),
+        (
+            {"mcp_tunnel_routes": {"a": "https://x:1"}},
+            "mcp_tunnel_routes['a']",
+            "which CA to trust",
+        ),
         ({"mcp_tunnel_routes": {"a.example.org": "http://x:1"}}, "mcp_tunnel_routes", "outside"),
         ({"mcp_tunnel_routes": {"a": "http://8.8.8.8:80"}}, "mcp_tunnel_routes['a']", "never dial"),
         (
@@ -120,7 +136,12 @@ def test_all_problems_come_at_once():
     subjects = {
         problem.subject
         for problem in settings.check_all(
-            good(mcp_tunnel_routes=[], proxy_listen_port=1, mcp_tunnel_token="x", mcp_tunnel_domain="")
+            good(
+                mcp_tunnel_routes=[],
+                proxy_listen_port=1,
+                mcp_tunnel_token="x",
+                mcp_tunnel_domain="",
+            )
         )
     }
     assert subjects == {

@@ -1,0 +1,142 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the preflight concludes from the variables of a host and of its group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.brought_credentials import (
+    check_brought_credentials,
+)
+
+# What the replicas of one tunnel must agree on.
+_SHARED = ("mcp_tunnel_domain", "mcp_tunnel_state_host", "mcp_tunnel_mode")
+# The variables of other hosts that matter to a host.
+COMPARED = (
+    "mcp_tunnel_instance",
+    *_SHARED,
+    *settings.PORTS,
+    "cloudflared_version",
+    "cloudflared_install_method",
+    "cloudflared_binary_file",
+)
+
+Members = Mapping[str, Mapping[str, Any]]
+
+
+def _rules(values: Mapping[str, Any]) -> list[TunnelError]:
+    """What is wrong with the variables of one host by our rules, and by their declared types."""
+    problems = [*settings.check_all(values), *check_brought_credentials(values)]
+    # Our rules say more about a variable than its type does.
+    told = {problem.subject.partition("[")[0] for problem in problems}
+    problems += [
+        TunnelError(name, text, "See docs/variables.md")
+        for name, text in role_options.type_problems(values).items()
+        if name not in told
+    ]
+    return problems
+
+
+def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list[TunnelError]:
+    """Everything that is wrong with the variables of host *name*, alone and beside the others.
+
+    *members* has all variables of this host and COMPARED ones of the others of its group,
+    *machines* tells which of them are the same machine.
+    """
+    values = members[name]
+    neighbours = {
+        member: compared
+        for member, compared in members.items()
+        if machines[member] == machines[name]
+    }
+    return [
+        *_rules(values),
+        *settings.check_machine(neighbours),
+        *_check_replicas(name, values, members),
+        *_check_state_host(values, members),
+    ]
+
+
+def _replicas(values: Mapping[str, Any], members: Members) -> list[str]:
+    instance = values["mcp_tunnel_instance"]
+    return [name for name, member in members.items() if member["mcp_tunnel_instance"] == instance]
+
+
+def _check_replicas(name: str, values: Mapping[str, Any], members: Members) -> list[TunnelError]:
+    """Replicas of one instance belong to one tunnel."""
+    problems = []
+    for variable in _SHARED:
+        others = [
+            other
+            for other in _replicas(values, members)
+            if members[other][variable] != values[variable]
+        ]
+        if others:
+            problems.append(
+                TunnelError(
+                    variable,
+                    f"differs between {name} and {', '.join(others)}, which are replicas of "
+                    f"instance "
+                    f"{values['mcp_tunnel_instance']!r}",
+                    "Set it once for the group, or give another tunnel another mcp_tunnel_instance",
+                )
+            )
+    return problems
+
+
+def _check_state_host(values: Mapping[str, Any], members: Members) -> list[TunnelError]:
+    state_host = values["mcp_tunnel_state_host"]
+    if not state_host or state_host == "localhost" or state_host in members:
+        return []
+    return [
+        TunnelError(
+            "mcp_tunnel_state_host",
+            f"{state_host!r} is neither localhost nor one of the replicas",
+            f"Use localhost, or one of {', '.join(members)}",
+        )
+    ]
+
+
+def make_plan(name: str, members: Members, play_hosts: list[str]) -> dict[str, Any]:
+    """What follows from the variables of host *name*; see the module's documentation.
+
+    *play_hosts* are the hosts that take part in this run, in their order.
+    """
+    values = members[name]
+    instance = values["mcp_tunnel_instance"]
+    replicas = _replicas(values, members)
+    proxy_unit = f"mcp-proxy@{instance}.service"
+    cloudflared_unit = f"mcp-cloudflared@{instance}.service"
+    units = {"mcp-proxy": proxy_unit, "mcp-cloudflared": cloudflared_unit}
+    ca_file = values["proxy_upstream_ca_file"]
+    return {
+        "instance": instance,
+        "state_host": values["mcp_tunnel_state_host"] or replicas[0],
+        # With --limit, the first of the replicas that take part.
+        "leader": next(host for host in play_hosts if host in replicas),
+        "config_dir": f"/etc/mcp-tunnel/{instance}",
+        "state_dir": f"/var/lib/mcp-tunnel/{instance}",
+        "proxy_unit": proxy_unit,
+        "cloudflared_unit": cloudflared_unit,
+        "ports": {variable: settings.as_port(values[variable]) for variable in settings.PORTS},
+        "host_check": {
+            "ports": [
+                {
+                    "variable": variable,
+                    "port": settings.as_port(values[variable]),
+                    "unit": units[service],
+                }
+                for variable, service in settings.PORTS.items()
+            ],
+            "files": [{"variable": "proxy_upstream_ca_file", "path": ca_file}] if ca_file else [],
+        },
+        "domain": str(values["mcp_tunnel_domain"]).lower(),
+        "routes": dict(values["mcp_tunnel_routes"]),
+        "health_timeout": values["mcp_tunnel_health_timeout"],
+    }

@@ -1,0 +1,132 @@
+"""The preflight as Ansible runs it: real playbook runs, without any connection."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
+
+COLLECTIONS = Path(__import__("ansible_collections.mcp_tunnels.stack").__path__[0]).parent
+PLAY = [
+    {
+        "hosts": "mcp_tunnel",
+        "gather_facts": False,
+        "any_errors_fatal": True,
+        "tasks": [{"mcp_tunnels.stack.preflight": None}],
+    }
+]
+SECOND = {
+    "mcp_tunnel_instance": "second",
+    "proxy_listen_port": 9080,
+    "proxy_admin_port": 9081,
+    "cloudflared_metrics_port": 9241,
+}
+GOOD = {
+    "mcp_tunnel_domain": openssl.DOMAIN,
+    "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},
+    # Whoever connects fails, and says so.
+    "ansible_connection": "ssh",
+    "ansible_ssh_executable": "/bin/false",
+}
+
+
+@pytest.fixture
+def preflight(tmp_path):
+    """Runs the preflight over hosts (name to variables): (exit status, output)."""
+
+    def run(hosts, limit=None, **group):
+        inventory = {"mcp_tunnel": {"hosts": hosts, "vars": {**GOOD, **group}}}
+        (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
+        (tmp_path / "play.yml").write_text(yaml.safe_dump(PLAY))
+        (tmp_path / "ansible.cfg").touch()
+        command = [sys.executable, "-m", "ansible", "playbook", "-vvv", "-i", "inventory.yml"]
+        done = subprocess.run(
+            [*command, "play.yml", *(["--limit", limit] if limit else [])],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+                "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp"),
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
+            },
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def plans(output):
+    """The plan of each host, from the output of the task."""
+    found = {}
+    for chunk in output.split("ok: [")[1:]:
+        name, _bracket, rest = chunk.partition("] => ")
+        found[name] = json.JSONDecoder().raw_decode(rest)[0]["ansible_facts"]["mcp_tunnel_plan"]
+    return found
+
+
+def test_good_hosts_get_a_plan_without_a_connection(preflight):
+    hosts = {"a": {}, "b": {"ansible_host": "b.example"}, "b2": {"ansible_host": "b.example"}}
+    hosts["b2"].update(SECOND)
+    status, output = preflight(hosts)
+    assert status == 0, output
+    assert plans(output)["b2"]["state_host"] == "b2"
+    plan = plans(output)["b"]
+    assert plan["state_host"] == plan["leader"] == "a"
+    assert plan["config_dir"] == "/etc/mcp-tunnel/default"
+    assert plan["ports"]["proxy_listen_port"] == 8080
+
+
+def test_with_a_limit_the_state_host_stays_and_another_host_leads(preflight):
+    status, output = preflight({"a": {}, "b": {}}, limit="b")
+    assert status == 0, output
+    assert (plans(output)["b"]["state_host"], plans(output)["b"]["leader"]) == ("a", "b")
+
+
+def test_all_errors_of_all_hosts_come_at_once(preflight):
+    hosts = {"a": {"mcp_tunnel_routes": ["x"]}, "b": {"proxy_listen_port": 1}}
+    hosts["c"] = {"ansible_host": "a", "mcp_tunnel_instance": "second"}
+    status, output = preflight(hosts, cloudflared_loglevel="loud")
+    assert status != 0
+    assert "problems in the variables of a; no host was touched" in output
+    assert "used twice on one machine" in output
+    assert "- mcp_tunnel_routes: must be a map" in output
+    assert "- proxy_listen_port: must be a port, is 1" in output
+    assert output.count("cloudflared_loglevel must be one of") >= 3
+    assert plans(output) == {}
+
+
+def test_a_variable_that_uses_an_undefined_one(preflight):
+    status, output = preflight({"a": {}}, mcp_tunnel_token="{{ vault_that_is_not_there }}")
+    assert status != 0
+    assert "mcp_tunnel_token: has no value" in output
+
+
+def test_templates_are_evaluated_before_they_are_checked(preflight):
+    status, output = preflight(
+        {"a": {"upstream": "http://10.0.0.7:1"}}, mcp_tunnel_routes={"echo": "{{ upstream }}"}
+    )
+    assert status == 0, output
+    assert plans(output)["a"]["routes"] == {"echo": "http://10.0.0.7:1"}
+
+
+def test_no_secret_in_the_loudest_output(preflight, openssl_ca):
+    token, (certificate, key) = make_token(), openssl_ca
+    status, output = preflight(
+        {"a": {}, "b": {"mcp_tunnel_token": token[:-8]}},
+        mcp_tunnel_token=token,
+        mcp_tunnel_ca_cert=certificate,
+        mcp_tunnel_ca_key=key[:40] + key[48:],
+    )
+    assert status != 0
+    secrets = [token, token[:-8], *(line for line in key.splitlines() if len(line) > 40)]
+    assert [secret for secret in secrets if secret in output] == []

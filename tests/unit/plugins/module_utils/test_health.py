@@ -1,0 +1,248 @@
+"""The health check against the real proxy, with real TLS and a real upstream."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health, systemd
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+
+SOURCE = Path(__file__).resolve().parents[4] / "proxy_src" / "src"
+UNITS = ("mcp-proxy@default.service", "mcp-cloudflared@default.service")
+
+
+class Upstream(http.server.BaseHTTPRequestHandler):
+    """Answers what the server's ``reply`` says: status and body."""
+
+    def do_GET(self):
+        status, body = self.server.reply
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def serve():
+    """Starts HTTP servers: reply -> server, whose ``reply`` may be changed."""
+    servers = []
+
+    def start(status, body):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+        server.reply = (status, body)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Setup:
+    """A proxy, the edge's side as cloudflared reports it, and the routes of the replica."""
+
+    def __init__(self, directory, serve, ca, monkeypatch):
+        self.edge = serve(200, b'{"status":200,"readyConnections":4}')
+        self.upstream = serve(404, b"nothing at /")
+        self.active = dict.fromkeys(UNITS, "active")
+        monkeypatch.setattr(systemd, "show", self.show)
+        monkeypatch.setattr(systemd, "journal", lambda unit, lines=8: [f"line of {unit}"])
+        self.ca_certificate = ca[0]
+        self.routes = {"echo": f"http://127.0.0.1:{self.upstream.server_address[1]}"}
+        self.ports = (free_port(), free_port())
+        server_cert, server_key = openssl.make_server(directory / "server", ca)
+        (directory / "tls.crt").write_text(server_cert)
+        (directory / "tls.key").write_text(server_key)
+        self.directory = directory
+
+    def show(self, names):
+        return [
+            systemd.Unit(name, self.active[name], "running", True, False, True, 0) for name in names
+        ]
+
+    def start_proxy(self):
+        listen, admin = self.ports
+        config = {
+            "listen_addr": f"127.0.0.1:{listen}",
+            "admin_addr": f"127.0.0.1:{admin}",
+            "tunnel_domain": openssl.DOMAIN,
+            "tls": {
+                "cert_file": str(self.directory / "tls.crt"),
+                "key_file": str(self.directory / "tls.key"),
+            },
+            "routes": self.routes,
+            "upstream": {"allowed_ips": ["127.0.0.0/8"]},
+        }
+        path = self.directory / "proxy.yaml"
+        path.write_text(json.dumps(config))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mcp_proxy", "serve", "--config", str(path)],
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            assert process.poll() is None, process.stdout.read().decode()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=2):
+                    return process
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError("the proxy does not become ready")
+
+    def examine(self, timeout=0.0):
+        replica = health.Replica(
+            proxy_unit=UNITS[0],
+            cloudflared_unit=UNITS[1],
+            listen_port=self.ports[0],
+            admin_port=self.ports[1],
+            metrics_port=self.edge.server_address[1],
+            domain=openssl.DOMAIN,
+            routes=self.routes,
+            ca_certificate=self.ca_certificate,
+        )
+        return health.examine(replica, timeout)
+
+    def failed(self):
+        return [(item.layer, item.detail) for item in self.examine() if not item.ok]
+
+
+@pytest.fixture
+def setup(tmp_path, serve, openssl_ca, monkeypatch):
+    return Setup(tmp_path, serve, openssl_ca, monkeypatch)
+
+
+@pytest.fixture
+def replica(setup):
+    process = setup.start_proxy()
+    yield setup
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+def test_every_layer_is_looked_at_in_order(replica):
+    findings = replica.examine()
+    assert [(item.layer, item.ok) for item in findings] == [
+        ("service", True),
+        ("service", True),
+        ("proxy", True),
+        ("edge", True),
+        ("inner TLS", True),
+        ("route", True),
+    ]
+    assert findings[-1].detail == "the upstream answered HTTP 404"
+
+
+def test_an_upstreams_own_502_proves_the_way_to_it(replica):
+    replica.upstream.reply = (502, b"<html>Bad gateway, says the upstream</html>")
+    assert replica.failed() == []
+
+
+def test_an_upstream_that_is_down(replica):
+    replica.upstream.shutdown()
+    replica.upstream.server_close()
+    assert replica.failed() == [("route", "Upstream refused the connection")]
+
+
+def test_a_route_that_the_proxy_does_not_know(replica):
+    replica.routes = {"other": "http://127.0.0.1:1"}
+    assert replica.failed() == [("route", "No route configured for host")]
+
+
+def test_a_certificate_of_another_ca(replica, tmp_path):
+    replica.ca_certificate, _key = openssl.make_ca(tmp_path / "other")
+    ((layer, detail),) = replica.failed()
+    assert layer == "inner TLS"
+    assert detail.startswith("the proxy's certificate:")
+
+
+@pytest.mark.parametrize(
+    ("reply", "detail"),
+    [
+        ((503, b'{"status":503,"readyConnections":0}'), "0 of 4 connections"),
+        ((200, b'{"status":200,"readyConnections":3}'), "3 of 4 connections"),
+        ((500, b"oops"), "oops"),
+    ],
+)
+def test_an_edge_without_all_connections(replica, reply, detail):
+    replica.edge.reply = reply
+    assert replica.failed() == [("edge", detail)]
+
+
+def test_what_comes_late_is_waited_for(replica):
+    replica.edge.reply = (503, b'{"readyConnections":1}')
+
+    def connect():
+        replica.edge.reply = (200, b'{"readyConnections":4}')
+
+    timer = threading.Timer(1.0, connect)
+    timer.start()
+    started = time.monotonic()
+    assert all(item.ok for item in replica.examine(timeout=20))
+    assert 0.9 < time.monotonic() - started < 10
+    timer.join()
+
+
+def test_a_proxy_that_is_not_there_is_told_by_every_layer_it_breaks(setup):
+    setup.active[UNITS[0]] = "failed"
+    layers = [layer for layer, _detail in setup.failed()]
+    assert layers == ["service", "proxy", "proxy"]
+
+
+def test_something_else_on_the_proxys_port(setup, serve):
+    other = serve(200, b"hello")
+    setup.ports = (other.server_address[1], other.server_address[1])
+    ((layer, detail),) = setup.failed()
+    assert layer == "proxy"
+    assert detail.startswith("no WebSocket on 127.0.0.1:")
+
+
+def test_the_error_names_layer_remedy_and_journal(replica):
+    replica.edge.reply = (503, b'{"readyConnections":0}')
+    text = health.failure(replica.examine())
+    assert text.startswith("edge: http://127.0.0.1:")
+    assert "port 7844" in text
+    assert f"line of {UNITS[1]}" in text
+
+
+def test_the_table_has_a_line_for_each_finding(replica):
+    lines = health.table(replica.examine())
+    assert lines[0].split() == ["layer", "object", "state", "detail"]
+    assert len(lines) == 7
+
+
+def test_the_proxys_own_answers_are_those_of_its_source():
+    """Whoever rewords them in the proxy has to do it here as well."""
+    source = "".join(path.read_text() for path in (SOURCE / "mcp_proxy").glob("*.py"))
+    for beginning in (
+        "No route configured for host",
+        "Upstream name cannot be resolved",
+        "Upstream IP validation failed",
+        "Upstream TLS handshake failed",
+        "Upstream refused the connection",
+        "Upstream cannot be reached",
+    ):
+        assert f'"{beginning}"' in source
+        assert beginning.encode().startswith(health.PROXY_ANSWERS)

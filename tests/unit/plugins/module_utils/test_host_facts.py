@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import host_facts
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
+
+GOOD = {
+    "architecture": "x86_64",
+    "distribution": "debian",
+    "python_version": "3.11.2",
+    "systemd_version": 252,
+}
+
+
+def lacks(version="12", glibc=(2, 36), **changes):
+    return host_facts.unsupported({**GOOD, **changes}, version, "Some Linux 12", glibc)
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "version"),
+    [
+        ('ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12"', "debian", "12"),
+        ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"', "ubuntu", "24.04"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"', "rhel", "9.4"),
+        ('ID="rhel"\nVERSION_ID="9.4"', "rhel", "9.4"),
+        ("ID=alpine\nVERSION_ID=3.20", "", "3.20"),
+        ("ID=fedora\nVERSION_ID=42", "", "42"),
+        ("", "", ""),
+    ],
+)
+def test_distributions(text, family, version):
+    assert host_facts.distribution(text)[:2] == (family, version)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"version": "11"},
+        {"version": ""},
+        {"distribution": "ubuntu", "version": "22.04"},
+        {"distribution": "rhel", "version": "9.4", "glibc": (2, 34), "python_version": "3.9.18"},
+        {"architecture": "aarch64", "systemd_version": 247, "glibc": (2, 28)},
+    ],
+)
+def test_supported(changes):
+    assert lacks(**changes) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject"),
+    [
+        ({"distribution": ""}, "operating system"),
+        ({"version": "10"}, "operating system"),
+        ({"distribution": "ubuntu", "version": "20.04"}, "operating system"),
+        ({"architecture": "armv7l"}, "architecture"),
+        ({"systemd_version": 246}, "systemd"),
+        ({"systemd_version": 0}, "systemd"),
+        ({"python_version": "3.8.10"}, "/usr/bin/python3"),
+        ({"python_version": ""}, "/usr/bin/python3"),
+        ({"glibc": (2, 27)}, "C library"),
+        ({"glibc": ()}, "C library"),
+    ],
+)
+def test_unsupported(changes, subject):
+    (problem,) = lacks(**changes)
+    assert problem.startswith(f"{subject}: ")
+
+
+def test_resolvers():
+    text = "# nameserver 1.1.1.1\nnameserver 10.77.0.1\nnameserver fe80::1%eth0\nnameserver x\n"
+    assert host_facts.resolvers(text) == ["10.77.0.1", "fe80::1"]
+
+
+@pytest.fixture(params=["127.0.0.1", "0.0.0.0", "::", "::1"])
+def listener(request):
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind((request.param, 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_listener_is_found_with_its_process(listener):
+    found = find_listener(listener)
+    assert found is not None
+    assert found.pid == os.getpid()
+    assert f"process {os.getpid()}" in str(found)
+
+
+def test_nobody_listens():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        assert find_listener(unused.getsockname()[1]) is None
+
+
+def proc(directory, cgroup):
+    """A /proc in which process 7 listens on port 8080."""
+    (directory / "net").mkdir()
+    (directory / "7" / "fd").mkdir(parents=True)
+    owner = (directory / "7").stat().st_uid
+    (directory / "net" / "tcp").write_text(
+        "  sl  local_address rem_address   st\n"
+        f"   0: 0100007F:1F90 00000000:0000 0A 0:0 00:0 0 {owner} 0 4242 1\n"
+        f"   1: 0B00000A:1F91 00000000:0000 0A 0:0 00:0 0 {owner} 0 4243 1\n"
+    )
+    (directory / "7" / "fd" / "3").symlink_to("socket:[4242]")
+    (directory / "7" / "comm").write_text("mcp-proxy\n")
+    (directory / "7" / "cgroup").write_text(cgroup)
+    return directory
+
+
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        "0::/system.slice/system-mcp\\x2dproxy.slice/mcp-proxy@second.service\n",
+        "12:pids:/x.slice/mcp-proxy@second.service\n1:name=systemd:/x/mcp-proxy@second.service\n",
+    ],
+)
+def test_a_listeners_unit(tmp_path, cgroup):
+    assert find_listener(8080, proc(tmp_path, cgroup)).unit == "mcp-proxy@second.service"
+
+
+def test_another_address_is_no_collision(tmp_path):
+    assert find_listener(8081, proc(tmp_path, "")) is None
+
+
+def test_everything_that_is_wrong_comes_at_once(monkeypatch, listener):
+    monkeypatch.setattr(host_facts, "systemd_version", lambda: 240)
+    monkeypatch.setattr(host_facts, "distribution", lambda text: ("debian", "12", "Debian 12"))
+    ports = [{"port": listener, "variable": "proxy_listen_port", "unit": "mcp-proxy@x.service"}]
+    files = [{"path": "/nowhere/ca.crt", "variable": "proxy_upstream_ca_file"}]
+    with pytest.raises(TunnelError) as caught:
+        host_facts.gather(ports, files, [])
+    text = str(caught.value)
+    assert "3 problems" in text
+    for words in ("running is 240", f"port {listener} is already used by", "/nowhere/ca.crt"):
+        assert words in text

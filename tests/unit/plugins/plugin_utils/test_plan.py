@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan, role_options
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
+
+ROLES = Path(__file__).resolve().parents[4] / "roles"
+SECOND = {
+    "mcp_tunnel_instance": "second",
+    "proxy_listen_port": 9080,
+    "proxy_admin_port": 9081,
+    "cloudflared_metrics_port": 9241,
+}
+
+
+def told(hosts, machines=None):
+    """What each host is told: hosts is name to changed variables."""
+    members = {name: good(**changes) for name, changes in hosts.items()}
+    where = {name: (machines or {}).get(name, name) for name in hosts}
+    return [str(item) for name in hosts for item in plan.check_host(name, members, where)]
+
+
+def test_two_instances_on_one_machine():
+    assert told({"a": {}, "b": SECOND}, {"b": "a"}) == []
+
+
+@pytest.mark.parametrize(
+    "variable", ["proxy_listen_port", "proxy_admin_port", "cloudflared_metrics_port"]
+)
+def test_two_instances_on_one_port(variable):
+    second = {name: value for name, value in SECOND.items() if name != variable}
+    assert "used twice on one machine" in told({"a": {}, "b": second}, {"b": "a"})[0]
+    assert told({"a": {}, "b": second}) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("mcp_tunnel_domain", "other.example.org"), ("mcp_tunnel_state_host", "localhost")],
+)
+def test_replicas_of_one_instance_agree(variable, value):
+    first, second = told({"a": {}, "b": {variable: value}})
+    assert first.startswith(f"{variable}: differs between a and b")
+    assert second.startswith(f"{variable}: differs between b and a")
+    assert told({"a": {}, "b": {**SECOND, variable: value}}) == []
+
+
+def test_the_state_host_is_known():
+    for state_host in ("localhost", "b"):
+        shared = {"mcp_tunnel_state_host": state_host}
+        assert told({"a": shared, "b": shared}) == []
+    (text,) = told({"a": {"mcp_tunnel_state_host": "z"}})
+    assert "'z' is neither localhost nor one of the replicas" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"cloudflared_protocol": "udp"}, "cloudflared_protocol: value of cloudflared_protocol"),
+        ({"mcp_tunnel_health_timeout": "soon"}, "mcp_tunnel_health_timeout: argument"),
+        ({"proxy_rewrite_host": "perhaps"}, "proxy_rewrite_host: argument"),
+    ],
+)
+def test_types_and_choices_are_those_that_the_roles_declare(changes, text):
+    (problem,) = told({"a": changes})
+    assert problem.startswith(text)
+
+
+def test_a_wrong_type_of_a_secret_is_told_without_it():
+    secret = ["-----BEGIN PRIVATE KEY-----"]
+    text = " ".join(told({"a": {"mcp_tunnel_ca_key": secret, "mcp_tunnel_token": secret}}))
+    assert "mcp_tunnel_ca_key: must be PEM text, is a list of 1" in text
+    assert "PRIVATE" not in text
+
+
+def brought(**variables):
+    """What is told about brought credentials; the names lack mcp_tunnel_."""
+    return "\n".join(told({"a": {f"mcp_tunnel_{name}": v for name, v in variables.items()}}))
+
+
+def test_a_brought_ca(openssl_ca):
+    assert brought(ca_cert=openssl_ca[0], ca_key=openssl_ca[1]) == ""
+
+
+def test_a_brought_ca_without_its_key(openssl_ca):
+    output = brought(ca_cert=openssl_ca[0])
+    assert "mcp_tunnel_ca_cert: cannot sign" in output
+
+
+def test_a_brought_ca_that_breaks_a_requirement(tmp_path):
+    certificate, key = openssl.make_ca(tmp_path / "ca", extensions={"subjectKeyIdentifier": "none"})
+    output = brought(ca_cert=certificate, ca_key=key)
+    assert "mcp_tunnel_ca_cert: it has no SubjectKeyIdentifier" in output
+
+
+def test_the_key_of_another_ca(openssl_ca):
+    output = brought(ca_cert=openssl_ca[0], ca_key=openssl.make_key())
+    assert "mcp_tunnel_ca_key: does not belong to" in output
+
+
+def test_a_brought_server_certificate(tmp_path, openssl_ca):
+    certificate, key = openssl.make_server(tmp_path / "server", openssl_ca)
+    assert brought(ca_cert=openssl_ca[0], server_cert=certificate, server_key=key) == ""
+
+
+def test_a_server_certificate_of_another_ca(tmp_path, openssl_ca):
+    other = openssl.make_ca(tmp_path / "other")
+    certificate, key = openssl.make_server(tmp_path / "server", other)
+    output = brought(ca_cert=openssl_ca[0], server_cert=certificate, server_key=key)
+    assert "mcp_tunnel_server_cert: " in output
+
+
+def test_the_key_of_another_server_certificate(tmp_path, openssl_ca):
+    certificate, _key = openssl.make_server(tmp_path / "server", openssl_ca)
+    output = brought(ca_cert=openssl_ca[0], server_cert=certificate, server_key=openssl.make_key())
+    assert "mcp_tunnel_server_key: does not belong to" in output
+
+
+def test_half_a_server_certificate(openssl_ca):
+    output = brought(ca_cert=openssl_ca[0], ca_key=openssl_ca[1], server_key=openssl.make_key())
+    assert "mcp_tunnel_server_key: is only half of a pair" in output
+
+
+@pytest.mark.parametrize("role", role_options.ROLES)
+def test_defaults_and_declared_options_are_in_step(role):
+    defaults = yaml.safe_load((ROLES / role / "defaults/main.yml").read_text())
+    specs = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text())
+    options = specs["argument_specs"]["main"]["options"]
+    assert set(options) == set(defaults)
+    for name, option in options.items():
+        if option.get("required"):
+            assert not defaults[name], f"{name} is required, and has a default"
+        else:
+            assert option["default"] == defaults[name], name
+            assert option["description"], name
+
+
+def test_every_public_variable_is_in_the_documentation():
+    text = (ROLES.parent / "docs" / "variables.md").read_text()
+    assert [name for name in role_options.options() if f"`{name}`" not in text] == []
