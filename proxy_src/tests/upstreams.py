@@ -25,7 +25,7 @@ async def raw_upstream(handler: Handler, tls: ssl.SSLContext | None = None) -> A
         tasks.add(task)
         try:
             await handler(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()

@@ -8,7 +8,6 @@ response waits per stream for the client's window, the upstream being held back 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +29,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from .http2_head import request_head, response_fields
+from .http2_queue import ResponseQueue
 from .http2_stream import Http2Stream
 from .http_rules import Refusal
 from .messages import BUSY, IDLE, Channel, Headers, OnRequest
@@ -41,6 +41,8 @@ _CONNECTION_WINDOW = 1 << 20
 """The same for all requests of a connection together."""
 _HIGH_WATER = 1 << 16
 """Bytes of a response waiting for the client's window from which on the upstream is held back."""
+_DISCARD = 1 << 18
+"""Bytes of a request's content still taken after its answer."""
 _MAX_RESETS = 500
 """How many more streams a client may cancel than it lets finish (CVE-2023-44487)."""
 
@@ -68,8 +70,9 @@ class Http2Server:
             )
         )
         self._streams: dict[int, Http2Stream] = {}
-        self._waiting: deque[Http2Stream] = deque()  # streams with something pending
+        self._queue = ResponseQueue(self._h2)
         self._output_paused = False
+        self._unfinished: dict[int, int] = {}  # answered streams: bytes that may still come
         self._goaways = b""
         self._resets = 0
         self._ended = False
@@ -144,9 +147,7 @@ class Http2Server:
         number = getattr(event, "stream_id", None)
         stream = self._streams.get(number) if number else None
         if stream is None:
-            if isinstance(event, DataReceived):
-                size = event.flow_controlled_length
-                self._attempt(self._h2.acknowledge_received_data, size, event.stream_id)
+            self._handle_late(event)
             return
         if isinstance(event, DataReceived):
             self._content(stream, event)
@@ -158,6 +159,22 @@ class Http2Server:
             stream.trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
         elif isinstance(event, StreamReset):
             self._cancelled(stream)
+
+    def _handle_late(self, event: Event) -> None:
+        """Let a client that was answered early finish its request, within reason.
+
+        A reset would be correct (RFC 9113 §8.1), but widespread clients then lose the answer.
+        """
+        if isinstance(event, DataReceived):
+            number, size = event.stream_id, event.flow_controlled_length
+            self._attempt(self._h2.acknowledge_received_data, size, number)
+            if number in self._unfinished:
+                self._unfinished[number] -= size
+                if self._unfinished[number] < 0:
+                    del self._unfinished[number]
+                    self._attempt(self._h2.reset_stream, number, ErrorCodes.NO_ERROR)
+        elif isinstance(event, (StreamEnded, StreamReset)):
+            self._unfinished.pop(event.stream_id, None)
 
     def _request(self, event: RequestReceived) -> None:
         number = event.stream_id
@@ -197,7 +214,6 @@ class Http2Server:
         if stream.handler is None:
             self.acknowledge(stream, size)
             return
-        stream.received += len(event.data)
         if event.data:
             stream.handler.request_body(event.data)
         if stream.held:
@@ -220,7 +236,7 @@ class Http2Server:
     def output(self) -> list[bytes]:
         """Fetch what must be sent now."""
         if not self._output_paused:
-            self._send_pending()
+            self._queue.send(self._sent)
         data = self._h2.data_to_send() + self._goaways
         self._goaways = b""
         return [data] if data else []
@@ -241,73 +257,29 @@ class Http2Server:
 
     def has_pending(self, stream: Http2Stream) -> None:
         """*stream* has something to send."""
-        if not stream.queued:
-            stream.queued = True
-            self._waiting.append(stream)
+        self._queue.add(stream)
         self._pace(stream)
         self._channel.wake()
 
-    def _send_pending(self) -> None:
-        """Send what the windows allow, one frame per stream in turn."""
-        waiting = self._waiting
-        stuck: list[Http2Stream] = []
-        while waiting:
-            stream = waiting.popleft()
-            stream.queued = False
-            if stream.number not in self._streams:
-                continue
-            if not stream.pending:
-                if stream.ending is not None:
-                    self._send_end(stream, stream.ending)
-                continue
-            window = self._h2.local_flow_control_window(stream.number)
-            if window <= 0:
-                stuck.append(stream)
-                stream.queued = True
-                continue
-            self._send_frame(stream, min(window, self._h2.max_outbound_frame_size))
-            if stream.pending or stream.ending is not None:
-                waiting.append(stream)
-                stream.queued = True
-            self._pace(stream)
-        waiting.extend(stuck)
-
-    def _send_frame(self, stream: Http2Stream, size: int) -> None:
-        parts = []
-        room = size
-        while stream.pending and room:
-            part = stream.pending.popleft()
-            if len(part) > room:
-                stream.pending.appendleft(part[room:])
-                part = part[:room]
-            parts.append(part)
-            room -= len(part)
-        stream.pending_bytes -= size - room
-        last = not stream.pending and stream.ending == []
-        self._h2.send_data(
-            stream.number, parts[0] if len(parts) == 1 else b"".join(parts), end_stream=last
-        )
-        if last:
+    def _sent(self, stream: Http2Stream, over: bool) -> None:
+        if over:
             self._over(stream)
-
-    def _send_end(self, stream: Http2Stream, trailers: Headers) -> None:
-        if trailers:
-            fields = [(name.lower(), value) for name, value in trailers]
-            self._h2.send_headers(stream.number, fields, end_stream=True)
         else:
-            self._h2.end_stream(stream.number)
-        self._over(stream)
+            self._pace(stream)
 
     def _over(self, stream: Http2Stream) -> None:
-        if not stream.complete and stream.received != stream.head.length:
-            # Ask the client to spare itself the rest of its content (RFC 9113 §8.1).
-            self._attempt(self._h2.reset_stream, stream.number, ErrorCodes.NO_ERROR)
+        if not stream.complete:
+            if len(self._unfinished) < self._limits.max_streams:
+                self._unfinished[stream.number] = _DISCARD
+            else:
+                self._attempt(self._h2.reset_stream, stream.number, ErrorCodes.NO_ERROR)
         self._resets = max(0, self._resets - 1)
         self._forget(stream)
         self._end_if_drained()
 
     def _forget(self, stream: Http2Stream) -> None:
         self._streams.pop(stream.number, None)
+        stream.gone = True
         stream.handler = None
         stream.pending.clear()
         if stream.unacknowledged:
@@ -371,6 +343,7 @@ class Http2Server:
         self._ended = True
         streams, self._streams = self._streams, {}
         for stream in streams.values():
+            stream.gone = True
             if stream.handler is not None:
                 stream.handler.client_gone()
         self._channel.wake()

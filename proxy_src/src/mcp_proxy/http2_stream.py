@@ -22,12 +22,12 @@ class Http2Stream:
         self.head = head
         self.handler: RequestHandler | None = None
         self.complete = False
-        self.received = 0  # bytes of content
         self.trailers: Headers = []
-        self.pending: deque[bytes] = deque()
+        self.pending: deque[bytes | memoryview] = deque()
         self.pending_bytes = 0
         self.ending: Headers | None = None  # the response's trailers once all of it is pending
         self.queued = False
+        self.gone = False
         self.paused = False
         self.held = False
         self.unacknowledged = 0

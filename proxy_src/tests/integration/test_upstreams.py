@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from h2.connection import H2Connection
 from running import DOMAIN, proxied, running_proxy
 from tunnelled import VERSIONS, answer, client, curl, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
@@ -233,3 +235,49 @@ async def test_a_silent_stream_is_not_cut_by_the_idle_timeout(tmp_path: Path) ->
     timeouts = {"idle": "100ms", "upstream_idle": "100ms"}
     async with proxied(tmp_path, raw_upstream(upstream), timeouts=timeouts) as proxy:
         assert await curl(proxy, "echo/") == "ab"
+
+
+async def test_an_upstream_that_takes_no_content_is_a_504(tmp_path: Path) -> None:
+    done = asyncio.Event()
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await done.wait()
+
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": "300ms"}) as proxy:
+        large = tmp_path / "large"
+        large.touch()
+        os.truncate(large, 50 << 20)
+        out = await curl(proxy, "echo/", "-T", str(large), "-H", "Expect:", "-w", "%{http_code}")
+        assert out == "Upstream does not take the request\n504"
+        done.set()
+
+
+@pytest.mark.parametrize("alpn", ["http/1.1", "h2"])
+async def test_a_client_that_takes_no_content_is_cut(tmp_path: Path, alpn: str) -> None:
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(bytes(1 << 20))
+            await writer.drain()
+
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": "300ms"}) as proxy:
+        async with raw_client(proxy, "echo", alpn) as (_, writer):
+            if alpn == "h2":
+                h2 = H2Connection()
+                h2.initiate_connection()
+                h2.send_headers(
+                    1,
+                    [
+                        (":method", "GET"),
+                        (":scheme", "https"),
+                        (":authority", f"echo.{DOMAIN}"),
+                        (":path", "/"),
+                    ],
+                    end_stream=True,
+                )
+                writer.write(h2.data_to_send())
+            else:
+                writer.write(get())
+            line = await proxy.logged("request finished", status=200)
+            assert "stalled" in line["error"]
