@@ -123,7 +123,9 @@ async def test_an_event_leaves_as_soon_as_it_arrives(
 ) -> None:
     """The server goes on only after the client has seen its last step: a buffer would hang."""
     opened = path.sse(http2) if transport == "sse" else path.client(transport, http2)
-    async with opened as client:
+    # The releases take a connection of their own: with three open streams on one HTTP/2 connection,
+    # httpx2 leaves a response that it has already read lying until the next bytes come in.
+    async with opened as client, path.client("2026-07-28", http2=False) as other:
         seen: asyncio.Queue[float] = asyncio.Queue()
 
         async def on_progress(progress: float, total: float | None, message: str | None) -> None:
@@ -133,7 +135,8 @@ async def test_an_event_leaves_as_soon_as_it_arrives(
         steps = asyncio.ensure_future(asyncio.wait_for(call, 30))
         for number in range(1, 6):
             assert await asyncio.wait_for(seen.get(), 10) == number
-            assert text_of(await client.call_tool("release", {})) == "released"
+            released = await asyncio.wait_for(other.call_tool("release", {}), 10)
+            assert text_of(released) == "released"
         assert text_of(await steps) == "5 steps"
 
 
