@@ -109,4 +109,5 @@ async def _call(
 def _innermost(error: BaseException) -> str:
     while inner := getattr(error, "exceptions", ()):  # an ExceptionGroup
         error = inner[0]
-    return f"{type(error).__name__}: {error}"
+    reason = str(error) or "the edge cut the connection; `lab edge NAME status` says why"
+    return f"{type(error).__name__}: {reason}"

@@ -9,6 +9,7 @@ stops the sender after one window; writes wait for the peer's window and for the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 import h2.config
@@ -115,10 +116,11 @@ class Link:
         self._writer.transport.abort()
 
     async def close(self) -> None:
-        """Say goodbye (GOAWAY) and close."""
+        """Say goodbye (GOAWAY) and close; the peer may be doing the same."""
         if not self.closed:
-            self.h2.close_connection()
-            await self.flush()
+            with contextlib.suppress(LinkClosed, h2.exceptions.ProtocolError):
+                self.h2.close_connection()
+                await self.flush()
             self._shut()
 
     def _shut(self) -> None:
