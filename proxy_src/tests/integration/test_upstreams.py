@@ -15,6 +15,8 @@ from upstreams import plain_answer, raw_upstream, read_head
 
 POST = get("echo", "/", "Content-Length: 4").replace(b"GET", b"POST") + b"once"
 
+EMPTY_POST = get("echo", "/", "Content-Length: 0").replace(b"GET", b"POST")
+
 
 class Forgetful:
     """Answers the first request of each connection, reads the second one and closes without a word.
@@ -53,13 +55,14 @@ async def test_an_idempotent_request_is_sent_again(tmp_path: Path) -> None:
     assert upstream.connections == 2
 
 
-async def test_a_post_is_never_sent_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("post", [POST, EMPTY_POST], ids=["content", "none"])
+async def test_a_post_is_never_sent_twice(tmp_path: Path, post: bytes) -> None:
     upstream = Forgetful()
     async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
         async with raw_client(proxy) as (reader, writer):
             writer.write(get())
             assert (await answer(reader))[2] == b"1"
-            writer.write(POST)
+            writer.write(post)
             assert (await answer(reader))[0] == 502
             line = await proxy.logged("request finished", status=502, method="POST")
             assert "closed before the response" in line["error"]
