@@ -145,7 +145,7 @@ def _route(replica: Replica, route: str, upstream: str) -> list[Finding]:
             "site playbook makes a new one when it does not fit"
         )
         return [Finding(error.layer, hostname, False, str(error), remedy, replica.proxy_unit)]
-    findings = [Finding("inner TLS", hostname, True, "verified against the tunnel's CA")]
+    findings = [Finding("inner TLS", hostname, True, "verified")]
     if answer.status in (502, 504) and answer.body.startswith(PROXY_ANSWERS):
         reason = answer.body.splitlines()[0].decode("utf-8", "replace")
         remedy = (
@@ -153,7 +153,7 @@ def _route(replica: Replica, route: str, upstream: str) -> list[Finding]:
         )
         row = Finding("route", f"{route} -> {upstream}", False, reason, remedy, replica.proxy_unit)
     else:
-        detail = f"the upstream answered HTTP {answer.status}"
+        detail = f"answered HTTP {answer.status}"
         row = Finding("route", f"{route} -> {upstream}", True, detail)
     return [*findings, row]
 

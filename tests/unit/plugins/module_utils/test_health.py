@@ -152,7 +152,7 @@ def test_every_layer_is_looked_at_in_order(replica):
         ("inner TLS", True),
         ("route", True),
     ]
-    assert findings[-1].detail == "the upstream answered HTTP 404"
+    assert findings[-1].detail == "answered HTTP 404"
 
 
 def test_an_upstreams_own_502_proves_the_way_to_it(replica):
