@@ -45,7 +45,6 @@ class Link:
         self._window = asyncio.Event()
         self._idle = asyncio.Event()
         self.closed = False
-        self._shutting = False
         self.last_heard = 0.0
         """When the peer last sent anything (event loop time, seconds)."""
         # The connector answers with header names that are not all lower case.
@@ -93,7 +92,7 @@ class Link:
                 stream.fail(LinkClosed(reason))
             self._streams.clear()
             self._idle.set()
-            self._shut()
+            self._writer.close()
 
     async def open(self, headers: Headers) -> Stream:
         """Open a stream with these request headers, its body still to come (client role)."""
@@ -113,7 +112,10 @@ class Link:
 
     def abort(self) -> None:
         """Cut the connection at once, as a failing network would."""
-        self._writer.transport.abort()
+        # asyncio's TLS transport (3.11) forgets its protocol when it is closed twice, which the
+        # peer's end does too; abort() would then fail.
+        if not self._writer.transport.is_closing():
+            self._writer.transport.abort()
 
     async def close(self) -> None:
         """Say goodbye (GOAWAY) and close; the peer may be doing the same."""
@@ -121,13 +123,6 @@ class Link:
             with contextlib.suppress(LinkClosed, h2.exceptions.ProtocolError):
                 self.h2.close_connection()
                 await self.flush()
-            self._shut()
-
-    def _shut(self) -> None:
-        # Not twice: asyncio's TLS transport (3.11) forgets its protocol at the second close(),
-        # and abort() then fails.
-        if not self._shutting:
-            self._shutting = True
             self._writer.close()
 
     def acknowledge(self, credit: int, stream_id: int) -> None:

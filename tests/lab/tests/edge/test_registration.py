@@ -140,7 +140,7 @@ def _stop(connector: Connector) -> float:
     [
         (["tunnel", "run", "--token-file", "/nowhere"], 255, "no such file or directory"),
         (["tunnel", "run", "--token", "not a token"], 255, "Provided Tunnel token is not valid."),
-        (["tunnel", "run", "--token", "e30="], 255, "Provided Tunnel token is not valid."),
+        (["tunnel", "run", "--token", "eyJ0IjoieCJ9"], 255, "Provided Tunnel token is not valid."),
         # Measured: a wrong command line is no failure in the vendor's eyes.
         (["tunnel", "--bogus", "run"], 0, "flag provided but not defined: -bogus"),
         (["tunnel", "run", "--metrics", "x"], 0, "flag provided but not defined: -metrics"),
