@@ -16,6 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import Tu
 # The vendor's names for what `uname -m` says.
 VENDOR_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
+NEWEST = "2026.10.0"
 PINS = {
     "2026.10.0": {
         "x86_64": "d33ff2d14475178d2012c2c56beba87389ac5ded27649519f198a7d3134a99db",

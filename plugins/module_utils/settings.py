@@ -456,7 +456,7 @@ def _check_cloudflared(values: Values) -> Iterator[TunnelError]:
         yield TunnelError(
             "cloudflared_version",
             f"{version!r} is not a version",
-            f"Name one exactly, like {next(iter(cloudflared_pins.PINS))}; what `latest` is today "
+            f"Name one exactly, like {cloudflared_pins.NEWEST}; what `latest` is today "
             "cannot be checked",
         )
     if not isinstance(checksums, Mapping):

@@ -19,7 +19,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
     scratch_directory,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.tarball import pack
-from packaging.requirements import Requirement
 
 # manylinux names the oldest glibc that a wheel runs on (PEP 600); hosts need 2.28, see host_check.
 PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
@@ -169,6 +168,9 @@ def locked_requirements(path: Path, target: Target) -> str:
     pip evaluates markers for the interpreter that runs it, not for ``--python-version``, so they
     are evaluated here.
     """
+    # Every controller has it, as a dependency of ansible-core; documentation builds do not.
+    from packaging.requirements import Requirement
+
     kept = []
     for logical in re.sub(r"\\\n\s*", " ", path.read_text()).splitlines():
         line = logical.strip()

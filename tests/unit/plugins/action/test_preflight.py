@@ -59,6 +59,7 @@ def preflight(tmp_path):
             },
             capture_output=True,
             text=True,
+            check=False,
         )
         return done.returncode, done.stdout + done.stderr
 

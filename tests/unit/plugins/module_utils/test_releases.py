@@ -47,7 +47,11 @@ def test_a_traceback_names_the_finished_release(releases, archive):
     lib = str(releases.path("1") / "lib")
     code = "import package.module as m; print(m.__loader__.get_code('package.module').co_filename)"
     done = subprocess.run(
-        ["/usr/bin/python3", "-c", code], env={"PYTHONPATH": lib}, capture_output=True, text=True
+        ["/usr/bin/python3", "-c", code],
+        env={"PYTHONPATH": lib},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.strip() == f"{lib}/package/module.py", done.stderr
 
