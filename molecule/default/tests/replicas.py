@@ -59,20 +59,37 @@ def only(name: str) -> Iterator[None]:
             other.check_output("systemctl start mcp-cloudflared@default")
 
 
+def inventory(lab_name: str) -> str:
+    """Return the path of the inventory of a laboratory."""
+    return f"/run/mcp-tunnel-lab/{lab_name}/inventory.yml"
+
+
 def site(
-    *arguments: str, env: dict[str, str] | None = None, timeout: float = 300
+    *arguments: str,
+    lab_name: str = LAB_NAME,
+    settings: dict[str, str] | None = None,
+    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``ansible-playbook site.yml ARGUMENTS…`` on this laboratory's inventory."""
+    """Run ``ansible-playbook site.yml ARGUMENTS…`` in a session of its own, as an operator would.
+
+    *settings* are Ansible's own environment variables; molecule's do not reach the run.
+    """
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("ANSIBLE_", "MOLECULE_"))
+    }
     return subprocess.run(
         [
-            *("ansible-playbook", "--inventory", str(RUN / "inventory.yml")),
+            *("ansible-playbook", "--inventory", inventory(lab_name)),
             *(str(CHECKOUT / "playbooks/site.yml"), *arguments),
         ],
         cwd=CHECKOUT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), **(env or {})},
+        env={**inherited, **(settings or {})},
         text=True,
         capture_output=True,
         timeout=timeout,
+        start_new_session=True,
         check=False,
     )
 

@@ -7,45 +7,32 @@ left to do must end by itself, with a tunnel that works.
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 
 import pytest
-from replicas import CHECKOUT, lab, recap
+from replicas import CHECKOUT, lab, recap, site
 
 NAME = "cut"
 MOST_RUNS = 60
 
 
-@pytest.fixture(scope="module")
-def cut() -> Iterator[str]:
+@pytest.fixture(scope="module", autouse=True)
+def cut() -> Iterator[None]:
     lab("up", NAME, "--hosts", "2", "--debian", "12,13")
-    yield f"/run/mcp-tunnel-lab/{NAME}/inventory.yml"
+    yield
     lab("down", NAME)
 
 
-def run_site(inventory: str, *, killed_after_change: bool) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
-    if killed_after_change:
-        env["ANSIBLE_CALLBACK_PLUGINS"] = str(CHECKOUT / "molecule/default/callback_plugins")
-        env["ANSIBLE_CALLBACKS_ENABLED"] = "kill_after_change"
-    return subprocess.run(
-        ["ansible-playbook", "--inventory", inventory, str(CHECKOUT / "playbooks/site.yml")],
-        cwd=CHECKOUT,
-        env=env,
-        text=True,
-        capture_output=True,
-        timeout=300,
-        start_new_session=True,
-        check=False,
-    )
-
-
-def test_killed_after_every_change(cut: str) -> None:
+def test_killed_after_every_change() -> None:
     kills: list[str] = []
     for _ in range(MOST_RUNS):
-        done = run_site(cut, killed_after_change=True)
+        done = site(
+            lab_name=NAME,
+            settings={
+                "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "molecule/default/callback_plugins"),
+                "ANSIBLE_CALLBACKS_ENABLED": "kill_after_change",
+            },
+        )
         if done.returncode == 0:
             break
         assert done.returncode == -9, done.stdout[-4000:]
@@ -59,7 +46,7 @@ def test_killed_after_every_change(cut: str) -> None:
     assert "completed" in lab("call", NAME, "echo", "echo", '{"text": "completed"}')
 
 
-def test_the_next_run_changes_nothing(cut: str) -> None:
-    done = run_site(cut, killed_after_change=False)
+def test_the_next_run_changes_nothing() -> None:
+    done = site(lab_name=NAME)
     assert done.returncode == 0, done.stdout[-4000:]
     assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())

@@ -118,7 +118,7 @@ class TunnelConnection(asyncio.Protocol):
 
     def _pump(self) -> None:
         """Decrypt and hand on as long as there is something and it is wanted."""
-        if self._pumping or self._tls is None:
+        if self._pumping or self._closing or self._tls is None:
             return
         self._pumping = True
         try:
