@@ -100,7 +100,7 @@ class Connectors:
                     application.connector,
                     application.index,
                 ):
-                    raise rpc.Refused("EDUPCONN: the connection index is taken", retry=True)
+                    raise rpc.Refused("EDUPCONN", retry=True)
         except rpc.Refused as refused:
             self.refused += 1
             _log.info("refused connection %d: %s", application.index, refused)
@@ -144,7 +144,9 @@ class Connectors:
             link.abort()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, Exception) and not isinstance(ended, ConnectionError):
+                    _log.error("%s", connection, exc_info=ended)
 
     async def _control(self, connection: Connection) -> None:
         stream = await connection.link.open(
