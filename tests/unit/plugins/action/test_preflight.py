@@ -46,7 +46,7 @@ def preflight(tmp_path):
         (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
         (tmp_path / "play.yml").write_text(yaml.safe_dump(PLAY))
         (tmp_path / "ansible.cfg").touch()
-        command = [sys.executable, "-m", "ansible", "playbook", "-vvv", "-i", "inventory.yml"]
+        command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "inventory.yml"]
         done = subprocess.run(
             [*command, "play.yml", *(["--limit", limit] if limit else [])],
             cwd=tmp_path,
