@@ -106,7 +106,7 @@ def _check_upstream(settings: config.Config) -> None:
     upstream_context(settings.upstream)
 
 
-def _version(_: argparse.Namespace) -> int:
+def _version(_arguments: argparse.Namespace) -> int:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     print(f"mcp-proxy {__version__} ({python}, {ssl.OPENSSL_VERSION})")
     return 0

@@ -97,7 +97,7 @@ class TunnelConnection(asyncio.Protocol):
             self._leave()
         self._turn()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self._lost = True
         self._leave()

@@ -67,7 +67,7 @@ class Dialer:
         failure: OSError | None = None
         for address in addresses:
             try:
-                _, protocol = await loop.create_connection(
+                made = await loop.create_connection(
                     factory,
                     address,
                     upstream.port,
@@ -81,7 +81,7 @@ class Dialer:
             except OSError as error:
                 failure = error
             else:
-                return protocol
+                return made[1]
         raise _os_error(failure, addresses)
 
     async def _resolve(self, loop: asyncio.AbstractEventLoop, upstream: Upstream) -> list[str]:

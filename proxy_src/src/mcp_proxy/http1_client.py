@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 import httptools
 
 from .messages import BODILESS_STATUSES, Headers, ResponseHead
+
+_TIMEOUT = re.compile(rb"(?:^|,)\s*timeout=([0-9]{1,9})\s*(?:,|\Z)", re.IGNORECASE)
+"""In ``Keep-Alive``: the seconds for which the peer keeps an idle connection (RFC 2068 §19.7.1)."""
 
 MAX_HEAD = 1 << 17
 """Bytes of a response's head, or of its trailers, at most."""
@@ -141,10 +145,9 @@ class ResponseReader:
         return length, chunked
 
     def _note_keep_alive(self, value: bytes) -> None:
-        for part in value.lower().split(b","):
-            key, _, number = part.strip().partition(b"=")
-            if key == b"timeout" and number.isdigit():
-                self.keep_alive_seconds = int(number)
+        timeout = _TIMEOUT.search(value)
+        if timeout:
+            self.keep_alive_seconds = int(timeout[1])
 
     def on_body(self, data: bytes) -> None:
         """Parser callback: content."""

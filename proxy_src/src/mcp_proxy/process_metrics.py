@@ -33,7 +33,7 @@ class ProcessMetrics(Collector):
             value=time.process_time(),
         )
         yield _gauge("start_time_seconds", "When the process began (Unix time).", self._started)
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         yield _gauge("max_fds", "How many descriptors may be open.", descriptors)
         with contextlib.suppress(OSError):
             pages = Path("/proc/self/statm").read_text().split()

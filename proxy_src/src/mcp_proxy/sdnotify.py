@@ -15,7 +15,7 @@ class Notifier:
     systemd waits for, 0 if the unit has no watchdog (sd_watchdog_enabled(3)).
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
         # A leading @ stands for the null byte of Linux' abstract socket names (unix(7)).
         self._address = f"\0{address[1:]}" if address.startswith("@") else address

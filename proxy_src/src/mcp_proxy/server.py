@@ -68,13 +68,16 @@ class ProxyServer:
             return []
         return [socket.getsockname()[:2] for socket in self._server.sockets]
 
-    async def stop(self, timeout: float) -> int:
-        """Stop accepting, let requests in flight finish for *timeout* seconds, cut the rest.
+    def stop_accepting(self) -> None:
+        """Close the listening sockets: from the return on, connecting is refused."""
+        if self._server is not None:
+            self._server.close()
+
+    async def drain(self, timeout: float) -> int:
+        """Let requests in flight finish for *timeout* seconds, cut the rest.
 
         Returns how many requests were cut. If the call is cancelled, cuts at once.
         """
-        if self._server is not None:
-            self._server.close()
         for connection in self._connections | self._refused:
             connection.drain()
         cut = 0

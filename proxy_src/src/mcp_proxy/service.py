@@ -48,7 +48,7 @@ class Service:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._notifier = Notifier()
+        self._notifier = Notifier(os.environ)
         self._metrics = Metrics()
         self._certificates = CertificateStore(config.tls, self._metrics)
         self._server = ProxyServer(config, self._metrics, self._certificates)
@@ -109,8 +109,10 @@ class Service:
         timeout = self._config.shutdown_timeout
         self._unready = "stopping"
         self._notifier.stopping("finishing requests in flight", timeout + _STOP_MARGIN)
+        # Before the line, so that whoever has read it can rely on it.
+        self._server.stop_accepting()
         log.event(log.logger, log.INFO, "stopping", shutdown_timeout=timeout)
-        stopping = asyncio.ensure_future(self._server.stop(timeout))
+        stopping = asyncio.ensure_future(self._server.drain(timeout))
         hurry = asyncio.ensure_future(self._stop_now.wait())
         await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()

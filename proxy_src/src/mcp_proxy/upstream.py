@@ -75,11 +75,11 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(error)
         return False
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self._pool.forget(self)
         if self._user is not None:
-            self._fail(error or ResponseError("closed before the response was complete"))
+            self._fail(exc or ResponseError("closed before the response was complete"))
 
     def pause_writing(self) -> None:
         """See :class:`asyncio.Protocol`."""

@@ -204,7 +204,7 @@ async def test_shutdown_lets_streams_finish_and_cuts_the_rest(tmp_path: Path) ->
             writer.write(b"llo")
         await reader.read()
 
-    async with proxied(tmp_path, raw_upstream(upstream), shutdown_timeout="1s") as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), shutdown_timeout="3s") as proxy:
         async with raw_client(proxy) as (good, first), raw_client(proxy) as (bad, second):
             first.write(get("echo", "/finish"))
             second.write(get("echo", "/hang"))
