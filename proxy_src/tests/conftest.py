@@ -1,7 +1,55 @@
 from __future__ import annotations
 
+import asyncio
+import functools
+import inspect
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
 import hypothesis
+import pytest
 
 # The tests share the machine with booting hosts: a slow example says nothing about the code.
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
+
+LIMIT = 120
+"""Seconds after which a test counts as hanging; the slowest takes 15 on an idle machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _bounded(item.obj)
+
+
+def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Cancel a test that waits for ever, so that it ends what it has started."""
+
+    @functools.wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(LIMIT):
+            await test(*args, **kwargs)
+
+    return run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Interrupt a test that keeps the interpreter busy, where no event loop could cancel it.
+
+    What is stuck outside Python's reach is ended by pytest's ``faulthandler_timeout``.
+    """
+
+    def overdue(*_: object) -> None:
+        pytest.fail(f"{item.nodeid} hangs")
+
+    before = signal.signal(signal.SIGALRM, overdue)
+    # Again and again: the loop logs what one of its callbacks raises, and goes on.
+    signal.setitimer(signal.ITIMER_REAL, LIMIT + 5, 5)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
