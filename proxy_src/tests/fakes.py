@@ -9,13 +9,14 @@ from mcp_proxy.messages import ClientStream, Headers, RequestHead, ResponseHead
 
 
 class FakeChannel:
-    """Remembers whether the connection was given up."""
+    """Remembers whether it was woken, and whether the connection was given up."""
 
     def __init__(self) -> None:
         self.aborted = False
+        self.woken = False
 
     def wake(self) -> None:
-        pass
+        self.woken = True
 
     def abort(self) -> None:
         self.aborted = True

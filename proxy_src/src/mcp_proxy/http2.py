@@ -7,12 +7,6 @@ response waits per stream for the client's window, the upstream being held back 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-from typing import Any
-
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -25,31 +19,20 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
-from hyperframe.frame import GoAwayFrame
 
-from .http2_head import request_head, response_fields
-from .http2_queue import ResponseQueue
+from .http2_head import request_head
 from .http2_stream import Http2Stream
+from .http2_wire import Http2Wire
 from .http_rules import Refusal
 from .messages import BUSY, IDLE, Channel, Headers, OnRequest
 from .settings import Limits
 
-_STREAM_WINDOW = 1 << 18
-"""Bytes of a request's content that may be on the way to an upstream."""
-_CONNECTION_WINDOW = 1 << 20
-"""The same for all requests of a connection together."""
 _HIGH_WATER = 1 << 16
 """Bytes of a response waiting for the client's window from which on the upstream is held back."""
 _DISCARD = 1 << 18
 """Bytes of a request's content still taken after its answer."""
 _MAX_RESETS = 500
 """How many more streams a client may cancel than it lets finish (CVE-2023-44487)."""
-
-
-class _Connection(H2Connection):
-    # What the library remembers of streams that are over: enough for frames still on their way.
-    MAX_CLOSED_STREAMS = 512
 
 
 class Http2Server:
@@ -60,46 +43,15 @@ class Http2Server:
         self._on_request = on_request
         self._channel = channel
         self._limits = limits
-        self._h2 = _Connection(
-            H2Configuration(
-                client_side=False,
-                header_encoding=None,
-                # What we send was checked when it was parsed.
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-            )
-        )
+        self._wire = Http2Wire(limits)
         self._streams: dict[int, Http2Stream] = {}
-        self._queue = ResponseQueue(self._h2)
         self._output_paused = False
         self._unfinished: dict[int, int] = {}  # answered streams: bytes that may still come
-        self._goaways = b""
         self._resets = 0
         self._ended = False
         self.draining = False
         self.served = 0
-        self._begin()
-
-    def _begin(self) -> None:
-        def settings(max_streams: int) -> Settings:
-            return Settings(
-                client=False,
-                initial_values={
-                    SettingCodes.MAX_CONCURRENT_STREAMS: max_streams,
-                    SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
-                    SettingCodes.MAX_HEADER_LIST_SIZE: self._limits.max_header_bytes,
-                },
-            )
-
-        limit = self._limits.max_streams
-        self._h2.local_settings = settings(limit)
-        self._h2.initiate_connection()
-        # A client may open more streams before it has read our limit: those are refused one by one
-        # instead of ending the connection, as the library would.
-        self._h2.local_settings = settings(2 * limit + 100)
-        self._h2.decoder.max_header_list_size = 2 * self._limits.max_header_bytes
-        self._h2.increment_flow_control_window(_CONNECTION_WINDOW - 65535)
-        self._channel.wake()
+        channel.wake()
 
     # -- input -------------------------------------------------------------------------------
 
@@ -124,7 +76,7 @@ class Http2Server:
     def receive(self, data: bytes) -> None:
         """Parse *data*; starts requests and hands their content on."""
         try:
-            events = self._h2.receive_data(data)
+            events = self._wire.receive(data)
         except ProtocolError:
             # The library has put the GOAWAY with the reason into the output.
             self.client_gone()
@@ -167,12 +119,12 @@ class Http2Server:
         """
         if isinstance(event, DataReceived):
             number, size = event.stream_id, event.flow_controlled_length
-            self._attempt(self._h2.acknowledge_received_data, size, number)
+            self._wire.acknowledge(number, size)
             if number in self._unfinished:
                 self._unfinished[number] -= size
                 if self._unfinished[number] < 0:
                     del self._unfinished[number]
-                    self._attempt(self._h2.reset_stream, number, ErrorCodes.NO_ERROR)
+                    self._wire.reset(number, ErrorCodes.NO_ERROR)
         elif isinstance(event, (StreamEnded, StreamReset)):
             self._unfinished.pop(event.stream_id, None)
 
@@ -180,34 +132,22 @@ class Http2Server:
         number = event.stream_id
         if self.draining or len(self._streams) >= self._limits.max_streams:
             # Tells the client that nothing was done, so that it may try again (RFC 9113 §8.7).
-            self._attempt(self._h2.reset_stream, number, ErrorCodes.REFUSED_STREAM)
+            self._wire.reset(number, ErrorCodes.REFUSED_STREAM)
             return
         try:
             head = request_head(event.headers, event.stream_ended is not None)
         except Refusal as refusal:
-            self._refuse(event, refusal)
+            self._wire.refuse(number, refusal)
             return
         size = sum(len(name) + len(value) + 32 for name, value in event.headers)
         if size > self._limits.max_header_bytes:
-            self._refuse(event, Refusal(431, "Request header fields too large"))
+            self._wire.refuse(number, Refusal(431, "Request header fields too large"))
             return
         stream = self._streams[number] = Http2Stream(self, number, head)
         handler = self._on_request(head, stream)
         if stream.ending is None:
             stream.handler = handler
             self._pace(stream)
-
-    def _refuse(self, event: RequestReceived, refusal: Refusal) -> None:
-        number = event.stream_id
-        body = f"{refusal}\n".encode()
-        fields: Headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        self._attempt(self._h2.send_headers, number, response_fields(refusal.status, fields))
-        # Without a window for these few bytes the reset is all that the client gets.
-        self._attempt(self._h2.send_data, number, body, end_stream=True)
-        self._attempt(self._h2.reset_stream, number, ErrorCodes.NO_ERROR)
 
     def _content(self, stream: Http2Stream, event: DataReceived) -> None:
         size = event.flow_controlled_length
@@ -228,7 +168,7 @@ class Http2Server:
             handler.client_gone()
         self._resets += 1
         if self._resets > _MAX_RESETS:
-            self._goaway(ErrorCodes.ENHANCE_YOUR_CALM)
+            self._wire.goaway(ErrorCodes.ENHANCE_YOUR_CALM)
             self.client_gone()
 
     # -- output ------------------------------------------------------------------------------
@@ -236,28 +176,18 @@ class Http2Server:
     def output(self) -> list[bytes]:
         """Fetch what must be sent now."""
         if not self._output_paused:
-            self._queue.send(self._sent)
-        data = self._h2.data_to_send() + self._goaways
-        self._goaways = b""
+            self._wire.responses.send(self._sent)
+        data = self._wire.output()
         return [data] if data else []
 
     def send_fields(self, number: int, fields: Headers) -> None:
         """Send a head on the stream *number*."""
-        self._attempt(self._h2.send_headers, number, fields)
+        self._wire.send_fields(number, fields)
         self._channel.wake()
-
-    def _attempt(self, send: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-        """Call *send* unless the stream or the connection is closed.
-
-        The library handles all frames of one read before the first of their events is handled
-        here, so a reset or a GOAWAY may be known to it and not yet to us.
-        """
-        with contextlib.suppress(ProtocolError):
-            send(*args, **kwargs)
 
     def has_pending(self, stream: Http2Stream) -> None:
         """*stream* has something to send."""
-        self._queue.add(stream)
+        self._wire.responses.add(stream)
         self._pace(stream)
         self._channel.wake()
 
@@ -272,7 +202,7 @@ class Http2Server:
             if len(self._unfinished) < self._limits.max_streams:
                 self._unfinished[stream.number] = _DISCARD
             else:
-                self._attempt(self._h2.reset_stream, stream.number, ErrorCodes.NO_ERROR)
+                self._wire.reset(stream.number, ErrorCodes.NO_ERROR)
         self._resets = max(0, self._resets - 1)
         self._forget(stream)
         self._end_if_drained()
@@ -290,7 +220,7 @@ class Http2Server:
     def reset(self, stream: Http2Stream, code: ErrorCodes) -> None:
         """Give *stream* up."""
         if stream.number in self._streams:
-            self._attempt(self._h2.reset_stream, stream.number, code)
+            self._wire.reset(stream.number, code)
             self._forget(stream)
             self._end_if_drained()
             self._channel.wake()
@@ -298,7 +228,7 @@ class Http2Server:
     def acknowledge(self, stream: Http2Stream, size: int) -> None:
         """Open the windows again by *size* bytes of *stream*'s content."""
         if not self._ended:
-            self._attempt(self._h2.acknowledge_received_data, size, stream.number)
+            self._wire.acknowledge(stream.number, size)
             self._channel.wake()
 
     def _pace(self, stream: Http2Stream) -> None:
@@ -311,12 +241,6 @@ class Http2Server:
                 stream.handler.resume()
 
     # -- life cycle --------------------------------------------------------------------------
-
-    def _goaway(self, code: ErrorCodes) -> None:
-        # Written here because the library would let no stream finish after its own.
-        frame = GoAwayFrame(0, self._h2.highest_inbound_stream_id, code)
-        self._goaways += frame.serialize()
-        self._channel.wake()
 
     @property
     def finished(self) -> bool:
@@ -332,7 +256,8 @@ class Http2Server:
         """Finish what is in flight, then close."""
         if not self.draining and not self._ended:
             self.draining = True
-            self._goaway(ErrorCodes.NO_ERROR)
+            self._wire.goaway(ErrorCodes.NO_ERROR)
+            self._channel.wake()
             self._end_if_drained()
 
     def head_overdue(self) -> None:

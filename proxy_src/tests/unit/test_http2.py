@@ -322,7 +322,9 @@ def test_draining_finishes_streams_and_refuses_new_ones() -> None:
     pair = Pair()
     first = pair.request()
     pair.exchange()
+    pair.channel.woken = False
     pair.layer.drain()
+    assert pair.channel.woken  # the GOAWAY leaves now, not with the next response
     second = pair.request()  # on its way before the GOAWAY has arrived
     feed(pair.layer.receive, [pair.client.data_to_send()])
     assert not pair.layer.finished
