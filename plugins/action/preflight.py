@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
                 # The first line says what is undefined; the rest quotes the template.
                 reason = str(error).partition("\n")[0]
                 problems.append(TunnelError(name, f"has no value: {reason}", "Define what it uses"))
-        return values, problems
+        return role_options.with_truth_values(values), problems
 
     def _members(
         self, task_vars: Mapping[str, Any], group: str, values: Mapping[str, Any]

@@ -67,7 +67,22 @@ ansible_facts:
         cloudflared_unit:
           description: The systemd unit of cloudflared.
           type: str
-        settings:
-          description: All public variables with their defaults, but the secrets.
+        ports:
+          description: The loopback ports as numbers, by variable.
           type: dict
+        host_check:
+          description: What M(mcp_tunnels.stack.host_check) has to look at.
+          type: dict
+        domain:
+          description: The tunnel's domain in lower case.
+          type: str
+        switches:
+          description: The variables that are truth values, as such, however they were written.
+          type: dict
+        routes:
+          description: The routes with their upstreams.
+          type: dict
+        health_timeout:
+          description: Seconds that a replica has to become healthy.
+          type: int
 """

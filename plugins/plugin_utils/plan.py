@@ -137,6 +137,7 @@ def make_plan(name: str, members: Members, play_hosts: list[str]) -> dict[str, A
             "files": [{"variable": "proxy_upstream_ca_file", "path": ca_file}] if ca_file else [],
         },
         "domain": str(values["mcp_tunnel_domain"]).lower(),
+        "switches": {variable: values[variable] for variable in role_options.switches()},
         "routes": dict(values["mcp_tunnel_routes"]),
         "health_timeout": values["mcp_tunnel_health_timeout"],
     }

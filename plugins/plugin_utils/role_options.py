@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 
 ROLES = ("provision", "proxy", "cloudflared")
 _COLLECTION = Path(__file__).resolve().parents[2]
@@ -34,6 +36,24 @@ def defaults() -> dict[str, Any]:
     for role in ROLES:
         merged.update(_load(role, "defaults/main.yml"))
     return merged
+
+
+def switches() -> list[str]:
+    """Names of the variables that are truth values."""
+    return [name for name, option in options().items() if option["type"] == "bool"]
+
+
+def with_truth_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with truth values that came as text converted: to us, the text "false" is true.
+
+    An inventory in INI format and ``-e name=false`` give texts. What means neither stays as it is,
+    for :func:`type_problems`.
+    """
+    converted = dict(values)
+    for name in switches():
+        with contextlib.suppress(TypeError):
+            converted[name] = boolean(values[name])
+    return converted
 
 
 def type_problems(values: Mapping[str, Any]) -> dict[str, str]:

@@ -120,6 +120,25 @@ def test_templates_are_evaluated_before_they_are_checked(preflight):
     assert plans(output)["a"]["routes"] == {"echo": "http://10.0.0.7:1"}
 
 
+@pytest.mark.parametrize(("text", "meant"), [("false", False), ("Yes", True), ("0", False)])
+def test_a_truth_value_that_came_as_text(preflight, text, meant):
+    status, output = preflight(
+        {"a": {}}, proxy_disable_ip_validation=text, proxy_allowed_ips=[] if meant else ["10.0.0.1"]
+    )
+    assert status == 0, output
+    assert plans(output)["a"]["switches"]["proxy_disable_ip_validation"] is meant
+
+
+def test_a_text_that_is_false_is_no_trust_anchor(preflight):
+    status, output = preflight(
+        {"a": {}},
+        mcp_tunnel_routes={"echo": "https://x:1"},
+        proxy_upstream_include_system_cas="false",
+    )
+    assert status != 0
+    assert "nothing says which CA to trust" in output
+
+
 def test_no_secret_in_the_loudest_output(preflight, openssl_ca):
     token, (certificate, key) = make_token(), openssl_ca
     status, output = preflight(

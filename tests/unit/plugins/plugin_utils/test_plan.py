@@ -69,6 +69,18 @@ def test_types_and_choices_are_those_that_the_roles_declare(changes, text):
     assert problem.startswith(text)
 
 
+def test_templates_take_truth_values_from_the_plan_only():
+    """The variable itself may be the text "false", which Jinja takes for true."""
+    switches = plan.make_plan("a", {"a": good()}, ["a"])["switches"]
+    assert "proxy_disable_ip_validation" in switches
+    files = [
+        path for path in ROLES.rglob("*") if path.parent.name in ("tasks", "templates", "vars")
+    ]
+    text = "".join(path.read_text() for path in files)
+    for name in switches:
+        assert text.count(f"mcp_tunnel_plan.switches.{name}") == text.count(name) > 0, name
+
+
 def test_a_wrong_type_of_a_secret_is_told_without_it():
     secret = ["-----BEGIN PRIVATE KEY-----"]
     text = " ".join(told({"a": {"mcp_tunnel_ca_key": secret, "mcp_tunnel_token": secret}}))
