@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,9 @@ def run(module: Any, action: Callable[[], dict[str, Any]]) -> None:
 
     ``warnings`` in the result are shown as warnings.
     """
+    # What is for everybody has to be readable for the services' users, also where root's umask
+    # is a hardened one; secrets are written with permissions of their own.
+    os.umask(0o022)
     # A secret in an option that is not meant for one must not come back in "invocation".
     for value in module.params.values():
         if isinstance(value, str) and _SECRET_SHAPE.search(value):

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -46,6 +47,23 @@ class Releases:
     def activate(self, version: str) -> None:
         """Makes *version* the active one, in one step."""
         secret_files.replace_link(str(self._directory / _MARK), version)
+
+    def open_to_services(self, version: str, check_mode: bool) -> bool:
+        """Lets the services' users read a release that is present; returns whether that changes it.
+
+        It may have been made under a umask that hides it from them, as hardened hosts have it.
+        """
+        tree = self.path(version)
+        closed = []
+        for path in (self._directory.parent, self._directory, tree, *tree.rglob("*")):
+            found = path.lstat().st_mode
+            wanted = 0o755 if found & 0o100 else 0o644
+            if not stat.S_ISLNK(found) and stat.S_IMODE(found) != wanted:
+                closed.append((path, wanted))
+        if not check_mode:
+            for path, wanted in closed:
+                path.chmod(wanted)
+        return bool(closed)
 
     def unpack(self, version: str, archive: Path) -> None:
         """Unpacks the tar.gz *archive* as release *version*, beside the active one.

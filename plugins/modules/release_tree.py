@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - The part of M(mcp_tunnels.stack.release) that runs on the host. Use that one.
   - A release gets its name only when everything is unpacked and on disk.
+  - A release that the services' users cannot read is opened to them.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -31,7 +32,7 @@ options:
     required: true
   archive:
     description: The release as a C(tar.gz) on this host. Without it, and without O(links_to),
-      nothing is changed.
+      nothing is made.
     type: path
   links_to:
     description: Path of a program of this host; the release is a link to it in C(bin).
@@ -77,18 +78,25 @@ def settle(params: dict, check_mode: bool) -> dict:
     """Unpacks or links the release when it is missing and can be made; returns the result."""
     releases = Releases(params["part"])
     version = params["version"]
-    changed = not releases.is_present(version) and bool(params["archive"] or params["links_to"])
-    if changed and not check_mode:
-        if params["archive"]:
-            releases.unpack(version, Path(params["archive"]))
-        else:
-            releases.link(version, params["links_to"])
+    if releases.is_present(version):
+        changed = releases.open_to_services(version, check_mode)
+    else:
+        changed = bool(params["archive"] or params["links_to"])
+        if changed and not check_mode:
+            _make(releases, params)
     return {
         "changed": changed,
         "present": releases.is_present(version),
         "path": str(releases.path(version)),
         "version": version,
     }
+
+
+def _make(releases: Releases, params: dict) -> None:
+    if params["archive"]:
+        releases.unpack(params["version"], Path(params["archive"]))
+    else:
+        releases.link(params["version"], params["links_to"])
 
 
 def main() -> None:

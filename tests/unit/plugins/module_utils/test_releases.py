@@ -42,6 +42,42 @@ def test_unpacked_as_it_was_packed_and_compiled(releases, archive):
     assert sorted(path.name for path in releases.path("1").parent.iterdir()) == ["1"]
 
 
+@pytest.fixture
+def hardened_umask():
+    """What a hardened host's sudoers sets for root."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def closed_to_services(directory):
+    """What below (and including) the directory the services' users could not read."""
+    paths = [directory, *directory.rglob("*")]
+    return [path for path in paths if path.stat().st_mode & 0o755 not in (0o755, 0o644)]
+
+
+@pytest.mark.usefixtures("hardened_umask")
+def test_a_release_made_under_a_hardened_umask_is_opened_by_a_later_run(releases, archive):
+    releases.unpack("1", archive)
+    root = releases.path("1").parent.parent
+    (root / "cloudflared").mkdir()
+    closed = closed_to_services(root)
+    assert closed
+    assert releases.open_to_services("1", check_mode=True)
+    assert closed_to_services(root) == closed
+    assert releases.open_to_services("1", check_mode=False)
+    assert closed_to_services(root) == [root / "cloudflared"]  # not a part of this release
+    assert not releases.open_to_services("1", check_mode=False)
+
+
+def test_a_packaged_binary_keeps_its_permissions(releases, tmp_path):
+    binary = tmp_path / "packaged"
+    binary.touch(mode=0o700)
+    releases.link("package", str(binary))
+    releases.open_to_services("package", check_mode=False)
+    assert binary.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_traceback_names_the_finished_release(releases, archive):
     releases.unpack("1", archive)
     lib = str(releases.path("1") / "lib")
