@@ -17,7 +17,15 @@ from . import durations
 _NULL = "tag:yaml.org,2002:null"
 _BOOL = "tag:yaml.org,2002:bool"
 _INT = "tag:yaml.org,2002:int"
+_MERGE = "tag:yaml.org,2002:merge"
 _MAX_FILE_BYTES = 1 << 20
+_SYNTAX_REMEDIES = {
+    "\\t": "indent with blanks instead of tabs",
+    "stream end": "close the quote or the bracket",
+    "end of stream": "close the quote or the bracket",
+    "another document": "keep one document, without a line `---` in its midst",
+}
+"""What to do, by words in the YAML library's message."""
 
 
 @dataclass(frozen=True, order=True)
@@ -89,18 +97,29 @@ def read_document(path: str) -> yaml.Node | None:
     try:
         return yaml.compose(content, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = Problem(
-            line, "", f"not valid YAML: {error.problem or error.context}", "mend this line"
-        )
-    except yaml.YAMLError:
-        problem = Problem(1, "", "not valid YAML: not text in UTF-8", "save the file as UTF-8 text")
+        problem = _syntax_problem(error)
+    except yaml.reader.ReaderError as error:
+        line = content[: error.position].count(b"\n") + 1
+        what = "not text in UTF-8" if error.encoding != "unicode" else "a control character"
+        problem = Problem(line, "", f"not valid YAML: {what}", "save the file as plain UTF-8 text")
     except RecursionError:
         problem = Problem(
             1, "", "not valid YAML: nested too deeply", "use the documented fields only"
         )
     raise ConfigError(path, [problem])
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    what = f"not valid YAML: {error.problem or error.context}"
+    if error.context and error.context_mark and error.context_mark.line + 1 != line:
+        # A quote or bracket that is never closed is noticed at the end of the file.
+        what += f" {error.context} that begins on line {error.context_mark.line + 1}"
+    for words, remedy in _SYNTAX_REMEDIES.items():
+        if words in what:
+            return Problem(line, "", what, remedy)
+    return Problem(line, "", what, "check the indentation and the quotes here")
 
 
 class Section:
@@ -138,6 +157,11 @@ class Section:
             )
             return
         field = self.path(key.value)
+        if key.tag == _MERGE:
+            self.report.problems.append(
+                Problem(line, field, "merge keys are not supported", "write the fields out here")
+            )
+            return
         if key.value in self._nodes:
             first = self.report.lines[field]
             self.report.problems.append(
@@ -230,7 +254,10 @@ class Section:
         return value
 
     def texts(self, field: str) -> list[str]:
-        """The list of scalars under *field*, empty if not set."""
+        """The list of scalars under *field*, empty if not set.
+
+        Problems of the item *n*, from 0, can be reported for the field ``FIELD[n]``.
+        """
         node = self._nodes.get(field)
         if node is None or node.tag == _NULL:
             return []
@@ -243,6 +270,8 @@ class Section:
                 f"write `{field}:` and below it one `- value` per line",
             )
             return []
+        for number, item in enumerate(node.value):
+            self.report.lines[f"{self.path(field)}[{number}]"] = item.start_mark.line + 1
         return [str(item.value) for item in node.value]
 
     def readable_file(self, field: str, path: str) -> None:

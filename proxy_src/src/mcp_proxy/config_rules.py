@@ -124,12 +124,12 @@ def policy(top: Section) -> UpstreamPolicy:
 
 def _allowed_ips(section: Section) -> tuple[IPv4Network, ...]:
     networks = []
-    for text in section.texts("allowed_ips"):
+    for number, text in enumerate(section.texts("allowed_ips")):
         try:
             networks.append(IPv4Network(text, strict=False))
         except ValueError:
             section.problem(
-                "allowed_ips",
+                f"allowed_ips[{number}]",
                 f"not an IPv4 address or network: {text!r}",
                 "write e.g. 10.1.2.3 or 10.0.0.0/8; only IPv4 is dialled",
             )

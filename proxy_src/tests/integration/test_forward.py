@@ -42,6 +42,10 @@ async def test_curl(tmp_path: Path, version: str) -> None:
         assert headers["x-forwarded-for"] == "127.0.0.1"
         assert headers["x-forwarded-proto"] == "https"
         assert headers["x-forwarded-host"] == f"echo.{DOMAIN}"
+        await proxy.logged("route configured", route="echo", level="info")
+        await proxy.logged(
+            "request started", route="echo", method="GET", host=f"echo.{DOMAIN}", path="/a/b"
+        )
         line = await proxy.logged("request finished", route="echo", status=200)
         assert line["bytes_in"] == 0
         assert line["bytes_out"] > 0

@@ -120,17 +120,39 @@ def test_every_problem_is_reported_at_once(files: Path) -> None:
         ("[]", "1 must be a map of fields, not a list"),
         ("x", "1 must be a map of fields, not a single value"),
         ("a: b\nc", "2 not valid YAML: could not find expected ':'"),
-        ("a: [", "1 not valid YAML"),
+        ("a: [", "1 not valid YAML: expected the node content, but found '<stream end>'; close"),
+        ("a: [b,\nc: d\n", "3 not valid YAML"),
+        (
+            "\na: 'b\nc: d\n",
+            "4 not valid YAML: found unexpected end of stream while scanning a "
+            "quoted scalar that begins on line 2; close the quote",
+        ),
+        (
+            "a:\n\tb: c",
+            "2 not valid YAML: found character '\\t' that cannot start any token while "
+            "scanning for the next token; indent with blanks",
+        ),
         ("a: *x", "1 not valid YAML: found undefined alias"),
         ("a: b\n---\nc: d", "2 not valid YAML: but found another document"),
         ("[a]: b", "1 a field name must be a plain word"),
-        ("a: \x01", "1 not valid YAML: not text in UTF-8"),
+        ("a: b\nc: \x01", "2 not valid YAML: a control character; save"),
         ("[" * 100_000, "1 not valid YAML: nested too deeply"),
         ("#" * 2_000_000, "1 larger than 1 MiB"),
     ],
 )
 def test_files_that_are_no_configuration(files: Path, text: str, expected: str) -> None:
     assert any(line.startswith(expected) for line in problems(files, text))
+
+
+def test_text_in_another_encoding(files: Path) -> None:
+    (files / "proxy.yaml").write_bytes("a: b\n# sch\xf6n\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r":2: not valid YAML: not text in UTF-8; save the file"):
+        config.load(str(files / "proxy.yaml"))
+
+
+def test_anchors_and_aliases(files: Path) -> None:
+    loaded = load(files, minimal(echo="  echo: &server http://h:1\n  wiki: *server"))
+    assert loaded.routes["echo"] == loaded.routes["wiki"] == Upstream("http", "h", 1)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -96,9 +96,16 @@ from config_files import DOMAIN, load, minimal, problems
         ),
         (
             {"x": "upstream: {allowed_ips: [10.0.0.0/40]}"},
-            "8 upstream.allowed_ips: not an IPv4 address or",
+            "8 upstream.allowed_ips[0]: not an IPv4 address or",
         ),
-        ({"x": "upstream: {allowed_ips: ['fd00::/8']}"}, "only IPv4 is dialled"),
+        (
+            {"x": "upstream:\n  allowed_ips:\n  - 10.0.0.0/8\n  - fd00::/8"},
+            "11 upstream.allowed_ips[1]: not an IPv4 address or network: 'fd00::/8'; write e.g.",
+        ),
+        (
+            {"echo": "  <<: {echo: http://h:1}"},
+            "7 routes.<<: merge keys are not supported; write the fields out here",
+        ),
         (
             {"x": "upstream: {allowed_ips: [10.0.0.0/8], disable_ip_validation: true}"},
             "8 upstream.disable_ip_validation: cannot be combined with upstream.allowed_ips",
