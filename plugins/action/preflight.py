@@ -68,12 +68,7 @@ class ActionModule(ActionBase):
             if name == task_vars["inventory_hostname"]:
                 members[name] = dict(values)
                 continue
-            host = task_vars["hostvars"][name]
-            members[name] = {
-                variable: host.get(variable, values_default)
-                for variable, values_default in role_options.defaults().items()
-                if variable in plan.COMPARED
-            }
+            members[name] = plan.compared(task_vars["hostvars"][name])
         return members
 
 

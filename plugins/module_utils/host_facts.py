@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import platform
@@ -23,6 +24,7 @@ ARCHITECTURES = ("x86_64", "aarch64")
 MINIMUM_SYSTEMD = 247  # LoadCredential=, ProtectProc=
 MINIMUM_PYTHON = (3, 9)
 MINIMUM_GLIBC = (2, 28)  # manylinux_2_28: the wheels of the proxy's release
+_BOOT_ID = "proc/sys/kernel/random/boot_id"
 # Oldest supported release of each distribution; RHEL stands for those that are ID_LIKE it.
 DISTRIBUTIONS = {"debian": 11.0, "ubuntu": 22.04, "rhel": 9.0}
 
@@ -31,6 +33,16 @@ def architecture() -> str:
     """The machine as releases name it."""
     machine = platform.machine()
     return {"arm64": "aarch64", "amd64": "x86_64"}.get(machine, machine)
+
+
+def machine(root: Path = Path("/")) -> str:
+    """What tells machines apart while they run, however they are called; not to be stored.
+
+    machine-id(5) alone does not: careless clones share it. Nor does the boot: containers of one
+    host may share that.
+    """
+    parts = [_read(str(root / name)) for name in ("etc/machine-id", _BOOT_ID)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def distribution(os_release: str) -> tuple[str, str, str]:
@@ -91,6 +103,7 @@ def gather(ports: list[dict], files: list[dict], users: list[str]) -> dict:
     """
     family, version, name = distribution(_read("/etc/os-release"))
     facts = {
+        "machine": machine(),
         "architecture": architecture(),
         "distribution": family,
         "python_version": python_version(),

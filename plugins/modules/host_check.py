@@ -77,6 +77,9 @@ facts:
   returned: success
   type: dict
   contains:
+    machine:
+      description: The same for all names of one machine, until it is booted again.
+      type: str
     architecture:
       description: The machine, V(x86_64) or V(aarch64).
       type: str
@@ -98,6 +101,7 @@ facts:
       type: list
       elements: str
   sample:
+    machine: 0f3c5d1e9a7b2468
     architecture: x86_64
     distribution: debian
     python_version: 3.11.2

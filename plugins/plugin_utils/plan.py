@@ -63,6 +63,31 @@ def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list
     ]
 
 
+def compared(hostvars: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of one host that matter to other hosts, with their defaults."""
+    return {
+        variable: hostvars.get(variable, default)
+        for variable, default in role_options.defaults().items()
+        if variable in COMPARED
+    }
+
+
+def check_machines(members: Members, machines: Mapping[str, str]) -> list[TunnelError]:
+    """Everything that is wrong between hosts that turned out to be one machine.
+
+    *machines* has the identity of each host that was looked at; *members* has at least COMPARED.
+    """
+    names: dict[str, list[str]] = {}
+    for name in members:
+        if name in machines:
+            names.setdefault(machines[name], []).append(name)
+    return [
+        problem
+        for sharing in names.values()
+        for problem in settings.check_machine({name: members[name] for name in sharing})
+    ]
+
+
 def _replicas(values: Mapping[str, Any], members: Members) -> list[str]:
     instance = values["mcp_tunnel_instance"]
     return [name for name, member in members.items() if member["mcp_tunnel_instance"] == instance]

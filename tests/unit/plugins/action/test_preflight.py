@@ -3,65 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 
-COLLECTIONS = Path(__import__("ansible_collections.mcp_tunnels.stack").__path__[0]).parent
-PLAY = [
-    {
-        "hosts": "mcp_tunnel",
-        "gather_facts": False,
-        "any_errors_fatal": True,
-        "tasks": [{"mcp_tunnels.stack.preflight": None}],
-    }
-]
 SECOND = {
     "mcp_tunnel_instance": "second",
     "proxy_listen_port": 9080,
     "proxy_admin_port": 9081,
     "cloudflared_metrics_port": 9241,
 }
-GOOD = {
-    "mcp_tunnel_domain": openssl.DOMAIN,
-    "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},
-    # Whoever connects fails, and says so.
-    "ansible_connection": "ssh",
-    "ansible_ssh_executable": "/bin/false",
-}
 
 
 @pytest.fixture
 def preflight(tmp_path):
     """Runs the preflight over hosts (name to variables): (exit status, output)."""
+    tasks = [{"mcp_tunnels.stack.preflight": None}]
 
-    def run(hosts, limit=None, **group):
-        inventory = {"mcp_tunnel": {"hosts": hosts, "vars": {**GOOD, **group}}}
-        (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
-        (tmp_path / "play.yml").write_text(yaml.safe_dump(PLAY))
-        (tmp_path / "ansible.cfg").touch()
-        command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "inventory.yml"]
-        done = subprocess.run(
-            [*command, "play.yml", *(["--limit", limit] if limit else [])],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-                "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp"),
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+    def run(hosts, *arguments, **group):
+        return run_playbook(tmp_path, tasks, hosts, *arguments, **group)
 
     return run
 
@@ -88,7 +49,7 @@ def test_good_hosts_get_a_plan_without_a_connection(preflight):
 
 
 def test_with_a_limit_the_state_host_stays_and_another_host_leads(preflight):
-    status, output = preflight({"a": {}, "b": {}}, limit="b")
+    status, output = preflight({"a": {}, "b": {}}, "--limit", "b")
     assert status == 0, output
     assert (plans(output)["b"]["state_host"], plans(output)["b"]["leader"]) == ("a", "b")
 

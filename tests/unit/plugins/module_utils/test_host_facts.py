@@ -71,6 +71,21 @@ def test_unsupported(changes, subject):
     assert problem.startswith(f"{subject}: ")
 
 
+def test_two_names_of_a_machine_show_one_identity():
+    assert host_facts.machine() == host_facts.machine() != ""
+
+
+@pytest.mark.parametrize("name", ["etc/machine-id", "proc/sys/kernel/random/boot_id"])
+def test_a_clone_and_a_container_are_machines_of_their_own(tmp_path, name):
+    """Clones may share their machine-id, containers of one host its boot."""
+    for path in ("etc/machine-id", "proc/sys/kernel/random/boot_id"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("one\n")
+    first = host_facts.machine(tmp_path)
+    (tmp_path / name).write_text("other\n")
+    assert host_facts.machine(tmp_path) != first
+
+
 def test_resolvers():
     text = "# nameserver 1.1.1.1\nnameserver 10.77.0.1\nnameserver fe80::1%eth0\nnameserver x\n"
     assert host_facts.resolvers(text) == ["10.77.0.1", "fe80::1"]

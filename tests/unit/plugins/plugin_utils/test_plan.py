@@ -28,6 +28,27 @@ def test_two_instances_on_one_machine():
     assert told({"a": {}, "b": SECOND}, {"b": "a"}) == []
 
 
+def sharing(hosts, machines):
+    """What is told about hosts (name to changed variables) that were looked at."""
+    members = {name: good(**changes) for name, changes in hosts.items()}
+    return [str(problem) for problem in plan.check_machines(members, machines)]
+
+
+def test_two_names_of_one_machine():
+    first, *others = sharing({"a": {}, "b": {}, "c": {}}, {"a": "x", "b": "x", "c": "y"})
+    assert first.startswith("port 8080: used twice on one machine: by a (proxy_listen_port) and b")
+    assert "own three ports" in first
+    assert "'default' is deployed twice" in others[-1]
+
+
+def test_instances_that_share_a_machine_by_another_name():
+    assert sharing({"a": {}, "b": SECOND, "c": {}}, {"a": "x", "b": "x", "c": "y"}) == []
+
+
+def test_a_host_that_was_not_looked_at():
+    assert sharing({"a": {}, "b": {}}, {"a": "x"}) == []
+
+
 @pytest.mark.parametrize(
     "variable", ["proxy_listen_port", "proxy_admin_port", "cloudflared_metrics_port"]
 )

@@ -1,0 +1,41 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compares the hosts that turned out to be one machine. Connects to nobody."""
+
+from __future__ import annotations
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller only."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset(("found", "group"))
+
+    def run(self, tmp=None, task_vars=None):
+        """See the module's documentation."""
+        result = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            {
+                "found": {"type": "dict", "required": True},
+                "group": {"type": "str", "default": "mcp_tunnel"},
+            }
+        )
+        members = {
+            name: plan.compared(task_vars["hostvars"][name])
+            for name in task_vars["groups"].get(arguments["group"], [])
+        }
+        problems = plan.check_machines(members, arguments["found"])
+        result.update(changed=False)
+        if problems:
+            lines = "".join(f"\n- {problem}" for problem in problems)
+            result.update(
+                failed=True,
+                msg=f"Hosts of the inventory are names of one machine; nothing was changed on any "
+                f"host:{lines}",
+            )
+        return result

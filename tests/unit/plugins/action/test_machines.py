@@ -1,0 +1,38 @@
+"""The comparison of machines as Ansible runs it, without any connection."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
+
+SECOND = {
+    "mcp_tunnel_instance": "second",
+    "proxy_listen_port": 9080,
+    "proxy_admin_port": 9081,
+    "cloudflared_metrics_port": 9241,
+}
+
+
+@pytest.fixture
+def compare(tmp_path):
+    """Runs the comparison over hosts (name to variables): (exit status, output)."""
+    tasks = [
+        {
+            "mcp_tunnels.stack.machines": {"found": {"a": "x", "a-lab": "x", "b": "y"}},
+            "run_once": True,
+        }
+    ]
+    return lambda hosts: run_playbook(tmp_path, tasks, hosts)
+
+
+def test_two_names_of_one_machine(compare):
+    status, output = compare({"a": {}, "b": {}, "a-lab": {"cloudflared_metrics_port": 9241}})
+    assert status != 0
+    assert "port 8080: used twice on one machine: by a (proxy_listen_port) and a-lab" in output
+    assert "nothing was changed on any host" in output
+    assert "20241" not in output
+
+
+def test_two_instances_on_one_machine(compare):
+    status, output = compare({"a": {}, "b": {}, "a-lab": SECOND})
+    assert status == 0, output

@@ -1,0 +1,60 @@
+"""Runs tasks of the collection in a real playbook, without any connection."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+
+_COLLECTIONS = Path(__import__("ansible_collections.mcp_tunnels.stack").__path__[0]).parent
+_GOOD = {
+    "mcp_tunnel_domain": openssl.DOMAIN,
+    "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},
+    # Whoever connects fails, and says so.
+    "ansible_connection": "ssh",
+    "ansible_ssh_executable": "/bin/false",
+}
+
+
+def run_playbook(
+    directory: Path,
+    tasks: list[dict[str, Any]],
+    hosts: dict[str, dict[str, Any]],
+    *arguments: str,
+    **group: Any,
+) -> tuple[int, str]:
+    """Runs the tasks over hosts (name to variables) with the group's variables and command line.
+
+    Returns the exit status and all output at -vvv.
+    """
+    inventory = {"mcp_tunnel": {"hosts": hosts, "vars": {**_GOOD, **group}}}
+    play = {
+        "hosts": "mcp_tunnel",
+        "gather_facts": False,
+        "any_errors_fatal": True,
+        "tasks": tasks,
+    }
+    (directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
+    (directory / "play.yml").write_text(yaml.safe_dump([play]))
+    (directory / "ansible.cfg").touch()
+    command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "inventory.yml"]
+    done = subprocess.run(
+        [*command, "play.yml", *arguments],
+        cwd=directory,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTIONS),
+            "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
