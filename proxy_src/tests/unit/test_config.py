@@ -129,8 +129,8 @@ def test_every_problem_is_reported_at_once(files: Path) -> None:
         ),
         (
             "a:\n\tb: c",
-            "2 not valid YAML: found character '\\t' that cannot start any token while "
-            "scanning for the next token; indent with blanks",
+            "2 not valid YAML: found character '\\t' that cannot start any token; "
+            "indent with blanks",
         ),
         ("a: *x", "1 not valid YAML: found undefined alias"),
         ("a: b\n---\nc: d", "2 not valid YAML: but found another document"),
