@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ def lab_command(*arguments: str, **options: object) -> subprocess.Popen[str]:
         "stderr": subprocess.STDOUT,
         "text": True,
         "env": {**os.environ, "PYTHONPATH": str(TESTS_DIR)},
+        # A test run in the background of a shell has inherited an ignored SIGINT; a terminal has not.
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     }
     return subprocess.Popen([sys.executable, "-m", "lab", *arguments], **settings)  # type: ignore[call-overload, no-any-return]
