@@ -19,7 +19,7 @@ def lab_command(*arguments: str, **options: object) -> subprocess.Popen[str]:
         "stderr": subprocess.STDOUT,
         "text": True,
         "env": {**os.environ, "PYTHONPATH": str(TESTS_DIR)},
-        # A test run in the background of a shell has inherited an ignored SIGINT; a terminal has not.
+        # A background job of a shell inherits an ignored SIGINT; a command at a terminal does not.
         "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     }
