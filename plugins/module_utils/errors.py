@@ -11,11 +11,19 @@ from collections.abc import Callable
 from typing import Any
 
 # What a key or a tunnel token looks like: an operator may put one into the wrong option.
-_SECRET_SHAPE = re.compile(r"PRIVATE KEY-----|eyJ[A-Za-z0-9+/_-]{40}")
+_SECRET_SHAPE = re.compile(
+    r"(?:-----BEGIN [A-Z0-9 ]*)?PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)"
+    r"|eyJ[A-Za-z0-9+/_=-]{40,}",
+    re.DOTALL,
+)
+
+
+def _blanked(text: str) -> str:
+    return _SECRET_SHAPE.sub("(a secret, not shown)", text)
 
 
 class TunnelError(Exception):
-    """Something that the operator can put right.
+    """Something that the operator can put right. What looks like a secret is not shown.
 
     :param subject: the object that is wrong: a variable, an option or a file.
     :param problem: what is wrong with it, as the rest of a sentence.
@@ -23,10 +31,8 @@ class TunnelError(Exception):
     """
 
     def __init__(self, subject: str, problem: str, remedy: str) -> None:
-        super().__init__(f"{subject}: {problem}. {remedy}.")
-        self.subject = subject
-        self.problem = problem
-        self.remedy = remedy
+        self.subject, self.problem, self.remedy = map(_blanked, (subject, problem, remedy))
+        super().__init__(f"{self.subject}: {self.problem}. {self.remedy}.")
 
 
 def run(module: Any, action: Callable[[], dict[str, Any]]) -> None:

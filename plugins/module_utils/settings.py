@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import Any
@@ -41,6 +42,8 @@ LIMITS = {
 _INSTANCE = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _UPSTREAM = re.compile(r"(https?)://([^/:@?#\[\]\s]+):([0-9]{1,5})")
 _UPSTREAM_REMEDY = "Write scheme://host:port, like http://10.20.0.15:8000, without a path"
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
+_BATCH = re.compile(r"[1-9][0-9]{0,5}%?")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _GO_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){1,3}")
@@ -73,6 +76,8 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_tunnel,
         _check_routes,
         _check_upstream_policy,
+        _check_upstream_ca,
+        _check_batch,
         _check_ports,
         _check_durations,
         _check_proxy_tables,
@@ -284,16 +289,49 @@ def _check_upstream_policy(values: Values) -> Iterator[TunnelError]:
             "cannot be combined with proxy_upstream_ca_file",
             "Keep one of them",
         )
-    if values["proxy_upstream_ca"] and "-----BEGIN CERTIFICATE-----" not in str(
-        values["proxy_upstream_ca"]
-    ):
-        yield TunnelError(
-            "proxy_upstream_ca",
-            f"must hold PEM certificates, is {shape(values['proxy_upstream_ca'])}",
-            "Use for example lookup('ansible.builtin.file', 'upstream-ca.crt')",
-        )
-    if "PRIVATE KEY-----" in str(values["proxy_upstream_ca"]):
+
+
+def _check_upstream_ca(values: Values) -> Iterator[TunnelError]:
+    text = values["proxy_upstream_ca"]
+    if not text:
+        return
+    if "PRIVATE KEY-----" in str(text):
         yield TunnelError("proxy_upstream_ca", "holds a private key", "Give the certificates only")
+        return
+    begins = str(text).count("-----BEGIN CERTIFICATE-----")
+    certificates = _CERTIFICATE.findall(str(text))
+    if not begins:
+        problem = f"must hold PEM certificates, is {shape(text)}"
+    elif len(certificates) < begins or not _can_be_trusted("\n".join(certificates)):
+        problem = f"cannot be read as PEM certificates, is {shape(text)}"
+    else:
+        return
+    yield TunnelError(
+        "proxy_upstream_ca",
+        problem,
+        "Use for example lookup('ansible.builtin.file', 'upstream-ca.crt')",
+    )
+
+
+def _can_be_trusted(certificates: str) -> bool:
+    """Whether a TLS client, as the proxy is one, can load the certificates as its CAs."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
+
+
+def _check_batch(values: Values) -> Iterator[TunnelError]:
+    batch = values["mcp_tunnel_batch"]
+    plain = isinstance(batch, (int, str)) and not isinstance(batch, bool)
+    if not plain or not _BATCH.fullmatch(str(batch)):
+        yield TunnelError(
+            "mcp_tunnel_batch",
+            f"is {repr(batch) if plain else shape(batch)}",
+            "Give the number of replicas that are deployed at the same time, like 2, or a "
+            "percentage, like 50%",
+        )
 
 
 def _check_ports(values: Values) -> Iterator[TunnelError]:
@@ -414,8 +452,17 @@ def read_token_file(path: Any) -> str:
 
     :raises TunnelError: if it cannot be read.
     """
+    absolute = os.path.expanduser(str(path))
+    if not os.path.isabs(absolute):
+        # The path may be the token itself; and roles look for files elsewhere than we do.
+        raise TunnelError(
+            "mcp_tunnel_token_file",
+            f"is not an absolute path, is {shape(path)}",
+            "Give the whole path of a file with the tunnel token in it, for example "
+            "{{ inventory_dir }}/token",
+        )
     try:
-        with open(os.path.expanduser(str(path)), encoding="utf-8") as file:
+        with open(absolute, encoding="utf-8") as file:
             return file.read(65536)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not text"

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
@@ -13,6 +14,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import Tu
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.brought_credentials import (
     check_brought_credentials,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
+    BroughtCloudflared,
 )
 
 # What the replicas of one tunnel must agree on.
@@ -32,7 +36,11 @@ Members = Mapping[str, Mapping[str, Any]]
 
 def _rules(values: Mapping[str, Any]) -> list[TunnelError]:
     """What is wrong with the variables of one host by our rules, and by their declared types."""
-    problems = [*settings.check_all(values), *check_brought_credentials(values)]
+    problems = [
+        *settings.check_all(values),
+        *check_brought_credentials(values),
+        *_check_brought_binary(values),
+    ]
     # Our rules say more about a variable than its type does.
     told = {problem.subject.partition("[")[0] for problem in problems}
     problems += [
@@ -41,6 +49,17 @@ def _rules(values: Mapping[str, Any]) -> list[TunnelError]:
         if name not in told
     ]
     return problems
+
+
+def _check_brought_binary(values: Mapping[str, Any]) -> Iterator[TunnelError]:
+    """Whether the binary is the one that was meant; that it is a file is a rule of its own."""
+    path = Path(str(values["cloudflared_binary_file"])).expanduser()
+    checksum = values["cloudflared_binary_sha256"]
+    if values["cloudflared_install_method"] == "file" and checksum and path.is_file():
+        try:
+            BroughtCloudflared(path, str(checksum))
+        except TunnelError as error:
+            yield error
 
 
 def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list[TunnelError]:
@@ -117,7 +136,7 @@ def _check_replicas(name: str, values: Mapping[str, Any], members: Members) -> l
 
 def _check_state_host(values: Mapping[str, Any], members: Members) -> list[TunnelError]:
     state_host = values["mcp_tunnel_state_host"]
-    if not state_host or state_host == "localhost" or state_host in members:
+    if not state_host or state_host in ["localhost", *members]:
         return []
     return [
         TunnelError(

@@ -31,8 +31,8 @@ def options() -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def defaults() -> dict[str, Any]:
-    """The defaults of all roles together. They are plain values, without templates."""
-    merged: dict[str, Any] = {}
+    """The defaults of all roles and of site.yml. They are plain values, without templates."""
+    merged: dict[str, Any] = {"mcp_tunnel_batch": 1}
     for role in ROLES:
         merged.update(_load(role, "defaults/main.yml"))
     return merged
@@ -63,7 +63,8 @@ def type_problems(values: Mapping[str, Any]) -> dict[str, str]:
         spec = {
             key: value for key, value in option.items() if key in ("type", "elements", "choices")
         }
-        if values.get(name) is None:
+        if values[name] is None:
+            problems[name] = "is set to nothing (null); leave it out for its default"
             continue
         result = ArgumentSpecValidator({name: spec}).validate({name: values[name]})
         if result.error_messages:

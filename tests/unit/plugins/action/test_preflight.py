@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from textwrap import indent
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 
@@ -98,6 +100,26 @@ def test_a_text_that_is_false_is_no_trust_anchor(preflight):
     )
     assert status != 0
     assert "nothing says which CA to trust" in output
+
+
+def test_a_batch_of_the_command_line(preflight):
+    status, output = preflight({"a": {}}, "-e", "mcp_tunnel_batch=half")
+    assert status != 0
+    assert "mcp_tunnel_batch: is 'half'" in output
+
+
+def test_a_token_that_is_encrypted_in_the_inventory(preflight, tmp_path):
+    secret = tmp_path / "password"
+    secret.write_text("open sesame")
+    vault = VaultLib([("default", VaultSecret(secret.read_bytes()))])
+    for token, expected in ((make_token(), 0), ("nonsense", 2)):
+        (tmp_path / "vault.yml").write_text(
+            "mcp_tunnel_token: !vault |\n" + indent(vault.encrypt(token).decode(), "  ")
+        )
+        arguments = ("-e", "@vault.yml", "--vault-password-file", str(secret))
+        status, output = preflight({"a": {}}, *arguments)
+        assert status == expected, output
+        assert token not in output
 
 
 def test_no_secret_in_the_loudest_output(preflight, openssl_ca):

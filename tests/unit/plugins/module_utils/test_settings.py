@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
@@ -10,6 +11,18 @@ SHA256 = "a" * 64
 
 def told(**changes):
     return [str(problem) for problem in settings.check_all(good(**changes))]
+
+
+def test_certificates_of_upstreams_may_be_several(tmp_path):
+    first, second = (openssl.make_ca(tmp_path / name)[0] for name in ("a", "b"))
+    assert told(proxy_upstream_ca=f"# a comment\n{first}\n{second}") == []
+    assert len(told(proxy_upstream_ca=first + second[:90] + second[99:])) == 1
+
+
+def test_a_token_file_below_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "token").write_text(make_token())
+    assert told(mcp_tunnel_token_file="~/token") == []
 
 
 def test_what_an_operator_must_set_is_enough():
@@ -35,6 +48,8 @@ def test_what_an_operator_must_set_is_enough():
         {"mcp_tunnel_token": make_token()},
         {"mcp_tunnel_id": "tnl_0123456789"},
         {"proxy_listen_port": "9000"},
+        {"mcp_tunnel_batch": 2},
+        {"mcp_tunnel_batch": "50%"},
         {"proxy_timeouts": {"idle": "1m30s"}, "proxy_limits": {"max_streams": 5}},
         {"cloudflared_version": "2026.11.1", "cloudflared_checksums": {"x86_64": SHA256}},
         {"cloudflared_install_method": "package", "cloudflared_version": "2026.11.1"},
@@ -90,6 +105,17 @@ def test_good_values(changes):
             "cannot be combined",
         ),
         ({"proxy_upstream_ca": "x"}, "proxy_upstream_ca", "must hold PEM certificates"),
+        (
+            {"proxy_upstream_ca": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"},
+            "proxy_upstream_ca",
+            "cannot be read as PEM certificates",
+        ),
+        ({"mcp_tunnel_batch": 0}, "mcp_tunnel_batch", "is 0"),
+        ({"mcp_tunnel_batch": "half"}, "mcp_tunnel_batch", "is 'half'"),
+        ({"mcp_tunnel_batch": "0%"}, "mcp_tunnel_batch", "is '0%'"),
+        ({"mcp_tunnel_batch": [1, 2]}, "mcp_tunnel_batch", "is a list of 2"),
+        ({"mcp_tunnel_batch": True}, "mcp_tunnel_batch", "is a truth value"),
+        ({"mcp_tunnel_token_file": "secrets/token"}, "mcp_tunnel_token_file", "not an absolute"),
         ({"proxy_listen_port": 80}, "proxy_listen_port", "must be a port"),
         ({"proxy_listen_port": True}, "proxy_listen_port", "must be a port"),
         ({"proxy_admin_port": 8080}, "proxy_admin_port", "as is proxy_listen_port"),

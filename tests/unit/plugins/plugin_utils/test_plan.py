@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan, role_options
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 ROLES = Path(__file__).resolve().parents[4] / "roles"
@@ -102,6 +104,42 @@ def test_templates_take_truth_values_from_the_plan_only():
         assert text.count(f"mcp_tunnel_plan.switches.{name}") == text.count(name) > 0, name
 
 
+SECRETS = {
+    "token": make_token(),
+    "key": "-----BEGIN PRIVATE KEY-----\nMIGHsecretkeybody\n-----END PRIVATE KEY-----\n",
+    "cut key": "-----BEGIN EC PRIVATE KEY-----\nMIGHsecretkeybody",
+}
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize("name", [*role_options.options(), "mcp_tunnel_batch"])
+def test_a_secret_in_a_wrong_variable_is_not_shown(name, secret):
+    for value in (secret, [secret], {secret: secret}, {"echo": secret}):
+        text = "\n".join(told({"a": {name: value, "cloudflared_install_method": "file"}}))
+        assert [
+            part for part in (secret[:40], secret[60:80], "keybody") if part and part in text
+        ] == []
+
+
+@pytest.mark.parametrize("name", role_options.defaults())
+def test_no_value_is_none_of_the_values(name):
+    text = "\n".join(told({"a": {name: None}}))
+    assert f"{name}: " in text
+
+
+def test_a_brought_binary_with_another_sum(tmp_path):
+    (tmp_path / "cloudflared").write_bytes(b"x")
+    brought = {
+        "cloudflared_install_method": "file",
+        "cloudflared_binary_file": str(tmp_path / "cloudflared"),
+    }
+    right = hashlib.sha256(b"x").hexdigest().upper()
+    assert told({"a": {**brought, "cloudflared_binary_sha256": right}}) == []
+    (text,) = told({"a": {**brought, "cloudflared_binary_sha256": "a" * 64}})
+    assert text.startswith("cloudflared_binary_file ")
+    assert "cloudflared_binary_sha256 says aaaa" in text
+
+
 def test_a_wrong_type_of_a_secret_is_told_without_it():
     secret = ["-----BEGIN PRIVATE KEY-----"]
     text = " ".join(told({"a": {"mcp_tunnel_ca_key": secret, "mcp_tunnel_token": secret}}))
@@ -136,7 +174,9 @@ def test_the_key_of_another_ca(openssl_ca):
 
 def test_a_brought_server_certificate(tmp_path, openssl_ca):
     certificate, key = openssl.make_server(tmp_path / "server", openssl_ca)
-    assert brought(ca_cert=openssl_ca[0], server_cert=certificate, server_key=key) == ""
+    pair = {"server_cert": certificate, "server_key": key}
+    assert brought(ca_cert=openssl_ca[0], **pair) == ""
+    assert "mcp_tunnel_routes: must be a map" in brought(ca_cert=openssl_ca[0], **pair, routes=None)
 
 
 def test_a_server_certificate_of_another_ca(tmp_path, openssl_ca):
