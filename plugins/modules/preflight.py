@@ -52,6 +52,10 @@ ansible_facts:
         state_host:
           description: Inventory host that keeps the credentials.
           type: str
+        replicas:
+          description: Inventory hosts of the instance, also those that take no part in this run.
+          type: list
+          elements: str
         leader:
           description: The host of this play on whose behalf the credentials are provisioned.
           type: str

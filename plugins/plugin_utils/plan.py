@@ -162,6 +162,7 @@ def make_plan(name: str, members: Members, play_hosts: list[str]) -> dict[str, A
     return {
         "instance": instance,
         "state_host": values["mcp_tunnel_state_host"] or replicas[0],
+        "replicas": replicas,
         # With --limit, the first of the replicas that take part.
         "leader": next(host for host in play_hosts if host in replicas),
         "config_dir": f"/etc/mcp-tunnel/{instance}",

@@ -46,6 +46,7 @@ def test_good_hosts_get_a_plan_without_a_connection(preflight):
     assert plans(output)["b2"]["state_host"] == "b2"
     plan = plans(output)["b"]
     assert plan["state_host"] == plan["leader"] == "a"
+    assert plan["replicas"] == ["a", "b"]
     assert plan["config_dir"] == "/etc/mcp-tunnel/default"
     assert plan["ports"]["proxy_listen_port"] == 8080
 
