@@ -75,14 +75,13 @@ class ActionModule(ActionBase):
     def _transfer(
         self, archive: Path, request: dict[str, Any], task_vars: dict[str, Any]
     ) -> dict[str, Any]:
-        directory = self._make_tmp_path()
-        try:
-            remote = self._connection._shell.join_path(directory, "release.tar.gz")
-            self._transfer_file(str(archive), remote)
-            self._fixup_perms2((directory, remote))
-            return self._on_host({**request, "archive": remote}, task_vars)
-        finally:
-            self._remove_tmp_path(directory)
+        # Without pipelining the first call has made a directory already. Ansible removes the one
+        # that it knows of when the task ends, and it knows of one only.
+        directory = self._connection._shell.tmpdir or self._make_tmp_path()
+        remote = self._connection._shell.join_path(directory, "release.tar.gz")
+        self._transfer_file(str(archive), remote)
+        self._fixup_perms2((directory, remote))
+        return self._on_host({**request, "archive": remote}, task_vars)
 
     def _on_host(self, request: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         return self._execute_module(
