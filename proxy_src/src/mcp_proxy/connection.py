@@ -6,6 +6,7 @@ Everything that happens in one turn of the event loop leaves in one TLS write an
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -32,6 +33,10 @@ still noticed; from there on nothing more is read."""
 
 _SWAMPED = 1 << 20
 """Bytes waiting to be sent from which on a peer that only sends (pings, say) is not read."""
+
+_LONG_TURN = 0.02
+"""Seconds of work for one peer in a turn of the event loop, after which it is the others' turn: a
+read may hold tens of thousands of frames, and the loop would go on reading from the same socket."""
 
 _CLOSING_SECONDS = 5.0
 """How long the peer may take for its part of the closing handshake."""
@@ -63,6 +68,7 @@ class TunnelConnection(asyncio.Protocol):
         self._turn_scheduled = False
         self._pumping = False
         self._reading = True
+        self._resting = False
         self._closing = False
         self._fresh = True
         self._lost = False
@@ -81,6 +87,7 @@ class TunnelConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
         self._fresh = False
+        began = time.monotonic()
         try:
             payload = self._ws.receive(data)
         except WebSocketRefused as refused:
@@ -96,6 +103,8 @@ class TunnelConnection(asyncio.Protocol):
         if self._ws.closing and not self._closing:
             self._leave()
         self._turn()
+        if time.monotonic() - began > _LONG_TURN:
+            self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
@@ -121,6 +130,7 @@ class TunnelConnection(asyncio.Protocol):
         if self._pumping or self._closing or self._tls is None:
             return
         self._pumping = True
+        began = time.monotonic()
         try:
             if self._http is None and not self._shake_hands(self._tls):
                 return
@@ -132,15 +142,26 @@ class TunnelConnection(asyncio.Protocol):
                 if not data:
                     break
                 self._http.receive(data)
+                if time.monotonic() - began > _LONG_TURN:
+                    self._rest()
+                    break
         except TlsFailed as failure:
             self._tls_failed(str(failure))
         finally:
             self._pumping = False
         self._pace()
 
+    def _rest(self) -> None:
+        """Go on in the next turn of the event loop."""
+        self._resting = True
+        self._pace()
+        self.wake()
+
     def _pace(self) -> None:
-        reading = self._transport.get_write_buffer_size() < _SWAMPED and (
-            self._closing or self._tls is None or self._tls.unread < _UNREAD
+        reading = (
+            not self._resting
+            and self._transport.get_write_buffer_size() < _SWAMPED
+            and (self._closing or self._tls is None or self._tls.unread < _UNREAD)
         )
         if reading != self._reading and not self._transport.is_closing():
             self._reading = reading
@@ -156,7 +177,7 @@ class TunnelConnection(asyncio.Protocol):
         self._listener.metrics.handshake_done(tls.version, tls.alpn)
         log.event(log.logger, log.DEBUG, "tls handshake done", tls=tls.version, alpn=tls.alpn)
         if tls.alpn == "h2":
-            self._http = Http2Server(self._request, self, limits)
+            self._http = Http2Server(self._request, self, limits, self._listener.timeouts.idle)
         else:
             self._http = Http1Server(self._request, self, limits)
         return True
@@ -191,9 +212,11 @@ class TunnelConnection(asyncio.Protocol):
 
     def _run_turn(self) -> None:
         self._turn_scheduled = False
+        self._resting = False
         if not self._lost:
             self._pump()
             self._turn()
+            self._pace()
 
     def _turn(self) -> None:
         """Send what has gathered."""

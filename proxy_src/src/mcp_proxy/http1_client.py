@@ -94,6 +94,11 @@ class ResponseReader:
 
     # -- parser callbacks --------------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        """Parser callback: the first byte of a message."""
+        if self._handler is None:
+            raise ResponseError("data after the end of the response")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Parser callback: a field of the head or a trailer."""
         (self._fields if self._in_head else self._trailers).append((name, value))
@@ -101,10 +106,12 @@ class ResponseReader:
     def on_headers_complete(self) -> None:
         """Parser callback: the head is complete."""
         if self._handler is None or self._parser is None:
-            raise ResponseError("a second response to one request")
+            raise ResponseError("data after the end of the response")
         self._progress = True
         parser = self._parser
         status = parser.get_status_code()
+        if status < 100:
+            raise ResponseError("invalid status code")
         if status < 200:
             if status == 101:
                 raise ResponseError("switched protocols unasked")
@@ -153,7 +160,7 @@ class ResponseReader:
         """Parser callback: content."""
         self._progress = True
         if self._handler is None:
-            raise ResponseError("content after the end of the response")
+            raise ResponseError("data after the end of the response")
         self._handler.response_body(data)
 
     def on_message_complete(self) -> None:

@@ -38,11 +38,17 @@ _MAX_RESETS = 500
 class Http2Server:
     """The protocol on one connection. ``phase`` and ``served`` as in :class:`http1.Http1Server`."""
 
-    def __init__(self, on_request: OnRequest, channel: Channel, limits: Limits) -> None:
-        """Hand requests to *on_request*."""
+    def __init__(
+        self, on_request: OnRequest, channel: Channel, limits: Limits, stall_timeout: float
+    ) -> None:
+        """Hand requests to *on_request*.
+
+        *stall_timeout* is for how many seconds the rest of a response may wait for the client.
+        """
         self._on_request = on_request
         self._channel = channel
         self._limits = limits
+        self._stall_timeout = stall_timeout
         self._wire = Http2Wire(limits)
         self._streams: dict[int, Http2Stream] = {}
         self._output_paused = False
@@ -287,7 +293,9 @@ class Http2Server:
         self._channel.wake()
 
     def tick(self, now: float) -> None:
-        """Let the requests check their time limits."""
+        """Let the requests check their time limits, and check those of answered ones."""
         for stream in list(self._streams.values()):
             if stream.handler is not None:
                 stream.handler.tick(now)
+            elif stream.still(now) >= self._stall_timeout:
+                self.reset(stream, ErrorCodes.CANCEL)

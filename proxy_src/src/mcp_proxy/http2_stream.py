@@ -32,6 +32,8 @@ class Http2Stream:
         self.held = False
         self.unacknowledged = 0
         self._server = server
+        self._left_over = -1
+        self._still_since = 0.0
 
     def send_interim(self, status: int, headers: Headers) -> None:
         """Pass on an interim response."""
@@ -56,6 +58,13 @@ class Http2Stream:
         self.handler = None
         self.ending = trailers
         self._server.has_pending(self)
+
+    def still(self, now: float) -> float:
+        """For how many seconds nothing of what is pending has left, as far as was looked."""
+        if self.pending_bytes != self._left_over:
+            self._left_over = self.pending_bytes
+            self._still_since = now
+        return now - self._still_since
 
     def abort(self) -> None:
         """Reset the stream: the response is incomplete."""

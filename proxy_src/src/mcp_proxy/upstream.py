@@ -45,6 +45,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reader = ResponseReader()
         self._untouched = True
         self._reading = True
+        self._finished = False
         self.transport: asyncio.Transport
 
     # -- asyncio callbacks -------------------------------------------------------------------
@@ -65,6 +66,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._reader.receive(data)
         except ResponseError as error:
             self._fail(error)
+            return
+        if self._finished:
+            # Not before: what follows a response in the same read would answer the next request.
+            self._finished = False
+            self.resume_reading()
+            self._pool.put(self, self._reader.keep_alive_seconds)
 
     def eof_received(self) -> bool:
         """See :class:`asyncio.Protocol`."""
@@ -140,7 +147,10 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def finish(self, request_complete: bool) -> None:
-        """The exchange is over: back into the pool if the connection can serve another one."""
+        """The exchange is over, which :meth:`data_received` has brought about.
+
+        The connection goes back into the pool after that if it can serve another exchange.
+        """
         self._user = None
         if (
             request_complete
@@ -149,8 +159,7 @@ class UpstreamConnection(asyncio.Protocol):
             # Only a peer that reads lets the next request through.
             and self.transport.get_write_buffer_size() == 0
         ):
-            self.resume_reading()
-            self._pool.put(self, self._reader.keep_alive_seconds)
+            self._finished = True
         else:
             self.discard()
 

@@ -122,6 +122,12 @@ def test_a_connection_that_will_close_is_not_reusable(head: bytes) -> None:
     assert not reader.reusable
 
 
+@pytest.mark.parametrize("more", [b"H", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"])
+def test_nothing_may_follow_a_response(more: bytes) -> None:
+    with pytest.raises(ResponseError, match="after the end of the response"):
+        read(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + more)
+
+
 def test_keep_alive_timeout_is_noted() -> None:
     head = b"HTTP/1.1 200 OK\r\nKeep-Alive: max=9, timeout=5\r\nContent-Length: 0\r\n\r\n"
     assert read(head)[1].keep_alive_seconds == 5

@@ -38,7 +38,7 @@ class Pair:
     ) -> None:
         self.requests = Requests() if requests is None else requests
         self.channel = FakeChannel()
-        self.layer = Http2Server(self.requests, self.channel, limits or Limits())
+        self.layer = Http2Server(self.requests, self.channel, limits or Limits(), 5)
         config = H2Configuration(
             client_side=True, validate_outbound_headers=check, normalize_outbound_headers=check
         )

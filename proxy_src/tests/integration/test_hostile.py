@@ -1,0 +1,122 @@
+"""Peers that do what no honest one does: nobody else may notice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+from h2.connection import H2Connection
+from h2.settings import SettingCodes
+from running import DOMAIN, RunningProxy, proxied
+from tunnelled import answer, get, raw_client
+from upstreams import plain_answer, raw_upstream, read_head
+
+GET = [
+    (":method", "GET"),
+    (":scheme", "https"),
+    (":authority", f"echo.{DOMAIN}"),
+    (":path", "/"),
+]
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+EMPTY_BINARY = b"\x82\x80mask"
+EMPTY_PING = b"\x89\x80mask"
+H2_PING = b"\0\0\x08\x06\0\0\0\0\0" + bytes(8)
+EMPTY_DATA = b"\0\0\0\0\0\0\0\0\x01"
+
+
+async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await read_head(reader)
+        writer.write(plain_answer(b"ok"))
+
+
+async def test_an_unasked_response_answers_nobody(tmp_path: Path) -> None:
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_head(reader)
+            writer.write(plain_answer(b"asked") + plain_answer(b"unasked"))
+
+    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+        async with raw_client(proxy) as (reader, writer):
+            writer.write(get() * 5)  # each takes its connection at the end of the one before
+            for _ in range(5):
+                assert (await answer(reader))[2] == b"asked"
+
+
+async def test_a_small_response_that_is_not_taken_is_given_up(tmp_path: Path) -> None:
+    async with proxied(tmp_path, raw_upstream(polite), timeouts={"idle": "300ms"}) as proxy:
+        async with raw_client(proxy, "echo", "h2") as (reader, writer):
+            h2 = H2Connection()
+            h2.initiate_connection()
+            h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            h2.send_headers(1, GET, end_stream=True)
+            writer.write(h2.data_to_send())
+            await proxy.logged("request finished", status=200)
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                await asyncio.wait_for(reader.read(), 15)
+
+
+async def slowest_health_check(proxy: RunningProxy, seconds: float) -> float:
+    slowest = 0.0
+    end = time.monotonic() + seconds
+    while (began := time.monotonic()) < end:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.admin_port)
+        writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert await reader.read()
+        writer.close()
+        slowest = max(slowest, time.monotonic() - began)
+        await asyncio.sleep(0.05)
+    return slowest
+
+
+async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, block: bytes) -> None:
+    """Send *block* again and again, and read what comes back."""
+    answers = asyncio.ensure_future(reader.read())
+    try:
+        while True:
+            writer.write(block)
+            await writer.drain()
+            await asyncio.sleep(0)
+    finally:
+        answers.cancel()
+
+
+@pytest.mark.parametrize("frame", [EMPTY_BINARY, EMPTY_PING], ids=["empty", "ping"])
+async def test_a_flood_of_websocket_frames(tmp_path: Path, frame: bytes) -> None:
+    async with proxied(tmp_path, raw_upstream(polite)) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        await survived(proxy, reader, writer, frame)
+
+
+@pytest.mark.parametrize("frame", [H2_PING, EMPTY_DATA], ids=["ping", "data"])
+async def test_a_flood_of_http2_frames(tmp_path: Path, frame: bytes) -> None:
+    async with proxied(tmp_path, raw_upstream(polite)) as proxy:
+        async with raw_client(proxy, "echo", "h2") as (reader, writer):
+            h2 = H2Connection()
+            h2.initiate_connection()
+            h2.send_headers(1, [(":method", "POST"), *GET[1:]])
+            writer.write(h2.data_to_send())
+            await survived(proxy, reader, writer, frame)
+
+
+async def survived(
+    proxy: RunningProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, frame: bytes
+) -> None:
+    """Send *frame* for some seconds: memory stays small, and others are served meanwhile."""
+    flooding = asyncio.ensure_future(flood(reader, writer, frame * 20_000))
+    try:
+        assert await slowest_health_check(proxy, 4) < 1.5
+        assert proxy.peak_rss() < 100_000_000
+    finally:
+        flooding.cancel()
+        await asyncio.wait([flooding])
+        writer.transport.abort()
