@@ -44,7 +44,10 @@ _CLOSING_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Listener:
-    """What all connections share. ``forget`` is called by a connection that has ended."""
+    """What all connections share. ``forget`` is called by a connection that has ended.
+
+    ``buffer`` is what a read goes into, so its size is what a connection can take in one go.
+    """
 
     forwarder: Forwarder
     certificates: CertificateStore
@@ -52,9 +55,10 @@ class Listener:
     timeouts: Timeouts
     limits: Limits
     forget: Callable[[TunnelConnection], None]
+    buffer: memoryview
 
 
-class TunnelConnection(asyncio.Protocol):
+class TunnelConnection(asyncio.BufferedProtocol):
     """See the module. Implements :class:`messages.Channel` for the HTTP layer."""
 
     def __init__(self, listener: Listener, refusal: str = "") -> None:
@@ -78,14 +82,19 @@ class TunnelConnection(asyncio.Protocol):
     # -- asyncio callbacks -------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.BaseProtocol`."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if peer else ""
 
-    def data_received(self, data: bytes) -> None:
-        """See :class:`asyncio.Protocol`."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See :class:`asyncio.BufferedProtocol`."""
+        return self._listener.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See :class:`asyncio.BufferedProtocol`."""
+        data = bytes(self._listener.buffer[:nbytes])
         self._fresh = False
         began = time.monotonic()
         try:
@@ -107,18 +116,18 @@ class TunnelConnection(asyncio.Protocol):
             self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.BaseProtocol`."""
         self._lost = True
         self._leave()
         self._listener.forget(self)
 
     def pause_writing(self) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.BaseProtocol`."""
         if self._http is not None:
             self._http.pause_output()
 
     def resume_writing(self) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.BaseProtocol`."""
         self._pace()
         if self._http is not None:
             self._http.resume_output()

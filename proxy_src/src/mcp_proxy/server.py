@@ -17,6 +17,8 @@ from .upstream import UpstreamPool
 
 _MAX_TICK = 1.0
 _BACKLOG = 1024
+_READ = 1 << 16
+"""Bytes read from a connection at a time: of the smallest frames, a tenth of a second's work."""
 
 
 class ProxyServer:
@@ -41,6 +43,7 @@ class ProxyServer:
             timeouts=timeouts,
             limits=config.limits,
             forget=self._forget,
+            buffer=memoryview(bytearray(_READ)),
         )
         self._connections: set[TunnelConnection] = set()
         self._refused: set[TunnelConnection] = set()

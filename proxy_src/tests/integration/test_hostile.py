@@ -114,7 +114,7 @@ async def survived(
     """Send *frame* for some seconds: memory stays small, and others are served meanwhile."""
     flooding = asyncio.ensure_future(flood(reader, writer, frame * 20_000))
     try:
-        assert await slowest_health_check(proxy, 4) < 1.5
+        assert await slowest_health_check(proxy, 2.5) < 1.5
         assert proxy.peak_rss() < 100_000_000
     finally:
         flooding.cancel()
