@@ -12,7 +12,7 @@ import httptools
 
 from .http1_head import request_head
 from .http1_stream import Http1Stream
-from .http_rules import Refusal
+from .http_rules import Refusal, too_large
 from .messages import BUSY, HEAD, IDLE, Channel, Headers, OnRequest
 from .reasons import reason_phrase
 from .settings import Limits
@@ -52,6 +52,7 @@ class Http1Server:
         self._output_paused = False
         self._refusal: Refusal | None = None
         self._ended = False
+        self._advancing = False
         self.draining = False
         self.served = 0
 
@@ -93,7 +94,7 @@ class Http1Server:
         # The parser hoards an incomplete field without telling: bound what came without effect.
         self._silent = 0 if self._progress else self._silent + len(data)
         if self._silent > self._max_head:
-            self._refuse(_too_large())
+            self._refuse(too_large())
 
     def _last_request_seen(self) -> bool:
         """Whether the client has announced that it sends nothing more (RFC 9112 §9.6)."""
@@ -121,7 +122,7 @@ class Http1Server:
             return
         self._trailer_bytes += len(name) + len(value) + 4
         if self._trailer_bytes > self._max_head:
-            raise _too_large()
+            raise too_large()
         self._streams[-1].trailers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -133,7 +134,7 @@ class Http1Server:
             return
         size = sum(len(name) + len(value) + 4 for name, value in fields) + len(self._target)
         if size > self._max_head:
-            raise _too_large()
+            raise too_large()
         if parser.should_upgrade():
             raise Refusal(501, "Upgrade is not supported")
         version = parser.get_http_version()
@@ -210,6 +211,15 @@ class Http1Server:
 
     def advance(self) -> None:
         """Go on to the next request if the one in front is answered and complete."""
+        if self._advancing:
+            return  # the next one was answered at once: the loop further up goes on
+        self._advancing = True
+        try:
+            self._advance()
+        finally:
+            self._advancing = False
+
+    def _advance(self) -> None:
         while self._streams and self._streams[0].answered and not self._ended:
             stream = self._streams[0]
             if not stream.keep_alive:
@@ -336,7 +346,3 @@ class Http1Server:
         """Let the request in front check its time limits."""
         if self._streams and (handler := self._streams[0].handler) is not None:
             handler.tick(now)
-
-
-def _too_large() -> Refusal:
-    return Refusal(431, "Request header fields too large")

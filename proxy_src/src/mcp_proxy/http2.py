@@ -23,7 +23,7 @@ from h2.exceptions import ProtocolError
 from .http2_head import request_head
 from .http2_stream import Http2Stream
 from .http2_wire import Http2Wire
-from .http_rules import Refusal
+from .http_rules import Refusal, too_large
 from .messages import BUSY, IDLE, Channel, Headers, OnRequest
 from .settings import Limits
 
@@ -147,7 +147,7 @@ class Http2Server:
             return
         size = sum(len(name) + len(value) + 32 for name, value in event.headers)
         if size > self._limits.max_header_bytes:
-            self._wire.refuse(number, Refusal(431, "Request header fields too large"))
+            self._wire.refuse(number, too_large())
             return
         stream = self._streams[number] = Http2Stream(self, number, head)
         handler = self._on_request(head, stream)

@@ -17,6 +17,11 @@ class Refusal(Exception):
         self.status = status
 
 
+def too_large() -> Refusal:
+    """For a head or trailers beyond ``max_header_bytes``."""
+    return Refusal(431, "Request header fields too large")
+
+
 def check_target(method: bytes, target: bytes, authority: bytes) -> None:
     """Raise :class:`Refusal` (400) unless *target* and *authority* can be written into a head.
 

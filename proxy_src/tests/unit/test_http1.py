@@ -6,11 +6,11 @@ from typing import Any
 
 import h11
 import pytest
-from fakes import PLACES, FakeChannel, Requests, cuts, feed
+from fakes import PLACES, FakeChannel, FakeHandler, Requests, cuts, feed
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.http1 import Http1Server
-from mcp_proxy.messages import BUSY, HEAD, IDLE, ResponseHead
+from mcp_proxy.messages import BUSY, HEAD, IDLE, ClientStream, RequestHead, ResponseHead
 from mcp_proxy.settings import Limits
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: x.example\r\n\r\n"
@@ -433,3 +433,20 @@ def test_no_input_breaks_the_layer(noise: bytes, places: list[int]) -> None:
     layer, _, _ = server(Requests(answer=b"ok"))
     feed(layer.receive, cuts(GET + noise + GET, places))
     assert sent(layer).startswith(b"HTTP/1.1 200 ")
+
+
+def test_hundreds_of_pipelined_requests_that_are_answered_at_once() -> None:
+    class Prompt(Requests):
+        def __call__(self, head: RequestHead, stream: ClientStream) -> FakeHandler:
+            handler = super().__call__(head, stream)
+            if len(self) > 1:
+                handler.reply(b"at once")
+            return handler
+
+    layer, requests, _ = server(Prompt())
+    layer.receive(GET * 400)
+    requests[0].reply(b"later")
+    assert len(requests) == 400
+    assert sent(layer).count(b"at once") == 399
+    assert layer.phase == IDLE
+    assert layer.served == 400
