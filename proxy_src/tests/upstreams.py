@@ -16,7 +16,11 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @contextlib.asynccontextmanager
 async def raw_upstream(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A server that runs *handler* for each connection; yields its port."""
+    """A server that runs *handler* for each connection; yields its port.
+
+    A connection is closed after its handler: once everything written has been taken, or at once if
+    the handler failed.
+    """
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -25,10 +29,13 @@ async def raw_upstream(handler: Handler, tls: ssl.SSLContext | None = None) -> A
         tasks.add(task)
         try:
             await handler(reader, writer)
+            writer.close()
+            await writer.wait_closed()
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            writer.transport.abort()
+            if not writer.is_closing():
+                writer.transport.abort()
             tasks.discard(task)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)

@@ -85,6 +85,28 @@ async def test_large_bodies_pass_through_little_memory(
         assert proxy.peak_rss() < 100_000_000
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_upstream_that_closes_after_its_answer_loses_nothing_of_it(
+    tmp_path: Path, version: str
+) -> None:
+    """Its FIN is there long before a slow client has taken what came before it."""
+    size = 8 * MIB
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        writer.write(bytes(size))  # and that was all, as far as the handler is concerned
+
+    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+        out = await curl(
+            proxy,
+            "echo/",
+            *("-o", "/dev/null", "-w", "%{size_download}", "--limit-rate", "4M"),
+            version=version,
+        )
+    assert int(out) == size
+
+
 async def test_a_slow_reader_stops_the_upstream(tmp_path: Path) -> None:
     sent = 0
     stuck = asyncio.Event()
