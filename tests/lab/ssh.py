@@ -35,7 +35,7 @@ Host *
 """
 
 _HOST = """
-Host {name}
+Host {name} {address}
     HostName {address}
     HostKeyAlias {name}
 """

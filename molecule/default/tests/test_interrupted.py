@@ -1,6 +1,6 @@
 """A run that is killed after any of its changes is completed by the next one.
 
-Two bare hosts of a laboratory of their own. Every run is killed right after its first change, so
+Two bare hosts of a laboratory of their own, one of them hardened as auditors want it. Every run is killed right after its first change, so
 that each change in turn is the last thing that an interrupted run did; the run that finds nothing
 left to do must end by itself, with a tunnel that works.
 """
@@ -19,8 +19,18 @@ MOST_RUNS = 60
 @pytest.fixture(scope="module", autouse=True)
 def cut() -> Iterator[None]:
     lab("up", NAME, "--hosts", "2", "--debian", "12,13")
+    # What root makes by sudo is then root's alone, unless somebody says otherwise.
+    umask = 'Defaults umask=0077, umask_override'
+    lab("host", NAME, "exec", "host2", f"echo '{umask}' | sudo tee /etc/sudoers.d/umask")
     yield
     lab("down", NAME)
+
+
+def test_the_state_host_cannot_be_limited_out_of_the_first_run() -> None:
+    done = site("--limit", "host2", lab_name=NAME)
+    assert done.returncode != 0, done.stdout
+    assert "takes no part in this run and was never deployed" in " ".join(done.stdout.split())
+    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
 
 
 def test_killed_after_every_change() -> None:
