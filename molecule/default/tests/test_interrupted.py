@@ -20,7 +20,7 @@ MOST_RUNS = 60
 def cut() -> Iterator[None]:
     lab("up", NAME, "--hosts", "2", "--debian", "12,13")
     # What root makes by sudo is then root's alone, unless somebody says otherwise.
-    umask = 'Defaults umask=0077, umask_override'
+    umask = "Defaults umask=0077, umask_override"
     lab("host", NAME, "exec", "host2", f"echo '{umask}' | sudo tee /etc/sudoers.d/umask")
     yield
     lab("down", NAME)
