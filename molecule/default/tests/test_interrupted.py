@@ -1,8 +1,9 @@
 """A run that is killed after any of its changes is completed by the next one.
 
-Two bare hosts of a laboratory of their own, one of them hardened as auditors want it. Every run is killed right after its first change, so
-that each change in turn is the last thing that an interrupted run did; the run that finds nothing
-left to do must end by itself, with a tunnel that works.
+Two bare hosts of a laboratory of their own, one of them hardened as auditors want it. Every run is
+killed right after its first change, so that each change in turn is the last thing that an
+interrupted run did; the run that finds nothing left to do must end by itself, with a tunnel that
+works.
 """
 
 from __future__ import annotations
