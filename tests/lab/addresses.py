@@ -16,6 +16,11 @@ GATEWAY_V6 = "fd77::1"
 #: Upstream MCP servers.
 UPSTREAM_V4 = "10.77.0.2"
 UPSTREAM_V6 = "fd77::2"
+#: The Tunnels API.
+API_V4 = "10.77.0.3"
+#: Issuers, STS, GitHub, Okta; and where every cloud has its metadata server.
+IDENTITY_V4 = "10.77.0.4"
+METADATA_V4 = "169.254.169.254"
 
 EDGE_PORT = 7844
 #: Name of a region as cloudflared looks it up -> its addresses.
@@ -62,6 +67,9 @@ class HostAddress:
 
 def local_addresses() -> tuple[str, ...]:
     """What the bridge itself holds, with prefix length: services are reached there."""
-    lan = (f"{GATEWAY_V4}/24", f"{GATEWAY_V6}/64", f"{UPSTREAM_V4}/24", f"{UPSTREAM_V6}/64")
+    lan = (
+        *(f"{address}/24" for address in (GATEWAY_V4, UPSTREAM_V4, API_V4, IDENTITY_V4)),
+        *(f"{GATEWAY_V6}/64", f"{UPSTREAM_V6}/64", f"{METADATA_V4}/32"),
+    )
     edge = tuple(f"{a}/{128 if ':' in a else 32}" for a in EDGE_ADDRESSES)
     return lan + edge

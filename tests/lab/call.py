@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,23 +17,10 @@ from mcp.client import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
+from .dialled import DialledTransport
 from .errors import LabError
 
 _TIMEOUT = 30.0
-
-
-class _ThroughFrontDoor(httpx2.AsyncHTTPTransport):
-    """Dials the front door whatever the URL says; TLS name and Host stay the URL's."""
-
-    def __init__(self, front: str, ca: str, http2: bool) -> None:
-        super().__init__(verify=ssl.create_default_context(cadata=ca), http2=http2)
-        self._host, _, port = front.rpartition(":")
-        self._port = int(port)
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        request.extensions = {**request.extensions, "sni_hostname": request.url.host}
-        request.url = request.url.copy_with(host=self._host, port=self._port)
-        return await super().handle_async_request(request)
 
 
 def call(
@@ -86,7 +72,7 @@ async def _call(
         auth: httpx2.Auth | None = None,
     ) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
-            transport=_ThroughFrontDoor(front, ca, http2),
+            transport=DialledTransport(front, ca, http2),
             headers=headers,
             timeout=timeout or httpx2.Timeout(_TIMEOUT),
             auth=auth,

@@ -6,14 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import commands, tunnel_commands
+from . import api_commands, commands, tunnel_commands
 from .errors import LabError
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lab", description="Hosts and emulators to test against.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add_parser in (commands.add_parsers, tunnel_commands.add_parsers):
+    for add_parser in (commands.add_parsers, tunnel_commands.add_parsers, api_commands.add_parsers):
         add_parser(subparsers)
     return parser
 

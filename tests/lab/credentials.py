@@ -12,7 +12,7 @@ import os
 import secrets
 import string
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -41,25 +41,16 @@ class Tunnel:
     def make(cls) -> Tunnel:
         """Make up a tunnel."""
         return cls(
-            id="tnl_01" + "".join(secrets.choice(string.ascii_letters) for _ in range(22)),
+            id=new_id("tnl"),
             domain="".join(secrets.choice(_ALPHABET) for _ in range(8)) + ".tunnel.anthropic.com",
             account=secrets.token_hex(16),
             uuid=str(uuid.uuid4()),
             secret=_secret(),
         )
 
-    @classmethod
-    def read(cls, path: Path) -> Tunnel:
-        """Read what `write` wrote. Raises OSError, ValueError."""
-        return cls(**json.loads(path.read_text()))
-
     def rotated(self) -> Tunnel:
         """Return the same tunnel with a new secret."""
         return replace(self, secret=_secret())
-
-    def write(self, path: Path) -> None:
-        """Keep the tunnel in `path` (0600)."""
-        write_secret(path, json.dumps(asdict(self)))
 
     @property
     def secret_bytes(self) -> bytes:
@@ -132,6 +123,11 @@ def issue(authority: str, names: tuple[str, ...]) -> Issued:
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return Issued(ca.public_bytes(pem).decode(), leaf.public_bytes(pem).decode(), private.decode())
+
+
+def new_id(prefix: str) -> str:
+    """Make up an identifier as the vendor's API does: `PREFIX_01…`."""
+    return f"{prefix}_01" + "".join(secrets.choice(string.ascii_letters) for _ in range(22))
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -15,9 +15,16 @@ from .spec import LabSpec
 
 
 def write(
-    paths: LabPaths, spec: LabSpec, facts: Mapping[str, Any], variables: Mapping[str, Any]
+    paths: LabPaths,
+    spec: LabSpec,
+    facts: Mapping[str, Any],
+    inventories: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Writes inventory.yml, then lab.json, whose presence says that the lab is ready."""
+    """Writes an inventory for each mode, then lab.json, whose presence says that the lab is ready.
+
+    Args:
+        inventories: mode -> variables of all hosts.
+    """
     hosts = [
         {
             "name": host.name,
@@ -27,7 +34,9 @@ def write(
         }
         for host in spec.hosts
     ]
-    paths.inventory.write_text(yaml.safe_dump(_inventory(paths, spec, variables), sort_keys=False))
+    for mode, variables in inventories.items():
+        text = yaml.safe_dump(_inventory(paths, spec, variables), sort_keys=False)
+        paths.inventory(mode).write_text(text)
     partial = paths.facts.with_suffix(".partial")
     partial.write_text(json.dumps({"name": spec.name, "hosts": hosts, **facts}, indent=2) + "\n")
     partial.replace(paths.facts)

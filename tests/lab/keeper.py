@@ -109,7 +109,7 @@ class Keeper:
                 raise LabError(message["error"])
             if "booted" in message:
                 await self._wait_for_hosts()
-                facts.write(self._paths, self._spec, message["booted"], message["variables"])
+                facts.write(self._paths, self._spec, message["booted"], message["inventories"])
                 send(self._launcher, {"ready": True})
             else:
                 send(self._launcher, message)

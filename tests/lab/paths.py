@@ -77,9 +77,9 @@ class LabPaths:
     def ssh_config(self) -> Path:
         return self.run_dir / "ssh_config"
 
-    @property
-    def inventory(self) -> Path:
-        return self.run_dir / "inventory.yml"
+    def inventory(self, mode: str = "manual") -> Path:
+        """The inventory of an operator who has chosen this mode."""
+        return self.run_dir / ("inventory.yml" if mode == "manual" else f"inventory-{mode}.yml")
 
     @property
     def disks(self) -> Path:

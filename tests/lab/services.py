@@ -78,7 +78,8 @@ class Plan:
     Attributes:
         services: started in order, each once the one before it is ready.
         facts: merged into lab.json; no secrets, paths of files that hold them instead.
-        variables: of all hosts in inventory.yml: what an operator of this tunnel would write.
+        variables: of all hosts in the inventories: what an operator of this tunnel would write.
+        modes: the same, for one value of mcp_tunnel_mode: each has an inventory of its own.
         names: DNS name -> addresses, answered by the lab's resolver.
         host_layers: Debian release ("12") -> directory trees laid over the hosts' root,
             read-only and shared by all hosts of that release.
@@ -88,6 +89,7 @@ class Plan:
     services: Sequence[Service] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
+    modes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     host_layers: Callable[[str], Sequence[Path]] = _no_layers
     trusted_cas: Sequence[str] = ()
@@ -106,6 +108,8 @@ def parts() -> tuple[Part, ...]:
     # They import this module.
     from . import cloudflared
     from .edge import part as edge
+    from .identity import part as identity
     from .mcp import part as mcp
+    from .tunnels_api import part as api
 
-    return (cloudflared.plan, edge.plan, mcp.plan)
+    return (cloudflared.plan, identity.plan, api.plan, edge.plan, mcp.plan)

@@ -69,10 +69,13 @@ class Supervisor:
         self._write_state()
         facts = {f"{name}_front": address for name, address in addresses.items()}
         variables: dict[str, Any] = {}
+        modes: dict[str, Any] = {}
         for plan in plans:
             facts.update(plan.facts)
             variables.update(plan.variables)
-        send(self._keeper, {"booted": facts, "variables": variables})
+            modes.update(plan.modes)
+        inventories = {mode: {**variables, **own} for mode, own in modes.items()}
+        send(self._keeper, {"booted": facts, "inventories": inventories})
 
     def _boot_hosts(self, plans: list[Plan]) -> None:
         send(self._keeper, {"step": f"booting {len(self._spec.hosts)} hosts"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import facts, ssh
 from .edge.control import ask
@@ -41,6 +41,7 @@ def add_parsers(subparsers: Subparsers) -> None:
     call.add_argument("tool")
     call.add_argument("arguments", nargs="?", default="{}", metavar="JSON")
     call.add_argument("--ca", type=Path, help="CA of the tunnel (default: the state host's)")
+    call.add_argument("--domain", help="of the tunnel (default: the state host's)")
     call.add_argument("--transport", choices=("http", "sse"), default="http")
     call.add_argument("--http2", action="store_true", help="offer HTTP/2")
     call.add_argument("--mode", default="auto", help="auto, legacy, or a protocol revision")
@@ -66,11 +67,12 @@ def _call(arguments: argparse.Namespace) -> int:
         values = json.loads(arguments.arguments)
     except ValueError as error:
         raise LabError(f"the tool's arguments are not JSON: {error}") from None
+    domain = arguments.domain or _stored(paths, lab, "tunnel-domain", "--domain").strip()
     print(
         call(
             lab["edge_front"],
-            arguments.ca.read_text() if arguments.ca else _state_ca(paths, lab["hosts"]),
-            f"{arguments.route}.{lab['domain']}",
+            arguments.ca.read_text() if arguments.ca else _stored(paths, lab, "ca.crt", "--ca"),
+            f"{arguments.route}.{domain}",
             arguments.tool,
             values,
             transport=arguments.transport,
@@ -81,10 +83,11 @@ def _call(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _state_ca(paths: LabPaths, hosts: list[dict[str, str]]) -> str:
-    """The CA that an operator would register with the vendor, read off the first host."""
-    path = "/var/lib/mcp-tunnel/default/ca.crt"
-    pem = ssh.output(paths, hosts[0]["name"], ["sudo", "cat", path], timeout=10)
-    if not pem:
-        raise LabError(f"{hosts[0]['name']} has no {path}: deploy first, or name it with --ca")
-    return pem
+def _stored(paths: LabPaths, lab: dict[str, Any], file: str, option: str) -> str:
+    """What the state host, the first one, keeps in a file of its state directory."""
+    host = lab["hosts"][0]["name"]
+    path = f"/var/lib/mcp-tunnel/default/{file}"
+    text = ssh.output(paths, host, ["sudo", "cat", path], timeout=10)
+    if not text:
+        raise LabError(f"{host} has no {path}: deploy first, or give {option}")
+    return text

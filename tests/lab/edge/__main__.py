@@ -10,9 +10,10 @@ import signal
 import socket
 from pathlib import Path
 
+from ..tunnels_api.directory import ApiDirectory
 from . import rpc
 from .connectors import Connectors, tls_context
-from .control import Control
+from .control import EdgeControl
 from .directory import EdgeDirectory
 from .front import FrontDoor
 
@@ -23,6 +24,7 @@ def main() -> None:
     """Run until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="lab.edge")
     parser.add_argument("--directory", type=Path, required=True, help="a filled EdgeDirectory")
+    parser.add_argument("--api", type=Path, required=True, help="a filled ApiDirectory")
     parser.add_argument("--listen", action="append", required=True, metavar="HOST:PORT")
     parser.add_argument(
         "--front-fd",
@@ -35,10 +37,10 @@ def main() -> None:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    directory = EdgeDirectory(arguments.directory)
+    directory = EdgeDirectory(arguments.directory, ApiDirectory(arguments.api).store)
     connectors = Connectors(directory)
-    front = FrontDoor(connectors, directory.tunnel().domain)
-    control = Control(connectors, front)
+    front = FrontDoor(connectors)
+    control = EdgeControl(connectors, front).server()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -60,7 +62,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
                 front.serve, sock=socket.socket(fileno=arguments.front_fd), limit=_CHUNK
             )
         )
-        servers.append(await asyncio.start_unix_server(control.serve, directory.control))
+        servers.append(await control.listen(directory.control))
         await stop.wait()
         for server in servers:
             server.close()

@@ -57,6 +57,11 @@ class Connection:
         """See rpc.Registrar."""
         self.config = config
 
+    def carries(self, tunnel: str) -> bool:
+        """Whether clients of the tunnel (UUID) can be carried here."""
+        ours = self.application is not None and self.application.tunnel.hex()
+        return ours == tunnel.replace("-", "") and not self.draining and not self.link.closed
+
     def facts(self) -> dict[str, object]:
         """What `status` shows."""
         who = self.application
@@ -106,12 +111,15 @@ class Connectors:
             _log.info("refused connection %d: %s", application.index, refused)
             raise
 
-    def choose(self) -> Connection:
-        """Return the connection for the next client, in turn. Raises NoConnector."""
+    def choose(self, tunnel: str) -> Connection:
+        """Return the connection for the next client of the tunnel (UUID), in turn.
+
+        Raises NoConnector.
+        """
         candidates = [
             each
             for each in self.connections.values()
-            if not each.draining and not each.link.closed and self._allowed(each)
+            if each.carries(tunnel) and self._allowed(each)
         ]
         if not candidates:
             among = f" at {self.pinned}" if self.pinned else ""

@@ -1,52 +1,56 @@
 """The front door: carries any client's bytes through the tunnel without looking at them.
 
-The client speaks TLS with the proxy; the edge only wraps the bytes in masked binary WebSocket
-messages on a stream of one of the connectors, and unwraps the answer.
+The client speaks TLS with the proxy; the edge only wraps the bytes in WebSocket messages on a
+stream of one of the connectors, and unwraps the answer. Which tunnel: that of the name in the
+ClientHello.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
-import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from websockets.exceptions import ProtocolError
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Protocol, Side, State
-
-from ..h2stream import Stream
-from .connectors import UPGRADE_HEADER, Connection, Connectors, NoConnector
+from ..tunnels_api.state import Tunnel
+from .channel import Channel, Unanswered
+from .connectors import Connectors, NoConnector
+from .hello import peek
+from .trust import Trust, Untrusted
 
 # One WebSocket message per read from the client.
 _CHUNK = 1 << 16
 _CLOSING = 5.0
-_SOURCE_HEADER = "cf-cloudflared-response-meta"
 _log = logging.getLogger(__name__)
 
 
-class Unanswered(Exception):
-    """The connector did not upgrade the request."""
+class NoTunnel(Exception):
+    """No active tunnel is for this client."""
 
 
 @dataclass
 class FrontDoor:
-    """Serves the clients of one tunnel domain. `carried` and `failed` count clients."""
+    """Serves the clients of all tunnels. `carried` and `failed` count clients."""
 
     connectors: Connectors
-    domain: str
     carried: int = 0
     failed: int = 0
     last_failure: str = ""
+    _trust: Trust = field(default_factory=Trust)
+
+    @property
+    def domain(self) -> str:
+        """Domain of the tunnel for manual mode."""
+        return self.connectors.directory.tunnel().domain
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one client; it is cut off when no connector can take it."""
         try:
-            connection = self.connectors.choose()
-            stream = await self._open(connection)
-        except (NoConnector, Unanswered, ConnectionError) as error:
+            tunnel, first, name = await self._tunnel(reader)
+            connection = self.connectors.choose(tunnel["uuid"])
+            await self._trust.check(connection, tunnel, name or f"probe.{tunnel['domain']}")
+            channel = await Channel.open(connection, tunnel["domain"])
+        except (NoTunnel, NoConnector, Unanswered, Untrusted, ConnectionError) as error:
             self.failed += 1
             self.last_failure = str(error)
             _log.warning("client not carried: %s", error)
@@ -54,49 +58,47 @@ class FrontDoor:
             return
         self.carried += 1
         try:
-            await _Carried(stream, reader, writer).run()
+            await _Carried(channel, reader, writer).run(first)
         except ConnectionError as error:
             _log.info("client cut off: %s", error)
             writer.transport.abort()
         finally:
-            stream.reset()
+            channel.reset()
             writer.close()
 
-    async def _open(self, connection: Connection) -> Stream:
-        stream = await connection.link.open(
-            [
-                (":method", "GET"),
-                (":scheme", "https"),
-                (":authority", self.domain),
-                (":path", "/"),
-                (UPGRADE_HEADER, "websocket"),
-                ("sec-websocket-key", base64.b64encode(secrets.token_bytes(16)).decode()),
-                ("sec-websocket-version", "13"),
-            ]
-        )
-        headers = await stream.response()
-        if headers[":status"] != "200":
-            stream.reset()
-            source = headers.get(_SOURCE_HEADER, "nobody")
-            raise Unanswered(f"{connection} answered {headers[':status']}, says {source}")
-        return stream
+    async def _tunnel(self, reader: asyncio.StreamReader) -> tuple[Tunnel, bytes, str | None]:
+        """The client's tunnel, what it sent so far, the host it wants. Raises NoTunnel."""
+        known = self.connectors.directory.tunnels()
+        alone = known[0] if len(known) == 1 else None
+        if alone and alone["any_ca"] and alone["archived_at"] is None:
+            # No choice and nothing to check: also for clients that wait for the server's word.
+            return alone, b"", None
+        first, name = await peek(reader)
+        for tunnel in known:
+            if tunnel["archived_at"] is not None:
+                continue
+            if name is None or f".{name}".endswith(f".{tunnel['domain']}"):
+                return tunnel, first, name
+        raise NoTunnel(f"no active tunnel has the domain of {name}")
 
 
 class _Carried:
-    """One client on one stream."""
+    """One client on one channel."""
 
     def __init__(
-        self, stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, channel: Channel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._stream = stream
+        self._channel = channel
         self._reader = reader
         self._writer = writer
-        self._frames = Protocol(Side.CLIENT, state=State.OPEN, max_size=None)
 
-    async def run(self) -> None:
-        """Pipe both ways until the proxy has ended. Raises ConnectionError."""
+    async def run(self, first: bytes) -> None:
+        """Pipe both ways, beginning with `first`, until the proxy has ended.
+
+        Raises ConnectionError.
+        """
         inward, outward = tasks = [
-            asyncio.create_task(self._to_proxy()),
+            asyncio.create_task(self._to_proxy(first)),
             asyncio.create_task(self._to_client()),
         ]
         try:
@@ -112,30 +114,15 @@ class _Carried:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _to_proxy(self) -> None:
+    async def _to_proxy(self, first: bytes) -> None:
         with contextlib.suppress(ConnectionResetError):
+            if first:
+                await self._channel.send(first)
             while data := await self._reader.read(_CHUNK):
-                self._frames.send_binary(data)
-                await self._flush()
-        # A WebSocket has no half-close: the close frame ends both directions.
-        if self._frames.state is State.OPEN:
-            self._frames.send_close(1000)
-        await self._flush()
+                await self._channel.send(data)
+        await self._channel.end()
 
     async def _to_client(self) -> None:
-        while data := await self._stream.read():
-            self._frames.receive_data(data)
-            await self._flush()
-            for event in self._frames.events_received():
-                if isinstance(event, Frame) and event.opcode in (Opcode.BINARY, Opcode.CONT):
-                    self._writer.write(event.data)
-                    await self._writer.drain()
-            if isinstance(self._frames.parser_exc, ProtocolError):
-                raise ConnectionError(f"broken WebSocket frame: {self._frames.parser_exc}")
-            if self._frames.state is not State.OPEN:
-                return
-
-    async def _flush(self) -> None:
-        for data in self._frames.data_to_send():
-            if data:
-                await self._stream.write(data)
+        while data := await self._channel.receive():
+            self._writer.write(data)
+            await self._writer.drain()

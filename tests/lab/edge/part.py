@@ -6,14 +6,17 @@ import socket
 
 from ..addresses import EDGE_ADDRESSES, EDGE_PORT
 from ..services import Plan, Service, Site, python_service
+from ..tunnels_api.directory import ApiDirectory
+from ..tunnels_api.part import PART as API
 from .directory import EdgeDirectory
 
 PART = "edge"
 
 
 def plan(site: Site) -> Plan:
-    """Makes up a tunnel; the edge serves it at the vendor's addresses."""
-    directory = EdgeDirectory(site.directory(PART))
+    """Serves the API's tunnels at the vendor's addresses; its first is that of manual mode."""
+    api = ApiDirectory(site.directory(API))
+    directory = EdgeDirectory(site.directory(PART), api.store)
     tunnel = directory.fill()
     listen = [
         f"--listen=[{address}]:{EDGE_PORT}" if ":" in address else f"--listen={address}:{EDGE_PORT}"
@@ -27,7 +30,9 @@ def plan(site: Site) -> Plan:
 
     service = Service(
         name=PART,
-        argv=python_service("lab.edge", "--directory", str(directory.path), *listen),
+        argv=python_service(
+            *("lab.edge", "--directory", str(directory.path), "--api", str(api.path)), *listen
+        ),
         ready=ready,
         front_doors=(PART,),
     )
@@ -40,11 +45,13 @@ def plan(site: Site) -> Plan:
             "edge_control": str(directory.control),
             "edge_ca_file": str(directory.ca),
         },
-        variables={
-            "mcp_tunnel_mode": "manual",
-            "mcp_tunnel_id": tunnel.id,
-            "mcp_tunnel_domain": tunnel.domain,
-            "mcp_tunnel_token_file": str(directory.token),
+        modes={
+            "manual": {
+                "mcp_tunnel_mode": "manual",
+                "mcp_tunnel_id": tunnel.id,
+                "mcp_tunnel_domain": tunnel.domain,
+                "mcp_tunnel_token_file": str(directory.token),
+            }
         },
         trusted_cas=[directory.ca.read_text()],
     )

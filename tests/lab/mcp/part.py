@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from ..addresses import UPSTREAM_V4
 from ..credentials import issue, write_secret
-from ..edge.directory import EdgeDirectory
-from ..edge.part import PART as EDGE
 from ..services import Plan, Service, Site, python_service
+from ..tunnels_api.directory import ApiDirectory
+from ..tunnels_api.part import PART as API
 
 _HTTP_PORT = 8000
 _HTTPS_PORT = 8443
@@ -23,7 +23,8 @@ _ROUTES = {
 
 def plan(site: Site) -> Plan:
     """Two servers; they accept the tunnel's host names and their own."""
-    domain = EdgeDirectory(site.directory(EDGE)).tunnel().domain
+    manual = ApiDirectory(site.directory(API)).store.read()["tunnels"][0]
+    domain = manual["domain"]
     directory = site.directory("mcp")
     issued = issue("Laboratory upstream CA", (_HTTPS_NAME,))
     certificate, key, ca = (directory / name for name in ("tls.crt", "tls.key", "ca.crt"))

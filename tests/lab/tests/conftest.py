@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab import lifecycle
+from lab.tests.platforms import Api, Identity
 from lab.tests.support import RunningLab
 
 _numbers = itertools.count()
@@ -44,3 +45,25 @@ def fake_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         path.chmod(0o755)
 
     return add
+
+
+@pytest.fixture(scope="session")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Identity]:
+    """The identity platforms."""
+    made = Identity(tmp_path_factory.mktemp("identity"))
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="session")
+def _api(tmp_path_factory: pytest.TempPathFactory, identity: Identity) -> Iterator[Api]:
+    made = Api(tmp_path_factory.mktemp("api"), identity)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def api(_api: Api) -> Api:
+    """A Tunnels API that has seen nothing yet."""
+    _api.reset()
+    return _api

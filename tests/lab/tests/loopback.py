@@ -24,6 +24,7 @@ from typing import Any
 from lab.connector.bundle import build
 from lab.edge.control import ask
 from lab.edge.directory import EdgeDirectory
+from lab.tunnels_api.directory import ApiDirectory
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
@@ -48,7 +49,10 @@ class Edge:
     """An edge process. Four loopback addresses give a connector its four connections."""
 
     def __init__(self, path: Path) -> None:
-        self.directory = EdgeDirectory(path)
+        self.api = ApiDirectory(path / "api")
+        self.api.path.mkdir()
+        self.api.fill(manual_tunnel=True)
+        self.directory = EdgeDirectory(path, self.api.store)
         self.tunnel = self.directory.fill()
         self.addresses = [f"127.0.0.{n}:{free_port(f'127.0.0.{n}')}" for n in range(1, 5)]
         front = socket.create_server(("127.0.0.1", 0))
@@ -56,6 +60,7 @@ class Edge:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "lab.edge", "--directory", str(path)),
+                *("--api", str(self.api.path)),
                 *(f"--listen={address}" for address in self.addresses),
                 *("--front-fd", str(front.fileno())),
             ],

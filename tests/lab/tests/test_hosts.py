@@ -60,7 +60,7 @@ def test_unknown_host_key_is_refused(two: RunningLab, tmp_path: Path) -> None:
 def test_ansible_reaches_them_with_the_inventory(two: RunningLab) -> None:
     ansible = Path(sys.executable).parent / "ansible"
     done = subprocess.run(
-        [ansible, "-i", two.paths.inventory, "mcp_tunnel", "-b", "-m", "command", "-a", "id -un"],
+        [ansible, "-i", two.paths.inventory(), "mcp_tunnel", "-b", "-m", "command", "-a", "id -un"],
         capture_output=True,
         text=True,
         timeout=60,

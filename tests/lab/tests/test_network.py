@@ -46,7 +46,7 @@ def test_the_edges_addresses_are_there(two: RunningLab, address: str) -> None:
     assert "ConnectionRefusedError" in two.on("host1", _connect(address, 9))
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "169.254.169.254", "2606:4700:4700::1111"])
+@pytest.mark.parametrize("address", ["1.1.1.1", "169.254.170.2", "2606:4700:4700::1111"])
 def test_nothing_else_can_be_reached_and_that_is_known_at_once(
     two: RunningLab, address: str
 ) -> None:
@@ -81,7 +81,7 @@ def test_features_record_is_an_object(two: RunningLab) -> None:
 @pytest.mark.parametrize("kind", [A, AAAA, TXT, SRV])
 def test_other_names_do_not_exist(two: RunningLab, kind: int) -> None:
     began = time.monotonic()
-    assert ask(two, "api.anthropic.com", kind)[:2] == (3, 0)
+    assert ask(two, "www.anthropic.com", kind)[:2] == (3, 0)
     assert time.monotonic() - began < 1
 
 

@@ -1,0 +1,1 @@
+"""The SPIFFE Workload API, and its command line client."""
