@@ -22,7 +22,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release im
 )
 
 _HOST_MODULE = "mcp_tunnels.stack.release_tree"
-_PROXY_SOURCE = Path(__file__).resolve().parents[2] / "proxy_src"
+_COLLECTION = Path(__file__).resolve().parents[2]
+_PROXY_SOURCE = _COLLECTION / "proxy_src"
+_MODULE_UTILS = _COLLECTION / "plugins/module_utils"
+_MODULE_LOCK = _COLLECTION / "roles/provision/files/requirements.txt"
 _PACKAGED_BINARY = "/usr/bin/cloudflared"
 _ARGUMENTS = {
     "part": {"type": "str", "required": True, "choices": ["proxy", "cloudflared"]},
@@ -95,7 +98,7 @@ def _source(
     architecture = arguments["architecture"]
     if arguments["part"] == "proxy":
         target = Target(arguments["python_version"], architecture)
-        return ProxyRelease(_PROXY_SOURCE, target, python)
+        return ProxyRelease(_PROXY_SOURCE, _MODULE_UTILS, _MODULE_LOCK, target, python)
     if arguments["method"] == "file":
         binary = Path(os.path.expanduser(arguments["binary_file"]))
         return BroughtCloudflared(binary, arguments["binary_sha256"])

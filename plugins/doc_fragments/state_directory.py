@@ -16,11 +16,4 @@ options:
       - It is created when missing, and kept with mode V(0700).
     type: path
     required: true
-  provisioning:
-    description:
-      - Where the credentials of the tunnel come from.
-      - With V(manual) the operator copies them from and to the Console.
-    type: str
-    choices: [manual]
-    default: manual
 """

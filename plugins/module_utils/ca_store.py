@@ -37,16 +37,19 @@ class CaRequest:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """What is, or shall be, in the two files. The key may be missing."""
 
     certificate: Any = None
     key: Any = None
 
 
-def settle_ca(request: CaRequest, check_mode: bool, now: datetime | None = None) -> dict[str, Any]:
+def settle_ca(
+    request: CaRequest, check_mode: bool, now: datetime | None = None, stem: str = "ca"
+) -> dict[str, Any]:
     """Brings the CA to the wanted state and returns the module's result.
 
+    :param stem: name of its two files in the state directory.
     :raises TunnelError: if an option or what is stored is wrong.
     """
     crypto.require_cryptography()
@@ -54,9 +57,9 @@ def settle_ca(request: CaRequest, check_mode: bool, now: datetime | None = None)
     directory = secret_files.absolute_path(request.path)
     duration = parse_duration(request.duration)
     brought = _brought(request, now)
-    files = KeyPair(directory, "ca")
+    files = KeyPair(directory, stem)
     interrupted = files.interrupted()
-    stored = _Pair(files.certificate(), files.key())
+    stored = Pair(files.certificate(), files.key())
     _refuse_unreadable(files, stored, request)
     _refuse_replacement(files, stored, brought, request)
     keep = _is_kept(stored, brought, request)
@@ -69,27 +72,27 @@ def settle_ca(request: CaRequest, check_mode: bool, now: datetime | None = None)
         changed |= _tidy(files, interrupted, check_mode)
         if brought.key is not None and stored.key is None:
             changed = True
-            wanted = _Pair(stored.certificate, brought.key)
+            wanted = Pair(stored.certificate, brought.key)
             if not check_mode:
-                _store(files, wanted)
+                store_pair(files, wanted)
     else:
         changed = True
-        wanted = brought if brought.certificate is not None else _Pair()
+        wanted = brought if brought.certificate is not None else Pair()
         if not check_mode:
             if wanted.certificate is None:
                 wanted = _made(request, stored, duration, now)
             elif wanted.key is None and _fits(stored.key, wanted.certificate):
-                wanted = _Pair(wanted.certificate, stored.key)
-            _store(files, wanted)
+                wanted = Pair(wanted.certificate, stored.key)
+            store_pair(files, wanted)
     return _result(files, stored, wanted, changed, now)
 
 
-def _brought(request: CaRequest, now: datetime) -> _Pair:
+def _brought(request: CaRequest, now: datetime) -> Pair:
     if not request.certificate:
-        return _Pair()
+        return Pair()
     validate_ca(request.certificate, request.private_key or None, now, "certificate")
     key = request.private_key
-    return _Pair(
+    return Pair(
         crypto.load_certificate(request.certificate, "certificate"),
         crypto.load_private_key(key, "private_key") if key else None,
     )
@@ -103,7 +106,7 @@ def _is_same(one: Any, other: Any) -> bool:
     return crypto.fingerprint(one) == crypto.fingerprint(other)
 
 
-def _is_kept(stored: _Pair, brought: _Pair, request: CaRequest) -> bool:
+def _is_kept(stored: Pair, brought: Pair, request: CaRequest) -> bool:
     """Whether the stored certificate stays."""
     if stored.certificate is None:
         return False
@@ -112,7 +115,7 @@ def _is_kept(stored: _Pair, brought: _Pair, request: CaRequest) -> bool:
     return brought.certificate is not None and _is_same(stored.certificate, brought.certificate)
 
 
-def _refuse_unreadable(files: KeyPair, stored: _Pair, request: CaRequest) -> None:
+def _refuse_unreadable(files: KeyPair, stored: Pair, request: CaRequest) -> None:
     if request.regenerate == "always":
         return
     for path, content in (
@@ -127,7 +130,7 @@ def _refuse_unreadable(files: KeyPair, stored: _Pair, request: CaRequest) -> Non
             )
 
 
-def _refuse_replacement(files: KeyPair, stored: _Pair, brought: _Pair, request: CaRequest) -> None:
+def _refuse_replacement(files: KeyPair, stored: Pair, brought: Pair, request: CaRequest) -> None:
     if request.regenerate == "always" or brought.certificate is None:
         return
     if stored.certificate is not None and not _is_same(stored.certificate, brought.certificate):
@@ -145,7 +148,7 @@ def _refuse_replacement(files: KeyPair, stored: _Pair, brought: _Pair, request: 
         )
 
 
-def _check_stored(files: KeyPair, stored: _Pair, now: datetime) -> None:
+def _check_stored(files: KeyPair, stored: Pair, now: datetime) -> None:
     validate_ca(crypto.pem_of(stored.certificate), None, now, files.certificate_path)
     if stored.key is not None and not _fits(stored.key, stored.certificate):
         raise TunnelError(
@@ -170,16 +173,17 @@ def _tidy(files: KeyPair, interrupted: bool, check_mode: bool) -> bool:
     return bool(wrong or stale)
 
 
-def _made(request: CaRequest, stored: _Pair, duration: timedelta, now: datetime) -> _Pair:
+def _made(request: CaRequest, stored: Pair, duration: timedelta, now: datetime) -> Pair:
     # A key without certificate is what a run leaves that was interrupted between the two.
     reuse = request.regenerate == "never" and stored.key is not None
     key = stored.key if reuse else crypto.generate_key()
     certificate = make_ca(key, request.common_name, duration, now)
     validate_ca(crypto.pem_of(certificate), None, now, "the CA that was made")
-    return _Pair(certificate, key)
+    return Pair(certificate, key)
 
 
-def _store(files: KeyPair, pair: _Pair) -> None:
+def store_pair(files: KeyPair, pair: Pair) -> None:
+    """Makes a certificate, and its key where it has one, the live pair."""
     attributes = secret_files.private_attributes()
     if pair.key is not None:
         files.write_pending_key(pair.key)
@@ -192,7 +196,7 @@ def _store(files: KeyPair, pair: _Pair) -> None:
 
 
 def _result(
-    files: KeyPair, before: _Pair, after: _Pair, changed: bool, now: datetime
+    files: KeyPair, before: Pair, after: Pair, changed: bool, now: datetime
 ) -> dict[str, Any]:
     facts = ca_facts(after.certificate) if after.certificate is not None else dict(_UNKNOWN)
     made_later = after.certificate is None
@@ -215,7 +219,7 @@ def _result(
     }
 
 
-def _public(pair: _Pair) -> dict[str, Any]:
+def _public(pair: Pair) -> dict[str, Any]:
     """What a diff shows."""
     if pair.certificate is None:
         return {"certificate": "none", "private_key": "stored" if pair.key else "none"}

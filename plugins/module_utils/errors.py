@@ -10,10 +10,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-# What a key or a tunnel token looks like: an operator may put one into the wrong option.
+# What a key, a JWT, a tunnel token or an access token looks like: an operator may put one into the
+# wrong option, and a server may quote one in its error.
 _SECRET_SHAPE = re.compile(
     r"(?:-----BEGIN [A-Z0-9 ]*)?PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)"
-    r"|eyJ[A-Za-z0-9+/_=-]{40,}",
+    r"|eyJ[A-Za-z0-9+/_=-]+\.[A-Za-z0-9_=-]+\.[A-Za-z0-9_=-]*"
+    r"|eyJ[A-Za-z0-9+/_=-]{40,}"
+    r"|sk-ant-[A-Za-z0-9_-]{8,}",
     re.DOTALL,
 )
 

@@ -38,6 +38,7 @@ def check_domain(text: str, subject: str = "domain") -> str:
 def route_hostname(route: str, domain: str, subject: str = "routes") -> str:
     """Returns the host name of a route's key: a single label, or a full name inside the domain.
 
+    :param domain: empty while the tunnel is still to be created; single labels are then returned.
     :raises TunnelError: if the key is not a host name or lies outside the domain.
     """
     name = route.strip().lower()
@@ -48,7 +49,13 @@ def route_hostname(route: str, domain: str, subject: str = "routes") -> str:
             "Use letters, digits and hyphens, like echo",
         )
     if "." not in name:
-        return f"{name}.{domain}"
+        return f"{name}.{domain}" if domain else name
+    if not domain:
+        raise TunnelError(
+            subject,
+            f"{route!r} is a full name, and the tunnel's domain is not given",
+            "Use a single label like echo, or set mcp_tunnel_domain",
+        )
     if not name.endswith(f".{domain}"):
         raise TunnelError(
             subject,

@@ -74,8 +74,9 @@ class Releases:
             with tarfile.open(archive, "r:gz") as packed:
                 for member in packed:
                     _extract(packed, member, tree)
-            if (tree / "lib").is_dir():
-                _compile(tree / "lib")
+            for lib in (tree / "lib", tree / "module-lib"):
+                if lib.is_dir():
+                    _compile(lib)
 
     def link(self, version: str, binary: str) -> None:
         """Makes release *version* of a link to *binary*, which belongs to a package of the host."""
@@ -150,7 +151,7 @@ def _compile(lib: Path) -> None:
     """
     command = [PYTHON, "-I", "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash"]
     # The path that goes into tracebacks must be that of the finished release.
-    final = str(lib.parent.with_name(lib.parent.name.partition(".tmp")[0]) / "lib")
+    final = str(lib.parent.with_name(lib.parent.name.partition(".tmp")[0]) / lib.name)
     subprocess.run(  # noqa: S603
         [*command, "-s", str(lib), "-p", final, str(lib)], check=False, stdin=subprocess.DEVNULL
     )

@@ -11,18 +11,17 @@ restart, and what passed the health gate is recorded separately, with the conten
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import ROOT, Releases
-
-RECORDS = Path("/var/lib/mcp-tunnel-replica")
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import (
+    Records,
+    file_state,
+)
 
 
 @dataclass(frozen=True)
@@ -37,59 +36,6 @@ class Service:
     version: str
     files: tuple[str, ...]
     live_files: tuple[str, ...] = ()
-
-
-class Records:
-    """What is remembered of one instance, in a directory for root only (it holds its secrets)."""
-
-    def __init__(self, instance: str, root: Path = RECORDS) -> None:
-        self._directory = root / instance
-
-    def load(self, name: str) -> dict[str, Any]:
-        """The record *name* (``applied`` or ``good``), unit to state; empty if there is none."""
-        content = secret_files.read_file(str(self._directory / f"{name}.json"))
-        return json.loads(content) if content else {}
-
-    def store(self, name: str, record: dict[str, Any]) -> None:
-        """Writes the record; the contents that it names must have been kept before."""
-        content = json.dumps(record, sort_keys=True).encode()
-        self._write(f"{name}.json", content)
-
-    def keep(self, digest: str, content: bytes) -> None:
-        """Keeps a file's content under its SHA-256."""
-        if not (self._directory / digest).exists():
-            self._write(digest, content)
-
-    def content(self, digest: str) -> bytes:
-        """A content that was kept."""
-        return secret_files.read_file(str(self._directory / digest)) or b""
-
-    def forget_contents(self) -> None:
-        """Removes the contents that neither record names."""
-        named = {
-            file["digest"]
-            for record in (self.load("applied"), self.load("good"))
-            for service in record.values()
-            for file in service["files"].values()
-            if file
-        }
-        for path in self._directory.iterdir():
-            if path.suffix != ".json" and path.name not in named:
-                secret_files.remove_file(str(path))
-
-    def versions_on_this_machine(self, part: str) -> set[str]:
-        """The releases of *part* that any instance of this machine runs or may have to put back."""
-        records = (
-            json.loads(path.read_bytes()) for path in self._directory.parent.glob("*/*.json")
-        )
-        states = (state for record in records for state in record.values())
-        return {state["version"] for state in states if state["part"] == part}
-
-    def _write(self, name: str, content: bytes) -> None:
-        secret_files.settle_private_directory(str(self._directory.parent), check_mode=False)
-        secret_files.settle_private_directory(str(self._directory), check_mode=False)
-        path = str(self._directory / name)
-        secret_files.write_file(path, content, secret_files.private_attributes())
 
 
 def apply(
@@ -148,9 +94,16 @@ def confirm(services: list[Service], records: Records, root: Path = ROOT) -> dic
 
 
 def restore(
-    services: list[Service], records: Records, check_mode: bool, root: Path = ROOT
+    services: list[Service],
+    records: Records,
+    check_mode: bool,
+    kept_paths: frozenset[str] = frozenset(),
+    root: Path = ROOT,
 ) -> dict[str, Any]:
-    """Puts back what was last proven good: files, releases, running services."""
+    """Puts back what was last proven good: files, releases, running services.
+
+    *kept_paths* are files that stay what they are: what was good once is not any more.
+    """
     good = records.load("good")
     if not good:
         return {"changed": False, "restored": False, "actions": []}
@@ -160,7 +113,7 @@ def restore(
         if state is None:
             continue
         for path, file in state["files"].items():
-            if _file_state(path) != file:
+            if path not in kept_paths and file_state(path) != file:
                 actions.append(f"{path} put back")
                 if not check_mode:
                     _put_back(path, file, records)
@@ -176,6 +129,33 @@ def restore(
     return {"changed": bool(actions), "restored": True, "actions": actions}
 
 
+def renew(services: list[Service], records: Records, check_mode: bool) -> dict[str, Any]:
+    """Remembers live files as good that were replaced by their equals: new certificates, say."""
+    if not check_mode:
+        records.take_for_good([path for service in services for path in service.live_files])
+    return {"changed": False}
+
+
+def remove(services: list[Service], records: Records, check_mode: bool) -> dict[str, Any]:
+    """Stops the services for good, and forgets what they ran with. Their files stay."""
+    units = systemd.show([service.unit for service in reversed(services)])
+    running = [unit.name for unit in units if unit.running or unit.active == "activating"]
+    enabled = [unit.name for unit in units if unit.enabled]
+    failed = [unit.name for unit in units if unit.active == "failed"]
+    if not check_mode:
+        for unit in running:
+            systemd.systemctl("stop", unit)
+        if enabled:
+            systemd.systemctl("disable", "--quiet", *enabled)
+        if failed:
+            systemd.systemctl("reset-failed", *failed)
+    actions = [f"{unit} stopped" for unit in running] + [f"{unit} disabled" for unit in enabled]
+    # Last, so that an interrupted run is completed by the next one.
+    if records.remove(check_mode):
+        actions.append("records removed")
+    return {"changed": bool(actions), "actions": actions, "alone": records.is_alone()}
+
+
 def _observe(service: Service, root: Path) -> dict[str, Any]:
     """What the service would run with if it were started once its release is active."""
     binary = Releases(service.part, root).path(service.version) / "bin"
@@ -184,7 +164,7 @@ def _observe(service: Service, root: Path) -> dict[str, Any]:
         "version": service.version,
         # A package manager replaces a binary behind the link of its release.
         "binaries": {path.name: _identity(path) for path in sorted(binary.glob("*"))},
-        "files": {path: _file_state(path) for path in (*service.files, *service.live_files)},
+        "files": {path: file_state(path) for path in (*service.files, *service.live_files)},
         "live": sorted(service.live_files),
     }
 
@@ -192,20 +172,6 @@ def _observe(service: Service, root: Path) -> dict[str, Any]:
 def _identity(path: Path) -> list[int]:
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def _file_state(path: str) -> dict[str, Any] | None:
-    """Content, owner and permissions of a file, None when it is not there."""
-    content = secret_files.read_file(path)
-    if content is None:
-        return None
-    status = os.lstat(path)
-    return {
-        "digest": hashlib.sha256(content).hexdigest(),
-        "owner": status.st_uid,
-        "group": status.st_gid,
-        "mode": stat.S_IMODE(status.st_mode),
-    }
 
 
 def _reasons(

@@ -112,9 +112,11 @@ def read_file(path: str) -> bytes | None:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise _not_a_file(path) from None
         raise
+    # Before it becomes a stream: of a directory, Python makes none and names no path.
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_a_file(path)
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _not_a_file(path)
         return stream.read()
 
 
@@ -200,6 +202,19 @@ def make_directory(path: str, attributes: Attributes) -> None:
     sync_directory(os.path.dirname(path))
 
 
+def make_private_directory(path: str) -> bool:
+    """Makes a directory of mode 0700, and those above it.
+
+    Returns whether it did: not when something is there, also when it came in the same moment.
+    """
+    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    try:
+        make_directory(path, Attributes(os.geteuid(), os.getegid(), 0o700))
+    except FileExistsError:
+        return False
+    return True
+
+
 def settle_private_directory(path: str, check_mode: bool) -> bool:
     """Makes sure that a state directory exists with mode 0700; returns whether that is a change.
 
@@ -213,10 +228,9 @@ def settle_private_directory(path: str, check_mode: bool) -> bool:
         return False
     if not check_mode:
         if status is None:
-            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-            make_directory(path, wanted)
-        else:
-            set_attributes(path, wanted)
+            # What another run has made meanwhile is looked at like what was there before.
+            return make_private_directory(path) or settle_private_directory(path, check_mode)
+        set_attributes(path, wanted)
     return True
 
 

@@ -27,6 +27,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
 
 # RFC 1918, what the proxy may dial unless told otherwise (vendor behaviour).
 PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+MODES = ("manual", "wif")
 PORTS = {
     "proxy_listen_port": "mcp-proxy",
     "proxy_admin_port": "mcp-proxy",
@@ -80,6 +81,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_batch,
         _check_ports,
         _check_durations,
+        _check_renewal_timer,
         _check_proxy_tables,
         _check_networks,
         _check_token,
@@ -151,11 +153,12 @@ def _attempt(check: Callable[[], Any]) -> Iterator[TunnelError]:
 
 
 def _check_mode(values: Values) -> Iterator[TunnelError]:
-    if values["mcp_tunnel_mode"] != "manual":
+    if values["mcp_tunnel_mode"] not in MODES:
         yield TunnelError(
             "mcp_tunnel_mode",
-            f"{values['mcp_tunnel_mode']!r} is not available in this version",
-            "Use manual, with the domain and the token from the Console",
+            f"is {values['mcp_tunnel_mode']!r}",
+            "Use manual, with the domain and the token from the Console, or wif, with a federation "
+            "rule of Workload Identity Federation",
         )
 
 
@@ -170,7 +173,9 @@ def _check_instance(values: Values) -> Iterator[TunnelError]:
 
 def _check_tunnel(values: Values) -> Iterator[TunnelError]:
     domain = values["mcp_tunnel_domain"]
-    if not isinstance(domain, str) or not domain:
+    if values["mcp_tunnel_mode"] == "wif" and domain == "":
+        pass  # the API says which it is
+    elif not isinstance(domain, str) or not domain:
         yield TunnelError(
             "mcp_tunnel_domain",
             f"must be the tunnel's domain, is {shape(domain)}",
@@ -380,6 +385,15 @@ def _check_durations(values: Values) -> Iterator[TunnelError]:
             f"mcp_tunnel_cert_duration "
             f"{values['mcp_tunnel_cert_duration']}, so every run would renew",
             "Use for example 720h and 2160h",
+        )
+
+
+def _check_renewal_timer(values: Values) -> Iterator[TunnelError]:
+    if values["mcp_tunnel_cert_renew_timer"] is True and values["mcp_tunnel_server_cert"]:
+        yield TunnelError(
+            "mcp_tunnel_cert_renew_timer",
+            "cannot renew mcp_tunnel_server_cert, which is yours",
+            "Remove it, and put a new certificate into that variable in time, or bring none",
         )
 
 

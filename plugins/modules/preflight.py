@@ -49,6 +49,9 @@ ansible_facts:
         instance:
           description: Name of the instance.
           type: str
+        mode:
+          description: How credentials reach the state host, V(manual) or V(wif).
+          type: str
         state_host:
           description: Inventory host that keeps the credentials.
           type: str
@@ -71,6 +74,9 @@ ansible_facts:
         cloudflared_unit:
           description: The systemd unit of cloudflared.
           type: str
+        renewal_unit:
+          description: Name of the timer that renews the server certificate and of its service.
+          type: str
         ports:
           description: The loopback ports as numbers, by variable.
           type: dict
@@ -78,7 +84,7 @@ ansible_facts:
           description: What M(mcp_tunnels.stack.host_check) has to look at.
           type: dict
         domain:
-          description: The tunnel's domain in lower case.
+          description: The tunnel's domain in lower case. Empty until the API has said it.
           type: str
         switches:
           description: The variables that are truth values, as such, however they were written.

@@ -17,6 +17,7 @@ description:
   - Services are started in the order of the list and stopped in the reverse order. When one is
     restarted, those after it are stopped first and started again, so that cloudflared leaves the
     edge before its proxy goes away.
+  - A timer that belongs to the instance can be started and stopped with it.
   - What runs is recorded below C(/var/lib/mcp-tunnel-replica), for root only.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
@@ -35,8 +36,12 @@ options:
       - V(confirmed) remembers what was applied as good, and removes releases that nothing needs
         any more.
       - V(restored) puts releases and files back to what was last good and restarts the services.
+      - V(renewed) takes the services' O(services[].live_files) as they are now for good, after they
+        were replaced by their equals outside a deployment.
+      - V(absent) stops and disables the services and forgets what they ran with. Files and releases
+        stay.
     type: str
-    choices: [applied, confirmed, restored]
+    choices: [applied, confirmed, restored, renewed, absent]
     default: applied
   services:
     description: The services of the instance.
@@ -67,6 +72,25 @@ options:
         type: list
         elements: path
         default: []
+  timer:
+    description:
+      - A timer of the instance, settled with O(state=applied) and O(state=absent) after the
+        services. Its files, also the link that starts it at boot, are those of other tasks.
+    type: dict
+    suboptions:
+      name:
+        description: Name of the timer and of its service, without C(.timer).
+        type: str
+        required: true
+      wanted:
+        description: Whether it shall run. With O(state=absent) it never does.
+        type: bool
+        required: true
+  kept_paths:
+    description: Files that O(state=restored) does not put back.
+    type: list
+    elements: path
+    default: []
   pending_paths:
     description: In check mode, files that earlier tasks would have changed.
     type: list
@@ -92,7 +116,7 @@ EXAMPLES = r"""
 RETURN = r"""
 actions:
   description: What was done, or would be done in check mode, and why.
-  returned: O(state) is V(applied) or V(restored)
+  returned: O(state) is V(applied), V(restored) or V(absent)
   type: list
   elements: str
   sample: ["mcp-proxy@default.service started: /etc/mcp-tunnel/default/proxy.yaml changed"]
@@ -106,6 +130,11 @@ restored:
   returned: O(state=restored)
   type: bool
   sample: true
+alone:
+  description: Whether no other instance of the stack was deployed on this machine.
+  returned: O(state=absent)
+  type: bool
+  sample: true
 removed_releases:
   description: Releases that were removed.
   returned: O(state=confirmed)
@@ -115,7 +144,11 @@ removed_releases:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import replica_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    replica_records,
+    replica_state,
+    timer_state,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 
 
@@ -131,22 +164,47 @@ def settle(params: dict, check_mode: bool) -> dict:
         )
         for item in params["services"]
     ]
-    records = replica_state.Records(params["instance"])
+    records = replica_records.Records(params["instance"])
     if params["state"] == "applied":
         pending = frozenset(params["pending_paths"])
-        return replica_state.apply(services, records, check_mode, pending)
+        result = replica_state.apply(services, records, check_mode, pending)
+        return _with_timer(result, params, check_mode)
     if params["state"] == "restored":
-        return replica_state.restore(services, records, check_mode)
+        kept = frozenset(params["kept_paths"])
+        return replica_state.restore(services, records, check_mode, kept)
+    if params["state"] == "absent":
+        result = replica_state.remove(services, records, check_mode)
+        return _with_timer(result, params, check_mode)
+    if params["state"] == "renewed":
+        return replica_state.renew(services, records, check_mode)
     if check_mode:
         return {"changed": False, "removed_releases": []}
     return replica_state.confirm(services, records)
+
+
+def _with_timer(result: dict, params: dict, check_mode: bool) -> dict:
+    """Settles the timer, if there is one, and adds to the result what was done."""
+    timer = params["timer"]
+    if not timer:
+        return result
+    wanted = timer["wanted"] and params["state"] == "applied"
+    actions = timer_state.settle(timer["name"], wanted, check_mode)
+    return {
+        **result,
+        "changed": result["changed"] or bool(actions),
+        "actions": result["actions"] + actions,
+    }
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
             instance=dict(type="str", required=True),
-            state=dict(type="str", choices=["applied", "confirmed", "restored"], default="applied"),
+            state=dict(
+                type="str",
+                choices=["applied", "confirmed", "restored", "renewed", "absent"],
+                default="applied",
+            ),
             services=dict(
                 type="list",
                 elements="dict",
@@ -159,6 +217,14 @@ def main() -> None:
                     live_files=dict(type="list", elements="path", default=[]),
                 ),
             ),
+            timer=dict(
+                type="dict",
+                options=dict(
+                    name=dict(type="str", required=True),
+                    wanted=dict(type="bool", required=True),
+                ),
+            ),
+            kept_paths=dict(type="list", elements="path", default=[]),
             pending_paths=dict(type="list", elements="path", default=[]),
         ),
         supports_check_mode=True,

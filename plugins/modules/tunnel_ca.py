@@ -18,10 +18,16 @@ description:
   - A stored CA is checked on every run against all requirements of the tunnel service.
   - A stored key or certificate is never replaced unless O(regenerate=always).
   - A run that was interrupted half-way is completed by the next one.
+  - With O(provisioning=wif) the stored CA is registered on the tunnel, or found to be registered.
+    Both slots of the tunnel are respected; a CA that was registered elsewhere is never archived.
+    A CA whose registration was archived is not registered again; O(phase=added) replaces it.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
   - mcp_tunnels.stack.cryptography
   - mcp_tunnels.stack.state_directory
+  - mcp_tunnels.stack.provisioning
+  - mcp_tunnels.stack.api
+  - mcp_tunnels.stack.identity
 options:
   certificate:
     description:
@@ -54,6 +60,19 @@ options:
     type: str
     choices: [never, always]
     default: never
+  phase:
+    description:
+      - Step of a rotation, for O(provisioning=wif). Each can be repeated until the next one.
+      - V(current) keeps the CA as it is; a rotation that is under way stays under way.
+      - V(added) makes a CA (or takes O(certificate)) as C(ca-next.*), registers it beside the old
+        one and makes it C(ca.crt) and C(ca.key); the old certificate stays as C(ca-previous.crt).
+        Both are trusted from here on, and server certificates are signed by the new one.
+      - V(retired) archives C(ca-previous.crt) on the tunnel, and no other, and removes the file.
+        Use it when all servers present certificates of the new CA. Without rotation it changes
+        nothing.
+    type: str
+    choices: [current, added, retired]
+    default: current
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -67,6 +86,15 @@ EXAMPLES = r"""
 - name: Say what to register
   ansible.builtin.debug:
     msg: "{{ ca.registration }}"
+
+- name: Make the CA and register it by programmatic access
+  mcp_tunnels.stack.tunnel_ca:
+    path: /var/lib/mcp-tunnel/default
+    provisioning: wif
+    federation_rule_id: fdrl_01AbCdEf
+    organization_id: 6f5b1c0e-5f0a-4c57-9d9e-2f0a7e1f4b2c
+    identity_source: file
+    identity_file: /run/identity-token
 
 - name: Use the company's CA
   mcp_tunnels.stack.tunnel_ca:
@@ -113,18 +141,57 @@ registration:
   type: str
   sample: "Register the certificate in /var/lib/mcp-tunnel/default/ca.crt (SHA-256 fingerprint
     5f1c...) ..."
+tunnel_id:
+  description: ID of the tunnel. Empty in check mode when it would be made.
+  returned: success and O(provisioning=wif)
+  type: str
+  sample: tnl_01ABCDEF
+certificate_id:
+  description: ID of the CA's registration. Empty in check mode when it would be registered.
+  returned: success and O(provisioning=wif)
+  type: str
+  sample: tcrt_01ABCDEF
+rotating:
+  description: Whether a rotation was begun and its old CA is not retired yet.
+  returned: success and O(provisioning=wif)
+  type: bool
+  sample: false
+active:
+  description: The active CA certificates of the tunnel, like C(certificates) of
+    M(mcp_tunnels.stack.tunnel_info).
+  returned: success and O(provisioning=wif)
+  type: list
+  elements: dict
+  sample:
+    - id: tcrt_01ABCDEF
+      tunnel_id: tnl_01ABCDEF
+      fingerprint: 5f1c8fb4c2e5a1c1b7a3a94a5f9d2f0bb3b1d7c7d2f7a6c4f9c6d1a5e8b7c3d2
+      created_at: "2026-11-01T12:00:00Z"
+      expires_at: "2031-10-31T12:00:00Z"
+      archived_at: ""
 """
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import (
+    API_SPEC,
+    api_client,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_provision import (
+    settle_registered_ca,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_store import CaRequest, settle_ca
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError, run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provisioning import (
+    PROVISIONING_SPEC,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
+
+CA_OPTIONS = ("path", "certificate", "private_key", "common_name", "duration", "regenerate")
 
 
 def main() -> None:
     module = QuietModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "provisioning": {"type": "str", "choices": ["manual"], "default": "manual"},
             "certificate": {"type": "str"},
             "private_key": {"type": "str", "no_log": True},
             "common_name": {"type": "str", "default": "MCP tunnel CA"},
@@ -135,13 +202,33 @@ def main() -> None:
                 "default": "never",
                 "no_log": False,
             },
+            "phase": {
+                "type": "str",
+                "choices": ["current", "added", "retired"],
+                "default": "current",
+            },
+            **PROVISIONING_SPEC,
+            **API_SPEC,
         },
         required_by={"private_key": ("certificate",)},
         supports_check_mode=True,
     )
-    options = dict(module.params)
-    del options["provisioning"]
-    run(module, lambda: settle_ca(CaRequest(**options), check_mode=module.check_mode))
+    run(module, lambda: settle(module.params, module.check_mode))
+
+
+def settle(options: dict, check_mode: bool) -> dict:
+    """Keeps the CA for the operator to register, or registers it."""
+    request = CaRequest(**{name: options[name] for name in CA_OPTIONS})
+    if options["provisioning"] == "wif":
+        api = api_client(options, check_mode)
+        return settle_registered_ca(request, options["phase"], api, check_mode)
+    if options["phase"] != "current":
+        raise TunnelError(
+            "phase",
+            f"{options['phase']} needs the Tunnels API",
+            "Use provisioning=wif, or replace the CA with regenerate=always and register it",
+        )
+    return settle_ca(request, check_mode)
 
 
 if __name__ == "__main__":

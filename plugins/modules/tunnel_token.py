@@ -16,14 +16,20 @@ description:
     V(0600)).
   - What is not supplied is taken from the state directory, so the token is needed on the first run
     only.
+  - With O(provisioning=wif) the token comes from the Tunnels API instead. One that was rotated
+    elsewhere is noticed and replaced. The ID and the domain are those that
+    M(mcp_tunnels.stack.tunnel) has stored.
   - The token, and anything derived from its secret, is never returned.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
   - mcp_tunnels.stack.state_directory
+  - mcp_tunnels.stack.provisioning
+  - mcp_tunnels.stack.api
+  - mcp_tunnels.stack.identity
 options:
   token:
     description: The tunnel token, as the Console shows it. A new token of the same tunnel replaces
-      the stored one.
+      the stored one. For O(provisioning=manual) only.
     type: str
   tunnel_id:
     description: ID of the tunnel, either V(tnl_...) or the UUID that the token carries.
@@ -36,8 +42,21 @@ options:
       - Whether a token, ID or domain of another tunnel may replace what is stored.
       - Without it such a difference is an error, as it is most often a token pasted into the wrong
         inventory.
+      - For O(provisioning=manual) only.
     type: bool
     default: false
+  token_version:
+    description:
+      - Any text that names the wanted token, for O(provisioning=wif), kept as C(token-version).
+      - When it differs from what is kept, the token is rotated, once, also when the run is killed
+        or an answer is lost. Unchanged or left out, it never rotates; nor does the first token.
+      - After a rotation live connections go on, and new ones need the new token.
+    type: str
+  rotate_reason:
+    description:
+      - Why the token is rotated; the vendor's audit log records it. By default it says which
+        version follows which.
+    type: str
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -49,6 +68,17 @@ EXAMPLES = r"""
     token: "{{ vault_mcp_tunnel_token }}"
     domain: abcd1234.tunnel.anthropic.com
   register: tunnel
+
+- name: Fetch the token by programmatic access, and rotate it
+  mcp_tunnels.stack.tunnel_token:
+    path: /var/lib/mcp-tunnel/default
+    provisioning: wif
+    token_version: "2"
+    rotate_reason: Quarterly rotation
+    federation_rule_id: fdrl_01AbCdEf
+    organization_id: 6f5b1c0e-5f0a-4c57-9d9e-2f0a7e1f4b2c
+    identity_source: file
+    identity_file: /run/identity-token
 
 - name: Read it for the replicas
   ansible.builtin.slurp:
@@ -78,31 +108,79 @@ token_file:
   returned: success
   type: str
   sample: /var/lib/mcp-tunnel/default/tunnel-token
+token_version:
+  description: The version that is kept, or empty.
+  returned: success and O(provisioning=wif)
+  type: str
+  sample: "2"
+rotated:
+  description: Whether the token was rotated, or would be; by this run or an interrupted one.
+  returned: success and O(provisioning=wif)
+  type: bool
+  sample: true
+rotate_reason:
+  description: The reason that was given to the API, or empty.
+  returned: success and O(provisioning=wif)
+  type: str
+  sample: Quarterly rotation
+repaired:
+  description: Whether the stored token was another one than the tunnel's.
+  returned: success and O(provisioning=wif)
+  type: bool
+  sample: false
 """
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import (
+    API_SPEC,
+    api_client,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provisioning import (
+    PROVISIONING_SPEC,
+    refuse_options,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_fetch import (
+    FetchRequest,
+    settle_fetched_token,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_store import (
     TokenRequest,
     settle_token,
 )
+
+MANUAL = ("token", "replace")
+WIF = ("token_version", "rotate_reason")
 
 
 def main() -> None:
     module = QuietModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "provisioning": {"type": "str", "choices": ["manual"], "default": "manual"},
             "token": {"type": "str", "no_log": True},
             "tunnel_id": {"type": "str"},
             "domain": {"type": "str"},
             "replace": {"type": "bool", "default": False},
+            "token_version": {"type": "str", "no_log": False},
+            "rotate_reason": {"type": "str"},
+            **PROVISIONING_SPEC,
+            **API_SPEC,
         },
         supports_check_mode=True,
     )
-    options = dict(module.params)
-    del options["provisioning"]
-    run(module, lambda: settle_token(TokenRequest(**options), check_mode=module.check_mode))
+    run(module, lambda: settle(module.params, module.check_mode))
+
+
+def settle(options: dict, check_mode: bool) -> dict:
+    """Takes the token from the operator, or from the API."""
+    both = {name: options[name] for name in ("path", "tunnel_id", "domain")}
+    if options["provisioning"] == "manual":
+        refuse_options(options, WIF)
+        request = TokenRequest(**both, **{name: options[name] for name in MANUAL})
+        return settle_token(request, check_mode)
+    refuse_options(options, MANUAL)
+    fetch = FetchRequest(**both, **{name: options[name] for name in WIF})
+    return settle_fetched_token(fetch, api_client(options, check_mode), check_mode)
 
 
 if __name__ == "__main__":

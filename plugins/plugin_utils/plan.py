@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.wif_settings import check_wif
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.brought_credentials import (
     check_brought_credentials,
@@ -20,7 +21,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_rele
 )
 
 # What the replicas of one tunnel must agree on.
-_SHARED = ("mcp_tunnel_domain", "mcp_tunnel_state_host", "mcp_tunnel_mode")
+_SHARED = (
+    "mcp_tunnel_domain",
+    "mcp_tunnel_state_host",
+    "mcp_tunnel_mode",
+    "mcp_tunnel_id",
+    "mcp_tunnel_display_name",
+)
 # The variables of other hosts that matter to a host.
 COMPARED = (
     "mcp_tunnel_instance",
@@ -38,6 +45,7 @@ def _rules(values: Mapping[str, Any]) -> list[TunnelError]:
     """What is wrong with the variables of one host by our rules, and by their declared types."""
     problems = [
         *settings.check_all(values),
+        *check_wif(values),
         *check_brought_credentials(values),
         *_check_brought_binary(values),
     ]
@@ -78,7 +86,9 @@ def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list
         *_rules(values),
         *settings.check_machine(neighbours),
         *_check_replicas(name, values, members),
+        *_check_instances(values, members),
         *_check_state_host(values, members),
+        *_check_renewal_timer(values, members),
     ]
 
 
@@ -134,6 +144,25 @@ def _check_replicas(name: str, values: Mapping[str, Any], members: Members) -> l
     return problems
 
 
+def _check_instances(values: Mapping[str, Any], members: Members) -> Iterator[TunnelError]:
+    """Instances are tunnels of their own: two on one would take each other's requests."""
+    for variable in ("mcp_tunnel_id", "mcp_tunnel_display_name"):
+        others = [
+            other
+            for other, compared in members.items()
+            if compared["mcp_tunnel_instance"] != values["mcp_tunnel_instance"]
+            and compared[variable] == values[variable] != ""
+            and "wif" in (compared["mcp_tunnel_mode"], values["mcp_tunnel_mode"])
+        ]
+        if others:
+            yield TunnelError(
+                variable,
+                f"is also that of another instance, on {', '.join(others)}",
+                "Set it for each instance, not for the whole group; with -e, add --limit and the "
+                "replicas of one instance",
+            )
+
+
 def _check_state_host(values: Mapping[str, Any], members: Members) -> list[TunnelError]:
     state_host = values["mcp_tunnel_state_host"]
     if not state_host or state_host in ["localhost", *members]:
@@ -143,6 +172,22 @@ def _check_state_host(values: Mapping[str, Any], members: Members) -> list[Tunne
             "mcp_tunnel_state_host",
             f"{state_host!r} is neither localhost nor one of the replicas",
             f"Use localhost, or one of {', '.join(members)}",
+        )
+    ]
+
+
+def _check_renewal_timer(values: Mapping[str, Any], members: Members) -> list[TunnelError]:
+    """The timer runs on the replica that holds the CA; somewhere there must be one."""
+    state_host = values["mcp_tunnel_state_host"]
+    replicas = _replicas(values, members)
+    if values["mcp_tunnel_cert_renew_timer"] is not True or state_host in ["", *replicas]:
+        return []
+    return [
+        TunnelError(
+            "mcp_tunnel_cert_renew_timer",
+            f"no replica holds the CA: the state host is {state_host!r}",
+            f"Make a replica the state host ({', '.join(replicas)}), or leave the timer out and "
+            "run renew_cert.yml from a scheduler of your own",
         )
     ]
 
@@ -161,6 +206,7 @@ def make_plan(name: str, members: Members, play_hosts: list[str]) -> dict[str, A
     ca_file = values["proxy_upstream_ca_file"]
     return {
         "instance": instance,
+        "mode": values["mcp_tunnel_mode"],
         "state_host": values["mcp_tunnel_state_host"] or replicas[0],
         "replicas": replicas,
         # With --limit, the first of the replicas that take part.
@@ -169,6 +215,7 @@ def make_plan(name: str, members: Members, play_hosts: list[str]) -> dict[str, A
         "state_dir": f"/var/lib/mcp-tunnel/{instance}",
         "proxy_unit": proxy_unit,
         "cloudflared_unit": cloudflared_unit,
+        "renewal_unit": f"mcp-tunnel-renew-cert@{instance}",
         "ports": {variable: settings.as_port(values[variable]) for variable in settings.PORTS},
         "host_check": {
             "ports": [

@@ -1,7 +1,12 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The proxy's release: its source and the locked wheels for one Python and one architecture."""
+"""The proxy's release: its source and the locked wheels for one Python and one architecture.
+
+It also carries what this collection's modules need on a host, and the command that renews the
+server certificate, in directories of their own: the proxy cannot import them, and modules never
+find another version of themselves there.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
     cached,
     scratch_directory,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.command_source import (
+    PACKAGE,
+    needed_files,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.tarball import pack
 
 # manylinux names the oldest glibc that a wheel runs on (PEP 600); hosts need 2.28, see host_check.
@@ -30,16 +39,18 @@ _LAUNCHER = """\
 #!/usr/bin/python3 -IS
 import sys
 
-sys.path.insert(0, {lib!r})
-from mcp_proxy.cli import main
+sys.path[:0] = {path!r}
+from {module} import main
 
 sys.exit(main())
 """
 
-# For Ansible modules, which find `cryptography` in the release on a host that has none.
+_RENEWAL = "renew_cert"
+
+# For Ansible modules, which find their libraries in the release on a host that has none.
 _INTERPRETER = """\
 #!/bin/sh
-PYTHONPATH={lib} exec /usr/bin/python3 "$@"
+PYTHONPATH={lib}:{module_lib} exec /usr/bin/python3 "$@"
 """
 
 
@@ -76,14 +87,22 @@ class Target:
 class ProxyRelease:
     """One release, known by its content before anything is downloaded.
 
-    *source* is the collection's ``proxy_src``, *python* the controller's own interpreter with pip.
+    *source* is the collection's ``proxy_src``, *module_utils* its directory of that name,
+    *module_lock* the lock file of the libraries for modules, *python* the controller's own
+    interpreter with pip.
     """
 
-    def __init__(self, source: Path, target: Target, python: str) -> None:
+    def __init__(
+        self, source: Path, module_utils: Path, module_lock: Path, target: Target, python: str
+    ) -> None:
         self._source = source
+        self._renewal = needed_files(module_utils, _RENEWAL)
         self._target = target
         self._python = python
-        self._lock = locked_requirements(source / "requirements.txt", target)
+        self._locks = {
+            "lib": locked_requirements(source / "requirements.txt", target),
+            "module-lib": locked_requirements(module_lock, target),
+        }
         self.version = (
             f"{self._package_version()}-{target.python_tag}-{target.architecture}-{self._digest()}"
         )
@@ -104,34 +123,40 @@ class ProxyRelease:
             )
         return found.group(1)
 
-    def _sources(self) -> list[Path]:
-        return sorted(
-            path
-            for path in self._package().rglob("*")
+    def _own_files(self) -> dict[str, Path]:
+        """Our own code: its place in the release to its place here."""
+        package = self._package()
+        own = {
+            f"lib/mcp_proxy/{path.relative_to(package).as_posix()}": path
+            for path in sorted(package.rglob("*"))
             if path.is_file() and "__pycache__" not in path.parts
-        )
+        }
+        directory = "command-lib/" + PACKAGE.replace(".", "/")
+        return {**own, **{f"{directory}/{path.name}": path for path in self._renewal}}
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
-        for text in (self._lock, _LAUNCHER, _INTERPRETER, *PLATFORMS):
+        for text in (*self._locks.values(), _LAUNCHER, _INTERPRETER, *PLATFORMS):
             digest.update(hashlib.sha256(text.encode()).digest())
-        for path in self._sources():
-            digest.update(path.relative_to(self._source).as_posix().encode() + b"\0")
+        for name, path in self._own_files().items():
+            digest.update(name.encode() + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()[:8]
 
     def _build(self, archive: Path) -> None:
         with scratch_directory(archive.parent) as scratch:
-            lib = scratch / "tree" / "lib"
-            self._install_wheels(lib, scratch / "requirements.txt")
-            shutil.copytree(
-                self._package(), lib / "mcp_proxy", ignore=shutil.ignore_patterns("__pycache__")
-            )
-            self._write_commands(scratch / "tree" / "bin")
-            pack(scratch / "tree", archive)
+            tree = scratch / "tree"
+            for name, lock in self._locks.items():
+                requirements = scratch / "requirements.txt"
+                requirements.write_text(lock)
+                self._install_wheels(tree / name, requirements)
+            for name, path in self._own_files().items():
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, tree / name)
+            self._write_commands(tree / "bin")
+            pack(tree, archive)
 
     def _install_wheels(self, lib: Path, requirements: Path) -> None:
-        requirements.write_text(self._lock)
         target = self._target
         command = [self._python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile"]
@@ -154,11 +179,21 @@ class ProxyRelease:
         shutil.rmtree(lib / "bin", ignore_errors=True)
 
     def _write_commands(self, bin_directory: Path) -> None:
-        lib = f"{INSTALL_ROOT}/{self.version}/lib"
+        root = f"{INSTALL_ROOT}/{self.version}"
+        lib, module_lib, command_lib = (
+            f"{root}/{name}" for name in ("lib", "module-lib", "command-lib")
+        )
+        texts = {
+            "mcp-proxy": _LAUNCHER.format(path=[lib], module="mcp_proxy.cli"),
+            "mcp-tunnel-renew-cert": _LAUNCHER.format(
+                path=[lib, command_lib], module=f"{PACKAGE}.{_RENEWAL}"
+            ),
+            "python3": _INTERPRETER.format(lib=lib, module_lib=module_lib),
+        }
         bin_directory.mkdir()
-        for name, text in (("mcp-proxy", _LAUNCHER), ("python3", _INTERPRETER)):
+        for name, text in texts.items():
             path = bin_directory / name
-            path.write_text(text.format(lib=lib))
+            path.write_text(text)
             os.chmod(path, 0o755)  # noqa: S103
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,3 +19,30 @@ def openssl_ca(tmp_path_factory):
     from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
     return openssl.make_ca(tmp_path_factory.mktemp("openssl-ca"))
+
+
+@pytest.fixture
+def direct(monkeypatch):
+    """No proxy, CA bundle or credential of whoever runs the tests."""
+    names = [name for name in os.environ if name.lower().endswith("_proxy")]
+    prefixes = ("AWS_", "ACTIONS_", "ANTHROPIC_", "SPIFFE_")
+    names += [name for name in os.environ if name.startswith(prefixes)]
+    for name in [*names, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Nobody waits; the seconds that would have been waited for."""
+    waited = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    return waited
+
+
+@pytest.fixture
+def api(direct, pauses):
+    """The Tunnels API in memory, on loopback."""
+    from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_api import FakeApi
+
+    with FakeApi() as fake:
+        yield fake

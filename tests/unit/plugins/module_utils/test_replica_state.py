@@ -48,6 +48,8 @@ class Systemd:
         for unit in units:
             if verb == "enable":
                 self.enabled.add(unit)
+            elif verb == "disable":
+                self.enabled.discard(unit)
             else:
                 self.active[unit] = {"restart": "active", "stop": "inactive"}.get(verb, "inactive")
         return ""
@@ -97,8 +99,16 @@ class Host:
     def confirm(self):
         return replica_state.confirm(self.services(), self.records, self.root)
 
-    def restore(self, check_mode=False):
-        return replica_state.restore(self.services(), self.records, check_mode, self.root)
+    def restore(self, check_mode=False, kept=()):
+        return replica_state.restore(
+            self.services(), self.records, check_mode, frozenset(kept), self.root
+        )
+
+    def renew(self, check_mode=False):
+        return replica_state.renew(self.services(), self.records, check_mode)
+
+    def remove(self, check_mode=False):
+        return replica_state.remove(self.services(), self.records, check_mode)
 
 
 @pytest.fixture
@@ -313,3 +323,47 @@ def test_a_record_that_names_a_file_of_before_restarts(deployed, fake, monkeypat
     monkeypatch.setattr(deployed, "services", lambda: fewer)
     deployed.apply()
     assert f"restart {CONNECTOR}" in fake.verbs
+
+
+def test_removal_stops_in_the_reverse_order_and_forgets(deployed, fake, tmp_path):
+    result = deployed.remove()
+    assert result["changed"]
+    assert result["alone"]
+    assert fake.verbs == [f"stop {CONNECTOR}", f"stop {PROXY}", f"disable {CONNECTOR} {PROXY}"]
+    assert not (tmp_path / "records" / "default").exists()
+    fake.verbs.clear()
+    again = deployed.remove()
+    assert (again["changed"], again["actions"], fake.verbs) == (False, [], [])
+
+
+def test_removal_in_check_mode_changes_nothing(deployed, fake, tmp_path):
+    assert deployed.remove(check_mode=True)["changed"]
+    assert fake.verbs == []
+    assert (tmp_path / "records" / "default").exists()
+
+
+def test_removal_beside_another_instance(deployed, tmp_path):
+    (tmp_path / "records" / "other").mkdir()
+    assert not deployed.remove()["alone"]
+
+
+def test_a_renewal_outside_a_deployment_is_what_is_put_back(deployed, fake):
+    deployed.write("tls.key", "renewed")
+    deployed.renew(check_mode=True)
+    assert not deployed.apply(check_mode=True)["confirmed"]
+    deployed.renew()
+    assert deployed.apply()["confirmed"]
+    deployed.write("proxy.yaml", "broken")
+    deployed.restore()
+    assert deployed.read("tls.key") == "renewed"
+    assert deployed.read("proxy.yaml") == "first"
+
+
+def test_a_token_that_is_dead_is_not_put_back(deployed, fake):
+    """With programmatic access: the API has another one, and the old one is refused."""
+    deployed.write("token", "rotated")
+    deployed.write("proxy.yaml", "broken")
+    deployed.apply()
+    deployed.restore(kept=[str(deployed.files / "token")])
+    assert deployed.read("token") == "rotated"
+    assert deployed.read("proxy.yaml") == "first"

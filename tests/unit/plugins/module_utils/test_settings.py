@@ -63,7 +63,7 @@ def test_good_values(changes):
 @pytest.mark.parametrize(
     ("changes", "subject", "what"),
     [
-        ({"mcp_tunnel_mode": "wif"}, "mcp_tunnel_mode", "not available in this version"),
+        ({"mcp_tunnel_mode": "auto"}, "mcp_tunnel_mode", "is 'auto'"),
         ({"mcp_tunnel_instance": "a/b"}, "mcp_tunnel_instance", "not the name of an instance"),
         ({"mcp_tunnel_instance": "-x"}, "mcp_tunnel_instance", "not the name of an instance"),
         ({"mcp_tunnel_domain": ""}, "mcp_tunnel_domain", "is an empty text"),

@@ -79,12 +79,42 @@ def test_the_state_host_is_known():
     assert "'z' is neither localhost nor one of the replicas" in text
 
 
+WIF = {"mcp_tunnel_mode": "wif", "mcp_tunnel_domain": ""}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("mcp_tunnel_id", "tnl_0123456789"), ("mcp_tunnel_display_name", "x")]
+)
+def test_instances_are_tunnels_of_their_own(variable, value):
+    second = {"mcp_tunnel_instance": "second"}
+    found = told({"a": {**WIF, variable: value}, "b": {**WIF, **second, variable: value}})
+    assert [text for text in found if f"{variable}: is also that of another instance, on b" in text]
+    found = told({"a": {**WIF, variable: value}, "b": {**WIF, **second}})
+    assert not [text for text in found if "another instance" in text]
+
+
+def test_the_renewal_timer_needs_a_replica_that_holds_the_ca():
+    timer = {"mcp_tunnel_cert_renew_timer": True}
+    assert told({"a": timer, "b": timer}) == []
+    assert told({"a": {**timer, "mcp_tunnel_state_host": "a"}}) == []
+    elsewhere = {"mcp_tunnel_state_host": "localhost"}
+    (text,) = told({"a": {**timer, **elsewhere}, "b": elsewhere})
+    assert text.startswith(
+        "mcp_tunnel_cert_renew_timer: no replica holds the CA: the state host is"
+    )
+    assert "Make a replica the state host (a, b)" in text
+    # The replica of another instance does not hold this one's CA.
+    (text,) = told({"a": {}, "b": {**SECOND, **timer, "mcp_tunnel_state_host": "a"}})
+    assert "(b)" in text
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
         ({"cloudflared_protocol": "udp"}, "cloudflared_protocol: value of cloudflared_protocol"),
         ({"mcp_tunnel_health_timeout": "soon"}, "mcp_tunnel_health_timeout: argument"),
         ({"proxy_rewrite_host": "perhaps"}, "proxy_rewrite_host: argument"),
+        ({"mcp_tunnel_cert_renew_timer": "daily"}, "mcp_tunnel_cert_renew_timer: argument"),
     ],
 )
 def test_types_and_choices_are_those_that_the_roles_declare(changes, text):
@@ -176,6 +206,8 @@ def test_a_brought_server_certificate(tmp_path, openssl_ca):
     certificate, key = openssl.make_server(tmp_path / "server", openssl_ca)
     pair = {"server_cert": certificate, "server_key": key}
     assert brought(ca_cert=openssl_ca[0], **pair) == ""
+    text = brought(ca_cert=openssl_ca[0], **pair, cert_renew_timer=True)
+    assert text.startswith("mcp_tunnel_cert_renew_timer: cannot renew mcp_tunnel_server_cert")
     assert "mcp_tunnel_routes: must be a map" in brought(ca_cert=openssl_ca[0], **pair, routes=None)
 
 

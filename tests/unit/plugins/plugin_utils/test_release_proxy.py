@@ -5,6 +5,7 @@ import tarfile
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import proxy_release
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.command_source import PACKAGE
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (
     ProxyRelease,
     Target,
@@ -25,6 +26,10 @@ colorama==1.0 ; sys_platform == 'win32' \\
 only-arm==1.0 ; platform_machine == 'aarch64' \\
     --hash=sha256:ffff
 """
+MODULE_LOCK = """\
+requests==2.34.2 \\
+    --hash=sha256:abab
+"""
 
 
 @pytest.fixture
@@ -37,6 +42,17 @@ def source(tmp_path):
     (package / "__pycache__").mkdir()
     (package / "__pycache__" / "cli.pyc").write_bytes(b"stale")
     (tmp_path / "proxy_src" / "requirements.txt").write_text(LOCK)
+    (tmp_path / "module-lock.txt").write_text(MODULE_LOCK)
+    module_utils = tmp_path / "module_utils"
+    module_utils.mkdir()
+    for name, imports in (
+        ("renew_cert", "names"),
+        ("names", "errors"),
+        ("errors", ""),
+        ("web", ""),
+    ):
+        line = f"from {PACKAGE}.{imports} import x\n" if imports else "x = 1\n"
+        (module_utils / f"{name}.py").write_text(line)
     return tmp_path / "proxy_src"
 
 
@@ -49,10 +65,11 @@ def pip(tmp_path, monkeypatch):
         f"""#!/bin/sh
 echo "$@" >>{tmp_path}/calls
 for last; do requirements=$last; done
-cp "$requirements" {tmp_path}/asked
+cat "$requirements" >>{tmp_path}/asked
+package=uvloop; if grep -q requests "$requirements"; then package=requests; fi
 while [ $# -gt 0 ]; do if [ "$1" = --target ]; then lib=$2; fi; shift; done
-mkdir -p "$lib/bin" "$lib/uvloop"
-echo x >"$lib/uvloop/__init__.py"; echo x >"$lib/bin/script"
+mkdir -p "$lib/bin" "$lib/$package"
+echo x >"$lib/$package/__init__.py"; echo x >"$lib/bin/script"
 [ ! -e {tmp_path}/fail ] || {{ echo "ERROR: no index" >&2; exit 1; }}
 """
     )
@@ -61,7 +78,8 @@ echo x >"$lib/uvloop/__init__.py"; echo x >"$lib/bin/script"
 
 
 def release(source, pip, version="3.11.2", architecture="x86_64"):
-    return ProxyRelease(source, Target(version, architecture), pip)
+    lock, module_utils = source.parent / "module-lock.txt", source.parent / "module_utils"
+    return ProxyRelease(source, module_utils, lock, Target(version, architecture), pip)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +113,16 @@ def test_the_version_tells_python_and_architecture_and_follows_the_content(sourc
     assert len(first.rsplit("-", 1)[1]) == 8
     assert release(source, pip, "3.11.9").version == first
     (source / "src/mcp_proxy/cli.py").write_text("def main():\n    pass\n")
-    assert release(source, pip).version != first
+    second = release(source, pip).version
+    assert second != first
+    (source.parent / "module-lock.txt").write_text(MODULE_LOCK.replace("abab", "cdcd"))
+    assert release(source, pip).version not in (first, second)
+    before = release(source, pip).version
+    (source.parent / "module_utils/errors.py").write_text("x = 2\n")
+    assert release(source, pip).version != before
+    before = release(source, pip).version
+    (source.parent / "module_utils/web.py").write_text("x = 2\n")
+    assert release(source, pip).version == before, "the command does not need it"
     assert not (source.parent / "calls").exists(), "knowing a version takes no download"
 
 
@@ -118,7 +145,7 @@ def test_an_archive_is_made_once_and_always_with_the_same_bytes(source, pip):
     path = release(source, pip).archive()
     content = path.read_bytes()
     assert release(source, pip).archive() == path
-    assert (source.parent / "calls").read_text().count("pip install") == 1
+    assert (source.parent / "calls").read_text().count("pip install") == 2, "one for each lock"
     path.unlink()
     assert release(source, pip).archive().read_bytes() == content
 
@@ -129,12 +156,19 @@ def test_what_is_in_an_archive(source, pip):
         members = {member.name: member for member in archive}
         launcher = archive.extractfile("bin/mcp-proxy").read().decode()
         interpreter = archive.extractfile("bin/python3").read().decode()
+        renewal = archive.extractfile("bin/mcp-tunnel-renew-cert").read().decode()
+    directory = "command-lib/ansible_collections/mcp_tunnels/stack/plugins/module_utils"
     assert sorted(members) == [
         "bin/mcp-proxy",
+        "bin/mcp-tunnel-renew-cert",
         "bin/python3",
+        f"{directory}/errors.py",
+        f"{directory}/names.py",
+        f"{directory}/renew_cert.py",
         "lib/mcp_proxy/__init__.py",
         "lib/mcp_proxy/cli.py",
         "lib/uvloop/__init__.py",
+        "module-lib/requests/__init__.py",
     ]
     assert members["bin/mcp-proxy"].mode == 0o755
     assert members["lib/mcp_proxy/cli.py"].mode == 0o644
@@ -143,7 +177,16 @@ def test_what_is_in_an_archive(source, pip):
     # Not through `current`: what is imported late must be of the release that was started.
     assert lib in launcher
     assert lib in interpreter
+    # What only modules need cannot be imported by the service.
+    assert "module-lib" in interpreter
+    assert "module-lib" not in launcher
     assert launcher.startswith("#!/usr/bin/python3 -IS\n")
+    # The command has the proxy's libraries, not those of modules; nobody else has the command's.
+    assert renewal.startswith("#!/usr/bin/python3 -IS\n")
+    root = f"/opt/mcp-tunnel/proxy/{built.version}"
+    assert f"sys.path[:0] = ['{root}/lib', '{root}/command-lib']" in renewal
+    assert f"from {PACKAGE}.renew_cert import main" in renewal
+    assert "command-lib" not in launcher + interpreter
 
 
 def test_a_failed_download_names_the_remedy_and_leaves_nothing(source, pip, tmp_path):
@@ -161,5 +204,17 @@ def test_our_own_lock_has_all_that_the_proxy_imports():
     for version in ("3.9.2", "3.10.12", "3.11.2", "3.12.3", "3.13.5"):
         lines = locked_requirements(source / "requirements.txt", Target(version, "x86_64"))
         names = {line.split("==")[0] for line in lines.splitlines()}
+        assert "requests" not in names
         assert names >= {"cryptography", "h2", "httptools", "pyyaml", "uvloop", "websockets"}
+        assert len(names) == len(lines.splitlines()), "one variant of each"
+
+
+def test_our_own_lock_has_all_that_the_modules_import():
+    root = proxy_release.Path(__file__).resolve().parents[4]
+    for version in ("3.9.2", "3.11.2", "3.13.5"):
+        lines = locked_requirements(
+            root / "roles/provision/files/requirements.txt", Target(version, "aarch64")
+        )
+        names = {line.split("==")[0] for line in lines.splitlines()}
+        assert names >= {"jmespath", "pyjwt", "requests"}
         assert len(names) == len(lines.splitlines()), "one variant of each"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import requests
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
@@ -102,7 +103,7 @@ _STEPS = ("open", "fsync", "rename", "unlink", "mkdir", "symlink", "fchown", "fc
 
 
 def killed_after(step: int, action: Callable[[], Any]) -> bool:
-    """Runs the action in a child that is killed after so many file operations.
+    """Runs the action in a child that is killed after so many file operations and HTTP requests.
 
     Returns whether it was killed; if not, the action has come to its end.
     """
@@ -141,16 +142,25 @@ def _count_down(stack: contextlib.ExitStack, step: int) -> None:
 
         stack.enter_context(mock.patch.object(os, name, counted))
 
+    def answered(*arguments: Any, **keywords: Any) -> Any:
+        response = request(*arguments, **keywords)
+        left[0] -= 1
+        if left[0] < 0:
+            os._exit(KILLED)  # the effect is there, and nobody has read the answer
+        return response
+
     for name in _STEPS:
         patch(name)
+    request = requests.Session.request
+    stack.enter_context(mock.patch.object(requests.Session, "request", answered))
 
 
 def kill_everywhere(
     prepare: Callable[[], Any], action: Callable[[], Any], check: Callable[[int], None]
 ) -> int:
-    """For each file operation of the action: prepare, be killed there, then check.
+    """For each file operation and HTTP request of the action: prepare, be killed there, check.
 
-    Returns how many operations there are.
+    Returns how many there are.
     """
     step = 0
     while True:

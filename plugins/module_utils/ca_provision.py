@@ -1,0 +1,79 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work of module tunnel_ca with programmatic access: the stored CA is registered by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto, secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_registrations import (
+    Registrations,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_rotation import Rotation
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_store import (
+    CaRequest,
+    settle_ca,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import StateFile
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
+
+
+def settle_registered_ca(
+    request: CaRequest, phase: str, api: TunnelsApi, check_mode: bool
+) -> dict[str, Any]:
+    """Keeps the CA of the state directory registered, or takes one step of its rotation.
+
+    :param phase: ``current``, ``added`` or ``retired``.
+    :raises TunnelError: if an option or what is stored is wrong, or no slot is free.
+    """
+    crypto.require_cryptography()
+    if phase != "current" and request.regenerate != "never":
+        raise TunnelError(
+            "phase", f"{phase} does not go with regenerate=always", "Leave regenerate out"
+        )
+    directory = secret_files.absolute_path(request.path)
+    tunnel_id = _tunnel_id(directory, check_mode)
+    if not tunnel_id:
+        result = settle_ca(request, check_mode)
+        return {**result, "changed": True, **_registration("", "", False), "active": []}
+    registrations = Registrations(api, tunnel_id)
+    rotation = Rotation(directory, registrations)
+    if phase == "added":
+        result = rotation.add(request, check_mode)
+    elif phase == "retired":
+        result = rotation.retire(request, check_mode)
+    else:
+        result = rotation.keep(request, check_mode)
+    registered = registrations.find(result["fingerprint"])
+    return {
+        **result,
+        **_registration(tunnel_id, registered.id if registered else "", rotation.is_under_way()),
+        "active": [certificate.public() for certificate in registrations.active],
+    }
+
+
+def _registration(tunnel_id: str, certificate_id: str, rotating: bool) -> dict[str, Any]:
+    text = f"Registered on the tunnel {tunnel_id} as {certificate_id}."
+    if not certificate_id:
+        text = f"The CA will be registered on the tunnel {tunnel_id or 'that will be made'}."
+    return {
+        "tunnel_id": tunnel_id,
+        "certificate_id": certificate_id,
+        "rotating": rotating,
+        "registration": text,
+    }
+
+
+def _tunnel_id(directory: str, check_mode: bool) -> str:
+    """The tunnel of this state directory; empty in check mode when it is not made yet."""
+    file = StateFile(directory, "tunnel-id")
+    stored = file.read()
+    if not stored and not check_mode:
+        raise TunnelError(
+            file.path, "does not exist", "Run the module tunnel on this directory first"
+        )
+    return check_api_id(stored, file.path) if stored else ""

@@ -1,0 +1,161 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rotation of a registered CA, in steps that can each be killed and repeated.
+
+A new CA is made as ``ca-next``, registered beside the old one, and only then becomes ``ca``; the
+old certificate stays as ``ca-previous.crt``: the sign of a rotation under way, and the memory of
+what is to be archived. From then on everything is signed by the new CA, while both are trusted.
+Once all servers are, the old one is archived and the file goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto, secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_registrations import (
+    Registrations,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_store import (
+    CaRequest,
+    Pair,
+    settle_ca,
+    store_pair,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import StateFile
+
+
+class Rotation:
+    """The CAs of one state directory, and how far the rotation has come."""
+
+    def __init__(self, directory: str, registrations: Registrations) -> None:
+        self._registrations = registrations
+        self._current = KeyPair(directory, "ca")
+        self._next = KeyPair(directory, "ca-next")
+        self._previous = StateFile(directory, "ca-previous.crt")
+
+    def is_under_way(self) -> bool:
+        """Whether a rotation was begun and not ended."""
+        return bool(self._previous.read()) or self._has_next()
+
+    def keep(self, request: CaRequest, check_mode: bool) -> dict[str, Any]:
+        """Keeps the current CA stored and registered; a rotation stays where it is.
+
+        :raises TunnelError: if an option or what is stored is wrong, or no slot is free.
+        """
+        return self._settle(request, "ca", check_mode)
+
+    def add(self, request: CaRequest, check_mode: bool) -> dict[str, Any]:
+        """Makes and registers a new CA, and lets it take the place of the old one.
+
+        :raises TunnelError: if there is nothing to rotate, or no slot is free.
+        """
+        current = self._current.certificate()
+        if current is None:
+            raise TunnelError(
+                self._current.certificate_path,
+                "is not there or cannot be read, so there is no CA to rotate",
+                "Run with phase=current first",
+            )
+        # One that was archived since has to be replaced in its turn.
+        is_done = not self._registrations.is_archived(crypto.fingerprint(current))
+        if is_done and self._previous.read() and not self._has_next():
+            return self.keep(request, check_mode)
+        if request.certificate and not self._has_next():
+            brought = crypto.load_certificate(request.certificate, "certificate")
+            if crypto.fingerprint(brought) == crypto.fingerprint(current):
+                return self.keep(request, check_mode)
+        result = self._settle(request, "ca-next", check_mode)
+        if not check_mode:
+            self._promote()
+        return {**result, "changed": True}
+
+    def retire(self, request: CaRequest, check_mode: bool) -> dict[str, Any]:
+        """Archives the CA that was rotated out, and no other.
+
+        :raises TunnelError: if the new one has not taken its place yet.
+        """
+        if self._has_next():
+            raise TunnelError(
+                self._next.certificate_path,
+                "is there: the new CA has not taken the old one's place yet",
+                "Run with phase=added first, sign the servers' certificates anew, then retire",
+            )
+        result = self.keep(request, check_mode)
+        text = self._previous.read()
+        if not text:
+            return result
+        previous = crypto.load_certificate(text, self._previous.path)
+        fingerprint = crypto.fingerprint(previous)
+        registered = self._registrations.find(fingerprint)
+        if not check_mode:
+            # Never the one that is in use, whatever the files say.
+            if registered and fingerprint != result["fingerprint"]:
+                self._registrations.archive(registered)
+            self._previous.remove()
+        before = {**result["diff"]["before"], "retired": "none"}
+        after = {**result["diff"]["after"], "retired": fingerprint}
+        return {**result, "changed": True, "diff": {"before": before, "after": after}}
+
+    def _settle(self, request: CaRequest, stem: str, check_mode: bool) -> dict[str, Any]:
+        # First as a prediction: what is refused is so before a CA is made or replaced.
+        result = settle_ca(request, check_mode=True, stem=stem)
+        self._refuse_archived(request, stem, result["fingerprint"])
+        if not self._registrations.find(result["fingerprint"]):
+            self._registrations.require_slot(self._own())
+        if not check_mode:
+            result = settle_ca(request, check_mode=False, stem=stem)
+        return self._registrations.settle(result, self._own(), check_mode)
+
+    def _refuse_archived(self, request: CaRequest, stem: str, fingerprint: str) -> None:
+        if request.certificate:
+            subject, remedy = "certificate", "bring another CA, and rotate it in with phase=added"
+        elif stem == "ca-next":
+            subject = self._next.certificate_path
+            # The key first: one without certificate would become another CA of the same key.
+            remedy = (
+                f"remove {self._next.key_path} and {subject}, and run phase=added again, which "
+                "makes another"
+            )
+        else:
+            subject = self._current.certificate_path
+            remedy = (
+                "replace it by a new one with rotate_ca.yml (this module: phase=added); replicas "
+                "still present its certificates"
+            )
+        self._registrations.refuse_archived(fingerprint, subject, remedy)
+
+    def _promote(self) -> None:
+        if self._current.interrupted():
+            self._current.finish()
+        current, new = self._current.certificate(), self._next.certificate()
+        if crypto.fingerprint(current) != crypto.fingerprint(new):
+            if not self._previous.read():
+                # Else the current one was archived before it was everywhere: what is to be
+                # archived in the end is still the one before it.
+                self._previous.write(crypto.pem_of(current))
+            store_pair(self._current, Pair(new, self._next.key()))
+        # The key first: one without certificate would be taken for the beginning of another CA.
+        secret_files.remove_file(self._next.key_path)
+        secret_files.remove_file(self._next.certificate_path)
+
+    def _has_next(self) -> bool:
+        paths = (self._next.key_path, self._next.certificate_path)
+        return any(secret_files.lstat(path) for path in paths)
+
+    def _own(self) -> dict[str, str]:
+        """Fingerprints of the CAs in this directory, and what each is; a text for messages."""
+        own = {}
+        for files, what in ((self._next, "the next CA"), (self._current, "the CA in use")):
+            certificate = files.certificate()
+            if certificate is not None:
+                own[crypto.fingerprint(certificate)] = f"{what} ({files.certificate_path})"
+        if self._previous.read():
+            previous = crypto.load_certificate(self._previous.read(), self._previous.path)
+            own[crypto.fingerprint(previous)] = (
+                f"the CA that is being rotated out ({self._previous.path})"
+            )
+        return own

@@ -1,0 +1,96 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Token exchange (RFC 7523): an identity token becomes an access token of the vendor's API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import ApiError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import Federation
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import (
+    check_jwt,
+    decode_jwt,
+    jwt_facts,
+    jwt_findings,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import (
+    NoAnswer,
+    Reply,
+    Request,
+)
+
+_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_BETAS = "oauth-2025-04-20,oidc-federation-2026-04-01"
+# A clock that is further away than this is worth a word (seconds).
+_NOTABLE_SKEW = 30
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    """An access token and the moment (aware) from which it is not used any more."""
+
+    value: str = field(repr=False)
+    expires_at: datetime
+
+
+def exchange(
+    web: Web, api_url: str, federation: Federation, assertion: str, origin: str
+) -> AccessToken:
+    """Exchanges an identity token.
+
+    :param assertion: the JWT.
+    :param origin: what it is and where it comes from, for messages.
+    :raises TunnelError: if it is no JWT, or the exchange is denied: with what can be checked here.
+    """
+    token = check_jwt(assertion, origin)
+    request = Request(
+        "POST",
+        f"{api_url}/v1/oauth/token",
+        headers={"anthropic-beta": _BETAS},
+        body={"grant_type": _GRANT, "assertion": token, **federation.fields()},
+        wants_json=True,
+    )
+    try:
+        reply = web.send(request)
+    except NoAnswer as error:
+        raise error.during("token exchange") from None
+    if not reply.is_good:
+        raise _denied(reply, federation, token, origin)
+    value, lifetime = reply.fields.get("access_token"), reply.fields.get("expires_in")
+    if not isinstance(value, str) or not value:
+        raise ApiError(
+            "token exchange", reply, "Check api_url: the answer holds no access_token at all"
+        )
+    # A token without a stated end is used by this task only.
+    seconds = lifetime if isinstance(lifetime, (int, float)) else 0
+    now = datetime.now(timezone.utc).timestamp()
+    return AccessToken(value, datetime.fromtimestamp(now + min(seconds, 86400), timezone.utc))
+
+
+def _denied(reply: Reply, federation: Federation, token: str, origin: str) -> ApiError:
+    """The vendor says the same to every denial, so this says what shows from here."""
+    if reply.status != 401:
+        return ApiError("token exchange", reply)
+    here = datetime.now(timezone.utc)
+    jwt = decode_jwt(token, origin)
+    findings = jwt_findings(jwt, reply.date or here)
+    skew = (here - reply.date).total_seconds() if reply.date else 0.0
+    if abs(skew) > _NOTABLE_SKEW:
+        side = "ahead of" if skew > 0 else "behind"
+        findings.append(f"this host's clock is {abs(skew):.0f} s {side} the API's")
+    if not federation.workspace_id:
+        findings.append(
+            "workspace_id is not given, which a rule that covers several workspaces needs"
+        )
+    said = "; ".join(findings) or "nothing wrong shows from here"
+    return ApiError(
+        "token exchange",
+        reply,
+        f"Of the {origin}: {said}. Compare it with the rule {federation.rule_id}: "
+        f"{jwt_facts(jwt)}. The reason stands in the Console, in the authentication history of "
+        "Workload Identity",
+    )

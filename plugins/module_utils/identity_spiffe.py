@@ -1,0 +1,69 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Identity tokens of a SPIFFE Workload API: by the library, or by SPIRE's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_local import run_command
+
+_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
+# Where SPIRE's agent puts it unless told otherwise.
+_SOCKET = "/tmp/spire-agent/public/api.sock"  # noqa: S108
+_TIMEOUT = 30.0  # seconds
+_REMEDY = "Check that the agent runs and has an entry for the user of this task"
+
+
+def from_spiffe(identity: Identity) -> str:
+    """Asks the Workload API for a JWT-SVID of this process."""
+    socket = identity.text("spiffe_socket") or os.environ.get(_VARIABLE, _SOCKET)
+    path = socket[len("unix:") :] if socket.startswith("unix:") else socket
+    path = "/" + path.lstrip("/") if socket != path else path
+    if not os.path.isabs(path) or not os.path.exists(path):
+        raise TunnelError(
+            "identity_spiffe_socket",
+            f"there is no Workload API socket {path} on this host",
+            "Give its path, like /run/spire/agent/public/api.sock",
+        )
+    agent = identity.text("spiffe_agent")
+    if agent:
+        return _by_command(agent, path, identity.audience)
+    return _by_library(path, identity.audience)
+
+
+def _by_command(agent: str, path: str, audience: str) -> str:
+    command = [agent, "api", "fetch", "jwt", "-audience", audience]
+    output = run_command(
+        [*command, "-socketPath", path, "-output", "json"], "identity_spiffe_agent"
+    )
+    try:
+        return str(json.loads(output)[0]["svids"][0]["svid"])
+    except (ValueError, LookupError, TypeError):
+        raise TunnelError("identity_spiffe_agent", "printed no JWT-SVID", _REMEDY) from None
+
+
+def _by_library(path: str, audience: str) -> str:
+    try:
+        from spiffe import WorkloadApiClient
+        from spiffe.errors import PySpiffeError
+    except ImportError:
+        raise TunnelError(
+            "Python library spiffe",
+            f"is not installed for the interpreter {sys.executable}",
+            "Install the PyPI package spiffe for it, or give the path of SPIRE's command with "
+            "identity_spiffe_agent",
+        ) from None
+    try:
+        with WorkloadApiClient(f"unix://{path}") as client:
+            return str(client.fetch_jwt_svid({audience}, timeout=_TIMEOUT).token)
+    except PySpiffeError as error:
+        # Its text comes from the agent and quotes no token; what looks like one is blanked.
+        raise TunnelError(
+            f"SPIFFE Workload API {path}", f"gave no token ({error})", _REMEDY
+        ) from None

@@ -1,0 +1,85 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The small files of a state directory: one value each, whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
+
+class StateFile:
+    """One value in one file, for the running user only; empty text: no such file."""
+
+    def __init__(self, directory: str, name: str) -> None:
+        self.path = os.path.join(directory, name)
+
+    def read(self) -> str:
+        """The value without white space around it."""
+        content = secret_files.read_file(self.path)
+        return content.decode("utf-8", "replace").strip() if content else ""
+
+    def is_settled(self, value: str) -> bool:
+        """Whether the file holds this value with the right owner and permissions."""
+        status = secret_files.lstat(self.path)
+        if not status:
+            return not value
+        return self.read() == value and secret_files.private_attributes().match(status)
+
+    def write(self, value: str) -> None:
+        """Makes the file hold this value, without a newline: the file is the value."""
+        secret_files.write_file(self.path, value.encode(), secret_files.private_attributes())
+
+    def settle(self, value: str, check_mode: bool) -> bool:
+        """Makes the file hold this value (empty: removes it); returns whether that is a change."""
+        if self.is_settled(value):
+            return False
+        if not check_mode:
+            if value:
+                self.write(value)
+            else:
+                self.remove()
+        return True
+
+    def remove(self) -> None:
+        """Removes the file, if it is there."""
+        secret_files.remove_file(self.path)
+
+
+class Intent:
+    """What a run was about to ask of the API: written before, removed when the answer is stored.
+
+    A run that finds one looks first at what became of it.
+    """
+
+    def __init__(self, directory: str, name: str) -> None:
+        self._file = StateFile(directory, name)
+
+    def read(self) -> dict[str, Any]:
+        """Its fields; empty when there is none.
+
+        :raises TunnelError: if the file is damaged.
+        """
+        text = self._file.read()
+        if not text:
+            return {}
+        try:
+            fields = json.loads(text)
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict):
+            raise TunnelError(
+                self._file.path,
+                "is damaged, so what an interrupted run has asked of the API is not known",
+                "Compare the tunnel in the Console with this directory, then remove the file",
+            )
+        return fields
+
+    def settle(self, fields: dict[str, Any] | None, check_mode: bool) -> None:
+        """Records the fields durably, or forgets them."""
+        self._file.settle(json.dumps(fields) if fields else "", check_mode)

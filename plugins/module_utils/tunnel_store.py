@@ -1,0 +1,258 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work of module tunnel: the tunnel that a state directory belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import ApiError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import Tunnel
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import check_domain
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import StateFile
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnel_create import TunnelMaker
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
+
+_NOTHING = {"id": "", "domain": "", "display_name": "", "created_at": "", "archived_at": ""}
+_LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class TunnelRequest:
+    """The options of the module."""
+
+    path: str
+    create: bool
+    replace: bool
+    tunnel_id: str | None = None
+    display_name: str | None = None
+    domain: str | None = None
+
+
+class _State:
+    """What the state directory says of the tunnel."""
+
+    def __init__(self, request: TunnelRequest) -> None:
+        self.directory = secret_files.absolute_path(request.path)
+        self.id = StateFile(self.directory, "tunnel-id")
+        self.domain = StateFile(self.directory, "tunnel-domain")
+        self.token = StateFile(self.directory, "tunnel-token")
+        # Of the tunnel that is left when the instance moves to another one.
+        self.others = [
+            self.token,
+            *(StateFile(self.directory, name) for name in ("token-version", "token-rotate.json")),
+        ]
+
+    def public(self) -> dict[str, str]:
+        return {
+            "tunnel_id": self.id.read() or "none",
+            "domain": self.domain.read() or "none",
+        }
+
+
+def settle_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> dict[str, Any]:
+    """Attaches the state directory to a tunnel, which is created when it has to be.
+
+    :raises TunnelError: if there is no such tunnel, it is archived, or what is given disagrees.
+    """
+    state = _State(request)
+    wanted_id = check_api_id(request.tunnel_id) if request.tunnel_id else ""
+    name = _check_name(request.display_name)
+    domain = check_domain(request.domain) if request.domain else ""
+    stored_id = state.id.read()
+    if wanted_id and stored_id and wanted_id != stored_id and not request.replace:
+        raise TunnelError(
+            "tunnel_id",
+            f"is {wanted_id}, but {state.id.path} says {stored_id}",
+            "Correct the value, or move the instance to another tunnel with replace=true",
+        )
+    before = state.public()
+    if wanted_id or stored_id:
+        tunnel, made = (
+            _existing(api, wanted_id or check_api_id(stored_id, state.id.path), name),
+            False,
+        )
+    else:
+        maker = TunnelMaker(api, state.directory)
+        tunnels = api.tunnels()
+        # A directory of mode manual knows the domain, and perhaps not the ID.
+        known = domain or state.domain.read()
+        found = _of_domain(tunnels, known) if known else _found(maker, tunnels, name)
+        if found is not None:
+            _compare_name(found, name)
+        made = found is None
+        if found is None:
+            _refuse_creation(request, state, name)
+            if check_mode:
+                after = {"tunnel_id": "to be created", "domain": "to be assigned"}
+                return _result(None, True, True, before, after)
+            secret_files.settle_private_directory(state.directory, check_mode)
+            found = maker.make(name, tunnels)
+        tunnel = found
+    if domain and tunnel.domain != domain:
+        raise TunnelError(
+            "domain",
+            f"is {domain}, but that of the tunnel {tunnel.id} is {tunnel.domain}",
+            "Correct the one that is wrong, or leave the domain out",
+        )
+    changed = _store(state, tunnel, stored_id, check_mode)
+    if not check_mode:
+        TunnelMaker(api, state.directory).forget()
+    after = {"tunnel_id": tunnel.id, "domain": tunnel.domain}
+    return _result(tunnel, changed, made, before, after)
+
+
+def archive_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> dict[str, Any]:
+    """Archives the tunnel that is named or stored. The state directory stays as it is.
+
+    :raises TunnelError: if none is known, or what is given disagrees.
+    """
+    state = _State(request)
+    stored_id = state.id.read()
+    wanted_id = check_api_id(request.tunnel_id) if request.tunnel_id else ""
+    if wanted_id and stored_id and wanted_id != stored_id:
+        raise TunnelError(
+            "tunnel_id",
+            f"is {wanted_id}, but {state.id.path} says {stored_id}",
+            "Archiving is for ever: give both for the same tunnel",
+        )
+    if not wanted_id and not stored_id:
+        raise TunnelError(
+            "tunnel_id",
+            f"is not given and {state.id.path} does not exist",
+            "Give the ID of the tunnel to archive; a name is not enough for what is irreversible",
+        )
+    tunnel = _get(api, wanted_id or check_api_id(stored_id, state.id.path))
+    _compare_name(tunnel, _check_name(request.display_name))
+    before = {"tunnel_id": tunnel.id, "archived_at": tunnel.archived_at or "never"}
+    if tunnel.archived_at:
+        return _result(tunnel, False, False, before, before)
+    if not check_mode:
+        tunnel = api.archive_tunnel(tunnel.id)
+    after = {"tunnel_id": tunnel.id, "archived_at": tunnel.archived_at or "now"}
+    return _result(tunnel, True, False, before, after)
+
+
+def _check_name(text: str | None) -> str:
+    name = (text or "").strip()
+    if len(name) > _LONGEST_NAME:
+        raise TunnelError(
+            "display_name", f"is longer than {_LONGEST_NAME} characters", "Shorten it"
+        )
+    return name
+
+
+def _get(api: TunnelsApi, tunnel_id: str) -> Tunnel:
+    try:
+        return api.tunnel(tunnel_id)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise TunnelError(
+            f"tunnel {tunnel_id}",
+            f"is unknown to the API in the workspace of these credentials (request-id "
+            f"{error.request_id})",
+            "Check the ID and workspace_id; to let a new tunnel be created, remove the ID "
+            "(mcp_tunnel_id, and the file tunnel-id of the state directory)",
+        ) from None
+
+
+def _existing(api: TunnelsApi, tunnel_id: str, name: str) -> Tunnel:
+    tunnel = _get(api, tunnel_id)
+    if tunnel.archived_at:
+        raise TunnelError(
+            f"tunnel {tunnel_id}",
+            f"was archived at {tunnel.archived_at}, which is for ever",
+            "Give the ID of another tunnel, or move the state directory away and let one be "
+            "created",
+        )
+    _compare_name(tunnel, name)
+    return tunnel
+
+
+def _compare_name(tunnel: Tunnel, name: str) -> None:
+    if name and tunnel.display_name != name:
+        raise TunnelError(
+            "display_name",
+            f"is {name!r}, but the tunnel {tunnel.id} is named {tunnel.display_name!r}",
+            "Correct the one that is wrong, or leave the name out",
+        )
+
+
+def _found(maker: TunnelMaker, tunnels: list[Tunnel], name: str) -> Tunnel | None:
+    """The tunnel that an interrupted run has made, or the only one of that name."""
+    if maker.intended_name() and name in ("", maker.intended_name()):
+        tunnel = maker.made(tunnels)
+        if tunnel:
+            return tunnel
+    same = [tunnel for tunnel in tunnels if name and tunnel.display_name == name]
+    if len(same) > 1:
+        raise TunnelError(
+            "display_name",
+            f"{len(same)} active tunnels are named {name!r}: "
+            f"{', '.join(tunnel.id for tunnel in same)}",
+            "Give the ID of the one that is meant as tunnel_id",
+        )
+    return same[0] if same else None
+
+
+def _of_domain(tunnels: list[Tunnel], domain: str) -> Tunnel:
+    """The tunnel with this domain, which nobody can choose: so none is ever made for it."""
+    for tunnel in tunnels:
+        if tunnel.domain == domain:
+            return tunnel
+    raise TunnelError(
+        "domain",
+        f"no active tunnel in the workspace of these credentials has the domain {domain}",
+        "Check workspace_id, or give the tunnel's ID; for a new tunnel, leave the domain out and "
+        "use another instance",
+    )
+
+
+def _refuse_creation(request: TunnelRequest, state: _State, name: str) -> None:
+    if state.token.read():
+        raise TunnelError(
+            state.token.path,
+            f"is the token of a tunnel, but {state.id.path} does not say which",
+            "Give the tunnel's ID as tunnel_id, so that it does not get a second one",
+        )
+    if not request.create:
+        raise TunnelError(
+            "display_name" if name else "tunnel_id",
+            f"no active tunnel is named {name!r}" if name else "is not given, and none is stored",
+            "Give the ID of a tunnel, or allow a new one with create=true",
+        )
+
+
+def _store(state: _State, tunnel: Tunnel, stored_id: str, check_mode: bool) -> bool:
+    changed = secret_files.settle_private_directory(state.directory, check_mode)
+    if stored_id and stored_id != tunnel.id:
+        for file in state.others:
+            changed |= file.settle("", check_mode)
+    changed |= state.id.settle(tunnel.id, check_mode)
+    return state.domain.settle(tunnel.domain, check_mode) or changed
+
+
+def _result(
+    tunnel: Tunnel | None,
+    changed: bool,
+    created: bool,
+    before: dict[str, str],
+    after: dict[str, str],
+) -> dict[str, Any]:
+    facts = tunnel.public() if tunnel else dict(_NOTHING)
+    return {
+        "changed": changed,
+        "created": created,
+        "tunnel_id": facts["id"],
+        "domain": facts["domain"],
+        "display_name": facts["display_name"],
+        "created_at": facts["created_at"],
+        "archived_at": facts["archived_at"],
+        "diff": {"before": before, "after": after},
+    }

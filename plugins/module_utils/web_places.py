@@ -1,0 +1,75 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which servers secrets may be sent to, and whose certificates they are to show."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from urllib.parse import urlsplit
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
+_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of a URL is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_url(text: str, subject: str) -> str:
+    """Returns a URL without its trailing slash.
+
+    :raises TunnelError: if it is not https; plain http is for this machine only.
+    """
+    url = text.strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    if parts.scheme not in ("http", "https") or not host:
+        raise TunnelError(subject, "is not a URL", "Write it like https://api.anthropic.com")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise TunnelError(
+            subject,
+            "carries a user, a query or a fragment",
+            "Give scheme, host, port and path alone",
+        )
+    if parts.scheme == "http" and not is_loopback(host):
+        raise TunnelError(
+            subject,
+            f"is plain http to {host}, which would show secrets to the network",
+            "Use https; plain http is accepted for localhost, 127.0.0.0/8 and [::1] only",
+        )
+    return url
+
+
+def ca_bundle(option: str | None) -> str | bool:
+    """Which CAs are trusted: the option, an environment variable, the system's, else certifi's.
+
+    :raises TunnelError: if what the option names does not exist.
+    """
+    if option:
+        if not os.path.exists(option):
+            raise TunnelError(
+                "api_ca_bundle", f"{option} does not exist", "Give a file of PEM certificates"
+            )
+        return option
+    for variable in _BUNDLE_VARIABLES:
+        if os.environ.get(variable):
+            return os.environ[variable]
+    # An interpreter of a release trusts certifi's list, where the company's own CA is not.
+    paths = ssl.get_default_verify_paths()
+    for path in (paths.cafile, paths.capath):
+        if path and os.path.exists(path) and (os.path.isfile(path) or os.listdir(path)):
+            return path
+    return True

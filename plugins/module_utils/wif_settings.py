@@ -1,0 +1,81 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for the variables of mode wif: who the state host is, and which tunnel is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import (
+    check_federation,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
+    IDENTITY_SPEC,
+    check_source,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import check_url
+
+_FEDERATION = ("federation_rule_id", "organization_id", "service_account_id", "workspace_id")
+_PREFIX = "identity_"
+
+
+def check_wif(values: Mapping[str, Any]) -> list[TunnelError]:
+    """Everything that is wrong with the variables of mode wif; nothing in another mode."""
+    if values["mcp_tunnel_mode"] != "wif":
+        return []
+    return [*_check_exclusive(values), *_check_access(values), *_check_identity(values)]
+
+
+def _check_exclusive(values: Mapping[str, Any]) -> Iterator[TunnelError]:
+    for variable in ("mcp_tunnel_token", "mcp_tunnel_token_file"):
+        if values[variable]:
+            yield TunnelError(
+                variable,
+                "is set, but mode wif fetches the token by itself",
+                "Remove it, or set mcp_tunnel_mode: manual",
+            )
+
+
+def _check_access(values: Mapping[str, Any]) -> Iterator[TunnelError]:
+    given = {name: str(values[f"mcp_tunnel_{name}"] or "") for name in _FEDERATION}
+    checks: list[Callable[[], Any]] = [
+        lambda: check_url(str(values["mcp_tunnel_api_url"]), "api_url"),
+        lambda: check_federation(given),
+    ]
+    if values["mcp_tunnel_id"]:
+        checks.append(lambda: check_api_id(str(values["mcp_tunnel_id"]), "id"))
+    for check in checks:
+        try:
+            check()
+        except TunnelError as error:
+            yield TunnelError(f"mcp_tunnel_{error.subject}", error.problem, error.remedy)
+
+
+def _check_identity(values: Mapping[str, Any]) -> Iterator[TunnelError]:
+    given = values["mcp_tunnel_identity"]
+    if not isinstance(given, Mapping):
+        yield TunnelError(
+            "mcp_tunnel_identity",
+            "must be a map",
+            "Write below it, indented, `source: file` and what that source needs",
+        )
+        return
+    spec = {name[len(_PREFIX) :]: option for name, option in IDENTITY_SPEC.items()}
+    checked = ArgumentSpecValidator(spec).validate(dict(given))
+    if checked.error_messages:
+        yield TunnelError(
+            "mcp_tunnel_identity", checked.error_messages[0], "Correct it; see docs/provisioning.md"
+        )
+        return
+    try:
+        check_source(
+            {name: checked.validated_parameters[name[len(_PREFIX) :]] for name in IDENTITY_SPEC}
+        )
+    except TunnelError as error:
+        problem = error.problem.replace(_PREFIX, "")
+        yield TunnelError("mcp_tunnel_identity", problem, error.remedy)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import re
+import time
+from email.utils import formatdate
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation import exchange
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import (
+    Federation,
+    check_federation,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
+    FakeHttp,
+    json_answer,
+)
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.jwts import (
+    SIGNATURE,
+    make_jwt,
+)
+
+ORGANIZATION = "0b3c7f0a-8a5e-4f55-9d8e-2f0a7e1f4b2c"
+WHOLE = Federation("fdrl_1", ORGANIZATION, "svac_1", "wrkspc_1")
+ORIGIN = "identity token (identity_source=file, identity_file=/run/token)"
+DENIED = {
+    "type": "error",
+    "error": {"type": "authentication_error", "message": "Authentication failed"},
+    "request_id": "req_in_body",
+}
+
+
+def denial(token, federation=WHOLE, status=401, fields=None, headers=()):
+    fields = DENIED if fields is None else fields
+    with (
+        FakeHttp(lambda _asked: json_answer(status, fields, *headers)) as server,
+        pytest.raises(TunnelError) as caught,
+    ):
+        exchange(Web(retries=0), server.url, federation, token, ORIGIN)
+    assert token not in str(caught.value)
+    assert SIGNATURE not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_exchange(direct):
+    answer = {"access_token": "sk-ant-oat01-x", "token_type": "Bearer", "expires_in": 600}
+    token = make_jwt()
+    with FakeHttp(lambda _asked: json_answer(200, answer)) as server:
+        access = exchange(Web(), server.url, WHOLE, f"{token}\n", ORIGIN)
+        exchange(Web(), server.url, Federation("fdrl_1", ORGANIZATION), token, ORIGIN)
+    assert access.value == "sk-ant-oat01-x"
+    assert abs(access.expires_at.timestamp() - time.time() - 600) < 5
+    assert access.value not in repr(access)
+    first, second = server.asked
+    assert (first.method, first.path) == ("POST", "/v1/oauth/token")
+    assert first.headers["anthropic-beta"] == "oauth-2025-04-20,oidc-federation-2026-04-01"
+    assert first.json == {
+        "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "assertion": token,
+        "federation_rule_id": "fdrl_1",
+        "organization_id": ORGANIZATION,
+        "service_account_id": "svac_1",
+        "workspace_id": "wrkspc_1",
+    }
+    assert set(first.json) - set(second.json) == {"service_account_id", "workspace_id"}
+
+
+def test_a_denial_says_what_shows_from_here(direct):
+    now = int(time.time())
+    message = denial(
+        make_jwt({"alg": "HS256"}, exp=now - 45, iat=now - 9000),
+        Federation("fdrl_1", ORGANIZATION),
+        headers=[("request-id", "req_7")],
+    )
+    assert "the API answered 401 authentication_error: Authentication failed" in message
+    assert "(request-id req_7)" in message
+    assert "it expired 4" in message
+    assert "HS256 is symmetric" in message
+    assert "exceeds 1 h" in message
+    assert "workspace_id is not given" in message
+    assert "Compare it with the rule fdrl_1: iss https://issuer.example, sub host:state" in message
+    assert "authentication history" in message
+
+
+def test_a_denial_without_findings(direct):
+    message = denial(make_jwt())
+    assert "nothing wrong shows from here" in message
+    assert "(request-id req_in_body)" in message
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(-120, "ahead of"), (300, "behind")])
+def test_a_wrong_clock_is_found(direct, monkeypatch, ahead, said):
+    """The server's clock decides, and its answer tells it."""
+    now = int(time.time()) + ahead
+    monkeypatch.setattr(
+        "http.server.BaseHTTPRequestHandler.date_time_string",
+        lambda _self: formatdate(now, usegmt=True),
+    )
+    message = denial(make_jwt(iat=now, exp=now + 600))
+    assert re.search(rf"this host's clock is \d+ s {said} the API's", message)
+    assert "in the future" not in message
+    assert "expired" not in message
+
+
+def test_other_refusals(direct):
+    error = {"error": {"type": "invalid_request_error", "message": "workspace_id: wrong"}}
+    message = denial(make_jwt(), status=400, fields=error)
+    assert "the API answered 400 invalid_request_error: workspace_id: wrong" in message
+    message = denial(make_jwt(), status=400, fields=["strange"])
+    assert "400 no error type: no message (request-id unknown)" in message
+    message = denial(make_jwt(), status=200, fields={"access_token": ""})
+    assert "holds no access_token" in message
+
+
+def test_an_error_that_quotes_the_token_is_blanked(direct):
+    token = make_jwt()
+    error = {"error": {"type": "invalid_request_error", "message": f"bad assertion {token}"}}
+    assert "(a secret, not shown)" in denial(token, status=400, fields=error)
+
+
+OPTIONS = {
+    "federation_rule_id": "fdrl_01AbC-_",
+    "organization_id": ORGANIZATION.upper(),
+    "service_account_id": None,
+    "workspace_id": "default",
+}
+
+
+def test_good_ids():
+    upper = ORGANIZATION.upper()
+    assert check_federation(OPTIONS) == Federation("fdrl_01AbC-_", upper, "", "default")
+    given = {**OPTIONS, "workspace_id": " wrkspc_1 ", "service_account_id": ""}
+    assert check_federation(given).workspace_id == "wrkspc_1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("federation_rule_id", None, "is missing; it looks like fdrl_..."),
+        ("federation_rule_id", "svac_1", "is not an ID that looks like fdrl_..."),
+        ("federation_rule_id", "fdrl_", "is not an ID"),
+        ("federation_rule_id", "fdrl_a/b", "is not an ID"),
+        ("organization_id", "", "is missing"),
+        ("organization_id", "org_1", "is not a UUID"),
+        ("service_account_id", "wrkspc_1", "is not an ID that looks like svac_..."),
+        ("workspace_id", "main", 'is not an ID that looks like wrkspc_... or the word "default"'),
+        ("workspace_id", "wrkspc_\n", "is not an ID"),
+    ],
+)
+def test_bad_ids(name, value, problem):
+    with pytest.raises(TunnelError) as caught:
+        check_federation({**OPTIONS, name: value})
+    assert str(caught.value).startswith(f"{name}: {problem}")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import systemd, timer_state
+
+NAME = "mcp-tunnel-renew-cert@default"
+TIMER, SERVICE = f"{NAME}.timer", f"{NAME}.service"
+
+
+class Systemd:
+    """A systemd that has a timer and its service in the given states, and notes the verbs."""
+
+    def __init__(self, timer, service="inactive", reload_of=()):
+        self.active = {TIMER: timer, SERVICE: service}
+        self.reload_of = reload_of
+        self.verbs = []
+
+    def show(self, names):
+        return [
+            systemd.Unit(
+                name=name,
+                active=self.active[name],
+                sub="",
+                enabled=False,
+                needs_reload=name in self.reload_of,
+                loaded=True,
+                restarts=0,
+            )
+            for name in names
+        ]
+
+    def systemctl(self, verb, *units):
+        self.verbs.append(" ".join([verb, *units]))
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("fake", "wanted", "actions", "verbs"),
+    [
+        (Systemd("active"), True, [], []),
+        (Systemd("active", "activating"), True, [], []),
+        (Systemd("inactive"), False, [], []),
+        (Systemd(""), False, [], []),
+        (
+            Systemd("inactive"),
+            True,
+            [f"{TIMER} started: it was inactive"],
+            ["daemon-reload", f"restart {TIMER}"],
+        ),
+        (
+            Systemd("active", reload_of=[SERVICE]),
+            True,
+            [f"{TIMER} started: its units changed"],
+            ["daemon-reload", f"restart {TIMER}"],
+        ),
+        (Systemd("active"), False, [f"{TIMER} stopped"], [f"stop {TIMER}", "daemon-reload"]),
+        (
+            Systemd("active", "activating"),
+            False,
+            [f"{TIMER} stopped", f"{SERVICE} stopped"],
+            [f"stop {TIMER} {SERVICE}", "daemon-reload"],
+        ),
+        (
+            Systemd("inactive", "failed"),
+            False,
+            [f"{SERVICE} forgotten"],
+            [f"reset-failed {SERVICE}", "daemon-reload"],
+        ),
+    ],
+)
+def test_what_is_done(monkeypatch, fake, wanted, actions, verbs):
+    monkeypatch.setattr(systemd, "show", fake.show)
+    monkeypatch.setattr(systemd, "systemctl", fake.systemctl)
+    assert timer_state.settle(NAME, wanted, check_mode=True) == actions
+    assert fake.verbs == []
+    assert timer_state.settle(NAME, wanted, check_mode=False) == actions
+    assert fake.verbs == verbs

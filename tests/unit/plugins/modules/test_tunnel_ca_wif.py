@@ -1,0 +1,424 @@
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    kill_everywhere,
+    refused,
+    run_module,
+    settled,
+)
+
+LOSSES = ["lost after", "truncated", "lost before", "api_error", "overloaded_error"]
+KEPT = ["ca.crt", "ca.key", "tunnel-domain", "tunnel-id"]
+
+
+@pytest.fixture
+def state(tmp_path):
+    return tmp_path / "state" / "default"
+
+
+@pytest.fixture
+def options(api, state):
+    return {"path": str(state), "provisioning": "wif", **api.options()}
+
+
+@pytest.fixture
+def tunnel(api, state):
+    run_module("tunnel", path=str(state), **api.options())
+    api.calls.clear()
+    return api.tunnels[0]
+
+
+def fingerprints(api, tunnel):
+    return [one["fingerprint"] for one in api.active(tunnel["id"])]
+
+
+def test_a_ca_is_made_and_registered_once(api, state, options, tunnel):
+    predicted = run_module("tunnel_ca", check=True, **options)
+    assert predicted.changed
+    assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-id"]
+    api.calls.clear()
+    result = run_module("tunnel_ca", **options).result
+    assert api.calls == ["exchange", "certificates", "add"]
+    assert result["changed"]
+    assert fingerprints(api, tunnel) == [result["fingerprint"]]
+    assert result["certificate_id"] == api.certificates[0]["id"]
+    assert result["tunnel_id"] == tunnel["id"]
+    assert result["certificate_id"] in result["registration"]
+    assert [one["id"] for one in result["active"]] == [result["certificate_id"]]
+    assert not result["rotating"]
+    assert sorted(os.listdir(state)) == KEPT
+    api.calls.clear()
+    again = run_module("tunnel_ca", **options).result
+    assert api.calls == ["exchange", "certificates"]
+    assert not again["changed"]
+    assert again["diff"]["before"] == again["diff"]["after"]
+    assert not settled("tunnel_ca", **options)["changed"]
+
+
+def test_before_there_is_a_tunnel(options):
+    assert run_module("tunnel_ca", check=True, **options).changed
+    assert "tunnel-id: does not exist" in refused("tunnel_ca", **options)
+
+
+def test_a_ca_that_is_registered_already_is_adopted(api, state, options, tunnel, openssl_ca):
+    api.add_certificate(tunnel["id"], openssl_ca[0])
+    brought = {"certificate": openssl_ca[0], "private_key": openssl_ca[1]}
+    result = settled("tunnel_ca", **options, **brought)
+    assert result["changed"]  # it was stored
+    assert len(api.certificates) == 1
+    assert not settled("tunnel_ca", **options, **brought)["changed"]
+
+
+def archive(api, fingerprint, at="2026-11-01T00:00:00Z"):
+    """Somebody archives a CA in the Console."""
+    for one in api.certificates:
+        if one["fingerprint"] == fingerprint:
+            one["archived_at"] = at
+
+
+def contents(state):
+    return {name: (state / name).read_bytes() for name in sorted(os.listdir(state))}
+
+
+def test_a_ca_that_was_archived_is_not_registered_again(api, state, options, tunnel):
+    result = settled("tunnel_ca", **options)
+    archive(api, result["fingerprint"])
+    before = contents(state)
+    for phase in ("current", "retired"):
+        for check in (True, False):
+            api.calls.clear()
+            message = refused("tunnel_ca", check=check, **options, phase=phase)
+            assert message.startswith(f"{state}/ca.crt: ")
+            assert result["fingerprint"] in message
+            assert "was archived at 2026-11-01T00:00:00Z" in message
+            assert "rotate_ca.yml" in message
+            assert "phase=added" in message
+            assert api.calls == ["exchange", "certificates"]
+    assert contents(state) == before
+    # Only what is registered counts, however often it was archived before.
+    api.add_certificate(tunnel["id"], result["certificate"])
+    assert not settled("tunnel_ca", **options)["changed"]
+
+
+def test_a_ca_that_was_archived_is_replaced_by_a_new_one(api, state, options, tunnel):
+    old = settled("tunnel_ca", **options)
+    archive(api, old["fingerprint"])
+    assert run_module("tunnel_ca", check=True, **options, phase="added").changed
+    new = settled("tunnel_ca", **options, phase="added")
+    assert fingerprints(api, tunnel) == [new["fingerprint"]]
+    assert (state / "ca-previous.crt").read_text() == old["certificate"]
+    assert not settled("tunnel_ca", **options)["changed"]
+    assert settled("tunnel_ca", **options, phase="retired")["changed"]
+    assert "archive_certificate" not in api.calls
+    assert sorted(os.listdir(state)) == KEPT
+    assert len(api.certificates) == 2
+
+
+def test_a_new_ca_that_was_archived_during_its_rotation(api, state, options, tunnel):
+    """The one before is still what is to be archived at the end."""
+    first = settled("tunnel_ca", **options)
+    second = settled("tunnel_ca", **options, phase="added")
+    archive(api, second["fingerprint"])
+    assert "phase=added" in refused("tunnel_ca", **options, phase="retired")
+    third = settled("tunnel_ca", **options, phase="added")
+    assert fingerprints(api, tunnel) == [third["fingerprint"], first["fingerprint"]]
+    assert (state / "ca-previous.crt").read_text() == first["certificate"]
+    assert not settled("tunnel_ca", **options, phase="added")["changed"]
+    settled("tunnel_ca", **options, phase="retired")
+    assert fingerprints(api, tunnel) == [third["fingerprint"]]
+    assert sorted(os.listdir(state)) == KEPT
+
+
+def test_a_next_ca_that_was_archived_is_not_registered_again(api, state, options, tunnel):
+    """A rotation was interrupted before the new CA took its place."""
+    settled("tunnel_ca", **options)
+    other = state.parent / "other"
+    ca = settled("tunnel_ca", path=str(other))
+    for suffix in ("crt", "key"):
+        (state / f"ca-next.{suffix}").write_bytes((other / f"ca.{suffix}").read_bytes())
+        (state / f"ca-next.{suffix}").chmod(0o600)
+    api.add_certificate(tunnel["id"], ca["certificate"])
+    archive(api, ca["fingerprint"])
+    before = contents(state)
+    message = refused("tunnel_ca", **options, phase="added")
+    assert message.startswith(f"{state}/ca-next.crt: ")
+    assert f"remove {state}/ca-next.key and {state}/ca-next.crt" in message
+    assert contents(state) == before
+    assert "add" not in api.calls[-2:]
+
+
+def test_a_brought_ca_that_was_archived_is_not_registered_again(
+    api, state, options, tunnel, openssl_ca
+):
+    brought = {"certificate": openssl_ca[0], "private_key": openssl_ca[1]}
+    api.add_certificate(tunnel["id"], openssl_ca[0])
+    archive(api, api.certificates[0]["fingerprint"])
+    message = refused("tunnel_ca", **options, **brought)
+    assert message.startswith("certificate: ")
+    assert "bring another CA" in message
+    assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-id"]
+    settled("tunnel_ca", **options)
+    for phase, regenerate in (("added", "never"), ("current", "always")):
+        message = refused("tunnel_ca", **options, **brought, phase=phase, regenerate=regenerate)
+        assert message.startswith("certificate: ")
+    # An archived one does not keep a new one from being made.
+    archive(api, settled("tunnel_ca", **options)["fingerprint"])
+    assert settled("tunnel_ca", **options, regenerate="always")["changed"]
+
+
+def test_full_slots_are_refused_before_anything_is_made(api, state, options, tunnel, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        api.add_certificate(tunnel["id"], openssl.make_ca(tmp_path / name)[0])
+    api.certificates[0]["created_at"] = "2026-01-01T00:00:00.123456789Z"
+    for check in (True, False):
+        message = refused("tunnel_ca", check=check, **options)
+        for certificate in api.certificates:
+            assert certificate["id"] in message
+            assert certificate["fingerprint"] in message
+        assert "0 days old" in message
+        assert "not from this state directory" in message
+        assert "Archive the one that no replica uses" in message
+    assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-id"]
+    api.certificates[0]["archived_at"] = "2026-11-01T00:00:00Z"
+    assert settled("tunnel_ca", **options)["changed"]
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "rate_limit_error"])
+@pytest.mark.parametrize("phase", ["current", "added"])
+def test_a_lost_answer_to_register(api, options, tunnel, loss, phase):
+    if phase == "added":
+        settled("tunnel_ca", **options)
+    api.faults["add"] = [loss]
+    result = run_module("tunnel_ca", **options, phase=phase)
+    assert not result.failed, result.message
+    assert len(api.certificates) == 1 + (phase == "added")
+    assert fingerprints(api, tunnel)[0] == result.result["fingerprint"]
+    assert not settled("tunnel_ca", **options, phase=phase)["changed"]
+
+
+@pytest.mark.parametrize("duplicates", [True, False])
+@pytest.mark.parametrize("loss", ["late", "very late"])
+@pytest.mark.parametrize("phase", ["current", "added"])
+def test_a_registration_that_is_late(api, options, tunnel, loss, duplicates, phase):
+    """The request that was repeated takes effect as well; which the API may accept."""
+    old = []
+    if phase == "added":
+        old = [settled("tunnel_ca", **options)["fingerprint"]]
+    api.accepts_duplicates = duplicates
+    api.faults["add"] = [loss]
+    result = run_module("tunnel_ca", **options, phase=phase)
+    assert not result.failed, result.message
+    assert api.late == []
+    assert fingerprints(api, tunnel) == [result.result["fingerprint"], *old]
+    assert [one["id"] for one in result.result["active"]] == [
+        one["id"] for one in api.active(tunnel["id"])
+    ]
+    assert not settled("tunnel_ca", **options, phase=phase)["changed"]
+
+
+def test_a_registration_that_is_refused_after_a_lost_answer(api, options, tunnel):
+    api.faults["add"] = ["lost before", "invalid_request_error"]
+    assert "told to fail" in refused("tunnel_ca", **options)
+    assert fingerprints(api, tunnel) == []
+
+
+@pytest.mark.parametrize("phase", ["current", "added", "retired"])
+def test_a_registration_that_is_there_twice(api, state, options, tunnel, phase):
+    """One stays, so that the other slot is free."""
+    api.accepts_duplicates = True
+    first = settled("tunnel_ca", **options)
+    api.add_certificate(tunnel["id"], first["certificate"])
+    oldest = api.certificates[-1]["id"]
+    assert run_module("tunnel_ca", check=True, **options, phase=phase).changed
+    assert len(api.active(tunnel["id"])) == 2
+    result = settled("tunnel_ca", **options, phase=phase)
+    assert result["changed"]
+    assert result["diff"]["before"] != result["diff"]["after"]
+    new = [result["fingerprint"]] if phase == "added" else []
+    assert fingerprints(api, tunnel) == [*new, first["fingerprint"]]
+    assert api.active(tunnel["id"])[-1]["id"] == oldest
+    assert not settled("tunnel_ca", **options, phase=phase)["changed"]
+
+
+def test_what_is_registered_twice_is_archived_twice(api, state, options, tunnel):
+    api.accepts_duplicates = True
+    old = settled("tunnel_ca", **options)
+    new = settled("tunnel_ca", **options, phase="added")
+    archive(api, new["fingerprint"])
+    api.add_certificate(tunnel["id"], old["certificate"])
+    for one in api.certificates:
+        if one["fingerprint"] == new["fingerprint"]:
+            one["archived_at"] = None
+    settled("tunnel_ca", **options, phase="retired")
+    assert fingerprints(api, tunnel) == [new["fingerprint"]]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_run_that_loses_everything_is_completed_by_the_next(api, options, tunnel, loss):
+    api.faults = {"add": [loss], "certificates": ["", *["lost before"] * 9]}
+    refused("tunnel_ca", **options)
+    api.faults.clear()
+    result = run_module("tunnel_ca", **options).result
+    assert fingerprints(api, tunnel) == [result["fingerprint"]]
+    assert not settled("tunnel_ca", **options)["changed"]
+
+
+def test_a_rotation(api, state, options, tunnel):
+    old = settled("tunnel_ca", **options)
+    nothing = settled("tunnel_ca", **options, phase="retired")
+    assert not nothing["changed"]
+
+    new = settled("tunnel_ca", **options, phase="added")
+    assert new["changed"]
+    assert new["rotating"]
+    assert new["fingerprint"] != old["fingerprint"]
+    assert fingerprints(api, tunnel) == [new["fingerprint"], old["fingerprint"]]
+    assert (state / "ca.crt").read_text() == new["certificate"]
+    assert (state / "ca-previous.crt").read_text() == old["certificate"]
+    assert openssl.public_key_of_certificate(new["certificate"]) == openssl.public_key_of_key(
+        (state / "ca.key").read_text()
+    )
+    assert sorted(os.listdir(state)) == ["ca-previous.crt", *KEPT]
+    # Both the step again and an ordinary run leave the rotation where it is.
+    for phase in ("added", "current"):
+        again = settled("tunnel_ca", **options, phase=phase)
+        assert not again["changed"]
+        assert again["rotating"]
+        assert again["fingerprint"] == new["fingerprint"]
+
+    retired = settled("tunnel_ca", **options, phase="retired")
+    assert retired["changed"]
+    assert not retired["rotating"]
+    assert retired["diff"]["after"]["retired"] == old["fingerprint"]
+    assert fingerprints(api, tunnel) == [new["fingerprint"]]
+    assert sorted(os.listdir(state)) == KEPT
+    for phase in ("retired", "current"):
+        assert not settled("tunnel_ca", **options, phase=phase)["changed"]
+
+
+def test_a_rotation_to_a_brought_ca(api, state, options, tunnel, openssl_ca):
+    settled("tunnel_ca", **options)
+    brought = {"certificate": openssl_ca[0], "private_key": openssl_ca[1]}
+    assert settled("tunnel_ca", **options, **brought, phase="added")["changed"]
+    for phase in ("added", "current"):
+        assert not settled("tunnel_ca", **options, **brought, phase=phase)["changed"]
+    assert settled("tunnel_ca", **options, **brought, phase="retired")["changed"]
+    # What is there already is not rotated in.
+    assert not settled("tunnel_ca", **options, **brought, phase="added")["changed"]
+    assert len(api.certificates) == 2
+    assert sorted(os.listdir(state)) == KEPT
+
+
+def test_a_brought_ca_without_key_is_rotated_in(state, options, tunnel, openssl_ca):
+    settled("tunnel_ca", **options)
+    result = settled("tunnel_ca", **options, certificate=openssl_ca[0], phase="added")
+    assert not result["private_key_stored"]
+    assert sorted(os.listdir(state)) == ["ca-previous.crt", "ca.crt", "tunnel-domain", "tunnel-id"]
+
+
+def test_a_rotation_archives_nobody_elses_ca(api, options, tunnel, openssl_ca):
+    settled("tunnel_ca", **options)
+    foreign = api.add_certificate(tunnel["id"], openssl_ca[0])
+    for check in (True, False):
+        message = refused("tunnel_ca", check=check, **options, phase="added")
+        assert foreign["fingerprint"] in message
+        assert "the CA in use" in message
+    foreign["archived_at"] = "2026-11-01T00:00:00Z"
+    settled("tunnel_ca", **options, phase="added")
+    # The old one is archived by somebody, who takes its slot.
+    old = api.active(tunnel["id"])[1]
+    old["archived_at"] = "2026-11-01T00:00:00Z"
+    foreign["archived_at"] = None
+    settled("tunnel_ca", **options, phase="retired")
+    assert foreign["archived_at"] is None
+    assert "archive_certificate" not in api.calls
+
+
+def test_the_ca_in_use_is_never_archived(api, state, options, tunnel):
+    """Whatever somebody has copied where."""
+    settled("tunnel_ca", **options)
+    (state / "ca-previous.crt").write_bytes((state / "ca.crt").read_bytes())
+    (state / "ca-previous.crt").chmod(0o600)
+    result = settled("tunnel_ca", **options, phase="retired")
+    assert fingerprints(api, tunnel) == [result["fingerprint"]]
+    assert sorted(os.listdir(state)) == KEPT
+
+
+def test_steps_out_of_order(api, state, options, tunnel):
+    message = refused("tunnel_ca", **options, phase="added")
+    assert f"{state}/ca.crt: is not there" in message
+    settled("tunnel_ca", **options)
+    message = refused("tunnel_ca", **options, phase="added", regenerate="always")
+    assert "phase: added does not go with regenerate=always" in message
+    message = refused("tunnel_ca", path=str(state), phase="added")
+    assert "phase: added needs the Tunnels API" in message
+    # Made and registered, but not in its place: the run was refused in between.
+    for name in ("ca.crt", "ca.key"):
+        (state / name.replace("ca", "ca-next")).write_bytes((state / name).read_bytes())
+    assert "has not taken the old one's place yet" in refused(
+        "tunnel_ca", **options, phase="retired"
+    )
+
+
+@pytest.mark.parametrize("phase", ["current", "added", "retired"])
+@pytest.mark.parametrize("meanwhile", ["nothing", "an ordinary run"])
+def test_a_run_killed_anywhere_is_completed(api, tmp_path, phase, meanwhile):
+    if phase == "current" and meanwhile != "nothing":
+        meanwhile = "another ordinary run"
+    states = []
+    old = []
+
+    def arguments():
+        return {"path": str(states[-1]), "provisioning": "wif", **api.options()}
+
+    def prepare():
+        states.append(tmp_path / f"state{len(states)}")
+        api.tunnels.clear()
+        api.certificates.clear()
+        run_module("tunnel", path=str(states[-1]), **api.options())
+        if phase != "current":
+            old[:] = [run_module("tunnel_ca", **arguments()).result["fingerprint"]]
+        if phase == "retired":
+            run_module("tunnel_ca", **arguments(), phase="added")
+
+    def attempt():
+        assert not run_module("tunnel_ca", **arguments(), phase=phase).failed
+
+    def check(_step):
+        state = states[-1]
+        for entry in os.scandir(state):
+            assert stat.S_IMODE(entry.stat().st_mode) == 0o600
+        assert len(api.active(api.tunnels[0]["id"])) <= 2
+        if meanwhile != "nothing":
+            assert not run_module("tunnel_ca", **arguments()).failed
+        result = settled("tunnel_ca", **arguments(), phase=phase)
+        expected = [result["fingerprint"], *(old if phase == "added" else [])]
+        assert fingerprints(api, api.tunnels[0]) == expected
+        assert len(api.certificates) == 1 + (phase != "current")
+        previous = ["ca-previous.crt"] if phase == "added" else []
+        assert sorted(os.listdir(state)) == [*previous, *KEPT]
+        certificate = (state / "ca.crt").read_text()
+        assert openssl.public_key_of_certificate(certificate) == openssl.public_key_of_key(
+            (state / "ca.key").read_text()
+        )
+        for again in (phase, "current"):
+            assert not settled("tunnel_ca", **arguments(), phase=again)["changed"]
+
+    assert kill_everywhere(prepare, attempt, check) > 3
+
+
+def test_no_secret_comes_out(api, state, options, tunnel):
+    for phase in ("current", "added", "retired"):
+        for check in (True, False):
+            outcome = run_module("tunnel_ca", check=check, **options, phase=phase)
+            key = state / "ca.key"
+            secrets = [api.jwt, "sk-ant-oat01-"]
+            secrets += key.read_text().split("\n")[1:3] if key.exists() else []
+            for secret in secrets:
+                assert secret not in outcome.everything
