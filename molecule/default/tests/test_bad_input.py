@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from replicas import DOMAIN, HOSTS, recap, site
+from replicas import DOMAIN, HOSTS, play, recap
 
 PLANTED = "cGxhbnRlZC1zZWNyZXQtb2YtYS1iYWQtdG9rZW4tMDEyMzQ1Njc4OQ=="
 
@@ -121,7 +121,7 @@ def refused(tmp_path: Path, values: dict[str, Any]) -> str:
     """Run the play with the values; return what it said. It must stop in preflight."""
     given = tmp_path / "given.json"
     given.write_text(json.dumps(values))
-    done = site("--diff", "--extra-vars", f"@{given}")
+    done = play("--diff", "--extra-vars", f"@{given}")
     assert done.returncode != 0, done.stdout
     assert "PLAY [Ship the releases]" not in done.stdout
     counters = recap(done.stdout)

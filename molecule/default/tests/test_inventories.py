@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from replicas import HOSTS, LAB, recap, site
+from replicas import HOSTS, LAB, play, recap
 
 
 def test_two_names_of_one_machine_are_refused(tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_two_names_of_one_machine_are_refused(tmp_path: Path) -> None:
     extra = tmp_path / "inventory.json"
     again = {"ansible_host": LAB["hosts"][0]["address"]}
     extra.write_text(json.dumps({"mcp_tunnel": {"hosts": {"again": again}}}))
-    done = site("--inventory", str(extra))
+    done = play("--inventory", str(extra))
     output = " ".join(done.stdout.split())
     assert done.returncode != 0, done.stdout
     assert f"'default' is deployed twice on one machine: by {HOSTS[0]} and again" in output
@@ -24,7 +24,7 @@ def test_two_names_of_one_machine_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_run_on_one_replica_leaves_the_others_alone(name: str) -> None:
-    done = site("--limit", name)
+    done = play("--limit", name)
     assert done.returncode == 0, done.stdout[-3000:]
     counters = recap(done.stdout)
     assert list(counters) == [name]
@@ -37,7 +37,7 @@ def test_a_fact_cache_changes_nothing_and_gets_no_secret(tmp_path: Path) -> None
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path),
     }
     for _ in range(2):  # the second run finds what the first one kept
-        done = site(settings=settings)
+        done = play(settings=settings)
         assert done.returncode == 0, done.stdout[-3000:]
         assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
     token = Path(LAB["tunnel_token_file"]).read_text().strip()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from replicas import lab, only, shell
+from replicas import LAB_NAME, lab, only, shell
 
 
 def test_serves_after_a_reboot(name: str) -> None:
     boot = shell(name).check_output("cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1")
-    lab("host", "molecule", "reboot", name)
+    lab("host", LAB_NAME, "reboot", name)
     host = shell(name)
     deadline = time.monotonic() + 60
     while host.run("systemctl is-active mcp-proxy@default mcp-cloudflared@default").rc != 0:
@@ -23,4 +23,4 @@ def test_serves_after_a_reboot(name: str) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.5)
     with only(name):
-        assert "back" in lab("call", "molecule", "echo", "echo", '{"text": "back"}')
+        assert "back" in lab("call", LAB_NAME, "echo", "echo", '{"text": "back"}')

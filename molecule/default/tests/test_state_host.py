@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicas import HOSTS, shell, site
+from replicas import HOSTS, play, shell
 
 CA = "sha256sum /etc/mcp-tunnel/default/ca.crt"
 
@@ -10,7 +10,7 @@ CA = "sha256sum /etc/mcp-tunnel/default/ca.crt"
 def test_another_state_host_does_not_get_a_ca_of_its_own() -> None:
     """An inventory in another order would make the last host the first one, the default."""
     before = [shell(name).check_output(CA) for name in HOSTS]
-    done = site("--extra-vars", f"mcp_tunnel_state_host={HOSTS[-1]}")
+    done = play("--extra-vars", f"mcp_tunnel_state_host={HOSTS[-1]}")
     assert done.returncode != 0, done.stdout
     assert "PLAY [Ship the releases]" not in done.stdout
     assert "mcp_tunnel_state_host" in done.stdout

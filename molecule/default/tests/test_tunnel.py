@@ -6,7 +6,7 @@ import json
 import subprocess
 
 import pytest
-from replicas import DOMAIN, HOSTS, LAB, lab, only, shell
+from replicas import DOMAIN, HOSTS, LAB, LAB_NAME, lab, only, shell
 from testinfra.host import Host
 
 ROUTES = list(LAB["upstreams"])
@@ -21,7 +21,7 @@ def test_each_host_has_four_connections(name: str, host: Host) -> None:
     )
     assert (ready["status"], ready["readyConnections"]) == (200, 4)
     # The same, from the other end.
-    connections = json.loads(lab("edge", "molecule", "status"))["connections"]
+    connections = json.loads(lab("edge", LAB_NAME, "status"))["connections"]
     address = next(entry["address"] for entry in LAB["hosts"] if entry["name"] == name)
     mine = [entry for entry in connections if entry["peer"] == address]
     assert sorted(entry["connIndex"] for entry in mine) == [0, 1, 2, 3]
@@ -30,7 +30,7 @@ def test_each_host_has_four_connections(name: str, host: Host) -> None:
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_tool_call_through_each_replica_alone(name: str, route: str) -> None:
     with only(name):
-        answer = lab("call", "molecule", route, "echo", json.dumps({"text": f"hello {name}"}))
+        answer = lab("call", LAB_NAME, route, "echo", json.dumps({"text": f"hello {name}"}))
     assert f"hello {name}" in answer
 
 

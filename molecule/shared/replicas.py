@@ -1,4 +1,4 @@
-"""The laboratory of this scenario, its replicas, and what a test does to them."""
+"""The laboratory of the scenario that runs, its replicas, and what a test does to them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Any
 import testinfra
 from testinfra.host import Host
 
-LAB_NAME = "molecule"
+LAB_NAME = os.environ["MOLECULE_SCENARIO_NAME"]
+#: How credentials reach the state host: the scenarios are named after it, but for the default.
+MODE = "manual" if LAB_NAME == "default" else "wif"
 RUN = Path("/run/mcp-tunnel-lab") / LAB_NAME
-CHECKOUT = Path(__file__).resolve().parents[3]
+CHECKOUT = Path(__file__).resolve().parents[2]
 LAB: dict[str, Any] = json.loads((RUN / "lab.json").read_text())
 HOSTS: list[str] = [host["name"] for host in LAB["hosts"]]
 DOMAIN: str = LAB["domain"]
@@ -60,17 +62,19 @@ def only(name: str) -> Iterator[None]:
 
 
 def inventory(lab_name: str) -> str:
-    """Return the path of the inventory of a laboratory."""
-    return f"/run/mcp-tunnel-lab/{lab_name}/inventory.yml"
+    """Return the path of the inventory of a laboratory, for the mode of the scenario."""
+    suffix = "" if MODE == "manual" else f"-{MODE}"
+    return f"/run/mcp-tunnel-lab/{lab_name}/inventory{suffix}.yml"
 
 
-def site(
+def play(
     *arguments: str,
+    playbook: str = "site",
     lab_name: str = LAB_NAME,
     settings: dict[str, str] | None = None,
     timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``ansible-playbook site.yml ARGUMENTS…`` in a session of its own, as an operator would.
+    """Run ``ansible-playbook PLAYBOOK.yml ARGUMENTS…`` in a session of its own, as operators do.
 
     *settings* are Ansible's own environment variables; molecule's do not reach the run.
     """
@@ -82,7 +86,7 @@ def site(
     return subprocess.run(
         [
             *("ansible-playbook", "--inventory", inventory(lab_name)),
-            *(str(CHECKOUT / "playbooks/site.yml"), *arguments),
+            *(str(CHECKOUT / f"playbooks/{playbook}.yml"), *arguments),
         ],
         cwd=CHECKOUT,
         env={**inherited, **(settings or {})},
@@ -92,6 +96,26 @@ def site(
         start_new_session=True,
         check=False,
     )
+
+
+def killed_after_a_change(playbook: str = "site", lab_name: str = LAB_NAME) -> str:
+    """Run a playbook that is killed right after the first result that says "changed".
+
+    Returns which task that was; empty text if there was none, and the run has ended well.
+    """
+    done = play(
+        playbook=playbook,
+        lab_name=lab_name,
+        settings={
+            "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "molecule/shared/callback_plugins"),
+            "ANSIBLE_CALLBACKS_ENABLED": "kill_after_change",
+        },
+    )
+    if done.returncode == 0:
+        assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
+        return ""
+    assert done.returncode == -9, done.stdout[-4000:]
+    return done.stdout.rsplit("KILLED after: ", 1)[1].strip()
 
 
 def recap(output: str) -> dict[str, dict[str, int]]:

@@ -1,0 +1,49 @@
+"""Looking for secrets where somebody could read them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+from replicas import shell
+
+#: What shows or keeps things on a host: each is a root shell's command.
+PLACES = (
+    "journalctl --no-pager --output=export",
+    "ps -eo args e",
+    "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' || true",
+    "systemctl show '*' --all --no-pager",
+    "systemctl cat 'mcp-*' --no-pager",
+    "cat /etc/mcp-tunnel/default/cloudflared.env /etc/mcp-tunnel/default/proxy.yaml",
+    # what Ansible left behind
+    "find /root/.ansible /home/ops/.ansible /tmp /var/tmp -type f -exec cat {} + || true",
+)
+
+
+def key_lines(name: str) -> list[str]:
+    """Return the lines of a host's private keys that hold secret bytes: any of them is a leak.
+
+    A PKCS #8 P-256 key has three lines; the third holds the end of the public point only, which
+    stands in certificates, too.
+    """
+    text = shell(name).check_output(
+        "cat /etc/mcp-tunnel/default/tls/tls.key /var/lib/mcp-tunnel/default/ca.key 2>/dev/null"
+        " || true"
+    )
+    keys = text.split("-----BEGIN PRIVATE KEY-----")[1:]
+    return [line for key in keys for line in key.split()[:2]]
+
+
+def token_forms(token: str) -> list[str]:
+    """Return a tunnel token and its secret in every coding that a leak may have."""
+    secret = json.loads(base64.b64decode(token))["s"]
+    return [token, token.rstrip("="), secret, base64.b64decode(secret).hex()]
+
+
+def found(needles: list[str], haystack: str) -> list[int]:
+    """Return which needles the text holds, by number: a failing test must not print them."""
+    squeezed = re.sub(r"\s+", "", haystack)
+    return [
+        number for number, needle in enumerate(needles) if needle in haystack or needle in squeezed
+    ]

@@ -1,0 +1,62 @@
+"""Every rotation, with a client that calls a tool 20 times a second: no call fails."""
+
+from __future__ import annotations
+
+from deployed import (
+    all_the_time,
+    fingerprint,
+    none_failed,
+    nothing_is_left_to_do,
+    stored,
+    tunnel,
+)
+from replicas import HOSTS, play, recap, shell
+from tunnels_api import active, asked
+
+PIDS = "systemctl show --property=MainPID mcp-proxy@default mcp-cloudflared@default"
+SERIAL = "openssl x509 -noout -serial -in /etc/mcp-tunnel/default/tls/tls.crt"
+
+
+def test_of_the_token() -> None:
+    before, reasons = stored("tunnel-token"), len(tunnel()["rotations"])
+    with all_the_time() as calls:
+        done = play("-e", "mcp_tunnel_token_rotate_reason=quarterly", playbook="rotate_token")
+    assert done.returncode == 0, done.stdout[-3000:]
+    none_failed(calls)
+    assert stored("tunnel-token") != before
+    assert tunnel()["rotations"][reasons:] == ["quarterly"]
+    # The old one is refused from now on, so every connector must have the new one.
+    for name in HOSTS:
+        token = shell(name).check_output("cat /etc/mcp-tunnel/default/tunnel-token")
+        assert token.strip() == stored("tunnel-token")
+
+
+def test_of_the_ca() -> None:
+    before = active(tunnel())
+    with all_the_time() as calls:
+        done = play(playbook="rotate_ca")
+    assert done.returncode == 0, done.stdout[-3000:]
+    none_failed(calls)
+    after = active(tunnel())
+    assert after == [fingerprint(stored("ca.crt"))]
+    assert after != before
+
+
+def test_of_the_certificates() -> None:
+    """By renew_cert.yml: nothing is asked of the API, nothing is restarted."""
+    calls_before = len(asked())
+    before = [shell(name).check_output(f"{PIDS}; {SERIAL}").splitlines() for name in HOSTS]
+    with all_the_time() as calls:
+        done = play(
+            *("-e", "mcp_tunnel_cert_duration=4000h", "-e", "mcp_tunnel_cert_renew_before=3000h"),
+            playbook="renew_cert",
+        )
+    assert done.returncode == 0, done.stdout[-3000:]
+    none_failed(calls)
+    assert all(counters["changed"] > 0 for counters in recap(done.stdout).values())
+    after = [shell(name).check_output(f"{PIDS}; {SERIAL}").splitlines() for name in HOSTS]
+    for old, new in zip(before, after, strict=True):
+        assert old[:-1] == new[:-1]
+        assert old[-1] != new[-1]
+    assert asked(calls_before) == []
+    nothing_is_left_to_do()

@@ -1,0 +1,79 @@
+"""Identity, access and tunnel tokens and keys appear nowhere where somebody could read them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from deployed import STATE, stored
+from replicas import HOSTS, LAB_NAME, lab, play, recap, shell
+from secrets_search import PLACES, found, key_lines, token_forms
+
+# Of a federated access token, and of any JWT.
+SHAPES = re.compile(r"sk-ant-oat01-[A-Za-z0-9_-]{8}|eyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}\.")
+
+
+@pytest.fixture(scope="module")
+def identity_token() -> str:
+    return lab("api", LAB_NAME, "identity", "gcp").strip()
+
+
+@pytest.fixture(scope="module")
+def planted(identity_token: str) -> list[str]:
+    """Everything that must not be seen and does not change in between."""
+    signature = identity_token.rsplit(".", 1)[1]
+    needles = [identity_token, signature, *token_forms(stored("tunnel-token"))]
+    for name in HOSTS:
+        needles += key_lines(name)
+    assert len(needles) == 6 + 2 * (len(HOSTS) + 1)  # the CA's key, too
+    return needles
+
+
+def run_with(identity: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the playbook, as loud as it gets, with this identity token as a variable."""
+    given = folder / "identity.json"
+    given.write_text(
+        json.dumps({"mcp_tunnel_identity": {"source": "literal", "literal": identity}})
+    )
+    return play("-vvv", "--diff", "--extra-vars", f"@{given}")
+
+
+def test_not_in_the_output_of_a_run_that_handles_them(
+    planted: list[str], identity_token: str, tmp_path: Path
+) -> None:
+    """A run that fetches and writes everything anew."""
+    assert SHAPES.search(identity_token)
+    shell(HOSTS[0]).check_output(f"rm {STATE}/tunnel-token")
+    for name in HOSTS:
+        shell(name).check_output(
+            "rm /etc/mcp-tunnel/default/tunnel-token /etc/mcp-tunnel/default/tls/tls.crt"
+        )
+    done = run_with(identity_token, tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert all(counters["changed"] > 0 for counters in recap(done.stdout).values())
+    output = done.stdout + done.stderr
+    new_keys = [line for name in HOSTS for line in key_lines(name)]
+    assert found(planted + new_keys, output) == []
+    assert not SHAPES.search(output)
+
+
+def test_not_on_the_hosts(planted: list[str]) -> None:
+    for name in HOSTS:
+        for command in PLACES:
+            output = shell(name).run(command).stdout
+            assert found(planted, output) == [], (name, command)
+            assert not SHAPES.search(output), (name, command)
+
+
+def test_not_in_the_answer_of_a_failed_exchange(planted: list[str], tmp_path: Path) -> None:
+    """A token that is refused: the message explains its claims, without it."""
+    late = lab("api", LAB_NAME, "identity", "gcp", "--claims", '{"exp": 1700000000}').strip()
+    done = run_with(late, tmp_path)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "expired" in output
+    assert found([*planted, late, late.rsplit(".", 1)[1]], output) == []
+    assert not SHAPES.search(output)

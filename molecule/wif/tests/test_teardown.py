@@ -1,0 +1,54 @@
+"""The end, which nobody reaches by mistake."""
+
+from __future__ import annotations
+
+import pytest
+from deployed import STATE, stored
+from replicas import DOMAIN, HOSTS, play, recap, shell
+from tunnels_api import status
+
+CONFIRMED = ("-e", "mcp_tunnel_teardown_confirmed=true")
+
+
+@pytest.fixture(scope="module")
+def tunnel_id() -> str:
+    return stored("tunnel-id")
+
+
+def test_nothing_happens_without_a_yes(tunnel_id: str) -> None:
+    done = play(playbook="teardown")
+    assert done.returncode != 0
+    assert "mcp_tunnel_teardown_confirmed" in done.stdout
+    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
+    assert stored("tunnel-id") == tunnel_id
+
+
+def test_check_mode_changes_nothing(tunnel_id: str) -> None:
+    done = play("--check", *CONFIRMED, playbook="teardown")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert all(counters["changed"] > 0 for counters in recap(done.stdout).values())
+    assert stored("tunnel-id") == tunnel_id
+
+
+def test_teardown_leaves_nothing(tunnel_id: str) -> None:
+    done = play(*CONFIRMED, "-e", "mcp_tunnel_archive=true", playbook="teardown")
+    assert done.returncode == 0, done.stdout[-3000:]
+    tunnels = {each["id"]: each for each in status()["tunnels"]}
+    assert tunnels[tunnel_id]["archived_at"]
+    assert not any(each["archived_at"] for each in tunnels.values() if each["domain"] == DOMAIN)
+    for name in HOSTS:
+        host = shell(name)
+        assert host.check_output("systemctl list-units --all --no-legend 'mcp-*' || true") == ""
+        assert host.check_output("systemctl list-unit-files --no-legend 'mcp-*' || true") == ""
+        left = host.check_output(
+            "find /etc /var/lib /opt /run -xdev -path '*mcp-*' -not -path '/var/lib/systemd/*'"
+        )
+        assert [path for path in left.splitlines() if path != STATE.rpartition("/")[0]] == []
+        assert not host.user("mcp-proxy").exists
+        assert not host.user("mcp-cloudflared").exists
+
+
+def test_a_second_one_changes_nothing() -> None:
+    done = play(*CONFIRMED, "-e", "mcp_tunnel_archive=true", playbook="teardown")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())

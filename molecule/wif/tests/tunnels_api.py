@@ -1,0 +1,36 @@
+"""The laboratory's Tunnels API as the tests see it: its state, and what it was asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from replicas import LAB_NAME, lab
+
+
+def status() -> dict[str, Any]:
+    """Everything that the API knows, but secrets."""
+    answer: dict[str, Any] = json.loads(lab("api", LAB_NAME, "status"))
+    return answer
+
+
+def asked(since: int = 0, name: str = LAB_NAME) -> list[dict[str, Any]]:
+    """The calls, from number *since* on."""
+    return [
+        json.loads(line)
+        for line in lab("api", name, "audit", "--since", str(since)).splitlines()
+        if line
+    ]
+
+
+def the_tunnel(domain: str) -> dict[str, Any]:
+    """The tunnel with this domain."""
+    found: dict[str, Any] = next(
+        tunnel for tunnel in status()["tunnels"] if tunnel["domain"] == domain
+    )
+    return found
+
+
+def active(tunnel: dict[str, Any]) -> list[str]:
+    """Fingerprints of the tunnel's CAs that are registered and not archived, in their order."""
+    return [each["fingerprint"] for each in tunnel["certificates"] if not each["archived_at"]]
