@@ -103,19 +103,26 @@ def killed_after_a_change(playbook: str = "site", lab_name: str = LAB_NAME) -> s
 
     Returns which task that was; empty text if there was none, and the run has ended well.
     """
-    done = play(
-        playbook=playbook,
-        lab_name=lab_name,
-        settings={
-            "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "molecule/shared/callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "kill_after_change",
-        },
-    )
+    done = play(playbook=playbook, lab_name=lab_name, settings=_callback("kill_after_change"))
     if done.returncode == 0:
         assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
         return ""
     assert done.returncode == -9, done.stdout[-4000:]
     return done.stdout.rsplit("KILLED after: ", 1)[1].strip()
+
+
+def killed_before_deployment(lab_name: str = LAB_NAME) -> None:
+    """Run the playbook that is killed when everything is provisioned."""
+    done = play(lab_name=lab_name, settings=_callback("kill_before_deployment"))
+    assert done.returncode == -9, done.stdout[-4000:]
+    assert "KILLED before the deployment" in done.stdout
+
+
+def _callback(name: str) -> dict[str, str]:
+    return {
+        "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "molecule/shared/callback_plugins"),
+        "ANSIBLE_CALLBACKS_ENABLED": name,
+    }
 
 
 def recap(output: str) -> dict[str, dict[str, int]]:
