@@ -3,200 +3,46 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import SOURCES
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import run_module
-from lab.identity import azure, github, okta
-from lab.identity.aws_metadata import REGION
-from lab.identity.spiffe import agent
-from lab.tests.platforms import AUDIENCE
+
+from contract.identity_cases import (
+    ANY_AUDIENCE,
+    CASES,
+    OVER_TLS,
+    gcp,
+    github_actions,
+    spiffe_library,
+)
+from contract.secure import Secure
 
 OTHER_AUDIENCE = "https://tunnels.example"
-AZURE_APP = "3f1c7f0e-8b52-4a0d-9c55-1f6e0d2b7a94"
 # What begins every JWT: of '{"', in base64url.
 JWT_START = "eyJ"
 
 
-@dataclass(frozen=True)
-class Case:
-    """A way to a token: what the module is told, and the rule that lets that token in."""
-
-    source: str
-    platform: str
-    options: dict[str, str | list[str]] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    rule: dict[str, Any] = field(default_factory=dict)
-
-
-def file(identity, path):
-    return Case("file", "kubernetes", {"identity_file": token_file(identity, path)})
-
-
-def environment(identity, path):
-    return Case(
-        "environment",
-        "kubernetes",
-        {"identity_variable": "CI_JOB_JWT"},
-        {"CI_JOB_JWT": identity.token()},
-    )
-
-
-def environment_vendor_variable(identity, path):
-    variables = {"ANTHROPIC_IDENTITY_TOKEN": identity.token()}
-    return Case("environment", "kubernetes", environment=variables)
-
-
-def environment_vendor_file(identity, path):
-    variables = {"ANTHROPIC_IDENTITY_TOKEN_FILE": token_file(identity, path)}
-    return Case("environment", "kubernetes", environment=variables)
-
-
-def literal(identity, path):
-    return Case("literal", "kubernetes", {"identity_literal": identity.token()})
-
-
-def command(identity, path):
-    words = ["cat", token_file(identity, path)]
-    return Case("command", "kubernetes", {"identity_command": words})
-
-
-def kubernetes(identity, path):
-    projected = identity.ask("project", str(path / "tokens"), AUDIENCE)["token_file"]
-    return Case("kubernetes", "kubernetes", {"identity_file": projected})
-
-
-def gcp(identity, path):
-    return Case("gcp", "gcp", {"identity_endpoint": identity.url})
-
-
-def azure_machine(identity, path):
-    return Case(
-        "azure",
-        "azure",
-        {"identity_endpoint": identity.url, "identity_azure_app_id": AZURE_APP},
-        rule={"audience": f"api://{AZURE_APP}", "max_lifetime": azure.MAX_LIFETIME},
-    )
-
-
-def azure_user_assigned(identity, path):
-    system = azure_machine(identity, path)
-    return Case(
-        "azure",
-        "azure",
-        {**system.options, "identity_azure_client_id": azure.USER_CLIENT_ID},
-        rule={**system.rule, "subject": azure.USER_SUBJECT},
-    )
-
-
-def aws_instance(identity, path):
-    """Region and role come from the instance."""
-    return Case(
-        "aws",
-        "aws",
-        {"identity_endpoint": identity.url, "identity_aws_metadata_endpoint": identity.url},
-    )
-
-
-def aws_instance_by_variables(identity, path):
-    """The variables that AWS's own tools know."""
-    variables = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{identity.url}/", "AWS_REGION": REGION}
-    return Case("aws", "aws", {"identity_endpoint": identity.url}, variables)
-
-
-def aws_credentials_in_variables(identity, path):
-    role = identity.directory.aws_role
-    return Case(
-        "aws",
-        "aws",
-        {"identity_endpoint": identity.url, "identity_aws_region": REGION},
-        {
-            "AWS_ACCESS_KEY_ID": role.key_id,
-            "AWS_SECRET_ACCESS_KEY": role.secret,
-            "AWS_SESSION_TOKEN": role.session,
-        },
-    )
-
-
-def spiffe_library(identity, path):
-    return Case("spiffe", "spiffe", {"identity_spiffe_socket": str(identity.directory.workload)})
-
-
-def spiffe_library_by_variable(identity, path):
-    """The variable holds a URI (SPIFFE Workload Endpoint, section 4)."""
-    variables = {"SPIFFE_ENDPOINT_SOCKET": f"unix://{identity.directory.workload}"}
-    return Case("spiffe", "spiffe", environment=variables)
-
-
-def spiffe_agent(identity, path):
-    command = path / "spire-agent"
-    agent.install(command)
-    by_library = spiffe_library(identity, path)
-    options = {**by_library.options, "identity_spiffe_agent": str(command)}
-    return Case("spiffe", "spiffe", options)
-
-
-def github_actions(identity, path):
-    """A rule for every branch of the repository that looks at one claim more."""
-    return Case(
-        "github_actions",
-        "github",
-        environment={
-            "ACTIONS_ID_TOKEN_REQUEST_URL": identity.url + github.REQUEST,
-            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": identity.directory.github_token(),
-        },
-        rule={"subject": "repo:acme/tunnels:*", "claims": {"ref": "refs/heads/main"}},
-    )
-
-
-def okta_application(identity, path):
-    return Case(
-        "okta",
-        "okta",
-        {
-            "identity_okta_issuer": identity.ask("status")["okta"]["issuer"],
-            "identity_okta_client_id": okta.CLIENT_ID,
-            "identity_okta_key_file": str(identity.directory.okta_client),
-            "identity_okta_scope": okta.SCOPE,
-        },
-    )
-
-
-def token_file(identity, path):
-    (path / "token").write_text(identity.token() + "\n")
-    return str(path / "token")
-
-
-CASES = [
-    *(file, environment, environment_vendor_variable, environment_vendor_file),
-    *(literal, command, kubernetes),
-    *(gcp, azure_machine, azure_user_assigned),
-    *(aws_instance, aws_instance_by_variables, aws_credentials_in_variables),
-    *(spiffe_library, spiffe_library_by_variable, spiffe_agent),
-    *(github_actions, okta_application),
-]
-# Those whose platform takes the audience from whoever asks.
-ANY_AUDIENCE = [gcp, aws_instance, spiffe_library, spiffe_agent, github_actions]
+def each(cases):
+    return pytest.mark.parametrize("make", cases, ids=lambda make: make.__name__)
 
 
 @pytest.fixture
-def ask_tunnels(lab_api, monkeypatch):
+def ask_tunnels(monkeypatch):
     """Runs tunnel_info with the identity of a case under a rule; nothing else is in reach."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "ACTIONS_", "SPIFFE_")):
             monkeypatch.delenv(name)
 
-    def ask_tunnels(case, rule, **options):
+    def ask_tunnels(api, case, rule, **options):
         for name, value in case.environment.items():
             monkeypatch.setenv(name, value)
         outcome = run_module(
             "tunnel_info",
-            api_url=lab_api.url,
+            api_url=api.url,
             api_retries=0,
             federation_rule_id=rule["id"],
-            organization_id=lab_api.state["organization_id"],
+            organization_id=api.state["organization_id"],
             identity_source=case.source,
             **{**case.options, **options},
         )
@@ -221,26 +67,26 @@ def test_every_source_has_a_case(identity, tmp_path):
     assert {case(identity, tmp_path).source for case in CASES} == set(SOURCES)
 
 
-@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+@each(CASES)
 def test_token_is_exchanged(lab_api, identity, tmp_path, ask_tunnels, make):
     case = make(identity, tmp_path)
     rule = lab_api.add_rule(case.platform, **case.rule)
-    check_one_exchange(lab_api, rule, ask_tunnels(case, rule))
+    check_one_exchange(lab_api, rule, ask_tunnels(lab_api, case, rule))
 
 
-@pytest.mark.parametrize("make", ANY_AUDIENCE, ids=lambda make: make.__name__)
+@each(ANY_AUDIENCE)
 def test_audience_that_a_rule_wants(lab_api, identity, tmp_path, ask_tunnels, make):
     case = make(identity, tmp_path)
     rule = lab_api.add_rule(case.platform, **{**case.rule, "audience": OTHER_AUDIENCE})
-    outcome = ask_tunnels(case, rule, identity_audience=OTHER_AUDIENCE)
+    outcome = ask_tunnels(lab_api, case, rule, identity_audience=OTHER_AUDIENCE)
     check_one_exchange(lab_api, rule, outcome)
 
 
-@pytest.mark.parametrize("make", [gcp, spiffe_library, github_actions], ids=lambda m: m.__name__)
+@each([gcp, spiffe_library, github_actions])
 def test_rule_of_another_platform(lab_api, identity, tmp_path, ask_tunnels, make):
     """Denied, and the message names whose token it was."""
     case = make(identity, tmp_path)
-    outcome = ask_tunnels(case, lab_api.add_rule("okta"))
+    outcome = ask_tunnels(lab_api, case, lab_api.add_rule("okta"))
     assert outcome.failed
     facts = identity.ask("status")[case.platform]
     for word in (f"identity_source={case.source}", facts["issuer"], facts["subject"]):
@@ -248,3 +94,41 @@ def test_rule_of_another_platform(lab_api, identity, tmp_path, ask_tunnels, make
     [exchange] = lab_api.audit()
     assert (exchange["call"], exchange["status"]) == ("exchange", 401)
     assert exchange["reason"]
+
+
+@pytest.fixture(scope="module")
+def running_secure(tmp_path_factory):
+    made = Secure(tmp_path_factory.mktemp("secure"))
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def secure(running_secure):
+    """Platforms and API that are reached by https only; the API has seen nothing yet."""
+    running_secure.api.reset()
+    return running_secure
+
+
+@pytest.mark.parametrize("trust", ["api_ca_bundle", "SSL_CERT_FILE"])
+@each(OVER_TLS)
+def test_trusted_ca(secure, tmp_path, ask_tunnels, monkeypatch, make, trust):
+    case = make(secure.identity, tmp_path)
+    rule = secure.api.add_rule(case.platform, **case.rule)
+    options = {}
+    if trust == "api_ca_bundle":
+        options[trust] = str(secure.ca)
+    else:
+        monkeypatch.setenv(trust, str(secure.ca))
+    check_one_exchange(secure.api, rule, ask_tunnels(secure.api, case, rule, **options))
+
+
+@each(OVER_TLS)
+def test_unknown_ca(secure, tmp_path, ask_tunnels, make):
+    """Nothing secret is sent to a platform that cannot show who it is."""
+    case = make(secure.identity, tmp_path)
+    outcome = ask_tunnels(secure.api, case, secure.api.add_rule(case.platform, **case.rule))
+    assert outcome.failed
+    assert secure.identity.url in outcome.message
+    assert "api_ca_bundle" in outcome.message
+    assert secure.api.audit() == []
