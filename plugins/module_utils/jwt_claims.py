@@ -20,6 +20,9 @@ DEFAULT_AUDIENCE = "https://api.anthropic.com"
 LARGEST_JWT = 16 * 1024
 _LEEWAY = 30
 _LONGEST_LIFETIME = 3600
+# What datetime can show: the years 1 to 9999, in seconds since 1970.
+_FIRST_MOMENT = -62135596800
+_LAST_MOMENT = 253402300799
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,15 @@ def _times(claims: dict[str, Any], now: float) -> list[str]:
     times: dict[str, float] = {}
     for name in ("exp", "nbf", "iat"):
         value = claims.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            times[name] = float(value)
-        elif value is not None:
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             found.append(f"its {name} is not a number of seconds")
+        # False for NaN, which Python's JSON reads, as it does Infinity.
+        elif _FIRST_MOMENT <= value <= _LAST_MOMENT:
+            times[name] = float(value)
+        else:
+            found.append(f"its {name} is out of range, before the year 1 or after 9999")
     if "exp" not in times:
         found.append("it has no usable exp")
     elif times["exp"] + _LEEWAY < now:
@@ -150,10 +158,7 @@ def _shown(value: Any) -> str:
 
 
 def _moment(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return "a moment out of range"
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _span(seconds: float) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 import hypothesis
 import pytest
 
-# The tests share the machine with booting hosts: a slow example says nothing about the code.
-hypothesis.settings.register_profile("shared machine", deadline=None)
-hypothesis.settings.load_profile("shared machine")
+# What lands is judged by the same examples every time; a slow one says nothing about the code,
+# as booting hosts share the machine. pytest --hypothesis-profile=explore looks for new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", max_examples=5000, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 LIMIT = 120
 """Seconds after which a test counts as hanging; the slowest takes 15 on an idle machine."""
