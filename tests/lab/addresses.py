@@ -21,6 +21,7 @@ API_V4 = "10.77.0.3"
 #: Issuers, STS, GitHub, Okta; and where every cloud has its metadata server.
 IDENTITY_V4 = "10.77.0.4"
 METADATA_V4 = "169.254.169.254"
+METADATA_V6 = "fd00:ec2::254"
 
 EDGE_PORT = 7844
 #: Name of a region as cloudflared looks it up -> its addresses.
@@ -40,6 +41,17 @@ EDGE_REGIONS: dict[str, tuple[str, ...]] = {
 }
 EDGE_ADDRESSES: tuple[str, ...] = tuple(a for each in EDGE_REGIONS.values() for a in each)
 
+#: Addresses of the edge's ranges where sinks listen instead of the edge, on other ports too.
+EDGE_SINK_V4 = "198.41.192.107"
+EDGE_SINK_V6 = "2606:4700:a0::107"
+#: A machine of the wider Internet, and the lab's gateway on the way there.
+INTERNET_V4 = "203.0.113.7"
+INTERNET_V6 = "2001:db8:113::7"
+INTERNET_GATEWAY_V4 = "203.0.113.1"
+INTERNET_GATEWAY_V6 = "2001:db8:113::1"
+
+#: The neighbour on the hosts' LAN, and the first host, as the last part of both addresses.
+_NEIGHBOUR = 9
 _FIRST_HOST = 11
 MAX_HOSTS = 100
 
@@ -51,25 +63,38 @@ class HostAddress:
     index: int
 
     @property
+    def _last(self) -> int:
+        return _FIRST_HOST + self.index
+
+    @property
     def v4(self) -> str:
-        return f"10.77.0.{_FIRST_HOST + self.index}"
+        return f"10.77.0.{self._last}"
 
     @property
     def v6(self) -> str:
         # Written alike in both families (10.77.0.11, fd77::11): easier to read in a log.
-        return f"fd77::{_FIRST_HOST + self.index}"
+        return f"fd77::{self._last}"
 
     @property
     def mac(self) -> str:
         """Kept over reboots as a machine keeps it: neighbours remember it for a while."""
-        return f"02:77:00:00:00:{_FIRST_HOST + self.index:02x}"
+        return f"02:77:00:00:00:{self._last:02x}"
+
+    @property
+    def link_local(self) -> str:
+        """What the kernel makes of the MAC address (RFC 4291, appendix A)."""
+        return f"fe80::77:ff:fe00:{self._last:x}"
+
+
+NEIGHBOUR = HostAddress(_NEIGHBOUR - _FIRST_HOST)
 
 
 def local_addresses() -> tuple[str, ...]:
     """What the bridge itself holds, with prefix length: services are reached there."""
     lan = (
         *(f"{address}/24" for address in (GATEWAY_V4, UPSTREAM_V4, API_V4, IDENTITY_V4)),
-        *(f"{GATEWAY_V6}/64", f"{UPSTREAM_V6}/64", f"{METADATA_V4}/32"),
+        *(f"{GATEWAY_V6}/64", f"{UPSTREAM_V6}/64"),
+        *(f"{METADATA_V4}/32", f"{METADATA_V6}/128"),
     )
     edge = tuple(f"{a}/{128 if ':' in a else 32}" for a in EDGE_ADDRESSES)
     return lan + edge

@@ -6,15 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import api_commands, commands, tunnel_commands
+from . import api_commands, commands, net_commands, tunnel_commands
 from .errors import LabError
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lab", description="Hosts and emulators to test against.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add_parser in (commands.add_parsers, tunnel_commands.add_parsers, api_commands.add_parsers):
-        add_parser(subparsers)
+    for group in (commands, net_commands, tunnel_commands, api_commands):
+        group.add_parsers(subparsers)
     return parser
 
 

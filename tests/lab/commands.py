@@ -24,6 +24,13 @@ def add_parsers(subparsers: Subparsers) -> None:
     up.add_argument("name")
     up.add_argument("--hosts", type=int, default=2)
     up.add_argument("--debian", default="12", help="releases, cycled over the hosts: 12,13")
+    up.add_argument(
+        "--with",
+        dest="packages",
+        default="",
+        metavar="PACKAGES",
+        help="Debian packages that the hosts have, switched off: firewalld,ufw",
+    )
     up.set_defaults(run=_up)
     down = subparsers.add_parser("down", help="end a lab (without a name: all of this machine)")
     down.add_argument("name", nargs="?")
@@ -50,7 +57,8 @@ def add_parsers(subparsers: Subparsers) -> None:
 def _up(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     releases = arguments.debian.split(",")
-    paths = lifecycle.up(arguments.name, arguments.hosts, releases)
+    packages = [name for name in arguments.packages.split(",") if name]
+    paths = lifecycle.up(arguments.name, arguments.hosts, releases, packages)
     print(f"lab {arguments.name} is ready after {time.monotonic() - began:.1f} s: {paths.run_dir}")
     print(f"connector: {facts.read(paths)['cloudflared']['description']}")
     return 0

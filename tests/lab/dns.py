@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Mapping, Sequence
 
-from .addresses import EDGE_PORT, EDGE_REGIONS, GATEWAY_V4
+from .addresses import EDGE_PORT, EDGE_REGIONS, GATEWAY_V4, GATEWAY_V6
 from .services import Service, Site
 
 _EDGE_SRV = "_v2-origintunneld._tcp.argotunnel.com"
@@ -26,10 +26,12 @@ def configuration(names: Mapping[str, Sequence[str]]) -> str:
     lines = [
         "no-resolv",
         "no-hosts",
-        "no-daemon",
+        # Not "no-daemon", with which a TCP client that stays keeps everybody else waiting.
+        "keep-in-foreground",
+        "pid-file=",
         "user=root",  # of the lab's namespaces; it has nothing to protect and writes nothing
         "bind-interfaces",
-        f"listen-address={GATEWAY_V4}",
+        f"listen-address={GATEWAY_V4},{GATEWAY_V6}",
         # Any other name does not exist, and the answer comes at once.
         "address=/#/",
     ]

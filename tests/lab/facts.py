@@ -30,6 +30,7 @@ def write(
             "name": host.name,
             "address": host.address.v4,
             "address6": host.address.v6,
+            "link_local": host.address.link_local,
             "debian": host.debian,
         }
         for host in spec.hosts

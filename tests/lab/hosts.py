@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +31,14 @@ class HostSpec:
         index: position in the lab, which gives its addresses.
         debian: Debian release, e.g. "12".
         tree: root file system, not written to.
+        layers: laid over it, the first one on top; not written to either.
     """
 
     name: str
     index: int
     debian: str
     tree: Path
+    layers: tuple[Path, ...] = ()
 
     @property
     def address(self) -> HostAddress:
@@ -59,7 +61,7 @@ class Host:
         """Mounts the host's disk and writes what is this host's own.
 
         Args:
-            layers: trees laid over the root file system, the first one on top.
+            layers: trees laid over the host's own, the first one on top.
             cas: PEM texts for the system's trust store.
             key: the host's SSH key.
             authorized: public key that may log in.
@@ -67,7 +69,7 @@ class Host:
         upper, work = self._disk / "upper", self._disk / "work"
         for path in (upper, work, self._root):
             path.mkdir(parents=True)
-        lower = ":".join(str(path) for path in (*layers, self.spec.tree))
+        lower = ":".join(str(path) for path in (*layers, *self.spec.layers, self.spec.tree))
         # volatile: nobody needs this disk after a crash of the machine, so no waiting for it.
         options = f"lowerdir={lower},upperdir={upper},workdir={work},volatile"
         run(["mount", "-t", "overlay", self._paths.namespace, "-o", options, str(self._root)])
@@ -138,12 +140,21 @@ class Host:
         ]
 
 
-def plan_hosts(count: int, releases: Sequence[str], trees: dict[str, Path]) -> list[HostSpec]:
-    """host1, host2, …, cycling over the Debian releases. Raises LabError for a bad count."""
+def plan_hosts(
+    count: int, releases: Sequence[str], trees: Mapping[str, Sequence[Path]]
+) -> list[HostSpec]:
+    """host1, host2, …, cycling over the Debian releases.
+
+    Args:
+        trees: release -> root file system, followed by the layers over it, the first one on top.
+
+    Raises:
+        LabError: a bad count.
+    """
     if not 1 <= count <= MAX_HOSTS:
         raise LabError(f"--hosts {count}: between 1 and {MAX_HOSTS}")
     cycle = [releases[index % len(releases)] for index in range(count)]
     return [
-        HostSpec(f"host{index + 1}", index, debian, trees[debian])
+        HostSpec(f"host{index + 1}", index, debian, trees[debian][0], tuple(trees[debian][1:]))
         for index, debian in enumerate(cycle)
     ]

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from . import cgroups, cleanup, facts, network, ssh
 from .errors import LabError
@@ -46,6 +47,7 @@ class Keeper:
         ours, theirs = socket.socketpair()
         supervisor = await self._start_supervisor(theirs)
         theirs.close()
+        self._unshare = supervisor.pid
         reader, writer = await asyncio.open_connection(sock=ours)
         ended = asyncio.create_task(supervisor.wait())
         asked = asyncio.create_task(self._asked_to_end())
@@ -87,6 +89,12 @@ class Keeper:
             sock.close()
         return process
 
+    @property
+    def _supervisor(self) -> int:
+        """The supervisor's PID out here; in its own namespace it is process 1."""
+        unshare = self._unshare
+        return int(Path(f"/proc/{unshare}/task/{unshare}/children").read_text())
+
     async def _asked_to_end(self) -> None:
         """Returns on SIGTERM, or when `lab up` went away before the lab was ready."""
         loop = asyncio.get_running_loop()
@@ -109,7 +117,8 @@ class Keeper:
                 raise LabError(message["error"])
             if "booted" in message:
                 await self._wait_for_hosts()
-                facts.write(self._paths, self._spec, message["booted"], message["inventories"])
+                found = {"supervisor": self._supervisor, **message["booted"]}
+                facts.write(self._paths, self._spec, found, message["inventories"])
                 send(self._launcher, {"ready": True})
             else:
                 send(self._launcher, message)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import cleanup, cloudflared, rootfs, ssh
+from . import cleanup, cloudflared, layers, rootfs, ssh
 from .errors import LabError
 from .hosts import plan_hosts
 from .messages import decode
@@ -53,8 +53,11 @@ def _is_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def up(name: str, count: int, releases: Sequence[str]) -> LabPaths:
+def up(name: str, count: int, releases: Sequence[str], packages: Sequence[str] = ()) -> LabPaths:
     """Makes a lab and returns when it is ready; it lives on in the background.
+
+    Args:
+        packages: Debian packages that the hosts have besides the bare system, switched off.
 
     Raises:
         LabError: it exists already, or something in it failed; then nothing is left of it.
@@ -71,7 +74,7 @@ def up(name: str, count: int, releases: Sequence[str]) -> LabPaths:
         raise LabError(f"lab {name} is up or coming up: `lab down {name}` ends it")
     try:
         cleanup.clean(paths)  # what a crash may have left
-        trees = {release: rootfs.ensure(release, progress) for release in dict.fromkeys(releases)}
+        trees = {each: _trees(each, packages, progress) for each in dict.fromkeys(releases)}
         spec = LabSpec(name, tuple(plan_hosts(count, releases, trees)))
         paths.logs.mkdir(mode=0o700, parents=True)
         ssh.prepare(paths, [(host.name, host.address.v4) for host in spec.hosts])
@@ -89,6 +92,11 @@ def up(name: str, count: int, releases: Sequence[str]) -> LabPaths:
         progress.clear()
         os.close(lock)
     return paths
+
+
+def _trees(release: str, packages: Sequence[str], progress: Progress) -> list[Path]:
+    tree = rootfs.ensure(release, progress)
+    return [tree, *([layers.ensure(tree, packages, progress)] if packages else [])]
 
 
 def _launch(paths: LabPaths, lock: int, progress: Progress) -> None:

@@ -5,7 +5,20 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from .addresses import BRIDGE, GATEWAY_V4, GATEWAY_V6, HostAddress, local_addresses
+from .addresses import (
+    BRIDGE,
+    EDGE_SINK_V4,
+    EDGE_SINK_V6,
+    GATEWAY_V4,
+    GATEWAY_V6,
+    INTERNET_GATEWAY_V4,
+    INTERNET_GATEWAY_V6,
+    INTERNET_V4,
+    INTERNET_V6,
+    NEIGHBOUR,
+    HostAddress,
+    local_addresses,
+)
 from .processes import run
 
 
@@ -46,6 +59,46 @@ def build_bridge() -> None:
         (Path("/proc/sys/net") / switch).write_text("1")
 
 
+#: Network namespaces of a lab besides the hosts', which are named as they are.
+NEIGHBOUR_NAMESPACE = "neighbour"
+INTERNET_NAMESPACE = "internet"
+
+
+def build_neighbour() -> None:
+    """Makes the namespace of a machine on the hosts' LAN that is none of them."""
+    run(["ip", "netns", "add", NEIGHBOUR_NAMESPACE])
+    _attach(NEIGHBOUR_NAMESPACE, "neighbour", NEIGHBOUR)
+
+
+def build_internet() -> None:
+    """Makes the namespace of a machine beyond the gateway, which also holds the edge's sinks."""
+    run(["ip", "netns", "add", INTERNET_NAMESPACE])
+    _batch(
+        [
+            f"link add internet type veth peer name eth0 netns {INTERNET_NAMESPACE}",
+            f"address add {INTERNET_GATEWAY_V4}/24 dev internet",
+            f"address add {INTERNET_GATEWAY_V6}/64 dev internet nodad",
+            "link set internet up",
+            f"route add {EDGE_SINK_V4} via {INTERNET_V4}",
+            f"route add {EDGE_SINK_V6} via {INTERNET_V6}",
+        ]
+    )
+    _batch(
+        [
+            "link set lo up",
+            "link set eth0 up",
+            f"address add {INTERNET_V4}/24 dev eth0",
+            f"address add {INTERNET_V6}/64 dev eth0 nodad",
+            f"address add {EDGE_SINK_V4}/32 dev eth0",
+            # Deprecated: not what the machine sends from by itself.
+            f"address add {EDGE_SINK_V6}/128 dev eth0 nodad preferred_lft 0",
+            f"route add default via {INTERNET_GATEWAY_V4}",
+            f"route add ::/0 via {INTERNET_GATEWAY_V6}",
+        ],
+        INTERNET_NAMESPACE,
+    )
+
+
 def attach_host(namespace: str, address: HostAddress) -> None:
     """Makes the host's network namespace afresh and connects its eth0 to the bridge.
 
@@ -59,6 +112,11 @@ def attach_host(namespace: str, address: HostAddress) -> None:
     # likes: a port that a previous boot left behind is in the way.
     if f" {port}@" in run(["ip", "-oneline", "link", "show", "type", "veth"]):
         run(["ip", "link", "delete", port])
+    _attach(namespace, port, address)
+
+
+def _attach(namespace: str, port: str, address: HostAddress) -> None:
+    """Connects the eth0 of a namespace to the bridge's port, with the gateway as its router."""
     _batch(
         [
             f"link add {port} type veth peer name eth0 address {address.mac} netns {namespace}",

@@ -69,7 +69,7 @@ def _tree(suite: str) -> Path:
 
 
 @contextmanager
-def _only_builder(tree: Path, progress: Progress) -> Iterator[None]:
+def only_builder(tree: Path, progress: Progress) -> Iterator[None]:
     """Waits until no other lab builds this tree."""
     lock = os.open(f"{tree}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -96,7 +96,7 @@ def ensure(release: str, progress: Progress) -> Path:
     if tree.is_dir():
         return tree
     tree.parent.mkdir(parents=True, exist_ok=True)
-    with _only_builder(tree, progress):
+    with only_builder(tree, progress):
         if not tree.is_dir():
             _build(release, suite, tree, progress)
     return tree
@@ -113,14 +113,14 @@ def _build(release: str, suite: str, tree: Path, progress: Progress) -> None:
     try:
         _debootstrap(suite, partial, mirror, progress)
         progress.detail("setting up the user and ssh")
-        run(_in_own_namespaces(["chroot", str(partial), "/bin/sh", "-c", _SETUP]))
+        run(in_own_namespaces(["chroot", str(partial), "/bin/sh", "-c", _SETUP]))
         os.sync()
         partial.rename(tree)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _in_own_namespaces(argv: list[str]) -> list[str]:
+def in_own_namespaces(argv: list[str]) -> list[str]:
     """Whatever the command mounts or leaves running ends with it, even if we are killed."""
     unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *argv]
     return dies_with_me(unshare)
@@ -138,7 +138,7 @@ def _debootstrap(suite: str, target: Path, mirror: Mirror, progress: Progress) -
         mirror.url,
     ]
     with subprocess.Popen(
-        _in_own_namespaces(command),
+        in_own_namespaces(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

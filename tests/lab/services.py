@@ -106,10 +106,10 @@ Part = Callable[[Site], Plan]
 def parts() -> tuple[Part, ...]:
     """The parts of every lab, in starting order. DNS is not among them: it needs their names."""
     # They import this module.
-    from . import cloudflared
+    from . import cloudflared, surroundings
     from .edge import part as edge
     from .identity import part as identity
     from .mcp import part as mcp
     from .tunnels_api import part as api
 
-    return (cloudflared.plan, identity.plan, api.plan, edge.plan, mcp.plan)
+    return (cloudflared.plan, identity.plan, api.plan, edge.plan, mcp.plan, surroundings.plan)

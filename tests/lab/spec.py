@@ -27,5 +27,12 @@ class LabSpec:
     @classmethod
     def read(cls, path: Path) -> LabSpec:
         data = json.loads(path.read_text())
-        hosts = [HostSpec(**{**host, "tree": Path(host["tree"])}) for host in data["hosts"]]
+        hosts = [
+            HostSpec(**{**host, "tree": Path(host["tree"]), "layers": _paths(host["layers"])})
+            for host in data["hosts"]
+        ]
         return cls(data["name"], tuple(hosts))
+
+
+def _paths(names: list[str]) -> tuple[Path, ...]:
+    return tuple(Path(name) for name in names)

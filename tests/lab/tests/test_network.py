@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import subprocess
 import time
 
 import pytest
 from lab.addresses import EDGE_ADDRESSES, EDGE_REGIONS
-from lab.tests.support import RunningLab
+from lab.tests.support import RunningLab, lab, lab_command
 
 A, TXT, AAAA, SRV = 1, 16, 28, 33
 
@@ -88,3 +90,120 @@ def test_other_names_do_not_exist(two: RunningLab, kind: int) -> None:
 def test_hosts_ask_that_resolver(two: RunningLab) -> None:
     assert two.on("host2", "getent ahostsv4 region1.v2.argotunnel.com").startswith("198.41.192.")
     assert two.on("host2", "getent hosts example.com; echo status $?") == "status 2"
+
+
+def test_the_resolver_answers_in_both_families(two: RunningLab) -> None:
+    for address in ("10.77.0.1", "fd77::1"):
+        assert two.on("host1", _connect(address, 53)) == "connected"
+
+
+_SEND = """
+import socket, sys
+protocol, host, port, text = sys.argv[1:]
+kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+s.settimeout(3)
+s.connect((host, int(port)))
+s.send(text.encode())
+print(s.recv(100).decode(), s.getsockname()[0])
+"""
+
+#: Sinks that a firewall's tests rely on: who has them -> protocol, address, port.
+_SINKS = [
+    ("neighbour", "tcp", "10.77.0.9", 443),
+    ("neighbour", "udp", "fd77::9", 7844),
+    ("internet", "tcp", "203.0.113.7", 7844),
+    ("internet", "udp", "2001:db8:113::7", 53),
+    ("internet", "tcp", "198.41.192.107", 22),
+    ("internet", "udp", "198.41.192.107", 7844),
+    ("internet", "tcp", "2606:4700:a0::107", 443),
+    ("bridge", "tcp", "10.77.0.2", 9000),
+    ("bridge", "tcp", "fd77::2", 8443),
+    ("bridge", "tcp", "fd00:ec2::254", 80),
+]
+
+
+@pytest.mark.parametrize(("where", "protocol", "address", "port"), _SINKS)
+def test_sinks_note_what_comes_and_send_it_back(
+    two: RunningLab, where: str, protocol: str, address: str, port: int
+) -> None:
+    text = f"{protocol}-{address}-{port}"
+    answer = two.on("host2", f"python3 -c '{_SEND}' {protocol} {address} {port} {text}")
+    host = "fd77::12" if ":" in address else "10.77.0.12"
+    assert answer == f"{text} {host}"
+    noted = [
+        entry
+        for line in (two.paths.logs / f"sinks-{where}.log").read_text().splitlines()
+        if (entry := json.loads(line)).get("data") == text
+    ]
+    at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    assert [(e["protocol"], e["at"], e["peer"].rpartition(":")[0]) for e in noted] == [
+        (protocol, at, host)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("where", "source4", "source6"),
+    [
+        ("neighbour", "10.77.0.9", "fd77::9"),
+        ("internet", "203.0.113.7", "2001:db8:113::7"),
+        ("bridge", "10.77.0.1", "fd77::2"),
+        ("host1", "10.77.0.11", "fd77::11"),
+    ],
+)
+def test_a_program_runs_at_any_place(
+    two: RunningLab, where: str, source4: str, source6: str
+) -> None:
+    for address, source in (("10.77.0.12", source4), ("fd77::12", source6)):
+        status, said = lab(
+            *("net", two.paths.name, "exec", where, "python3", "-c", _SEND),
+            *("tcp", address, "22", "hello\n"),
+        )
+        assert status == 0, said
+        assert said.startswith("SSH-2.0-")
+        assert said.split()[-1] == source
+
+
+def test_the_bridge_sees_what_leaves_a_host(two: RunningLab) -> None:
+    dump = lab_command(
+        *("net", two.paths.name, "exec", "bridge", "tcpdump", "-n", "-l", "-i", "br0", "-c", "2"),
+        *("udp", "port", "7844", "and", "host", "10.77.0.9"),
+        stderr=subprocess.STDOUT,
+    )
+    assert dump.stdout is not None
+    while "listening on br0" not in dump.stdout.readline():
+        pass
+    two.on("host1", f"python3 -c '{_SEND}' udp 10.77.0.9 7844 x")
+    said, _ = dump.communicate(timeout=10)
+    assert "> 10.77.0.9.7844: UDP" in said
+    assert "10.77.0.9.7844 > 10.77.0.11." in said
+
+
+def test_addresses_of_the_link_are_those_of_lab_json(two: RunningLab) -> None:
+    facts = json.loads(two.paths.facts.read_text())
+    for where, entry in [("neighbour", facts["neighbour"]), ("host2", facts["hosts"][1])]:
+        address = entry["link_local"]
+        said = lab("net", two.paths.name, "exec", where, "ip", "-6", "address", "show", "eth0")[1]
+        assert f"inet6 {address}/64 scope link" in said
+
+
+def test_a_resolvers_client_that_stays_keeps_nobody_waiting(two: RunningLab) -> None:
+    stays = (
+        "import socket, subprocess\n"
+        's = socket.create_connection(("10.77.0.1", 53))\n'
+        'print(subprocess.run(["getent", "hosts", "region1.v2.argotunnel.com"]).returncode)'
+    )
+    assert two.on("host1", f"timeout 20 python3 -c '{stays}' | tail -1") == "0"
+
+
+def test_a_place_that_is_none_is_named(two: RunningLab) -> None:
+    status, said = lab("net", two.paths.name, "exec", "moon", "true")
+    assert status == 1
+    assert "no place 'moon' in its network: it has bridge, neighbour, internet, host1" in said
+
+
+def test_down_ends_what_runs_in_the_network(name: str) -> None:
+    assert lab("up", name, "--hosts", "1")[0] == 0
+    running = lab_command("net", name, "exec", "neighbour", "sleep", "100")
+    assert lab("down", name)[0] == 0
+    assert running.wait(5) != 0

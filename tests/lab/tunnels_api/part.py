@@ -75,6 +75,7 @@ def plan(site: Site) -> Plan:
                 "mcp_tunnel_identity": {"source": _HOSTS_ARE_ON},
                 # The MCP servers cannot know the name of a tunnel that is still to be made.
                 "proxy_rewrite_host": True,
+                "firewall_api_networks": [API_V4],
             }
         },
         trusted_cas=[issued.ca],
