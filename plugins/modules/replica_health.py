@@ -121,7 +121,10 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import (
+    TunnelError,
+    run,
+)
 
 
 def main() -> None:
@@ -142,6 +145,14 @@ def main() -> None:
     params = module.params
 
     def examine() -> dict:
+        try:
+            ca_certificate = Path(params["ca_certificate_file"]).read_text(encoding="ascii")
+        except FileNotFoundError:
+            raise TunnelError(
+                params["ca_certificate_file"],
+                f"is not there: instance {params['instance']} was not deployed on this host",
+                "Run the site playbook",
+            ) from None
         replica = health.Replica(
             proxy_unit=f"mcp-proxy@{params['instance']}.service",
             cloudflared_unit=f"mcp-cloudflared@{params['instance']}.service",
@@ -150,7 +161,7 @@ def main() -> None:
             metrics_port=params["metrics_port"],
             domain=params["domain"],
             routes=params["routes"],
-            ca_certificate=Path(params["ca_certificate_file"]).read_text(encoding="ascii"),
+            ca_certificate=ca_certificate,
         )
         findings = health.examine(replica, params["timeout"])
         result = health.result(findings)
