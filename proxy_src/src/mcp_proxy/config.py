@@ -10,13 +10,23 @@ from types import MappingProxyType
 
 from . import config_rules as rules
 from .config_reader import ConfigError, Problem, Report, Section, read_document
-from .settings import Address, Config, Limits, Timeouts, Tls, Upstream, UpstreamPolicy
+from .settings import (
+    Address,
+    Config,
+    Limits,
+    MetricsSources,
+    Timeouts,
+    Tls,
+    Upstream,
+    UpstreamPolicy,
+)
 
 __all__ = [
     "Address",
     "Config",
     "ConfigError",
     "Limits",
+    "MetricsSources",
     "Problem",
     "Timeouts",
     "Tls",
@@ -36,6 +46,7 @@ _TOP = (
     "upstream",
     "timeouts",
     "limits",
+    "metrics",
     "admin_addr",
 )
 
@@ -71,6 +82,7 @@ def load(path: str) -> Config:
         upstream=policy,
         timeouts=rules.timeouts(top),
         limits=rules.limits(top),
+        metrics=rules.metrics(top),
         admin=rules.admin(top, listen),
         lines=MappingProxyType(report.lines),
     )

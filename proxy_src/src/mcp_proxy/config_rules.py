@@ -9,7 +9,16 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, 
 from types import MappingProxyType
 
 from .config_reader import Section
-from .settings import PRIVATE_NETWORKS, Address, Limits, Timeouts, Tls, Upstream, UpstreamPolicy
+from .settings import (
+    PRIVATE_NETWORKS,
+    Address,
+    Limits,
+    MetricsSources,
+    Timeouts,
+    Tls,
+    Upstream,
+    UpstreamPolicy,
+)
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
@@ -150,6 +159,19 @@ def limits(top: Section) -> Limits:
             for name, bounds in _LIMIT_RANGES.items()
         }
     )
+
+
+def metrics(top: Section) -> MetricsSources:
+    section = top.section("metrics", [item.name for item in fields(MetricsSources)])
+    # Not readable_file(): it is written while the machine runs, so it may come after the proxy.
+    path = section.text("firewall_counters_file") or ""
+    if path and not path.startswith("/"):
+        section.problem(
+            "firewall_counters_file",
+            f"must be an absolute path, not {path!r}",
+            "write e.g. /run/mcp-tunnel/firewall-counters.json",
+        )
+    return MetricsSources(path)
 
 
 def routes(top: Section, domain: str, policy: UpstreamPolicy) -> Mapping[str, Upstream]:

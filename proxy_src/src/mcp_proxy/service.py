@@ -13,6 +13,7 @@ from typing import Any
 from . import __version__, log
 from .admin import AdminServer
 from .certificates import CertificateStore
+from .firewall_metrics import FirewallCounters
 from .metrics import Metrics
 from .sdnotify import Notifier
 from .server import ProxyServer
@@ -50,6 +51,9 @@ class Service:
         self._config = config
         self._notifier = Notifier(os.environ)
         self._metrics = Metrics()
+        if config.metrics.firewall_counters_file:
+            counters = FirewallCounters(config.metrics.firewall_counters_file)
+            self._metrics.registry.register(counters)
         self._certificates = CertificateStore(config.tls, self._metrics)
         self._server = ProxyServer(config, self._metrics, self._certificates)
         self._admin: AdminServer | None = None

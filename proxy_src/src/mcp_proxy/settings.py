@@ -73,6 +73,13 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class MetricsSources:
+    """What ``/metrics`` shows of others: the path of the firewall's counters, empty for none."""
+
+    firewall_counters_file: str = ""
+
+
+@dataclass(frozen=True)
 class Config:
     """A complete, valid configuration. ``admin`` is ``None`` when the admin listener is off.
 
@@ -89,5 +96,6 @@ class Config:
     upstream: UpstreamPolicy = UpstreamPolicy()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    metrics: MetricsSources = MetricsSources()
     admin: Address | None = Address("127.0.0.1", 8081)
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import ssl
@@ -168,6 +169,28 @@ async def test_a_second_signal_does_not_wait(proxy: RunningProxy, upstream: Upst
         assert await asyncio.wait_for(proxy.process.wait(), 5) == 0
         assert await client.answer() == b"cut"
         client.close()
+
+
+async def test_the_firewalls_counters_come_and_go(tmp_path: Path, upstream: Upstream) -> None:
+    counters = tmp_path / "firewall-counters.json"
+    routes = {"echo": f"http://127.0.0.1:{upstream.port}"}
+    metrics = {"firewall_counters_file": str(counters)}
+    series = (
+        'mcp_tunnel_firewall_packets_total{mcp_tunnel_instance="",rule="refused",who="proxy"} 5.0'
+    )
+    document = {"counter": {"name": "proxy/refused", "packets": 5, "bytes": 300}}
+    async with running_proxy(tmp_path, routes, metrics=metrics) as proxy:
+        _, page = await admin(proxy, "/metrics")
+        assert "mcp_tunnel_firewall_counters_age_seconds +Inf" in page
+        line = await proxy.logged("firewall counters not available", level="warn")
+        assert line["problem"] == "cannot read it: No such file or directory"
+        counters.write_text(json.dumps({"nftables": [document]}))
+        _, page = await admin(proxy, "/metrics")
+        assert series in page
+        counters.write_text("{")
+        status, page = await admin(proxy, "/metrics")
+        assert (status, "mcp_tunnel_firewall_packets_total{" in page) == (200, False)
+        assert 'mcp_proxy_upstream_connects_total{route="echo"} 0.0' in page
 
 
 async def test_a_new_certificate_drops_no_connection(

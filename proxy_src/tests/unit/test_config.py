@@ -60,6 +60,7 @@ def test_defaults(files: Path) -> None:
     assert loaded.admin == Address("127.0.0.1", 8081)
     assert loaded.timeouts == config.Timeouts()
     assert loaded.limits == config.Limits()
+    assert loaded.metrics.firewall_counters_file == ""
 
 
 def test_own_fields(files: Path) -> None:
@@ -71,6 +72,7 @@ admin_addr: ""
 upstream: {rewrite_host: yes, disable_ip_validation: true}
 timeouts: {handshake: 1s, header: 2s, idle: 3s, connect: 4s, upstream_idle: 5s}
 limits: {max_connections: 10, max_header_bytes: 2048, max_streams: 7}
+metrics: {firewall_counters_file: /run/not/there.json}
 """,
     )
     assert loaded.admin is None
@@ -78,6 +80,7 @@ limits: {max_connections: 10, max_header_bytes: 2048, max_streams: 7}
     assert loaded.upstream.disable_ip_validation
     assert loaded.timeouts == config.Timeouts(1, 2, 3, 4, 5)
     assert loaded.limits == config.Limits(10, 2048, 7)
+    assert loaded.metrics == config.MetricsSources("/run/not/there.json")
 
 
 def test_null_and_empty_count_as_not_set(files: Path) -> None:
@@ -86,6 +89,7 @@ log_level: ''
 shutdown_timeout:
 upstream: {allowed_ips: [], tls: {ca_file: ''}}
 limits:
+metrics: {firewall_counters_file: ''}
 """
     assert load(files, MINIMAL + empty) == load(files, MINIMAL)
 

@@ -120,6 +120,10 @@ from config_files import DOMAIN, load, minimal, problems
         ),
         ({"x": "limits: {max_streams: 1.5}"}, "8 limits.max_streams: must be a whole number"),
         ({"x": "limits: {max_streams: '9'}"}, "8 limits.max_streams: must be a whole number"),
+        (
+            {"x": "metrics: {firewall_counters_file: counters.json}"},
+            "8 metrics.firewall_counters_file: must be an absolute path",
+        ),
     ],
 )
 def test_each_rule_names_field_line_and_remedy(

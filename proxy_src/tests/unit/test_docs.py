@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mcp_proxy import config, durations
 from mcp_proxy.config_rules import _LIMIT_RANGES
+from mcp_proxy.firewall_metrics import FirewallCounters
 from mcp_proxy.metrics import Metrics
 
 TEXT = (Path(__file__).parents[3] / "docs/proxy.md").read_text()
@@ -21,10 +22,11 @@ def table() -> dict[str, list[str]]:
 
 
 def test_every_setting_is_documented() -> None:
-    expected = set(config._TOP) - {"tls", "upstream", "timeouts", "limits"}
+    expected = set(config._TOP) - {"tls", "upstream", "timeouts", "limits", "metrics"}
     expected |= {f"tls.{item.name}" for item in fields(config.Tls)}
     expected |= {f"timeouts.{item.name}" for item in fields(config.Timeouts)}
     expected |= {f"limits.{item.name}" for item in fields(config.Limits)}
+    expected |= {f"metrics.{item.name}" for item in fields(config.MetricsSources)}
     for item in fields(config.UpstreamPolicy):
         deeper = "tls." if item.name in ("ca_file", "include_system_cas") else ""
         expected.add(f"upstream.{deeper}{item.name}")
@@ -60,9 +62,11 @@ def test_the_example_is_valid(files: Path) -> None:
 
 def test_every_metric_is_documented() -> None:
     part = TEXT[TEXT.index("## Metrics") : TEXT.index("## How to debug")]
-    documented = set(re.findall(r"`(mcp_proxy_\w+)`", part))
+    documented = set(re.findall(r"`(mcp_\w+)`", part)) - {"mcp_tunnel_instance"}
+    metrics = Metrics()
+    metrics.registry.register(FirewallCounters("/none"))
     exported = {
         family.name + ("_total" if family.type == "counter" else "")
-        for family in Metrics().registry.collect()
+        for family in metrics.registry.collect()
     }
-    assert documented == {name for name in exported if name.startswith("mcp_proxy_")}
+    assert documented == {name for name in exported if name.startswith("mcp_")}
