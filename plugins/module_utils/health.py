@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import inner_tls_probe, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import route_hostname
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned
 
 CONNECTIONS = 4  # of one cloudflared process to the edge: vendor behaviour
 # How the proxy begins what it answers in an upstream's place; everything else came from upstream.
@@ -67,11 +68,7 @@ def table(findings: list[Finding]) -> list[str]:
     rows += [
         (item.layer, item.object, "ok" if item.ok else "FAILED", item.detail) for item in findings
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip()
-        for row in rows
-    ]
+    return aligned(rows)
 
 
 def failure(findings: list[Finding]) -> str:

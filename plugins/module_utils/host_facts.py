@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_host
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
 
@@ -96,8 +97,13 @@ def existing_users(names: list[str]) -> list[str]:
     return [name for name in names if _has_user(name)]
 
 
-def gather(ports: list[dict], files: list[dict], users: list[str]) -> dict:
-    """The host's facts. Ports and files are those that the host's variables name.
+def local_users(passwd: str) -> list[str]:
+    """The users in passwd(5) text; those of a directory service are not among them."""
+    return re.findall(r"^([^:#\s+-][^:\s]*):", passwd, re.MULTILINE)
+
+
+def gather(ports: list[dict], files: list[dict], users: list[str], firewall: dict | None) -> dict:
+    """The host's facts. Ports, files and *firewall* are what the host's variables name.
 
     :raises TunnelError: with every reason for which the host cannot become a replica.
     """
@@ -122,6 +128,9 @@ def gather(ports: list[dict], files: list[dict], users: list[str]) -> dict:
             if not os.path.isfile(file["path"])
         ),
     ]
+    if firewall:
+        accounts = local_users(_read("/etc/passwd"))
+        problems += firewall_host.problems(firewall, facts["resolvers"], accounts)
     if problems:
         count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
         raise TunnelError(

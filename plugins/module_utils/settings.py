@@ -7,26 +7,35 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_pins
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_settings import (
+    HOST_WIDE,
+    check_firewall,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import (
     check_domain,
-    is_hostname,
     route_hostname,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
+    Values,
+    as_port,
+    shape,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
     check_tunnel_id,
     parse_token,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_settings import (
+    check_upstream,
+    check_upstream_ca,
+    check_upstream_policy,
+)
 
-# RFC 1918, what the proxy may dial unless told otherwise (vendor behaviour).
-PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 MODES = ("manual", "wif")
 PORTS = {
     "proxy_listen_port": "mcp-proxy",
@@ -40,33 +49,19 @@ LIMITS = {
     "max_streams": (1, 1000),
 }
 
+_OF_THE_RELEASES = (
+    "cloudflared_version",
+    "cloudflared_install_method",
+    "cloudflared_binary_file",
+)
+# The variables of other hosts that matter to a host that may be the same machine.
+OF_THE_MACHINE = ("mcp_tunnel_instance", *PORTS, *_OF_THE_RELEASES, *HOST_WIDE)
+
 _INSTANCE = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
-_UPSTREAM = re.compile(r"(https?)://([^/:@?#\[\]\s]+):([0-9]{1,5})")
-_UPSTREAM_REMEDY = "Write scheme://host:port, like http://10.20.0.15:8000, without a path"
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 _BATCH = re.compile(r"[1-9][0-9]{0,5}%?")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _GO_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+){1,3}")
-
-Values = Mapping[str, Any]
-
-
-def shape(value: Any) -> str:
-    """What kind of value this is, without the value."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "a truth value"
-    if isinstance(value, (int, float)):
-        return "a number"
-    if isinstance(value, str):
-        return f"a text of {len(value)} characters" if value else "an empty text"
-    if isinstance(value, Mapping):
-        return f"a map of {len(value)}"
-    if isinstance(value, (list, tuple)):
-        return f"a list of {len(value)}"
-    return type(value).__name__
 
 
 def check_all(values: Values) -> list[TunnelError]:
@@ -76,14 +71,14 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_instance,
         _check_tunnel,
         _check_routes,
-        _check_upstream_policy,
-        _check_upstream_ca,
+        check_upstream_policy,
+        check_upstream_ca,
         _check_batch,
         _check_ports,
         _check_durations,
         _check_renewal_timer,
         _check_proxy_tables,
-        _check_networks,
+        check_firewall,
         _check_token,
         _check_cloudflared,
     )
@@ -120,29 +115,21 @@ def check_machine(hosts: Mapping[str, Values]) -> list[TunnelError]:
                     "Give every instance on a machine its own name",
                 )
             )
-    for variable in (
-        "cloudflared_version",
-        "cloudflared_install_method",
-        "cloudflared_binary_file",
+    for variables, remedy in (
+        (_OF_THE_RELEASES, "Instances on a machine share its releases: give them the same value"),
+        (HOST_WIDE, "Instances on a machine share its firewall: give them the same value"),
     ):
-        if len({str(values[variable]) for values in hosts.values()}) > 1:
-            problems.append(
-                TunnelError(
-                    variable,
-                    f"differs between {' and '.join(hosts)}, which are one machine",
-                    "Instances on a machine share its releases: give them the same value",
-                )
+        problems += [
+            TunnelError(
+                variable, f"differs between {' and '.join(hosts)}, which are one machine", remedy
             )
+            for variable in variables
+            if len({str(values[variable]) for values in hosts.values()}) > 1
+        ]
     return problems
 
 
 PORTS_SUBJECT = "port {port}"
-
-
-def as_port(value: Any) -> int:
-    """The port that a variable means, 0 if it means none."""
-    text = str(value)
-    return int(text) if not isinstance(value, bool) and re.fullmatch(r"[0-9]{1,5}", text) else 0
 
 
 def _attempt(check: Callable[[], Any]) -> Iterator[TunnelError]:
@@ -212,119 +199,7 @@ def _check_routes(values: Values) -> Iterator[TunnelError]:
                     "Host names ignore case; keep one of the two",
                 )
             seen[hostname] = str(name)
-        yield from _check_upstream(subject, upstream, values)
-
-
-def _check_upstream(subject: str, upstream: Any, values: Values) -> Iterator[TunnelError]:
-    match = _UPSTREAM.fullmatch(upstream) if isinstance(upstream, str) else None
-    if not match:
-        # A value with user and password in it must not be repeated.
-        given = (
-            repr(upstream) if isinstance(upstream, str) and "@" not in upstream else shape(upstream)
-        )
-        yield TunnelError(subject, f"invalid upstream {given}", _UPSTREAM_REMEDY)
-        return
-    scheme, host, port = match.group(1), match.group(2).lower(), int(match.group(3))
-    if not 0 < port < 65536:
-        yield TunnelError(subject, f"has port {port}", "Use a port between 1 and 65535")
-    if re.fullmatch(r"[0-9.]+", host):
-        yield from _check_upstream_address(subject, host, values)
-    elif not is_hostname(host.replace("_", "-")):
-        yield TunnelError(subject, f"{host!r} is not a host name", _UPSTREAM_REMEDY)
-    trusted = values["proxy_upstream_ca"] or values["proxy_upstream_ca_file"]
-    if scheme == "https" and not trusted and not values["proxy_upstream_include_system_cas"]:
-        yield TunnelError(
-            subject,
-            "is https, but nothing says which CA to trust",
-            "Set proxy_upstream_ca (PEM), proxy_upstream_ca_file (path on the host) or "
-            "proxy_upstream_include_system_cas: true",
-        )
-
-
-def _check_upstream_address(subject: str, host: str, values: Values) -> Iterator[TunnelError]:
-    try:
-        address = IPv4Address(host)
-    except ValueError:
-        yield TunnelError(subject, f"{host!r} is not an IPv4 address", _UPSTREAM_REMEDY)
-        return
-    allowed = values["proxy_allowed_ips"] or PRIVATE_NETWORKS
-    if values["proxy_disable_ip_validation"] or not isinstance(allowed, (list, tuple)):
-        return
-    try:
-        networks = [IPv4Network(str(item), strict=False) for item in allowed]
-    except ValueError:
-        return  # reported where proxy_allowed_ips is checked
-    if not any(address in network for network in networks):
-        yield TunnelError(
-            subject,
-            f"{host} is in none of {', '.join(map(str, allowed))}, so the proxy would never dial "
-            f"it",
-            "Add its network to proxy_allowed_ips (which replaces the default, the private "
-            "networks)",
-        )
-
-
-def _check_upstream_policy(values: Values) -> Iterator[TunnelError]:
-    allowed = values["proxy_allowed_ips"]
-    if not isinstance(allowed, (list, tuple)):
-        yield TunnelError(
-            "proxy_allowed_ips",
-            f"must be a list of IPv4 networks, is {shape(allowed)}",
-            "Write one `- 10.0.0.0/8` per line",
-        )
-        return
-    for item in allowed:
-        try:
-            IPv4Network(str(item), strict=False)
-        except ValueError:
-            yield TunnelError(
-                "proxy_allowed_ips",
-                f"{item!r} is not an IPv4 address or network",
-                "Write it like 10.1.2.3 or 10.0.0.0/8; only IPv4 is dialled",
-            )
-    if allowed and values["proxy_disable_ip_validation"]:
-        yield TunnelError(
-            "proxy_allowed_ips",
-            "cannot be combined with proxy_disable_ip_validation",
-            "Keep one of them; better the list",
-        )
-    if values["proxy_upstream_ca"] and values["proxy_upstream_ca_file"]:
-        yield TunnelError(
-            "proxy_upstream_ca",
-            "cannot be combined with proxy_upstream_ca_file",
-            "Keep one of them",
-        )
-
-
-def _check_upstream_ca(values: Values) -> Iterator[TunnelError]:
-    text = values["proxy_upstream_ca"]
-    if not text:
-        return
-    if "PRIVATE KEY-----" in str(text):
-        yield TunnelError("proxy_upstream_ca", "holds a private key", "Give the certificates only")
-        return
-    begins = str(text).count("-----BEGIN CERTIFICATE-----")
-    certificates = _CERTIFICATE.findall(str(text))
-    if not begins:
-        problem = f"must hold PEM certificates, is {shape(text)}"
-    elif len(certificates) < begins or not _can_be_trusted("\n".join(certificates)):
-        problem = f"cannot be read as PEM certificates, is {shape(text)}"
-    else:
-        return
-    yield TunnelError(
-        "proxy_upstream_ca",
-        problem,
-        "Use for example lookup('ansible.builtin.file', 'upstream-ca.crt')",
-    )
-
-
-def _can_be_trusted(certificates: str) -> bool:
-    """Whether a TLS client, as the proxy is one, can load the certificates as its CAs."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
-    except (ssl.SSLError, ValueError):
-        return False
-    return True
+        yield from check_upstream(subject, upstream, values)
 
 
 def _check_batch(values: Values) -> Iterator[TunnelError]:
@@ -423,26 +298,6 @@ def _check_proxy_tables(values: Values) -> Iterator[TunnelError]:
                     f"{value!r} is not a whole number from {low} to {high}",
                     "Leave it out for the default",
                 )
-
-
-def _check_networks(values: Values) -> Iterator[TunnelError]:
-    networks = values["mcp_tunnel_edge_networks"]
-    if not isinstance(networks, (list, tuple)) or not networks:
-        yield TunnelError(
-            "mcp_tunnel_edge_networks",
-            f"must be a list of networks, is {shape(networks)}",
-            "Leave it out for the edge's published networks",
-        )
-        return
-    for item in networks:
-        try:
-            ip_network(str(item))
-        except ValueError:
-            yield TunnelError(
-                "mcp_tunnel_edge_networks",
-                f"{item!r} is not a network",
-                "Write it like 198.41.192.0/19 or 2606:4700:a0::/44",
-            )
 
 
 def _check_token(values: Values) -> Iterator[TunnelError]:

@@ -57,6 +57,52 @@ options:
     type: list
     elements: str
     default: []
+  firewall:
+    description:
+      - What the variables of the firewall name. When given, nft and the kernel are asked as well
+        whether they know all that its rules are made of, which needs root.
+    type: dict
+    suboptions:
+      resolvers:
+        description: Name servers that the services may ask, by default the host's own.
+        type: list
+        elements: str
+        default: []
+      users:
+        description: Users that must be accounts of the host itself.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: The user.
+            type: str
+            required: true
+          variable:
+            description: Name of the variable that names the user.
+            type: str
+            required: true
+      upstreams:
+        description:
+          - Upstreams of the routes. A name that leads to an address which the proxy may not dial is
+            refused; one that leads nowhere is not.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Name or address of the upstream.
+            type: str
+            required: true
+          networks:
+            description: IPv4 networks that may be dialled.
+            type: list
+            elements: str
+            required: true
+          variable:
+            description: Name of the variable that has the route.
+            type: str
+            required: true
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -114,6 +160,29 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import gather
 
+FIREWALL = dict(
+    resolvers=dict(type="list", elements="str", default=[]),
+    users=dict(
+        type="list",
+        elements="dict",
+        default=[],
+        options=dict(
+            name=dict(type="str", required=True),
+            variable=dict(type="str", required=True),
+        ),
+    ),
+    upstreams=dict(
+        type="list",
+        elements="dict",
+        default=[],
+        options=dict(
+            name=dict(type="str", required=True),
+            networks=dict(type="list", elements="str", required=True),
+            variable=dict(type="str", required=True),
+        ),
+    ),
+)
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -138,14 +207,11 @@ def main() -> None:
                 ),
             ),
             users=dict(type="list", elements="str", default=[]),
+            firewall=dict(type="dict", options=FIREWALL),
         ),
         supports_check_mode=True,
     )
-    params = module.params
-    run(
-        module,
-        lambda: {"facts": gather(params["ports"], params["files"], params["users"])},
-    )
+    run(module, lambda: {"facts": gather(**module.params)})
 
 
 if __name__ == "__main__":

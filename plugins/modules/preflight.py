@@ -83,6 +83,12 @@ ansible_facts:
         host_check:
           description: What M(mcp_tunnels.stack.host_check) has to look at.
           type: dict
+        firewall:
+          description:
+            - Elements of nftables sets, which do not overlap.
+            - C(edge_v4) and C(edge_v6) are the networks of the tunnel edge, C(upstreams) the
+              networks and ports of all routes, as V(10.20.0.15 . 8000).
+          type: dict
         domain:
           description: The tunnel's domain in lower case. Empty until the API has said it.
           type: str

@@ -13,7 +13,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import va
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_server import (
     validate_server_cert,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.settings import shape
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shape
 
 VARIABLES = (
     "mcp_tunnel_ca_cert",

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import as_port
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.wif_settings import check_wif
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.brought_credentials import (
@@ -18,6 +19,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.brought_credenti
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
     BroughtCloudflared,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.firewall_plan import (
+    firewall_check,
+    firewall_plan,
 )
 
 # What the replicas of one tunnel must agree on.
@@ -29,14 +34,7 @@ _SHARED = (
     "mcp_tunnel_display_name",
 )
 # The variables of other hosts that matter to a host.
-COMPARED = (
-    "mcp_tunnel_instance",
-    *_SHARED,
-    *settings.PORTS,
-    "cloudflared_version",
-    "cloudflared_install_method",
-    "cloudflared_binary_file",
-)
+COMPARED = (*_SHARED, *settings.OF_THE_MACHINE)
 
 Members = Mapping[str, Mapping[str, Any]]
 
@@ -94,11 +92,13 @@ def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list
 
 def compared(hostvars: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of one host that matter to other hosts, with their defaults."""
-    return {
-        variable: hostvars.get(variable, default)
-        for variable, default in role_options.defaults().items()
-        if variable in COMPARED
-    }
+    return role_options.with_truth_values(
+        {
+            variable: hostvars.get(variable, default)
+            for variable, default in role_options.defaults().items()
+            if variable in COMPARED
+        }
+    )
 
 
 def check_machines(members: Members, machines: Mapping[str, str]) -> list[TunnelError]:
@@ -216,18 +216,20 @@ def make_plan(name: str, members: Members, play_hosts: list[str]) -> dict[str, A
         "proxy_unit": proxy_unit,
         "cloudflared_unit": cloudflared_unit,
         "renewal_unit": f"mcp-tunnel-renew-cert@{instance}",
-        "ports": {variable: settings.as_port(values[variable]) for variable in settings.PORTS},
+        "ports": {variable: as_port(values[variable]) for variable in settings.PORTS},
         "host_check": {
             "ports": [
                 {
                     "variable": variable,
-                    "port": settings.as_port(values[variable]),
+                    "port": as_port(values[variable]),
                     "unit": units[service],
                 }
                 for variable, service in settings.PORTS.items()
             ],
             "files": [{"variable": "proxy_upstream_ca_file", "path": ca_file}] if ca_file else [],
+            "firewall": firewall_check(values),
         },
+        "firewall": firewall_plan(values),
         "domain": str(values["mcp_tunnel_domain"]).lower(),
         "switches": {variable: values[variable] for variable in role_options.switches()},
         "routes": dict(values["mcp_tunnel_routes"]),

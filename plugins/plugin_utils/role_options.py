@@ -15,7 +15,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 
-ROLES = ("provision", "proxy", "cloudflared")
+ROLES = ("provision", "proxy", "cloudflared", "firewall")
 _COLLECTION = Path(__file__).resolve().parents[2]
 
 
@@ -50,7 +50,7 @@ def with_truth_values(values: Mapping[str, Any]) -> dict[str, Any]:
     for :func:`type_problems`.
     """
     converted = dict(values)
-    for name in switches():
+    for name in converted.keys() & set(switches()):
         with contextlib.suppress(TypeError):
             converted[name] = boolean(values[name])
     return converted

@@ -20,6 +20,9 @@ INSTANCE = "/etc/mcp-tunnel/default"
         (f"{INSTANCE}/tunnel-token", "root", "root", 0o600),
         (f"{INSTANCE}/cloudflared.env", "root", "root", 0o644),
         ("/opt/mcp-tunnel", "root", "root", 0o755),
+        ("/etc/nftables.d/mcp-tunnel.nft", "root", "root", 0o644),
+        ("/etc/nftables.d/mcp-tunnel.d/default.nft", "root", "root", 0o644),
+        ("/var/lib/mcp-tunnel-firewall", "root", "root", 0o700),
     ],
 )
 def test_owner_and_mode(host: Host, path: str, owner: str, group: str, mode: int) -> None:
@@ -29,7 +32,7 @@ def test_owner_and_mode(host: Host, path: str, owner: str, group: str, mode: int
 
 def test_nothing_that_runs_is_writable_by_a_service(host: Host) -> None:
     writable = host.check_output(
-        "find /opt/mcp-tunnel /etc/mcp-tunnel /etc/systemd/system"
+        "find /opt/mcp-tunnel /etc/mcp-tunnel /etc/nftables.d /etc/systemd/system"
         " -not -type l \\( -not -user root -o -perm /022 \\)"
     )
     assert writable == ""

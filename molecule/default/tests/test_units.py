@@ -77,3 +77,19 @@ def test_nobody_can_log_in_as_the_user(host: Host, service: str) -> None:
     assert user.shell in {"/usr/sbin/nologin", "/sbin/nologin", "/bin/false"}
     assert user.uid < 1000
     assert host.check_output(f"getent shadow {service}").split(":")[1].startswith(("!", "*"))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_without_rules(host: Host, service: str) -> None:
+    shown = properties(host, f"{service}@default")
+    assert "mcp-tunnel-firewall.service" in shown["Requires"].split()
+    assert "mcp-tunnel-firewall.service" in shown["After"].split()
+    assert host.service("mcp-tunnel-firewall").is_enabled
+    assert host.run("nft list table inet mcp_tunnel").succeeded
+
+
+def test_the_rules_are_loaded_before_the_network(host: Host) -> None:
+    shown = properties(host, "mcp-tunnel-firewall")
+    assert "network-pre.target" in shown["Before"].split()
+    # Stopping it never opens anything.
+    assert shown.get("ExecStop", "") == ""

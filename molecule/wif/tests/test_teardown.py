@@ -46,6 +46,8 @@ def test_teardown_leaves_nothing(tunnel_id: str) -> None:
         assert [path for path in left.splitlines() if path != STATE.rpartition("/")[0]] == []
         assert not host.user("mcp-proxy").exists
         assert not host.user("mcp-cloudflared").exists
+        assert host.check_output("nft list ruleset") == ""
+        assert not host.file("/etc/nftables.d").exists
 
 
 def test_a_second_one_changes_nothing() -> None:

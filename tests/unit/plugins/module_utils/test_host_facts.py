@@ -91,6 +91,13 @@ def test_resolvers():
     assert host_facts.resolvers(text) == ["10.77.0.1", "fe80::1"]
 
 
+def test_local_users():
+    text = (
+        "root:x:0:0::/root:/bin/sh\n# a:\n+nis::::::\n-no::::::\nnode_exporter:x:9:9::/:/bin/sh\n"
+    )
+    assert host_facts.local_users(text) == ["root", "node_exporter"]
+
+
 @pytest.fixture(params=["127.0.0.1", "0.0.0.0", "::", "::1"])
 def listener(request):
     family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
@@ -150,7 +157,7 @@ def test_everything_that_is_wrong_comes_at_once(monkeypatch, listener):
     ports = [{"port": listener, "variable": "proxy_listen_port", "unit": "mcp-proxy@x.service"}]
     files = [{"path": "/nowhere/ca.crt", "variable": "proxy_upstream_ca_file"}]
     with pytest.raises(TunnelError) as caught:
-        host_facts.gather(ports, files, [])
+        host_facts.gather(ports, files, [], None)
     text = str(caught.value)
     assert "3 problems" in text
     for words in ("running is 240", f"port {listener} is already used by", "/nowhere/ca.crt"):

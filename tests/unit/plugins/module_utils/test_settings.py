@@ -128,8 +128,6 @@ def test_good_values(changes):
         ({"proxy_limits": {"max_streams": 0}}, "proxy_limits['max_streams']", "whole number"),
         ({"mcp_tunnel_cert_duration": "forever"}, "mcp_tunnel_cert_duration", "not a duration"),
         ({"mcp_tunnel_cert_duration": "700h"}, "mcp_tunnel_cert_renew_before", "not shorter"),
-        ({"mcp_tunnel_edge_networks": ["198.41.192.1/19"]}, "mcp_tunnel_edge_networks", "network"),
-        ({"mcp_tunnel_edge_networks": []}, "mcp_tunnel_edge_networks", "must be a list"),
         ({"mcp_tunnel_token": "nonsense"}, "mcp_tunnel_token", "not base64"),
         ({"mcp_tunnel_token": {"a": 1}}, "mcp_tunnel_token", "is a map of 1"),
         ({"mcp_tunnel_token_file": "/nowhere"}, "mcp_tunnel_token_file", "No such file"),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import upstream_settings
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan, role_options
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
@@ -17,6 +19,8 @@ SECOND = {
     "proxy_admin_port": 9081,
     "cloudflared_metrics_port": 9241,
 }
+
+OPENING = {"protocol": "tcp", "ports": [443], "networks": ["203.0.113.0/24"]}
 
 
 def told(hosts, machines=None):
@@ -58,6 +62,69 @@ def test_two_instances_on_one_port(variable):
     second = {name: value for name, value in SECOND.items() if name != variable}
     assert "used twice on one machine" in told({"a": {}, "b": second}, {"b": "a"})[0]
     assert told({"a": {}, "b": second}) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("firewall_audit", True),
+        ("firewall_resolvers", ["10.0.0.53"]),
+        ("firewall_admin_users", ["prometheus"]),
+        ("firewall_host_policy", "strict"),
+        ("firewall_ssh_sources", ["198.51.100.0/24"]),
+        ("firewall_ssh_ports", [2222]),
+        ("firewall_api_networks", []),
+        ("firewall_inbound", [OPENING]),
+        ("firewall_outbound", [OPENING]),
+    ],
+)
+def test_instances_on_one_machine_share_its_firewall(variable, value):
+    first = {"firewall_ssh_sources": ["203.0.113.0/24"]}
+    second = {**SECOND, **first, variable: value}
+    (text,) = {*told({"a": first, "b": second}, {"b": "a"})}
+    assert text.startswith(f"{variable}: differs between a and b, which are one machine. Instances")
+    assert sharing({"a": first, "b": second}, {"a": "x", "b": "x"}) == [text]
+    assert told({"a": first, "b": second}) == []
+
+
+def test_the_time_to_roll_back_is_of_a_run():
+    second = {**SECOND, "firewall_rollback_timeout": 30}
+    assert told({"a": {}, "b": second}, {"b": "a"}) == []
+
+
+@pytest.mark.parametrize("text", ["true", "yes"])
+def test_a_truth_value_that_another_host_has_as_text(text):
+    """An inventory in INI format has nothing but texts."""
+    assert plan.compared({"firewall_audit": text})["firewall_audit"] is True
+
+
+def test_what_the_host_is_asked_about_the_firewall():
+    asked = plan.make_plan(
+        "a",
+        {
+            "a": good(
+                mcp_tunnel_routes={"echo": "http://Tools.Corp:8000"},
+                firewall_resolvers=["10.0.0.53"],
+                firewall_admin_users=["prometheus"],
+                firewall_outbound=[{**OPENING, "user": "backup"}],
+            )
+        },
+        ["a"],
+    )["host_check"]["firewall"]
+    assert asked == {
+        "resolvers": ["10.0.0.53"],
+        "users": [
+            {"variable": "firewall_admin_users", "name": "prometheus"},
+            {"variable": "firewall_outbound[0]", "name": "backup"},
+        ],
+        "upstreams": [
+            {
+                "variable": "mcp_tunnel_routes['echo']",
+                "name": "tools.corp",
+                "networks": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
+            }
+        ],
+    }
 
 
 @pytest.mark.parametrize(
@@ -243,6 +310,30 @@ def test_defaults_and_declared_options_are_in_step(role):
             assert option["description"], name
 
 
-def test_every_public_variable_is_in_the_documentation():
+def documented():
+    """The cells of docs/variables.md: variable to its default, as it stands there."""
     text = (ROLES.parent / "docs" / "variables.md").read_text()
-    assert [name for name in role_options.options() if f"`{name}`" not in text] == []
+    return dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) ?\|", text, re.MULTILINE))
+
+
+def test_every_public_variable_is_in_the_documentation():
+    assert role_options.options().keys() - documented().keys() == set()
+
+
+@pytest.mark.parametrize("name", role_options.options())
+def test_defaults_in_the_documentation(name):
+    """A default stands there as it is, or in words; nothing stands there when there is none."""
+    cell, default = documented()[name], role_options.defaults()[name]
+    said = [text for text in re.findall("`([^`]*)`", cell) if "…" not in text]
+    if said:
+        values = default if isinstance(default, list) else [default]
+        assert said == [str(value).lower() if value is False else str(value) for value in values]
+    elif not cell:
+        assert not default
+    assert cell or default in ("", [], {})
+
+
+def test_the_rules_and_the_preflight_mean_the_same_metadata_addresses():
+    rules = yaml.safe_load((ROLES / "firewall/vars/main.yml").read_text())
+    refused = {str(address) for address in upstream_settings.METADATA_ADDRESSES}
+    assert refused == set(rules["__firewall_metadata_v4"])

@@ -1,0 +1,110 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules as files: one for the host, which includes one for each of its instances."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
+
+DIRECTORY = Path("/etc/nftables.d")
+UNITS = Path("/etc/systemd/system")
+_HOST = "mcp-tunnel.nft"
+_INSTANCES = "mcp-tunnel.d"
+_INCLUDE = f'include "{_INSTANCES}/*.nft"\n'
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules of a host and of its instances, in nft's language."""
+
+    host: str = ""
+    instances: dict[str, str] = field(default_factory=dict)
+
+    def with_instance(self, host: str, instance: str, rules: str) -> Rules:
+        """These, with other rules for the host and for one of its instances."""
+        return Rules(host, {**self.instances, instance: rules})
+
+    def without_instance(self, instance: str) -> Rules:
+        """These, without those of one instance."""
+        others = {name: text for name, text in self.instances.items() if name != instance}
+        return replace(self, instances=others)
+
+    @property
+    def text(self) -> str:
+        """All of them as what nft makes of the files: the includes are in their place."""
+        parts = [self.instances[name] for name in sorted(self.instances)]
+        return self.host.replace(_INCLUDE, "".join(parts))
+
+    @property
+    def digest(self) -> str:
+        """The same for the same rules."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+class RuleFiles:
+    """The files that the unit loads when the host boots. The unit's own are written by file_set."""
+
+    def __init__(self, directory: Path = DIRECTORY, units: Path = UNITS) -> None:
+        self._directory = directory
+        # Puts our table back when the distribution's service empties the ruleset.
+        self._guard = units / "nftables.service.d" / "mcp-tunnel.conf"
+        unit = "mcp-tunnel-firewall.service"
+        counters = "mcp-tunnel-firewall-counters"
+        self._units = (
+            *(units / "sysinit.target.wants" / unit, units / unit, self._guard),
+            units / "timers.target.wants" / f"{counters}.timer",
+            *(units / f"{counters}.timer", units / f"{counters}.service"),
+        )
+        self.host_path = directory / _HOST
+        self._instances = directory / _INSTANCES
+
+    def instance_path(self, instance: str) -> Path:
+        """The file of an instance."""
+        return self._instances / f"{instance}.nft"
+
+    def read(self) -> Rules:
+        """What is there."""
+        paths = sorted(self._instances.glob("*.nft"))
+        return Rules(_text(self.host_path), {path.stem: _text(path) for path in paths})
+
+    def write(self, rules: Rules) -> None:
+        """Makes the files hold these rules and no others. The host's come first: an instance's
+
+        rules are of no use without its chains.
+        """
+        found = self.read()
+        for directory in (self._directory, self._instances):
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        public = secret_files.Attributes(os.geteuid(), os.getegid(), 0o644)
+        wanted = {self.host_path: rules.host}
+        wanted.update({self.instance_path(name): rules.instances[name] for name in rules.instances})
+        for path, text in wanted.items():
+            if _text(path) != text:
+                secret_files.write_file(str(path), text.encode(), public)
+        for name in found.instances.keys() - rules.instances.keys():
+            secret_files.remove_file(str(self.instance_path(name)))
+
+    def exist(self) -> bool:
+        """Whether any of them is there."""
+        rules = (self.host_path, *self._instances.glob("*.nft"))
+        return any(secret_files.lstat(str(path)) for path in (*rules, *self._units))
+
+    def remove(self) -> None:
+        """Removes the files, and directories in which nothing else is."""
+        for instance in self.read().instances:
+            secret_files.remove_file(str(self.instance_path(instance)))
+        for path in (self.host_path, *self._units):
+            secret_files.remove_file(str(path))
+        for directory in (self._instances, self._directory, self._guard.parent):
+            if directory.is_dir() and not any(directory.iterdir()):
+                directory.rmdir()
+
+
+def _text(path: Path) -> str:
+    return (secret_files.read_file(str(path)) or b"").decode("utf-8", "replace")

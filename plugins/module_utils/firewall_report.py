@@ -1,0 +1,157 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operator wants to know about the firewall of a host. Changes nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    address_filter,
+    host_facts,
+    nft_listing,
+    nft_rows,
+    nft_table,
+    systemd,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import UNIT, Firewall
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.nft_rows import shown_peers
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+OK, FAILED, NOT_PROVEN, NOTICE = "ok", "FAILED", "not proven", "notice"
+_RUN_SITE = "Run the site playbook, which loads the rules again"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was looked at, and what to do when it FAILED."""
+
+    object: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]:
+    """What the module returns.
+
+    *deploying*: a deployment has noted the counters in this run; what was refused is counted from
+    the one before.
+    """
+    listing = nft_table.listing()
+    look = firewall.records.looks(instance).get("before" if deploying else "last", {})
+    rows = nft_rows.rows(listing or [], instance, look.get("totals", {}))
+    findings = [
+        _unit(),
+        *_table(firewall, listing),
+        *_refusals(rows, look.get("at")),
+        *_resolvers(listing),
+        _second_wall(instance),
+    ]
+    failed = [item for item in findings if item.state == FAILED]
+    result = {
+        "changed": False,
+        "healthy": not failed,
+        "findings": [asdict(item) for item in findings],
+        "rows": [asdict(row) for row in rows],
+        "table": _lines(findings, rows),
+    }
+    if failed:
+        lines = [f"firewall: {item.object}: {item.detail}. {item.remedy}." for item in failed]
+        result["msg"] = "\n".join(lines)
+    return result
+
+
+def _unit() -> Finding:
+    unit = systemd.show([UNIT])[0]
+    good = unit.running and unit.enabled
+    detail = f"{unit.active}, {'' if unit.enabled else 'not '}enabled"
+    remedy = f"Look at journalctl -u {UNIT}, and run the site playbook"
+    return Finding(UNIT, OK if good else FAILED, detail, remedy)
+
+
+def _table(firewall: Firewall, listing: nft_table.Listing | None) -> list[Finding]:
+    name = f"table {' '.join(nft_table.TABLE)}"
+    record = firewall.records.loaded()
+    if listing is None:
+        return [Finding(name, FAILED, "is not loaded: nothing is refused", _RUN_SITE)]
+    findings = []
+    if record.get("rules") != firewall.files.read().digest:
+        detail = "is not what was loaded, and would come into force at the next boot"
+        findings.append(Finding(str(firewall.files.host_path.parent), FAILED, detail, _RUN_SITE))
+    if record.get("nft") != nft_listing.nft_version(listing):
+        detail = "nft was replaced by another version since the last run of the site playbook"
+        findings.append(Finding(name, NOT_PROVEN, detail))
+    elif record.get("table") != nft_listing.digest(listing):
+        detail = "is not what was loaded: somebody has changed it"
+        findings.append(Finding(name, FAILED, detail, _RUN_SITE))
+    elif not nft_rows.refuses(listing):
+        detail = "firewall_audit: what would be refused is counted and logged, and let through"
+        findings.append(Finding(name, NOTICE, detail))
+    else:
+        findings.append(Finding(name, OK, "is what was loaded"))
+    return findings
+
+
+def _refusals(rows: list[nft_rows.Row], at: int | None) -> list[Finding]:
+    if at is None:
+        return []
+    refused = [row for row in rows if row.verdict != "allowed" and row.since]
+    counted = ", ".join(f"{row.counter} {row.since}" for row in refused)
+    since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+    state = NOTICE if refused else OK
+    return [Finding(f"refused since {since}", state, counted or "nothing")]
+
+
+def _resolvers(listing: nft_table.Listing | None) -> list[Finding]:
+    """Whether every name server of the host is one that the services may ask."""
+    if listing is None:
+        return []
+    allowed = [
+        ipaddress.ip_network(item)
+        for item in nft_rows.addresses(listing, "resolvers_v4", "resolvers_v6")
+    ]
+    named = host_facts.resolvers(RESOLV_CONF.read_text(encoding="utf-8", errors="replace"))
+    refused = [
+        address
+        for address in named
+        if not any(ipaddress.ip_address(address) in network for network in allowed)
+    ]
+    if not refused:
+        return [Finding(str(RESOLV_CONF), OK, f"names {', '.join(named) or 'nobody'}")]
+    detail = f"names {', '.join(refused)}, which the services may not ask"
+    remedy = "Run the site playbook; where firewall_resolvers is set, add the address there"
+    return [Finding(str(RESOLV_CONF), FAILED, detail, remedy)]
+
+
+def _second_wall(instance: str) -> Finding:
+    units = [f"mcp-proxy@{instance}.service", f"mcp-cloudflared@{instance}.service"]
+    denials = systemd.systemctl("show", "--property=IPAddressDeny", "--value", *units).split("\n\n")
+    walled = [unit for unit, denial in zip(units, denials) if denial.strip()]
+    if not walled:
+        return Finding("IPAddressDeny=", NOT_PROVEN, "neither unit has it")
+    detail = {
+        True: f"enforced for {' and '.join(walled)}",
+        False: "this kernel does not enforce it",
+        None: "could not be tried on this host",
+    }
+    enforced = address_filter.enforced()
+    return Finding("IPAddressDeny=", OK if enforced else NOT_PROVEN, detail[enforced])
+
+
+def _lines(findings: list[Finding], rows: list[nft_rows.Row]) -> list[str]:
+    looked_at = [(item.object, item.state, item.detail) for item in findings]
+    counted = [
+        (*(row.who, row.verdict, row.what, str(row.packets), str(row.since)), shown_peers(row))
+        for row in rows
+    ]
+    return [
+        *aligned([("firewall", "state", "detail"), *looked_at]),
+        *aligned([("who", "verdict", "what", "packets", "new", "peers"), *counted]),
+    ]

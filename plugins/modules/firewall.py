@@ -1,0 +1,150 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: firewall
+short_description: Loads the nftables rules of a replica, keeps them loaded, and takes them back
+version_added: 0.1.0
+description:
+  - Keeps the table C(inet mcp_tunnel) of a host. Nothing else of the ruleset is touched.
+  - All rules are loaded in one transaction, after nft and the kernel have accepted them, so there
+    is no moment without rules. Counters go on from where they were.
+  - The kernel is compared with what was loaded, so a rule that somebody removed comes back.
+  - Rules are kept in C(/etc/nftables.d), from where C(mcp-tunnel-firewall.service) loads them at
+    boot; what is remembered of them is in C(/var/lib/mcp-tunnel-firewall), for root only.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+options:
+  instance:
+    description: Name of the instance.
+    type: str
+    required: true
+  state:
+    description:
+      - V(loaded) makes the kernel and the disk have the given rules.
+      - V(confirmed) keeps rules that are on trial, see O(rollback_timeout). Fails when they have
+        been taken back.
+      - V(good) remembers the rules on disk as proven.
+      - V(restored) puts back what was last proven.
+      - V(absent) removes the instance's rules, and with those of the host's last instance the
+        table, the files, the unit and what is remembered.
+    type: str
+    choices: [loaded, confirmed, good, restored, absent]
+    default: loaded
+  host_rules:
+    description: The rules of the host, in nft's language. Required with O(state=loaded).
+    type: str
+  instance_rules:
+    description: Those of the instance, added to the chains of O(host_rules). Required with
+      O(state=loaded).
+    type: str
+  rollback_timeout:
+    description:
+      - Seconds that new rules stay on trial. They are not written to disk, and the host takes them
+        back when the time is over, unless O(state=confirmed) comes, over a new connection, before.
+      - V(0) keeps them at once.
+    type: int
+    default: 0
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Load the rules
+  mcp_tunnels.stack.firewall:
+    instance: default
+    host_rules: "{{ lookup('ansible.builtin.template', 'host.nft.j2') }}"
+    instance_rules: "{{ lookup('ansible.builtin.template', 'instance.nft.j2') }}"
+    rollback_timeout: 60
+  register: rules
+
+- name: Connect anew
+  ansible.builtin.meta: reset_connection
+  when: rules.armed
+
+- name: Keep them
+  mcp_tunnels.stack.firewall:
+    instance: default
+    state: confirmed
+  when: rules.armed
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be done in check mode, and why.
+  returned: success
+  type: list
+  elements: str
+  sample: ["rules loaded: /etc/nftables.d/mcp-tunnel.d/default.nft changed"]
+armed:
+  description: Whether the rules are on trial.
+  returned: O(state=loaded)
+  type: bool
+  sample: false
+confirmed:
+  description: Whether these rules were proven before.
+  returned: O(state=loaded)
+  type: bool
+  sample: true
+restored:
+  description: Whether there were proven rules to go back to.
+  returned: O(state=restored)
+  type: bool
+  sample: true
+last:
+  description: Whether no other instance of this host has rules.
+  returned: O(state=absent)
+  type: bool
+  sample: true
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+
+
+def settle(params: dict, check_mode: bool) -> dict:
+    """Does what the state asks for and returns the result."""
+    firewall = firewall_state.Firewall()
+    instance, state = params["instance"], params["state"]
+    if state == "loaded":
+        load = firewall_state.predict if check_mode else firewall_state.load
+        rules = (params["host_rules"], params["instance_rules"], params["rollback_timeout"])
+        return load(firewall, instance, *rules)
+    if state == "restored":
+        return firewall_state.restore(firewall, instance, check_mode)
+    if state == "absent":
+        return firewall_state.remove(firewall, instance, check_mode)
+    if check_mode:
+        return {"changed": False, "actions": []}
+    if state == "confirmed":
+        return firewall_state.confirm(firewall, instance)
+    return firewall_state.remember(firewall, instance)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            instance=dict(type="str", required=True),
+            state=dict(
+                type="str",
+                choices=["loaded", "confirmed", "good", "restored", "absent"],
+                default="loaded",
+            ),
+            host_rules=dict(type="str"),
+            instance_rules=dict(type="str"),
+            rollback_timeout=dict(type="int", default=0),
+        ),
+        required_if=[("state", "loaded", ["host_rules", "instance_rules"])],
+        supports_check_mode=True,
+    )
+    run(module, lambda: settle(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
+    RuleFiles,
+    Rules,
+)
+
+HOST = 'table inet mcp_tunnel { }\ninclude "mcp-tunnel.d/*.nft"\n'
+RULES = Rules(HOST, {"lab": "# lab\n", "default": "# default\n"})
+
+
+@pytest.fixture
+def place(tmp_path):
+    return RuleFiles(tmp_path / "nftables.d", tmp_path / "units")
+
+
+def test_nothing_is_there(place):
+    assert place.read() == Rules()
+    assert not place.exist()
+
+
+def test_what_is_written_is_read(place, tmp_path):
+    place.write(RULES)
+    assert place.read() == RULES
+    assert place.exist()
+    for path in (place.host_path, place.instance_path("lab")):
+        assert path.stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "nftables.d/mcp-tunnel.d/default.nft").read_text() == "# default\n"
+
+
+def test_only_what_differs_is_written(place):
+    place.write(RULES)
+    before = place.instance_path("lab").stat().st_ino
+    place.write(RULES.with_instance(HOST, "default", "# other\n"))
+    assert place.instance_path("lab").stat().st_ino == before
+    assert place.instance_path("default").read_text() == "# other\n"
+
+
+def test_an_instance_goes(place):
+    place.write(RULES)
+    place.write(RULES.without_instance("lab"))
+    assert not place.instance_path("lab").exists()
+
+
+def test_the_text_has_the_includes_in_the_order_of_nft():
+    assert RULES.text == "table inet mcp_tunnel { }\n# default\n# lab\n"
+    assert RULES.digest == Rules(HOST, dict(reversed(RULES.instances.items()))).digest
+    assert RULES.digest != RULES.without_instance("lab").digest
+
+
+def test_removal_leaves_nothing(place, tmp_path):
+    guard = tmp_path / "units/nftables.service.d"
+    guard.mkdir(parents=True)
+    (guard / "mcp-tunnel.conf").touch()
+    (tmp_path / "units/mcp-tunnel-firewall.service").touch()
+    (tmp_path / "units/sysinit.target.wants").mkdir()
+    (tmp_path / "units/sysinit.target.wants/mcp-tunnel-firewall.service").symlink_to("x")
+    place.write(RULES)
+    place.remove()
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"units", "units/sysinit.target.wants"}
+    assert not place.exist()
+
+
+def test_removal_leaves_what_is_not_ours(place, tmp_path):
+    place.write(RULES)
+    (tmp_path / "nftables.d/other.nft").touch()
+    (tmp_path / "units/nftables.service.d").mkdir(parents=True)
+    (tmp_path / "units/nftables.service.d/other.conf").touch()
+    place.remove()
+    assert {path.name for path in tmp_path.rglob("other.*")} == {"other.nft", "other.conf"}
