@@ -9,7 +9,7 @@ export PATH := $(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help bootstrap demo demo-down test lint sanity unit proxy contract lab molecule bench build lock clean
+.PHONY: help bootstrap demo demo-down test lint sanity unit proxy contract lab molecule test-firewall-mutants bench build lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -46,6 +46,9 @@ lab: bootstrap  ## the laboratory's own tests
 
 molecule: bootstrap  ## the scenarios, on real hosts
 	@tools/molecule
+
+test-firewall-mutants: bootstrap  ## each rule of the firewall deleted in turn: the matrix has to notice
+	@tools/firewall-mutants
 
 bench: bootstrap  ## figures, as ratios against a peer in one run
 	@python -m benchmarks

@@ -1,0 +1,231 @@
+"""Sends and receives as the users of a machine. Runs there as root, with no library but Python's.
+
+One JSON message a line comes in, one answer a line goes out. ``{"run": ARGV}`` runs a command.
+``{"users": {USER: MESSAGE}}`` gives each user's process its message, all at once; a process is made
+with its user's identity and nothing else, no capability and no other group. Its messages:
+
+``listen``: places (protocol, address, port) to listen at; what comes is noted and sent back.
+``send``: probes. Each goes out from a source port of its own (one that is kept goes on with the
+next probe from there) and ends with an outcome: ``answered``, ``closed``, ``silent``, or the
+name of an error (``ECONNREFUSED``, …).
+``heard``: what came to the listeners. ``{"end": true}`` ends all users' processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import errno
+import json
+import os
+import pwd
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from functools import partial
+from typing import Any
+
+_LARGEST = 4096
+_LINE = 1 << 24
+
+
+#: Protocol of a probe -> kind and protocol number of its socket. Raw ones send what they are given.
+_KINDS = {
+    "tcp": (socket.SOCK_STREAM, 0),
+    "udp": (socket.SOCK_DGRAM, 0),
+    "icmp": (socket.SOCK_RAW, socket.IPPROTO_ICMP),
+    "segment": (socket.SOCK_RAW, socket.IPPROTO_TCP),
+}
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _place(address: str, port: int) -> tuple[Any, ...]:
+    if address.startswith("fe80:"):
+        return (address, port, 0, socket.if_nametoindex("eth0"))
+    return (address, port)
+
+
+def _socket(probe: dict[str, Any]) -> socket.socket:
+    kind, number = _KINDS[probe["protocol"]]
+    family = _family(probe["address"])
+    if probe["protocol"] == "icmp" and family == socket.AF_INET6:
+        number = socket.IPPROTO_ICMPV6
+    sock = socket.socket(family, kind, number)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if kind == socket.SOCK_STREAM:  # ends with a reset: no port is left waiting
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if kind != socket.SOCK_RAW:
+        sock.bind(("", probe["source"]))
+    return sock
+
+
+class _User:
+    """What one user's process does."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self._servers: list[Any] = []
+        self._kept: dict[int, socket.socket] = {}
+
+    async def listen(self, places: list[dict[str, Any]]) -> str:
+        for place in places:
+            address, port = place["address"], place["port"]
+            sock = socket.socket(
+                _family(address),
+                socket.SOCK_STREAM if place["protocol"] == "tcp" else socket.SOCK_DGRAM,
+            )
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if ":" in address:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(_place(address, port))
+            sock.setblocking(False)
+            if place["protocol"] == "tcp":
+                self._servers.append(
+                    await asyncio.start_server(partial(self._carry, port), sock=sock)
+                )
+            else:
+                asyncio.get_running_loop().add_reader(sock, self._datagram, sock, port)
+                self._servers.append(sock)
+        return "listening"
+
+    def _note(self, protocol: str, port: int, peer: tuple[str, int], data: bytes) -> None:
+        text = data.decode("latin-1")
+        self.heard.append(
+            {"protocol": protocol, "port": port, "peer": list(peer[:2]), "text": text}
+        )
+
+    async def _carry(
+        self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_LARGEST):
+                self._note("tcp", port, writer.get_extra_info("peername"), data)
+                writer.write(data)
+        writer.close()
+
+    def _datagram(self, sock: socket.socket, port: int) -> None:
+        data, peer = sock.recvfrom(_LARGEST)
+        self._note("udp", port, peer, data)
+        with contextlib.suppress(OSError):
+            sock.sendto(data, peer)
+
+    async def send(self, probes: list[dict[str, Any]]) -> dict[str, str]:
+        outcomes = await asyncio.gather(*(self._probe(probe) for probe in probes))
+        return {probe["id"]: outcome for probe, outcome in zip(probes, outcomes)}
+
+    async def _probe(self, probe: dict[str, Any]) -> str:
+        try:
+            return await asyncio.wait_for(self._exchange(probe), probe["wait"])
+        except asyncio.TimeoutError:
+            return "silent"
+        except OSError as error:
+            return errno.errorcode.get(error.errno or 0, str(error))
+
+    async def _exchange(self, probe: dict[str, Any]) -> str:
+        loop = asyncio.get_running_loop()
+        kept = self._kept.get(probe["source"])
+        sock = kept or _socket(probe)
+        try:
+            if sock.type == socket.SOCK_RAW:
+                sock.connect(_place(probe["address"], 0))
+            elif not kept:
+                await loop.sock_connect(sock, _place(probe["address"], probe["port"]))
+            await loop.sock_sendall(sock, base64.b64decode(probe["data"]))
+            answer = await loop.sock_recv(sock, _LARGEST)
+            # A raw socket gets what is for others, too.
+            while probe["protocol"] == "icmp" and probe["id"].encode() not in answer:
+                answer = await loop.sock_recv(sock, _LARGEST)
+        finally:
+            if probe["keep"]:
+                self._kept[probe["source"]] = sock
+            else:
+                sock.close()
+        return "answered" if answer else "closed"
+
+
+async def _serve(channel: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=channel, limit=_LINE)
+    user = _User()
+    while line := await reader.readline():
+        message = json.loads(line)
+        answer: dict[str, Any] = {}
+        try:
+            if "listen" in message:
+                answer["listen"] = await user.listen(message["listen"])
+            if "send" in message:
+                answer["send"] = await user.send(message["send"])
+            if "heard" in message:
+                answer["heard"] = user.heard
+        except OSError as error:
+            answer["error"] = str(error)
+        writer.write(json.dumps(answer).encode() + b"\n")
+        await writer.drain()
+
+
+class _Process:
+    """The process of one user, seen from root's."""
+
+    def __init__(self, name: str) -> None:
+        entry = pwd.getpwnam(name)
+        ours, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            ours.close()
+            os.setgroups([])
+            os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+            os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+            status = 1
+            try:
+                asyncio.run(_serve(theirs))
+                status = 0
+            finally:
+                os._exit(status)
+        theirs.close()
+        self._channel = ours
+        self._lines = ours.makefile("rb")
+
+    def tell(self, message: Any) -> None:
+        self._channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def answer(self) -> Any:
+        return json.loads(self._lines.readline() or b'{"error": "the process has ended"}')
+
+    def end(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+def _handle(processes: dict[str, _Process], message: dict[str, Any]) -> Any:
+    if "run" in message:
+        done = subprocess.run(message["run"], capture_output=True, text=True, check=False)
+        said = {"status": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+        return {"root": said}
+    if "end" in message:
+        while processes:
+            processes.popitem()[1].end()
+        return {}
+    for name, words in message["users"].items():
+        if name not in processes:
+            processes[name] = _Process(name)
+        processes[name].tell(words)
+    return {name: processes[name].answer() for name in message["users"]}
+
+
+def main() -> None:
+    processes: dict[str, _Process] = {}
+    os.chdir("/")
+    for line in sys.stdin:
+        message = json.loads(line)
+        answer = {"number": message["number"], "answer": _handle(processes, message)}
+        print(json.dumps(answer), flush=True)
+    _handle(processes, {"end": True})
+
+
+main()

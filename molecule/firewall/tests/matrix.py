@@ -1,0 +1,179 @@
+"""The cells of matrix.yml: what is sent, and what has to become of it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from replicas import HOSTS, LAB
+
+MATRIX: dict[str, Any] = yaml.safe_load(
+    Path(__file__).parents[1].joinpath("matrix.yml").read_text()
+)
+_USERS: dict[str, str] = MATRIX["users"]
+_LOGINS: dict[str, str] = {**_USERS, **MATRIX["more_users"]}
+_STATE_HOST: str = LAB["hosts"][0]["name"]
+#: Where packets come from that no host sends: place -> its addresses.
+OUTSIDE: dict[str, tuple[str, str]] = {
+    **{
+        where: (LAB[where]["address"], LAB[where]["address6"])
+        for where in ("neighbour", "internet")
+    },
+    # The laboratory's controller; the kernel prefers this one of its addresses.
+    "bridge": ("10.77.0.1", "fd77::2"),
+}
+_ADDRESSES = {host["name"]: (host["address"], host["address6"]) for host in LAB["hosts"]}
+_FAMILIES = ("v4", "v6")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A connection or a datagram that one user tries.
+
+    Attributes:
+        host: whose rules decide.
+        sender: where the probe runs: the host, or a place outside.
+        user: login name of who sends.
+        what: the destination, for people.
+        source: the address that it is sent from.
+        expected: answered, refused or silent.
+        counter: what it moves, if anything.
+        listener: login name of who listens for the test; empty: a service or a sink does.
+        through: address of the host, if it is not the destination but the way there.
+        source_port: the port that it is sent from; 0: any.
+        set: which set is emptied before the sender goes on; empty: it does not.
+    """
+
+    host: str
+    sender: str
+    user: str
+    what: str
+    protocol: str
+    source: str
+    address: str
+    port: int
+    expected: str
+    counter: str = ""
+    listener: str = ""
+    source_port: int = 0
+    through: str = ""
+    set: str = ""
+
+    def __str__(self) -> str:
+        who = self.user if self.sender == self.host else self.sender
+        ends = f", {self.set} emptied" if self.set else ""
+        return f"{self.host}: {who} to {self.what} {self.address} {self.protocol}/{self.port}{ends}"
+
+    @property
+    def inbound(self) -> bool:
+        return self.sender != self.host
+
+    @property
+    def loopback(self) -> bool:
+        return self.address in ("127.0.0.1", "::1")
+
+
+def cells(host: str, policy: str) -> list[Cell]:
+    """All cells of a host, for a value of firewall_host_policy."""
+    found = [
+        *(cell for row in MATRIX["outbound"] for cell in _outbound(host, policy, row)),
+        *(cell for row in MATRIX["inbound"] for cell in _inbound(host, policy, row)),
+        *(cell for row in MATRIX["survivors"] for cell in _survivors(host, row)),
+    ]
+    assert len({str(cell) for cell in found}) == len(found)
+    return found
+
+
+def moved(policy: str) -> list[str]:
+    """The counters that the matrix moves, but not by which cell."""
+    return [*MATRIX["moved"], *(MATRIX["strict_moved"] if policy == "strict" else ())]
+
+
+def _exists(counter: str, policy: str) -> bool:
+    return policy == "strict" or not counter.startswith("host/")
+
+
+def _ports(row: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for each in row["ports"]:
+        protocol, _, port = each.partition("/")
+        yield protocol, int(port)
+
+
+def _source(host: str, address: str) -> str:
+    return _ADDRESSES[host][":" in address]
+
+
+def _outbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
+    allowed, counts = row["may"], row.get("counts", {})
+    if policy == "strict":
+        allowed = row.get("strict", allowed)
+        if host == _STATE_HOST:
+            counts = {**counts, **row.get("state_host", {})}
+            allowed = [*allowed, *row.get("state_host", {})]
+    for family in (family for family in _FAMILIES if family in row):
+        address = row[family]
+        loopback = address in ("127.0.0.1", "::1")
+        for protocol, port in _ports(row):
+            for user in row.get("as", _USERS):
+                expected = "answered" if user in allowed else "refused"
+                usual = MATRIX["refused"][user] if expected == "refused" else ""
+                counter = counts.get(user, usual).format(family=family)
+                yield Cell(
+                    *(host, host, _LOGINS[user], row["what"], protocol),
+                    source=address if loopback else _source(host, address),
+                    address=address,
+                    port=port,
+                    expected=expected,
+                    counter=counter if _exists(counter, policy) else "",
+                    listener=_LOGINS.get(row.get("at", ""), ""),
+                    source_port=row.get("from", 0),
+                )
+
+
+def _inbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
+    expected, counter = row["verdict"], row.get("counts", "")
+    if policy == "strict":
+        expected, counter = row.get("strict", expected), row.get("strict_counts", counter)
+    elif row.get("policy", policy) != policy:
+        return
+    for where in row.get("by", ("neighbour", "internet")):
+        for family in row.get("families", _FAMILIES):
+            address, source = _ends(host, where, family, row)
+            for protocol, port in _ports(row):
+                yield Cell(
+                    *(host, where, "root", "the host", protocol, source, address, port, expected),
+                    counter=counter,
+                    listener=_LOGINS.get(row.get("at", ""), ""),
+                    source_port=row.get("from", 0),
+                    through=_ADDRESSES[host][0] if "through" in row else "",
+                )
+
+
+def _ends(host: str, where: str, family: str, row: dict[str, Any]) -> tuple[str, str]:
+    """Where it is sent to, and from."""
+    if row.get("link"):
+        own = next(entry for entry in LAB["hosts"] if entry["name"] == host)
+        return own["link_local"], LAB[where]["link_local"]
+    index = _FAMILIES.index(family)
+    address = _ADDRESSES[host][index]
+    if "through" in row:
+        behind = ipaddress.ip_network(row["through"])
+        address = str(behind[HOSTS.index(host) + 1])
+    return address, OUTSIDE[where][index]
+
+
+def _survivors(host: str, row: dict[str, Any]) -> Iterator[Cell]:
+    for protocol, port in _ports(row):
+        yield Cell(
+            *(host, host, _LOGINS[row["user"]], "the survivor", protocol),
+            source=_source(host, row["address"]),
+            address=row["address"],
+            port=port,
+            expected="answered",
+            counter=row["counts"],
+            set=row["set"],
+        )

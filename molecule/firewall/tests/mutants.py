@@ -1,0 +1,132 @@
+"""Deletes each rule of the deployed table in turn: the matrix has to notice every one.
+
+Each run of the matrix has a rule deleted on every host, another one on each: the hosts do not
+depend on each other. Prints which cells turn red; exit status 1 if a rule is not missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from typing import NamedTuple
+
+from places import Agent, Unreachable
+from replicas import HOSTS
+from runs import RELOAD, Runs
+
+_TABLE = ("inet", "mcp_tunnel")
+_SHOWN = 3
+
+
+class Rule(NamedTuple):
+    """A rule: its chain, its text, and how many rules of the same text stand before it."""
+
+    chain: str
+    text: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.chain}: {self.text}"
+
+
+def _rules(agent: Agent) -> dict[Rule, int]:
+    """All rules of a host's table with their handles, in their order."""
+    listing = agent.run("nft", "--handle", "--stateless", "--guid", "list", "table", *_TABLE)
+    found: dict[Rule, int] = {}
+    chain = ""
+    for line in listing.splitlines():
+        text, _, handle = line.strip().partition(" # handle ")
+        if begins := re.match(r"chain (\S+) {", text):
+            chain = begins[1]
+        elif text == "}":
+            chain = ""
+        elif chain and handle:
+            number = sum((rule.chain, rule.text) == (chain, text) for rule in found)
+            found[Rule(chain, text, number)] = int(handle)
+    return found
+
+
+def _load(agent: Agent, without: Rule | None = None) -> None:
+    """Load the deployed rules, all or all but one."""
+    agent.run(*RELOAD)
+    if without:
+        handle = _rules(agent)[without]
+        agent.run("nft", "delete", "rule", *_TABLE, without.chain, "handle", str(handle))
+
+
+def _shared_out(left: dict[Rule, list[str]]) -> dict[str, Rule]:
+    """Which host does without which rule next; those that few hosts have come first."""
+    run: dict[str, Rule] = {}
+    for host in HOSTS:
+        own = [rule for rule, hosts in left.items() if host in hosts and rule not in run.values()]
+        if own:
+            run[host] = min(own, key=lambda rule: len(left[rule]))
+    return run
+
+
+def _red(runs: Runs, policy: str, deleted: dict[str, Rule]) -> dict[str, list[str]]:
+    try:
+        verdicts = runs.run(policy, tuple(deleted))
+    except Unreachable as error:
+        # Says nothing about the rules that the others do without.
+        host = str(error).partition(":")[0]
+        runs.renew(host)
+        return {host: [str(error)]}
+    return {host: verdict.red() for host, verdict in verdicts.items()}
+
+
+def main() -> int:
+    """Return the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("policy", choices=("none", "strict"))
+    parser.add_argument("--only", default="", help="rules of whose text this is a part")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    survivors = []
+    with Runs(HOSTS) as runs:
+        agents = runs.agents
+        # Rule -> where it has not been deleted yet. It may matter on one host only, the state host.
+        left: dict[Rule, list[str]] = {}
+        for host in HOSTS:
+            for rule in _rules(agents[host]):
+                if arguments.only in str(rule):
+                    left.setdefault(rule, []).append(host)
+        count = len(left)
+        try:
+            for host in HOSTS:
+                _load(agents[host])
+            sound = [line for v in runs.run(arguments.policy).values() for line in v.red()]
+            assert not sound, "red before any rule was deleted:\n" + "\n".join(sound)
+            while deleted := _shared_out(left):
+                for host, rule in deleted.items():
+                    _load(agents[host], rule)
+                for host, red in _red(runs, arguments.policy, deleted).items():
+                    rule = deleted[host]
+                    left[rule].remove(host)
+                    if red or not left[rule]:
+                        _print(host, rule, red)
+                        survivors += [rule] if not red else []
+                        del left[rule]
+        finally:
+            for host in HOSTS:
+                _load(agents[host])
+    print(
+        f"policy {arguments.policy}: {count} rules deleted, {len(survivors)} not missed, "
+        f"{time.monotonic() - began:.0f} s"
+    )
+    return 1 if survivors else 0
+
+
+def _print(host: str, rule: Rule, red: list[str]) -> None:
+    print(f"{'killed' if red else 'SURVIVED'}  {rule}  [{host}]")
+    for line in red[:_SHOWN]:
+        print(f"          {line}")
+    if len(red) > _SHOWN:
+        print(f"          and {len(red) - _SHOWN} more")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

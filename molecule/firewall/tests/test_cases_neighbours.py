@@ -1,0 +1,118 @@
+"""Other programs with rules on the same host: theirs and ours do not touch each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from replicas import LAB_NAME, lab, shell
+from rules import HOSTS, UNIT, foreign, settle, table
+from testinfra.host import Host
+
+# What our rules refuse: nobody else on the hosts does.
+FORBIDDEN = (
+    "setpriv --reuid=mcp-proxy --clear-groups python3 -c"
+    " 'import socket; socket.create_connection((\"10.77.0.4\", 443), 5)'"
+)
+
+
+def enforced(host: Host, rules: str) -> None:
+    """Our rules are the same as before, and do what they did."""
+    assert table(host) == rules
+    assert "ConnectionRefusedError" in host.run(FORBIDDEN).stderr
+
+
+def works() -> None:
+    """A tool is called through the tunnel."""
+    assert "still" in lab("call", LAB_NAME, "echo", "echo", json.dumps({"text": "still"}))
+
+
+def test_the_neighbourhood_is_open(host: Host) -> None:
+    """Else the other tests would prove nothing: an ordinary user may connect there."""
+    host.check_output(FORBIDDEN.replace("mcp-proxy", "ops"))
+    assert foreign(host) == ""
+
+
+@pytest.fixture
+def nftables(host: Host) -> Iterator[Host]:
+    yield host
+    host.check_output("systemctl stop nftables")
+
+
+def test_the_distributions_own_service(nftables: Host) -> None:
+    host = nftables
+    rules = table(host)
+    for verb in ("start", "reload", "restart", "stop", "start"):
+        host.check_output(f"systemctl {verb} nftables")
+        enforced(host, rules)
+    theirs = foreign(host)
+    assert "table inet filter" in theirs
+    works()
+    host.check_output(f"systemctl reload {UNIT}")
+    assert foreign(host) == theirs
+
+
+@pytest.fixture
+def firewalld(host: Host) -> Iterator[Host]:
+    # The question is answered when all is loaded.
+    host.check_output("systemctl start firewalld && firewall-cmd --state")
+    yield host
+    host.check_output("systemctl stop firewalld")
+
+
+def test_firewalld(firewalld: Host) -> None:
+    host, rules = firewalld, table(firewalld)
+    enforced(host, rules)
+    for command in (
+        "firewall-cmd --reload",
+        "firewall-cmd --complete-reload",
+        "systemctl restart firewalld && firewall-cmd --state",
+    ):
+        host.check_output(command)
+        enforced(host, rules)
+    theirs = foreign(host)
+    assert "table inet firewalld" in theirs
+    works()
+    host.check_output(f"systemctl reload {UNIT}")
+    assert foreign(host) == theirs
+
+
+@pytest.fixture
+def ufw(host: Host) -> Iterator[Host]:
+    host.check_output("ufw allow 22/tcp && ufw --force enable")
+    yield host
+    host.check_output("ufw --force disable && ufw --force reset")
+    # It leaves its empty chains behind.
+    host.check_output(
+        "nft list tables | grep -v mcp_tunnel | while read -r each; do nft delete $each; done"
+    )
+
+
+def test_ufw(ufw: Host) -> None:
+    host, rules = ufw, table(ufw)
+    enforced(host, rules)
+    host.check_output("ufw reload")
+    enforced(host, rules)
+    theirs = foreign(host)
+    assert "ufw" in theirs
+    works()
+    host.check_output(f"systemctl reload {UNIT}")
+    assert foreign(host) == theirs
+
+
+def test_a_run_leaves_foreign_tables_alone() -> None:
+    """Changed rules, loaded by the playbook, beside a table of somebody's own."""
+    for name in HOSTS:
+        shell(name).check_output(
+            "nft 'table inet mcp { chain c { type filter hook output priority 0; }; }'"
+        )
+    theirs = {name: foreign(shell(name)) for name in HOSTS}
+    try:
+        changed = settle(firewall_resolvers=["10.77.0.1", "10.77.0.53"])
+        assert all(counters["changed"] for counters in changed.values())
+        assert {name: foreign(shell(name)) for name in HOSTS} == theirs
+    finally:
+        for name in HOSTS:
+            shell(name).check_output("nft delete table inet mcp")
+        settle()

@@ -1,0 +1,115 @@
+"""Rules that somebody changed, runs that were killed, and runs that only look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from replicas import HOSTS, play, shell
+from rules import PLAYBOOK, RULES, changes_nothing, files, settle, table
+
+INSTANCE_RULES = "/etc/nftables.d/mcp-tunnel.d/default.nft"
+NEW = "10.77.0.53"
+# Other rules than those that are there.
+OTHER = {"firewall_resolvers": ["10.77.0.1", NEW]}
+
+State = tuple[str, str]
+
+# Stands in for nft, and kills the module that runs it when the rules are to be loaded.
+KILLER = r"""#!/bin/sh
+case "$*" in
+    "-f -")
+        %s
+        kill -9 $PPID
+        exit 1 ;;
+esac
+exec /root/nft "$@"
+"""
+
+
+def states() -> dict[str, State]:
+    """The rules of every host, in the kernel and on disk."""
+    return {name: (table(shell(name)), files(shell(name))) for name in HOSTS}
+
+
+def test_a_deleted_rule_is_found_and_healed() -> None:
+    healthy = {name: table(shell(name)) for name in HOSTS}
+    for name in HOSTS:
+        host = shell(name)
+        # One that nothing needs which works.
+        chain = json.loads(
+            host.check_output("nft --json --handle list chain inet mcp_tunnel proxy")
+        )
+        handle = next(
+            item["rule"]["handle"]
+            for item in chain["nftables"]
+            if item.get("rule", {}).get("comment") == "cloud metadata"
+        )
+        host.check_output(f"nft delete rule inet mcp_tunnel proxy handle {handle}")
+        assert table(host) != healthy[name]
+
+    looked = play(playbook="verify")
+    assert looked.returncode != 0, looked.stdout
+    assert "mcp_tunnel" in looked.stdout.rsplit("TASK [", 1)[1], looked.stdout
+    for name in HOSTS:
+        assert table(shell(name)) != healthy[name]  # looking mends nothing
+
+    healed = settle()
+    assert all(counters["changed"] == 1 for counters in healed.values()), healed
+    assert {name: table(shell(name)) for name in HOSTS} == healthy
+    changes_nothing(settle())
+
+
+def test_check_mode_shows_the_rules_and_changes_nothing() -> None:
+    before = states()
+    done = play("--check", "--diff", "--extra-vars", json.dumps(OTHER), playbook=PLAYBOOK)
+    assert done.returncode == 0, done.stdout[-4000:]
+    shown = [line for line in done.stdout.splitlines() if NEW in line]
+    assert [line[0] for line in shown] == ["+"] * len(HOSTS), done.stdout
+    assert states() == before
+
+
+@pytest.fixture
+def healthy() -> Iterator[dict[str, State]]:
+    """What the hosts have, and have again after the test."""
+    found = states()
+    yield found
+    settle()
+    assert states() == found
+
+
+def test_a_run_that_is_killed_is_completed_by_the_next(healthy: dict[str, State]) -> None:
+    killed(KILLER % "")
+    assert states() == healthy
+    killed(KILLER % '/root/nft "$@"')
+    for name, (rules, written) in states().items():
+        assert NEW in rules
+        assert written == healthy[name][1]
+
+    settle(**OTHER)
+    for name in HOSTS:
+        assert NEW in table(shell(name))
+        assert NEW in shell(name).file(RULES).content_string
+
+
+def killed(program: str) -> None:
+    """Run the play with a program in nft's place, which is at /root/nft meanwhile."""
+    for name in HOSTS:
+        host = shell(name)
+        host.check_output("cp --update /usr/sbin/nft /root/nft")
+        host.check_output("printf %s > /run/nft && chmod 0755 /run/nft", program)
+        host.check_output("mount --bind /run/nft /usr/sbin/nft")
+    together = json.dumps({**OTHER, "mcp_tunnel_batch": "100%"})
+    try:
+        done = play("--extra-vars", together, playbook=PLAYBOOK)
+    finally:
+        for name in HOSTS:
+            shell(name).check_output("umount /usr/sbin/nft && rm /root/nft")
+    assert done.returncode != 0, done.stdout
+
+
+@pytest.mark.usefixtures("healthy")
+def test_files_that_somebody_edited_are_put_right() -> None:
+    for name in HOSTS:
+        shell(name).check_output(f"sed -i 's/ accept / drop /' {INSTANCE_RULES}")
