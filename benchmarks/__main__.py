@@ -1,11 +1,11 @@
-"""Command line: ``python -m benchmarks [proxy|deploy|all]`` (what ``make bench`` runs)."""
+"""Command line: ``python -m benchmarks [proxy|deploy|firewall|all]`` (what ``make bench`` runs)."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from benchmarks import BenchError, deploy, proxy, record, report
+from benchmarks import BenchError, deploy, firewall, proxy, record, report
 from benchmarks.figures import Comparison
 
 #: Columns that mean the same on every machine, and by which part they may grow.
@@ -19,8 +19,8 @@ _COMPARED = {
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("proxy", "deploy", "all"), default="all")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds per row of the proxy's table")
+    parser.add_argument("what", nargs="?", choices=(*_SECTIONS, "all"), default="all")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds per row of the comparisons")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="factor on the work of each round (0.1: a try)"
     )
@@ -38,10 +38,10 @@ def _arguments() -> argparse.Namespace:
 def _proxy(arguments: argparse.Namespace) -> record.Results:
     rounds = arguments.rounds
     print(f"Proxy against haproxy behind a WebSocket unwrapper, medians of {rounds} rounds\n")
-    print(report.proxy_head(), flush=True)
+    print(report.comparison_head("proxy", "haproxy chain"), flush=True)
 
     def done(row: proxy.Row, comparison: Comparison) -> None:
-        print(report.proxy_row(row.title, comparison), flush=True)
+        print(report.comparison_row(row.title, comparison), flush=True)
 
     rows = proxy.run(rounds, arguments.scale, done)
     return {"rounds": rounds, "rows": {key: row.as_json() for key, row in rows.items()}}
@@ -57,7 +57,19 @@ def _deploy(_: argparse.Namespace) -> record.Results:
     return {"rows": {run.key: run.as_json() for run in deploy.run(done)}}
 
 
-_SECTIONS = {"proxy": _proxy, "deploy": _deploy}
+def _firewall(arguments: argparse.Namespace) -> record.Results:
+    rounds = arguments.rounds
+    print(f"A replica with and without its firewall's rules, medians of {rounds} rounds\n")
+    print(report.comparison_head("with", "without"), flush=True)
+
+    def done(title: str, comparison: Comparison) -> None:
+        print(report.comparison_row(title, comparison), flush=True)
+
+    rows = firewall.run(rounds, arguments.scale, done)
+    return {"rounds": rounds, "rows": {key: row.as_json() for key, row in rows.items()}}
+
+
+_SECTIONS = {"proxy": _proxy, "deploy": _deploy, "firewall": _firewall}
 
 
 def main() -> int:

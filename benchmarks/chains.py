@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import BenchError
 from benchmarks.certificates import make_certificates
-from benchmarks.processes import Child, child, free_port
+from benchmarks.processes import Measured, child, free_port
 
 DOMAIN = "bench.test"
 ROUTE = "bench"
@@ -27,7 +27,15 @@ class Chain:
 
     name: str
     port: int
-    children: Sequence[Child]
+    children: Sequence[Measured]
+
+
+def client_context(ca: str) -> ssl.SSLContext:
+    """TLS of a load generator: verifies the server under ``ca`` (PEM), TLS 1.3, HTTP/1.1."""
+    context = ssl.create_default_context(cadata=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,8 @@ class Site:
     upstream_port: int
 
     def client_context(self) -> ssl.SSLContext:
-        """The load generator's TLS: verifies the server, TLS 1.3, HTTP/1.1."""
-        context = ssl.create_default_context(cafile=str(self.directory / "ca.crt"))
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.set_alpn_protocols(["http/1.1"])
-        return context
+        """The load generator's TLS."""
+        return client_context((self.directory / "ca.crt").read_text())
 
 
 @contextlib.contextmanager

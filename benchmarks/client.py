@@ -119,7 +119,7 @@ class TunnelConnection(HttpConnection):
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         super().__init__()
-        self._host = host
+        self.host = host
         self._upgraded = False
         self._head = b""
         self._reader = FrameReader()
@@ -131,7 +131,7 @@ class TunnelConnection(HttpConnection):
         self.transport = cast(asyncio.Transport, transport)
         key = base64.b64encode(os.urandom(16)).decode()
         self.transport.write(
-            f"GET / HTTP/1.1\r\nHost: {self._host}\r\nUpgrade: websocket\r\n"
+            f"GET / HTTP/1.1\r\nHost: {self.host}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
             "Sec-WebSocket-Version: 13\r\n\r\n".encode()
         )

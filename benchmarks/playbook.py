@@ -105,16 +105,22 @@ def timed(command: Sequence[str], limit: float, env: Mapping[str, str] | None = 
     return seconds
 
 
-def run_playbook(playbook: str, inventory: str, limit: float) -> tuple[float, Census]:
+def run_playbook(
+    playbook: str, inventory: str, limit: float, extra: Mapping[str, object] | None = None
+) -> tuple[float, Census]:
     """Runs a playbook: seconds that it took, and what it did.
 
+    :param extra: variables that overrule the inventory's
     :raises BenchError: it failed
     """
     with tempfile.TemporaryDirectory(prefix="mcp-bench-") as directory:
         census = Path(directory) / "census.jsonl"
         census.touch()
         seconds = timed(
-            ["ansible-playbook", "--inventory", inventory, playbook],
+            [
+                *("ansible-playbook", "--inventory", inventory),
+                *("--extra-vars", json.dumps(extra or {}), playbook),
+            ],
             limit,
             {
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),

@@ -9,12 +9,39 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks import BenchError
 
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
+
+
+class Measured(Protocol):
+    """Processes that a figure is about, under one name."""
+
+    @property
+    def name(self) -> str: ...
+
+    def pids(self) -> list[int]:
+        """Their ids. Raises BenchError when they have ended."""
+        ...
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that something else has started."""
+
+    name: str
+    pid: int
+
+    def pids(self) -> list[int]:
+        """See Measured."""
+        if not Path(f"/proc/{self.pid}").exists():
+            raise BenchError(f"{self.name} (process {self.pid}) has ended")
+        return [self.pid]
 
 
 class Child:
@@ -59,9 +86,13 @@ class Child:
 
 @contextlib.contextmanager
 def child(
-    name: str, command: Sequence[str], log: Path, port: int, env: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    log: Path,
+    port: int | None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Child]:
-    """Runs a command until the block ends; the block starts when the port accepts.
+    """Runs a command until the block ends; the block starts when the port accepts (None: at once).
 
     The kernel kills the command when this process dies, so that not even a
     killed benchmark leaves anything behind.
@@ -78,7 +109,8 @@ def child(
         )
     started = Child(name, process, log)
     try:
-        _wait_for_port(started, port)
+        if port is not None:
+            _wait_for_port(started, port)
         yield started
     finally:
         started.stop()
@@ -102,7 +134,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def cpu_seconds(children: Sequence[Child]) -> dict[str, float]:
+def cpu_seconds(children: Sequence[Measured]) -> dict[str, float]:
     """CPU time used so far, per child, by all its threads and descendants.
 
     This is utime + stime of /proc/PID/stat, read through the process's CPU
@@ -113,7 +145,7 @@ def cpu_seconds(children: Sequence[Child]) -> dict[str, float]:
     }
 
 
-def private_bytes(children: Sequence[Child]) -> int:
+def private_bytes(children: Sequence[Measured]) -> int:
     """Memory that belongs to the children alone (Private_* of smaps_rollup), in bytes."""
     total = 0
     for one in children:

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from benchmarks.figures import Comparison, round_significant
 from benchmarks.playbook import Census
 
-_PROXY_HEAD = ("work", "unit", "proxy", "haproxy chain", "ratio", "range", "per second")
 _TITLE_WIDTH = 36
 
 
-def proxy_head() -> str:
-    """Head of the proxy's table."""
-    return _line(_PROXY_HEAD) + "\n" + _line(["-" * _TITLE_WIDTH] + ["-" * w for w in _WIDTHS])
+def comparison_head(ours: str, rival: str) -> str:
+    """Head of a table that compares the two that are named."""
+    head = ("work", "unit", ours, rival, "ratio", "range", "per second")
+    return _line(head) + "\n" + _line(["-" * _TITLE_WIDTH] + ["-" * w for w in _WIDTHS])
 
 
-def proxy_row(title: str, row: Comparison) -> str:
-    """One row of the proxy's table; the rival's figure is followed by its parts."""
+def comparison_row(title: str, row: Comparison) -> str:
+    """One row of such a table; the rival's figure is followed by its parts."""
     parts = " + ".join(f"{name} {number(value)}" for name, value in row.rival_parts.items())
     rates = f"{row.ours_rate:.0f} / {row.rival_rate:.0f}" if row.ours_rate else ""
     line = _line(

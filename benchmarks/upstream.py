@@ -1,6 +1,6 @@
 """The upstream that both chains talk to: small answers, N bytes, a sink, events.
 
-Usage: python -m benchmarks.upstream PORT
+Usage: python -m benchmarks.upstream PORT [ADDRESS]
 
 | request | answer |
 |---|---|
@@ -114,12 +114,10 @@ def _head(length: int, kind: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind, length)
 
 
-async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(
-        Upstream, "127.0.0.1", port, backlog=4096
-    )
+async def _serve(port: int, address: str = "127.0.0.1") -> None:
+    server = await asyncio.get_running_loop().create_server(Upstream, address, port, backlog=4096)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1]), *sys.argv[2:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,16 +36,17 @@ _SMALL = (
     b"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
     b"MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: 0123456789abcdef0123456789abcdef\r\n"
     b"Content-Length: %d\r\n\r\n%s"
-) % (HOST.encode(), len(_SMALL_BODY), _SMALL_BODY)
+)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A running chain as a workload sees it."""
+    """A running chain as a workload sees it; ``host`` is what requests ask for."""
 
     chain: Chain
     context: ssl.SSLContext
     upstream_port: int
+    host: str = HOST
 
     @classmethod
     def of(cls, chain: Chain, where: Site) -> Target:
@@ -53,7 +55,7 @@ class Target:
 
     async def connect(self) -> TunnelConnection:
         """A new inner TLS connection; TLS 1.3 with the suite that both chains must agree on."""
-        connection = await connect_tunnel(self.chain.port, self.context, HOST)
+        connection = await connect_tunnel(self.chain.port, self.context, self.host)
         cipher = connection.tls.cipher()
         if cipher is None or cipher[0] != "TLS_AES_256_GCM_SHA384":
             raise BenchError(f"{self.chain.name} chose {cipher}: the chains are not comparable")
@@ -82,9 +84,14 @@ def _check(answer: Answer, length: int) -> None:
         raise BenchError(f"expected 200 and {length} bytes, got {answer}")
 
 
-async def small_request(connection: HttpConnection) -> None:
+@functools.cache
+def _small(host: str) -> bytes:
+    return _SMALL % (host.encode(), len(_SMALL_BODY), _SMALL_BODY)
+
+
+async def small_request(connection: TunnelConnection) -> None:
     """One request as an MCP client sends it, with a small answer."""
-    _check(await connection.request(_SMALL), len(SMALL_ANSWER))
+    _check(await connection.request(_small(connection.host)), len(SMALL_ANSWER))
 
 
 async def _cpu(target: Target, work: Awaitable[object], count: int, factor: float) -> Sample:
@@ -100,7 +107,7 @@ async def _cpu(target: Target, work: Awaitable[object], count: int, factor: floa
 async def small_requests(target: Target, count: int) -> Sample:
     """Microseconds of CPU per small request on 32 keep-alive connections."""
 
-    async def loop(connection: HttpConnection, times: int) -> None:
+    async def loop(connection: TunnelConnection, times: int) -> None:
         for _ in range(times):
             await small_request(connection)
 
@@ -125,7 +132,7 @@ async def new_connections(target: Target, count: int) -> Sample:
 async def download(target: Target, megabytes: int) -> Sample:
     """Milliseconds of CPU per megabyte from the upstream, on 4 connections."""
     each = max(1, megabytes // 4)
-    head = f"GET /bytes/{each * MEGABYTE} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    head = f"GET /bytes/{each * MEGABYTE} HTTP/1.1\r\nHost: {target.host}\r\n\r\n".encode()
     async with target.connections(4) as opened:
         work = asyncio.gather(*(connection.request(head) for connection in opened))
         sample = await _cpu(target, work, 4 * each, 1e3)
@@ -138,7 +145,9 @@ async def upload(target: Target, megabytes: int) -> Sample:
     """Milliseconds of CPU per megabyte to the upstream, on 4 connections."""
     blocks = max(1, megabytes // 4) * _BLOCKS_PER_MEGABYTE
     length = blocks * len(_BLOCK)
-    head = f"POST /sink HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n".encode()
+    head = (
+        f"POST /sink HTTP/1.1\r\nHost: {target.host}\r\nContent-Length: {length}\r\n\r\n".encode()
+    )
     received: list[bytes] = []
     async with target.connections(4) as opened:
         work = asyncio.gather(

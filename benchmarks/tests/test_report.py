@@ -2,13 +2,20 @@ from __future__ import annotations
 
 from benchmarks.figures import Sample, compare
 from benchmarks.playbook import Census
-from benchmarks.report import deploy_head, deploy_row, number, proxy_head, proxy_row, verdict
+from benchmarks.report import (
+    comparison_head,
+    comparison_row,
+    deploy_head,
+    deploy_row,
+    number,
+    verdict,
+)
 
 
 def test_row_is_aligned_with_its_head() -> None:
     row = compare("µs", [(Sample(61.234, {}, 15000), Sample(70, {"haproxy": 40.0}, 14000))])
-    line = proxy_row("CPU per small request", row)
-    head, rule = proxy_head().split("\n")
+    line = comparison_row("CPU per small request", row)
+    head, rule = comparison_head("proxy", "haproxy chain").split("\n")
     assert line.split("  (")[0].rstrip() == line[: len(head)]
     assert len(head) == len(rule)
     assert line.index("61.2") + 4 == head.index("proxy") + 5
@@ -18,7 +25,7 @@ def test_row_is_aligned_with_its_head() -> None:
 
 def test_row_without_rate_and_parts() -> None:
     row = compare("kB", [(Sample(20), Sample(10))])
-    assert proxy_row("memory per idle connection", row).rstrip().endswith("2.00-2.00")
+    assert comparison_row("memory per idle connection", row).rstrip().endswith("2.00-2.00")
 
 
 def test_numbers_are_short_and_plain() -> None:
