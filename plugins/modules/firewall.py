@@ -63,9 +63,9 @@ EXAMPLES = r"""
     rollback_timeout: 60
   register: rules
 
+# Always, as Ansible heeds no "when" here.
 - name: Connect anew
   ansible.builtin.meta: reset_connection
-  when: rules.armed
 
 - name: Keep them
   mcp_tunnels.stack.firewall:
