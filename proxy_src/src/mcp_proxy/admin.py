@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Callable
 
-from .metrics import Metrics
 from .settings import Address
 
 _MAX_HEAD = 8192
@@ -29,8 +29,16 @@ class AdminServer:
     local user can connect.
     """
 
-    def __init__(self, address: Address, metrics: Metrics, unready: Callable[[], str]) -> None:
-        """*unready* returns why requests should not be sent here, ``""`` when they may."""
+    def __init__(
+        self,
+        address: Address,
+        metrics: Callable[[], Awaitable[bytes]],
+        unready: Callable[[], str],
+    ) -> None:
+        """*metrics* returns the page of ``/metrics``.
+
+        *unready* returns why requests should not be sent here, ``""`` when they may.
+        """
         self._address = address
         self._metrics = metrics
         self._unready = unready
@@ -70,7 +78,7 @@ class AdminServer:
             head = b""
         words = head.split(b"\r\n", 1)[0].split(b" ")
         method, target = (words[0], words[1]) if len(words) == 3 else (b"", b"")
-        status, kind, body = self._respond(method, target.split(b"?", 1)[0])
+        status, kind, body = await self._respond(method, target.split(b"?", 1)[0])
         lines = [
             f"HTTP/1.1 {status} {_REASONS[status]}",
             f"Content-Type: {kind}",
@@ -84,7 +92,7 @@ class AdminServer:
         writer.close()
         await writer.wait_closed()
 
-    def _respond(self, method: bytes, path: bytes) -> tuple[int, str, bytes]:
+    async def _respond(self, method: bytes, path: bytes) -> tuple[int, str, bytes]:
         if not method:
             return 400, _PLAIN, b"not an HTTP request\n"
         if method not in (b"GET", b"HEAD"):
@@ -95,5 +103,5 @@ class AdminServer:
             reason = self._unready()
             return (503, _PLAIN, f"{reason}\n".encode()) if reason else (200, _PLAIN, b"ready\n")
         if path == b"/metrics":
-            return 200, _METRICS, self._metrics.render()
+            return 200, _METRICS, await self._metrics()
         return 404, _PLAIN, b"there are /healthz, /readyz and /metrics\n"

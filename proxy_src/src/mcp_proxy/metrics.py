@@ -1,243 +1,250 @@
-"""What the proxy counts, in Prometheus' terms (names as of its naming conventions).
+"""What one process of the proxy counts, in plain numbers: a request costs less than its log line.
 
-Label values come from the configuration or from fixed lists, never from a client, so that nobody
-can make the number of time series grow.
+Nothing here knows how the figures are shown. :meth:`Metrics.snapshot` gives them as a value that
+can be sent to another process, added to those of others (:mod:`snapshots`) and shown
+(:mod:`exposition`).
 """
 
 from __future__ import annotations
 
 import platform
 import ssl
-
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-)
-from prometheus_client.exposition import generate_latest
+import time
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
 
 from . import __version__
-from .process_metrics import ProcessMetrics
+from .series import DURATIONS
 
 NO_ROUTE = "-"
 """The ``route`` label of requests whose hostname has no route; no hostname can look like this."""
 
-# They would double the series to say when the process began, which ProcessMetrics does as well.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+Sample = tuple[list[str], Any]
+"""The values of the labels, and the figure: a number, or for a histogram a list of numbers (how
+many values fell into each bucket, not cumulated, how many into none, and the sum of all)."""
 
-_DURATIONS = (
-    0.002,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    120.0,
-    600.0,
-)
+Snapshot = dict[str, list[Sample]]
+"""The samples of each family of :mod:`series`, at one moment. It survives JSON."""
+
+# Shown as 0 before they happen first: otherwise rate() and increase() do not see the first one.
+_HANDSHAKE_FAILURES = ("closed", "timeout", "tls", "websocket")
+_CONNECT_FAILURES = ("dns", "refused", "timeout", "tls", "unreachable")
+_RESTARTS = ("exit", "killed", "silent")
+_RESULTS = ("loaded", "refused")
 
 
-class _RouteSeries:
-    """The series of one route, looked up once: finding a labelled child is dearer than counting."""
+class _Route:
+    """The counts of one route."""
 
-    def __init__(self, metrics: Metrics, route: str) -> None:
-        self.by_class = {n: metrics.requests.labels(route, f"{n}xx") for n in range(1, 6)}
-        self.duration = metrics.request_duration.labels(route)
-        self.in_flight = metrics.requests_in_flight.labels(route)
-        self.received = metrics.request_bytes.labels(route)
-        self.sent = metrics.response_bytes.labels(route)
-        self.reused = metrics.upstream_reuses.labels(route)
-        self.refused = metrics.validation_refusals.labels(route)
-        self.connects = metrics.upstream_connects.labels(route)
+    __slots__ = (
+        "connects",
+        "durations",
+        "failures",
+        "in_flight",
+        "received",
+        "refusals",
+        "reuses",
+        "seconds",
+        "sent",
+        "statuses",
+    )
+
+    def __init__(self) -> None:
+        self.statuses = [0] * 6
+        self.durations = [0] * (len(DURATIONS) + 1)
+        self.seconds = 0.0
+        self.in_flight = 0
+        self.received = 0
+        self.sent = 0
+        self.connects = 0
+        self.reuses = 0
+        self.refusals = 0
+        self.failures = Counter(dict.fromkeys(_CONNECT_FAILURES, 0))
 
 
 class Metrics:
-    """All series of one proxy process, in a registry of their own."""
+    """The counts of this process."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        registry.register(ProcessMetrics())
-        self.requests = Counter(
-            "mcp_proxy_requests",
-            "Requests answered, by route and class of the status.",
-            ["route", "status"],
-            registry=registry,
-        )
-        self.request_duration = Histogram(
-            "mcp_proxy_request_duration_seconds",
-            "From the request's head to the answer's last byte.",
-            ["route"],
-            buckets=_DURATIONS,
-            registry=registry,
-        )
-        self.requests_in_flight = Gauge(
-            "mcp_proxy_requests_in_flight",
-            "Requests whose answer is not complete.",
-            ["route"],
-            registry=registry,
-        )
-        self.request_bytes = Counter(
-            "mcp_proxy_request_body_bytes",
-            "Bytes of request bodies taken from clients.",
-            ["route"],
-            registry=registry,
-        )
-        self.response_bytes = Counter(
-            "mcp_proxy_response_body_bytes",
-            "Bytes of response bodies handed to clients.",
-            ["route"],
-            registry=registry,
-        )
-        self.connections_open = Gauge(
-            "mcp_proxy_connections_open", "Open connections from the connector.", registry=registry
-        )
-        self.connections = Counter(
-            "mcp_proxy_connections", "Connections accepted from the connector.", registry=registry
-        )
-        self.connections_refused = Counter(
-            "mcp_proxy_connections_refused",
-            "Connections turned away because of limits.max_connections.",
-            registry=registry,
-        )
-        self.handshakes = Counter(
-            "mcp_proxy_tls_handshakes",
-            "Completed inner TLS handshakes, by TLS version and ALPN protocol.",
-            ["version", "alpn"],
-            registry=registry,
-        )
-        self.handshake_failures = Counter(
-            "mcp_proxy_tls_handshake_failures",
-            "Connections that ended before the inner TLS was up, by reason.",
-            ["reason"],
-            registry=registry,
-        )
-        self.upstream_connects = Counter(
-            "mcp_proxy_upstream_connects",
-            "Connections opened to upstreams.",
-            ["route"],
-            registry=registry,
-        )
-        self.upstream_connect_failures = Counter(
-            "mcp_proxy_upstream_connect_failures",
-            "Connections to upstreams that failed, by reason.",
-            ["route", "reason"],
-            registry=registry,
-        )
-        self.upstream_reuses = Counter(
-            "mcp_proxy_upstream_reuses",
-            "Requests sent on an upstream connection that was already open.",
-            ["route"],
-            registry=registry,
-        )
-        self.validation_refusals = Counter(
-            "mcp_proxy_upstream_validation_refusals",
-            "Dials refused because no address of the upstream is allowed.",
-            ["route"],
-            registry=registry,
-        )
-        self.certificate_expiry = Gauge(
-            "mcp_proxy_certificate_expiry_timestamp_seconds",
-            "When the server certificate in use expires (Unix time).",
-            registry=registry,
-        )
-        self.certificate_reloads = Counter(
-            "mcp_proxy_certificate_reloads",
-            "New certificate pairs found on disk, by result.",
-            ["result"],
-            registry=registry,
-        )
-        build = Gauge(
-            "mcp_proxy_build_info",
-            "Always 1; what is running is in the labels.",
-            ["version", "python", "openssl"],
-            registry=registry,
-        )
-        build.labels(__version__, platform.python_version(), ssl.OPENSSL_VERSION).set(1)
-        for result in ("loaded", "refused"):
-            self.certificate_reloads.labels(result)
-        self._routes: dict[str, _RouteSeries] = {}
+        self._routes: defaultdict[str, _Route] = defaultdict(_Route)
+        self._connections = 0
+        self._connections_open = 0
+        self._connections_limit = 0
+        self._connections_refused = 0
+        self._handshakes: Counter[tuple[str, str, bool]] = Counter()
+        self._handshake_failures = Counter(dict.fromkeys(_HANDSHAKE_FAILURES, 0))
+        self._certificate_expiry: float | None = None
+        self._certificate_reloads = Counter(dict.fromkeys(_RESULTS, 0))
+        self._config_reloads = Counter(dict.fromkeys(_RESULTS, 0))
+        self._config_in_use: int | None = None
+        self._config_time: float | None = None
+        self._workers = (0, 0)
+        self._worker_restarts = Counter(dict.fromkeys(_RESTARTS, 0))
+
+    # -- requests ----------------------------------------------------------------------------
 
     def add_route(self, route: str) -> None:
         """Make the series of *route* appear with the value 0 before its first request."""
-        self._series(route)
+        self._routes[route]  # a defaultdict: looking it up makes it
 
     def request_started(self, route: str) -> None:
         """Count a request in; *route* is a configured name or :data:`NO_ROUTE`."""
-        self._series(route).in_flight.inc()
+        self._routes[route].in_flight += 1
 
     def request_finished(
         self, route: str, status: int, seconds: float, received: int, sent: int
     ) -> None:
         """Count a request out: final *status* (0: it got none), duration, body bytes each way."""
-        series = self._series(route)
-        series.in_flight.dec()
-        series.by_class[status // 100 if 100 <= status < 600 else 5].inc()
-        series.duration.observe(seconds)
-        if received:
-            series.received.inc(received)
-        if sent:
-            series.sent.inc(sent)
+        counts = self._routes[route]
+        counts.in_flight -= 1
+        counts.statuses[status // 100 if 100 <= status < 600 else 5] += 1
+        counts.durations[bisect_left(DURATIONS, seconds)] += 1
+        counts.seconds += seconds
+        counts.received += received
+        counts.sent += sent
+
+    # -- connections from the connector ------------------------------------------------------
+
+    def connection_limit(self, limit: int) -> None:
+        """Record how many connections this process may have open."""
+        self._connections_limit = limit
 
     def connection_opened(self) -> None:
         """Count a connection that the listener accepted and keeps."""
-        self.connections.inc()
-        self.connections_open.inc()
+        self._connections += 1
+        self._connections_open += 1
 
     def connection_closed(self) -> None:
         """Undo the gauge of :meth:`connection_opened`."""
-        self.connections_open.dec()
+        self._connections_open -= 1
 
     def connection_refused(self) -> None:
         """Count a connection turned away for ``limits.max_connections``."""
-        self.connections_refused.inc()
+        self._connections_refused += 1
 
-    def handshake_done(self, version: str, alpn: str) -> None:
+    def handshake_done(self, version: str, alpn: str, resumed: bool = False) -> None:
         """Count a handshake, *version* as :mod:`ssl` names it, *alpn* ``""`` for none."""
-        self.handshakes.labels(version, alpn or "none").inc()
+        self._handshakes[version, alpn, resumed] += 1
 
     def handshake_failed(self, reason: str) -> None:
         """Count a failure; *reason* from a fixed list (``timeout``, ``tls``, ``websocket`` …)."""
-        self.handshake_failures.labels(reason).inc()
+        self._handshake_failures[reason] += 1
+
+    # -- upstreams ---------------------------------------------------------------------------
 
     def upstream_connected(self, route: str) -> None:
         """Count a new connection to the upstream of *route*."""
-        self._series(route).connects.inc()
+        self._routes[route].connects += 1
 
     def upstream_failed(self, route: str, reason: str) -> None:
         """Count a failed connect; *reason* from a fixed list (``dns``, ``refused``, ``tls`` …)."""
-        self.upstream_connect_failures.labels(route, reason).inc()
+        self._routes[route].failures[reason] += 1
 
     def upstream_reused(self, route: str) -> None:
         """Count a request that went out on a pooled connection."""
-        self._series(route).reused.inc()
+        self._routes[route].reuses += 1
 
     def validation_refused(self, route: str) -> None:
         """Count a dial refused by ``upstream.allowed_ips``."""
-        self._series(route).refused.inc()
+        self._routes[route].refusals += 1
+
+    # -- life cycle --------------------------------------------------------------------------
 
     def certificate_loaded(self, expires: float) -> None:
         """Record the expiry (Unix time in seconds) of the certificate now in use."""
-        self.certificate_expiry.set(expires)
+        self._certificate_expiry = expires
 
     def certificate_reload(self, loaded: bool) -> None:
         """Count a change of the pair on disk, *loaded* or refused."""
-        self.certificate_reloads.labels("loaded" if loaded else "refused").inc()
+        self._certificate_reloads["loaded" if loaded else "refused"] += 1
 
-    def render(self) -> bytes:
-        """The text exposition format, version 0.0.4."""
-        return generate_latest(self.registry)
+    def config_loaded(self) -> None:
+        """Record that the configuration in use was read now: at start, or on a reload."""
+        self._config_in_use = 1
+        self._config_time = time.time()
 
-    def _series(self, route: str) -> _RouteSeries:
-        series = self._routes.get(route)
-        if series is None:
-            series = self._routes[route] = _RouteSeries(self, route)
-        return series
+    def config_reload(self, loaded: bool) -> None:
+        """Count a configuration read anew while running, *loaded* or refused."""
+        self._config_reloads["loaded" if loaded else "refused"] += 1
+        if loaded:
+            self.config_loaded()
+        else:
+            self._config_in_use = 0
+
+    def worker_count(self, ready: int, configured: int) -> None:
+        """Record how many workers take requests, and how many should."""
+        self._workers = (ready, configured)
+
+    def worker_restarted(self, reason: str) -> None:
+        """Count a worker that was replaced.
+
+        *reason* is ``exit`` (it ended by itself), ``killed`` (by a signal from elsewhere), or
+        ``silent`` (it did not answer any more).
+        """
+        self._worker_restarts[reason] += 1
+
+    # -- all of it ---------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Everything counted so far."""
+        found = self._requests()
+        found["mcp_proxy_connections_open"] = _one(self._connections_open)
+        found["mcp_proxy_connections_limit"] = _one(self._connections_limit)
+        found["mcp_proxy_connections"] = _one(self._connections)
+        found["mcp_proxy_connections_refused"] = _one(self._connections_refused)
+        found["mcp_proxy_tls_handshakes"] = [
+            ([version, alpn or "none", str(resumed).lower()], count)
+            for (version, alpn, resumed), count in self._handshakes.items()
+        ]
+        found["mcp_proxy_tls_handshake_failures"] = _each(self._handshake_failures.items())
+        # Absent while unknown: 0 would be a certificate that expired in 1970.
+        found["mcp_proxy_certificate_expiry_timestamp_seconds"] = _known(self._certificate_expiry)
+        found["mcp_proxy_certificate_reloads"] = _each(self._certificate_reloads.items())
+        found["mcp_proxy_config_reloads"] = _each(self._config_reloads.items())
+        found["mcp_proxy_config_last_reload_successful"] = _known(self._config_in_use)
+        found["mcp_proxy_config_last_reload_success_timestamp_seconds"] = _known(self._config_time)
+        ready, configured = self._workers
+        found["mcp_proxy_workers"] = _one(ready)
+        found["mcp_proxy_workers_configured"] = _one(configured)
+        found["mcp_proxy_worker_restarts"] = _each(self._worker_restarts.items())
+        build = [__version__, platform.python_version(), ssl.OPENSSL_VERSION]
+        found["mcp_proxy_build_info"] = [(build, 1)]
+        return found
+
+    def _requests(self) -> Snapshot:
+        routes = self._routes.items()
+        return {
+            "mcp_proxy_requests": [
+                ([name, f"{digit}xx"], counts.statuses[digit])
+                for name, counts in routes
+                for digit in range(1, 6)
+            ],
+            "mcp_proxy_request_duration_seconds": [
+                ([name], [*counts.durations, counts.seconds]) for name, counts in routes
+            ],
+            "mcp_proxy_requests_in_flight": _each((name, c.in_flight) for name, c in routes),
+            "mcp_proxy_request_body_bytes": _each((name, c.received) for name, c in routes),
+            "mcp_proxy_response_body_bytes": _each((name, c.sent) for name, c in routes),
+            "mcp_proxy_upstream_connects": _each((name, c.connects) for name, c in routes),
+            "mcp_proxy_upstream_connect_failures": [
+                ([name, reason], count)
+                for name, counts in routes
+                for reason, count in counts.failures.items()
+            ],
+            "mcp_proxy_upstream_reuses": _each((name, c.reuses) for name, c in routes),
+            "mcp_proxy_upstream_validation_refusals": _each((n, c.refusals) for n, c in routes),
+        }
+
+
+def _one(value: float) -> list[Sample]:
+    return [([], value)]
+
+
+def _known(value: float | None) -> list[Sample]:
+    return [] if value is None else _one(value)
+
+
+def _each(values: Iterable[tuple[str, float]]) -> list[Sample]:
+    return [([label], value) for label, value in values]

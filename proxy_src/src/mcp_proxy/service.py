@@ -10,7 +10,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
-from . import __version__, log
+from . import __version__, exposition, log
 from .admin import AdminServer
 from .certificates import CertificateStore
 from .firewall_metrics import FirewallCounters
@@ -51,9 +51,10 @@ class Service:
         self._config = config
         self._notifier = Notifier(os.environ)
         self._metrics = Metrics()
-        if config.metrics.firewall_counters_file:
-            counters = FirewallCounters(config.metrics.firewall_counters_file)
-            self._metrics.registry.register(counters)
+        self._metrics.config_loaded()
+        self._metrics.worker_count(1, 1)
+        counters = config.metrics.firewall_counters_file
+        self._others = [FirewallCounters(counters)] if counters else []
         self._certificates = CertificateStore(config.tls, self._metrics)
         self._server = ProxyServer(config, self._metrics, self._certificates)
         self._admin: AdminServer | None = None
@@ -101,7 +102,7 @@ class Service:
         )
         if config.admin is None:
             return
-        self._admin = AdminServer(config.admin, self._metrics, self._why_unready)
+        self._admin = AdminServer(config.admin, self._page, self._why_unready)
         try:
             port = await self._admin.start()
         except OSError as error:
@@ -149,6 +150,9 @@ class Service:
         if self._stop.is_set():
             self._stop_now.set()
         self._stop.set()
+
+    async def _page(self) -> bytes:
+        return exposition.page(self._metrics.snapshot(), {}, self._others)
 
     def _why_unready(self) -> str:
         # With a certificate that no client accepts, requests had better go to another replica.

@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from mcp_proxy import config, durations
+from mcp_proxy import config, durations, exposition
 from mcp_proxy.config_rules import _LIMIT_RANGES
 from mcp_proxy.firewall_metrics import FirewallCounters
 from mcp_proxy.metrics import Metrics
@@ -63,10 +63,6 @@ def test_the_example_is_valid(files: Path) -> None:
 def test_every_metric_is_documented() -> None:
     part = TEXT[TEXT.index("## Metrics") : TEXT.index("## How to debug")]
     documented = set(re.findall(r"`(mcp_\w+)`", part)) - {"mcp_tunnel_instance"}
-    metrics = Metrics()
-    metrics.registry.register(FirewallCounters("/none"))
-    exported = {
-        family.name + ("_total" if family.type == "counter" else "")
-        for family in metrics.registry.collect()
-    }
-    assert documented == {name for name in exported if name.startswith("mcp_")}
+    page = exposition.page(Metrics().snapshot(), {}, [FirewallCounters("/none")]).decode()
+    exported = set(re.findall(r"^# TYPE (mcp_\w+)", page, re.MULTILINE))
+    assert documented == exported

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from exposed import samples
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.firewall_metrics import FirewallCounters
 from mcp_proxy.metrics import Metrics
-from prometheus_client.parser import text_string_to_metric_families
 
 # As nft 1.0.6 prints it.
 NFT = """\
@@ -29,28 +29,20 @@ class Scraped:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._metrics = Metrics()
-        self._metrics.registry.register(FirewallCounters(str(path)))
+        self._counters = FirewallCounters(str(path))
 
     def __call__(self) -> dict[tuple[str, ...], float]:
         """(name, who, rule, instance) to value, of the firewall's samples alone."""
-        text = self._metrics.render().decode()
-        assert "mcp_proxy_build_info" in text
-        samples = [
-            sample
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name.startswith("mcp_tunnel_firewall_")
-        ]
-        found = {
+        found = samples(Metrics(), others=[self._counters])
+        assert any(name == "mcp_proxy_build_info" for name, _ in found)
+        return {
             (
-                sample.name,
-                *(sample.labels.get(label, "") for label in ("who", "rule", "mcp_tunnel_instance")),
-            ): sample.value
-            for sample in samples
+                name,
+                *(dict(labels).get(label, "") for label in ("who", "rule", "mcp_tunnel_instance")),
+            ): value
+            for (name, labels), value in found.items()
+            if name.startswith("mcp_tunnel_firewall_")
         }
-        assert len(found) == len(samples)  # a scraper refuses a page that has one twice
-        return found
 
     def age(self) -> float:
         return self()[AGE, "", "", ""]

@@ -3,20 +3,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from exposed import samples
 from mcp_proxy import __version__
 from mcp_proxy.metrics import NO_ROUTE, Metrics
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.parser import text_string_to_metric_families
-
-
-def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """What a scraper reads: (name, sorted labels) to value."""
-    families = text_string_to_metric_families(metrics.render().decode())
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in families
-        for sample in family.samples
-    }
 
 
 def test_a_request_is_counted_by_route_and_class() -> None:
@@ -40,7 +29,24 @@ def test_a_request_is_counted_by_route_and_class() -> None:
     assert found["mcp_proxy_response_body_bytes_total", (echo,)] == 22
     assert found["mcp_proxy_request_duration_seconds_bucket", (("le", "0.5"), echo)] == 2
     assert found["mcp_proxy_request_duration_seconds_bucket", (("le", "600.0"), echo)] == 2
+    assert found["mcp_proxy_request_duration_seconds_bucket", (("le", "+Inf"), echo)] == 3
     assert found["mcp_proxy_request_duration_seconds_count", (echo,)] == 3
+    assert found["mcp_proxy_request_duration_seconds_sum", (echo,)] == pytest.approx(700.4)
+
+
+@pytest.mark.parametrize(("seconds", "bounds"), [(0.002, 15), (0.0021, 14), (600, 1), (601, 0)])
+def test_a_bucket_takes_its_upper_bound(seconds: float, bounds: int) -> None:
+    """As in any Prometheus histogram: le is "less or equal"."""
+    metrics = Metrics()
+    metrics.request_started("echo")
+    metrics.request_finished("echo", 200, seconds, 0, 0)
+    name = "mcp_proxy_request_duration_seconds_bucket"
+    values = [
+        value
+        for (found, labels), value in samples(metrics).items()
+        if found == name and dict(labels)["le"] != "+Inf"
+    ]
+    assert (len(values), sum(values)) == (15, bounds)
 
 
 def test_connections_and_handshakes() -> None:
@@ -50,16 +56,23 @@ def test_connections_and_handshakes() -> None:
     metrics.connection_closed()
     metrics.connection_refused()
     metrics.handshake_done("TLSv1.3", "h2")
-    metrics.handshake_done("TLSv1.3", "")
+    metrics.handshake_done("TLSv1.3", "", resumed=True)
     metrics.handshake_failed("timeout")
     found = samples(metrics)
     assert found["mcp_proxy_connections_total", ()] == 2
     assert found["mcp_proxy_connections_open", ()] == 1
     assert found["mcp_proxy_connections_refused_total", ()] == 1
-    version = ("version", "TLSv1.3")
-    assert found["mcp_proxy_tls_handshakes_total", (("alpn", "h2"), version)] == 1
-    assert found["mcp_proxy_tls_handshakes_total", (("alpn", "none"), version)] == 1
+    full, again, version = ("resumed", "false"), ("resumed", "true"), ("version", "TLSv1.3")
+    assert found["mcp_proxy_tls_handshakes_total", (("alpn", "h2"), full, version)] == 1
+    assert found["mcp_proxy_tls_handshakes_total", (("alpn", "none"), again, version)] == 1
     assert found["mcp_proxy_tls_handshake_failures_total", (("reason", "timeout"),)] == 1
+    assert found["mcp_proxy_tls_handshake_failures_total", (("reason", "closed"),)] == 0
+
+
+def test_the_limit_of_connections() -> None:
+    metrics = Metrics()
+    metrics.connection_limit(4096)
+    assert samples(metrics)["mcp_proxy_connections_limit", ()] == 4096
 
 
 def test_upstreams() -> None:
@@ -77,6 +90,7 @@ def test_upstreams() -> None:
     assert found["mcp_proxy_upstream_reuses_total", (route,)] == 2
     failures = "mcp_proxy_upstream_connect_failures_total"
     assert found[failures, (("reason", "refused"), route)] == 1
+    assert found[failures, (("reason", "dns"), route)] == 0
     assert found["mcp_proxy_upstream_validation_refusals_total", (route,)] == 1
 
 
@@ -92,14 +106,35 @@ def test_certificates_and_build() -> None:
     assert labels["version"] == __version__
 
 
-def test_the_process_is_measured_without_proc_stat() -> None:
-    """Against the library's own collector, which needs what the unit's sandbox hides."""
+def test_the_expiry_of_no_certificate_is_not_1970() -> None:
+    assert ("mcp_proxy_certificate_expiry_timestamp_seconds", ()) not in samples(Metrics())
+
+
+def test_configurations() -> None:
     metrics = Metrics()
-    reference = CollectorRegistry()
-    ProcessCollector(registry=reference)
+    successful = ("mcp_proxy_config_last_reload_successful", ())
+    when = ("mcp_proxy_config_last_reload_success_timestamp_seconds", ())
+    assert successful not in samples(metrics)
+    metrics.config_loaded()
+    loaded = samples(metrics)
+    assert loaded[successful] == 1
+    assert loaded[when] == pytest.approx(time.time(), abs=60)
+    metrics.config_reload(loaded=False)
+    refused = samples(metrics)
+    assert (refused[successful], refused[when]) == (0, loaded[when])
+    metrics.config_reload(loaded=True)
     found = samples(metrics)
-    for name in ("cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "open_fds"):
-        expected = reference.get_sample_value(f"process_{name}")
-        assert found[f"process_{name}", ()] == pytest.approx(expected, rel=0.1)
-    assert found["process_max_fds", ()] == reference.get_sample_value("process_max_fds")
-    assert found["process_start_time_seconds", ()] == pytest.approx(time.time(), abs=60)
+    assert (found[successful], found[when] > loaded[when]) == (1, True)
+    for result in ("loaded", "refused"):
+        assert found["mcp_proxy_config_reloads_total", (("result", result),)] == 1
+
+
+def test_workers() -> None:
+    metrics = Metrics()
+    metrics.worker_count(1, 2)
+    metrics.worker_restarted("killed")
+    found = samples(metrics)
+    assert found["mcp_proxy_workers", ()] == 1
+    assert found["mcp_proxy_workers_configured", ()] == 2
+    assert found["mcp_proxy_worker_restarts_total", (("reason", "killed"),)] == 1
+    assert found["mcp_proxy_worker_restarts_total", (("reason", "silent"),)] == 0

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from exposed import samples
+from mcp_proxy import process_metrics
+from mcp_proxy.metrics import Metrics
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+
+def test_the_process_is_measured_without_proc_stat() -> None:
+    """Against the library's own collector, which needs what the unit's sandbox hides."""
+    reference = CollectorRegistry()
+    ProcessCollector(registry=reference)
+    found = samples(Metrics())
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "open_fds"):
+        expected = reference.get_sample_value(f"process_{name}")
+        assert found[f"process_{name}", ()] == pytest.approx(expected, rel=0.1)
+    assert found["process_max_fds", ()] == reference.get_sample_value("process_max_fds")
+    assert found["process_start_time_seconds", ()] == pytest.approx(time.time(), abs=600)
+
+
+def test_each_worker_has_its_own() -> None:
+    measured = process_metrics.measure()
+    found = samples(Metrics(), {"0": measured, "1": {"open_fds": 7}})
+    for name, value in measured.items():
+        assert found[f"mcp_proxy_worker_{name}", (("worker", "0"),)] == value
+    one = {name: value for (name, labels), value in found.items() if ("worker", "1") in labels}
+    assert one == {"mcp_proxy_worker_open_fds": 7}
