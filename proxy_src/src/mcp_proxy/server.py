@@ -28,6 +28,7 @@ class ProxyServer:
         """Prepare everything but the socket. Raises :class:`certificates.CertificateError`."""
         self._config = config
         self._metrics = metrics
+        metrics.connection_limit(config.limits.max_connections)
         timeouts = config.timeouts
         self._pool = UpstreamPool(Dialer(config.upstream, timeouts.connect), timeouts.upstream_idle)
         self._listener = Listener(
