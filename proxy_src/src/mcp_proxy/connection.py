@@ -183,7 +183,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if not tls.handshake():
             return False
         limits = self._listener.limits
-        self._listener.metrics.handshake_done(tls.version, tls.alpn)
+        self._listener.metrics.handshake_done(tls.version, tls.alpn, tls.resumed)
         log.event(log.logger, log.DEBUG, "tls handshake done", tls=tls.version, alpn=tls.alpn)
         if tls.alpn == "h2":
             self._http = Http2Server(self._request, self, limits, self._listener.timeouts.idle)

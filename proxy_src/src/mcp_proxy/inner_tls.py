@@ -42,6 +42,11 @@ class InnerTls:
         """The TLS version agreed on, as :mod:`ssl` names it."""
         return self._tls.version() or ""
 
+    @property
+    def resumed(self) -> bool:
+        """Whether the client came back with a session of before."""
+        return bool(self._tls.session_reused)
+
     def handshake(self) -> bool:
         """Go on with the handshake; return whether it is complete. Raises :class:`TlsFailed`."""
         try:

@@ -124,7 +124,7 @@ class Metrics:
         """Count a connection turned away for ``limits.max_connections``."""
         self._connections_refused += 1
 
-    def handshake_done(self, version: str, alpn: str, resumed: bool = False) -> None:
+    def handshake_done(self, version: str, alpn: str, resumed: bool) -> None:
         """Count a handshake, *version* as :mod:`ssl` names it, *alpn* ``""`` for none."""
         self._handshakes[version, alpn, resumed] += 1
 

@@ -102,6 +102,23 @@ def test_both_versions(contexts: tuple[ssl.SSLContext, str], version: ssl.TLSVer
     assert server.version == {"TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}[version.name]
 
 
+def test_a_session_that_is_resumed_is_told_from_a_new_one(
+    contexts: tuple[ssl.SSLContext, str],
+) -> None:
+    server, client = InnerTls(contexts[0]), Client(contexts[1])
+    connect(server, client, [])
+    assert client.tls is not None
+    server.write(b"a ticket comes with it")
+    client.incoming.write(server.output())
+    assert client.tls.read(1 << 20)
+    again = InnerTls(contexts[0])
+    client.tls = client.context.wrap_bio(
+        client.incoming, client.outgoing, server_hostname=NAME, session=client.tls.session
+    )
+    connect(again, client, [])
+    assert (server.resumed, again.resumed) == (False, True)
+
+
 def test_close_notify_is_seen_and_sent(contexts: tuple[ssl.SSLContext, str]) -> None:
     server, client = InnerTls(contexts[0]), Client(contexts[1])
     connect(server, client, [])

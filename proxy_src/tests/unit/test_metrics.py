@@ -55,7 +55,7 @@ def test_connections_and_handshakes() -> None:
     metrics.connection_opened()
     metrics.connection_closed()
     metrics.connection_refused()
-    metrics.handshake_done("TLSv1.3", "h2")
+    metrics.handshake_done("TLSv1.3", "h2", resumed=False)
     metrics.handshake_done("TLSv1.3", "", resumed=True)
     metrics.handshake_failed("timeout")
     found = samples(metrics)
