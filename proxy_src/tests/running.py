@@ -88,11 +88,16 @@ class RunningProxy:
 
 @contextlib.asynccontextmanager
 async def running_proxy(
-    home: Path, routes: dict[str, str], authority: Authority | None = None, **settings: Any
+    home: Path,
+    routes: dict[str, str],
+    authority: Authority | None = None,
+    through: tuple[str, ...] = (),
+    **settings: Any,
 ) -> AsyncIterator[RunningProxy]:
     """Run ``mcp-proxy serve`` in the directory *home* with *routes* and further *settings*.
 
-    Loopback upstreams are allowed unless the settings say otherwise. Ends the process afterwards.
+    *through* is a command that ends in running another one in its place. Loopback upstreams are
+    allowed unless the settings say otherwise. Ends the process afterwards.
     """
     authority = authority or Authority()
     (home / "ca.crt").write_bytes(authority.cert)
@@ -113,6 +118,7 @@ async def running_proxy(
     read, write = os.pipe()
     stat = os.fstat(write)
     process = await asyncio.create_subprocess_exec(
+        *through,
         sys.executable,
         "-m",
         "mcp_proxy",

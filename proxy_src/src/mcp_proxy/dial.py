@@ -7,11 +7,14 @@ very addresses, so no second answer of the name server can lead elsewhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar
 
 from .certificates import upstream_context
@@ -35,6 +38,45 @@ class DialError(Exception):
         self.public = public
 
 
+class Resolver:
+    """IPv4 addresses of names, from the system's resolver.
+
+    A name server that is gone keeps a look-up busy for half a minute. So each has a thread of its
+    own, in which it holds up neither other names nor the end of the process; and whoever asks for
+    a name that is being looked up waits for that answer, so there are no more threads than names.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[str, asyncio.Future[list[str]]] = {}
+
+    async def addresses(self, host: str) -> list[str]:
+        """The addresses of *host*, in the resolver's order. Raises :class:`OSError`."""
+        running = self._running.get(host)
+        if running is None:
+            running = self._running[host] = asyncio.get_running_loop().create_future()
+            running.add_done_callback(lambda done: self._forget(host, done))
+            threading.Thread(target=_look_up, args=(host, running), daemon=True).start()
+        return await asyncio.shield(running)
+
+    def _forget(self, host: str, done: asyncio.Future[list[str]]) -> None:
+        del self._running[host]
+        done.exception()  # nobody may be waiting any more, and that is no reason to complain
+
+
+def _look_up(host: str, answer: asyncio.Future[list[str]]) -> None:
+    loop = answer.get_loop()
+    report: Callable[[], object]
+    try:
+        found = socket.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        report = functools.partial(answer.set_exception, error)
+    else:
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        report = functools.partial(answer.set_result, addresses)
+    with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+        loop.call_soon_threadsafe(report)
+
+
 class Dialer:
     """Opens connections to upstreams according to one policy."""
 
@@ -46,57 +88,67 @@ class Dialer:
         self._allowed = None if policy.disable_ip_validation else policy.allowed_ips
         self._timeout = connect_timeout
         self._tls = upstream_context(policy)
+        self._resolver = Resolver()
 
     async def connect(self, upstream: Upstream, factory: Callable[[], _ProtocolT]) -> _ProtocolT:
         """Connect to *upstream*; *factory* makes the protocol. Raises :class:`DialError`."""
-        try:
-            return await asyncio.wait_for(self._connect(upstream, factory), self._timeout)
-        except asyncio.TimeoutError:
-            raise DialError(
-                504,
-                "timeout",
-                "Upstream did not accept the connection in time",
-                f"no connection within {self._timeout:g} s",
-            ) from None
-
-    async def _connect(self, upstream: Upstream, factory: Callable[[], _ProtocolT]) -> _ProtocolT:
         loop = asyncio.get_running_loop()
-        addresses = await self._resolve(loop, upstream)
+        deadline = loop.time() + self._timeout
+        addresses = await self._resolve(upstream.host)
         self._validate(addresses)
-        secure = upstream.scheme == "https"
-        failure: OSError | None = None
-        for address in addresses:
+        failure: Exception | None = None
+        for position, address in enumerate(addresses):
+            # A share for each: one that is silent must not keep the others from being tried.
+            share = (deadline - loop.time()) / (len(addresses) - position)
             try:
-                made = await loop.create_connection(
-                    factory,
-                    address,
-                    upstream.port,
-                    family=socket.AF_INET,
-                    ssl=self._tls if secure else None,
-                    # SNI and verification go by the name, whatever address was dialled.
-                    server_hostname=upstream.host if secure else None,
-                )
+                return await asyncio.wait_for(self._dial(upstream, address, factory), share)
+            except asyncio.TimeoutError as error:
+                failure = error
             except ssl.SSLError as error:
                 raise _tls_error(error) from error
             except OSError as error:
                 failure = error
-            else:
-                return made[1]
+        if isinstance(failure, asyncio.TimeoutError):
+            raise self._overdue()
         raise _os_error(failure, addresses)
 
-    async def _resolve(self, loop: asyncio.AbstractEventLoop, upstream: Upstream) -> list[str]:
+    async def _dial(
+        self, upstream: Upstream, address: str, factory: Callable[[], _ProtocolT]
+    ) -> _ProtocolT:
+        secure = upstream.scheme == "https"
+        made = await asyncio.get_running_loop().create_connection(
+            factory,
+            address,
+            upstream.port,
+            family=socket.AF_INET,
+            ssl=self._tls if secure else None,
+            # SNI and verification go by the name, whatever address was dialled.
+            server_hostname=upstream.host if secure else None,
+        )
+        return made[1]
+
+    def _overdue(self) -> DialError:
+        return DialError(
+            504,
+            "timeout",
+            "Upstream did not accept the connection in time",
+            f"no connection within {self._timeout:g} s",
+        )
+
+    async def _resolve(self, host: str) -> list[str]:
+        with contextlib.suppress(AddressValueError):
+            return [str(IPv4Address(host))]
         try:
-            found = await loop.getaddrinfo(
-                upstream.host, upstream.port, family=socket.AF_INET, type=socket.SOCK_STREAM
-            )
+            return await asyncio.wait_for(self._resolver.addresses(host), self._timeout)
+        except asyncio.TimeoutError:
+            raise self._overdue() from None
         except (OSError, UnicodeError) as error:
             raise DialError(
                 502,
                 "dns",
                 "Upstream name cannot be resolved",
-                f"cannot resolve {upstream.host}: {error}",
+                f"cannot resolve {host}: {error}",
             ) from error
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     def _validate(self, addresses: list[str]) -> None:
         if self._allowed is None:
@@ -117,12 +169,13 @@ def _tls_error(error: ssl.SSLError) -> DialError:
     return DialError(502, "tls", "Upstream TLS handshake failed", f"upstream TLS: {detail}")
 
 
-def _os_error(error: OSError | None, addresses: list[str]) -> DialError:
+def _os_error(error: Exception | None, addresses: list[str]) -> DialError:
     tried = ", ".join(addresses)
     if isinstance(error, ConnectionRefusedError):
         return DialError(502, "refused", "Upstream refused the connection", f"refused by {tried}")
     # asyncio wraps errno in words of its own.
-    detail = os.strerror(error.errno) if error is not None and error.errno else str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    detail = os.strerror(number) if number else str(error)
     return DialError(
         502, "unreachable", "Upstream cannot be reached", f"cannot reach {tried}: {detail}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -23,14 +24,14 @@ class Network:
         self.dialled: list[str] = []
         self.refusing: set[str] = set()
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(loop, "getaddrinfo", self.getaddrinfo)
+        monkeypatch.setattr(socket, "getaddrinfo", self.getaddrinfo)
         monkeypatch.setattr(loop, "create_connection", self.create_connection)
 
-    async def getaddrinfo(self, host: str, port: int, **options: Any) -> list[Any]:
+    def getaddrinfo(self, host: str, port: int | None, **options: Any) -> list[Any]:
         self.lookups.append((host, port, options["family"]))
         if not self.addresses:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in self.addresses]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)) for ip in self.addresses]
 
     async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
         self.dialled.append(host)
@@ -48,7 +49,7 @@ async def test_private_addresses_are_dialled(monkeypatch: Any, address: str) -> 
     network = Network(monkeypatch, address)
     await dial(UpstreamPolicy())
     assert network.dialled == [address]
-    assert network.lookups == [("mcp.lan", 8000, socket.AF_INET)]
+    assert network.lookups == [("mcp.lan", None, socket.AF_INET)]
 
 
 @pytest.mark.parametrize(
@@ -145,3 +146,50 @@ async def test_connecting_takes_no_longer_than_allowed(monkeypatch: Any) -> None
         )
     assert (caught.value.status, caught.value.reason) == (504, "timeout")
     assert network.lookups
+
+
+async def test_a_silent_address_leaves_time_for_the_others(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, "10.0.0.1", "10.0.0.2", "10.0.0.3")
+
+    async def silent(factory: Any, host: str, port: int, **options: Any) -> Any:
+        network.dialled.append(host)
+        if host != "10.0.0.3":
+            await asyncio.Event().wait()
+        return None, factory()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", silent)
+    await Dialer(UpstreamPolicy(), 0.3).connect(Upstream("http", "mcp.lan", 8000), asyncio.Protocol)
+    assert network.dialled == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+
+
+async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
+    """Nor does it take more than one thread, however many ask for the name."""
+    network = Network(monkeypatch, "10.0.0.1")
+    real, release = network.getaddrinfo, threading.Event()
+
+    def getaddrinfo(host: str, port: int | None, **options: Any) -> list[Any]:
+        found = real(host, port, **options)
+        if host == "stuck.lan":
+            release.wait(30)
+        return found
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    dialer = Dialer(UpstreamPolicy(), 20)
+
+    def connect(host: str) -> asyncio.Task[asyncio.Protocol]:
+        return asyncio.ensure_future(dialer.connect(Upstream("http", host, 8000), asyncio.Protocol))
+
+    stuck = [connect("stuck.lan") for _ in range(50)]
+    try:
+        await asyncio.gather(*(connect(f"mcp{number}.lan") for number in range(5)))
+        assert [host for host, *_ in network.lookups].count("stuck.lan") == 1
+        assert not any(task.done() for task in stuck)
+        stuck[0].cancel()
+    finally:
+        release.set()
+    outcomes = await asyncio.gather(*stuck, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes].count(asyncio.CancelledError) == 1
+    assert sum(isinstance(outcome, asyncio.Protocol) for outcome in outcomes) == 49
+    # The next one asks anew: no answer is kept.
+    await connect("stuck.lan")
+    assert [host for host, *_ in network.lookups].count("stuck.lan") == 2
