@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
     BroughtCloudflared,
     DownloadedCloudflared,
@@ -26,6 +27,7 @@ _COLLECTION = Path(__file__).resolve().parents[2]
 _PROXY_SOURCE = _COLLECTION / "proxy_src"
 _MODULE_UTILS = _COLLECTION / "plugins/module_utils"
 _MODULE_LOCK = _COLLECTION / "roles/provision/files/requirements.txt"
+_PACKAGED = "package"
 _PACKAGED_BINARY = "/usr/bin/cloudflared"
 _ARGUMENTS = {
     "part": {"type": "str", "required": True, "choices": ["proxy", "cloudflared"]},
@@ -37,6 +39,7 @@ _ARGUMENTS = {
     "checksums": {"type": "dict", "default": {}},
     "binary_file": {"type": "path"},
     "binary_sha256": {"type": "str", "default": ""},
+    "active": {"type": "str"},
 }
 _NEEDS = [
     ("part", "proxy", ["python_version"]),
@@ -47,7 +50,10 @@ _NEEDS = [
 
 
 class ActionModule(ActionBase):
-    """One call on the host says whether the release is there; a second one unpacks it."""
+    """One call on the host says whether the release is there; a second one unpacks it.
+
+    None is needed when the host is known to run that release.
+    """
 
     TRANSFERS_FILES = False  # a temporary directory on the host is made only when it is needed
     _VALID_ARGS = frozenset(_ARGUMENTS)
@@ -64,9 +70,13 @@ class ActionModule(ActionBase):
 
     def _ship(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if arguments["method"] == "package":
-            request = {"version": "package", "links_to": _PACKAGED_BINARY}
+            if arguments["active"] == _PACKAGED:
+                return _found(arguments["part"], _PACKAGED)
+            request = {"version": _PACKAGED, "links_to": _PACKAGED_BINARY}
             return self._on_host({"part": arguments["part"], **request}, task_vars)
         source = _source(arguments, task_vars["ansible_playbook_python"])
+        if arguments["active"] == source.version:
+            return _found(arguments["part"], source.version)
         request = {"part": arguments["part"], "version": source.version}
         found = self._on_host(request, task_vars)
         if found.get("failed") or found["present"]:
@@ -90,6 +100,12 @@ class ActionModule(ActionBase):
         return self._execute_module(
             module_name=_HOST_MODULE, module_args=request, task_vars=task_vars
         )
+
+
+def _found(part: str, version: str) -> dict[str, Any]:
+    """What release_tree says of a release that is there."""
+    path = str(Releases(part).path(version))
+    return {"changed": False, "present": True, "path": path, "version": version}
 
 
 def _source(

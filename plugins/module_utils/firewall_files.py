@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules as files: one for the host, which includes one for each of its instances."""
+"""The rules as files: one for the host, which includes one for each of its instances; the units."""
 
 from __future__ import annotations
 
@@ -9,14 +9,27 @@ import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import file_entries, secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 
 DIRECTORY = Path("/etc/nftables.d")
 UNITS = Path("/etc/systemd/system")
 _HOST = "mcp-tunnel.nft"
 _INSTANCES = "mcp-tunnel.d"
 _INCLUDE = f'include "{_INSTANCES}/*.nft"\n'
+UNIT = "mcp-tunnel-firewall.service"
+COUNTERS = "mcp-tunnel-firewall-counters"
+# Puts our table back when the distribution's service empties the ruleset.
+_GUARD = "nftables.service.d/mcp-tunnel.conf"
+# Below the directory of units.
+UNIT_FILES = (UNIT, f"{COUNTERS}.service", f"{COUNTERS}.timer", _GUARD)
+# What `systemctl enable` makes, and what each leads to.
+_LINKS = {
+    f"sysinit.target.wants/{UNIT}": UNIT,
+    f"timers.target.wants/{COUNTERS}.timer": f"{COUNTERS}.timer",
+}
 
 
 @dataclass(frozen=True)
@@ -48,19 +61,12 @@ class Rules:
 
 
 class RuleFiles:
-    """The files that the unit loads when the host boots. The unit's own are written by file_set."""
+    """The files that the unit loads when the host boots, and those of the units."""
 
     def __init__(self, directory: Path = DIRECTORY, units: Path = UNITS) -> None:
         self._directory = directory
-        # Puts our table back when the distribution's service empties the ruleset.
-        self._guard = units / "nftables.service.d" / "mcp-tunnel.conf"
-        unit = "mcp-tunnel-firewall.service"
-        counters = "mcp-tunnel-firewall-counters"
-        self._units = (
-            *(units / "sysinit.target.wants" / unit, units / unit, self._guard),
-            units / "timers.target.wants" / f"{counters}.timer",
-            *(units / f"{counters}.timer", units / f"{counters}.service"),
-        )
+        self._unit_directory = units
+        self._units = tuple(units / name for name in (*_LINKS, *UNIT_FILES))
         self.host_path = directory / _HOST
         self._instances = directory / _INSTANCES
 
@@ -90,6 +96,33 @@ class RuleFiles:
         for name in found.instances.keys() - rules.instances.keys():
             secret_files.remove_file(str(self.instance_path(name)))
 
+    def settle_units(self, texts: dict[str, str], check_mode: bool) -> dict[str, Any]:
+        """Makes systemd's directory have the UNIT_FILES with these texts, and what enables them.
+
+        Returns ``changed``, ``changed_paths`` and ``diff``, as module file_set does.
+
+        :raises TunnelError: if one is missing or too many, or something else is in its place.
+        """
+        if sorted(texts) != sorted(UNIT_FILES):
+            raise TunnelError(
+                "units",
+                f"has {', '.join(sorted(texts)) or 'none'}",
+                f"Give {', '.join(UNIT_FILES)}",
+            )
+        parents = {path.parent for path in self._units} - {self._unit_directory}
+        directories = [_entry(path, state="directory", mode="0755") for path in sorted(parents)]
+        files = [
+            _entry(self._unit_directory / name, state="file", mode="0644", content=texts[name])
+            for name in UNIT_FILES
+        ]
+        links = [
+            _entry(
+                self._unit_directory / link, state="link", target=str(self._unit_directory / name)
+            )
+            for link, name in _LINKS.items()
+        ]
+        return file_entries.settle_entries([*directories, *files, *links], check_mode)
+
     def exist(self) -> bool:
         """Whether any of them is there."""
         rules = (self.host_path, *self._instances.glob("*.nft"))
@@ -101,9 +134,14 @@ class RuleFiles:
             secret_files.remove_file(str(self.instance_path(instance)))
         for path in (self.host_path, *self._units):
             secret_files.remove_file(str(path))
-        for directory in (self._instances, self._directory, self._guard.parent):
+        for directory in (self._instances, self._directory, (self._unit_directory / _GUARD).parent):
             if directory.is_dir() and not any(directory.iterdir()):
                 directory.rmdir()
+
+
+def _entry(path: Path, **facts: str) -> dict[str, Any]:
+    """An entry of module file_set, which belongs to root and holds no secret."""
+    return {"path": str(path), "owner": "root", "group": "root", "secret_content": None, **facts}
 
 
 def _text(path: Path) -> str:

@@ -19,13 +19,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
+    COUNTERS,
+    UNIT,
     RuleFiles,
     Rules,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
 
-UNIT = "mcp-tunnel-firewall.service"
-COUNTERS = "mcp-tunnel-firewall-counters"
 SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared")
 
 

@@ -20,7 +20,20 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import Tu
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import PYTHON
 
 ROOT = Path("/opt/mcp-tunnel")
+PARTS = ("proxy", "cloudflared")
 _MARK = "current"
+
+
+def in_use(root: Path = ROOT) -> dict[str, str]:
+    """Part to version of each active release that is complete and open to the services' users."""
+    active = {part: Releases(part, root).current() for part in PARTS}
+    return {
+        part: version
+        for part, version in active.items()
+        if version
+        and Releases(part, root).is_present(version)
+        and not Releases(part, root).open_to_services(version, check_mode=True)
+    }
 
 
 class Releases:

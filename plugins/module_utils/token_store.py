@@ -72,6 +72,7 @@ def settle_token(request: TokenRequest, check_mode: bool) -> dict[str, Any]:
             changed_files.append(name)
     return {
         "changed": changed or bool(changed_files),
+        "settled": not (changed or changed_files),
         "tunnel_uuid": tunnel_uuid,
         "tunnel_id": wanted.tunnel_id,
         "domain": wanted.domain,

@@ -43,6 +43,14 @@ options:
     description: Those of the instance, added to the chains of O(host_rules). Required with
       O(state=loaded).
     type: str
+  units:
+    description:
+      - Texts of the unit files that load the rules at boot and copy their counters, by their names
+        below C(/etc/systemd/system). They are written and enabled before the rules are loaded.
+        Required with O(state=loaded).
+      - "The names are V(mcp-tunnel-firewall.service), V(mcp-tunnel-firewall-counters.service),
+        V(mcp-tunnel-firewall-counters.timer) and V(nftables.service.d/mcp-tunnel.conf)."
+    type: dict
   rollback_timeout:
     description:
       - Seconds that new rules stay on trial. They are not written to disk, and the host takes them
@@ -60,6 +68,11 @@ EXAMPLES = r"""
     instance: default
     host_rules: "{{ lookup('ansible.builtin.template', 'host.nft.j2') }}"
     instance_rules: "{{ lookup('ansible.builtin.template', 'instance.nft.j2') }}"
+    units:
+      mcp-tunnel-firewall.service: "{{ lookup('ansible.builtin.file', 'loader.service') }}"
+      mcp-tunnel-firewall-counters.service: "{{ lookup('ansible.builtin.file', 'copy.service') }}"
+      mcp-tunnel-firewall-counters.timer: "{{ lookup('ansible.builtin.file', 'copy.timer') }}"
+      nftables.service.d/mcp-tunnel.conf: "{{ lookup('ansible.builtin.file', 'nftables.conf') }}"
     rollback_timeout: 60
   register: rules
 
@@ -113,9 +126,10 @@ def settle(params: dict, check_mode: bool) -> dict:
     firewall = firewall_state.Firewall()
     instance, state = params["instance"], params["state"]
     if state == "loaded":
+        units = firewall.files.settle_units(params["units"], check_mode)
         load = firewall_state.predict if check_mode else firewall_state.load
         rules = (params["host_rules"], params["instance_rules"], params["rollback_timeout"])
-        return load(firewall, instance, *rules)
+        return _with_units(load(firewall, instance, *rules), units)
     if state == "restored":
         return firewall_state.restore(firewall, instance, check_mode)
     if state == "absent":
@@ -125,6 +139,16 @@ def settle(params: dict, check_mode: bool) -> dict:
     if state == "confirmed":
         return firewall_state.confirm(firewall, instance)
     return firewall_state.remember(firewall, instance)
+
+
+def _with_units(result: dict, units: dict) -> dict:
+    """Adds to the result what was done about the units."""
+    return {
+        **result,
+        "changed": result["changed"] or units["changed"],
+        "actions": [f"{path} written" for path in units["changed_paths"]] + result["actions"],
+        "diff": units["diff"] + result["diff"],
+    }
 
 
 def main() -> None:
@@ -138,9 +162,10 @@ def main() -> None:
             ),
             host_rules=dict(type="str"),
             instance_rules=dict(type="str"),
+            units=dict(type="dict"),
             rollback_timeout=dict(type="int", default=0),
         ),
-        required_if=[("state", "loaded", ["host_rules", "instance_rules"])],
+        required_if=[("state", "loaded", ["host_rules", "instance_rules", "units"])],
         supports_check_mode=True,
     )
     run(module, lambda: settle(module.params, module.check_mode))

@@ -146,6 +146,11 @@ facts:
       description: Those of O(users) that exist.
       type: list
       elements: str
+    releases:
+      description:
+        - Active release of each part of the stack, for M(mcp_tunnels.stack.release). One that lacks
+          something is left out.
+      type: dict
   sample:
     machine: 0f3c5d1e9a7b2468
     architecture: x86_64
@@ -154,9 +159,11 @@ facts:
     systemd_version: 252
     resolvers: [10.77.0.1]
     users: [mcp-proxy, mcp-cloudflared]
+    releases: {cloudflared: 2026.9.3-77e26d8d}
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import gather
 
@@ -211,7 +218,7 @@ def main() -> None:
         ),
         supports_check_mode=True,
     )
-    run(module, lambda: {"facts": gather(**module.params)})
+    run(module, lambda: {"facts": {**gather(**module.params), "releases": releases.in_use()}})
 
 
 if __name__ == "__main__":

@@ -66,6 +66,11 @@ options:
     description: SHA-256 that O(binary_file) must have.
     type: str
     default: ""
+  active:
+    description:
+      - Version that is active on the host and complete, as M(mcp_tunnels.stack.host_check) has seen
+        in this run. When it is the wanted one, the host is not asked again.
+    type: str
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -76,6 +81,7 @@ EXAMPLES = r"""
     part: proxy
     architecture: x86_64
     python_version: 3.11.2
+    active: "{{ host.facts.releases.proxy | default(omit) }}"
   register: proxy_release
 
 - name: Ship cloudflared

@@ -18,6 +18,7 @@ description:
     upstream; what the upstream makes of C(GET /) is not judged. An answer that the proxy gives in
     the upstream's place is a failure.
   - Waits a bounded time for the replica to become ready.
+  - With O(firewall), says the same of the host's firewall, which would cost a call of its own.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -61,6 +62,16 @@ options:
     description: Whether a replica that does not work is a failure of the task.
     type: bool
     default: true
+  firewall:
+    description:
+      - Look at the firewall of the host as well, in the same call; O(firewall.deploying) is that of
+        M(mcp_tunnels.stack.firewall_info). RV(healthy), RV(table) and the message then cover both.
+    type: dict
+    suboptions:
+      deploying:
+        description: Whether M(mcp_tunnels.stack.firewall) has loaded rules earlier in the same run.
+        type: bool
+        default: false
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -115,6 +126,10 @@ table:
   type: list
   elements: str
   sample: ["edge  http://127.0.0.1:20241/ready  ok  4 of 4 connections"]
+firewall:
+  description: Findings and rows, as M(mcp_tunnels.stack.firewall_info) returns them.
+  returned: when O(firewall) was given
+  type: dict
 """
 
 from pathlib import Path
@@ -125,6 +140,20 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import (
     TunnelError,
     run,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_report import report
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
+
+
+def _with_firewall(result: dict, firewall: dict) -> dict:
+    """The result for a replica and the firewall in front of it."""
+    failures = [part["msg"] for part in (result, firewall) if "msg" in part]
+    return {
+        **result,
+        "healthy": result["healthy"] and firewall["healthy"],
+        "table": result["table"] + firewall["table"],
+        "firewall": {name: firewall[name] for name in ("findings", "rows")},
+        **({"msg": "\n".join(failures)} if failures else {}),
+    }
 
 
 def main() -> None:
@@ -139,6 +168,7 @@ def main() -> None:
             metrics_port=dict(type="int", required=True),
             timeout=dict(type="int", default=60),
             fail=dict(type="bool", default=True),
+            firewall=dict(type="dict", options=dict(deploying=dict(type="bool", default=False))),
         ),
         supports_check_mode=True,
     )
@@ -167,8 +197,11 @@ def main() -> None:
         result = health.result(findings)
         if not result["healthy"]:
             result["msg"] = health.failure(findings)
-            if params["fail"]:
-                module.fail_json(**result)
+        if params["firewall"]:
+            deploying = params["firewall"]["deploying"]
+            result = _with_firewall(result, report(Firewall(), params["instance"], deploying))
+        if params["fail"] and not result["healthy"]:
+            module.fail_json(**result)
         return result
 
     run(module, examine)

@@ -108,6 +108,11 @@ token_file:
   returned: success
   type: str
   sample: /var/lib/mcp-tunnel/default/tunnel-token
+settled:
+  description: Whether everything was stored before.
+  returned: success and O(provisioning=manual)
+  type: bool
+  sample: true
 token_version:
   description: The version that is kept, or empty.
   returned: success and O(provisioning=wif)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
     RuleFiles,
     Rules,
@@ -8,6 +9,16 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files i
 
 HOST = 'table inet mcp_tunnel { }\ninclude "mcp-tunnel.d/*.nft"\n'
 RULES = Rules(HOST, {"lab": "# lab\n", "default": "# default\n"})
+UNITS = {
+    "mcp-tunnel-firewall.service": "[Service]\n",
+    "mcp-tunnel-firewall-counters.service": "[Service]\n#",
+    "mcp-tunnel-firewall-counters.timer": "[Timer]\n",
+    "nftables.service.d/mcp-tunnel.conf": "[Unit]\n",
+}
+LINKS = (
+    "sysinit.target.wants/mcp-tunnel-firewall.service",
+    "timers.target.wants/mcp-tunnel-firewall-counters.timer",
+)
 
 
 @pytest.fixture
@@ -49,17 +60,47 @@ def test_the_text_has_the_includes_in_the_order_of_nft():
     assert RULES.digest != RULES.without_instance("lab").digest
 
 
+def test_units_are_there_and_enabled(place, tmp_path):
+    units = tmp_path / "units"
+    units.mkdir()
+    predicted = place.settle_units(UNITS, check_mode=True)
+    assert list(units.iterdir()) == []
+    done = place.settle_units(UNITS, check_mode=False)
+    assert (done["changed"], done["changed_paths"]) == (True, predicted["changed_paths"])
+    for name, text in UNITS.items():
+        assert (units / name).read_text() == text
+        assert (units / name).stat().st_mode & 0o777 == 0o644
+    for link in LINKS:
+        assert (units / link).resolve() == units / (units / link).name
+    assert not place.settle_units(UNITS, check_mode=False)["changed"]
+
+
+def test_a_unit_that_somebody_changed(place, tmp_path):
+    units = tmp_path / "units"
+    units.mkdir()
+    place.settle_units(UNITS, check_mode=False)
+    (units / "mcp-tunnel-firewall.service").write_text("other\n")
+    (units / LINKS[0]).unlink()
+    done = place.settle_units(UNITS, check_mode=False)
+    names = {str(units / "mcp-tunnel-firewall.service"), str(units / LINKS[0])}
+    assert set(done["changed_paths"]) == names
+    assert (units / LINKS[0]).read_text() == UNITS["mcp-tunnel-firewall.service"]
+
+
+@pytest.mark.parametrize("texts", [{}, {"other.service": ""}])
+def test_other_units_than_ours_are_refused(place, texts):
+    with pytest.raises(TunnelError, match=r"Give mcp-tunnel-firewall\.service, "):
+        place.settle_units(texts, check_mode=False)
+
+
 def test_removal_leaves_nothing(place, tmp_path):
-    guard = tmp_path / "units/nftables.service.d"
-    guard.mkdir(parents=True)
-    (guard / "mcp-tunnel.conf").touch()
-    (tmp_path / "units/mcp-tunnel-firewall.service").touch()
-    (tmp_path / "units/sysinit.target.wants").mkdir()
-    (tmp_path / "units/sysinit.target.wants/mcp-tunnel-firewall.service").symlink_to("x")
+    units = tmp_path / "units"
+    units.mkdir()
+    place.settle_units(UNITS, check_mode=False)
     place.write(RULES)
     place.remove()
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    assert left == {"units", "units/sysinit.target.wants"}
+    assert left == {"units", "units/sysinit.target.wants", "units/timers.target.wants"}
     assert not place.exist()
 
 

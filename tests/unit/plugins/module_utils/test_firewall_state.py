@@ -68,17 +68,20 @@ class Systemd:
 
     def __init__(self):
         self.units = {}
+        self.written_anew = set()
         self.verbs = []
 
     def show(self, names):
         states = [self.units.get(name, "inactive") for name in names]
         return [
-            systemd.Unit(name, active, "", True, False, True, 0)
+            systemd.Unit(name, active, "", True, name in self.written_anew, True, 0)
             for name, active in zip(names, states)
         ]
 
     def systemctl(self, verb, *units):
         self.verbs.append(" ".join([verb, *units]))
+        if verb == "daemon-reload":
+            self.written_anew.clear()
         active = "inactive" if verb in ("stop", "reset-failed") else "active"
         self.units.update(dict.fromkeys(units, active))
         return ""
@@ -182,6 +185,15 @@ def test_nothing_to_do(deployed):
     }  # fmt: skip
     assert deployed.kernel.loads == []
     assert deployed.systemd.verbs == []
+
+
+def test_units_that_a_killed_run_has_written(deployed):
+    deployed.systemd.written_anew = {UNIT}
+    assert not deployed.load()["changed"]
+    assert deployed.systemd.verbs == ["daemon-reload"]
+    deployed.systemd.written_anew = {TIMER}
+    assert deployed.load()["changed"]
+    assert deployed.systemd.verbs[1:] == ["daemon-reload", f"restart {TIMER}"]
 
 
 @pytest.mark.parametrize("change", [{"rules": "other\n"}, {"host": "other\n"}])

@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases, in_use
 
 
 def pack(path, members):
@@ -155,3 +155,20 @@ def test_pruning_keeps_what_is_named_what_is_active_and_the_newest_other(release
 
 def test_pruning_nothing(tmp_path):
     assert Releases("proxy", tmp_path / "nowhere").prune(set()) == []
+
+
+def test_what_is_in_use(releases, archive, tmp_path):
+    root = tmp_path / "opt"
+    releases.unpack("1", archive)
+    assert in_use(root) == {}, "not activated yet"
+    releases.activate("1")
+    assert in_use(root) == {"proxy": "1"}
+    releases.activate("2")
+    assert in_use(root) == {}, "it is not there"
+
+
+def test_a_release_that_services_cannot_read_is_not_in_use(releases, archive, tmp_path):
+    releases.unpack("1", archive)
+    releases.activate("1")
+    (releases.path("1") / "bin/tool").chmod(0o700)
+    assert in_use(tmp_path / "opt") == {}

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
+    UNIT_FILES,
+    RuleFiles,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    refused,
+    settled,
+)
+
+RULES = {"instance": "default", "host_rules": "table\n", "instance_rules": "rules\n"}
+UNITS = {name: f"# {name}\n" for name in UNIT_FILES}
+
+
+@pytest.fixture
+def units(tmp_path, monkeypatch):
+    """Where units go, on a host whose kernel has the rules already."""
+    units = tmp_path / "units"
+    units.mkdir()
+    firewall = firewall_state.Firewall(RuleFiles(tmp_path / "rules", units), Records(tmp_path))
+    monkeypatch.setattr(firewall_state, "Firewall", lambda: firewall)
+    for name in ("load", "predict"):
+        result = {"changed": False, "actions": [], "diff": [], "armed": False, "confirmed": True}
+        monkeypatch.setattr(firewall_state, name, lambda *_rules, result=result: result)
+    return units
+
+
+def test_units_that_are_missing_are_a_change(units):
+    result = settled("firewall", **RULES, units=UNITS)
+    assert result["changed"]
+    assert f"{units / 'mcp-tunnel-firewall.service'} written" in result["actions"]
+    assert {item["after_header"] for item in result["diff"]} > {str(units / name) for name in UNITS}
+    again = settled("firewall", **RULES, units=UNITS)
+    assert (again["changed"], again["actions"], again["diff"]) == (False, [], [])
+
+
+def test_rules_without_the_units_that_load_them_are_refused():
+    assert "units" in refused("firewall", **RULES)
