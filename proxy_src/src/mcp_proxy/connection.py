@@ -94,11 +94,10 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """See :class:`asyncio.BufferedProtocol`."""
-        data = bytes(self._listener.buffer[:nbytes])
         self._fresh = False
         began = time.monotonic()
         try:
-            payload = self._ws.receive(data)
+            payload = self._ws.receive(self._listener.buffer[:nbytes])
         except WebSocketRefused as refused:
             self._handshake_failed("websocket", str(refused))
             self._shut()

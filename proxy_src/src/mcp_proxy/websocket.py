@@ -1,31 +1,29 @@
 """The outermost layer: a byte stream in the binary messages of a WebSocket connection (RFC 6455).
 
 Sans-IO: bytes from the network go into :meth:`WebSocketLayer.receive`, payload comes out; what must
-go to the network is fetched with :meth:`WebSocketLayer.output`.
+go to the network is fetched with :meth:`WebSocketLayer.output`. The opening handshake is the work
+of the ``websockets`` library, what follows that of :mod:`ws_frames`.
 """
 
 from __future__ import annotations
 
 import http
 import logging
-from typing import Union
 
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.exceptions import ProtocolError
+from websockets.frames import Close, CloseCode, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-Payload = Union[bytes, bytearray, memoryview]
+from .ws_frames import MAX_FRAME, Buffer, FrameReader, frame_header
 
-MAX_FRAME = 1 << 20
-"""Largest frame taken, in bytes: the library holds a frame until it is complete."""
+__all__ = ["MAX_FRAME", "MAX_SENT", "WebSocketLayer", "WebSocketRefused"]
 
 MAX_SENT = 1 << 16
 """Largest frame sent, in bytes, so that a peer that waits for whole frames is not held up."""
 
-_DATA = (Opcode.BINARY, Opcode.CONT)
-# websockets keeps the size of the message in progress under a name that changed in version 16.
-_MESSAGE_SIZE = "current_size" if hasattr(ServerProtocol(), "current_size") else "cur_size"
+_HEAD_END = b"\r\n\r\n"
 # At debug the library would log what passes through.
 _quiet = logging.getLogger("mcp_proxy.websocket.frames")
 _quiet.setLevel(logging.ERROR)
@@ -35,61 +33,139 @@ class WebSocketRefused(Exception):
     """The opening handshake was refused; the text says why."""
 
 
-class _Stream(ServerProtocol):
-    """A WebSocket whose messages may be as long as their stream; only frames are bounded."""
-
-    def recv_frame(self, frame: Frame) -> None:
-        super().recv_frame(frame)
-        if getattr(self, _MESSAGE_SIZE) is not None:
-            setattr(self, _MESSAGE_SIZE, 0)
-
-
 class WebSocketLayer:
-    """Server side of one connection. ``closing`` is true once no more payload can pass."""
+    """Server side of one connection.
+
+    ``open`` says whether the opening handshake is through; ``closing`` is true once no more payload
+    can pass; ``closed`` once the TCP connection can be closed: both close frames are through, or
+    the WebSocket has failed.
+    """
 
     def __init__(self, refusal: str = "") -> None:
         """With a *refusal*, any opening handshake is answered 503 with this text."""
-        # No extensions: inner TLS does not compress, so permessage-deflate could only cost.
-        self._protocol = _Stream(extensions=None, max_size=MAX_FRAME, logger=_quiet)
-        self._refusal = refusal
-        self._fresh = True
-        self._early = b""
+        self._opening: _Opening | None = _Opening(refusal)
+        self._frames = FrameReader()
+        self._out: list[bytes] = []
         self.open = False
         self.closing = False
+        self.closed = False
 
-    def receive(self, data: bytes) -> list[Payload]:
-        """Take *data* from the network; return the payload it completes.
+    def receive(self, data: Buffer) -> list[bytes]:
+        """Take *data* from the network; return the payload in it.
 
         Raises :class:`WebSocketRefused` if this is no opening handshake that can be accepted; the
         answer is then in :meth:`output` and the connection must be closed after it.
         """
-        if self._fresh and data:
-            self._fresh = False
-            if not (b"A" <= data[:1] <= b"Z"):
-                # A TLS client would wait for ever for an answer to its ClientHello, and the
-                # library for the end of a line.
-                raise self._refused("the listener speaks plain WebSocket; inner TLS goes inside it")
-        self._protocol.receive_data(data)
-        payload: list[Payload] = []
+        if self._opening is not None:
+            data = self._open(self._opening, bytes(data))
+        if self.closed or not self.open:
+            return []
+        was_closing = self.closing
+        frames = self._frames
+        payload = frames.feed(data)
+        if frames.controls:
+            self._take_controls(frames)
+        if frames.failure is not None:
+            self._fail(frames.failure)
+        return [] if was_closing else payload
+
+    def _open(self, opening: _Opening, data: bytes) -> bytes:
+        try:
+            rest = opening.receive(data)
+        except WebSocketRefused:
+            self.closing = self.closed = True
+            raise
+        finally:
+            self._out.append(opening.output())
+        if opening.accepted:
+            self.open = True
+            self._opening = None
+        return rest
+
+    def _take_controls(self, frames: FrameReader) -> None:
+        controls, frames.controls = frames.controls, []
+        for opcode, payload in controls:
+            if opcode == Opcode.PING:
+                self._send_control(Opcode.PONG, payload)
+            elif opcode == Opcode.CLOSE:
+                self._close_received(payload)
+
+    def _close_received(self, payload: bytes) -> None:
+        try:
+            Close.parse(payload)
+            if self._frames.continued:
+                raise ProtocolError("closed in the middle of a message")
+        except ProtocolError:
+            self._fail(CloseCode.PROTOCOL_ERROR)
+        except UnicodeDecodeError:
+            self._fail(CloseCode.INVALID_DATA)
+        else:
+            if not self.closing:
+                self._send_control(Opcode.CLOSE, payload)
+            self.closing = self.closed = True
+
+    def _fail(self, code: CloseCode) -> None:
+        """Fail the connection (RFC 6455 §7.1.7): nothing of what follows means anything."""
+        self.close(code)
+        self.closed = True
+
+    def send(self, data: bytes) -> None:
+        """Send *data* as binary messages. Ignored once :attr:`closing`."""
+        if self.closing or not self.open:
+            return
+        size = len(data)
+        if size <= MAX_SENT:
+            self._out += (frame_header(size), data)
+            return
+        for start in range(0, size, MAX_SENT):
+            part = data[start : start + MAX_SENT]
+            self._out += (frame_header(len(part)), part)
+
+    def close(self, code: CloseCode = CloseCode.NORMAL_CLOSURE) -> None:
+        """Start the closing handshake with status *code* (RFC 6455 §7.4.1), once."""
+        if self.open and not self.closing:
+            self._send_control(Opcode.CLOSE, Close(code, "").serialize())
+            self.closing = True
+
+    def _send_control(self, opcode: Opcode, payload: bytes) -> None:
+        self._out += (frame_header(len(payload), opcode), payload)
+
+    def output(self) -> bytes:
+        """What must be sent to the network now."""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+
+class _Opening:
+    """The opening handshake: one HTTP request and its answer."""
+
+    def __init__(self, refusal: str) -> None:
+        # No extensions: inner TLS does not compress, so permessage-deflate could only cost.
+        self._protocol = ServerProtocol(extensions=None, logger=_quiet)
+        self._refusal = refusal
+        self._last = b""  # the end of what has come, in which the head's end may begin
+        self._out = b""
+        self.accepted = False
+
+    def receive(self, data: bytes) -> bytes:
+        """Take *data*; return what of it follows the request. Raises :class:`WebSocketRefused`."""
+        if data and not self._last and not (b"A" <= data[:1] <= b"Z"):
+            # A TLS client would wait for ever for an answer to its ClientHello, and the library
+            # for the end of a line.
+            raise self._refused("the listener speaks plain WebSocket; inner TLS goes inside it")
+        seen = self._last + data
+        end = seen.find(_HEAD_END)
+        # Not a byte more: the library would take what follows for itself.
+        mine = len(data) if end < 0 else end + len(_HEAD_END) - len(self._last)
+        self._last = seen[1 - len(_HEAD_END) :]
+        self._protocol.receive_data(data[:mine])
         for event in self._protocol.events_received():
             if isinstance(event, Request):
                 self._answer(event)
-            elif not isinstance(event, Frame):
-                continue  # responses are for clients
-            elif event.opcode in _DATA:
-                payload.append(event.data)
-            elif event.opcode is Opcode.TEXT:
-                self._protocol.fail(CloseCode.UNSUPPORTED_DATA, "binary messages only")
-                break
-        if self._protocol.state is OPEN:
-            return payload
-        if self.open:
-            if not self.closing:
-                self.closing = True
-                return payload
-        elif self._protocol.eof_sent:
+        if self._protocol.eof_sent:
             raise self._refused("not a WebSocket opening handshake")
-        return []
+        return data[mine:]
 
     def _answer(self, request: Request) -> None:
         if self._refusal:
@@ -99,44 +175,21 @@ class WebSocketLayer:
         else:
             response = self._protocol.accept(request)
         self._protocol.send_response(response)
-        self.open = self._protocol.state is OPEN
+        self.accepted = self._protocol.state is OPEN
+        if self.accepted:
+            self._out = b"".join(self._protocol.data_to_send())
 
     def _refused(self, reason: str) -> WebSocketRefused:
-        self.closing = True
-        self._early = b"".join(self._protocol.data_to_send())
-        if not self._early:
+        self._out = b"".join(self._protocol.data_to_send())
+        if not self._out:
             body = f"{reason}\n".encode()
-            self._early = (
+            self._out = (
                 b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n"
                 b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
             ) % (len(body), body)
         return WebSocketRefused(reason)
 
-    def send(self, data: bytes) -> None:
-        """Send *data* as binary messages. Ignored once :attr:`closing`."""
-        if self.closing or not self.open:
-            return
-        if len(data) <= MAX_SENT:
-            self._protocol.send_binary(data)
-            return
-        view = memoryview(data)
-        for start in range(0, len(data), MAX_SENT):
-            self._protocol.send_binary(view[start : start + MAX_SENT])
-
-    def close(self, code: CloseCode = CloseCode.NORMAL_CLOSURE) -> None:
-        """Start the closing handshake with status *code* (RFC 6455 §7.4.1), once."""
-        if self.open and self._protocol.state is OPEN:
-            self._protocol.send_close(code)
-            self.closing = True
-
-    @property
-    def closed(self) -> bool:
-        """Whether the TCP connection can be closed: both close frames are through, or it failed."""
-        return self._protocol.eof_sent
-
     def output(self) -> bytes:
-        """What must be sent to the network now."""
-        chunks = [self._early] if self._early else []
-        self._early = b""
-        chunks += [chunk for chunk in self._protocol.data_to_send() if chunk]
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        """The answer, once."""
+        out, self._out = self._out, b""
+        return out

@@ -1,0 +1,121 @@
+"""Frames of an open WebSocket, the server's side (RFC 6455 §5), sans-IO: bytes in, payload out.
+
+Every byte of the tunnel passes here, so that this is not the library's work; the tests hold it
+against the library. Payload is passed on in pieces, as it comes: nothing waits for a frame's end.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+from websockets.frames import CloseCode, Opcode, apply_mask
+
+Buffer = Union[bytes, bytearray, memoryview]
+
+MAX_FRAME = 1 << 20
+"""Largest frame taken, in bytes."""
+
+_FIN = 0x80
+_RESERVED = 0x70
+_MASKED = 0x80
+_CONTROL = 0x08
+_MAX_CONTROL = 125
+_KNOWN = frozenset(map(int, Opcode))
+
+
+def frame_header(length: int, opcode: int = Opcode.BINARY) -> bytes:
+    """What precedes *length* bytes of payload, so that both make a whole frame."""
+    if length < 126:
+        return bytes((_FIN | opcode, length))
+    if length < 65536:
+        return b"%c\x7e%c%c" % (_FIN | opcode, length >> 8, length & 255)
+    return b"%c\x7f%b" % (_FIN | opcode, length.to_bytes(8, "big"))
+
+
+class FrameReader:
+    """Takes a client's frames apart.
+
+    ``controls`` collects (opcode, payload) of control frames; its owner empties it. Nothing more
+    comes out after a close frame, or once ``failure`` is the status with which to fail the
+    connection. ``continued`` tells whether the last message goes on in another frame.
+    """
+
+    __slots__ = ("_begun", "_left", "_mask", "continued", "controls", "failure", "over")
+
+    def __init__(self) -> None:
+        self.controls: list[tuple[int, bytes]] = []
+        self.continued = False
+        self.failure: CloseCode | None = None
+        self.over = False
+        self._begun = b""  # an incomplete header or control frame
+        self._left = 0  # bytes of the data frame in progress still to come
+        self._mask = b""
+
+    def feed(self, data: Buffer) -> list[bytes]:
+        """Return the payload of data frames in *data*, unmasked, in pieces of any size."""
+        pieces: list[bytes] = []
+        if self._begun:
+            data = self._begun + bytes(data)
+            self._begun = b""
+        at, end = 0, len(data)
+        while at < end and not self.over:
+            if not self._left:
+                start = self._header(data, at, end)
+                if not start:
+                    self._begun = bytes(data[at:])
+                    break
+                at = start
+                continue
+            stop = min(at + self._left, end)
+            pieces.append(apply_mask(data[at:stop], self._mask))
+            self._left -= stop - at
+            if self._left:
+                turn = (stop - at) & 3
+                self._mask = self._mask[turn:] + self._mask[:turn]
+            at = stop
+        return pieces
+
+    def _header(self, data: Buffer, at: int, end: int) -> int:
+        """Take the header at *at*, and all of a control frame.
+
+        Returns where what was taken ends, 0 if it is incomplete. The order of the checks is the
+        library's: it decides which status a frame with two faults is answered with.
+        """
+        if end - at < 2:
+            return 0
+        first, second = data[at], data[at + 1]
+        opcode, length = first & 15, second & 127
+        if opcode not in _KNOWN or second < _MASKED:
+            return self._fail(CloseCode.PROTOCOL_ERROR, end)
+        mask = at + (2 if length < 126 else 4 if length == 126 else 10)
+        start = mask + 4
+        if start > end:
+            return 0
+        if length > 125:
+            length = int.from_bytes(data[at + 2 : mask], "big")
+            if length > MAX_FRAME:
+                return self._fail(CloseCode.MESSAGE_TOO_BIG, end)
+        if first & _RESERVED:
+            return self._fail(CloseCode.PROTOCOL_ERROR, end)
+        if opcode & _CONTROL:
+            if length > _MAX_CONTROL or not first & _FIN:
+                return self._fail(CloseCode.PROTOCOL_ERROR, end)
+            stop = start + length
+            if stop > end:
+                return 0
+            self.controls.append((opcode, apply_mask(data[start:stop], bytes(data[mask:start]))))
+            self.over = opcode == Opcode.CLOSE
+            return stop
+        if (opcode == Opcode.CONT) is not self.continued:
+            return self._fail(CloseCode.PROTOCOL_ERROR, end)
+        if opcode == Opcode.TEXT:
+            return self._fail(CloseCode.UNSUPPORTED_DATA, end)
+        self.continued = first < _FIN
+        self._mask = bytes(data[mask:start])
+        self._left = length
+        return start
+
+    def _fail(self, code: CloseCode, end: int) -> int:
+        self.failure = code
+        self.over = True
+        return end
