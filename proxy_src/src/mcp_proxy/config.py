@@ -39,6 +39,7 @@ LOG_LEVELS = ("debug", "info", "warn", "error")
 _TOP = (
     "listen_addr",
     "log_level",
+    "access_log",
     "shutdown_timeout",
     "tunnel_domain",
     "tls",
@@ -77,6 +78,7 @@ def load(path: str) -> Config:
         tls=rules.tls(top),
         routes=rules.routes(top, domain, policy),
         log_level=log_level,
+        access_log=top.flag("access_log"),
         shutdown_timeout=top.seconds("shutdown_timeout", 30.0, zero=True),
         tunnel_domain=domain,
         upstream=policy,

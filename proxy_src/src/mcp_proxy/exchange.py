@@ -18,6 +18,7 @@ import asyncio
 from dataclasses import dataclass
 
 from . import log
+from .access_log import AccessLog
 from .dial import DialError
 from .forwarding import host_value, request_bytes, response_headers, trailer_fields
 from .messages import ClientStream, Headers, RequestHead, ResponseHead
@@ -37,6 +38,7 @@ class Forwarder:
     router: Router
     pool: UpstreamPool
     metrics: Metrics
+    access_log: AccessLog
     rewrite_host: bool
     stall_timeout: float
 
@@ -58,6 +60,7 @@ class Exchange:
         self._stream = stream
         self._peer = peer
         self._started = asyncio.get_running_loop().time()
+        self._waited: float | None = None  # seconds until the upstream's answer began
         self._route: Route | None = None
         self._connection: UpstreamConnection | None = None
         self._dialling: asyncio.Task[None] | None = None
@@ -80,16 +83,7 @@ class Exchange:
         self._route = route
         name = route.name if route else NO_ROUTE
         self._forwarder.metrics.request_started(name)
-        log.event(
-            log.logger,
-            log.DEBUG,
-            "request started",
-            route=name,
-            method=head.method,
-            host=head.authority,
-            path=head.target.split(b"?", 1)[0],
-            http=head.http_version,
-        )
+        self._forwarder.access_log.started(head, name)
         if route is None:
             log.event(log.logger, log.WARN, "no route for host", host=head.authority)
             self._answer(502, "No route configured for host")
@@ -191,6 +185,9 @@ class Exchange:
     def response_head(self, head: ResponseHead) -> None:
         """See :class:`http1_client.ResponseHandler`."""
         self._status = head.status
+        self._waited = asyncio.get_running_loop().time() - self._started
+        if self._route is not None:
+            self._forwarder.metrics.upstream_answered(self._route.name, self._waited)
         self._stream.send_head(
             ResponseHead(head.status, response_headers(head.headers), head.length)
         )
@@ -312,15 +309,13 @@ class Exchange:
         self._forwarder.metrics.request_finished(
             name, self._status, seconds, self._received, self._sent
         )
-        log.event(
-            log.logger,
-            log.INFO,
-            "request finished",
-            route=name,
-            method=self._head.method,
-            status=self._status,
-            bytes_in=self._received,
-            bytes_out=self._sent,
-            seconds=seconds,
-            error=error,
+        self._forwarder.access_log.finished(
+            self._head,
+            name,
+            self._status,
+            self._received,
+            self._sent,
+            seconds,
+            self._waited,
+            error,
         )

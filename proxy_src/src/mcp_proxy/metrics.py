@@ -42,6 +42,8 @@ class _Route:
         "connects",
         "durations",
         "failures",
+        "first_bytes",
+        "first_seconds",
         "in_flight",
         "received",
         "refusals",
@@ -55,6 +57,8 @@ class _Route:
         self.statuses = [0] * 6
         self.durations = [0] * (len(DURATIONS) + 1)
         self.seconds = 0.0
+        self.first_bytes = [0] * (len(DURATIONS) + 1)
+        self.first_seconds = 0.0
         self.in_flight = 0
         self.received = 0
         self.sent = 0
@@ -142,6 +146,12 @@ class Metrics:
         """Count a failed connect; *reason* from a fixed list (``dns``, ``refused``, ``tls`` …)."""
         self._routes[route].failures[reason] += 1
 
+    def upstream_answered(self, route: str, seconds: float) -> None:
+        """Count a response of an upstream that began *seconds* after the request."""
+        counts = self._routes[route]
+        counts.first_bytes[bisect_left(DURATIONS, seconds)] += 1
+        counts.first_seconds += seconds
+
     def upstream_reused(self, route: str) -> None:
         """Count a request that went out on a pooled connection."""
         self._routes[route].reuses += 1
@@ -223,6 +233,9 @@ class Metrics:
             ],
             "mcp_proxy_request_duration_seconds": [
                 ([name], [*counts.durations, counts.seconds]) for name, counts in routes
+            ],
+            "mcp_proxy_upstream_first_byte_seconds": [
+                ([name], [*counts.first_bytes, counts.first_seconds]) for name, counts in routes
             ],
             "mcp_proxy_requests_in_flight": _each((name, c.in_flight) for name, c in routes),
             "mcp_proxy_request_body_bytes": _each((name, c.received) for name, c in routes),

@@ -60,6 +60,12 @@ _ALL = (
         ("route",),
     ),
     Family(
+        "mcp_proxy_upstream_first_byte_seconds",
+        HISTOGRAM,
+        "From the request's head to the head of the upstream's response, connecting included.",
+        ("route",),
+    ),
+    Family(
         "mcp_proxy_requests_in_flight",
         GAUGE,
         "Requests whose answer is not complete.",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 from . import log
+from .access_log import AccessLog
 from .certificates import CertificateStore
 from .connection import Listener, TunnelConnection
 from .dial import Dialer
@@ -36,6 +37,7 @@ class ProxyServer:
                 router=Router(config.routes, config.tunnel_domain),
                 pool=self._pool,
                 metrics=metrics,
+                access_log=AccessLog(config.access_log),
                 rewrite_host=config.upstream.rewrite_host,
                 stall_timeout=timeouts.idle,
             ),

@@ -91,6 +91,7 @@ class Config:
     tls: Tls
     routes: Mapping[str, Upstream]
     log_level: str = "info"
+    access_log: bool = False
     shutdown_timeout: float = 30.0
     tunnel_domain: str = ""
     upstream: UpstreamPolicy = UpstreamPolicy()

@@ -61,6 +61,7 @@ def test_defaults(files: Path) -> None:
     assert loaded.timeouts == config.Timeouts()
     assert loaded.limits == config.Limits()
     assert loaded.metrics.firewall_counters_file == ""
+    assert loaded.access_log is False
 
 
 def test_own_fields(files: Path) -> None:
@@ -69,6 +70,7 @@ def test_own_fields(files: Path) -> None:
         MINIMAL
         + """\
 admin_addr: ""
+access_log: true
 upstream: {rewrite_host: yes, disable_ip_validation: true}
 timeouts: {handshake: 1s, header: 2s, idle: 3s, connect: 4s, upstream_idle: 5s}
 limits: {max_connections: 10, max_header_bytes: 2048, max_streams: 7}
@@ -76,6 +78,7 @@ metrics: {firewall_counters_file: /run/not/there.json}
 """,
     )
     assert loaded.admin is None
+    assert loaded.access_log is True
     assert loaded.upstream.rewrite_host
     assert loaded.upstream.disable_ip_validation
     assert loaded.timeouts == config.Timeouts(1, 2, 3, 4, 5)

@@ -83,6 +83,7 @@ def test_upstreams() -> None:
     metrics.upstream_connected("echo")
     metrics.upstream_reused("echo")
     metrics.upstream_reused("echo")
+    metrics.upstream_answered("echo", 0.03)
     metrics.upstream_failed("echo", "refused")
     metrics.validation_refused("echo")
     found = samples(metrics)
@@ -92,6 +93,11 @@ def test_upstreams() -> None:
     assert found[failures, (("reason", "refused"), route)] == 1
     assert found[failures, (("reason", "dns"), route)] == 0
     assert found["mcp_proxy_upstream_validation_refusals_total", (route,)] == 1
+    first = "mcp_proxy_upstream_first_byte_seconds"
+    assert found[f"{first}_bucket", (("le", "0.025"), route)] == 0
+    assert found[f"{first}_bucket", (("le", "0.05"), route)] == 1
+    assert found[f"{first}_count", (route,)] == 1
+    assert found[f"{first}_sum", (route,)] == 0.03
 
 
 def test_certificates_and_build() -> None:

@@ -1,0 +1,122 @@
+"""The lines that a request leaves in the log, and what of the client's words they repeat."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from . import log
+from .messages import Headers, RequestHead
+from .trace_context import trace_id
+
+logger = logging.getLogger(f"{log.logger.name}.access")
+# Whoever asks for an access log wants it at any log_level.
+logger.setLevel(log.INFO)
+
+_HIDDEN = b"***"
+_PARAMETER_NAME = re.compile(rb"[A-Za-z0-9_.-]{1,40}\Z")
+_PATH_PARAMETERS = re.compile(rb";[^/]+")
+
+
+class AccessLog:
+    """Writes ``request finished``, with more in it if the setting ``access_log`` is on; for those
+    who debug, ``request started`` before it.
+
+    Never written: header fields except ``User-Agent`` and the trace-id, values in the query, and
+    parameters of path segments (RFC 3986 §3.3); all of them may be credentials.
+    """
+
+    def __init__(self, full: bool) -> None:
+        """*full* is the setting ``access_log``."""
+        self._full = full
+
+    def started(self, head: RequestHead, route: str) -> None:
+        """Write the line at the beginning."""
+        if log.logger.isEnabledFor(log.DEBUG):
+            log.event(
+                log.logger,
+                log.DEBUG,
+                "request started",
+                route=route,
+                method=head.method,
+                host=head.authority,
+                path=_path(head.target),
+                http=head.http_version,
+                trace_id=trace_id(head.headers),
+            )
+
+    def finished(
+        self,
+        head: RequestHead,
+        route: str,
+        status: int,
+        received: int,
+        sent: int,
+        seconds: float,
+        upstream_seconds: float | None,
+        error: str | None,
+    ) -> None:
+        """Write the line at the end.
+
+        *status* is 0 if there was none; *received* and *sent* are bytes of content. *seconds* is
+        the whole duration, *upstream_seconds* that until the upstream's answer began, connecting
+        included, ``None`` if it never did. *error* says what went wrong.
+        """
+        if self._full:
+            query = head.target.partition(b"?")[2]
+            log.event(
+                logger,
+                log.INFO,
+                "request finished",
+                route=route,
+                method=head.method,
+                host=head.authority,
+                path=_path(head.target),
+                query=_redacted(query) if query else None,
+                http=head.http_version,
+                status=status,
+                bytes_in=received,
+                bytes_out=sent,
+                seconds=seconds,
+                upstream_seconds=upstream_seconds,
+                user_agent=_user_agent(head.headers),
+                trace_id=trace_id(head.headers),
+                error=error,
+            )
+        elif log.logger.isEnabledFor(log.INFO):
+            log.event(
+                log.logger,
+                log.INFO,
+                "request finished",
+                route=route,
+                method=head.method,
+                status=status,
+                bytes_in=received,
+                bytes_out=sent,
+                seconds=seconds,
+                trace_id=trace_id(head.headers),
+                error=error,
+            )
+
+
+def _path(target: bytes) -> bytes:
+    return _PATH_PARAMETERS.sub(b";" + _HIDDEN, target.partition(b"?")[0])
+
+
+def _redacted(query: bytes) -> bytes:
+    """The names of the parameters in *query*; what stands alone or looks like no name is hidden."""
+    shown = []
+    for parameter in query.split(b"&"):
+        name, equals, _ = parameter.partition(b"=")
+        if equals and _PARAMETER_NAME.match(name):
+            shown.append(name + b"=" + _HIDDEN)
+        elif parameter:
+            shown.append(_HIDDEN)
+    return b"&".join(shown)
+
+
+def _user_agent(headers: Headers) -> bytes | None:
+    for name, value in headers:
+        if len(name) == 10 and name.lower() == b"user-agent":
+            return value
+    return None
