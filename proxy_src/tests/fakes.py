@@ -64,14 +64,20 @@ class FakeHandler:
 
 
 class Requests(list):  # type: ignore[type-arg]
-    """An ``on_request`` that keeps the handlers; *answer* as in :class:`FakeHandler`."""
+    """An ``on_request`` that keeps the handlers; *answer* as in :class:`FakeHandler`.
+
+    With ``hold`` set, a request's content is not taken.
+    """
 
     def __init__(self, answer: bytes | None = None) -> None:
         super().__init__()
         self.answer = answer
+        self.hold = False
 
     def __call__(self, head: RequestHead, stream: ClientStream) -> FakeHandler:
         handler = FakeHandler(head, stream, self.answer)
+        if self.hold:
+            stream.hold()
         self.append(handler)
         return handler
 

@@ -1,42 +1,48 @@
 """HTTP/2 towards the client (RFC 9113), sans-IO: bytes in, requests out; responses in, bytes out.
 
-Framing, header compression and the state machines are those of the ``h2`` library. Ours is the
-flow control: content of a request is acknowledged only when the upstream takes it, and content of a
-response waits per stream for the client's window, the upstream being held back meanwhile.
+Content of a request is acknowledged only when the upstream takes it, and content of a response
+waits per stream for the client's window, the upstream being held back meanwhile.
 """
 
 from __future__ import annotations
 
-from h2.errors import ErrorCodes
-from h2.events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    RemoteSettingsChanged,
-    RequestReceived,
-    StreamEnded,
-    StreamReset,
-    TrailersReceived,
+from .http2_frames import (
+    ACK,
+    PING,
+    SETTINGS,
+    ConnectionFault,
+    ErrorCode,
+    StreamFault,
+    frame,
+    goaway,
+    rst_stream,
+    window_update,
 )
-from h2.exceptions import ProtocolError
-
-from .http2_head import request_head
+from .http2_head import Field, request_head, request_trailers
+from .http2_input import Http2Input
+from .http2_numbers import CANCELLED, ENDED, RESET, StreamNumbers
+from .http2_patience import Patience
+from .http2_queue import ResponseQueue
+from .http2_settings import INITIAL_WINDOW_SIZE, announced
 from .http2_stream import Http2Stream
-from .http2_wire import Http2Wire
+from .http2_windows import ReceiveWindow
 from .http_rules import Refusal, too_large
-from .messages import BUSY, IDLE, Channel, Headers, OnRequest
+from .messages import BUSY, IDLE, Channel, Headers, OnRequest, RequestHead, ResponseHead
 from .settings import Limits
 
 _HIGH_WATER = 1 << 16
 """Bytes of a response waiting for the client's window from which on the upstream is held back."""
-_DISCARD = 1 << 18
-"""Bytes of a request's content still taken after its answer."""
-_MAX_RESETS = 500
-"""How many more streams a client may cancel than it lets finish (CVE-2023-44487)."""
+_CONNECTION_WINDOW = 1 << 23
+"""Bytes of content of all requests together that may be on the way to upstreams: those of 32 whose
+upstreams take nothing, so that the others are not held up with them."""
+_DEFAULT_WINDOW = 65535
 
 
 class Http2Server:
-    """The protocol on one connection. ``phase`` and ``served`` as in :class:`http1.Http1Server`."""
+    """The protocol on one connection. ``phase`` and ``served`` as in :class:`http1.Http1Server`.
+
+    Implements :class:`http2_input.InputUser`.
+    """
 
     def __init__(
         self, on_request: OnRequest, channel: Channel, limits: Limits, stall_timeout: float
@@ -49,11 +55,20 @@ class Http2Server:
         self._channel = channel
         self._limits = limits
         self._stall_timeout = stall_timeout
-        self._wire = Http2Wire(limits)
+        self._input = Http2Input(self, limits.max_header_bytes)
+        self._out: list[bytes | memoryview] = [
+            announced(limits),
+            window_update(0, _CONNECTION_WINDOW - _DEFAULT_WINDOW),
+        ]
+        self._responses = ResponseQueue(self._out, self._progress)
+        self._intake = ReceiveWindow(_CONNECTION_WINDOW)
         self._streams: dict[int, Http2Stream] = {}
+        self._unfinished: dict[int, Http2Stream] = {}  # answered, though the request goes on
+        self._numbers = StreamNumbers()
+        self._failures = Patience("streams that come to nothing", 500, 10)
+        self._goaway = b""
         self._output_paused = False
-        self._unfinished: dict[int, int] = {}  # answered streams: bytes that may still come
-        self._resets = 0
+        self._limits_known = False
         self._ended = False
         self.draining = False
         self.served = 0
@@ -82,120 +97,201 @@ class Http2Server:
     def receive(self, data: bytes) -> None:
         """Parse *data*; starts requests and hands their content on."""
         try:
-            events = self._wire.receive(data)
-        except ProtocolError:
-            # The library has put the GOAWAY with the reason into the output.
+            self._input.receive(data)
+        except ConnectionFault as fault:
+            self._goaway = goaway(self._numbers.highest, fault.code, str(fault))
             self.client_gone()
-            return
-        for event in events:
-            if self._ended:
-                return
-            self._handle(event)
         self._channel.wake()
 
-    def _handle(self, event: Event) -> None:
-        if isinstance(event, RequestReceived):
-            self._request(event)
+    def fields_came(self, number: int, fields: list[Field], size: int, ended: bool) -> None:
+        """See :class:`http2_input.InputUser`."""
+        if self._ended:
             return
-        if isinstance(event, ConnectionTerminated):
-            self.client_gone()  # the library lets no stream finish after the peer's GOAWAY
+        if number > self._numbers.highest:
+            self._numbers.highest = number
+            self._open(number, fields, size, ended)
             return
-        if isinstance(event, RemoteSettingsChanged):
-            return  # a wider window is noticed when the output is fetched
-        number = getattr(event, "stream_id", None)
-        stream = self._streams.get(number) if number else None
-        if stream is None:
-            self._handle_late(event)
+        stream = self._streams.get(number) or self._unfinished.get(number)
+        if stream is None or stream.complete:
+            self._late(number, stream)
             return
-        if isinstance(event, DataReceived):
-            self._content(stream, event)
-        elif isinstance(event, StreamEnded):
-            stream.complete = True
-            if stream.handler is not None:
-                stream.handler.request_end(stream.trailers)
-        elif isinstance(event, TrailersReceived):
-            stream.trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
-        elif isinstance(event, StreamReset):
-            self._cancelled(stream)
+        trailers = request_trailers(fields)
+        if not ended:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR)  # §8.1
+        if size > self._limits.max_header_bytes:
+            raise StreamFault(ErrorCode.ENHANCE_YOUR_CALM)
+        stream.received(0, ended=True)
+        self._complete(stream, trailers)
 
-    def _handle_late(self, event: Event) -> None:
+    def _open(self, number: int, fields: list[Field], size: int, ended: bool) -> None:
+        if self.draining or len(self._streams) >= self._limits.max_streams:
+            # Tells the client that nothing was done, so that it may try again (RFC 9113 §8.7).
+            self._reset(number, ErrorCode.REFUSED_STREAM)
+            if self._limits_known and not self.draining:
+                self._failures.spend()
+            return
+        try:
+            if size > self._limits.max_header_bytes:
+                raise too_large()
+            head = request_head(fields, ended)
+        except Refusal as refusal:
+            head_only = any(field.pair == (b":method", b"HEAD") for field in fields)
+            stream = self._begin(Http2Stream(self, number, None, ended, head_only))
+            self._answer(stream, refusal)
+            return
+        head_only = head.method == b"HEAD"
+        stream = self._begin(Http2Stream(self, number, head.length, ended, head_only))
+        self._start(stream, head)
+
+    def _begin(self, stream: Http2Stream) -> Http2Stream:
+        self._streams[stream.number] = stream
+        self._responses.open(stream)
+        return stream
+
+    def _start(self, stream: Http2Stream, head: RequestHead) -> None:
+        handler = self._on_request(head, stream)
+        if stream.ending is not None or stream.gone:
+            return
+        stream.handler = handler
+        self._pace(stream)
+        if stream.complete:
+            handler.request_end([])
+
+    def _answer(self, stream: Http2Stream, refusal: Refusal) -> None:
+        body = f"{refusal}\n".encode()
+        fields = [(b"content-type", b"text/plain; charset=utf-8")]
+        stream.send_head(ResponseHead(refusal.status, fields, len(body)))
+        stream.send_body(body)
+        stream.send_end([])
+
+    def content_came(self, number: int, data: bytes, size: int, ended: bool) -> None:
+        """See :class:`http2_input.InputUser`."""
+        if self._ended:
+            return
+        self._numbers.check_begun(number)
+        if not self._intake.take(size):
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more content than allowed")
+        stream = self._streams.get(number) or self._unfinished.get(number)
+        if stream is None or stream.complete:
+            self._announce(0, self._intake.give(size))
+            self._late(number, stream)
+            return
+        stream.unacknowledged += size
+        if not stream.intake.take(size):
+            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR)
+        stream.received(len(data), ended)
+        if stream.handler is None:
+            self._discard(stream, size)
+        else:
+            if data:
+                stream.handler.request_body(data)
+            if not stream.held:
+                stream.release()
+        if ended:
+            self._complete(stream, [])
+
+    def _discard(self, stream: Http2Stream, size: int) -> None:
         """Let a client that was answered early finish its request, within reason.
 
         A reset would be correct (RFC 9113 §8.1), but widespread clients then lose the answer.
         """
-        if isinstance(event, DataReceived):
-            number, size = event.stream_id, event.flow_controlled_length
-            self._wire.acknowledge(number, size)
-            if number in self._unfinished:
-                self._unfinished[number] -= size
-                if self._unfinished[number] < 0:
-                    del self._unfinished[number]
-                    self._wire.reset(number, ErrorCodes.NO_ERROR)
-        elif isinstance(event, (StreamEnded, StreamReset)):
-            self._unfinished.pop(event.stream_id, None)
+        stream.discardable -= size
+        if stream.discardable >= 0:
+            stream.release()
+        elif stream.number in self._unfinished:
+            self._reset(stream.number, ErrorCode.NO_ERROR)
 
-    def _request(self, event: RequestReceived) -> None:
-        number = event.stream_id
-        if self.draining or len(self._streams) >= self._limits.max_streams:
-            # Tells the client that nothing was done, so that it may try again (RFC 9113 §8.7).
-            self._wire.reset(number, ErrorCodes.REFUSED_STREAM)
-            return
-        try:
-            head = request_head(event.headers, event.stream_ended is not None)
-        except Refusal as refusal:
-            self._wire.refuse(number, refusal)
-            return
-        size = sum(len(name) + len(value) + 32 for name, value in event.headers)
-        if size > self._limits.max_header_bytes:
-            self._wire.refuse(number, too_large())
-            return
-        stream = self._streams[number] = Http2Stream(self, number, head)
-        handler = self._on_request(head, stream)
-        if stream.ending is None:
-            stream.handler = handler
-            self._pace(stream)
+    def _complete(self, stream: Http2Stream, trailers: Headers) -> None:
+        if stream.handler is not None:
+            stream.handler.request_end(trailers)
+        elif self._unfinished.pop(stream.number, None):
+            self._numbers.over(stream.number, ENDED)
 
-    def _content(self, stream: Http2Stream, event: DataReceived) -> None:
-        size = event.flow_controlled_length
-        if stream.handler is None:
-            self.acknowledge(stream, size)
+    def _late(self, number: int, stream: Http2Stream | None) -> None:
+        if stream is not None:
+            raise StreamFault(ErrorCode.STREAM_CLOSED)  # the request was complete (§5.1)
+        self._numbers.check_late(number)
+
+    def reset_came(self, number: int) -> None:
+        """See :class:`http2_input.InputUser`."""
+        self._numbers.check_begun(number)
+        if self._ended:
             return
-        if event.data:
-            stream.handler.request_body(event.data)
-        if stream.held:
-            stream.unacknowledged += size
+        stream = self._streams.get(number)
+        if stream is not None:
+            self._give_up(stream, CANCELLED)
+            self._failures.spend()
+        elif self._unfinished.pop(number, None):
+            self._numbers.over(number, CANCELLED)
+
+    def stream_failed(self, number: int, code: ErrorCode) -> None:
+        """See :class:`http2_input.InputUser`."""
+        stream = self._streams.get(number)
+        if stream is not None:
+            self._give_up(stream, RESET)
+        self._reset(number, code)
+        self._failures.spend()
+
+    def window_came(self, number: int, increment: int) -> None:
+        """See :class:`http2_input.InputUser`."""
+        if not number:
+            self._responses.widen(increment)
+            return
+        self._numbers.check_begun(number)
+        stream = self._streams.get(number)
+        if stream is not None:
+            self._responses.widen_stream(stream, increment)
+
+    def settings_came(self, values: dict[int, int]) -> None:
+        """See :class:`http2_input.InputUser`."""
+        window = values.get(INITIAL_WINDOW_SIZE)
+        if window is not None:
+            self._responses.set_initial(window, self._streams.values())
+        self._out.append(frame(SETTINGS, ACK, 0))
+
+    def settings_acknowledged(self) -> None:
+        """See :class:`http2_input.InputUser`."""
+        self._limits_known = True
+
+    def ping_came(self, payload: bytes) -> None:
+        """See :class:`http2_input.InputUser`."""
+        self._out.append(frame(PING, ACK, 0, payload))
+
+    def goaway_came(self, code: int) -> None:
+        """See :class:`http2_input.InputUser`."""
+        if code == ErrorCode.NO_ERROR:
+            self.drain()
         else:
-            self.acknowledge(stream, size)
-
-    def _cancelled(self, stream: Http2Stream) -> None:
-        handler = stream.handler
-        self._forget(stream)
-        if handler is not None:
-            handler.client_gone()
-        self._resets += 1
-        if self._resets > _MAX_RESETS:
-            self._wire.goaway(ErrorCodes.ENHANCE_YOUR_CALM)
             self.client_gone()
 
     # -- output ------------------------------------------------------------------------------
 
-    def output(self) -> list[bytes]:
+    def output(self) -> list[bytes | memoryview]:
         """Fetch what must be sent now."""
         if not self._output_paused:
-            self._wire.responses.send(self._sent)
-        data = self._wire.output()
-        return [data] if data else []
+            self._responses.send(self._sent)
+        # The last word, because widespread clients let no stream go on after it.
+        out = [*self._out, self._goaway] if self._goaway else self._out[:]
+        self._out.clear()
+        self._goaway = b""
+        return out
 
-    def send_fields(self, number: int, fields: Headers) -> None:
-        """Send a head on the stream *number*."""
-        self._wire.send_fields(number, fields)
-        self._channel.wake()
+    def send_interim(self, number: int, status: int, fields: Headers) -> None:
+        """Send an interim response on the stream *number*."""
+        if number in self._streams:
+            self._responses.send_fields(number, status, fields, 0)
+            self._channel.wake()
 
     def has_pending(self, stream: Http2Stream) -> None:
         """*stream* has something to send."""
-        self._wire.responses.add(stream)
-        self._pace(stream)
-        self._channel.wake()
+        if not stream.gone:
+            self._responses.add(stream)
+            self._pace(stream)
+            self._channel.wake()
+
+    def _progress(self, frames: int) -> None:
+        # A client may answer each with an update of the stream's window and one of the connection's.
+        self._input.patience.earn(3 * frames)
 
     def _sent(self, stream: Http2Stream, over: bool) -> None:
         if over:
@@ -204,37 +300,59 @@ class Http2Server:
             self._pace(stream)
 
     def _over(self, stream: Http2Stream) -> None:
-        if not stream.complete:
-            if len(self._unfinished) < self._limits.max_streams:
-                self._unfinished[stream.number] = _DISCARD
-            else:
-                self._wire.reset(stream.number, ErrorCodes.NO_ERROR)
-        self._resets = max(0, self._resets - 1)
+        number = stream.number
         self._forget(stream)
+        if stream.complete:
+            self._numbers.over(number, ENDED)
+        elif len(self._unfinished) < self._limits.max_streams:
+            self._unfinished[number] = stream
+            stream.release()
+        else:
+            self._reset(number, ErrorCode.NO_ERROR)
+        self._failures.earn(1)
         self._end_if_drained()
 
     def _forget(self, stream: Http2Stream) -> None:
-        self._streams.pop(stream.number, None)
+        del self._streams[stream.number]
         stream.gone = True
         stream.handler = None
         stream.pending.clear()
-        if stream.unacknowledged:
-            self.acknowledge(stream, stream.unacknowledged)
-            stream.unacknowledged = 0
         self.served += 1
 
-    def reset(self, stream: Http2Stream, code: ErrorCodes) -> None:
-        """Give *stream* up."""
-        if stream.number in self._streams:
-            self._wire.reset(stream.number, code)
-            self._forget(stream)
-            self._end_if_drained()
+    def _give_up(self, stream: Http2Stream, how: str) -> None:
+        """The stream ends before its response does."""
+        handler = stream.handler
+        self._forget(stream)
+        self._numbers.over(stream.number, how)
+        self._announce(0, self._intake.give(stream.unacknowledged))
+        if handler is not None:
+            handler.client_gone()
+        self._end_if_drained()
+
+    def _reset(self, number: int, code: ErrorCode) -> None:
+        self._unfinished.pop(number, None)
+        self._numbers.over(number, RESET)
+        self._out.append(rst_stream(number, code))
+
+    def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """Give *stream* up; what the client takes of its response at once still goes out."""
+        if not stream.gone and not self._output_paused:
+            self._responses.send(self._sent)
+        if not stream.gone:
+            self._give_up(stream, RESET)
+            self._reset(stream.number, code)
             self._channel.wake()
 
     def acknowledge(self, stream: Http2Stream, size: int) -> None:
         """Open the windows again by *size* bytes of *stream*'s content."""
         if not self._ended:
-            self._wire.acknowledge(stream.number, size)
+            self._announce(0, self._intake.give(size))
+            if not stream.complete:
+                self._announce(stream.number, stream.intake.give(size))
+
+    def _announce(self, number: int, increment: int) -> None:
+        if increment:
+            self._out.append(window_update(number, increment))
             self._channel.wake()
 
     def _pace(self, stream: Http2Stream) -> None:
@@ -262,7 +380,7 @@ class Http2Server:
         """Finish what is in flight, then close."""
         if not self.draining and not self._ended:
             self.draining = True
-            self._wire.goaway(ErrorCodes.NO_ERROR)
+            self._goaway = goaway(self._numbers.highest, ErrorCode.NO_ERROR)
             self._channel.wake()
             self._end_if_drained()
 
@@ -294,8 +412,10 @@ class Http2Server:
 
     def tick(self, now: float) -> None:
         """Let the requests check their time limits, and check those of answered ones."""
+        self._input.patience.tick(now)
+        self._failures.tick(now)
         for stream in list(self._streams.values()):
             if stream.handler is not None:
                 stream.handler.tick(now)
             elif stream.still(now) >= self._stall_timeout:
-                self.reset(stream, ErrorCodes.CANCEL)
+                self.reset(stream, ErrorCode.CANCEL)

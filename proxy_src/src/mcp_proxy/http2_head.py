@@ -1,55 +1,112 @@
-"""Heads of HTTP/2 messages (RFC 9113 §8.2, §8.3).
-
-The library has checked which fields and pseudo-fields may occur, and the characters of values.
-"""
+"""Heads and trailers of HTTP/2 requests (RFC 9113 §8.2, §8.3)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from typing import NamedTuple
 
+from .http2_frames import ErrorCode, StreamFault
 from .http_rules import Refusal, check_target
 from .messages import Headers, RequestHead
 
 _METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}\Z")
+_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _NAME = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
+# §8.2.1 forbids NUL, CR, LF and blanks at the ends; RFC 9110 §5.5 the other controls.
+_VALUE = re.compile(rb"(?:[^\0-\x20\x7f](?:[^\0-\x08\x0a-\x1f\x7f]*[^\0-\x20\x7f])?)?\Z")
+_LENGTH = re.compile(rb"[0-9]{1,18}\Z")
+_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
+_OF_THE_CONNECTION = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+
+ORDINARY, HOST, LENGTH, PSEUDO, MALFORMED = range(5)
 
 
-def request_head(fields: Iterable[tuple[bytes, bytes]], ended: bool) -> RequestHead:
-    """Interpret a request's *fields*; *ended* if no content follows. Raises :class:`Refusal`."""
+class Field(NamedTuple):
+    """A field and what it is: ``ORDINARY`` or one of the others."""
+
+    pair: tuple[bytes, bytes]
+    kind: int
+
+
+def interpret(name: bytes, value: bytes) -> Field:
+    """Find out what the field *name* with *value* is."""
+    return Field((name, value), _kind(name, value))
+
+
+def _kind(name: bytes, value: bytes) -> int:
+    if name.startswith(b":"):
+        return PSEUDO if name in _PSEUDO else MALFORMED
+    if not _NAME.match(name) or not _VALUE.match(value) or name in _OF_THE_CONNECTION:
+        return MALFORMED
+    if name == b"te" and value.lower() != b"trailers":  # §8.2.2
+        return MALFORMED
+    if name == b"content-length":
+        return LENGTH if _LENGTH.match(value) else MALFORMED
+    return HOST if name == b"host" else ORDINARY
+
+
+def _malformed() -> StreamFault:
+    return StreamFault(ErrorCode.PROTOCOL_ERROR)
+
+
+def request_head(fields: list[Field], ended: bool) -> RequestHead:
+    """Interpret a request's *fields*; *ended* if no content follows.
+
+    Raises :class:`StreamFault` for what is no request of HTTP/2, :class:`Refusal` for one that is
+    not served.
+    """
     pseudo: dict[bytes, bytes] = {}
     headers: Headers = []
-    host = b""
+    hosts: set[bytes] = set()
     length: int | None = None
-    for name, value in fields:
-        if name.startswith(b":"):
-            pseudo[name] = value
+    in_front = True  # pseudo-fields come first
+    for pair, kind in fields:
+        if kind == PSEUDO:
+            if not in_front or pair[0] in pseudo:
+                raise _malformed()
+            pseudo[pair[0]] = pair[1]
             continue
-        if not _NAME.match(name):
-            raise Refusal(400, "Bad header field name")
-        if name == b"host":
-            host = value
+        in_front = False
+        if kind == HOST:
+            hosts.add(pair[1])
             continue
-        if name == b"content-length":
-            if not value.isdigit() or (length is not None and length != int(value)):
-                raise Refusal(400, "Bad content-length")
-            length = int(value)
-        elif name == b"upgrade":
-            raise Refusal(400, "upgrade is not a field of HTTP/2")
-        headers.append((bytes(name), bytes(value)))
+        if kind == LENGTH:
+            if length is not None and length != int(pair[1]):
+                raise _malformed()
+            length = int(pair[1])
+        elif kind == MALFORMED:
+            raise _malformed()
+        headers.append(pair)
     method = pseudo.get(b":method", b"")
+    target = pseudo.get(b":path", b"")
+    authority = _authority(pseudo, hosts)
     if method == b"CONNECT":
-        raise Refusal(501, "CONNECT is not supported")
-    if not _METHOD.match(method):
-        raise Refusal(400, "Bad method")
-    target = pseudo.get(b":path", b"").split(b"#", 1)[0]
-    authority = pseudo.get(b":authority", host)
+        if len(pseudo) == 2:  # §8.5
+            raise Refusal(501, "CONNECT is not supported")
+        raise _malformed()
+    if not (_METHOD.match(method) and target and _SCHEME.match(pseudo.get(b":scheme", b""))):
+        raise _malformed()
+    if ended and length:
+        raise _malformed()  # §8.1.1
+    target = target.split(b"#", 1)[0]
     check_target(method, target, authority)
-    if ended:
-        length = 0
-    return RequestHead(method, target, authority, headers, length, "2")
+    return RequestHead(method, target, authority, headers, 0 if ended else length, "2")
 
 
-def response_fields(status: int, headers: Headers) -> Headers:
-    """The fields of a response, with its status as pseudo-field and names in lower case."""
-    return [(b":status", b"%d" % status), *((name.lower(), value) for name, value in headers)]
+def _authority(pseudo: dict[bytes, bytes], hosts: set[bytes]) -> bytes:
+    """Who is asked: ``:authority``, or ``Host`` of a request that came over HTTP/1.1 (§8.3.1)."""
+    authority = pseudo.get(b":authority")
+    if authority is not None:
+        hosts.add(authority)
+    if len(hosts) != 1 or hosts == {b""}:
+        raise _malformed()
+    return hosts.pop()
+
+
+def request_trailers(fields: list[Field]) -> Headers:
+    """The trailers that *fields* are; raises :class:`StreamFault` (§8.1)."""
+    if any(field.kind >= PSEUDO for field in fields):
+        raise _malformed()
+    return [field.pair for field in fields]

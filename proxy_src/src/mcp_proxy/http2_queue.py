@@ -3,30 +3,83 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Callable
 
-from h2.connection import H2Connection
-
+from .http2_frames import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    MAX_PAYLOAD,
+    MAX_WINDOW,
+    ConnectionFault,
+    ErrorCode,
+    StreamFault,
+    frame,
+    frame_header,
+)
+from .http2_hpack import EMPTY_TABLE, encode
 from .http2_stream import Http2Stream
+from .messages import Headers
+
+_INITIAL = 65535
+_TINY = 256
+"""Bytes of content that are worth a frame; less because of a small window is not progress."""
 
 
 class ResponseQueue:
-    """The streams of one connection that have something to send."""
+    """The streams of one connection that have something to send, and how much they may."""
 
-    def __init__(self, h2: H2Connection) -> None:
-        self._h2 = h2
+    def __init__(self, out: list[bytes | memoryview], earned: Callable[[int], None]) -> None:
+        """Frames go to *out*; *earned* is told how many frames of content were worth sending."""
+        self._out = out
+        self._earned = earned
         self._waiting: deque[Http2Stream] = deque()
+        self._window = _INITIAL
+        self._initial = _INITIAL
+        self._preamble = EMPTY_TABLE
+
+    # -- windows -----------------------------------------------------------------------------
+
+    def open(self, stream: Http2Stream) -> None:
+        """*stream* is new."""
+        stream.window = self._initial
+
+    def widen(self, increment: int) -> None:
+        """The client takes *increment* bytes more. Raises :class:`ConnectionFault`."""
+        self._window += increment
+        if self._window > MAX_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "window too large")
+
+    def widen_stream(self, stream: Http2Stream, increment: int) -> None:
+        """The same for one stream. Raises :class:`StreamFault`."""
+        stream.window += increment
+        if stream.window > MAX_WINDOW:
+            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR)
+
+    def set_initial(self, size: int, streams: Iterable[Http2Stream]) -> None:
+        """Windows begin with *size* from now on (§6.9.2). Raises :class:`ConnectionFault`."""
+        change = size - self._initial
+        self._initial = size
+        for stream in streams:
+            stream.window += change
+            if stream.window > MAX_WINDOW:
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "window too large")
+
+    # -- frames ------------------------------------------------------------------------------
 
     def add(self, stream: Http2Stream) -> None:
-        """*stream* has content or an end to send."""
+        """*stream* has a head, content or an end to send."""
         if not stream.queued:
             stream.queued = True
             self._waiting.append(stream)
 
     def send(self, sent: Callable[[Http2Stream, bool], None]) -> None:
-        """Send what the windows allow, one frame per stream in turn.
+        """Send what the windows allow, one frame of content per stream in turn.
 
-        *sent* is told after each frame which stream it was of, and whether that was its last.
+        *sent* is told after each which stream it was of, and whether that was its last.
         """
         waiting = self._waiting
         stuck: list[Http2Stream] = []
@@ -35,42 +88,65 @@ class ResponseQueue:
             stream.queued = False
             if stream.gone:
                 continue
+            over = self._send_head(stream) if stream.head else False
             if stream.pending:
-                window = self._h2.local_flow_control_window(stream.number)
+                window = min(self._window, stream.window)
                 if window <= 0:
                     stuck.append(stream)
                     continue
-                over = self._send_content(stream, min(window, self._h2.max_outbound_frame_size))
-            elif stream.ending is not None:
-                self._send_end(stream, stream.ending)
+                over = self._send_content(stream, window)
+            elif stream.ending is not None and not over:
+                self._send_end(stream.number, stream.ending)
                 over = True
-            else:
-                continue
-            if not over:
+            if not over and (stream.pending or stream.ending is not None):
                 self.add(stream)
             sent(stream, over)
         for stream in stuck:
             self.add(stream)
 
-    def _send_content(self, stream: Http2Stream, room: int) -> bool:
-        parts = []
+    def _send_head(self, stream: Http2Stream) -> bool:
+        status, fields = stream.head or (0, [])
+        stream.head = None
+        over = not stream.pending and stream.ending == []
+        self.send_fields(stream.number, status, fields, END_STREAM if over else 0)
+        return over
+
+    def send_fields(self, number: int, status: int | None, fields: Headers, flags: int) -> None:
+        """Send a field section (§4.3), in as many frames as it needs."""
+        block = self._preamble + encode(status, fields)
+        self._preamble = b""
+        kind = HEADERS
+        while len(block) > MAX_PAYLOAD:
+            self._out.append(frame(kind, flags, number, block[:MAX_PAYLOAD]))
+            block = block[MAX_PAYLOAD:]
+            kind, flags = CONTINUATION, 0
+        self._out.append(frame(kind, flags | END_HEADERS, number, block))
+
+    def _send_content(self, stream: Http2Stream, window: int) -> bool:
+        room = min(window, MAX_PAYLOAD)
+        pending = stream.pending
+        parts: list[bytes | memoryview] = []
         size = 0
-        while stream.pending and size < room:
-            part = stream.pending.popleft()
+        while pending and size < room:
+            part = pending.popleft()
             if len(part) > room - size:
                 view = memoryview(part)
-                stream.pending.appendleft(view[room - size :])
+                pending.appendleft(view[room - size :])
                 part = view[: room - size]
             parts.append(part)
             size += len(part)
         stream.pending_bytes -= size
-        last = not stream.pending and stream.ending == []
-        self._h2.send_data(stream.number, b"".join(parts), end_stream=last)
+        stream.window -= size
+        self._window -= size
+        last = not pending and stream.ending == []
+        self._out.append(frame_header(DATA, END_STREAM if last else 0, stream.number, size))
+        self._out += parts
+        if size >= _TINY or not pending:
+            self._earned(1)
         return last
 
-    def _send_end(self, stream: Http2Stream, trailers: list[tuple[bytes, bytes]]) -> None:
+    def _send_end(self, number: int, trailers: Headers) -> None:
         if trailers:
-            fields = [(name.lower(), value) for name, value in trailers]
-            self._h2.send_headers(stream.number, fields, end_stream=True)
+            self.send_fields(number, None, trailers, END_STREAM)
         else:
-            self._h2.end_stream(stream.number)
+            self._out.append(frame(DATA, END_STREAM, number))

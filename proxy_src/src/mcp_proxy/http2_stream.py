@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from h2.errors import ErrorCodes
-
-from .http2_head import response_fields
-from .messages import Headers, RequestHandler, RequestHead, ResponseHead
+from .http2_frames import ErrorCode, StreamFault
+from .http2_windows import ReceiveWindow
+from .messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from .http2 import Http2Server
+
+STREAM_WINDOW = 1 << 18
+"""Bytes of a request's content that may be on the way to an upstream."""
+
+_DISCARD = 1 << 18
+"""Bytes of a request's content still taken after its answer."""
 
 
 class Http2Stream:
     """One request and its response. Implements :class:`messages.ClientStream`."""
 
-    def __init__(self, server: Http2Server, number: int, head: RequestHead) -> None:
+    def __init__(
+        self, server: Http2Server, number: int, length: int | None, complete: bool, head_only: bool
+    ) -> None:
+        """*length* is the announced size of the content; *head_only* if the method is HEAD."""
         self.number = number
-        self.head = head
         self.handler: RequestHandler | None = None
-        self.complete = False
-        self.trailers: Headers = []
+        self.complete = complete
+        self.window = 0  # what may be sent
+        self.head: tuple[int, Headers] | None = None  # status and fields not yet sent
         self.pending: deque[bytes | memoryview] = deque()
         self.pending_bytes = 0
         self.ending: Headers | None = None  # the response's trailers once all of it is pending
@@ -31,24 +39,39 @@ class Http2Stream:
         self.paused = False
         self.held = False
         self.unacknowledged = 0
+        self.intake = ReceiveWindow(STREAM_WINDOW)
+        self.discardable = _DISCARD
         self._server = server
+        self._missing = length
+        self._bodiless = head_only
         self._left_over = -1
         self._still_since = 0.0
 
+    def received(self, size: int, ended: bool) -> None:
+        """*size* bytes of content have come. Raises :class:`StreamFault` (RFC 9113 §8.1.1)."""
+        if self._missing is not None:
+            self._missing -= size
+            if self._missing < 0 or (ended and self._missing):
+                raise StreamFault(ErrorCode.PROTOCOL_ERROR)
+        if ended:
+            self.complete = True
+
     def send_interim(self, status: int, headers: Headers) -> None:
         """Pass on an interim response."""
-        self._server.send_fields(self.number, response_fields(status, headers))
+        self._server.send_interim(self.number, status, headers)
 
     def send_head(self, head: ResponseHead) -> None:
-        """Send the head."""
-        fields = response_fields(head.status, head.headers)
+        """Queue the head: if nothing follows it in this turn, it carries the end."""
+        fields = head.headers
         if head.length is not None and head.status != 204:
-            fields.append((b"content-length", b"%d" % head.length))
-        self._server.send_fields(self.number, fields)
+            fields = [*fields, (b"content-length", b"%d" % head.length)]
+        self._bodiless = self._bodiless or head.status in BODILESS_STATUSES
+        self.head = (head.status, fields)
+        self._server.has_pending(self)
 
     def send_body(self, data: bytes) -> None:
         """Queue content; it leaves in this turn as far as the client's window allows."""
-        if data:
+        if data and not self._bodiless:
             self.pending.append(data)
             self.pending_bytes += len(data)
             self._server.has_pending(self)
@@ -69,7 +92,7 @@ class Http2Stream:
     def abort(self) -> None:
         """Reset the stream: the response is incomplete."""
         self.handler = None
-        self._server.reset(self, ErrorCodes.INTERNAL_ERROR)
+        self._server.reset(self, ErrorCode.INTERNAL_ERROR)
 
     def hold(self) -> None:
         """Acknowledge no more content: the client may send one window at most."""

@@ -275,7 +275,7 @@ def test_an_answer_to_a_request_cancelled_in_the_same_read(goaway: bool) -> None
     pair.exchange()
     number = pair.request()
     if goaway:
-        pair.client.close_connection()
+        pair.client.close_connection(error_code=ErrorCodes.INTERNAL_ERROR)
     else:
         pair.client.reset_stream(number, ErrorCodes.CANCEL)
     feed(pair.layer.receive, [pair.client.data_to_send()])
@@ -340,14 +340,20 @@ def test_draining_finishes_streams_and_refuses_new_ones() -> None:
     assert pair.layer.finished
 
 
-def test_the_client_going_away_ends_everything() -> None:
+@pytest.mark.parametrize("code", [ErrorCodes.NO_ERROR, ErrorCodes.INTERNAL_ERROR])
+def test_the_client_going_away_ends_what_it_no_longer_wants(code: ErrorCodes) -> None:
     pair = Pair()
     pair.request()
     pair.exchange()
-    pair.client.close_connection()
+    pair.client.close_connection(error_code=code)
     feed(pair.layer.receive, [pair.client.data_to_send()])
-    assert pair.requests[0].gone
-    assert pair.layer.finished
+    failed = code != ErrorCodes.NO_ERROR
+    assert pair.requests[0].gone == failed
+    assert pair.layer.finished == failed
+    if not failed:
+        pair.requests[0].reply(b"last")
+        assert b"last" in b"".join(pair.layer.output())
+        assert pair.layer.finished
 
 
 def test_paused_output_pauses_every_stream_and_stops_input() -> None:
@@ -415,7 +421,9 @@ def test_bad_heads_never_reach_an_upstream(fields: list[tuple[str, str]]) -> Non
     assert pair.requests == []
     for event in pair.client.receive_data(b"".join(pair.layer.output())):
         pair.note(event, acknowledge=False)
-    assert pair.terminated is not None or pair.status[number] >= 400
+    refused = pair.resets.get(number) == ErrorCodes.PROTOCOL_ERROR
+    assert refused or pair.status[number] >= 400
+    assert not pair.layer.finished
 
 
 def test_content_that_does_not_match_its_length() -> None:
@@ -423,8 +431,13 @@ def test_content_that_does_not_match_its_length() -> None:
     number = pair.request([*POST, ("content-length", "3")], end=False)
     pair.client.send_data(number, b"four")
     feed(pair.layer.receive, [pair.client.data_to_send()])
-    assert all(handler.gone and handler.trailers is None for handler in pair.requests)
-    assert pair.layer.finished
+    (handler,) = pair.requests
+    assert handler.gone
+    assert handler.trailers is None
+    assert handler.body == b""
+    for event in pair.client.receive_data(b"".join(pair.layer.output())):
+        pair.note(event, acknowledge=False)
+    assert pair.resets == {number: ErrorCodes.PROTOCOL_ERROR}
 
 
 @given(noise=st.binary(min_size=1, max_size=300), places=PLACES)
