@@ -1,19 +1,19 @@
 """The proxy's log: readable text on a terminal, one JSON object per line under systemd.
 
-Whatever a client sends may end up in a field, so both forms are pure printable ASCII on one line: a
-hostile value can neither start a line of its own nor send an escape sequence to a terminal.
+Every request has a line, so lines are made by hand and leave once per turn of the event loop.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any, TextIO
+
+from .log_lines import MAX_VALUE, json_line, text_line
 
 DEBUG = logging.DEBUG
 INFO = logging.INFO
@@ -22,10 +22,8 @@ ERROR = logging.ERROR
 
 _LEVELS = {"debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR}
 _NAMES = {number: name for name, number in _LEVELS.items()}
-_PLAIN = re.compile(
-    r"[!#-<>-\[\]-~]+\Z"
-)  # printable ASCII without blank, quote, equals sign and backslash
-_MAX_VALUE = 2048
+_AT_ONCE = 4096
+"""Bytes that several processes can write to one pipe without mixing them (PIPE_BUF, pipe(7))."""
 _FIELDS = "mcp_fields"
 
 logger = logging.getLogger("mcp_proxy")
@@ -37,8 +35,12 @@ def event(log: logging.Logger, level: int, msg: str, **fields: object) -> None:
     *level* is one of :data:`DEBUG`, :data:`INFO`, :data:`WARN`, :data:`ERROR`. Fields that are
     ``None`` are left out.
     """
-    if log.isEnabledFor(level):
-        # Without Logger.log(): looking up the caller's file and line costs more than all the rest.
+    if not log.isEnabledFor(level):
+        return
+    if log is logger and _own is not None and _own in logging.root.handlers:
+        # Past logging, which would make a record and look for handlers, at ten times the cost.
+        _own.add(time.time(), level, msg, fields)
+    else:
         log.handle(log.makeRecord(log.name, level, "", 0, msg, (), None, extra={_FIELDS: fields}))
 
 
@@ -47,13 +49,11 @@ def configure(level: str, stream: TextIO | None = None, as_json: bool | None = N
 
     The defaults are stderr, and JSON exactly if stderr is the journal. Safe to call again.
     """
+    global _own
     target = sys.stderr if stream is None else stream
-    handler = logging.StreamHandler(target)
-    handler.setFormatter(
-        JsonFormatter() if (under_journal() if as_json is None else as_json) else TextFormatter()
-    )
+    _own = _Lines(target, under_journal() if as_json is None else as_json)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_own]
     # Libraries stay quiet unless something is wrong: at debug they would log what passes through.
     root.setLevel(WARN)
     logger.setLevel(_LEVELS[level])
@@ -74,64 +74,69 @@ def under_journal() -> bool:
     return (status.st_dev, status.st_ino) == (int(device), int(inode))
 
 
+class _Lines(logging.Handler):
+    """Writes a line per record; those of one turn of the event loop together, at its end.
+
+    What is left is written when the process exits (by ``logging``, which flushes every handler).
+    """
+
+    def __init__(self, stream: TextIO, as_json: bool) -> None:
+        super().__init__()
+        self._stream = stream
+        self._line = json_line if as_json else text_line
+        self._lines: list[str] = []
+        self._second = 0
+        self._stamp = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See :class:`logging.Handler`: lines of libraries, and those with an exception."""
+        self.add(record.created, record.levelno, record.getMessage(), _fields(record))
+
+    def add(self, now: float, level: int, msg: str, fields: Mapping[str, object]) -> None:
+        """Add a line about what happened at *now* (Unix time in seconds)."""
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        stamp = f"{self._stamp}.{int((now - second) * 1000):03d}Z"
+        self._lines.append(self._line(stamp, _level(level), msg, fields))
+        if len(self._lines) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        lines, self._lines = self._lines, []
+        text = ""
+        try:
+            for line in lines:
+                if len(text) + len(line) >= _AT_ONCE:
+                    self._write(text)
+                    text = ""
+                text += line + "\n"
+            self._write(text)
+        except (OSError, ValueError):
+            return  # nobody is left to be told
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+_own: _Lines | None = None
+
+
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    given: Mapping[str, object] = getattr(record, _FIELDS, {})
-    fields = {name: _value(value) for name, value in given.items() if value is not None}
+    fields: dict[str, Any] = dict(getattr(record, _FIELDS, {}))
     if record.name != logger.name:
         fields.setdefault("logger", record.name)
     if record.exc_info:
-        fields["exception"] = logging.Formatter().formatException(record.exc_info)[-_MAX_VALUE:]
+        fields["exception"] = logging.Formatter().formatException(record.exc_info)[-MAX_VALUE:]
     return fields
 
 
-def _value(value: object) -> Any:
-    if isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return round(value, 6) if abs(value) < 1e300 else str(value)
-    text = (
-        value.decode("utf-8", "backslashreplace")
-        if isinstance(value, (bytes, bytearray))
-        else str(value)
-    )
-    return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}... ({len(text)} characters)"
-
-
-def _timestamp(record: logging.LogRecord) -> str:
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03d}Z"
-
-
-def _level(record: logging.LogRecord) -> str:
-    return _NAMES.get(record.levelno, "error" if record.levelno > ERROR else "info")
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object per line: ``time`` (RFC 3339, UTC), ``level``, ``msg``, then the fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """See the class."""
-        line: dict[str, Any] = {
-            "time": _timestamp(record),
-            "level": _level(record),
-            "msg": record.getMessage(),
-        }
-        for name, value in _fields(record).items():
-            line.setdefault(name, value)
-        return json.dumps(line, separators=(",", ":"))
-
-
-class TextFormatter(logging.Formatter):
-    """``TIME LEVEL message name=value …``; a value that is not plain is a JSON string."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """See the class."""
-        message = json.dumps(record.getMessage())[1:-1].replace('\\"', '"')
-        words = [_timestamp(record), f"{_level(record).upper():5}", message]
-        words += [f"{name}={self._word(value)}" for name, value in _fields(record).items()]
-        return " ".join(words)
-
-    def _word(self, value: object) -> str:
-        if isinstance(value, str) and not _PLAIN.match(value):
-            return json.dumps(value)
-        return json.dumps(value) if isinstance(value, bool) else str(value)
+def _level(number: int) -> str:
+    return _NAMES.get(number, "error" if number > ERROR else "info")

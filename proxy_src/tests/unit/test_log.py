@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -140,3 +143,59 @@ def test_json_exactly_when_stderr_is_the_journal(monkeypatch: pytest.MonkeyPatch
         assert log.under_journal() is expected
     monkeypatch.delenv("JOURNAL_STREAM")
     assert log.under_journal() is False
+
+
+class _Counted(io.StringIO):
+    """Remembers what it was given at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.parts.append(text)
+        return super().write(text)
+
+
+async def test_the_lines_of_a_turn_are_written_together() -> None:
+    stream = _Counted()
+    log.configure("info", stream, as_json=False)
+    for number in range(3):
+        log.event(log.logger, log.INFO, "request", number=number)
+    assert stream.parts == []
+    await asyncio.sleep(0)
+    log.event(log.logger, log.INFO, "next turn")
+    await asyncio.sleep(0)
+    assert [part.count("\n") for part in stream.parts] == [3, 1]
+
+
+async def test_no_write_is_larger_than_a_pipe_keeps_together() -> None:
+    stream = _Counted()
+    log.configure("info", stream, as_json=True)
+    for number in range(100):
+        log.event(log.logger, log.INFO, "request", number=number, value="a" * 100)
+    await asyncio.sleep(0)
+    assert all(len(part) <= 4096 and part.endswith("\n") for part in stream.parts)
+    lines = stream.getvalue().splitlines()
+    assert [json.loads(line)["number"] for line in lines] == list(range(100))
+
+
+def test_nothing_is_lost_when_the_process_ends() -> None:
+    program = (
+        "import asyncio\n"
+        "from mcp_proxy import log\n"
+        "log.configure('info')\n"
+        "async def main():\n"
+        "    log.event(log.logger, log.INFO, 'last words')\n"
+        "    raise SystemExit(3)\n"
+        "asyncio.run(main())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 3
+    assert "last words" in ended.stderr
