@@ -1,0 +1,220 @@
+"""Request smuggling: bytes on which two servers could disagree, through a running proxy.
+
+``requests.yaml`` and ``responses.yaml`` are the tables. Whatever reaches an upstream is read by a
+strict reader and by the parsers of common upstreams, and all must read the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import judges
+import pytest
+import pytest_asyncio
+from fakes import FakeChannel, Requests
+from mcp_proxy.http1 import Http1Server
+from mcp_proxy.settings import Limits
+from running import DOMAIN, RunningProxy, running_proxy
+from tables import Case, cases
+from tunnelled import answer, get, raw_client
+from upstreams import plain_answer, raw_upstream, read_head
+from wire import Incomplete, WireRequest, read_requests
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SENTINEL = get("echo", "/sentinel", "Connection: close")
+class Capture:
+    """The upstream: remembers what came, on each connection by itself."""
+
+    def __init__(self) -> None:
+        self._connections: list[tuple[asyncio.StreamWriter, bytearray]] = []
+
+    def opened(self, writer: asyncio.StreamWriter) -> Callable[[bytes], None]:
+        """What a new connection's bytes are told to."""
+        received = bytearray()
+        self._connections.append((writer, received))
+        return received.extend
+
+    def restart(self) -> None:
+        """Forget what came, and close what is open."""
+        for writer, _ in self._connections:
+            writer.transport.abort()
+        self._connections.clear()
+
+    def received(self) -> list[bytes]:
+        """What came on each connection on which anything did."""
+        return [bytes(received) for _, received in self._connections if received]
+
+
+class Replay:
+    """The upstream that answers as a table says: the given bytes, then the end or nothing."""
+
+    def __init__(self) -> None:
+        self.case = Case(b"")
+        self.targets: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            line, _ = await read_head(reader)
+            target = line.split(" ")[1]
+            self.targets.append(target)
+            if target != "/bad":
+                writer.write(plain_answer(target.encode()))
+                continue
+            writer.write(self.case.data)
+            if self.case.expected.get("end"):
+                return
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the tests of this module share."""
+
+    proxy: RunningProxy
+    capture: Capture
+    replay: Replay
+    judges: dict[str, int]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    capture, replay = Capture(), Replay()
+    async with contextlib.AsyncExitStack() as stack:
+        ports = [
+            await stack.enter_async_context(raw_upstream(handler))
+            for handler in (judges.read_with_h11(capture.opened), replay.serve)
+        ]
+        routes = {
+            "echo": f"http://127.0.0.1:{ports[0]}",
+            "victim": f"http://127.0.0.1:{ports[0]}",
+            "replay": f"http://127.0.0.1:{ports[1]}",
+        }
+        home = tmp_path_factory.mktemp("proxy")
+        proxy = await stack.enter_async_context(running_proxy(home, routes))
+        yield Stage(proxy, capture, replay, await stack.enter_async_context(judges.judges()))
+
+
+async def converse(stage: Stage, data: bytes, leave: bool) -> bytes:
+    """Everything that a client gets for *data*; it may *leave* once something went upstream."""
+    async with raw_client(stage.proxy) as (reader, writer):
+        writer.write(data)
+        if leave:
+            await writer.drain()
+            if b"\r\n\r\n" in data:
+                while not stage.capture.received():
+                    await asyncio.sleep(0.005)
+            writer.close()
+        return await asyncio.wait_for(reader.read(), 20)
+
+
+def answers(data: bytes) -> list[str | int]:
+    """The final answers in *data*: the upstream's description of the request, or the status."""
+    found: list[str | int] = []
+    while data:
+        head, end, data = data.partition(b"\r\n\r\n")
+        status = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
+        assert status is not None, head
+        assert end, head
+        if status[1].startswith(b"1"):
+            continue
+        length = re.search(rb"\r\nContent-Length: (\d+)", head)
+        assert length is not None, head
+        body = b""
+        if not data.startswith(b"HTTP/1.1 "):  # as it does behind an answer to HEAD
+            body, data = data[: int(length[1])], data[int(length[1]) :]
+        description = re.fullmatch("<<(.*)>>", body.decode("latin-1"))
+        found.append(description[1] if description else int(status[1]))
+    return found
+
+
+def described(request: WireRequest) -> str:
+    method, target = request.method.decode("latin-1"), request.target.decode("latin-1")
+    return judges.described(method, target, request.body)
+
+
+def understood(connections: list[bytes], partial: bool) -> tuple[list[str], list[bytes]]:
+    """The requests on all *connections*, and the connections on which all are complete."""
+    requests, whole = [], []
+    for data in connections:
+        try:
+            requests += [described(request) for request in read_requests(data)]
+        except Incomplete:
+            assert partial, data
+        else:
+            whole.append(data)
+    return requests, whole
+
+
+@pytest.mark.parametrize("case", cases("requests"))
+async def test_request(stage: Stage, case: Case) -> None:
+    expected = case.expected
+    leave = expected.get("end") == "eof"
+    stage.capture.restart()
+    got = answers(await converse(stage, case.data + (b"" if leave else SENTINEL), leave))
+
+    if "refused" in expected:
+        wanted = [expected["refused"]]
+    elif "passed" in expected:
+        wanted = [*expected["passed"], "GET /sentinel "]
+    else:
+        wanted = expected["answers"]
+    assert got == wanted, stage.proxy.transcript()[-1000:]
+
+    # Whoever comes next is not touched, although it may get the same upstream connection.
+    async with raw_client(stage.proxy) as (reader, writer):
+        writer.write(get("echo", "/probe"))
+        assert (await answer(reader))[2] == b"<<GET /probe >>"
+
+    connections = stage.capture.received()
+    requests, whole = understood(connections, expected.get("partial", False))
+    passed = expected.get("upstream", [text for text in wanted if isinstance(text, str)])
+    if "upstream" in expected:
+        passed = [*passed, "GET /sentinel "]
+    assert sorted(requests) == sorted([*passed, "GET /probe "])
+
+    sent = b"".join(connections).partition(b"GET /sentinel ")[0].lower().decode("latin-1")
+    assert [text for text in expected.get("has", []) if text not in sent] == []
+    assert [text for text in expected.get("lacks", []) if text in sent] == []
+
+    for data in whole:
+        await judged(stage, data, expected)
+
+
+async def judged(stage: Stage, data: bytes, expected: dict[str, Any]) -> None:
+    """All judges read *data* as the strict reader does, but for what the table says of them."""
+    # An answer to HEAD has no place for a description.
+    wanted = [text for text in map(described, read_requests(data)) if not text.startswith("HEAD ")]
+    wanted.append(judges.LAST)
+    names = list(stage.judges)
+    read = await asyncio.gather(*(judges.readings(stage.judges[name], data) for name in names))
+    for name, got in zip(names, read):
+        if name in expected.get("lax", []):
+            assert len(got) == len(wanted), name
+        elif name in expected.get("strict", []):
+            assert got == [text for text in wanted if text in got], name
+        else:
+            assert got == wanted, name
+
+
+@pytest.mark.parametrize("case", cases("requests"))
+async def test_request_in_pieces(case: Case) -> None:
+    """A request cut anywhere is read as if it were whole."""
+
+    def read(pieces: list[bytes]) -> tuple[list[Any], bytes]:
+        requests = Requests(answer=b"ok")
+        server = Http1Server(requests, FakeChannel(), Limits())
+        output = b""
+        for piece in pieces:
+            server.receive(piece)
+            output += b"".join(server.output())
+        heads = [(item.head, item.body, item.trailers) for item in requests]
+        return heads, output
+
+    data = case.data[:4000] + SENTINEL
+    assert read([data[i : i + 1] for i in range(len(data))]) == read([data])
