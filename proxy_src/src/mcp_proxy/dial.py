@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
 import socket
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar
 
+from . import descriptors
 from .certificates import upstream_context
 from .settings import Upstream, UpstreamPolicy
 
@@ -115,6 +117,8 @@ class Dialer:
     async def _dial(
         self, upstream: Upstream, address: str, factory: Callable[[], _ProtocolT]
     ) -> _ProtocolT:
+        if descriptors.short():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         secure = upstream.scheme == "https"
         made = await asyncio.get_running_loop().create_connection(
             factory,

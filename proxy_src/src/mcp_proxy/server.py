@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import cast
 
-from . import log
-from .access_log import AccessLog
+from . import descriptors, log
 from .certificates import CertificateStore
 from .connection import Listener, TunnelConnection
 from .dial import Dialer
@@ -20,6 +20,16 @@ _MAX_TICK = 1.0
 _BACKLOG = 1024
 _READ = 1 << 16
 """Bytes read from a connection at a time: of the smallest frames, a tenth of a second's work."""
+_MAX_REFUSED = 256
+"""Connections at a time that are told why they are refused; beyond them, they are only closed."""
+
+
+class _Rejected(asyncio.Protocol):
+    """A connection for which there is nothing left, not even an answer."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.Protocol`."""
+        cast(asyncio.Transport, transport).abort()
 
 
 class ProxyServer:
@@ -60,6 +70,17 @@ class ProxyServer:
 
     async def start(self) -> None:
         """Listen. Raises :class:`OSError` if the address cannot be bound."""
+        descriptors.raise_limit()
+        wanted = self._config.limits.max_connections
+        if self._limit() < wanted:
+            log.event(
+                log.logger,
+                log.WARN,
+                "descriptor limit lowers max_connections",
+                max_connections=self._limit(),
+                configured=wanted,
+                remedy=f"set LimitNOFILE= to {2 * wanted + descriptors.RESERVE} at least",
+            )
         listen = self._config.listen
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
@@ -103,20 +124,29 @@ class ProxyServer:
         await asyncio.sleep(0)
         return cut
 
-    def _connection(self) -> TunnelConnection:
-        limit = self._config.limits.max_connections
+    def _connection(self) -> asyncio.BaseProtocol:
+        limit = self._limit()
         if len(self._connections) >= limit:
-            self._metrics.connection_refused()
-            if not self._warned:
-                self._warned = True
-                log.event(log.logger, log.WARN, "connection limit reached", max_connections=limit)
-            connection = TunnelConnection(self._listener, refusal="Too many connections")
-            self._refused.add(connection)
-            return connection
+            return self._refuse(limit)
         self._warned = False
         self._metrics.connection_opened()
         connection = TunnelConnection(self._listener)
         self._connections.add(connection)
+        return connection
+
+    def _limit(self) -> int:
+        # A busy connection takes two descriptors: its own, and that of the upstream.
+        return min(self._config.limits.max_connections, descriptors.connections() // 2)
+
+    def _refuse(self, limit: int) -> asyncio.BaseProtocol:
+        self._metrics.connection_refused()
+        if not self._warned:
+            self._warned = True
+            log.event(log.logger, log.WARN, "connection limit reached", max_connections=limit)
+        if len(self._refused) > min(_MAX_REFUSED, descriptors.connections() // 16):
+            return _Rejected()
+        connection = TunnelConnection(self._listener, refusal="Too many connections")
+        self._refused.add(connection)
         return connection
 
     def _forget(self, connection: TunnelConnection) -> None:

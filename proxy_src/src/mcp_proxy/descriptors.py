@@ -1,0 +1,45 @@
+"""How many descriptors are left: the kernel's limit, and when to stop taking on more work.
+
+Without any, nothing can be accepted, dialled, read from disk or said to systemd's watchdog. So the
+last ones are never given to connections.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+RESERVE = 64
+"""Descriptors for everything that is not a connection of a client or to an upstream."""
+
+_SPARE = 32
+"""How many of them are still free when no more connections are made."""
+
+
+def raise_limit() -> int:
+    """Allow this process as many descriptors as it may allow itself; return how many that are.
+
+    The soft limit is low for the sake of select(2), which nothing here uses (systemd.exec(5)).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def connections() -> int:
+    """How many connections, of clients and to upstreams together, the limit leaves room for."""
+    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE, 0)
+
+
+def short() -> bool:
+    """Whether so few are left that no connection may take one.
+
+    The kernel hands out the lowest number that is free, so all numbers below are taken.
+    """
+    try:
+        number = os.dup(2)
+    except OSError:
+        return True
+    os.close(number)
+    return number >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE

@@ -1,0 +1,405 @@
+"""More than there should be: memory stays bounded, others are served, and afterwards all is well.
+
+As many clients as ``OVERLOAD_CLIENTS`` says, 10,000 in ``make overload``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from clients import (
+    UPGRADE,
+    Client,
+    closing_all,
+    comes_to,
+    cpu_seconds,
+    descriptors,
+    frame,
+    metric,
+    others_are_served,
+    rss,
+)
+from h2.connection import H2Connection
+from running import DOMAIN, RunningProxy, proxied, running_proxy
+from tunnelled import answer, get, raw_client
+from upstreams import plain_answer, raw_upstream, read_head
+
+CLIENTS = int(os.environ.get("OVERLOAD_CLIENTS", "300"))
+FEW = max(CLIENTS // 20, 20)
+OPEN = "mcp_proxy_connections_open"
+IN_FLIGHT = "mcp_proxy_requests_in_flight"
+ROOMY = {"max_connections": CLIENTS + 100}
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how a ClientHello of 512 bytes begins
+
+
+@pytest.fixture(autouse=True)
+def _own_descriptors() -> None:
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < CLIENTS * 2 + 500:
+        hard = CLIENTS * 2 + 500
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await read_head(reader)
+        writer.write(plain_answer(b"ok"))
+
+
+async def served_again(proxy: RunningProxy, before: int) -> None:
+    """Everything of the overload is gone, and the proxy is the same process."""
+    await comes_to(proxy, OPEN, 0)
+    await comes_to(proxy, IN_FLIGHT, 0)
+    async with raw_client(proxy) as (reader, writer):
+        writer.write(get())
+        assert (await answer(reader))[0] == 200
+    for _ in range(200):
+        # Connections to upstreams are kept for a while.
+        if descriptors(proxy) <= before + 64:
+            break
+        await asyncio.sleep(0.05)
+    assert descriptors(proxy) <= before + 64
+    assert proxy.process.returncode is None
+
+
+async def opened(
+    clients: list[Client], count: int, port: int, prepare: Callable[[Client], None]
+) -> None:
+    """Add *count* clients to *clients*, each *prepare*d."""
+
+    def work() -> None:
+        for _ in range(count):
+            clients.append(Client(port))
+            prepare(clients[-1])
+
+    await asyncio.to_thread(work)
+
+
+async def test_idle_connections(
+    tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    async with proxied(tmp_path, raw_upstream(polite), limits=ROOMY) as proxy:
+        context = proxy.client_tls("http/1.1")
+
+        def use_once(client: Client) -> None:
+            client.open_websocket()
+            client.open_tls(context)
+            client.send(get())
+            assert client.read().startswith(b"HTTP/1.1 200")
+            client.forget_tls()
+
+        before = descriptors(proxy)
+        with closing_all() as clients:
+            await opened(clients, 50, proxy.port, use_once)  # what is only needed once
+            empty = rss(proxy)
+            async with others_are_served(proxy):
+                await opened(clients, CLIENTS, proxy.port, use_once)
+            whole = rss(proxy)
+            each = (whole - empty) / CLIENTS
+            print(f"{CLIENTS} idle: {whole / 1e6:.1f} MB in all, {each / 1e3:.1f} kB each")
+            record_testsuite_property("bytes_per_idle_connection", each)
+            assert await metric(proxy, OPEN) == CLIENTS + 50
+            assert each < 40_000
+        await served_again(proxy, before)
+
+
+STAGES = (
+    b"",
+    UPGRADE[:-20],
+    UPGRADE,
+    UPGRADE + b"\x82\xfe\xff\xff" + bytes(4) + HELLO,  # a frame that is not complete
+    UPGRADE + frame(HELLO),
+)
+
+
+async def test_handshakes_that_never_end(tmp_path: Path) -> None:
+    timeouts = {"handshake": "3s"}
+    async with proxied(tmp_path, raw_upstream(polite), limits=ROOMY, timeouts=timeouts) as proxy:
+        before = descriptors(proxy)
+        with closing_all() as clients:
+            async with others_are_served(proxy):
+                await opened(
+                    clients,
+                    CLIENTS,
+                    proxy.port,
+                    lambda c: c.socket.sendall(STAGES[len(clients) % len(STAGES)]),
+                )
+                await comes_to(proxy, OPEN, 1)  # the others' oldest
+            assert rss(proxy) < 80_000_000 + CLIENTS * 40_000
+            await served_again(proxy, before)
+
+
+async def test_requests_that_never_end(tmp_path: Path) -> None:
+    timeouts = {"header": "3s"}
+    async with proxied(tmp_path, raw_upstream(polite), limits=ROOMY, timeouts=timeouts) as proxy:
+        context = proxy.client_tls("http/1.1")
+
+        def begin(client: Client) -> None:
+            client.open_websocket()
+            client.open_tls(context)
+            client.send(get()[:-4])
+
+        before = descriptors(proxy)
+        with closing_all() as clients:
+            async with others_are_served(proxy):
+                await opened(clients, CLIENTS, proxy.port, begin)
+            for client in clients:
+                assert (await asyncio.to_thread(client.read)).startswith(b"HTTP/1.1 408")
+        await served_again(proxy, before)
+
+
+async def test_clients_that_do_not_read(tmp_path: Path) -> None:
+    block = bytes(1 << 16)
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line, _ = await read_head(reader)
+        if "/small" in line:
+            writer.write(plain_answer(b"ok"))
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(block)
+            await writer.drain()
+
+    async with raw_upstream(endless) as port, raw_upstream(polite) as other:
+        routes = {"echo": f"http://127.0.0.1:{other}", "bulk": f"http://127.0.0.1:{port}"}
+        async with running_proxy(tmp_path, routes, limits=ROOMY) as proxy:
+            context = proxy.client_tls("http/1.1")
+
+            def ask(client: Client) -> None:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+                client.open_websocket()
+                client.open_tls(context, "bulk")
+                client.send(get("bulk"))
+
+            before, empty = descriptors(proxy), rss(proxy)
+            with closing_all() as clients:
+                async with others_are_served(proxy):
+                    await opened(clients, FEW, proxy.port, ask)
+                    await comes_to(proxy, IN_FLIGHT, FEW)
+                each = (rss(proxy) - empty) / FEW
+                print(f"{FEW} clients that do not read: {each / 1e3:.0f} kB each")
+                assert each < 1_500_000
+            await served_again(proxy, before)
+
+
+async def test_an_upstream_that_does_not_read(tmp_path: Path) -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()
+        await asyncio.Event().wait()
+
+    async with raw_upstream(deaf) as port, raw_upstream(polite) as other:
+        routes = {"echo": f"http://127.0.0.1:{other}", "deaf": f"http://127.0.0.1:{port}"}
+        # While nothing is read from a client, it is not noticed that it has left.
+        timeouts = {"idle": "5s"}
+        async with running_proxy(tmp_path, routes, limits=ROOMY, timeouts=timeouts) as proxy:
+            context = proxy.client_tls("http/1.1")
+
+            def push(client: Client) -> None:
+                client.open_websocket()
+                client.open_tls(context, "deaf")
+                client.send(get("deaf", "/", "Content-Length: 99999999"))
+                client.socket.settimeout(0.01)
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        client.send(bytes(1 << 16))
+
+            before, empty = descriptors(proxy), rss(proxy)
+            with closing_all() as clients:
+                async with others_are_served(proxy):
+                    await opened(clients, FEW, proxy.port, push)
+                each = (rss(proxy) - empty) / FEW
+                print(f"{FEW} uploads that are not taken: {each / 1e3:.0f} kB each")
+                assert each < 1_500_000
+            await served_again(proxy, before)
+
+
+async def test_an_upstream_that_never_answers(tmp_path: Path) -> None:
+    """And one whose queue of connections is full, so that it never accepts."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the proxy gives up
+
+    with full_backlog() as full:
+        async with raw_upstream(silent) as port, raw_upstream(polite) as other:
+            routes = {
+                "echo": f"http://127.0.0.1:{other}",
+                "mute": f"http://127.0.0.1:{port}",
+                "full": f"http://127.0.0.1:{full}",
+            }
+            timeouts = {"connect": "2s"}
+            async with running_proxy(tmp_path, routes, limits=ROOMY, timeouts=timeouts) as proxy:
+                context = proxy.client_tls("http/1.1")
+
+                def ask(client: Client) -> None:
+                    client.open_websocket()
+                    client.open_tls(context)
+                    client.send(get(route))
+
+                before = descriptors(proxy)
+                with closing_all() as clients, closing_all() as refused:
+                    async with others_are_served(proxy):
+                        route = "mute"
+                        await opened(clients, FEW, proxy.port, ask)
+                        route = "full"
+                        await opened(refused, FEW, proxy.port, ask)
+                        for client in refused:
+                            told = await asyncio.to_thread(client.read)
+                            assert told.startswith(b"HTTP/1.1 504")
+                    await comes_to(proxy, IN_FLIGHT, FEW)
+                await served_again(proxy, before)
+
+
+@contextlib.contextmanager
+def full_backlog() -> AsyncIterator[int]:
+    """A port that completes no connection any more."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            yield port
+
+
+async def test_connections_above_the_limit(tmp_path: Path) -> None:
+    limits = {"max_connections": 20}
+    timeouts = {"handshake": "3s"}
+    async with proxied(tmp_path, raw_upstream(polite), limits=limits, timeouts=timeouts) as proxy:
+        context = proxy.client_tls("http/1.1")
+
+        def use(client: Client) -> None:
+            client.open_websocket()
+            client.open_tls(context)
+
+        before, empty = descriptors(proxy), rss(proxy)
+        with closing_all() as inside, closing_all() as outside:
+            await opened(inside, 20, proxy.port, use)
+            # Of those who say nothing, only some are waited for; the others are not even told.
+            await opened(outside, CLIENTS, proxy.port, lambda client: None)
+            for _ in range(3):
+                for client in inside:
+                    client.send(get())
+                    assert (await asyncio.to_thread(client.read)).startswith(b"HTTP/1.1 200")
+            assert descriptors(proxy) <= before + 20 + 64 + 257
+            assert rss(proxy) - empty < 20_000_000
+            await comes_to(proxy, "mcp_proxy_connections_refused_total", CLIENTS)
+            line = await proxy.logged("connection limit reached")
+            assert line["max_connections"] == 20
+        await served_again(proxy, before)
+
+
+LIMIT = 200  # of descriptors
+ROOM = (LIMIT - 64) // 2
+
+
+@contextlib.asynccontextmanager
+async def few_descriptors(
+    home: Path, routes: dict[str, str], **settings: object
+) -> AsyncIterator[RunningProxy]:
+    through = ("prlimit", f"--nofile={LIMIT}:{LIMIT}")
+    async with running_proxy(home, routes, through=through, **settings) as proxy:
+        line = await proxy.logged("descriptor limit lowers max_connections")
+        assert (line["max_connections"], line["configured"]) == (ROOM, 4096)
+        yield proxy
+
+
+async def closing_upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_head(reader)
+    writer.write(plain_answer(b"ok", b"Connection: close"))
+
+
+async def test_more_clients_than_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", path)
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as watchdog:
+        watchdog.bind(path)
+        watchdog.setblocking(False)
+        async with raw_upstream(closing_upstream) as port:
+            routes = {"echo": f"http://127.0.0.1:{port}"}
+            async with few_descriptors(tmp_path, routes) as proxy:
+                context = proxy.client_tls("http/1.1")
+
+                def use(client: Client) -> None:
+                    client.open_websocket()
+                    client.open_tls(context)
+
+                before = descriptors(proxy)
+                with closing_all() as inside, closing_all() as outside:
+                    await opened(inside, ROOM, proxy.port, use)
+                    await opened(outside, LIMIT * 3, proxy.port, lambda client: None)
+                    # Each of these takes a new connection to the upstream.
+                    for client in inside:
+                        client.send(get())
+                    for client in inside:
+                        assert (await asyncio.to_thread(client.read)).startswith(b"HTTP/1.1 200")
+                    # Neither the watchdog nor whoever looks at the metrics goes short.
+                    with contextlib.suppress(BlockingIOError):
+                        while watchdog.recv(1000):
+                            pass
+                    loop = asyncio.get_running_loop()
+                    assert await asyncio.wait_for(loop.sock_recv(watchdog, 1000), 20)
+                    assert await metric(proxy, OPEN) == ROOM
+                    await idle_costs_nothing(proxy)
+                await served_again(proxy, before)
+
+
+async def idle_costs_nothing(proxy: RunningProxy) -> None:
+    used = cpu_seconds(proxy)
+    await asyncio.sleep(1)
+    assert cpu_seconds(proxy) - used < 0.5
+
+
+async def test_more_requests_than_descriptors(tmp_path: Path) -> None:
+    """Over few connections: HTTP/2 carries many requests, each with its own to the upstream."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_upstream(silent) as port, raw_upstream(polite) as other:
+        routes = {"echo": f"http://127.0.0.1:{other}", "mute": f"http://127.0.0.1:{port}"}
+        async with few_descriptors(tmp_path, routes) as proxy:
+            before = descriptors(proxy)
+            async with others_are_served(proxy):
+                pass
+            async with contextlib.AsyncExitStack() as stack:
+                for _ in range(3):
+                    _, writer = await stack.enter_async_context(raw_client(proxy, "mute", "h2"))
+                    h2 = H2Connection()
+                    h2.initiate_connection()
+                    for stream in range(1, 200, 2):
+                        fields = [(":method", "GET"), (":scheme", "https"), (":path", "/")]
+                        h2.send_headers(
+                            stream, [*fields, (":authority", f"mute.{DOMAIN}")], end_stream=True
+                        )
+                    writer.write(h2.data_to_send())
+                await proxy.logged("cannot reach 127.0.0.1: Too many open files", route="mute")
+                assert descriptors(proxy) <= LIMIT - 32
+                assert await metric(proxy, OPEN) == 3  # there is a descriptor for whoever asks
+            await served_again(proxy, before)
+
+
+async def test_a_certificate_is_renewed_without_descriptors_to_spare(tmp_path: Path) -> None:
+    async with raw_upstream(polite) as port:
+        routes = {"echo": f"http://127.0.0.1:{port}"}
+        tls = {
+            "cert_file": str(tmp_path / "tls/tls.crt"),
+            "key_file": str(tmp_path / "tls/tls.key"),
+            "poll_interval": "100ms",
+        }
+        async with few_descriptors(tmp_path, routes, tls=tls) as proxy:
+            with closing_all() as clients:
+                await opened(clients, LIMIT * 3, proxy.port, lambda client: None)
+                seen = len(proxy.log)
+                proxy.authority.issue(f"*.{DOMAIN}").write(tmp_path / "tls")
+                await proxy.logged("certificate loaded", after=seen)
