@@ -72,14 +72,23 @@ class RunningProxy:
             context.set_alpn_protocols(list(alpn))
         return context
 
+    def workers(self) -> list[int]:
+        """The worker processes (proc(5), children)."""
+        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}")
+        return [int(pid) for pid in (task / "children").read_text().split()]
+
     def peak_rss(self) -> int:
-        """The most memory the process ever had resident, in bytes (proc(5), VmHWM)."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+        """The most memory each process ever had resident, in bytes together (proc(5), VmHWM)."""
+        total = 0
+        for pid in (self.process.pid, *self.workers()):
+            status = Path(f"/proc/{pid}/status").read_text()
+            total += int(status.split("VmHWM:")[1].split()[0]) * 1024
+        return total
 
     def forget_peak(self) -> None:
         """Start measuring :meth:`peak_rss` anew."""
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        for pid in (self.process.pid, *self.workers()):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -107,6 +116,7 @@ async def running_proxy(
         "admin_addr": "127.0.0.1:0",
         "log_level": "debug",
         "shutdown_timeout": "10s",
+        "workers": 1,
         "tunnel_domain": DOMAIN,
         "tls": {"cert_file": cert, "key_file": key},
         "routes": routes,

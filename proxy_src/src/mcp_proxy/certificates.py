@@ -1,14 +1,11 @@
-"""Certificates, and the TLS contexts made from them: towards clients and towards upstreams."""
+"""The server certificate: read, judged, and looked at again while the proxy runs."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import os
-import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -23,10 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from . import log
 from .metrics import Metrics
 from .settings import Tls, UpstreamPolicy
+from .tls_contexts import CertificateError, server_context, upstream_context
 
-# TLS 1.2 only with forward secrecy and an AEAD (RFC 9325 §4.2); TLS 1.3 has nothing else.
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-_ALPN = ["h2", "http/1.1"]
 _MAX_FILE_BYTES = 1 << 20
 _UNPARSABLE = (
     ValueError,
@@ -35,16 +30,6 @@ _UNPARSABLE = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
-
-
-class CertificateError(Exception):
-    """A file that cannot serve its purpose. ``field`` is its dotted name in the configuration."""
-
-    def __init__(self, field: str, what: str, remedy: str) -> None:
-        self.field = field
-        self.what = what
-        self.remedy = remedy
-        super().__init__(f"{field}: {what}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -88,9 +73,7 @@ def read_pair(tls: Tls) -> Pair:
 
     Raises :class:`CertificateError`. Validity in time is left to :meth:`Pair.invalidity`.
     """
-    chain = _read("tls.cert_file", tls.cert_file)
-    key = _read("tls.key_file", tls.key_file)
-    return parse_pair(tls, chain, key)
+    return parse_pair(tls, *_read_both(tls))
 
 
 def parse_pair(tls: Tls, chain: bytes, key: bytes) -> Pair:
@@ -128,74 +111,22 @@ def parse_pair(tls: Tls, chain: bytes, key: bytes) -> Pair:
     return Pair(chain, key, leaf)
 
 
-def server_context(pair: Pair) -> ssl.SSLContext:
-    """The inner TLS towards clients: TLS 1.2 and 1.3, ALPN ``h2`` and ``http/1.1`` or none.
-
-    Raises :class:`CertificateError` if OpenSSL will not have the pair.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
-    context.set_alpn_protocols(_ALPN)
-    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
-    try:
-        with _in_memory(pair.chain) as chain, _in_memory(pair.key) as key:
-            context.load_cert_chain(chain, key, password="")
-    except (ssl.SSLError, OSError) as error:
-        raise CertificateError(
-            "tls.cert_file",
-            f"OpenSSL refuses the certificate: {getattr(error, 'reason', None) or error.strerror}",
-            "use RSA of at least 2048 bits or ECDSA from P-256 on, with SHA-256",
-        ) from None
-    return context
-
-
-@contextlib.contextmanager
-def _in_memory(content: bytes) -> Iterator[str]:
-    """A path for *content*: OpenSSL reads only files, and the one on disk may have changed."""
-    descriptor = os.memfd_create("mcp-proxy", os.MFD_CLOEXEC)
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(content)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
-
-
-def upstream_context(policy: UpstreamPolicy) -> ssl.SSLContext:
-    """The TLS towards https upstreams, which trusts ``ca_file``, the system's CAs, or both.
-
-    Raises :class:`CertificateError` if ``ca_file`` holds no usable certificate.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if policy.include_system_cas:
-        context.set_default_verify_paths()
-    if policy.ca_file:
-        try:
-            context.load_verify_locations(policy.ca_file)
-        except (ssl.SSLError, OSError, ValueError):
-            raise CertificateError(
-                "upstream.tls.ca_file",
-                f"no usable PEM certificate in {policy.ca_file}",
-                "put the CA certificates of the https upstreams there, in PEM",
-            ) from None
-    return context
-
-
 class CertificateStore:
-    """Keeps the context for new inner-TLS connections in step with the files on disk.
+    """Keeps the pair for new inner-TLS connections in step with the files on disk."""
 
-    Connections hold the context they began with, so a swap does not touch them.
-    """
+    def __init__(
+        self, tls: Tls, metrics: Metrics, on_change: Callable[[Pair], None] = lambda _: None
+    ) -> None:
+        """Load the first pair; raises :class:`CertificateError` if there is no usable one.
 
-    def __init__(self, tls: Tls, metrics: Metrics) -> None:
-        """Load the first pair; raises :class:`CertificateError` if there is no usable one."""
+        *on_change* is called with each pair that :meth:`poll` takes into use.
+        """
         self._tls = tls
         self._metrics = metrics
+        self._on_change = on_change
         self._refused = b""
         pair = read_pair(tls)
-        self.context = server_context(pair)
+        self.context = server_context(pair.chain, pair.key)
         self._take(pair)
         problem = pair.invalidity()
         if problem:
@@ -216,25 +147,47 @@ class CertificateStore:
         """
         digest = b""
         try:
-            chain = _read("tls.cert_file", self._tls.cert_file)
-            key = _read("tls.key_file", self._tls.key_file)
+            chain, key = _read_both(self._tls)
             digest = _digest(chain, key)
-            if digest == self.pair.digest:
-                self._refused = b""
-                return False
-            pair = parse_pair(self._tls, chain, key)
-            context = server_context(pair)
-            problem = pair.invalidity()
-            if problem and not self.pair.invalidity():
-                raise CertificateError("tls.cert_file", problem, "put a valid certificate there")
+            pair = self._judge(self._tls, chain, key)
         except CertificateError as error:
             self._refuse(digest, error)
             return False
-        self.context = context
+        if not self.use(self._tls, pair):
+            return False
+        self._on_change(self.pair)
+        return True
+
+    def look(self, tls: Tls) -> Pair | None:
+        """The pair that *tls* names, ``None`` if it is the one in use.
+
+        Raises :class:`CertificateError` if it is not fit to replace that.
+        """
+        return self._judge(tls, *_read_both(tls))
+
+    def use(self, tls: Tls, pair: Pair | None) -> bool:
+        """From now on look at the files of *tls*, and use what :meth:`look` found there.
+
+        Returns whether that is a new pair.
+        """
+        self._tls = tls
         self._refused = b""
+        if pair is None:
+            return False
+        self.context = server_context(pair.chain, pair.key)
         self._take(pair)
         self._metrics.certificate_reload(loaded=True)
         return True
+
+    def _judge(self, tls: Tls, chain: bytes, key: bytes) -> Pair | None:
+        if _digest(chain, key) == self.pair.digest:
+            return None
+        pair = parse_pair(tls, chain, key)
+        server_context(pair.chain, pair.key)
+        problem = pair.invalidity()
+        if problem and not self.pair.invalidity():
+            raise CertificateError("tls.cert_file", problem, "put a valid certificate there")
+        return pair
 
     def _take(self, pair: Pair) -> None:
         self.pair = pair
@@ -264,6 +217,22 @@ class CertificateStore:
             remedy=error.remedy,
             expires=_iso(self.pair.expires),
         )
+
+
+def _read_both(tls: Tls) -> tuple[bytes, bytes]:
+    return _read("tls.cert_file", tls.cert_file), _read("tls.key_file", tls.key_file)
+
+
+def read_ca(policy: UpstreamPolicy) -> UpstreamPolicy:
+    """*policy* with the content of its ``ca_file``, which is thus read once for all workers.
+
+    Raises :class:`CertificateError` if there is no usable certificate in it.
+    """
+    if policy.ca_file:
+        content = _read("upstream.tls.ca_file", policy.ca_file)
+        policy = replace(policy, ca_pem=content.decode("latin-1"))
+    upstream_context(policy)
+    return policy
 
 
 def _read(field: str, path: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import platform
 import ssl
 import sys
@@ -10,7 +11,9 @@ from collections.abc import Sequence
 from typing import Callable
 
 from . import __version__, config, log
-from .certificates import CertificateError, read_pair, server_context, upstream_context
+from .certificates import read_ca, read_pair
+from .reloading import as_problem
+from .tls_contexts import CertificateError, server_context
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,9 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    import uvloop
-
-    from .service import StartError, run
+    from .supervisor import StartError, run
 
     log.configure("info")
     try:
@@ -62,7 +63,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         return 1
     log.configure(settings.log_level)
     try:
-        uvloop.run(run(settings))
+        asyncio.run(run(arguments.config, settings))
     except (CertificateError, StartError) as error:
         log.event(log.logger, log.ERROR, f"cannot start: {error}")
         return 1
@@ -89,21 +90,20 @@ def _file_problems(settings: config.Config) -> list[config.Problem]:
         try:
             check(settings)
         except CertificateError as error:
-            line = settings.lines.get(error.field, 1)
-            problems.append(config.Problem(line, error.field, error.what, error.remedy))
+            problems.append(as_problem(settings, error))
     return problems
 
 
 def _check_pair(settings: config.Config) -> None:
     pair = read_pair(settings.tls)
-    server_context(pair)
+    server_context(pair.chain, pair.key)
     problem = pair.invalidity()
     if problem:
         raise CertificateError("tls.cert_file", problem, "renew the server certificate")
 
 
 def _check_upstream(settings: config.Config) -> None:
-    upstream_context(settings.upstream)
+    read_ca(settings.upstream)
 
 
 def _version(_arguments: argparse.Namespace) -> int:

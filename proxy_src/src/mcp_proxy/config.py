@@ -47,6 +47,7 @@ _TOP = (
     "upstream",
     "timeouts",
     "limits",
+    "workers",
     "metrics",
     "admin_addr",
 )
@@ -84,6 +85,7 @@ def load(path: str) -> Config:
         upstream=policy,
         timeouts=rules.timeouts(top),
         limits=rules.limits(top),
+        workers=rules.workers(top),
         metrics=rules.metrics(top),
         admin=rules.admin(top, listen),
         lines=MappingProxyType(report.lines),

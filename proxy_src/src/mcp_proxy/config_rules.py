@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -25,6 +26,7 @@ _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
 _UPSTREAM = re.compile(r"(https?)://([^/:@?#\[\]\s]+):([0-9]{1,5})\Z")
 _USERINFO = re.compile(r"//[^/]*@")  # a password has no place in a message
 _INVALID_UPSTREAM = "invalid upstream (must be scheme://host:port)"
+_MAX_WORKERS = 256
 _LIMIT_RANGES = {
     "max_connections": (1, 1_000_000),
     "max_header_bytes": (1024, 1 << 20),
@@ -159,6 +161,11 @@ def limits(top: Section) -> Limits:
             for name, bounds in _LIMIT_RANGES.items()
         }
     )
+
+
+def workers(top: Section) -> int:
+    # As many as could work at the same time: what the service manager or a container allows.
+    return top.integer("workers", len(os.sched_getaffinity(0)), 1, _MAX_WORKERS)
 
 
 def metrics(top: Section) -> MetricsSources:

@@ -14,7 +14,6 @@ from typing import cast
 from websockets.frames import CloseCode
 
 from . import log
-from .certificates import CertificateStore
 from .exchange import Exchange, Forwarder
 from .http1 import Http1Server
 from .http2 import Http2Server
@@ -22,6 +21,7 @@ from .inner_tls import InnerTls, TlsFailed
 from .messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
 from .settings import Limits, Timeouts
+from .tls_contexts import ServerTls
 from .websocket import WebSocketLayer, WebSocketRefused
 
 _HIGH_WATER = 1 << 18
@@ -42,15 +42,15 @@ _CLOSING_SECONDS = 5.0
 """How long the peer may take for its part of the closing handshake."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Listener:
-    """What all connections share. ``forget`` is called by a connection that has ended.
+    """What all connections share, as it is now. ``forget`` is called by one that has ended.
 
     ``buffer`` is what a read goes into, so its size is what a connection can take in one go.
     """
 
     forwarder: Forwarder
-    certificates: CertificateStore
+    certificates: ServerTls
     metrics: Metrics
     timeouts: Timeouts
     limits: Limits

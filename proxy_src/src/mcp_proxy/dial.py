@@ -18,9 +18,8 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar
 
-from . import descriptors
-from .certificates import upstream_context
 from .settings import Upstream, UpstreamPolicy
+from .tls_contexts import upstream_context
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.Protocol)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .config import Upstream
+from .settings import Upstream
 
 
 @dataclass(frozen=True)

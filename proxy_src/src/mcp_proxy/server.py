@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import cast
+import socket
+from collections.abc import Iterable
 
-from . import descriptors, log
-from .certificates import CertificateStore
+from . import log
+from .access_log import AccessLog
 from .connection import Listener, TunnelConnection
 from .dial import Dialer
 from .exchange import Forwarder
+from .listening import BACKLOG
 from .metrics import Metrics
 from .router import Router
 from .settings import Config
+from .tls_contexts import ServerTls
 from .upstream import UpstreamPool
 
 _MAX_TICK = 1.0
-_BACKLOG = 1024
 _READ = 1 << 16
 """Bytes read from a connection at a time: of the smallest frames, a tenth of a second's work."""
 _MAX_REFUSED = 256
@@ -35,70 +37,68 @@ class _Rejected(asyncio.Protocol):
 class ProxyServer:
     """The data path of one process."""
 
-    def __init__(self, config: Config, metrics: Metrics, certificates: CertificateStore) -> None:
-        """Prepare everything but the socket. Raises :class:`certificates.CertificateError`."""
+    def __init__(self, config: Config, metrics: Metrics, tls: ServerTls) -> None:
+        """Prepare everything but the sockets; new connections begin with what *tls* then holds.
+
+        Raises :class:`tls_contexts.CertificateError`.
+        """
         self._config = config
         self._metrics = metrics
         metrics.connection_limit(config.limits.max_connections)
-        timeouts = config.timeouts
-        self._pool = UpstreamPool(Dialer(config.upstream, timeouts.connect), timeouts.upstream_idle)
+        self._pool = _pool(config)
         self._listener = Listener(
-            forwarder=Forwarder(
-                router=Router(config.routes, config.tunnel_domain),
-                pool=self._pool,
-                metrics=metrics,
-                access_log=AccessLog(config.access_log),
-                rewrite_host=config.upstream.rewrite_host,
-                stall_timeout=timeouts.idle,
-            ),
-            certificates=certificates,
+            forwarder=self._forwarder(config),
+            certificates=tls,
             metrics=metrics,
-            timeouts=timeouts,
+            timeouts=config.timeouts,
             limits=config.limits,
             forget=self._forget,
             buffer=memoryview(bytearray(_READ)),
         )
         self._connections: set[TunnelConnection] = set()
         self._refused: set[TunnelConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._clock: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._warned = False
-        # One timer for all time limits: none of them has to be kept to the millisecond.
-        shortest = min(timeouts.handshake, timeouts.header, timeouts.idle, timeouts.upstream_idle)
-        self._tick_seconds = min(_MAX_TICK, max(shortest / 4, 0.01))
 
-    async def start(self) -> None:
-        """Listen. Raises :class:`OSError` if the address cannot be bound."""
-        descriptors.raise_limit()
-        wanted = self._config.limits.max_connections
-        if self._limit() < wanted:
-            log.event(
-                log.logger,
-                log.WARN,
-                "descriptor limit lowers max_connections",
-                max_connections=self._limit(),
-                configured=wanted,
-                remedy=f"set LimitNOFILE= to {2 * wanted + descriptors.RESERVE} at least",
-            )
-        listen = self._config.listen
+    async def start(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections from listening *sockets*."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            self._connection, listen.host or None, listen.port, backlog=_BACKLOG
-        )
+        for sock in sockets:
+            self._servers.append(
+                await loop.create_server(self._connection, sock=sock, backlog=BACKLOG)
+            )
         self._tick()
+
+    def apply(self, config: Config) -> None:
+        """Go on with *config*, all of it from one moment to the next.
+
+        No connection is touched, and requests that have begun end as they began. The next request
+        on an old connection finds the new routes; the limits that a connection agrees upon with
+        its client (``max_header_bytes``, ``max_streams``) are for new connections. Raises
+        :class:`tls_contexts.CertificateError`, and then nothing has changed.
+        """
+        before = self._config
+        if _dialling(config) != _dialling(before):
+            # What may no longer be dialled is not reached over an old connection either.
+            old, self._pool = self._pool, _pool(config)
+            old.close()
+        self._config = config
+        self._metrics.connection_limit(config.limits.max_connections)
+        self._listener.forwarder = self._forwarder(config)
+        self._listener.timeouts = config.timeouts
+        self._listener.limits = config.limits
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """The addresses and ports that the proxy listens on."""
-        if self._server is None:
-            return []
-        return [socket.getsockname()[:2] for socket in self._server.sockets]
+        return [sock.getsockname()[:2] for server in self._servers for sock in server.sockets]
 
     def stop_accepting(self) -> None:
-        """Close the listening sockets: from the return on, connecting is refused."""
-        if self._server is not None:
-            self._server.close()
+        """Close the listening sockets of this process."""
+        for server in self._servers:
+            server.close()
 
     async def drain(self, timeout: float) -> int:
         """Let requests in flight finish for *timeout* seconds, cut the rest.
@@ -124,8 +124,18 @@ class ProxyServer:
         await asyncio.sleep(0)
         return cut
 
-    def _connection(self) -> asyncio.BaseProtocol:
-        limit = self._limit()
+    def _forwarder(self, config: Config) -> Forwarder:
+        return Forwarder(
+            router=Router(config.routes, config.tunnel_domain),
+            pool=self._pool,
+            metrics=self._metrics,
+            access_log=AccessLog(config.access_log),
+            rewrite_host=config.upstream.rewrite_host,
+            stall_timeout=config.timeouts.idle,
+        )
+
+    def _connection(self) -> TunnelConnection:
+        limit = self._config.limits.max_connections
         if len(self._connections) >= limit:
             return self._refuse(limit)
         self._warned = False
@@ -165,4 +175,17 @@ class ProxyServer:
         for connection in list(self._refused):
             connection.tick(now)
         self._pool.tick(now)
-        self._clock = loop.call_later(self._tick_seconds, self._tick)
+        # One timer for all time limits: none of them has to be kept to the millisecond.
+        timeouts = self._config.timeouts
+        shortest = min(timeouts.handshake, timeouts.header, timeouts.idle, timeouts.upstream_idle)
+        self._clock = loop.call_later(min(_MAX_TICK, max(shortest / 4, 0.01)), self._tick)
+
+
+def _pool(config: Config) -> UpstreamPool:
+    timeouts = config.timeouts
+    return UpstreamPool(Dialer(config.upstream, timeouts.connect), timeouts.upstream_idle)
+
+
+def _dialling(config: Config) -> tuple[object, ...]:
+    """What a pool is made from."""
+    return config.upstream, config.timeouts.connect, config.timeouts.upstream_idle

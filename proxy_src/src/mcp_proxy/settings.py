@@ -43,13 +43,17 @@ class Tls:
 
 @dataclass(frozen=True)
 class UpstreamPolicy:
-    """Which addresses may be dialled, who certifies https upstreams, and the Host they see."""
+    """Which addresses may be dialled, who certifies https upstreams, and the Host they see.
+
+    ``ca_pem`` is the content of ``ca_file`` (latin-1) once it has been read, and then what counts.
+    """
 
     allowed_ips: tuple[IPv4Network, ...] = PRIVATE_NETWORKS
     disable_ip_validation: bool = False
     ca_file: str = ""
     include_system_cas: bool = False
     rewrite_host: bool = False
+    ca_pem: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ class MetricsSources:
 class Config:
     """A complete, valid configuration. ``admin`` is ``None`` when the admin listener is off.
 
-    ``routes`` has lower-case keys. ``lines`` gives the line of each dotted field of the file, for
-    problems that are found later than on reading.
+    ``workers`` is how many processes there shall be. ``routes`` has lower-case keys. ``lines``
+    gives the line of each dotted field of the file, for problems found later than on reading.
     """
 
     listen: Address
@@ -97,6 +101,7 @@ class Config:
     upstream: UpstreamPolicy = UpstreamPolicy()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    workers: int = 1
     metrics: MetricsSources = MetricsSources()
     admin: Address | None = Address("127.0.0.1", 8081)
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)

@@ -170,14 +170,16 @@ async def test_continue_reaches_the_client(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("trusted", "name"), [(True, True), (False, True), (True, False)])
 async def test_https_upstream(tmp_path: Path, trusted: bool, name: bool) -> None:
     """The CA file decides, and the certificate must be for the name, not for the address."""
-    from mcp_proxy.certificates import read_pair, server_context
+    from mcp_proxy.certificates import read_pair
     from mcp_proxy.settings import Tls
+    from mcp_proxy.tls_contexts import server_context
     from pki import Authority
 
     authority = Authority("upstream CA")
     (tmp_path / "up").mkdir()
-    pair = authority.issue("localhost" if name else "other.lan").write(tmp_path / "up")
-    context = server_context(read_pair(Tls(*pair)))
+    files = authority.issue("localhost" if name else "other.lan").write(tmp_path / "up")
+    pair = read_pair(Tls(*files))
+    context = server_context(pair.chain, pair.key)
     (tmp_path / "up/ca.crt").write_bytes((authority if trusted else Authority()).cert)
     policy = {"allowed_ips": ["127.0.0.1"], "tls": {"ca_file": str(tmp_path / "up/ca.crt")}}
 

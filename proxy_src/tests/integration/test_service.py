@@ -227,7 +227,7 @@ async def test_sighup_looks_at_the_files_at_once(tmp_path: Path, upstream: Upstr
     async with running_proxy(tmp_path, routes, tls={**tls, "poll_interval": "1h"}) as proxy:
         proxy.authority.issue(f"*.{DOMAIN}").write(tmp_path / "tls")
         proxy.process.send_signal(signal.SIGHUP)
-        assert (await proxy.logged("certificate checked on SIGHUP"))["changed"] is True
+        assert (await proxy.logged("configuration loaded"))["certificate_changed"] is True
 
 
 async def test_not_ready_with_a_certificate_that_has_run_out(proxy: RunningProxy) -> None:

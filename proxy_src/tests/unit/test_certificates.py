@@ -15,16 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mcp_proxy.certificates import (
-    CertificateError,
-    CertificateStore,
-    parse_pair,
-    read_pair,
-    server_context,
-    upstream_context,
-)
+from mcp_proxy.certificates import CertificateStore, parse_pair, read_pair
 from mcp_proxy.config import Tls, UpstreamPolicy
 from mcp_proxy.metrics import Metrics
+from mcp_proxy.tls_contexts import CertificateError, server_context, upstream_context
 from pki import Authority, Issued
 
 HOST = "echo.example.test"
@@ -305,7 +299,7 @@ def test_no_bytes_are_an_internal_error(changes: list[tuple[int, int]], in_key: 
             if in_key
             else parse_pair(names, damaged, DAMAGED.key)
         )
-        server_context(pair)
+        server_context(pair.chain, pair.key)
         assert isinstance(pair.names(), list)
         assert isinstance(pair.invalidity(), str)
     except CertificateError as error:

@@ -10,7 +10,10 @@ from config_files import DOMAIN, load, minimal, problems
     ("changes", "expected"),
     [
         ({"x": "listen_adr: 1"}, "8 listen_adr: unknown field; did you mean `listen_addr`?"),
-        ({"x": "zzz: 1"}, "8 zzz: unknown field; known here: admin_addr, limits, listen_addr,"),
+        (
+            {"x": "zzz: 1"},
+            "8 zzz: unknown field; known here: access_log, admin_addr,",
+        ),
         ({"x": "tls: {}"}, "8 tls: given twice, first on line 3; keep one of them"),
         (
             {"echo": "  echo: http://h:1\n  echo: http://h:2"},

@@ -28,6 +28,8 @@ def test_every_setting_is_documented() -> None:
     expected |= {f"limits.{item.name}" for item in fields(config.Limits)}
     expected |= {f"metrics.{item.name}" for item in fields(config.MetricsSources)}
     for item in fields(config.UpstreamPolicy):
+        if item.name == "ca_pem":
+            continue  # filled in by the program
         deeper = "tls." if item.name in ("ca_file", "include_system_cas") else ""
         expected.add(f"upstream.{deeper}{item.name}")
     assert set(table()) == expected

@@ -9,9 +9,10 @@ import pytest
 from fakes import PLACES, cuts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mcp_proxy.certificates import read_pair, server_context
+from mcp_proxy.certificates import read_pair
 from mcp_proxy.inner_tls import InnerTls, TlsFailed
 from mcp_proxy.settings import Tls
+from mcp_proxy.tls_contexts import server_context
 from pki import Authority
 
 NAME = "a.t.example"
@@ -22,7 +23,8 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
     home: Path = tmp_path_factory.mktemp("tls")
     authority = Authority()
     cert, key = authority.issue(NAME).write(home)
-    return server_context(read_pair(Tls(cert, key))), authority.cert.decode()
+    pair = read_pair(Tls(cert, key))
+    return server_context(pair.chain, pair.key), authority.cert.decode()
 
 
 class Client:

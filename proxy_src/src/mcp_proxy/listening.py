@@ -1,0 +1,122 @@
+"""The listening sockets: inherited from systemd, or bound here; one for each worker.
+
+Each worker has sockets of its own, all bound to one port with SO_REUSEPORT (socket(7)): the kernel
+spreads new connections over them. The supervisor keeps every one of them open, so that what waits
+in the queue of a worker that died is accepted by its successor instead of being reset.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import MutableMapping, Sequence
+
+from .settings import Address
+
+BACKLOG = 4096
+"""What systemd asks for as well; the kernel's own limit is net.core.somaxconn."""
+
+_FIRST = 3
+"""The first descriptor that systemd passes (sd_listen_fds(3), SD_LISTEN_FDS_START)."""
+
+_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+
+
+def inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """The sockets that systemd, or whoever works like it, has passed; they are passed only once.
+
+    Children get them only if they are meant to: the descriptors are closed on exec from here on,
+    and the variables are removed from *environ* as sd_listen_fds(3) can be told to.
+    """
+    values = [environ.pop(name, "") for name in _VARIABLES]
+    if values[0] != str(os.getpid()) or not values[1].isdecimal():
+        return []
+    sockets = []
+    for descriptor in range(_FIRST, _FIRST + int(values[1])):
+        os.set_inheritable(descriptor, False)
+        sock = socket.socket(fileno=descriptor)
+        sock.setblocking(False)
+        sockets.append(sock)
+    return sockets
+
+
+def bind(address: Address, count: int) -> list[socket.socket]:
+    """Listen on *address*, with *count* sockets for each IP address that it stands for.
+
+    Raises :class:`OSError` if that is not possible.
+    """
+    found = socket.getaddrinfo(
+        address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    try:
+        for family, _, _, _, where in dict.fromkeys(found):
+            try:
+                sockets += _bind_one(family, where, count)
+            except OSError as error:
+                # A host without IPv6 has nothing to listen on there.
+                if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
+                failure = error
+        if failure is not None and not sockets:
+            raise failure
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bind_one(family: int, where: tuple[object, ...], count: int) -> list[socket.socket]:
+    if where[1]:
+        # Two proxies of one user would share a port without noticing.
+        _socket(family, where, shared=False).close()
+    sockets: list[socket.socket] = []
+    for _ in range(count):
+        sockets.append(_socket(family, where, shared=True))
+        where = (where[0], sockets[0].getsockname()[1], *where[2:])
+    return sockets
+
+
+def _socket(family: int, where: tuple[object, ...], shared: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+        if shared:
+            sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def share(sockets: Sequence[socket.socket], worker: int, workers: int) -> list[socket.socket]:
+    """The sockets that *worker* (from 0) of so many *workers* accepts from.
+
+    Every socket has somebody who accepts from it, and every worker a socket: of too few, several
+    workers accept from the same one.
+    """
+    if len(sockets) < workers:
+        return [sockets[worker % len(sockets)]]
+    return list(sockets[worker::workers])
+
+
+def mismatch(sockets: Sequence[socket.socket], address: Address) -> str:
+    """Why *sockets* are not what *address* asks for, ``""`` if they are."""
+    for sock in sockets:
+        if sock.family not in (socket.AF_INET, socket.AF_INET6) or not sock.getsockopt(
+            socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+        ):
+            return "something else than a listening TCP socket"
+        host, port = sock.getsockname()[:2]
+        if port != address.port != 0 or address.host not in ("", host, "localhost"):
+            return f"a socket that listens on {host}:{port}"
+    return ""

@@ -1,0 +1,52 @@
+"""What a reload would change, judged as a whole before any of it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from . import config as configuration
+from .certificates import CertificateStore, Pair, read_ca
+from .config import Config, ConfigError, Problem
+from .tls_contexts import CertificateError
+
+_SETTLED_AT_START = {"listen": "listen_addr", "admin": "admin_addr", "workers": "workers"}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration to go on with.
+
+    ``pair`` is ``None`` if the certificate is the one in use. ``needs_restart`` names the fields
+    whose new values are ignored until the next start, ``config`` has the old ones there.
+    """
+
+    config: Config
+    pair: Pair | None
+    needs_restart: list[str]
+
+
+def read(path: str, running: Config, certificates: CertificateStore) -> Candidate:
+    """Read *path* and the files that it names. Raises :class:`ConfigError` with every problem."""
+    config = configuration.load(path)
+    problems = []
+    pair = None
+    try:
+        pair = certificates.look(config.tls)
+    except CertificateError as error:
+        problems.append(as_problem(config, error))
+    try:
+        config = replace(config, upstream=read_ca(config.upstream))
+    except CertificateError as error:
+        problems.append(as_problem(config, error))
+    if problems:
+        raise ConfigError(path, problems)
+    settled = {name: getattr(running, name) for name in _SETTLED_AT_START}
+    changed = [
+        field for name, field in _SETTLED_AT_START.items() if getattr(config, name) != settled[name]
+    ]
+    return Candidate(replace(config, **settled), pair, changed)
+
+
+def as_problem(config: Config, error: CertificateError) -> Problem:
+    """*error* with the line of the field that it is about."""
+    return Problem(config.lines.get(error.field, 1), error.field, error.what, error.remedy)

@@ -1,0 +1,64 @@
+"""Settings on their way to a worker, as JSON.
+
+The worker gets what its supervisor has understood, and not the file: that may have changed since,
+and reading YAML needs a library whose memory each worker would pay for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from ipaddress import IPv4Network
+from types import MappingProxyType
+from typing import Any
+
+from .settings import (
+    Address,
+    Config,
+    Limits,
+    MetricsSources,
+    Timeouts,
+    Tls,
+    Upstream,
+    UpstreamPolicy,
+)
+
+_PARTS: dict[str, type[Any]] = {
+    "listen": Address,
+    "admin": Address,
+    "tls": Tls,
+    "timeouts": Timeouts,
+    "limits": Limits,
+    "metrics": MetricsSources,
+}
+
+
+def to_wire(config: Config) -> dict[str, Any]:
+    """*config* in terms of JSON, without the lines of the file."""
+    document: dict[str, Any] = _plain(config)
+    del document["lines"]
+    return document
+
+
+def from_wire(document: Mapping[str, Any]) -> Config:
+    """What :func:`to_wire` was given."""
+    values = dict(document)
+    for name, kind in _PARTS.items():
+        if values[name] is not None:
+            values[name] = kind(**values[name])
+    policy = values["upstream"]
+    networks = tuple(IPv4Network(text) for text in policy["allowed_ips"])
+    values["upstream"] = UpstreamPolicy(**{**policy, "allowed_ips": networks})
+    routes = {name: Upstream(**upstream) for name, upstream in values["routes"].items()}
+    values["routes"] = MappingProxyType(routes)
+    return Config(**values)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, IPv4Network) else value

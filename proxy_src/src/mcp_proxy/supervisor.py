@@ -1,0 +1,300 @@
+"""The supervisor: start, signals, reload, drain, exit. The data path is in its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import socket
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from . import __version__, exposition, listening, log, reloading
+from .admin import AdminServer
+from .certificates import CertificateStore, Pair, read_ca
+from .config import ConfigError
+from .firewall_metrics import FirewallCounters
+from .metrics import Metrics
+from .sdnotify import Notifier
+from .settings import Config
+from .snapshots import unite
+from .worker_pool import WorkerEnded, WorkerPool
+
+_STOP_MARGIN = 10.0
+"""Seconds that systemd grants on top of ``shutdown_timeout`` for closing what was cut."""
+
+
+class StartError(Exception):
+    """The proxy cannot start for a reason outside its configuration file's text."""
+
+
+async def run(path: str, config: Config) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is in flight within ``shutdown_timeout``.
+
+    *config* was read from *path*, which SIGHUP reads again. A second SIGTERM or SIGINT cuts the
+    wait short. Raises :class:`StartError` or :class:`certificates.CertificateError` if it cannot
+    start.
+    """
+    log.event(
+        log.logger,
+        log.INFO,
+        "starting",
+        version=__version__,
+        python=platform.python_version(),
+        pid=os.getpid(),
+    )
+    await Supervisor(path, config).run()
+
+
+class Supervisor:
+    """The parts of one running proxy, and the order in which they start and end."""
+
+    def __init__(self, path: str, config: Config) -> None:
+        self._path = path
+        self._notifier = Notifier(os.environ)
+        self._metrics = Metrics()
+        self._certificates = CertificateStore(config.tls, self._metrics, self._on_pair)
+        self._config = replace(config, upstream=read_ca(config.upstream))
+        self._counters = _counters(config)
+        self._sockets: list[socket.socket] = []
+        self._pool: WorkerPool | None = None
+        self._admin: AdminServer | None = None
+        self._unready = "starting"
+        self._reloading = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+
+    async def run(self) -> None:
+        """See :func:`run`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        try:
+            pool = await self._start()
+            self._watch_certificates()
+            if self._notifier.watchdog_interval:
+                self._spawn(self._feed_watchdog(pool))
+            self._unready = ""
+            self._notifier.ready(self._status())
+            await self._stop.wait()
+            await self._shut_down(pool)
+        finally:
+            if self._admin is not None:
+                self._admin.close()
+            if self._pool is not None:
+                await self._pool.kill()
+            background = list(self._background)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+
+    # -- the start ---------------------------------------------------------------------------
+
+    async def _start(self) -> WorkerPool:
+        config = self._config
+        for name, upstream in config.routes.items():
+            self._metrics.add_route(name)
+            log.event(log.logger, log.INFO, "route configured", route=name, upstream=str(upstream))
+        if config.upstream.disable_ip_validation:
+            log.event(log.logger, log.WARN, "IP validation of upstreams is off")
+        self._sockets = self._listen()
+        admin_address = await self._start_admin()
+        self._metrics.config_loaded()
+        self._pool = WorkerPool(self._sockets, config, self._certificates.pair, self._metrics)
+        try:
+            await self._pool.start()
+        except (WorkerEnded, OSError) as error:
+            raise StartError(f"{error}; the lines before say why") from None
+        addresses = dict.fromkeys(sock.getsockname()[:2] for sock in self._sockets)
+        log.event(
+            log.logger,
+            log.INFO,
+            "listening",
+            addresses=" ".join(f"{host}:{port}" for host, port in addresses),
+            workers=config.workers,
+        )
+        if admin_address:
+            log.event(log.logger, log.INFO, "admin listening", address=admin_address)
+        return self._pool
+
+    def _listen(self) -> list[socket.socket]:
+        listen = self._config.listen
+        address = f"{listen.host}:{listen.port}"
+        sockets = listening.inherited(os.environ)
+        if sockets:
+            problem = listening.mismatch(sockets, listen)
+            if problem:
+                raise StartError(
+                    f"listen_addr: {address}, but the service manager passed {problem}; make "
+                    "ListenStream= of the socket unit the same"
+                )
+            return sockets
+        try:
+            return listening.bind(listen, self._config.workers)
+        except OSError as error:
+            raise StartError(_bind_problem("listen_addr", address, error)) from None
+
+    async def _start_admin(self) -> str:
+        config = self._config
+        if config.admin is None:
+            return ""
+        self._admin = AdminServer(config.admin, self._page, self._why_unready)
+        try:
+            port = await self._admin.start()
+        except OSError as error:
+            address = f"{config.admin.host}:{config.admin.port}"
+            raise StartError(_bind_problem("admin_addr", address, error)) from None
+        return f"{config.admin.host}:{port}"
+
+    # -- while it runs -----------------------------------------------------------------------
+
+    async def reload(self) -> list[str]:
+        """Go on with what the configuration file and the files named there say now.
+
+        Returns the problems that speak against it; if there are any, nothing has changed.
+        """
+        async with self._reloading:
+            self._notifier.reloading()
+            problems: list[str] = []
+            try:
+                await self._take(reloading.read(self._path, self._config, self._certificates))
+            except ConfigError as error:
+                problems = error.lines()
+                self._metrics.config_reload(loaded=False)
+                log.event(
+                    log.logger,
+                    log.ERROR,
+                    "new configuration refused, the old one stays in use",
+                    problems=" | ".join(problems),
+                )
+            self._notifier.ready(self._status())
+            return problems
+
+    async def _take(self, new: reloading.Candidate) -> None:
+        before, self._config = self._config, new.config
+        log.configure(new.config.log_level)
+        if new.config.metrics != before.metrics:
+            self._counters = _counters(new.config)
+        for name, upstream in new.config.routes.items():
+            self._metrics.add_route(name)
+            if before.routes.get(name) != upstream:
+                log.event(
+                    log.logger, log.INFO, "route configured", route=name, upstream=str(upstream)
+                )
+        for name in before.routes.keys() - new.config.routes.keys():
+            log.event(log.logger, log.INFO, "route removed", route=name)
+        changed = self._certificates.use(new.config.tls, new.pair)
+        if self._pool is not None:
+            await self._pool.apply(new.config, new.pair)
+        self._watch_certificates()
+        self._metrics.config_reload(loaded=True)
+        log.event(
+            log.logger,
+            log.WARN if new.needs_restart else log.INFO,
+            "configuration loaded",
+            routes=len(new.config.routes),
+            certificate_changed=changed,
+            needs_restart=" ".join(new.needs_restart) or None,
+        )
+
+    def _on_pair(self, pair: Pair) -> None:
+        if self._pool is not None:
+            self._spawn(self._pool.apply(pair=pair))
+
+    def _watch_certificates(self) -> None:
+        """Poll them, from now on in the interval that is configured now."""
+        if self._watching is not None:
+            self._watching.cancel()
+        self._watching = self._spawn(self._certificates.watch())
+
+    async def _feed_watchdog(self, pool: WorkerPool) -> None:
+        while True:
+            if not pool.trouble():
+                self._notifier.alive()
+            await asyncio.sleep(self._notifier.watchdog_interval)
+
+    async def _page(self) -> bytes:
+        own = self._metrics.snapshot()
+        if self._pool is None:
+            return exposition.page(own, {}, self._counters)
+        counts, costs = await self._pool.count()
+        return exposition.page(unite([own, counts]), costs, self._counters)
+
+    def _why_unready(self) -> str:
+        # With a certificate that no client accepts, requests had better go to another replica.
+        trouble = "" if self._pool is None else self._pool.trouble()
+        return self._unready or trouble or self._certificates.pair.invalidity()
+
+    def _status(self) -> str:
+        count = len(self._config.routes)
+        return f"{count} route{'' if count == 1 else 's'} configured"
+
+    # -- the end -----------------------------------------------------------------------------
+
+    async def _shut_down(self, pool: WorkerPool) -> None:
+        timeout = self._config.shutdown_timeout
+        self._unready = "stopping"
+        self._notifier.stopping("finishing requests in flight", timeout + _STOP_MARGIN)
+        # Before the line, so that whoever has read it can rely on it. Sockets that systemd has
+        # passed stay open there, and what comes now waits for the next start.
+        for sock in self._sockets:
+            sock.close()
+        await pool.stop_accepting(timeout)
+        log.event(log.logger, log.INFO, "stopping", shutdown_timeout=timeout)
+        stopping = asyncio.ensure_future(pool.ended())
+        hurry = asyncio.ensure_future(self._stop_now.wait())
+        await asyncio.wait(
+            {stopping, hurry},
+            timeout=timeout + _STOP_MARGIN / 2,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        hurry.cancel()
+        if not stopping.done():
+            if self._stop_now.is_set():
+                log.event(log.logger, log.WARN, "stopping at once, as asked by a second signal")
+            pool.hurry()
+            await asyncio.wait({stopping}, timeout=_STOP_MARGIN / 4)
+            await pool.kill()
+        cut = await stopping
+        log.event(log.logger, log.WARN if cut else log.INFO, "stopped", cut_requests=cut)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # Without it the certificate would silently grow old, or systemd kill us: say why.
+            log.logger.error("background task failed", exc_info=task.exception())
+            self._stop.set()
+
+    def _on_stop(self, number: int) -> None:
+        log.event(log.logger, log.INFO, "signal received", signal=signal.Signals(number).name)
+        if self._stop.is_set():
+            self._stop_now.set()
+        self._stop.set()
+
+    def _on_hangup(self) -> None:
+        self._spawn(self._reload_on_signal())
+
+    async def _reload_on_signal(self) -> None:
+        await self.reload()
+
+
+def _counters(config: Config) -> list[FirewallCounters]:
+    path = config.metrics.firewall_counters_file
+    return [FirewallCounters(path)] if path else []
+
+
+def _bind_problem(field: str, address: str, error: OSError) -> str:
+    # Not its strerror: asyncio puts a sentence with the address there.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"{field}: cannot listen on {address}: {reason}; free the port or choose another"

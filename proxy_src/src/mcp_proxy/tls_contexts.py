@@ -1,0 +1,95 @@
+"""The TLS contexts of the data path: towards clients and towards upstreams.
+
+Apart from :mod:`certificates`, which looks into certificates, so that a worker need not load the
+library for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .settings import UpstreamPolicy
+
+# TLS 1.2 only with forward secrecy and an AEAD (RFC 9325 §4.2); TLS 1.3 has nothing else.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+_ALPN = ["h2", "http/1.1"]
+
+
+class CertificateError(Exception):
+    """A file that cannot serve its purpose. ``field`` is its dotted name in the configuration."""
+
+    def __init__(self, field: str, what: str, remedy: str) -> None:
+        self.field = field
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{field}: {what}; {remedy}")
+
+
+@dataclass
+class ServerTls:
+    """What inner-TLS connections begin with; a swap does not touch those that have begun."""
+
+    context: ssl.SSLContext
+
+
+def server_context(chain: bytes, key: bytes) -> ssl.SSLContext:
+    """The inner TLS towards clients: TLS 1.2 and 1.3, ALPN ``h2`` and ``http/1.1`` or none.
+
+    Raises :class:`CertificateError` if OpenSSL will not have the pair (both in PEM).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.set_alpn_protocols(_ALPN)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
+    try:
+        with _in_memory(chain) as chain_file, _in_memory(key) as key_file:
+            context.load_cert_chain(chain_file, key_file, password="")
+    except (ssl.SSLError, OSError) as error:
+        raise CertificateError(
+            "tls.cert_file",
+            f"OpenSSL refuses the certificate: {getattr(error, 'reason', None) or error.strerror}",
+            "use RSA of at least 2048 bits or ECDSA from P-256 on, with SHA-256",
+        ) from None
+    return context
+
+
+def upstream_context(policy: UpstreamPolicy) -> ssl.SSLContext:
+    """The TLS towards https upstreams, which trusts ``ca_file``, the system's CAs, or both.
+
+    Raises :class:`CertificateError` if ``ca_file`` holds no usable certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if policy.include_system_cas:
+        context.set_default_verify_paths()
+    if policy.ca_file:
+        try:
+            if policy.ca_pem:
+                with _in_memory(policy.ca_pem.encode("latin-1")) as path:
+                    context.load_verify_locations(path)
+            else:
+                context.load_verify_locations(policy.ca_file)
+        except (ssl.SSLError, OSError, ValueError):
+            raise CertificateError(
+                "upstream.tls.ca_file",
+                f"no usable PEM certificate in {policy.ca_file}",
+                "put the CA certificates of the https upstreams there, in PEM",
+            ) from None
+    return context
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """A path for *content*: OpenSSL reads only files, and the one on disk may have changed."""
+    descriptor = os.memfd_create("mcp-proxy", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,216 @@
+"""The workers of one supervisor: as many as configured, each replaced when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from . import listening, log
+from .certificates import Pair
+from .control import HEARTBEAT
+from .metrics import Metrics, Snapshot
+from .settings import Config
+from .settings_wire import to_wire
+from .snapshots import of_the_dead, unite
+from .worker_process import WorkerProcess
+
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 5.0
+_STEADY = 10.0
+"""Seconds that a worker must have lived for its successor to start at once."""
+
+_COUNT_SECONDS = 1.0
+
+
+class WorkerEnded(Exception):
+    """A worker ended before it was ready."""
+
+
+class WorkerPool:
+    """See the module."""
+
+    def __init__(
+        self, sockets: Sequence[socket.socket], config: Config, pair: Pair, metrics: Metrics
+    ) -> None:
+        """Spread *sockets* over the workers; *metrics* counts those that had to be replaced."""
+        self._sockets = sockets
+        self._config = config
+        self._pair = pair
+        self._metrics = metrics
+        self._workers: list[WorkerProcess | None] = [None] * config.workers
+        self._failures = [0] * config.workers
+        self._leaving: set[WorkerProcess] = set()
+        self._past: Snapshot = {}
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._beating: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Start all workers. Raises :class:`WorkerEnded` if one of them cannot."""
+        self._beating = asyncio.ensure_future(self._beat())
+        started = [await self._start_one(number) for number in range(len(self._workers))]
+        for worker in started:
+            await _first(worker.ready.wait(), worker.ended.wait())
+            if not worker.ready.is_set():
+                raise WorkerEnded(f"worker {worker.number + 1}: {worker.how_it_ended()}")
+
+    async def apply(self, config: Config | None = None, pair: Pair | None = None) -> None:
+        """Have all workers go on with *config*, with *pair*, or both; they are in use on return."""
+        self._config = config or self._config
+        self._pair = pair or self._pair
+        parts = [*(["config"] if config else []), *(["pair"] if pair else [])]
+        sent = [worker.apply(self._settings(worker.number, *parts)) for worker in self._alive()]
+        if sent:
+            await asyncio.wait(sent)
+
+    def trouble(self) -> str:
+        """Which worker does not take requests, ``""`` if all do."""
+        for number, worker in enumerate(self._workers):
+            if worker is None or not worker.answers:
+                return f"worker {number + 1} of {len(self._workers)} does not answer"
+        return ""
+
+    def pids(self) -> list[int]:
+        """The processes of the workers that take requests."""
+        return [worker.pid for worker in self._workers if worker is not None]
+
+    async def count(self) -> tuple[Snapshot, dict[str, dict[str, float]]]:
+        """What all workers together have counted, and what each of them costs, by its number."""
+        asked = [worker.count() for worker in self._alive()]
+        if asked:
+            await asyncio.wait(asked, timeout=_COUNT_SECONDS)
+        counts = unite([self._past, *(worker.counts for worker in self._alive())])
+        costs = {
+            str(worker.number + 1): worker.process for worker in self._workers if worker is not None
+        }
+        return counts, costs
+
+    async def stop_accepting(self, seconds: float) -> None:
+        """From the return on, no worker accepts; each has *seconds* for what it has begun."""
+        self._stopping = True
+        workers = self._alive()
+        for worker in workers:
+            worker.drain(seconds)
+        for worker in workers:
+            await _first(worker.left.wait(), worker.ended.wait())
+
+    def hurry(self) -> None:
+        """Let all workers end now."""
+        for worker in self._alive():
+            worker.drain(0)
+
+    async def ended(self) -> int:
+        """Wait for the last worker to end; return how many requests were cut."""
+        cut = 0
+        workers = self._alive()
+        for worker in workers:
+            await worker.ended.wait()
+            cut += worker.cut
+        return cut
+
+    async def kill(self) -> None:
+        """End everything at once."""
+        self._stopping = True
+        tasks = [*self._tasks, *([self._beating] if self._beating else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for worker in self._alive():
+            worker.kill()
+        for worker in self._alive():
+            await worker.ended.wait()
+
+    # -- one of them -------------------------------------------------------------------------
+
+    def _alive(self) -> list[WorkerProcess]:
+        return [worker for worker in self._workers if worker is not None] + list(self._leaving)
+
+    async def _start_one(self, number: int) -> WorkerProcess:
+        worker = WorkerProcess(number, self._on_change)
+        await worker.start(listening.share(self._sockets, number, len(self._workers)))
+        if self._stopping:
+            worker.kill()
+        else:
+            self._workers[number] = worker
+            worker.apply(self._settings(number, "config", "pair"))
+        return worker
+
+    def _settings(self, number: int, *parts: str) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        if "pair" in parts:
+            chain, key = self._pair.chain.decode("latin-1"), self._pair.key.decode("latin-1")
+            settings["pair"] = {"chain": chain, "key": key}
+        if "config" in parts:
+            settings["config"] = to_wire(with_share(self._config, number, len(self._workers)))
+        return settings
+
+    def _on_change(self, worker: WorkerProcess, what: str) -> None:
+        fields = {"worker": worker.number + 1, "pid": worker.pid}
+        if what == "ready":
+            log.event(log.logger, log.INFO, "worker ready", **fields)
+        elif what == "leaving" and not self._stopping:
+            self._leaving.add(worker)
+            log.event(log.logger, log.INFO, "worker leaves", **fields)
+            self._replace(worker)
+        elif what == "ended":
+            self._past = unite([self._past, of_the_dead(worker.counts)])
+            if worker in self._leaving or self._stopping:
+                self._leaving.discard(worker)
+                return
+            how = worker.how_it_ended()
+            log.event(log.logger, log.ERROR, "worker ended", how=how, **fields)
+            self._metrics.worker_restarted(worker.why_it_ended())
+            self._replace(worker)
+        ready = sum(w is not None and w.ready.is_set() for w in self._workers)
+        self._metrics.worker_count(ready, len(self._workers))
+
+    def _replace(self, worker: WorkerProcess) -> None:
+        number = worker.number
+        if self._workers[number] is not worker:
+            return
+        self._workers[number] = None
+        lived = asyncio.get_running_loop().time() - worker.started
+        self._failures[number] = 0 if lived >= _STEADY else self._failures[number] + 1
+        failures = self._failures[number]
+        # The first one may be an accident; what fails again and again must not eat the machine.
+        delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (failures - 2)) if failures > 1 else 0.0
+        task = asyncio.ensure_future(self._start_later(number, delay))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start_later(self, number: int, delay: float) -> None:
+        await asyncio.sleep(delay)
+        while not self._stopping:
+            try:
+                await self._start_one(number)
+            except OSError as error:
+                # No process, no descriptor to be had: that may pass.
+                problem = error.strerror or str(error)
+                log.event(log.logger, log.ERROR, "worker cannot be started", problem=problem)
+                await asyncio.sleep(_LONGEST_DELAY)
+            else:
+                return
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            for worker in self._alive():
+                worker.beat()
+
+
+def with_share(config: Config, worker: int, workers: int) -> Config:
+    """*config* for *worker* (from 0) of so many: ``max_connections`` is for all of them."""
+    most = config.limits.max_connections
+    share = max(1, most // workers + (worker < most % workers))
+    return replace(config, limits=replace(config.limits, max_connections=share))
+
+
+async def _first(*events: Any) -> None:
+    """Wait until one of these has happened."""
+    tasks = [asyncio.ensure_future(event) for event in events]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()

@@ -1,0 +1,186 @@
+"""One worker as its supervisor sees it: a child process, a channel, and what came over it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .channel import Channel
+from .control import Message
+from .metrics import Snapshot
+
+PATIENCE = 5
+"""Heartbeats that may be missing in a row before a worker counts as hung."""
+
+_GRACE = 1.0
+"""Seconds that a process may live on without its channel."""
+
+# With the supervisor's own search path, whatever led to it, and nothing else (python(1), -I, -S).
+_CODE = """\
+import sys
+sys.path[:] = {path!r}
+from mcp_proxy.worker import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+_NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+
+
+class WorkerProcess:
+    """See the module. The attributes are for reading."""
+
+    def __init__(self, number: int, on_change: Callable[[WorkerProcess, str], None]) -> None:
+        """*on_change* is told of ``ready``, ``leaving`` and ``ended``."""
+        self.number = number
+        self.ready = asyncio.Event()
+        self.left = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.cut = 0
+        self.silent = False
+        self.exit_status = 0
+        self.counts: Snapshot = {}
+        self.process: dict[str, float] = {}
+        self.started = asyncio.get_running_loop().time()
+        self._on_change = on_change
+        self._channel = Channel(self._on_message, self._on_close)
+        self._missed = 0
+        self._applying: list[asyncio.Future[None]] = []
+        self._counting: list[asyncio.Future[None]] = []
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Run the process, which will accept from *sockets* once it has got its settings.
+
+        Raises :class:`OSError`.
+        """
+        ours = self._spawn(sockets)
+        try:
+            await self._channel.connect(ours)
+        except BaseException:
+            self._child.kill()
+            self._child.wait()
+            raise
+
+    def _spawn(self, sockets: Sequence[socket.socket]) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        descriptors = [sock.fileno() for sock in (theirs, *sockets)]
+        code = _CODE.format(path=[os.path.abspath(path) for path in sys.path])
+        with theirs:
+            self._child = subprocess.Popen(  # noqa: S603 - our own command line
+                [sys.executable, "-IS", "-c", code, *map(str, descriptors)],
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                env={n: v for n, v in os.environ.items() if n not in _NOT_FOR_WORKERS},
+            )
+        ours.setblocking(False)
+        return ours
+
+    @property
+    def pid(self) -> int:
+        """The process' id."""
+        return self._child.pid
+
+    @property
+    def answers(self) -> bool:
+        """Whether it takes requests, and has given a sign of life when one was due."""
+        return self.ready.is_set() and self._missed <= 2 and not self.ended.is_set()
+
+    def apply(self, settings: dict[str, Any]) -> asyncio.Future[None]:
+        """Send *settings*; the future is done when they are in use, or the process has ended."""
+        self._channel.send("settings", **settings)
+        return self._expect(self._applying)
+
+    def count(self) -> asyncio.Future[None]:
+        """Ask for :attr:`counts`; the future is done when they came, or the process has ended."""
+        self._channel.send("count")
+        return self._expect(self._counting)
+
+    def drain(self, seconds: float) -> None:
+        """Let it finish what it has begun within *seconds*; a second time: let it end now."""
+        self._channel.send("drain", seconds=seconds)
+
+    def beat(self) -> None:
+        """Expect a sign of life between any two calls; kill the process after :data:`PATIENCE`."""
+        self._missed += 1
+        if self._missed > PATIENCE:
+            self.silent = True
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if not self.ended.is_set():
+            self._child.kill()
+
+    def _expect(self, waiting: list[asyncio.Future[None]]) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.ended.is_set():
+            future.set_result(None)
+        else:
+            waiting.append(future)
+        return future
+
+    def _on_message(self, message: Message) -> None:
+        kind = message["kind"]
+        self._missed = 0
+        if kind == "alive":
+            self.counts = message["counts"]
+            self.process = message["process"]
+            _finish(self._counting)
+        elif kind == "applied":
+            _finish(self._applying[:1])
+            del self._applying[:1]
+        elif kind == "ready":
+            self.ready.set()
+            self._on_change(self, kind)
+        elif kind == "leaving":
+            self.left.set()
+            self._on_change(self, kind)
+        elif kind == "drained":
+            self.cut = message["cut"]
+
+    def _on_close(self) -> None:
+        # It ends, or is of no use any more: a worker without a channel cannot be led.
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, _reap, self._child).add_done_callback(self._on_end)
+
+    def _on_end(self, reaped: asyncio.Future[int]) -> None:
+        if reaped.cancelled():
+            return
+        self.exit_status = reaped.result()
+        self.ended.set()
+        _finish(self._applying)
+        _finish(self._counting)
+        self._on_change(self, "ended")
+
+    def how_it_ended(self) -> str:
+        """For the log: ``killed by SIGKILL``, ``exit status 1``."""
+        if self.silent:
+            return "it did not answer"
+        if self.exit_status < 0:
+            return f"killed by {signal.Signals(-self.exit_status).name}"
+        return f"exit status {self.exit_status}"
+
+    def why_it_ended(self) -> str:
+        """For :meth:`metrics.Metrics.worker_restarted`."""
+        if self.silent:
+            return "silent"
+        return "killed" if self.exit_status < 0 else "exit"
+
+
+def _finish(waiting: list[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)
+
+
+def _reap(child: subprocess.Popen[bytes]) -> int:
+    try:
+        return child.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
