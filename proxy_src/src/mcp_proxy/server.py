@@ -62,8 +62,20 @@ class ProxyServer:
         self._empty = asyncio.Event()
         self._warned = False
 
-    async def start(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept connections from listening *sockets*."""
+    async def start(self) -> None:
+        """Listen. Raises :class:`OSError` if the address cannot be bound."""
+        descriptors.raise_limit()
+        wanted = self._config.limits.max_connections
+        if self._limit() < wanted:
+            log.event(
+                log.logger,
+                log.WARN,
+                "descriptor limit lowers max_connections",
+                max_connections=self._limit(),
+                configured=wanted,
+                remedy=f"set LimitNOFILE= to {wanted * 3 // 2 + 2 + descriptors.RESERVE} at least",
+            )
+        listen = self._config.listen
         loop = asyncio.get_running_loop()
         for sock in sockets:
             self._servers.append(
@@ -145,8 +157,9 @@ class ProxyServer:
         return connection
 
     def _limit(self) -> int:
-        # A busy connection takes two descriptors: its own, and that of the upstream.
-        return min(self._config.limits.max_connections, descriptors.connections() // 2)
+        # So that half of them can have a request under way, which takes a connection to an upstream.
+        room = descriptors.connections() * 2 // 3
+        return min(self._config.limits.max_connections, room)
 
     def _refuse(self, limit: int) -> asyncio.BaseProtocol:
         self._metrics.connection_refused()
