@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from websockets.frames import CloseCode
@@ -21,7 +21,7 @@ from .inner_tls import InnerTls, TlsFailed
 from .messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
 from .settings import Limits, Timeouts
-from .tls_contexts import ServerTls
+from .turn import Turn
 from .websocket import WebSocketLayer, WebSocketRefused
 
 _HIGH_WATER = 1 << 18
@@ -56,6 +56,7 @@ class Listener:
     limits: Limits
     forget: Callable[[TunnelConnection], None]
     buffer: memoryview
+    turn: Turn = field(default_factory=Turn)
 
 
 class TunnelConnection(asyncio.BufferedProtocol):
@@ -110,7 +111,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._pump()
         if self._ws.closing and not self._closing:
             self._leave()
-        self._turn()
+        if not self._turn_scheduled:
+            self._turn()
         if time.monotonic() - began > _LONG_TURN:
             self._rest()
 
@@ -216,7 +218,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         """See :class:`messages.Channel`."""
         if not self._turn_scheduled:
             self._turn_scheduled = True
-            self._loop.call_soon(self._run_turn)
+            self._listener.turn.add(self._run_turn)
 
     def _run_turn(self) -> None:
         self._turn_scheduled = False

@@ -52,6 +52,21 @@ class Forwarder:
 class Exchange:
     """Implements :class:`messages.RequestHandler` and :class:`upstream.UpstreamUser`."""
 
+    # What few requests ever change stands here, so that making an exchange does not set it.
+    _route: Route | None = None
+    _connection: UpstreamConnection | None = None
+    _dialling: asyncio.Task[None] | None = None
+    _trailers: Headers | None = None  # not None once the request is complete
+    _status = 0
+    _received = 0
+    _sent = 0
+    _forwarded_content = False
+    _upload_paused = False
+    _download_paused = False
+    _done = False
+    _moved = -1
+    _still_since = 0.0
+
     def __init__(
         self, forwarder: Forwarder, head: RequestHead, stream: ClientStream, peer: str
     ) -> None:
@@ -60,21 +75,7 @@ class Exchange:
         self._stream = stream
         self._peer = peer
         self._started = asyncio.get_running_loop().time()
-        self._waited: float | None = None  # seconds until the upstream's answer began
-        self._route: Route | None = None
-        self._connection: UpstreamConnection | None = None
-        self._dialling: asyncio.Task[None] | None = None
         self._early: list[bytes] = []  # content that came while there was no connection
-        self._trailers: Headers | None = None  # not None once the request is complete
-        self._status = 0
-        self._received = 0
-        self._sent = 0
-        self._forwarded_content = False
-        self._upload_paused = False
-        self._download_paused = False
-        self._done = False
-        self._moved = -1
-        self._still_since = self._started
 
     def start(self) -> None:
         """Find the route, and a connection to its upstream."""
@@ -83,7 +84,8 @@ class Exchange:
         self._route = route
         name = route.name if route else NO_ROUTE
         self._forwarder.metrics.request_started(name)
-        self._forwarder.access_log.started(head, name)
+        if log.logger.isEnabledFor(log.DEBUG):
+            self._note_start(name)
         if route is None:
             log.event(log.logger, log.WARN, "no route for host", host=head.authority)
             self._answer(502, "No route configured for host")
@@ -94,6 +96,19 @@ class Exchange:
         else:
             self._forwarder.metrics.upstream_reused(route.name)
             self._send_on(connection, route)
+
+    def _note_start(self, route: str) -> None:
+        head = self._head
+        log.event(
+            log.logger,
+            log.DEBUG,
+            "request started",
+            route=route,
+            method=head.method,
+            host=head.authority,
+            path=head.target.split(b"?", 1)[0],
+            http=head.http_version,
+        )
 
     # -- towards the upstream ----------------------------------------------------------------
 
@@ -127,9 +142,10 @@ class Exchange:
         connection.begin(self, request_bytes(head, self._peer.encode("ascii"), host), head.method)
         if self._download_paused:
             connection.pause_reading()
-        early, self._early = self._early, []
-        for data in early:
-            self._forward(connection, data)
+        if self._early:
+            for data in self._early:
+                self._forward(connection, data)
+            self._early.clear()
         if self._trailers is not None:
             self._forward_end(connection, self._trailers)
         if not self._upload_paused:

@@ -22,6 +22,7 @@ _HOP_BY_HOP = frozenset(
 )
 _FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 _DROPPED_FROM_REQUESTS = _HOP_BY_HOP | _FORWARDED | {b"host"}
+_SPECIAL_IN_REQUESTS = _DROPPED_FROM_REQUESTS | {b"cookie"}
 _NOT_IN_TRAILERS = frozenset(
     (
         b"authorization",
@@ -62,13 +63,37 @@ def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
     *peer* is the address of the immediate client, added to ``X-Forwarded-For``; *host* goes out as
     ``Host``. Content follows with the length that *head* states, or chunked.
     """
-    named = tokens(head.headers, b"connection")
-    lines = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
-    forwarded_for = []
+    method, target, authority, headers, length, _ = head
+    lines = []
+    special: Headers = []
+    for field in headers:
+        key = field[0].lower()
+        if key in _SPECIAL_IN_REQUESTS:
+            special.append((key, field[1]))
+        else:
+            lines.append(b": ".join(field))
+    if special:
+        lines, peer = _with_special(lines, special, peer)
+    if length is None:
+        lines.append(b"Transfer-Encoding: chunked")
+    elif length or method in _CONTENT_METHODS:
+        lines.append(b"Content-Length: %d" % length)
+    fields = b"\r\n".join(lines)
+    return (
+        b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-For: %b\r\n"
+        b"X-Forwarded-Host: %b\r\nX-Forwarded-Proto: https\r\n\r\n"
+    ) % (method, target, host, fields, b"\r\n" if fields else b"", peer, authority)
+
+
+def _with_special(lines: list[bytes], special: Headers, peer: bytes) -> tuple[list[bytes], bytes]:
+    """What of the *special* fields goes on, added to *lines*; and the ``X-Forwarded-For``."""
+    named = tokens(special, b"connection")
+    if named:
+        lines = [line for line in lines if line.split(b":", 1)[0].lower() not in named]
     cookies = []
+    forwarded_for = []
     trailers_wanted = False
-    for name, value in head.headers:
-        key = name.lower()
+    for key, value in special:
         if key == b"te":
             trailers_wanted = trailers_wanted or b"trailers" in value.lower()
         elif key in named:
@@ -77,21 +102,12 @@ def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
             cookies.append(value)
         elif key == b"x-forwarded-for":
             forwarded_for.append(value)
-        elif key not in _DROPPED_FROM_REQUESTS:
-            lines += (name, b": ", value, b"\r\n")
     if cookies:
         # HTTP/2 may split the field; HTTP/1.1 must not (RFC 9113 §8.2.3).
-        lines += (b"Cookie: ", b"; ".join(cookies), b"\r\n")
-    lines += (b"X-Forwarded-For: ", b", ".join((*forwarded_for, peer)), b"\r\n")
-    lines += (b"X-Forwarded-Host: ", head.authority, b"\r\nX-Forwarded-Proto: https\r\n")
+        lines.append(b"Cookie: " + b"; ".join(cookies))
     if trailers_wanted:
-        lines.append(b"TE: trailers\r\nConnection: TE\r\n")
-    if head.length is None:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    elif head.length or head.method in _CONTENT_METHODS:
-        lines.append(b"Content-Length: %d\r\n" % head.length)
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        lines.append(b"TE: trailers\r\nConnection: TE")
+    return lines, b", ".join((*forwarded_for, peer))
 
 
 def response_headers(headers: Headers) -> Headers:
@@ -99,12 +115,17 @@ def response_headers(headers: Headers) -> Headers:
 
     ``Content-Length`` is among the dropped: it is written anew from the length that was understood.
     """
-    named = tokens(headers, b"connection")
-    return [
-        (name, value)
-        for name, value in headers
-        if (key := name.lower()) not in _HOP_BY_HOP and key not in named
-    ]
+    kept = []
+    connection = False
+    for field in headers:
+        key = field[0].lower()
+        if key not in _HOP_BY_HOP:
+            kept.append(field)
+        elif key == b"connection":
+            connection = True
+    if connection and (named := tokens(headers, b"connection")):
+        kept = [field for field in kept if field[0].lower() not in named]
+    return kept
 
 
 def trailer_fields(headers: Headers) -> Headers:

@@ -14,7 +14,7 @@ from .http1_head import request_head
 from .http1_stream import Http1Stream
 from .http_rules import Refusal, too_large
 from .messages import BUSY, HEAD, IDLE, Channel, Headers, OnRequest
-from .reasons import reason_phrase
+from .reasons import status_line
 from .settings import Limits
 
 _DISCARD = 1 << 18
@@ -45,6 +45,8 @@ class Http1Server:
         self._target = b""
         self._fields: Headers = []
         self._trailer_bytes = 0
+        self._read_bytes = 0
+        self._head_bytes = 0  # of the reads that the head came in: not less than its size
         self._in_head = False
         self._silent = 0
         self._progress = False
@@ -80,6 +82,8 @@ class Http1Server:
         if self._ended or self._refusal is not None or self._last_request_seen():
             return
         self._progress = False
+        self._read_bytes = len(data)
+        self._head_bytes += self._read_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -108,6 +112,7 @@ class Http1Server:
         self._fields = []
         self._trailer_bytes = 0
         self._in_head = True
+        self._head_bytes = self._read_bytes
 
     def on_url(self, part: bytes) -> None:
         """Parser callback: a part of the request target."""
@@ -132,9 +137,10 @@ class Http1Server:
         fields = self._fields
         if self._ended:
             return
-        size = sum(len(name) + len(value) + 4 for name, value in fields) + len(self._target)
-        if size > self._max_head:
-            raise too_large()
+        if self._head_bytes > self._max_head:
+            size = sum(len(name) + len(value) + 4 for name, value in fields) + len(self._target)
+            if size > self._max_head:
+                raise too_large()
         if parser.should_upgrade():
             raise Refusal(501, "Upgrade is not supported")
         version = parser.get_http_version()
@@ -190,24 +196,25 @@ class Http1Server:
     def output(self) -> list[bytes]:
         """Fetch what must be sent now."""
         out, self._out = self._out, []
+        if self._out_bytes > _HIGH_WATER:
+            self._out_bytes = 0
+            self._pace()
         self._out_bytes = 0
-        self._pace()
         return out
 
     def write(self, *parts: bytes) -> None:
         """Add to the output."""
         self._out += parts
-        self._out_bytes += sum(map(len, parts))
-        self._pace()
+        for part in parts:
+            self._out_bytes += len(part)
+        if self._out_bytes > _HIGH_WATER:
+            self._pace()
         self._channel.wake()
 
     def write_head(self, status: int, fields: Headers) -> None:
         """Write a response head."""
-        lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status))]
-        for name, value in fields:
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(b"\r\n")
-        self.write(b"".join(lines))
+        lines = [status_line(status), *map(b": ".join, fields), b"\r\n"]
+        self.write(b"\r\n".join(lines))
 
     def advance(self) -> None:
         """Go on to the next request if the one in front is answered and complete."""

@@ -7,6 +7,7 @@ import re
 from .http_rules import Refusal, check_target
 from .messages import Headers, RequestHead
 
+_READ_HERE = frozenset((b"host", b"content-length", b"transfer-encoding"))
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
 
 
@@ -17,31 +18,34 @@ def request_head(method: bytes, target: bytes, fields: Headers, version: str) ->
     hosts: list[bytes] = []
     headers: Headers = []
     length: int | None = 0
-    for name, value in fields:
-        key = name.lower()
+    for field in fields:
+        key = field[0].lower()
+        if key not in _READ_HERE:
+            headers.append(field)
+            continue
+        value = field[1]
         if key == b"host":
             hosts.append(value)
-            continue
-        if key == b"content-length":
+        elif key == b"content-length":
             # The parser has made sure that it is a number, and the only one.
             length = int(value)
-        elif key == b"transfer-encoding":
-            if value.lower() != b"chunked" or version == "1.0":
-                raise Refusal(501, "Transfer coding not supported")
-            if length is None:
-                raise Refusal(400, "Transfer coding applied twice")
+        elif value.lower() != b"chunked" or version == "1.0":
+            raise Refusal(501, "Transfer coding not supported")
+        elif length is None:
+            raise Refusal(400, "Transfer coding applied twice")
+        else:
             length = None
-        headers.append((name, value))
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         raise Refusal(400, "Exactly one Host field is needed")
     authority = hosts[0] if hosts else b""
-    absolute = _ABSOLUTE.match(target)
+    absolute = None if target.startswith(b"/") else _ABSOLUTE.match(target)
     if absolute:
         # RFC 9112 §3.2.2: the target outranks Host.
         authority = absolute[1]
         target = absolute[2] or b"/"
         if not target.startswith(b"/"):
             target = b"/" + target
-    target = target.split(b"#", 1)[0]
+    if b"#" in target:
+        target = target.split(b"#", 1)[0]
     check_target(method, target, authority)
     return RequestHead(method, target, authority, headers, length, version)

@@ -13,21 +13,22 @@ if TYPE_CHECKING:
 class Http1Stream:
     """One request and its response. Implements :class:`messages.ClientStream`."""
 
+    handler: RequestHandler | None = None
+    complete = False
+    answered = False
+    paused = False
+    discarded = 0
+    head_sent = False
+    continued = False
+    _chunked = False
+    _bodiless = False
+
     def __init__(self, server: Http1Server, head: RequestHead, keep_alive: bool) -> None:
         self.head = head
         self.keep_alive = keep_alive
-        self.handler: RequestHandler | None = None
         self.early: list[bytes] = []  # content that came before its turn
         self.trailers: Headers = []
-        self.complete = False
-        self.answered = False
-        self.paused = False
-        self.discarded = 0
         self._server = server
-        self._chunked = False
-        self._bodiless = False
-        self.head_sent = False
-        self.continued = False
 
     def send_interim(self, status: int, headers: Headers) -> None:
         """Pass on an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""

@@ -33,6 +33,11 @@ class InnerTls:
         return self._incoming.pending
 
     @property
+    def unsent(self) -> int:
+        """Bytes of ciphertext that :meth:`output` would return."""
+        return self._outgoing.pending
+
+    @property
     def alpn(self) -> str:
         """The protocol agreed on, or ``""``."""
         return self._tls.selected_alpn_protocol() or ""
@@ -62,6 +67,8 @@ class InnerTls:
 
         Raises :class:`TlsFailed`.
         """
+        if not self._incoming.pending:
+            return b""  # a read takes whole records: OpenSSL has nothing left of an earlier one
         try:
             return self._tls.read(_RECORD) or None
         except ssl.SSLWantReadError:

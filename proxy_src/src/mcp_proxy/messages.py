@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Headers = list[tuple[bytes, bytes]]
 """Header or trailer fields in their order, names in the case in which they came."""
@@ -15,12 +14,12 @@ BODILESS_STATUSES = frozenset((204, 304))
 """Final statuses whose responses never have content (RFC 9110 §6.4.1)."""
 
 
-@dataclass(frozen=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """A request up to its content.
 
-    ``authority`` is the ``Host`` or ``:authority`` value; ``headers`` has neither. ``length`` is
-    the size of the content in bytes, 0 if there is none, ``None`` if only its end will tell.
+    ``authority`` is the ``Host`` or ``:authority`` value; ``headers`` has neither, and need not
+    have the framing fields. ``length`` is the size of the content in bytes, 0 if there is none,
+    ``None`` if only its end will tell.
     ``http_version`` is ``1.0``, ``1.1`` or ``2``.
     """
 
@@ -32,8 +31,7 @@ class RequestHead:
     http_version: str
 
 
-@dataclass(frozen=True)
-class ResponseHead:
+class ResponseHead(NamedTuple):
     """A final response up to its content; ``length`` as in :class:`RequestHead`."""
 
     status: int

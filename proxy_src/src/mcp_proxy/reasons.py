@@ -1,12 +1,15 @@
-"""Reason phrases of status lines. They carry no meaning (RFC 9112 §4); people read them."""
+"""Status lines. Their reason phrases carry no meaning (RFC 9112 §4); people read them."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-_PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_LINES = {
+    status.value: b"HTTP/1.1 %d %b" % (status.value, status.phrase.encode("ascii"))
+    for status in HTTPStatus
+}
 
 
-def reason_phrase(status: int) -> bytes:
-    """The registered phrase for *status*, or nothing."""
-    return _PHRASES.get(status, b"")
+def status_line(status: int) -> bytes:
+    """The line without its end, with the registered phrase for *status* if there is one."""
+    return _LINES.get(status) or b"HTTP/1.1 %d " % status

@@ -11,6 +11,7 @@ from .dial import Dialer
 from .http1_client import ResponseError, ResponseHandler, ResponseReader
 from .messages import Headers
 from .settings import Upstream
+from .turn import Turn
 
 _MAX_IDLE = 64
 """Connections kept in reserve per upstream."""
@@ -35,8 +36,9 @@ class UpstreamUser(ResponseHandler, Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """One connection to an upstream: idle in the pool, or serving one exchange."""
 
-    def __init__(self, pool: UpstreamPool, upstream: Upstream) -> None:
-        self.upstream = upstream
+    def __init__(self, pool: UpstreamPool, reserve: deque[UpstreamConnection]) -> None:
+        """Belong to *pool*, and be in its *reserve* while idle."""
+        self.reserve = reserve
         self.opened = False
         self.used = False
         self.expires = 0.0
@@ -46,6 +48,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._untouched = True
         self._reading = True
         self._finished = False
+        self._unsent: list[bytes] = []
         self.transport: asyncio.Transport
 
     # -- asyncio callbacks -------------------------------------------------------------------
@@ -55,6 +58,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.opened = True
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self._arrivals = select.poll()
+        self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """See :class:`asyncio.Protocol`."""
@@ -116,15 +121,22 @@ class UpstreamConnection(asyncio.Protocol):
             error = ResponseError("closed before the request was sent")
             asyncio.get_running_loop().call_soon(self._fail, error)
             return
-        self.transport.write(head)
+        self.write(head)
 
-    def write(self, data: bytes) -> None:
-        """Send a part of the request."""
-        self.transport.write(data)
+    def write(self, *data: bytes) -> None:
+        """Send a part of the request, with all of this turn in one go."""
+        if not self._unsent:
+            self._pool.turn.add(self._send)
+        self._unsent += data
+
+    def _send(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b"".join(self._unsent))
+        self._unsent.clear()
 
     def write_chunk(self, data: bytes) -> None:
         """Send a part of the request in chunked coding (RFC 9112 §7.1)."""
-        self.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+        self.write(b"%x\r\n" % len(data), data, b"\r\n")
 
     def write_last_chunk(self, trailers: Headers) -> None:
         """End a request in chunked coding."""
@@ -132,7 +144,7 @@ class UpstreamConnection(asyncio.Protocol):
         for name, value in trailers:
             lines += (name, b": ", value, b"\r\n")
         lines.append(b"\r\n")
-        self.transport.write(b"".join(lines))
+        self.write(*lines)
 
     def pause_reading(self) -> None:
         """Take no more of the response for now."""
@@ -157,6 +169,7 @@ class UpstreamConnection(asyncio.Protocol):
             and self._reader.reusable
             and not self.transport.is_closing()
             # Only a peer that reads lets the next request through.
+            and not self._unsent
             and self.transport.get_write_buffer_size() == 0
         ):
             self._finished = True
@@ -176,9 +189,7 @@ class UpstreamConnection(asyncio.Protocol):
         """
         if self.transport.is_closing():
             return False
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._arrivals.poll(0)
 
 
 class UpstreamPool:
@@ -190,6 +201,7 @@ class UpstreamPool:
         self._idle_timeout = idle_timeout
         self._idle: dict[Upstream, deque[UpstreamConnection]] = {}
         self._closed = False
+        self.turn = Turn()
 
     def take(self, upstream: Upstream) -> UpstreamConnection | None:
         """An idle connection that is still open, or ``None``."""
@@ -204,9 +216,10 @@ class UpstreamPool:
     async def dial(self, upstream: Upstream) -> UpstreamConnection:
         """A new connection. Raises :class:`dial.DialError`."""
         made: list[UpstreamConnection] = []
+        idle = self._idle.setdefault(upstream, deque())
 
         def factory() -> UpstreamConnection:
-            made.append(UpstreamConnection(self, upstream))
+            made.append(UpstreamConnection(self, idle))
             return made[-1]
 
         try:
@@ -224,7 +237,7 @@ class UpstreamPool:
         if keep_alive_seconds is not None:
             # Well before the upstream closes, for a request on its way at that moment is lost.
             seconds = min(seconds, keep_alive_seconds - 1)
-        idle = self._idle.setdefault(connection.upstream, deque())
+        idle = connection.reserve
         if self._closed or seconds <= 0 or len(idle) >= _MAX_IDLE:
             connection.discard()
             return
@@ -234,9 +247,8 @@ class UpstreamPool:
 
     def forget(self, connection: UpstreamConnection) -> None:
         """*connection* is closed."""
-        idle = self._idle.get(connection.upstream)
-        if idle and connection in idle:
-            idle.remove(connection)
+        if connection in connection.reserve:
+            connection.reserve.remove(connection)
 
     def tick(self, now: float) -> None:
         """Close what has been idle too long; *now* is the loop's time in seconds."""

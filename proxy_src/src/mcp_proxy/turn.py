@@ -1,0 +1,34 @@
+"""What is put off to the end of a turn of the event loop, so that all of the turn is done at once.
+
+Everything that arrives together is answered together: one TLS record, one system call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Turn:
+    """Runs what was added to it, in that order, before the event loop looks for new events."""
+
+    __slots__ = ("_due",)
+
+    def __init__(self) -> None:
+        self._due: list[Callable[[], None]] = []
+
+    def add(self, work: Callable[[], None]) -> None:
+        """Run *work* later in this turn; what is added while it runs comes in the next one."""
+        self._due.append(work)
+        if len(self._due) == 1:
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        due, self._due = self._due, []
+        for work in due:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - as the loop does: the others' work goes on
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "end of turn failed", "exception": error}
+                )
