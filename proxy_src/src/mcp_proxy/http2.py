@@ -266,15 +266,15 @@ class Http2Server:
 
     # -- output ------------------------------------------------------------------------------
 
-    def output(self) -> list[bytes | memoryview]:
+    def output(self) -> list[bytes]:
         """Fetch what must be sent now."""
         if not self._output_paused:
             self._responses.send(self._sent)
         # The last word, because widespread clients let no stream go on after it.
-        out = [*self._out, self._goaway] if self._goaway else self._out[:]
+        data = b"".join((*self._out, self._goaway))
         self._out.clear()
         self._goaway = b""
-        return out
+        return [data] if data else []
 
     def send_interim(self, number: int, status: int, fields: Headers) -> None:
         """Send an interim response on the stream *number*."""
@@ -290,7 +290,7 @@ class Http2Server:
             self._channel.wake()
 
     def _progress(self, frames: int) -> None:
-        # A client may answer each with an update of the stream's window and one of the connection's.
+        # A client may answer each with an update of the stream's window and one of the whole's.
         self._input.patience.earn(3 * frames)
 
     def _sent(self, stream: Http2Stream, over: bool) -> None:

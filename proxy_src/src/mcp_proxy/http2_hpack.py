@@ -130,7 +130,10 @@ class Decoder(Generic[_Entry]):
         size = position = 0
         while position < len(block):
             first = block[position]
-            if first & 0x80:
+            if first > 0x80 and first <= 0x80 | len(_STATIC):
+                row = self._static[first - 0x81]
+                position += 1
+            elif first & 0x80:
                 index, position = _integer(block, position, 0x7F)
                 row = self._lookup(index)
             elif first & 0x60 == 0x20:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .http2_frames import ErrorCode, StreamFault
 from .http2_windows import ReceiveWindow
-from .messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
+from .messages import BODILESS_STATUSES, Headers, RequestHandler, ResponseHead
 
 if TYPE_CHECKING:
     from .http2 import Http2Server

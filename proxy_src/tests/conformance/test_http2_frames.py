@@ -304,7 +304,9 @@ CONNECTION_ERRORS: dict[str, tuple[int, Make]] = {
     ),
     "RFC 7541 5.2 EOS": (
         COMPRESSION,
-        lambda c: raw(HEADERS, 5, 1, b"\x00\x85\xf2\xb2\x4a\x87\xff\x87\xff\xff\xff\xff\xff\xff\xff"),
+        lambda c: raw(
+            HEADERS, 5, 1, b"\x00\x85\xf2\xb2\x4a\x87\xff\x87\xff\xff\xff\xff\xff\xff\xff"
+        ),
     ),
     "RFC 7541 6.1 index 0": (COMPRESSION, lambda c: raw(HEADERS, 5, 1, b"\x80")),
     "RFC 7541 6.3 table larger than allowed": (
@@ -548,30 +550,34 @@ FINE: dict[str, Make] = {
     ),
     "6.5 unknown setting": lambda c: setting((0xFF, 1)) + c.head(),
     "6.5 empty SETTINGS": lambda c: setting() + c.head(),
-    "6.5.2 all settings at their limits": lambda c: setting(
-        (1, 0), (2, 0), (3, 0), (4, (1 << 31) - 1), (5, (1 << 24) - 1), (6, 0), (8, 1), (9, 1)
-    )
-    + c.head(),
-    "6.5.2 all settings at their other limits": lambda c: setting(
-        (1, (1 << 32) - 1), (2, 1), (3, 1), (4, 65535), (5, 16384), (6, 1)
-    )
-    + c.head(),
+    "6.5.2 all settings at their limits": lambda c: (
+        setting(
+            (1, 0), (2, 0), (3, 0), (4, (1 << 31) - 1), (5, (1 << 24) - 1), (6, 0), (8, 1), (9, 1)
+        )
+        + c.head()
+    ),
+    "6.5.2 all settings at their other limits": lambda c: (
+        setting((1, (1 << 32) - 1), (2, 1), (3, 1), (4, 65535), (5, 16384), (6, 1)) + c.head()
+    ),
     "6.8 GOAWAY of one who waits for its answers": lambda c: c.head() + raw(GOAWAY, 0, 0, bytes(8)),
     "6.9 the largest window": lambda c: window(0, (1 << 31) - 1 - 65535) + c.head(),
     "6.10 CONTINUATION": lambda c: raw(HEADERS, 1, 1, c.block()) + raw(CONTINUATION, 4, 1),
-    "6.10 many CONTINUATION": lambda c: raw(HEADERS, 1, 1)
-    + b"".join(raw(CONTINUATION, 0, 1, bytes((byte,))) for byte in c.block())
-    + raw(CONTINUATION, 4, 1),
+    "6.10 many CONTINUATION": lambda c: (
+        raw(HEADERS, 1, 1)
+        + b"".join(raw(CONTINUATION, 0, 1, bytes((byte,))) for byte in c.block())
+        + raw(CONTINUATION, 4, 1)
+    ),
     "8.1 trailers": lambda c: c.post() + data(1) + c.head(1, [("x-sum", "1")]),
-    "8.1 trailers in pieces": lambda c: c.post()
-    + raw(HEADERS, 1, 1, c.block([("x-sum", "1")]))
-    + raw(CONTINUATION, 4, 1),
+    "8.1 trailers in pieces": lambda c: (
+        c.post() + raw(HEADERS, 1, 1, c.block([("x-sum", "1")])) + raw(CONTINUATION, 4, 1)
+    ),
     "8.1 empty trailers": lambda c: c.post() + c.head(1, []),
-    "8.1.1 content as announced": lambda c: c.post(1, ("content-length", "3"))
-    + data(1, b"ab")
-    + data(1, b"c", END_STREAM),
-    "8.1.1 padding is no content": lambda c: c.post(1, ("content-length", "1"))
-    + data(1, b"\x09x" + bytes(9), PADDED | END_STREAM),
+    "8.1.1 content as announced": lambda c: (
+        c.post(1, ("content-length", "3")) + data(1, b"ab") + data(1, b"c", END_STREAM)
+    ),
+    "8.1.1 padding is no content": lambda c: (
+        c.post(1, ("content-length", "1")) + data(1, b"\x09x" + bytes(9), PADDED | END_STREAM)
+    ),
     "8.1.1 length of nothing": fields(("content-length", "0")),
     "8.1.1 the same length twice": fields(("content-length", "0"), ("content-length", "0")),
     "8.2.1 empty value": fields(("x", "")),
@@ -703,7 +709,7 @@ def test_4_3_a_large_head_of_a_response_is_sent_in_pieces() -> None:
     assert max(size for *_, size in sizes) == 16384
 
 
-# -- flow control (§5.2, §6.9) -----------------------------------------------------------------------
+# -- flow control (§5.2, §6.9) ---------------------------------------------------------------------
 
 
 def test_the_window_of_a_stream_holds_its_answer_only() -> None:
@@ -837,12 +843,15 @@ ENDLESS: dict[str, Callable[[Client, int], bytes]] = {
     "window updates of a stream": lambda c, n: window(1, 1),
     "resets of what is over": lambda c, n: rst(1),
     "cancelled requests (CVE-2023-44487)": lambda c, n: c.head(2 * n + 3) + rst(2 * n + 3),
-    "requests made invalid: window (CVE-2025-8671)": lambda c, n: c.head(2 * n + 3)
-    + window(2 * n + 3, 0),
-    "requests made invalid: overflow (CVE-2025-8671)": lambda c, n: c.head(2 * n + 3)
-    + window(2 * n + 3, (1 << 31) - 1),
-    "requests made invalid: content (CVE-2025-8671)": lambda c, n: c.head(2 * n + 3)
-    + data(2 * n + 3),
+    "requests made invalid: window (CVE-2025-8671)": lambda c, n: (
+        c.head(2 * n + 3) + window(2 * n + 3, 0)
+    ),
+    "requests made invalid: overflow (CVE-2025-8671)": lambda c, n: (
+        c.head(2 * n + 3) + window(2 * n + 3, (1 << 31) - 1)
+    ),
+    "requests made invalid: content (CVE-2025-8671)": lambda c, n: (
+        c.head(2 * n + 3) + data(2 * n + 3)
+    ),
     "malformed requests": lambda c, n: c.head(2 * n + 3, [*GET, ("A", "b")]),
 }
 
