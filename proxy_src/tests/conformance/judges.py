@@ -87,7 +87,9 @@ async def judges() -> AsyncIterator[dict[str, int]]:
 
 
 def read_with_h11(
-    seen: Callable[[asyncio.StreamWriter], Callable[[bytes], None]] = lambda writer: lambda data: None,
+    seen: Callable[[asyncio.StreamWriter], Callable[[bytes], None]] = lambda writer: (
+        lambda data: None
+    ),
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     """A handler for ``raw_upstream``; *seen* makes for each connection what is told of its bytes."""
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import judges
@@ -20,7 +19,7 @@ import pytest_asyncio
 from fakes import FakeChannel, Requests
 from mcp_proxy.http1 import Http1Server
 from mcp_proxy.settings import Limits
-from running import DOMAIN, RunningProxy, running_proxy
+from running import RunningProxy, running_proxy
 from tables import Case, cases
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
@@ -29,6 +28,8 @@ from wire import Incomplete, WireRequest, read_requests
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SENTINEL = get("echo", "/sentinel", "Connection: close")
+
+
 class Capture:
     """The upstream: remembers what came, on each connection by itself."""
 
