@@ -31,10 +31,9 @@ class Chain:
 
 
 def client_context(ca: str) -> ssl.SSLContext:
-    """TLS of a load generator: verifies the server under ``ca`` (PEM), TLS 1.3, HTTP/1.1."""
+    """TLS of a load generator: verifies the server under ``ca`` (PEM), TLS 1.3."""
     context = ssl.create_default_context(cadata=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["http/1.1"])
     return context
 
 

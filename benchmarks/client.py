@@ -8,7 +8,7 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import httptools
 
@@ -196,15 +196,18 @@ async def connect_plain(port: int) -> HttpConnection:
     return connection
 
 
-async def connect_tunnel(port: int, context: ssl.SSLContext, host: str) -> TunnelConnection:
+_Tunnel = TypeVar("_Tunnel", bound=TunnelConnection)
+
+
+async def connect_tunnel(
+    port: int, context: ssl.SSLContext, host: str, kind: type[_Tunnel]
+) -> _Tunnel:
     """Opens WebSocket and inner TLS to a chain and waits for both.
 
     :raises BenchError: refused, failed, or STEP_SECONDS passed
     """
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(
-        lambda: TunnelConnection(context, host), "127.0.0.1", port
-    )
+    _, connection = await loop.create_connection(lambda: kind(context, host), "127.0.0.1", port)
     try:
         async with asyncio.timeout(STEP_SECONDS):
             await connection.opened

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import BenchError, workloads
+from benchmarks import BenchError, http2, workloads
 from benchmarks.chains import ChainFactory, Site, haproxy_chain, proxy_chain, site
 from benchmarks.figures import Comparison, Sample, compare
 from benchmarks.workloads import Measure, Target
@@ -34,7 +34,28 @@ class Row:
 
 ROWS = (
     Row("small_request", "CPU per small request", "µs", workloads.small_requests, 3200),
+    Row(
+        "small_request_http2",
+        "CPU per small request, HTTP/2 inside",
+        "µs",
+        http2.small_requests,
+        3200,
+    ),
+    Row(
+        "small_request_http2_streams",
+        "CPU per small request, HTTP/2, 32 streams",
+        "µs",
+        http2.small_requests_multiplexed,
+        3200,
+    ),
     Row("new_connection", "CPU per new inner-TLS connection", "µs", workloads.new_connections, 200),
+    Row(
+        "new_connection_http2",
+        "CPU per new connection, HTTP/2 inside",
+        "µs",
+        http2.new_connections,
+        200,
+    ),
     Row("download", "CPU per MB down", "ms", workloads.download, 128),
     Row("upload", "CPU per MB up", "ms", workloads.upload, 128),
     Row("event_latency", "added SSE latency, 50 streams, p99", "ms", workloads.events, 25),

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 from benchmarks import BenchError
 from benchmarks.chains import HOST, Chain, Site
@@ -27,9 +28,16 @@ from benchmarks.upstream import SMALL_ANSWER
 MEGABYTE = 1_000_000
 _BLOCK = bytes(32_000)  # one WebSocket message of an upload
 _BLOCKS_PER_MEGABYTE = MEGABYTE // len(_BLOCK) + (MEGABYTE % len(_BLOCK) > 0)
-_SMALL_BODY = (
+SMALL_BODY = (
     b'{"jsonrpc":"2.0","id":17,"method":"tools/call",'
     b'"params":{"name":"search","arguments":{"query":"quick brown fox"}}}'
+)
+SMALL_FIELDS = (
+    (b"user-agent", b"benchmark"),
+    (b"accept", b"application/json, text/event-stream"),
+    (b"content-type", b"application/json"),
+    (b"mcp-protocol-version", b"2025-11-25"),
+    (b"mcp-session-id", b"0123456789abcdef0123456789abcdef"),
 )
 _SMALL = (
     b"POST /mcp HTTP/1.1\r\nHost: %s\r\nUser-Agent: benchmark\r\n"
@@ -37,6 +45,9 @@ _SMALL = (
     b"MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: 0123456789abcdef0123456789abcdef\r\n"
     b"Content-Length: %d\r\n\r\n%s"
 )
+
+
+_Connection = TypeVar("_Connection", bound=TunnelConnection)
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,15 @@ class Target:
         """A chain and the site that it serves."""
         return cls(chain, where.client_context(), where.upstream_port)
 
-    async def connect(self) -> TunnelConnection:
+    async def connect(self, kind: type[_Connection], alpn: str) -> _Connection:
         """A new inner TLS connection; TLS 1.3 with the suite that both chains must agree on."""
-        connection = await connect_tunnel(self.chain.port, self.context, self.host)
+        self.context.set_alpn_protocols([alpn])
+        connection = await connect_tunnel(self.chain.port, self.context, self.host, kind)
         cipher = connection.tls.cipher()
         if cipher is None or cipher[0] != "TLS_AES_256_GCM_SHA384":
             raise BenchError(f"{self.chain.name} chose {cipher}: the chains are not comparable")
+        if connection.tls.selected_alpn_protocol() != alpn:
+            raise BenchError(f"{self.chain.name} does not speak {alpn}")
         return connection
 
     @contextlib.asynccontextmanager
@@ -67,7 +81,7 @@ class Target:
         opened: list[TunnelConnection] = []
         try:
             for _ in range(count):
-                opened.append(await self.connect())
+                opened.append(await self.connect(TunnelConnection, "http/1.1"))
                 await small_request(opened[-1])
             yield opened
         finally:
@@ -86,7 +100,7 @@ def _check(answer: Answer, length: int) -> None:
 
 @functools.cache
 def _small(host: str) -> bytes:
-    return _SMALL % (host.encode(), len(_SMALL_BODY), _SMALL_BODY)
+    return _SMALL % (host.encode(), len(SMALL_BODY), SMALL_BODY)
 
 
 async def small_request(connection: TunnelConnection) -> None:
@@ -94,7 +108,7 @@ async def small_request(connection: TunnelConnection) -> None:
     _check(await connection.request(_small(connection.host)), len(SMALL_ANSWER))
 
 
-async def _cpu(target: Target, work: Awaitable[object], count: int, factor: float) -> Sample:
+async def cpu(target: Target, work: Awaitable[object], count: int, factor: float) -> Sample:
     """Runs ``work``, which is ``count`` operations: CPU time per operation times ``factor``."""
     before, begin = cpu_seconds(target.chain.children), time.monotonic()
     await work
@@ -114,7 +128,7 @@ async def small_requests(target: Target, count: int) -> Sample:
     async with target.connections(32) as opened:
         times = max(1, count // len(opened))
         work = asyncio.gather(*(loop(connection, times) for connection in opened))
-        return await _cpu(target, work, times * len(opened), 1e6)
+        return await cpu(target, work, times * len(opened), 1e6)
 
 
 async def new_connections(target: Target, count: int) -> Sample:
@@ -126,7 +140,7 @@ async def new_connections(target: Target, count: int) -> Sample:
                 pass
 
     times = max(1, count // 4)
-    return await _cpu(target, asyncio.gather(*(loop(times) for _ in range(4))), 4 * times, 1e6)
+    return await cpu(target, asyncio.gather(*(loop(times) for _ in range(4))), 4 * times, 1e6)
 
 
 async def download(target: Target, megabytes: int) -> Sample:
@@ -135,7 +149,7 @@ async def download(target: Target, megabytes: int) -> Sample:
     head = f"GET /bytes/{each * MEGABYTE} HTTP/1.1\r\nHost: {target.host}\r\n\r\n".encode()
     async with target.connections(4) as opened:
         work = asyncio.gather(*(connection.request(head) for connection in opened))
-        sample = await _cpu(target, work, 4 * each, 1e3)
+        sample = await cpu(target, work, 4 * each, 1e3)
     for answer in work.result():
         _check(answer, each * MEGABYTE)
     return sample
@@ -153,7 +167,7 @@ async def upload(target: Target, megabytes: int) -> Sample:
         work = asyncio.gather(
             *(c.request(head, blocks, _BLOCK, on_body=received.append) for c in opened)
         )
-        sample = await _cpu(target, work, 4 * blocks, 1e3 * MEGABYTE / len(_BLOCK))
+        sample = await cpu(target, work, 4 * blocks, 1e3 * MEGABYTE / len(_BLOCK))
     for answer in work.result():
         _check(answer, len(str(length)))
     if b"".join(received) != str(length).encode() * 4:

@@ -99,6 +99,16 @@ def _bad(text: str) -> ConnectionFault:
     return ConnectionFault(ErrorCode.COMPRESSION_ERROR, text)
 
 
+def _row(name: bytes, value: bytes, interpret: Callable[[bytes, bytes], _Entry]) -> _Row[_Entry]:
+    return name, value, len(name) + len(value) + 32, interpret(name, value)
+
+
+@lru_cache(maxsize=None)
+def _static_rows(interpret: Callable[[bytes, bytes], _Entry]) -> list[_Row[_Entry]]:
+    """The static table, once for all connections."""
+    return [_row(name, value, interpret) for name, value in _STATIC]
+
+
 class Decoder(Generic[_Entry]):
     """The client's header blocks of one connection.
 
@@ -110,13 +120,10 @@ class Decoder(Generic[_Entry]):
         """*max_list* bounds the size of a decoded list as of RFC 9113 §10.5.1."""
         self._interpret = interpret
         self._max_list = max_list
-        self._static = [self._row(name, value) for name, value in _STATIC]
+        self._static = _static_rows(interpret)
         self._table: deque[_Row[_Entry]] = deque()
         self._size = 0
         self._max_size = _TABLE
-
-    def _row(self, name: bytes, value: bytes) -> _Row[_Entry]:
-        return name, value, len(name) + len(value) + 32, self._interpret(name, value)
 
     def decode(self, block: bytes) -> tuple[list[_Entry], int]:
         """The fields of *block*, and the size of the list. Raises :class:`ConnectionFault`."""
@@ -148,7 +155,7 @@ class Decoder(Generic[_Entry]):
                 else:
                     name, position = _string(block, position)
                 value, position = _string(block, position)
-                row = self._row(name, value)
+                row = _row(name, value, self._interpret)
                 if first & 0x40:
                     self._insert(row)
             size += row[2]
