@@ -7,7 +7,7 @@ hundred bytes per response, and saves most of the time.
 from __future__ import annotations
 
 from collections import deque
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Callable, Generic, TypeVar
 
 from hpack.exceptions import HPACKDecodingError
@@ -103,7 +103,7 @@ def _row(name: bytes, value: bytes, interpret: Callable[[bytes, bytes], _Entry])
     return name, value, len(name) + len(value) + 32, interpret(name, value)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _static_rows(interpret: Callable[[bytes, bytes], _Entry]) -> list[_Row[_Entry]]:
     """The static table, once for all connections."""
     return [_row(name, value, interpret) for name, value in _STATIC]
