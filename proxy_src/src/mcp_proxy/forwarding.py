@@ -70,7 +70,7 @@ def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
         key = field[0].lower()
         if key in _SPECIAL_IN_REQUESTS:
             special.append((key, field[1]))
-        else:
+        elif b"_" not in key or not _is_dropped(key):
             lines.append(b": ".join(field))
     if special:
         lines, peer = _with_special(lines, special, peer)
@@ -133,5 +133,14 @@ def trailer_fields(headers: Headers) -> Headers:
     return [
         (name, value)
         for name, value in headers
-        if (key := name.lower()) not in _DROPPED_FROM_REQUESTS and key not in _NOT_IN_TRAILERS
+        if not _is_dropped(key := name.lower()) and key not in _NOT_IN_TRAILERS
     ]
+
+
+def _is_dropped(key: bytes) -> bool:
+    """Whether the field *key* of a request ends here, with dashes or underscores in its name.
+
+    Applications behind a gateway in the manner of CGI (WSGI, FastCGI) cannot tell them apart
+    (RFC 3875 §4.1.18), so ``X_Forwarded_Host`` would be believed like the one set here.
+    """
+    return key.replace(b"_", b"-") in _DROPPED_FROM_REQUESTS

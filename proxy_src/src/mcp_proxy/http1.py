@@ -174,6 +174,9 @@ class Http1Server:
             return
         stream = self._streams[-1]
         stream.complete = True
+        if stream.trailers and not self._parser.should_keep_alive():
+            # A trailer may be a Connection field: the parser, for one, takes nothing after it.
+            stream.keep_alive = False
         if stream.handler is not None:
             stream.handler.request_end(stream.trailers)
         elif stream.answered:

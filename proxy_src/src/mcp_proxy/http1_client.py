@@ -7,7 +7,7 @@ from typing import Protocol
 
 import httptools
 
-from .messages import BODILESS_STATUSES, Headers, ResponseHead
+from .messages import BODILESS_STATUSES, MAX_LENGTH, Headers, ResponseHead
 
 _TIMEOUT = re.compile(rb"(?:^|,)\s*timeout=([0-9]{1,9})\s*(?:,|\Z)", re.IGNORECASE)
 """In ``Keep-Alive``: the seconds for which the peer keeps an idle connection (RFC 2068 §19.7.1)."""
@@ -138,11 +138,12 @@ class ResponseReader:
         for name, value in self._fields:
             key = name.lower()
             if key == b"content-length":
-                if not value.isdigit():
+                value = value.strip(b" \t")  # the parser leaves the blanks after it in place
+                if not value.isdigit() or int(value) > MAX_LENGTH:
                     raise ResponseError("bad Content-Length")
                 length = int(value)
             elif key == b"transfer-encoding":
-                if value.lower() != b"chunked":
+                if chunked or value.strip(b" \t").lower() != b"chunked":
                     raise ResponseError("unknown transfer coding")
                 chunked = True
             elif key == b"keep-alive":
@@ -166,6 +167,8 @@ class ResponseReader:
     def on_message_complete(self) -> None:
         """Parser callback: the message is complete."""
         self._progress = True
+        if self._trailers and self._parser is not None and not self._parser.should_keep_alive():
+            self.reusable = False  # a trailer was a Connection field
         if self._interim:
             self._reset()
         elif self._handler is not None:

@@ -98,6 +98,6 @@ class Http1Stream:
 
 def _expects_continue(head: RequestHead) -> bool:
     return any(
-        name.lower() == b"expect" and value.lower() == b"100-continue"
+        name.lower() == b"expect" and value.strip().lower() == b"100-continue"
         for name, value in head.headers
     )

@@ -30,5 +30,10 @@ def check_target(method: bytes, target: bytes, authority: bytes) -> None:
     """
     if not _TARGET.match(target) and not (target == b"*" and method == b"OPTIONS"):
         raise Refusal(400, "Bad request target")  # the asterisk: RFC 9110 §7.1
+    check_authority(authority)
+
+
+def check_authority(authority: bytes) -> None:
+    """Raise :class:`Refusal` (400) unless *authority* can be written into a Host field."""
     if not _AUTHORITY.match(authority):
         raise Refusal(400, "Bad Host")

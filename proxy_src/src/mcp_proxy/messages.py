@@ -10,6 +10,10 @@ Headers = list[tuple[bytes, bytes]]
 IDLE, HEAD, BUSY = "idle", "head", "busy"
 """Phases of a connection: nothing begun, a request's head incomplete, at least one request open."""
 
+MAX_LENGTH = (1 << 63) - 1
+"""Bytes of content that a ``Content-Length`` may announce: above, a reader with a signed integer
+sees another number than one without."""
+
 BODILESS_STATUSES = frozenset((204, 304))
 """Final statuses whose responses never have content (RFC 9110 §6.4.1)."""
 
