@@ -91,7 +91,7 @@ def read_with_h11(
         lambda data: None
     ),
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    """A handler for ``raw_upstream``; *seen* makes for each connection what is told of its bytes."""
+    """A handler for ``raw_upstream``; *seen* makes what is told of a connection's bytes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         note = seen(writer)

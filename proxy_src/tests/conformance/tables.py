@@ -46,7 +46,7 @@ def _bytes(text: str) -> bytes:
     data = text.encode("latin-1")
     # What is too long to be written out: REPEAT(times,text)
     while (at := data.find(b"REPEAT(")) >= 0:
-        times, comma, rest = data[at + 7 :].partition(b",")
+        times, _, rest = data[at + 7 :].partition(b",")
         unit, _, after = rest.partition(b")")
         data = data[:at] + unit * int(times) + after
     return data

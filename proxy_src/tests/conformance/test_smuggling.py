@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 import judges
 import pytest
 import pytest_asyncio
@@ -58,19 +59,17 @@ class Replay:
 
     def __init__(self) -> None:
         self.case = Case(b"")
-        self.targets: list[str] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             line, _ = await read_head(reader)
             target = line.split(" ")[1]
-            self.targets.append(target)
             if target != "/bad":
                 writer.write(plain_answer(target.encode()))
                 continue
             writer.write(self.case.data)
             if self.case.expected.get("end"):
-                return
+                return  # which closes the connection
 
 
 @dataclass(frozen=True)
@@ -201,6 +200,55 @@ async def judged(stage: Stage, data: bytes, expected: dict[str, Any]) -> None:
             assert got == [text for text in wanted if text in got], name
         else:
             assert got == wanted, name
+
+
+@pytest.mark.parametrize("case", cases("responses"))
+async def test_response(stage: Stage, case: Case) -> None:
+    stage.replay.case = case
+    expected = case.expected
+    method = expected.get("method", "GET")
+    bad = get("replay", "/bad").replace(b"GET", method.encode(), 1)
+    async with raw_client(stage.proxy, "replay") as (reader, writer):
+        writer.write(bad + get("replay", "/next", "Connection: close"))
+        got = taken(await asyncio.wait_for(reader.read(), 20), method, "GET")
+
+    if expected["gets"] == "cut":
+        assert got == ["cut"], stage.proxy.transcript()[-1000:]
+    else:
+        first = expected["gets"]
+        if first == 502:
+            first = [502, "Upstream closed the connection or sent no valid answer\n"]
+        assert got == [(first[0], first[1]), (200, "/next")], stage.proxy.transcript()[-1000:]
+
+    async with raw_client(stage.proxy, "replay") as (reader, writer):
+        for target in ("/a", "/b"):
+            writer.write(get("replay", target))
+            assert (await answer(reader))[2] == target.encode()
+
+
+def taken(data: bytes, *methods: str) -> list[tuple[int, str] | str]:
+    """The responses to *methods* in *data* as h11 reads them, up to one that is ``cut`` short."""
+    found: list[tuple[int, str] | str] = []
+    client = h11.Connection(h11.CLIENT)
+    client.receive_data(data)
+    client.receive_data(b"")
+    for method in methods:
+        client.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
+        client.send(h11.EndOfMessage())
+        status, body = 0, b""
+        try:
+            while not isinstance(event := client.next_event(), h11.EndOfMessage):
+                if isinstance(event, h11.Response):
+                    status = event.status_code
+                elif isinstance(event, h11.Data):
+                    body += bytes(event.data)
+        except h11.RemoteProtocolError:
+            return [*found, "cut"]
+        found.append((status, body.decode("latin-1")))
+        if client.their_state is not h11.DONE:
+            break
+        client.start_next_cycle()
+    return found
 
 
 @pytest.mark.parametrize("case", cases("requests"))
