@@ -7,9 +7,10 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,91 @@ _SRC = Path(__file__).parents[1] / "src"
 class RunningProxy:
     """The process, where it listens, and what it has logged (one dict per line)."""
 
-    def __init__(self, process: asyncio.subprocess.Process, authority: Authority, home: Path):
-        self.process = process
+    def __init__(self, authority: Authority, home: Path, listeners: Sequence[socket.socket]):
         self.authority = authority
         self.home = home
+        self.config = home / "proxy.yaml"
         self.ca_file = home / "ca.crt"
         self.port = 0
         self.admin_port = 0
         self.log: list[dict[str, Any]] = []
+        self._listeners = listeners
         self._changed = asyncio.Event()
-        self._reader = asyncio.ensure_future(self._read_log())
 
-    async def _read_log(self) -> None:
-        assert self.process.stderr is not None
-        while line := await self.process.stderr.readline():
+    async def start(self) -> None:
+        """Run the process, and wait until it takes requests."""
+        seen = len(self.log)
+        await self._launch()
+        line = await self.logged("admin listening", after=seen)
+        self.admin_port = int(line["address"].rsplit(":", 1)[1])
+        line = next(item for item in self.log[seen:] if item["msg"] == "listening")
+        self.port = int(line["addresses"].split()[0].rsplit(":", 1)[1])
+
+    async def _launch(self) -> None:
+        read, write = os.pipe()
+        stat = os.fstat(write)
+        command = [sys.executable, "-m", "mcp_proxy", "serve", "--config", str(self.config)]
+        descriptors = [sock.fileno() for sock in self._listeners]
+        if descriptors:
+            # As systemd passes them (sd_listen_fds(3)): from 3 on, for the process that is run.
+            places = [f"{3 + i}<&{descriptor}" for i, descriptor in enumerate(descriptors)]
+            script = f'export LISTEN_PID=$$; exec "$@" {" ".join(places)}'
+            command = ["/bin/bash", "-c", script, "bash", *command]
+        run = self.home / "run"
+        run.mkdir(exist_ok=True)
+        self.process = await asyncio.create_subprocess_exec(
+            *command,
+            stderr=write,
+            pass_fds=descriptors,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(_SRC),
+                "RUNTIME_DIRECTORY": str(run),
+                "LISTEN_FDS": str(len(descriptors)),
+                # Lines of JSON, as under systemd, are easier to look into.
+                "JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}",
+            },
+        )
+        os.close(write)
+        reader = asyncio.StreamReader(limit=1 << 20)
+        self._pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb")
+        )
+        self._reader = asyncio.ensure_future(self._read_log(reader))
+
+    async def ended(self) -> int:
+        """Wait for the process to end; return its exit status."""
+        status = await asyncio.wait_for(self.process.wait(), 30)
+        await self._reader
+        self._pipe.close()
+        return status
+
+    async def kill(self) -> None:
+        """End the process, if it still runs."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        await self.ended()
+
+    async def reload(self) -> tuple[int, str, str]:
+        """Run ``mcp-proxy reload``; return its exit status, stdout and stderr."""
+        asked = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mcp_proxy", "reload"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"PYTHONPATH": str(_SRC), "RUNTIME_DIRECTORY": str(self.home / "run")},
+        )
+        out, err = await asked.communicate()
+        assert asked.returncode is not None
+        return asked.returncode, out.decode(), err.decode()
+
+    def edit(self, **settings: Any) -> None:
+        """Change *settings* of the configuration file."""
+        document = yaml.safe_load(self.config.read_text())
+        self.config.write_text(yaml.safe_dump({**document, **settings}))
+
+    async def _read_log(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
             try:
                 self.log.append(json.loads(line))
             except ValueError:
@@ -100,13 +172,13 @@ async def running_proxy(
     home: Path,
     routes: dict[str, str],
     authority: Authority | None = None,
-    through: tuple[str, ...] = (),
+    listeners: Sequence[socket.socket] = (),
     **settings: Any,
 ) -> AsyncIterator[RunningProxy]:
     """Run ``mcp-proxy serve`` in the directory *home* with *routes* and further *settings*.
 
-    *through* is a command that ends in running another one in its place. Loopback upstreams are
-    allowed unless the settings say otherwise. Ends the process afterwards.
+    Loopback upstreams are allowed unless the settings say otherwise. *listeners* are passed on as
+    systemd does. Ends the process afterwards.
     """
     authority = authority or Authority()
     (home / "ca.crt").write_bytes(authority.cert)
@@ -123,46 +195,13 @@ async def running_proxy(
         "upstream": {"allowed_ips": ["127.0.0.0/8"]},
         **settings,
     }
-    path = home / "proxy.yaml"
-    path.write_text(yaml.safe_dump(document))
-    read, write = os.pipe()
-    stat = os.fstat(write)
-    process = await asyncio.create_subprocess_exec(
-        *through,
-        sys.executable,
-        "-m",
-        "mcp_proxy",
-        "serve",
-        "--config",
-        str(path),
-        stderr=write,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(_SRC),
-            # Lines of JSON, as under systemd, are easier to look into.
-            "JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}",
-        },
-    )
-    os.close(write)
-    reader = asyncio.StreamReader(limit=1 << 20)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb")
-    )
-    process.stderr = reader  # type: ignore[misc]
-    proxy = RunningProxy(process, authority, home)
+    proxy = RunningProxy(authority, home, listeners)
+    proxy.config.write_text(yaml.safe_dump(document))
     try:
-        line = await proxy.logged("admin listening")
-        proxy.admin_port = int(line["address"].rsplit(":", 1)[1])
-        line = next(item for item in proxy.log if item["msg"] == "listening")
-        proxy.port = int(line["addresses"].split()[0].rsplit(":", 1)[1])
+        await proxy.start()
         yield proxy
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        await process.wait()
-        await proxy._reader
-        transport.close()
+        await proxy.kill()
 
 
 @contextlib.asynccontextmanager

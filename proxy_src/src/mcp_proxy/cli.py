@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import platform
 import ssl
 import sys
 from collections.abc import Sequence
 from typing import Callable
 
-from . import __version__, config, log
+from . import __version__, config, log, reload_socket
 from .certificates import read_ca, read_pair
 from .reloading import as_problem
 from .tls_contexts import CertificateError, server_context
@@ -40,6 +41,17 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the proxy (the default with --config)")
     serve.add_argument("--config", "-config", required=True, metavar="FILE")
     serve.set_defaults(run=_serve)
+    reload = commands.add_parser(
+        "reload",
+        help="have the running proxy take its configuration, and say what is wrong with it",
+    )
+    reload.add_argument(
+        "--socket",
+        default=reload_socket.path(os.environ),
+        metavar="PATH",
+        help="where to ask it (default: control.sock in $RUNTIME_DIRECTORY)",
+    )
+    reload.set_defaults(run=_reload)
     check = commands.add_parser(
         "check-config", help="say what is wrong with a configuration and its certificates"
     )
@@ -68,6 +80,22 @@ def _serve(arguments: argparse.Namespace) -> int:
         log.event(log.logger, log.ERROR, f"cannot start: {error}")
         return 1
     return 0
+
+
+def _reload(arguments: argparse.Namespace) -> int:
+    if not arguments.socket:
+        print("mcp-proxy reload: give --socket, or set RUNTIME_DIRECTORY", file=sys.stderr)
+        return 2
+    try:
+        outcome = reload_socket.ask(arguments.socket)
+    except reload_socket.NoProxy as error:
+        print(error, file=sys.stderr)
+        return 1
+    for problem in outcome.problems:
+        print(problem, file=sys.stderr)
+    for name in outcome.needs_restart:
+        print(f"{name}: the new value needs a restart")
+    return 1 if outcome.problems else 0
 
 
 def _check(arguments: argparse.Namespace) -> int:

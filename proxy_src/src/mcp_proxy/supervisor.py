@@ -11,12 +11,13 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from . import __version__, exposition, listening, log, reloading
+from . import __version__, exposition, listening, log, reload_socket, reloading
 from .admin import AdminServer
 from .certificates import CertificateStore, Pair, read_ca
 from .config import ConfigError
 from .firewall_metrics import FirewallCounters
 from .metrics import Metrics
+from .reload_socket import Outcome, ReloadServer
 from .sdnotify import Notifier
 from .settings import Config
 from .snapshots import unite
@@ -61,6 +62,7 @@ class Supervisor:
         self._sockets: list[socket.socket] = []
         self._pool: WorkerPool | None = None
         self._admin: AdminServer | None = None
+        self._reload_server = ReloadServer(self.reload)
         self._unready = "starting"
         self._reloading = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
@@ -79,11 +81,13 @@ class Supervisor:
             self._watch_certificates()
             if self._notifier.watchdog_interval:
                 self._spawn(self._feed_watchdog(pool))
+            await self._start_reload_server()
             self._unready = ""
             self._notifier.ready(self._status())
             await self._stop.wait()
             await self._shut_down(pool)
         finally:
+            self._reload_server.close()
             if self._admin is not None:
                 self._admin.close()
             if self._pool is not None:
@@ -151,29 +155,40 @@ class Supervisor:
             raise StartError(_bind_problem("admin_addr", address, error)) from None
         return f"{config.admin.host}:{port}"
 
+    async def _start_reload_server(self) -> None:
+        where = reload_socket.path(os.environ)
+        if where:
+            try:
+                await self._reload_server.start(where)
+            except OSError as error:
+                # SIGHUP still works.
+                problem = f"cannot listen at {where}: {error.strerror}"
+                log.event(log.logger, log.WARN, "mcp-proxy reload will not work", problem=problem)
+
     # -- while it runs -----------------------------------------------------------------------
 
-    async def reload(self) -> list[str]:
-        """Go on with what the configuration file and the files named there say now.
-
-        Returns the problems that speak against it; if there are any, nothing has changed.
-        """
+    async def reload(self) -> Outcome:
+        """Go on with what the configuration file and the files named there say now."""
         async with self._reloading:
+            if self._stop.is_set():
+                return Outcome(problems=["the proxy is stopping"])
             self._notifier.reloading()
-            problems: list[str] = []
             try:
-                await self._take(reloading.read(self._path, self._config, self._certificates))
+                new = reloading.read(self._path, self._config, self._certificates)
             except ConfigError as error:
-                problems = error.lines()
+                outcome = Outcome(problems=error.lines())
                 self._metrics.config_reload(loaded=False)
                 log.event(
                     log.logger,
                     log.ERROR,
                     "new configuration refused, the old one stays in use",
-                    problems=" | ".join(problems),
+                    problems=" | ".join(outcome.problems),
                 )
+            else:
+                await self._take(new)
+                outcome = Outcome(needs_restart=new.needs_restart)
             self._notifier.ready(self._status())
-            return problems
+            return outcome
 
     async def _take(self, new: reloading.Candidate) -> None:
         before, self._config = self._config, new.config

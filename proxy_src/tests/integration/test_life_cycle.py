@@ -1,0 +1,211 @@
+"""What clients notice of a reload, a renewal, a restart, a lost worker: nothing, or the least."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from load import event_upstream, load
+from mcp_proxy import listening
+from mcp_proxy.settings import Address
+from running import DOMAIN, RunningProxy, proxied, running_proxy
+from test_service import admin
+from tunnelled import answer, get, raw_client
+
+FAST = {"log_level": "info", "workers": 2}
+
+
+@pytest_asyncio.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[RunningProxy]:
+    async with proxied(tmp_path, event_upstream(), **FAST) as running:
+        yield running
+
+
+@pytest.fixture
+def sockets() -> Iterator[list[socket.socket]]:
+    """Listening sockets of a parent that outlives the proxy, as systemd does."""
+    bound = listening.bind(Address("127.0.0.1", 0), 2)
+    yield bound
+    for sock in bound:
+        sock.close()
+
+
+async def test_a_reload_touches_no_connection(proxy: RunningProxy) -> None:
+    workers = proxy.workers()
+    assert len(workers) == 2
+    async with load(proxy) as clients, raw_client(proxy) as (reader, writer):
+        writer.write(get("other"))
+        assert (await answer(reader))[0] == 502
+        routes = {"other": f"http://127.0.0.1:{await upstream_port(proxy)}"}
+        for step in range(3):
+            proxy.edit(
+                log_level=("debug", "info", "warn")[step],
+                routes={**routes, "echo": routes["other"]},
+                limits={"max_connections": 1000 + step},
+                timeouts={"upstream_idle": f"{10 + step}s"},
+            )
+            assert await proxy.reload() == (0, "", "")
+            await clients.more(40)
+        # The same connection, the new route.
+        writer.write(get("other"))
+        assert (await answer(reader))[0] == 200
+    assert clients.failed == []
+    assert clients.sent_again == 0
+    assert clients.streams_cut == 0
+    assert proxy.workers() == workers
+    _, page = await admin(proxy, "/metrics")
+    assert 'mcp_proxy_config_reloads_total{result="loaded"} 3.0' in page
+    assert "mcp_proxy_connections_limit 1002.0" in page
+
+
+async def upstream_port(proxy: RunningProxy) -> int:
+    line = await proxy.logged("route configured")
+    return int(line["upstream"].rsplit(":", 1)[1])
+
+
+async def test_a_renewed_certificate_touches_no_connection(proxy: RunningProxy) -> None:
+    async with load(proxy) as clients:
+        for _ in range(3):
+            proxy.authority.issue(f"*.{DOMAIN}").write(proxy.home / "tls")
+            assert await proxy.reload() == (0, "", "")
+            await clients.more(40)
+    assert clients.failed == []
+    assert clients.sent_again == 0
+    assert clients.streams_cut == 0
+    _, page = await admin(proxy, "/metrics")
+    assert 'mcp_proxy_certificate_reloads_total{result="loaded"} 3.0' in page
+
+
+async def test_a_bad_configuration_is_refused_and_the_old_one_stays(proxy: RunningProxy) -> None:
+    good = proxy.config.read_text()
+    for bad, said in (
+        (good.replace("echo:", "'a:1':"), "routes.a:1: not a hostname"),
+        (good + "zzz: 1\nyyy: 1\n", "yyy: unknown field"),
+        (good.replace("tls.key", "none.key"), "tls.key_file: cannot read"),
+        (good.replace("tls.key", "tls.crt"), "no usable PEM private key"),
+    ):
+        proxy.config.write_text(bad)
+        seen = len(proxy.log)
+        status, out, err = await proxy.reload()
+        assert (status, out) == (1, "")
+        assert said in err
+        assert err.startswith(f"{proxy.config}:")
+        line = await proxy.logged("new configuration refused", after=seen, level="error")
+        assert said in line["problems"]
+        assert line["problems"].count(" | ") == bad.count("zzz")
+    async with raw_client(proxy) as (reader, writer):
+        writer.write(get())
+        assert (await answer(reader))[0] == 200
+    _, page = await admin(proxy, "/metrics")
+    assert 'mcp_proxy_config_reloads_total{result="refused"} 4.0' in page
+    assert "mcp_proxy_config_last_reload_successful 0.0" in page
+
+
+async def test_what_a_reload_cannot_change_is_named(proxy: RunningProxy) -> None:
+    proxy.edit(workers=1, listen_addr="127.0.0.1:1", admin_addr="127.0.0.1:2")
+    status, out, err = await proxy.reload()
+    assert (status, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        "listen_addr",
+        "admin_addr",
+        "workers",
+    ]
+    line = await proxy.logged("configuration loaded", level="warn")
+    assert line["needs_restart"] == "listen_addr admin_addr workers"
+    assert len(proxy.workers()) == 2
+
+
+async def test_reload_without_a_proxy(proxy: RunningProxy) -> None:
+    proxy.terminate()
+    assert await proxy.ended() == 0
+    status, _, err = await proxy.reload()
+    assert status == 1
+    assert "no running proxy answers at" in err
+
+
+async def test_a_restart_refuses_nobody(tmp_path: Path, sockets: list[socket.socket]) -> None:
+    port = sockets[0].getsockname()[1]
+    settings: dict[str, Any] = {
+        **FAST,
+        "listen_addr": f"127.0.0.1:{port}",
+        "shutdown_timeout": "1s",
+    }
+    async with event_upstream() as upstream:
+        routes = {"echo": f"http://127.0.0.1:{upstream}"}
+        async with running_proxy(tmp_path, routes, listeners=sockets, **settings) as proxy:
+            async with load(proxy) as clients:
+                before = proxy.process.pid
+                proxy.terminate()
+                stopping = await proxy.logged("stopping")
+                assert clients.streams_cut == 0
+                assert await proxy.ended() == 0
+                stopped = await proxy.logged("stopped")
+                assert stopped["time"] > stopping["time"]
+                streams = stopped["cut_requests"]  # all, after shutdown_timeout
+                await proxy.start()
+                assert proxy.process.pid != before
+                await clients.more(100)
+            assert clients.failed == []
+            assert clients.streams_cut == streams
+            assert streams >= 6
+
+
+async def test_a_killed_worker_takes_only_its_own_with_it(proxy: RunningProxy) -> None:
+    victim, survivor = proxy.workers()
+    async with load(proxy) as clients:
+        seen = len(proxy.log)
+        os.kill(victim, signal.SIGKILL)
+        line = await proxy.logged("worker ended", after=seen)
+        assert (line["pid"], line["how"]) == (victim, "killed by SIGKILL")
+        at_once = len(clients.failed)
+        await proxy.logged("worker ready", after=seen)
+        await clients.more(200)
+        assert survivor in proxy.workers()
+        streams = clients.streams_open
+    # A connection has one request at a time; no new connection fails.
+    assert not [line for line in clients.failed[at_once:] if "new connection" in line]
+    assert len(clients.failed) <= 12
+    assert clients.streams_cut > 0
+    assert streams > 0
+    _, page = await admin(proxy, "/metrics")
+    assert 'mcp_proxy_worker_restarts_total{reason="killed"} 1.0' in page
+    assert "mcp_proxy_workers 2.0" in page
+
+
+async def test_a_worker_that_leaves_is_replaced_before_it_has_ended(proxy: RunningProxy) -> None:
+    async with load(proxy) as clients:
+        leaving = proxy.workers()[0]
+        seen = len(proxy.log)
+        os.kill(leaving, signal.SIGTERM)
+        await proxy.logged("worker leaves", after=seen, pid=leaving)
+        await proxy.logged("worker ready", after=seen)
+        assert clients.streams_cut == 0
+        await clients.more(100)
+    assert clients.failed == []
+
+
+async def test_workers_end_with_their_supervisor(proxy: RunningProxy) -> None:
+    workers = proxy.workers()
+    proxy.process.kill()
+    for worker in workers:
+        await gone(worker)
+
+
+async def gone(pid: int) -> None:
+    """Wait until the process has ended (pidfd_open(2): readable then)."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_reader(descriptor, over.set)
+    await asyncio.wait_for(over.wait(), 20)
+    asyncio.get_running_loop().remove_reader(descriptor)
+    os.close(descriptor)
