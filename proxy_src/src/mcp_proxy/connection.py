@@ -111,10 +111,21 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._pump()
         if self._ws.closing and not self._closing:
             self._leave()
-        if not self._turn_scheduled:
+        if self._answers_itself():
             self._turn()
+        elif self._tls is not None and self._tls.unread:
+            self._pace()
         if time.monotonic() - began > _LONG_TURN:
             self._rest()
+
+    def _answers_itself(self) -> bool:
+        """Whether there is something to send that no HTTP layer has called for with a wake."""
+        return (
+            self._http is None
+            or self._closing
+            or self._ws.unsent
+            or (self._tls is not None and self._tls.unsent > 0)
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.BaseProtocol`."""
@@ -137,29 +148,28 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def _pump(self) -> None:
         """Decrypt and hand on as long as there is something and it is wanted."""
-        if self._pumping or self._closing or self._tls is None:
+        tls = self._tls
+        if self._pumping or self._closing or tls is None:
             return
         self._pumping = True
         began = time.monotonic()
         try:
-            if self._http is None and not self._shake_hands(self._tls):
-                return
-            while not self._closing and self._http is not None and self._http.wants_input:
-                data = self._tls.read()
+            http = self._http or self._shake_hands(tls)
+            while http is not None and http.wants_input and not self._closing:
+                data = tls.read()
                 if data is None:
                     self._leave()
-                    return
+                    break
                 if not data:
                     break
-                self._http.receive(data)
-                if time.monotonic() - began > _LONG_TURN:
+                http.receive(data)
+                if tls.unread and time.monotonic() - began > _LONG_TURN:
                     self._rest()
                     break
         except TlsFailed as failure:
             self._tls_failed(str(failure))
         finally:
             self._pumping = False
-        self._pace()
 
     def _rest(self) -> None:
         """Go on in the next turn of the event loop."""
@@ -180,9 +190,9 @@ class TunnelConnection(asyncio.BufferedProtocol):
             else:
                 self._transport.pause_reading()
 
-    def _shake_hands(self, tls: InnerTls) -> bool:
+    def _shake_hands(self, tls: InnerTls) -> Http1Server | Http2Server | None:
         if not tls.handshake():
-            return False
+            return None
         limits = self._listener.limits
         self._listener.metrics.handshake_done(tls.version, tls.alpn, tls.resumed)
         log.event(log.logger, log.DEBUG, "tls handshake done", tls=tls.version, alpn=tls.alpn)
@@ -190,7 +200,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._http = Http2Server(self._request, self, limits, self._listener.timeouts.idle)
         else:
             self._http = Http1Server(self._request, self, limits)
-        return True
+        return self._http
 
     def _request(self, head: RequestHead, stream: ClientStream) -> Exchange:
         return self._listener.forwarder.exchange(head, stream, self._peer)
@@ -224,9 +234,9 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._turn_scheduled = False
         self._resting = False
         if not self._lost:
-            self._pump()
+            if self._tls is not None and self._tls.unread:
+                self._pump()
             self._turn()
-            self._pace()
 
     def _turn(self) -> None:
         """Send what has gathered."""
@@ -240,9 +250,9 @@ class TunnelConnection(asyncio.BufferedProtocol):
         data = self._ws.output()
         if data:
             self._transport.write(data)
-            self._pace()
         if self._ws.closed:
             self._shut()
+        self._pace()
 
     def _encrypt(self, tls: InnerTls) -> None:
         plain = self._http.output() if self._http is not None else ()

@@ -15,6 +15,7 @@ can know whether twice is harmful.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 from . import log
@@ -74,7 +75,7 @@ class Exchange:
         self._head = head
         self._stream = stream
         self._peer = peer
-        self._started = asyncio.get_running_loop().time()
+        self._started = time.monotonic()
         self._early: list[bytes] = []  # content that came while there was no connection
 
     def start(self) -> None:
@@ -321,7 +322,7 @@ class Exchange:
         self._done = True
         self._early.clear()
         name = self._route.name if self._route else NO_ROUTE
-        seconds = asyncio.get_running_loop().time() - self._started
+        seconds = time.monotonic() - self._started
         self._forwarder.metrics.request_finished(
             name, self._status, seconds, self._received, self._sent
         )

@@ -29,7 +29,8 @@ class Http1Server:
     """The protocol on one connection.
 
     ``served`` counts the requests that are over. ``phase`` is :data:`messages.IDLE`, ``HEAD`` or
-    ``BUSY``. After a bad request nothing more is read, and the connection closes once the earlier
+    ``BUSY``. ``finished`` tells whether the connection is to be closed once the output is sent.
+    After a bad request nothing more is read, and the connection closes once the earlier
     requests and this one are answered.
     """
 
@@ -53,7 +54,7 @@ class Http1Server:
         self._held = False
         self._output_paused = False
         self._refusal: Refusal | None = None
-        self._ended = False
+        self.finished = False
         self._advancing = False
         self.draining = False
         self.served = 0
@@ -63,7 +64,7 @@ class Http1Server:
     @property
     def wants_input(self) -> bool:
         """Whether :meth:`receive` may be called now."""
-        return not (self._held or self._ended) and len(self._streams) <= 1
+        return not (self._held or self.finished) and len(self._streams) <= 1
 
     @property
     def phase(self) -> str:
@@ -79,7 +80,7 @@ class Http1Server:
 
     def receive(self, data: bytes) -> None:
         """Parse *data*; starts requests and hands their content on."""
-        if self._ended or self._refusal is not None or self._last_request_seen():
+        if self.finished or self._refusal is not None or self._last_request_seen():
             return
         self._progress = False
         self._read_bytes = len(data)
@@ -123,7 +124,7 @@ class Http1Server:
         if self._in_head:
             self._fields.append((name, value))
             return
-        if self._ended:
+        if self.finished:
             return
         self._trailer_bytes += len(name) + len(value) + 4
         if self._trailer_bytes > self._max_head:
@@ -135,7 +136,7 @@ class Http1Server:
         self._progress = True
         parser = self._parser
         fields = self._fields
-        if self._ended:
+        if self.finished:
             return
         if self._head_bytes > self._max_head:
             size = sum(len(name) + len(value) + 4 for name, value in fields) + len(self._target)
@@ -155,7 +156,7 @@ class Http1Server:
     def on_body(self, data: bytes) -> None:
         """Parser callback: content."""
         self._progress = True
-        if self._ended:
+        if self.finished:
             return
         stream = self._streams[-1]
         if stream.handler is not None:
@@ -170,7 +171,7 @@ class Http1Server:
     def on_message_complete(self) -> None:
         """Parser callback: the request is complete."""
         self._progress = True
-        if self._ended:
+        if self.finished:
             return
         stream = self._streams[-1]
         stream.complete = True
@@ -230,7 +231,7 @@ class Http1Server:
             self._advancing = False
 
     def _advance(self) -> None:
-        while self._streams and self._streams[0].answered and not self._ended:
+        while self._streams and self._streams[0].answered and not self.finished:
             stream = self._streams[0]
             if not stream.keep_alive:
                 self._end()
@@ -256,7 +257,7 @@ class Http1Server:
                 self._channel.wake()
 
     def _refuse(self, refusal: Refusal) -> None:
-        if self._ended:
+        if self.finished:
             return
         self._in_head = False
         self._refusal = refusal
@@ -295,26 +296,21 @@ class Http1Server:
 
     # -- life cycle --------------------------------------------------------------------------
 
-    @property
-    def finished(self) -> bool:
-        """Whether the connection is to be closed once the output is sent."""
-        return self._ended
-
     def _end(self) -> None:
-        self._ended = True
+        self.finished = True
         self._streams.clear()
         self._channel.wake()
 
     def cut(self) -> None:
         """Give the connection up at once."""
-        if not self._ended:
+        if not self.finished:
             self.client_gone()
             self._channel.abort()
 
     def drain(self) -> None:
         """Finish what is in flight, then close."""
         self.draining = True
-        if not self._streams and not self._ended:
+        if not self._streams and not self.finished:
             self._end()
 
     def head_overdue(self) -> None:
@@ -323,7 +319,7 @@ class Http1Server:
 
     def client_gone(self) -> None:
         """The connection is lost."""
-        self._ended = True
+        self.finished = True
         streams = list(self._streams)
         self._streams.clear()
         for stream in streams:

@@ -12,16 +12,19 @@ from collections.abc import Callable
 class Turn:
     """Runs what was added to it, in that order, before the event loop looks for new events."""
 
-    __slots__ = ("_due",)
+    __slots__ = ("_due", "_loop")
 
     def __init__(self) -> None:
         self._due: list[Callable[[], None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, work: Callable[[], None]) -> None:
         """Run *work* later in this turn; what is added while it runs comes in the next one."""
         self._due.append(work)
         if len(self._due) == 1:
-            asyncio.get_running_loop().call_soon(self._run)
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._run)
 
     def _run(self) -> None:
         due, self._due = self._due, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import time
 from collections import deque
 from typing import Protocol, cast
 
@@ -242,7 +243,7 @@ class UpstreamPool:
             connection.discard()
             return
         connection.used = True
-        connection.expires = asyncio.get_running_loop().time() + seconds
+        connection.expires = time.monotonic() + seconds
         idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:

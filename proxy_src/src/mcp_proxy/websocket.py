@@ -130,6 +130,11 @@ class WebSocketLayer:
     def _send_control(self, opcode: Opcode, payload: bytes) -> None:
         self._out += (frame_header(len(payload), opcode), payload)
 
+    @property
+    def unsent(self) -> bool:
+        """Whether :meth:`output` would return anything."""
+        return bool(self._out)
+
     def output(self) -> bytes:
         """What must be sent to the network now."""
         data = b"".join(self._out)
