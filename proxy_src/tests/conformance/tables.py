@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,25 +23,35 @@ class Case:
 
 
 def cases(name: str) -> list[Any]:
-    """The cases of the table *name* as parameters of a test."""
-    path = Path(__file__).with_name(f"{name}.yaml")
-    groups = yaml.safe_load(path.read_text())
+    """The cases of the table *name*, which have a ``send``, as parameters of a test."""
     found = []
-    for group_name, group in groups.items():
-        variants = group.pop("variants", {"": {}})
-        for variant_name, variant in variants.items():
-            own = dict(variant) if isinstance(variant, dict) else {"with": variant}
-            merged = {**group, **own}
-            text = merged.pop("send")
-            if isinstance(text, list):
-                text = "\r\n".join(text)
-            data = _bytes(text.replace("VARIANT", merged.pop("with", "")))
-            ident = f"{group_name}/{variant_name}" if variant_name else group_name
-            found.append(pytest.param(Case(data, merged), id=ident))
+    for ident, case in rows(name):
+        text = case.pop("send")
+        data = as_bytes("\r\n".join(text) if isinstance(text, list) else text)
+        found.append(pytest.param(Case(data, case), id=ident))
     return found
 
 
-def _bytes(text: str) -> bytes:
+def rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The names and entries of the table *name*, one for each variant of a group."""
+    path = Path(__file__).with_name(f"{name}.yaml")
+    for group_name, group in yaml.safe_load(path.read_text()).items():
+        for variant_name, variant in group.pop("variants", {"": {}}).items():
+            own = variant if isinstance(variant, dict) else {"with": variant}
+            case = {**group, **own}
+            with_ = case.pop("with", "")
+            ident = f"{group_name}/{variant_name}" if variant_name else group_name
+            yield ident, {key: _filled(value, with_) for key, value in case.items()}
+
+
+def _filled(value: Any, variant: str) -> Any:
+    if isinstance(value, list):
+        return [_filled(item, variant) for item in value]
+    return value.replace("VARIANT", variant) if isinstance(value, str) else value
+
+
+def as_bytes(text: str) -> bytes:
+    """The bytes that *text* of a table stands for."""
     for name, value in _PLACEHOLDERS.items():
         text = text.replace(name, value)
     data = text.encode("latin-1")

@@ -14,20 +14,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import h11
+import hpack
 import judges
 import pytest
 import pytest_asyncio
 from fakes import FakeChannel, Requests
 from mcp_proxy.http1 import Http1Server
 from mcp_proxy.settings import Limits
-from running import RunningProxy, running_proxy
-from tables import Case, cases
+from running import DOMAIN, RunningProxy, running_proxy
+from tables import Case, as_bytes, cases, rows
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 from wire import Incomplete, WireRequest, read_requests
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+HTTP2_HEAD = (
+    (b":method", b"POST"),
+    (b":scheme", b"https"),
+    (b":authority", b"echo." + DOMAIN.encode()),
+    (b":path", b"/"),
+)
 SENTINEL = get("echo", "/sentinel", "Connection: close")
 
 
@@ -36,18 +43,25 @@ class Capture:
 
     def __init__(self) -> None:
         self._connections: list[tuple[asyncio.StreamWriter, bytearray]] = []
+        self.arrived = asyncio.Event()
 
     def opened(self, writer: asyncio.StreamWriter) -> Callable[[bytes], None]:
         """What a new connection's bytes are told to."""
         received = bytearray()
         self._connections.append((writer, received))
-        return received.extend
+
+        def note(data: bytes) -> None:
+            received.extend(data)
+            self.arrived.set()
+
+        return note
 
     def restart(self) -> None:
         """Forget what came, and close what is open."""
         for writer, _ in self._connections:
             writer.transport.abort()
         self._connections.clear()
+        self.arrived.clear()
 
     def received(self) -> list[bytes]:
         """What came on each connection on which anything did."""
@@ -107,8 +121,7 @@ async def converse(stage: Stage, data: bytes, leave: bool) -> bytes:
         if leave:
             await writer.drain()
             if b"\r\n\r\n" in data:
-                while not stage.capture.received():
-                    await asyncio.sleep(0.005)
+                await stage.capture.arrived.wait()
             writer.close()
         return await asyncio.wait_for(reader.read(), 20)
 
@@ -249,6 +262,83 @@ def taken(data: bytes, *methods: str) -> list[tuple[int, str] | str]:
             break
         client.start_next_cycle()
     return found
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=name) for name, case in rows("requests-h2")]
+)
+async def test_request_over_http2(stage: Stage, case: dict[str, Any]) -> None:
+    stage.capture.restart()
+    got = await ask_over_http2(stage.proxy, case)
+    async with raw_client(stage.proxy) as (reader, writer):
+        writer.write(get("echo", "/probe"))
+        assert (await answer(reader))[2] == b"<<GET /probe >>"
+    gets = case["gets"]
+    assert got == gets, stage.proxy.transcript()[-1000:]
+    connections = stage.capture.received()
+    requests, whole = understood(connections, partial=gets == "reset")
+    passed = [gets] if str(gets).startswith("POST ") else []
+    assert requests == [*passed, "GET /probe "]
+    sent = b"".join(connections).partition(b"GET /probe ")[0].lower().decode("latin-1")
+    assert [text for text in case.get("has", []) if text not in sent] == []
+    assert [text for text in case.get("lacks", []) if text in sent] == []
+    for data in whole:
+        await judged(stage, data, {})
+
+
+async def ask_over_http2(proxy: RunningProxy, case: dict[str, Any]) -> str | int:
+    """What becomes of the request *case*: what the upstream read of it, the status, or a reset."""
+    before, given = (
+        [(as_bytes(name), as_bytes(value)) for name, value in case.get(key, [])]
+        for key in ("before", "fields")
+    )
+    left_out = {name for name, _ in given} | {name.encode() for name in case.get("without", [])}
+    pseudo = [pair for pair in HTTP2_HEAD if pair[0] not in left_out]
+    pseudo += [pair for pair in given if pair[0].startswith(b":")]
+    fields = before + pseudo + [pair for pair in given if not pair[0].startswith(b":")]
+    # Literals without an index or a Huffman code: the library would put the names in order.
+    block = b"".join(b"\0" + _string(name) + _string(value) for name, value in fields)
+    body = case.get("body")
+    wire = h2_frame(4, 0, 0, b"") + h2_frame(1, 4 if body else 5, 1, block)
+    if body:
+        wire += h2_frame(0, 1, 1, as_bytes(body))
+    async with raw_client(proxy, "echo", "h2") as (reader, writer):
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + wire)
+        return await asyncio.wait_for(_answer_over_http2(reader), 20)
+
+
+async def _answer_over_http2(reader: asyncio.StreamReader) -> str | int:
+    decoder, status, content = hpack.Decoder(), 0, b""
+    while True:
+        try:
+            head = await reader.readexactly(9)
+        except asyncio.IncompleteReadError:
+            return "reset"
+        payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+        kind, flags = head[3], head[4]
+        if kind in (3, 7):  # RST_STREAM, GOAWAY
+            return "reset"
+        if kind == 1:
+            status = int(dict(decoder.decode(payload))[":status"])
+        elif kind == 0:
+            content += payload
+        if kind in (0, 1) and flags & 1:
+            description = re.fullmatch("<<(.*)>>", content.decode("latin-1"))
+            return description[1] if description else status
+
+
+def _string(text: bytes) -> bytes:
+    """RFC 7541 §5.2."""
+    if len(text) < 127:
+        return bytes((len(text),)) + text
+    rest = len(text) - 127
+    return bytes((127, rest & 127 | 128, rest >> 7 & 127 | 128, rest >> 14)) + text
+
+
+def h2_frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
+    """RFC 9113 §4.1."""
+    head = len(payload).to_bytes(3, "big") + bytes((kind, flags)) + number.to_bytes(4, "big")
+    return head + payload
 
 
 @pytest.mark.parametrize("case", cases("requests"))

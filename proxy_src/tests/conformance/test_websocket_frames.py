@@ -317,6 +317,10 @@ def pieces(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
+def received(layer: WebSocketLayer, parts: list[bytes]) -> bytes:
+    return b"".join(b"".join(layer.receive(part)) for part in parts)
+
+
 @pytest.mark.parametrize("size", [1, 997, 65536], ids=lambda size: f"{size}")
 @pytest.mark.parametrize("case", CASES)
 def test_frames(case: Case, size: int) -> None:
@@ -398,8 +402,7 @@ def test_openings_that_are_refused(name: str) -> None:
     for size in (1, len(data)):
         layer = WebSocketLayer()
         with pytest.raises(WebSocketRefused):
-            for piece in pieces(data, size):
-                assert layer.receive(piece) == []
+            received(layer, pieces(data, size))
         assert layer.output().startswith(b"HTTP/1.1 %d " % status)
         assert layer.closing
 
@@ -420,7 +423,7 @@ def test_openings_that_are_accepted(old: str, new: str) -> None:
     layer = WebSocketLayer()
     # What follows in the same read belongs to the stream.
     data = OPENING.replace(old, new).encode() + frame(BINARY, A)
-    assert b"".join(layer.receive(data)) == A
+    assert received(layer, [data]) == A
     answer = layer.output()
     assert answer.startswith(b"HTTP/1.1 101 ")
     # RFC 6455 §1.3: the accept value of this key.
