@@ -31,7 +31,7 @@ class Turn:
         for work in due:
             try:
                 work()
-            except Exception as error:  # noqa: BLE001 - as the loop does: the others' work goes on
+            except Exception as error:  # as the loop does: the others' work goes on
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": "end of turn failed", "exception": error}
                 )

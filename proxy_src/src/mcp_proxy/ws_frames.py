@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import Union
 
-from websockets.frames import CloseCode, Opcode, apply_mask
+from websockets.frames import CloseCode, Opcode
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:
+    from websockets.utils import apply_mask
 
 Buffer = Union[bytes, bytearray, memoryview]
 

@@ -97,7 +97,7 @@ FRAMES = st.one_of(
 
 
 def said(data: bytes) -> list[tuple[Opcode, object]]:
-    """What a client reads in *data*; of a close frame the status alone, as reasons are for people."""
+    """What a client reads in *data*; of a close frame the status, as reasons are for people."""
     reader = Protocol(Side.CLIENT, state=OPEN, max_size=None)
     reader.receive_data(data)
     frames = [event for event in reader.events_received() if isinstance(event, Frame)]
