@@ -53,6 +53,15 @@ class Prometheus:
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
 
+    async def ready(self) -> None:
+        """Wait until it answers."""
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{self._url}/-/ready", timeout=10).close()  # noqa: ASYNC210
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError("Prometheus is not ready")
+
     async def get(self, path: str, **parameters: str) -> Any:
         """The ``data`` of an answer; fails with the error that Prometheus tells."""
 
@@ -75,9 +84,8 @@ class Prometheus:
     async def until(self, expression: str) -> None:
         """Wait until *expression* has a sample."""
         for _ in range(300):
-            with contextlib.suppress(OSError):  # it may be just starting
-                if await self.query(expression):
-                    return
+            if await self.query(expression):
+                return
             await asyncio.sleep(0.1)
         raise AssertionError(f"never true: {expression}")
 
@@ -108,8 +116,10 @@ async def running_prometheus(home: Path, **ports: int) -> AsyncIterator[Promethe
             stdout=output,
             stderr=output,
         )
+    prometheus = Prometheus(port)
     try:
-        yield Prometheus(port)
+        await prometheus.ready()
+        yield prometheus
     except BaseException as error:
         error.add_note(log.read_text()[-2000:])
         raise

@@ -13,6 +13,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 from . import __version__
@@ -29,6 +30,7 @@ Snapshot = dict[str, list[Sample]]
 """The samples of each family of :mod:`series`, at one moment. It survives JSON."""
 
 # Shown as 0 before they happen first: otherwise rate() and increase() do not see the first one.
+_HANDSHAKES = tuple(product(("TLSv1.2", "TLSv1.3"), ("h2", "http/1.1", ""), (False, True)))
 _HANDSHAKE_FAILURES = ("closed", "timeout", "tls", "websocket")
 _CONNECT_FAILURES = ("dns", "refused", "timeout", "tls", "unreachable")
 _RESTARTS = ("exit", "killed", "silent")
@@ -77,7 +79,7 @@ class Metrics:
         self._connections_open = 0
         self._connections_limit = 0
         self._connections_refused = 0
-        self._handshakes: Counter[tuple[str, str, bool]] = Counter()
+        self._handshakes = Counter(dict.fromkeys(_HANDSHAKES, 0))
         self._handshake_failures = Counter(dict.fromkeys(_HANDSHAKE_FAILURES, 0))
         self._certificate_expiry: float | None = None
         self._certificate_reloads = Counter(dict.fromkeys(_RESULTS, 0))

@@ -1,0 +1,172 @@
+"""The real Prometheus scrapes a proxy under traffic, and answers all that is shipped for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bridge import TunnelBridge
+from prometheus import Prometheus, dashboard_queries, rules, running_prometheus
+from running import DOMAIN, RunningProxy, running_proxy
+from tunnelled import client, curl, get
+from upstreams import asgi_upstream, plain_answer, raw_upstream, read_head
+
+CLOUDFLARED = """\
+# TYPE cloudflared_tunnel_ha_connections gauge
+cloudflared_tunnel_ha_connections 4
+# TYPE cloudflared_tunnel_total_requests counter
+cloudflared_tunnel_total_requests 7
+# TYPE cloudflared_tunnel_request_errors counter
+cloudflared_tunnel_request_errors 0
+"""
+FIREWALL = ("proxy/upstreams/default", "proxy/refused", "others/listener/default")
+
+
+async def metrics_of_cloudflared(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Like cloudflared's page, as far as the dashboard and the rules ask for it."""
+    await read_head(reader)
+    writer.write(plain_answer(CLOUDFLARED.encode(), b"Content-Type: text/plain; version=0.0.4"))
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def count_packets(path: Path, packets: int) -> None:
+    """What root's timer does on a host."""
+    counters = [
+        {"counter": {"name": name, "packets": packets, "bytes": 60 * packets}} for name in FIREWALL
+    ]
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({"nftables": counters}))
+    new.replace(path)
+
+
+async def resume(proxy: RunningProxy) -> None:
+    """Come with one TLS session until it is resumed: each worker knows only its own."""
+    context = proxy.client_tls()
+
+    def visit(port: int, session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool]:
+        with socket.create_connection(("127.0.0.1", port)) as plain:
+            name = f"echo.{DOMAIN}"
+            with context.wrap_socket(plain, server_hostname=name, session=session) as tls:
+                tls.sendall(get("echo", "/", "Connection: close"))
+                while tls.recv(65536):
+                    pass
+                return tls.session, bool(tls.session_reused)
+
+    session, resumed = None, False
+    async with TunnelBridge(proxy.port) as port:
+        while not resumed:
+            run = asyncio.get_running_loop().run_in_executor
+            session, resumed = await run(None, visit, port, session)
+
+
+async def fail_a_handshake(proxy: RunningProxy) -> None:
+    async with TunnelBridge(proxy.port) as port:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await asyncio.open_connection(
+                "127.0.0.1", port, ssl=ssl.create_default_context(), server_hostname="x"
+            )
+
+
+async def traffic(proxy: RunningProxy) -> None:
+    """Everything that the proxy counts while it runs, at least once."""
+    for version in ("1.1", "2"):
+        async with client(proxy, version) as http:
+            for _ in range(5):
+                reply = await http.post(f"https://echo.{DOMAIN}/mcp", content=b"x" * 100)
+                assert reply.status_code == 200
+    await resume(proxy)
+    for _ in range(5):
+        await fail_a_handshake(proxy)
+    for route, text in (
+        ("closed", "Upstream refused"),
+        ("forbidden", "Upstream IP validation failed"),
+        ("none", "No route"),
+    ):
+        for _ in range(4):
+            assert text in await curl(proxy, f"{route}/")
+
+
+async def trouble(proxy: RunningProxy, prometheus: Prometheus) -> None:
+    """A configuration that is refused, one that is not, and the end of a worker."""
+    path = proxy.home / "proxy.yaml"
+    good = path.read_text()
+    for text, message in ((good + "nonsense: 1\n", "refused"), (good, "configuration loaded")):
+        path.write_text(text)
+        proxy.process.send_signal(signal.SIGHUP)
+        await proxy.logged(message)
+        await prometheus.until(
+            f"mcp_proxy_config_last_reload_successful == {int(text == good)}",
+        )
+    line = await proxy.logged("worker ready")
+    os.kill(line["pid"], signal.SIGKILL)
+    await prometheus.until('mcp_proxy_worker_restarts_total{reason="killed"} == 1')
+    await prometheus.until("mcp_proxy_workers == 2")
+
+
+ACTIVE = {
+    "McpProxyHandshakesFailing": "pending",  # it has to last
+    "McpProxyUpstreamFailing": "pending",
+    "McpProxyUpstreamNotAllowed": "firing",
+    "McpTunnelFirewallRefusals": "firing",
+    "McpTunnelFirewallStrangers": "firing",
+}
+"""What this traffic sets off."""
+
+
+async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> None:
+    counters = tmp_path / "counters.json"
+    count_packets(counters, 0)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        closed = free.getsockname()[1]
+    async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        port = await enter(asgi_upstream(app))
+        routes = {
+            "echo": f"http://127.0.0.1:{port}",
+            "closed": f"http://127.0.0.1:{closed}",
+            "forbidden": "http://127.9.9.9:80",
+        }
+        settings = {
+            "workers": 2,
+            "upstream": {"allowed_ips": ["127.0.0.1"]},
+            "metrics": {"firewall_counters_file": str(counters)},
+        }
+        proxy = await enter(running_proxy(tmp_path, routes, **settings))
+        cloudflared = await enter(raw_upstream(metrics_of_cloudflared))
+        ports = {"mcp_proxy": proxy.admin_port, "mcp_cloudflared": cloudflared}
+        prometheus = await enter(running_prometheus(tmp_path, **ports))
+        await prometheus.until('mcp_proxy_requests_total{route="echo", status="2xx"} == 0')
+        count_packets(counters, 9)
+        await traffic(proxy)
+        await prometheus.until('sum(mcp_proxy_requests_total{route!="-"}) >= 20')
+        await trouble(proxy, prometheus)
+        for panel, query in dashboard_queries():
+            assert await prometheus.query(query), f"no data for {panel}: {query}"
+        groups = (await prometheus.get("/api/v1/rules"))["groups"]
+        found = {rule["name"]: rule for group in groups for rule in group["rules"]}
+        assert found.keys() == {rule["alert"] for rule in rules()}
+        assert [rule["lastError"] for rule in found.values() if rule.get("lastError")] == []
+        active = {name: rule["state"] for name, rule in found.items()}
+        assert {name: state for name, state in active.items() if state != "inactive"} == ACTIVE
+        for rule in found.values():
+            for alert in rule["alerts"]:
+                told = " ".join(alert["annotations"].values())
+                assert "host1.example.com" in told
+                assert "<no value>" not in told
+                assert "<error" not in told
