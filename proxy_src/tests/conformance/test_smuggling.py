@@ -18,6 +18,7 @@ import hpack
 import judges
 import pytest
 import pytest_asyncio
+from bridge import TunnelBridge
 from fakes import FakeChannel, Requests
 from mcp_proxy.http1 import Http1Server
 from mcp_proxy.settings import Limits
@@ -94,6 +95,33 @@ class Stage:
     capture: Capture
     replay: Replay
     judges: dict[str, int]
+    bridge: int
+    probe: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+    @contextlib.asynccontextmanager
+    async def client(
+        self, route: str = "echo", *alpn: str
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A connection to the proxy on which the test writes HTTP by itself."""
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1",
+            self.bridge,
+            ssl=self.proxy.client_tls(*alpn),
+            server_hostname=f"{route}.{DOMAIN}",
+        )
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+
+    async def probed(self, route: str, *targets: str) -> list[bytes]:
+        """What a client that has nothing to do with all this gets for *targets*."""
+        reader, writer = self.probe
+        found = []
+        for target in targets:
+            writer.write(get(route, target))
+            found.append((await answer(reader))[2])
+        return found
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -111,12 +139,19 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
         }
         home = tmp_path_factory.mktemp("proxy")
         proxy = await stack.enter_async_context(running_proxy(home, routes))
-        yield Stage(proxy, capture, replay, await stack.enter_async_context(judges.judges()))
+        yield Stage(
+            proxy,
+            capture,
+            replay,
+            await stack.enter_async_context(judges.judges()),
+            await stack.enter_async_context(TunnelBridge(proxy.port)),
+            await stack.enter_async_context(raw_client(proxy)),
+        )
 
 
 async def converse(stage: Stage, data: bytes, leave: bool) -> bytes:
     """Everything that a client gets for *data*; it may *leave* once something went upstream."""
-    async with raw_client(stage.proxy) as (reader, writer):
+    async with stage.client() as (reader, writer):
         writer.write(data)
         if leave:
             await writer.drain()
@@ -180,9 +215,7 @@ async def test_request(stage: Stage, case: Case) -> None:
     assert got == wanted, stage.proxy.transcript()[-1000:]
 
     # Whoever comes next is not touched, although it may get the same upstream connection.
-    async with raw_client(stage.proxy) as (reader, writer):
-        writer.write(get("echo", "/probe"))
-        assert (await answer(reader))[2] == b"<<GET /probe >>"
+    assert await stage.probed("echo", "/probe") == [b"<<GET /probe >>"]
 
     connections = stage.capture.received()
     requests, whole = understood(connections, expected.get("partial", False))
@@ -221,7 +254,7 @@ async def test_response(stage: Stage, case: Case) -> None:
     expected = case.expected
     method = expected.get("method", "GET")
     bad = get("replay", "/bad").replace(b"GET", method.encode(), 1)
-    async with raw_client(stage.proxy, "replay") as (reader, writer):
+    async with stage.client("replay") as (reader, writer):
         writer.write(bad + get("replay", "/next", "Connection: close"))
         got = taken(await asyncio.wait_for(reader.read(), 20), method, "GET")
 
@@ -233,10 +266,7 @@ async def test_response(stage: Stage, case: Case) -> None:
             first = [502, "Upstream closed the connection or sent no valid answer\n"]
         assert got == [(first[0], first[1]), (200, "/next")], stage.proxy.transcript()[-1000:]
 
-    async with raw_client(stage.proxy, "replay") as (reader, writer):
-        for target in ("/a", "/b"):
-            writer.write(get("replay", target))
-            assert (await answer(reader))[2] == target.encode()
+    assert await stage.probed("replay", "/a", "/b") == [b"/a", b"/b"]
 
 
 def taken(data: bytes, *methods: str) -> list[tuple[int, str] | str]:
@@ -269,10 +299,8 @@ def taken(data: bytes, *methods: str) -> list[tuple[int, str] | str]:
 )
 async def test_request_over_http2(stage: Stage, case: dict[str, Any]) -> None:
     stage.capture.restart()
-    got = await ask_over_http2(stage.proxy, case)
-    async with raw_client(stage.proxy) as (reader, writer):
-        writer.write(get("echo", "/probe"))
-        assert (await answer(reader))[2] == b"<<GET /probe >>"
+    got = await ask_over_http2(stage, case)
+    assert await stage.probed("echo", "/probe") == [b"<<GET /probe >>"]
     gets = case["gets"]
     assert got == gets, stage.proxy.transcript()[-1000:]
     connections = stage.capture.received()
@@ -286,7 +314,7 @@ async def test_request_over_http2(stage: Stage, case: dict[str, Any]) -> None:
         await judged(stage, data, {})
 
 
-async def ask_over_http2(proxy: RunningProxy, case: dict[str, Any]) -> str | int:
+async def ask_over_http2(stage: Stage, case: dict[str, Any]) -> str | int:
     """What becomes of the request *case*: what the upstream read of it, the status, or a reset."""
     before, given = (
         [(as_bytes(name), as_bytes(value)) for name, value in case.get(key, [])]
@@ -302,7 +330,7 @@ async def ask_over_http2(proxy: RunningProxy, case: dict[str, Any]) -> str | int
     wire = h2_frame(4, 0, 0, b"") + h2_frame(1, 4 if body else 5, 1, block)
     if body:
         wire += h2_frame(0, 1, 1, as_bytes(body))
-    async with raw_client(proxy, "echo", "h2") as (reader, writer):
+    async with stage.client("echo", "h2") as (reader, writer):
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + wire)
         return await asyncio.wait_for(_answer_over_http2(reader), 20)
 
