@@ -28,6 +28,7 @@ from .router import Route, Router
 from .upstream import UpstreamConnection, UpstreamPool
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+_SWITCHED = 101
 _CLIENT_CLOSED = 499
 """What the log and the metrics show for a request whose client left before the answer's head."""
 
@@ -140,7 +141,8 @@ class Exchange:
         self._connection = connection
         head = self._head
         host = host_value(route.upstream) if self._forwarder.rewrite_host else head.authority
-        connection.begin(self, request_bytes(head, self._peer.encode("ascii"), host), head.method)
+        data = request_bytes(head, self._peer.encode("ascii"), host)
+        connection.begin(self, data, head.method, head.upgrade)
         if self._download_paused:
             connection.pause_reading()
         if self._early:
@@ -275,6 +277,12 @@ class Exchange:
         """See :class:`messages.RequestHandler`."""
         if self._done:
             return
+        if self._status == _SWITCHED:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+            self._finish()
+            return
         self._release_upstream()
         error = "client left before the end of the response"
         if self._status == 0:
@@ -303,7 +311,8 @@ class Exchange:
     def _stalled(self) -> None:
         self._release_upstream()
         if self._status:
-            self._finish("stalled: the client does not take the response")
+            slow = "upstream" if self._upload_paused else "client"
+            self._finish(f"stalled: the {slow} does not take what there is for it")
             self._stream.abort()
         elif self._upload_paused:
             self._answer(504, "Upstream does not take the request", "stalled upload")

@@ -12,6 +12,7 @@ _HOP_BY_HOP = frozenset(
     (
         b"connection",
         b"content-length",
+        b"http2-settings",
         b"keep-alive",
         b"proxy-authorization",
         b"proxy-connection",
@@ -63,7 +64,7 @@ def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
     *peer* is the address of the immediate client, added to ``X-Forwarded-For``; *host* goes out as
     ``Host``. Content follows with the length that *head* states, or chunked.
     """
-    method, target, authority, headers, length, _ = head
+    method, target, authority, headers, length, _, upgrade = head
     lines = []
     special: Headers = []
     for field in headers:
@@ -74,6 +75,8 @@ def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
             lines.append(b": ".join(field))
     if special:
         lines, peer = _with_special(lines, special, peer)
+    if upgrade:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: " + upgrade)
     if length is None:
         lines.append(b"Transfer-Encoding: chunked")
     elif length or method in _CONTENT_METHODS:

@@ -7,6 +7,7 @@ is parsed ahead, after which no more input is wanted until the request in front 
 from __future__ import annotations
 
 from collections import deque
+from typing import Callable
 
 import httptools
 
@@ -56,6 +57,8 @@ class Http1Server:
         self._refusal: Refusal | None = None
         self.finished = False
         self._advancing = False
+        self._switched = False
+        self._rest = b""  # what came after a request to switch protocols, not yet answered
         self.draining = False
         self.served = 0
 
@@ -64,7 +67,12 @@ class Http1Server:
     @property
     def wants_input(self) -> bool:
         """Whether :meth:`receive` may be called now."""
-        return not (self._held or self.finished) and len(self._streams) <= 1
+        return not (self._held or self._ended or self._undecided) and len(self._streams) <= 1
+
+    @property
+    def _undecided(self) -> bool:
+        """Whether it depends on an answer to come what the client's bytes mean."""
+        return bool(self._streams and self._streams[-1].head.upgrade and not self._switched)
 
     @property
     def phase(self) -> str:
@@ -80,26 +88,44 @@ class Http1Server:
 
     def receive(self, data: bytes) -> None:
         """Parse *data*; starts requests and hands their content on."""
-        if self.finished or self._refusal is not None or self._last_request_seen():
-            return
+        while data and not (self._ended or self._refusal is not None):
+            if self._undecided:
+                self._rest += data
+                return
+            if self._switched:
+                self._pass_on(data)
+                return
+            if self._last_request_seen():
+                return
+            data = self._parse(data)
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse *data*; returns what follows a request to switch protocols."""
         self._progress = False
         self._read_bytes = len(data)
         self._head_bytes += self._read_bytes
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(Refusal(501, "Upgrade is not supported"))
+        except httptools.HttpParserUpgrade as stop:
+            self._parser = httptools.HttpRequestParser(self)
+            return data[stop.args[0] :]
         except httptools.HttpParserError as error:
             if not self._last_request_seen():
                 cause = error.__context__
                 self._refuse(
                     cause if isinstance(cause, Refusal) else Refusal(400, f"Bad request: {error}")
                 )
-            return
+            return b""
         # The parser hoards an incomplete field without telling: bound what came without effect.
         self._silent = 0 if self._progress else self._silent + len(data)
         if self._silent > self._max_head:
             self._refuse(too_large())
+        return b""
+
+    def _pass_on(self, data: bytes) -> None:
+        """Hand *data* on after the protocol was switched."""
+        if self._streams and (handler := self._streams[0].handler) is not None:
+            handler.request_body(data)
 
     def _last_request_seen(self) -> bool:
         """Whether the client has announced that it sends nothing more (RFC 9112 §9.6)."""
@@ -142,10 +168,9 @@ class Http1Server:
             size = sum(len(name) + len(value) + 4 for name, value in fields) + len(self._target)
             if size > self._max_head:
                 raise too_large()
-        if parser.should_upgrade():
-            raise Refusal(501, "Upgrade is not supported")
         version = parser.get_http_version()
-        head = request_head(parser.get_method(), self._target, fields, version)
+        upgrade = parser.should_upgrade()
+        head = request_head(parser.get_method(), self._target, fields, version, upgrade)
         self._in_head = False
         # HTTP/1.0 keep-alive is left to those who need it: nobody who speaks it is expected here.
         stream = Http1Stream(self, head, version != "1.0" and parser.should_keep_alive())
@@ -229,6 +254,19 @@ class Http1Server:
             self._advance()
         finally:
             self._advancing = False
+        if self._rest and not self._undecided:
+            self._take_rest(self.receive)
+
+    def switch(self) -> None:
+        """The protocol is switched: what comes and goes is no longer HTTP."""
+        self._switched = True
+        self._take_rest(self._pass_on)
+        self._channel.wake()
+
+    def _take_rest(self, take: Callable[[bytes], None]) -> None:
+        rest, self._rest = self._rest, b""
+        if rest:
+            take(rest)
 
     def _advance(self) -> None:
         while self._streams and self._streams[0].answered and not self.finished:

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import httptools
 
-from .messages import BODILESS_STATUSES, MAX_LENGTH, Headers, ResponseHead
+from .forwarding import tokens
+from .messages import BODILESS_STATUSES, Headers, ResponseHead
 
 _TIMEOUT = re.compile(rb"(?:^|,)\s*timeout=([0-9]{1,9})\s*(?:,|\Z)", re.IGNORECASE)
 """In ``Keep-Alive``: the seconds for which the peer keeps an idle connection (RFC 2068 §19.7.1)."""
@@ -49,9 +50,14 @@ class ResponseReader:
         self._parser: httptools.HttpResponseParser | None = None
         self._head_only = False
 
-    def begin(self, handler: ResponseHandler, method: bytes) -> None:
-        """Expect the response to a *method* request; its parts go to *handler*."""
+    def begin(self, handler: ResponseHandler, method: bytes, upgrade: bytes = b"") -> None:
+        """Expect the response to a *method* request; its parts go to *handler*.
+
+        With *upgrade*, the response may be 101: all that follows is then content.
+        """
         self._handler = handler
+        self._upgrade = upgrade
+        self._switched = False
         self._head_only = method == b"HEAD"
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
@@ -69,11 +75,16 @@ class ResponseReader:
         """Parse *data*. Raises :class:`ResponseError`."""
         if self._handler is None or self._parser is None:
             raise ResponseError("data without a request")
+        if self._switched:
+            self._handler.response_body(data)
+            return
         self._progress = False
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            raise ResponseError("switched protocols unasked") from None
+        except httptools.HttpParserUpgrade as stop:
+            if rest := data[stop.args[0] :]:
+                self._handler.response_body(rest)
+            return
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, ResponseError):
@@ -88,7 +99,7 @@ class ResponseReader:
         self.reusable = False
         if self._handler is None:
             return
-        if self._in_head or not self._until_close:
+        if not (self._until_close or self._switched):
             raise ResponseError("closed before the response was complete")
         self._finish()
 
@@ -114,7 +125,8 @@ class ResponseReader:
             raise ResponseError("invalid status code")
         if status < 200:
             if status == 101:
-                raise ResponseError("switched protocols unasked")
+                self._switch(self._handler)
+                return
             self._interim = True
             self._handler.response_interim(status, self._fields)
             return
@@ -131,6 +143,17 @@ class ResponseReader:
         self._handler.response_head(ResponseHead(status, self._fields, length))
         if self._head_only:
             self._finish()
+
+    def _switch(self, handler: ResponseHandler) -> None:
+        if not self._upgrade:
+            raise ResponseError("switched protocols unasked")
+        if tokens(self._fields, b"upgrade") != {self._upgrade}:
+            raise ResponseError("switched to another protocol than asked for")
+        if self._parser is None or not self._parser.should_upgrade():
+            raise ResponseError("switched protocols without Connection: Upgrade")
+        self._switched = True
+        self.reusable = False
+        handler.response_head(ResponseHead(101, self._fields, None))
 
     def _framing(self, status: int) -> tuple[int | None, bool]:
         length: int | None = None
@@ -171,7 +194,7 @@ class ResponseReader:
             self.reusable = False  # a trailer was a Connection field
         if self._interim:
             self._reset()
-        elif self._handler is not None:
+        elif self._handler is not None and not self._switched:
             self._finish()
 
     def _finish(self) -> None:

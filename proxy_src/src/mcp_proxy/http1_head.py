@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import re
 
-from .http_rules import Refusal, check_authority, check_target
-from .messages import MAX_LENGTH, Headers, RequestHead
+from .forwarding import tokens
+from .http_rules import Refusal, check_target
+from .messages import Headers, RequestHead
 
 _READ_HERE = frozenset((b"host", b"content-length", b"transfer-encoding"))
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
 
 
-def request_head(method: bytes, target: bytes, fields: Headers, version: str) -> RequestHead:
-    """Interpret a parsed HTTP/1 head. Raises :class:`Refusal`."""
+def request_head(
+    method: bytes, target: bytes, fields: Headers, version: str, upgrade: bool = False
+) -> RequestHead:
+    """Interpret a parsed HTTP/1 head; *upgrade* if the parser stops after it for that.
+
+    Raises :class:`Refusal`.
+    """
     if version not in ("1.1", "1.0"):
         raise Refusal(505, "HTTP version not supported")
+    if method == b"CONNECT":
+        raise Refusal(501, "CONNECT is not supported")
     hosts: list[bytes] = []
     headers: Headers = []
     length: int | None = 0
@@ -51,4 +59,19 @@ def request_head(method: bytes, target: bytes, fields: Headers, version: str) ->
     if b"#" in target:
         target = target.split(b"#", 1)[0]
     check_target(method, target, authority)
-    return RequestHead(method, target, authority, headers, length, version)
+    wanted = _upgrade(method, headers, length, version) if upgrade else b""
+    return RequestHead(method, target, authority, headers, length, version, wanted)
+
+
+def _upgrade(method: bytes, headers: Headers, length: int | None, version: str) -> bytes:
+    """The protocol to offer to the upstream (RFC 6455 §4.1).
+
+    Any other wish is not granted, which RFC 9110 §7.8 allows: the request is an ordinary one. Above
+    all ``h2c``, which nobody needs (RFC 9113 §3.1) and behind which requests could be hidden.
+    """
+    if length != 0:
+        # The parser would take the content for the other protocol.
+        raise Refusal(501, "Upgrade of a request with content is not supported")
+    if method == b"GET" and version == "1.1" and b"websocket" in tokens(headers, b"upgrade"):
+        return b"websocket"
+    return b""

@@ -39,6 +39,9 @@ class Http1Stream:
     def send_head(self, head: ResponseHead) -> None:
         """Send the head, with the framing that the request's method and version allow."""
         self.head_sent = True
+        if head.status == 101:
+            self._switch(head.headers)
+            return
         fields = list(head.headers)
         bodiless = self.head.method == b"HEAD" or head.status in BODILESS_STATUSES
         self._bodiless = bodiless
@@ -59,6 +62,13 @@ class Http1Stream:
         if not self.keep_alive:
             fields.append((b"Connection", b"close"))
         self._server.write_head(head.status, fields)
+
+    def _switch(self, headers: Headers) -> None:
+        """From here on the connection is a tunnel, and ends with it (RFC 9110 §7.8)."""
+        self.keep_alive = False
+        fields = [*headers, (b"Connection", b"Upgrade"), (b"Upgrade", self.head.upgrade)]
+        self._server.write_head(101, fields)
+        self._server.switch()
 
     def send_body(self, data: bytes) -> None:
         """Send content."""

@@ -76,7 +76,8 @@ def request_head(fields: list[Field], ended: bool) -> RequestHead:
             if length is not None and length != int(pair[1]):
                 raise _malformed()
             length = int(pair[1])
-        elif kind == MALFORMED:
+            continue  # written anew
+        if kind == MALFORMED:
             raise _malformed()
         headers.append(pair)
     method = pseudo.get(b":method", b"")

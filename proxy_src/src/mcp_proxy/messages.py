@@ -24,7 +24,8 @@ class RequestHead(NamedTuple):
     ``authority`` is the ``Host`` or ``:authority`` value; ``headers`` has neither, and need not
     have the framing fields. ``length`` is the size of the content in bytes, 0 if there is none,
     ``None`` if only its end will tell.
-    ``http_version`` is ``1.0``, ``1.1`` or ``2``.
+    ``http_version`` is ``1.0``, ``1.1`` or ``2``. ``upgrade`` is the protocol that the client wants
+    to switch to, if it is one that may be: ``websocket``.
     """
 
     method: bytes
@@ -33,10 +34,15 @@ class RequestHead(NamedTuple):
     headers: Headers
     length: int | None
     http_version: str
+    upgrade: bytes = b""
 
 
 class ResponseHead(NamedTuple):
-    """A final response up to its content; ``length`` as in :class:`RequestHead`."""
+    """A final response up to its content; ``length`` as in :class:`RequestHead`.
+
+    Status 101 is final too: what follows, in both directions, belongs to the protocol of the
+    request's ``upgrade``, until one side closes.
+    """
 
     status: int
     headers: Headers

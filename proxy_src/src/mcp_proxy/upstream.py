@@ -21,6 +21,10 @@ _HIGH_WATER = 1 << 18
 """Bytes waiting to be sent to an upstream from which on the client is held back."""
 
 
+_LINGER = 5.0
+"""Seconds for an upstream to take what was written before the connection was closed."""
+
+
 class UpstreamUser(ResponseHandler, Protocol):
     """The exchange that a connection is serving."""
 
@@ -112,11 +116,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- use ---------------------------------------------------------------------------------
 
-    def begin(self, user: UpstreamUser, head: bytes, method: bytes) -> None:
-        """Send the request *head*; the response to *method* goes to *user*."""
+    def begin(self, user: UpstreamUser, head: bytes, method: bytes, upgrade: bytes = b"") -> None:
+        """Send the request *head*; the response to *method* goes to *user*.
+
+        *upgrade* as in :meth:`http1_client.ResponseReader.begin`.
+        """
         self._user = user
         self._untouched = True
-        self._reader.begin(user, method)
+        self._reader.begin(user, method, upgrade)
         if self.transport.is_closing():
             # Closed between being opened and being used: nobody will call connection_lost again.
             error = ResponseError("closed before the request was sent")
@@ -176,6 +183,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._finished = True
         else:
             self.discard()
+
+    def close(self) -> None:
+        """Close after what was written has left; the user is not told."""
+        self._user = None
+        if not self.transport.is_closing():
+            self._send()
+            self.transport.close()
+            asyncio.get_running_loop().call_later(_LINGER, self.transport.abort)
 
     def discard(self) -> None:
         """Close, whatever is going on; the user is not told."""

@@ -342,8 +342,6 @@ BAD = {
     "bad version": (b"GET / HTTP/3.7\r\n" + HOST + b"\r\n", 400),
     "no version": (b"GET /\r\n\r\n", 505),
     "http/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-    "upgrade": (b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-                501),
 }  # fmt: skip
 
 
