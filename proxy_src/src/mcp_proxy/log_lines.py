@@ -7,53 +7,36 @@ hostile value can neither start a line of its own nor send an escape sequence to
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
+from typing import Any
 
 MAX_VALUE = 2048
 """Characters of a value that are shown."""
 
-_OURS = frozenset(("time", "level", "msg"))
 _PLAIN = re.compile(
     r"[!#-<>-\[\]-~]+\Z"
 )  # printable ASCII without blank, quote, equals sign and backslash
+_OURS = frozenset(("time", "level", "msg"))
 
 
 def json_line(stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
     """One JSON object: ``time`` (RFC 3339, UTC), ``level``, ``msg``, then the fields."""
-    line = f'{{"time":"{stamp}","level":"{level}","msg":{_quoted(msg)}'
+    line = f'{{"time":"{stamp}","level":"{level}","msg":{_string(msg)}'
     for name, value in fields.items():
-        if value is None or name in _OURS:
-            continue
-        if type(value) is int:  # most are
-            line += f',"{name}":{value}'
-        else:
-            line += f',"{name}":{_number(value) or _quoted(_text(value))}'
+        if value is not None and name not in _OURS:
+            line += f',"{name}":{_JSON.get(type(value), _other)(value)}'
     return line + "}"
 
 
 def text_line(stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
     """``TIME LEVEL message name=value …``; a value that is not plain is a JSON string."""
-    line = f"{stamp} {level.upper():5} " + _quoted(msg)[1:-1].replace('\\"', '"')
+    line = f"{stamp} {level.upper():5} {_sentence(msg)}"
     for name, value in fields.items():
-        if type(value) is int:
-            line += f" {name}={value}"
-        elif value is not None:
-            line += f" {name}={_number(value) or _word(_text(value))}"
+        if value is not None:
+            line += f" {name}={_TEXT.get(type(value), _other_word)(value)}"
     return line
-
-
-def _word(text: str) -> str:
-    return text if _PLAIN.match(text) else _quoted(text)
-
-
-def _number(value: object) -> str:
-    """*value* in JSON if it is a number or a truth value, otherwise nothing."""
-    if isinstance(value, float):
-        return repr(round(value, 6)) if abs(value) < 1e300 else ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return int.__repr__(value) if isinstance(value, int) else ""
 
 
 def _text(value: object) -> str:
@@ -63,3 +46,39 @@ def _text(value: object) -> str:
         else str(value)
     )
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}... ({len(text)} characters)"
+
+
+def _float(value: float) -> str:
+    return repr(round(value, 6)) if abs(value) < 1e300 else f'"{value}"'
+
+
+def _other(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return int.__repr__(value) if isinstance(value, int) else _quoted(_text(value))
+
+
+def _other_word(value: object) -> str:
+    if isinstance(value, int):
+        return _other(value)
+    text = _text(value)
+    return text if _PLAIN.match(text) else _quoted(text)
+
+
+# Most values come again and again: routes, methods, messages.
+_string = lru_cache(64)(_other)
+_word = lru_cache(64)(_other_word)
+
+
+@lru_cache(64)
+def _sentence(msg: str) -> str:
+    return _quoted(msg)[1:-1].replace('\\"', '"')
+
+
+_JSON: dict[type, Callable[[Any], str]] = {
+    int: int.__repr__,
+    str: _string,
+    bytes: _string,
+    float: _float,
+}
+_TEXT = {**_JSON, str: _word, bytes: _word}
