@@ -114,6 +114,7 @@ def gather(ports: list[dict], files: list[dict], users: list[str], firewall: dic
         "distribution": family,
         "python_version": python_version(),
         "systemd_version": systemd_version(),
+        "cores": os.cpu_count() or 1,
         "resolvers": resolvers(_read("/etc/resolv.conf")),
         "users": existing_users(users),
     }
@@ -178,11 +179,20 @@ def _taken(port: dict) -> str:
     owner = find_listener(port["port"])
     if owner is None or owner.unit == port["unit"]:
         return ""
+    if owner.pid == 1 and _is_socket_of(port["unit"], port["port"]):
+        return ""
     return (
         f"{port['variable']}: port {port['port']} is already used by {owner}. Stop that program, "
         f"or "
         f"give {port['variable']} another port"
     )
+
+
+def _is_socket_of(unit: str, port: int) -> bool:
+    """Whether systemd itself listens on *port* on behalf of *unit*."""
+    socket = f"{unit.rpartition('.')[0]}.socket"
+    text = _output(["systemctl", "show", "--property=Listen", socket])
+    return f":{port} (" in text
 
 
 def _has_user(name: str) -> bool:

@@ -29,6 +29,9 @@ class Service:
     """A service of the replica, started in the order of the list, stopped in the reverse order.
 
     ``files``: what it reads at start. ``live_files``: what it reads again by itself.
+    ``reload_files``: those of ``files`` that it reads again on ``systemctl reload``.
+    ``socket``: the unit whose sockets it is given; while that is up, who connects waits for a
+    service that is restarted. ``socket_files``: those of ``files`` that make that unit.
     """
 
     unit: str
@@ -36,6 +39,9 @@ class Service:
     version: str
     files: tuple[str, ...]
     live_files: tuple[str, ...] = ()
+    reload_files: tuple[str, ...] = ()
+    socket: str = ""
+    socket_files: tuple[str, ...] = ()
 
 
 def apply(
@@ -53,15 +59,24 @@ def apply(
     """
     applied = records.load("applied")
     wanted = {service.unit: _observe(service, root) for service in services}
-    units = dict(zip(wanted, systemd.show(list(wanted))))
-    reasons = {
-        service.unit: _reasons(wanted[service.unit], applied.get(service.unit), units[service.unit])
-        for service in services
-    }
-    if check_mode:
-        for service in services:
-            pending = sorted(pending_paths.intersection(service.files))
-            reasons[service.unit] += [f"{path} would change" for path in pending]
+    names = [*wanted, *(service.socket for service in services if service.socket)]
+    units = dict(zip(names, systemd.show(names)))
+    reasons = {}
+    reloads = {}
+    for service in services:
+        unit = service.unit
+        before = applied.get(unit)
+        why = _reasons(wanted[unit], before, units[unit])
+        changed = _changed(wanted[unit], before) if before else []
+        if service.socket and not why and not units[service.socket].running:
+            why = [f"{service.socket} was {units[service.socket].active or 'not there'}"]
+        if check_mode:
+            changed += sorted(pending_paths.intersection(service.files) - set(changed))
+        verb = "would change" if check_mode else "changed"
+        told = [f"{path} {verb}" for path in changed]
+        alive = not why and bool(told) and set(changed) <= set(service.reload_files)
+        reasons[unit] = [] if alive else why + told
+        reloads[unit] = told if alive else []
     actions = []
     for service in services:
         releases = Releases(service.part, root)
@@ -69,10 +84,13 @@ def apply(
             actions.append(f"{service.part} {service.version} activated")
             if not check_mode:
                 releases.activate(service.version)
-    actions += [f"{unit} enabled" for unit, state in units.items() if not state.enabled]
+    actions += [f"{unit} enabled" for unit in wanted if not units[unit].enabled]
     actions += [f"{unit} started: {', '.join(why)}" for unit, why in reasons.items() if why]
+    actions += [f"{unit} reloaded: {', '.join(why)}" for unit, why in reloads.items() if why]
     if not check_mode:
-        _settle(services, reasons, units)
+        _settle(services, reasons, units, applied, wanted)
+        for unit in (unit for unit, why in reloads.items() if why):
+            systemd.systemctl("reload", unit)
         if wanted != applied:
             _record(records, wanted)
     return {
@@ -124,7 +142,8 @@ def restore(
                 releases.activate(state["version"])
     if (actions or records.load("applied") != good) and not check_mode:
         systemd.systemctl("daemon-reload")
-        _restart([service.unit for service in services if service.unit in good])
+        known = [service for service in services if service.unit in good]
+        _restart(known, {service.socket for service in known})
         records.store("applied", good)
     return {"changed": bool(actions), "restored": True, "actions": actions}
 
@@ -138,7 +157,9 @@ def renew(services: list[Service], records: Records, check_mode: bool) -> dict[s
 
 def remove(services: list[Service], records: Records, check_mode: bool) -> dict[str, Any]:
     """Stops the services for good, and forgets what they ran with. Their files stay."""
-    units = systemd.show([service.unit for service in reversed(services)])
+    # A socket first: it would start its service again.
+    names = [name for service in reversed(services) for name in (service.socket, service.unit)]
+    units = systemd.show([name for name in names if name])
     running = [unit.name for unit in units if unit.running or unit.active == "activating"]
     enabled = [unit.name for unit in units if unit.enabled]
     failed = [unit.name for unit in units if unit.active == "failed"]
@@ -185,34 +206,65 @@ def _reasons(
     reasons = []
     if wanted["version"] != applied["version"] or wanted["binaries"] != applied["binaries"]:
         reasons.append(f"release {applied['version']} became {wanted['version']}")
-    live = set(wanted["live"])
-    for path, state in wanted["files"].items():
-        before = applied["files"].get(path)
-        if path not in live and (state or {}).get("digest") != (before or {}).get("digest"):
-            reasons.append(f"{path} changed")
     reasons += [f"{path} is gone" for path in applied["files"] if path not in wanted["files"]]
-    if unit.needs_reload and not reasons:
+    if unit.needs_reload and not reasons and not _changed(wanted, applied):
         reasons.append("its unit changed")
     return reasons
 
 
+def _changed(wanted: dict[str, Any], applied: dict[str, Any]) -> list[str]:
+    """The files whose content is another one than what the service runs with."""
+    live = set(wanted["live"])
+    return [
+        path
+        for path, state in wanted["files"].items()
+        if path not in live
+        and (state or {}).get("digest") != (applied["files"].get(path) or {}).get("digest")
+    ]
+
+
 def _settle(
-    services: list[Service], reasons: dict[str, list[str]], units: dict[str, systemd.Unit]
+    services: list[Service],
+    reasons: dict[str, list[str]],
+    units: dict[str, systemd.Unit],
+    applied: dict[str, Any],
+    wanted: dict[str, Any],
 ) -> None:
     changed = any(why for why in reasons.values())
     if changed or any(unit.needs_reload for unit in units.values()):
         systemd.systemctl("daemon-reload")
-    disabled = [unit for unit, state in units.items() if not state.enabled]
+    disabled = [service.unit for service in services if not units[service.unit].enabled]
     if disabled:
         systemd.systemctl("enable", "--quiet", *disabled)
+    new_sockets = {
+        service.socket
+        for service in services
+        if service.socket
+        and (
+            not units[service.socket].running
+            or service.unit not in applied
+            or set(service.socket_files)
+            & set(_changed(wanted[service.unit], applied[service.unit]))
+        )
+    }
     first = next((index for index, service in enumerate(services) if reasons[service.unit]), None)
+    if first is None:
+        return
+    if services[first].socket and services[first].socket not in new_sockets:
+        # Its clients wait at the socket, so those after it can stay as they are.
+        _restart([services[first]], set())
+        first = next(
+            (i for i, service in enumerate(services) if i > first and reasons[service.unit]), None
+        )
     if first is not None:
         # What comes after a service depends on it: cloudflared without its proxy would answer
         # 502 to requests that another replica could serve, so it leaves the edge first.
-        _restart([service.unit for service in services[first:]])
+        _restart(services[first:], new_sockets)
 
 
-def _restart(units: list[str]) -> None:
+def _restart(services: list[Service], new_sockets: set[str]) -> None:
+    """Restarts the services, and of their sockets those in *new_sockets*."""
+    units = [service.unit for service in services]
     states = systemd.show(units)
     dependents = [state.name for state in states[1:] if state.running]
     if dependents:
@@ -221,8 +273,21 @@ def _restart(units: list[str]) -> None:
     failed = [state.name for state in states if state.active == "failed"]
     if failed:
         systemd.systemctl("reset-failed", *failed)
-    for unit in units:
-        systemd.systemctl("restart", unit)
+    for service in services:
+        if service.socket and service.socket in new_sockets:
+            _restart_socket(service)
+        systemd.systemctl("restart", service.unit)
+
+
+def _restart_socket(service: Service) -> None:
+    """Not while the service runs: it may have the port, and systemd refuses."""
+    (socket,) = systemd.show([service.socket])
+    if socket.active not in ("", "inactive", "failed"):
+        systemd.systemctl("stop", service.socket)
+    systemd.systemctl("stop", service.unit)
+    # What was good before may have had no socket.
+    if socket.loaded:
+        systemd.systemctl("start", service.socket)
 
 
 def _record(records: Records, wanted: dict[str, Any]) -> None:

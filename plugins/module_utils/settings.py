@@ -48,6 +48,7 @@ LIMITS = {
     "max_header_bytes": (1024, 1 << 20),
     "max_streams": (1, 1000),
 }
+MAX_WORKERS = 256
 
 _OF_THE_RELEASES = (
     "cloudflared_version",
@@ -78,6 +79,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_durations,
         _check_renewal_timer,
         _check_proxy_tables,
+        _check_workers,
         check_firewall,
         _check_token,
         _check_cloudflared,
@@ -298,6 +300,16 @@ def _check_proxy_tables(values: Values) -> Iterator[TunnelError]:
                     f"{value!r} is not a whole number from {low} to {high}",
                     "Leave it out for the default",
                 )
+
+
+def _check_workers(values: Values) -> Iterator[TunnelError]:
+    workers = values["proxy_workers"]
+    if isinstance(workers, bool) or not str(workers).isdecimal() or int(workers) > MAX_WORKERS:
+        yield TunnelError(
+            "proxy_workers",
+            f"{workers!r} is not a whole number from 0 to {MAX_WORKERS}",
+            "Leave it out for one worker for each core of the host",
+        )
 
 
 def _check_token(values: Values) -> Iterator[TunnelError]:

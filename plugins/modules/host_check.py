@@ -138,6 +138,9 @@ facts:
     systemd_version:
       description: Major version of systemd.
       type: int
+    cores:
+      description: How many processor cores the host has.
+      type: int
     resolvers:
       description: Addresses of the name servers that the host uses.
       type: list
@@ -157,6 +160,7 @@ facts:
     distribution: debian
     python_version: 3.11.2
     systemd_version: 252
+    cores: 4
     resolvers: [10.77.0.1]
     users: [mcp-proxy, mcp-cloudflared]
     releases: {cloudflared: 2026.9.3-77e26d8d}

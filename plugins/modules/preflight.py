@@ -71,6 +71,9 @@ ansible_facts:
         proxy_unit:
           description: The proxy's systemd unit.
           type: str
+        proxy_socket:
+          description: The systemd unit of the proxy's listening sockets.
+          type: str
         cloudflared_unit:
           description: The systemd unit of cloudflared.
           type: str

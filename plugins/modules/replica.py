@@ -17,6 +17,9 @@ description:
   - Services are started in the order of the list and stopped in the reverse order. When one is
     restarted, those after it are stopped first and started again, so that cloudflared leaves the
     edge before its proxy goes away.
+  - Files that a service reads again when it is told to only reload it. A service that has a socket
+    unit leaves that one alone when it is restarted, so that whoever connects waits, and with it the
+    services after it.
   - A timer that belongs to the instance can be started and stopped with it.
   - What runs is recorded below C(/var/lib/mcp-tunnel-replica), for root only.
 extends_documentation_fragment:
@@ -69,6 +72,20 @@ options:
         required: true
       live_files:
         description: Files that it reads again by itself. They are put back, but never restart it.
+        type: list
+        elements: path
+        default: []
+      reload_files:
+        description: Those of O(services[].files) that it reads again on C(systemctl reload).
+        type: list
+        elements: path
+        default: []
+      socket:
+        description: Socket unit whose sockets it is given. It is started before the service.
+        type: str
+        default: ""
+      socket_files:
+        description: Those of O(services[].files) that make the socket unit.
         type: list
         elements: path
         default: []
@@ -161,6 +178,9 @@ def settle(params: dict, check_mode: bool) -> dict:
             version=item["version"],
             files=tuple(item["files"]),
             live_files=tuple(item["live_files"]),
+            reload_files=tuple(item["reload_files"]),
+            socket=item["socket"],
+            socket_files=tuple(item["socket_files"]),
         )
         for item in params["services"]
     ]
@@ -215,6 +235,9 @@ def main() -> None:
                     version=dict(type="str", required=True),
                     files=dict(type="list", elements="path", required=True),
                     live_files=dict(type="list", elements="path", default=[]),
+                    reload_files=dict(type="list", elements="path", default=[]),
+                    socket=dict(type="str", default=""),
+                    socket_files=dict(type="list", elements="path", default=[]),
                 ),
             ),
             timer=dict(

@@ -214,6 +214,7 @@ def make_plan(name: str, members: Members, play_hosts: list[str]) -> dict[str, A
         "config_dir": f"/etc/mcp-tunnel/{instance}",
         "state_dir": f"/var/lib/mcp-tunnel/{instance}",
         "proxy_unit": proxy_unit,
+        "proxy_socket": f"mcp-proxy@{instance}.socket",
         "cloudflared_unit": cloudflared_unit,
         "renewal_unit": f"mcp-tunnel-renew-cert@{instance}",
         "ports": {variable: as_port(values[variable]) for variable in settings.PORTS},

@@ -125,6 +125,8 @@ def test_good_values(changes):
         ({"proxy_timeouts": {"idle": 3}}, "proxy_timeouts['idle']", "not a duration"),
         ({"proxy_timeouts": {"idel": "3s"}}, "proxy_timeouts['idel']", "not known"),
         ({"proxy_timeouts": ["3s"]}, "proxy_timeouts", "must be a map"),
+        ({"proxy_workers": -1}, "proxy_workers", "whole number from 0 to 256"),
+        ({"proxy_workers": 257}, "proxy_workers", "whole number from 0 to 256"),
         ({"proxy_limits": {"max_streams": 0}}, "proxy_limits['max_streams']", "whole number"),
         ({"mcp_tunnel_cert_duration": "forever"}, "mcp_tunnel_cert_duration", "not a duration"),
         ({"mcp_tunnel_cert_duration": "700h"}, "mcp_tunnel_cert_renew_before", "not shorter"),
