@@ -1,0 +1,61 @@
+"""HTTP/2 towards the client: the same in any pieces, whole frames out, unambiguous when passed on."""
+
+from __future__ import annotations
+
+from fakes import FakeChannel, Requests
+from fuzz_request import check_passed_on
+from inputs import pieces
+from mcp_proxy.http2 import Http2Server
+from mcp_proxy.settings import Limits
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_LIMITS = Limits(max_header_bytes=4096, max_streams=4)
+
+
+def _run(parts: list[bytes]) -> tuple[Requests, bytes, bool]:
+    requests = Requests(answer=b"ok")
+    server = Http2Server(requests, FakeChannel(), _LIMITS, 60)
+    output = b"".join(server.output())
+    for part in parts:
+        if not server.wants_input:
+            break
+        server.receive(part)
+        output += b"".join(server.output())
+    return requests, output, server.finished
+
+
+def frames(data: bytes) -> bytes:
+    """Frames out of *data*: type, flags, stream and length in five bytes, then the payload.
+
+    Bytes that were frames already would nearly always end with the first length.
+    """
+    wire, at = b"", 0
+    while at + 4 <= len(data):
+        kind, flags, number, length = data[at : at + 4]
+        payload = data[at + 4 : at + 4 + length]
+        wire += len(payload).to_bytes(3, "big") + bytes((kind % 11, flags))
+        wire += (number % 16).to_bytes(4, "big") + payload
+        at += 4 + length
+    return wire
+
+
+def one_input(data: bytes) -> None:
+    """After a byte for the pieces and one that says how the rest is meant: frames, or raw."""
+    if len(data) < 3:
+        return
+    wire = _PREFACE + (data[2:] if data[1] & 1 else frames(data[2:]))
+    requests, output, ended = _run([wire])
+    again, _, ended_again = _run(pieces(wire, data[0]))
+    assert ended_again == ended
+    ours, others = (
+        [(r.head, r.body, r.trailers) for r in which] for which in (requests, again)
+    )
+    assert ours == others
+    for request in requests:
+        if request.trailers is not None:
+            check_passed_on(request)
+    while output:
+        size = int.from_bytes(output[:3], "big")
+        assert size <= 1 << 14
+        assert len(output) >= 9 + size
+        output = output[9 + size :]

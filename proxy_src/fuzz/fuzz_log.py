@@ -1,0 +1,31 @@
+"""Lines of the log: one line of printable ASCII each, and in JSON what was meant."""
+
+from __future__ import annotations
+
+import json
+
+from mcp_proxy.log_lines import MAX_VALUE, json_line, text_line
+
+
+def one_input(data: bytes) -> None:
+    """*data* is a value that somebody else has chosen, as bytes, as text and as a message."""
+    text = data.decode("utf-8", "surrogatepass" if data[:1] == b"s" else "replace")
+    decoded = data.decode("latin-1")
+    for value in (data, text, decoded, bytearray(data)):
+        fields = {"host": value, "none": None, "n": len(data), "f": len(data) / 7, "b": True}
+        for msg in ("request finished", decoded):
+            line = json_line("2026-01-01T00:00:00.000Z", "info", msg, fields)
+            _check(line)
+            read = json.loads(line)
+            assert list(read) == ["time", "level", "msg", "host", "n", "f", "b"]
+            assert read["msg"] == msg
+            assert read["n"] == len(data)
+            if isinstance(value, str) and len(value) <= MAX_VALUE:
+                assert read["host"] == json.loads(json.dumps(value))
+            _check(text_line("2026-01-01T00:00:00.000Z", "info", msg, fields))
+
+
+def _check(line: str) -> None:
+    assert line.isascii()
+    assert line.isprintable()
+    assert len(line) < 20 * MAX_VALUE + 12 * 4096

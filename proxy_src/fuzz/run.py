@@ -1,0 +1,22 @@
+"""Fuzzes one target, guided by the lines that are reached: run.py TARGET [options of libFuzzer] [DIRECTORY...]
+
+A target is a module fuzz_TARGET.py with ``one_input(data)``, which raises if an invariant is broken.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import atheris
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / place) for place in ("fuzz", "src", "tests", "tests/conformance")]
+
+name, *options = sys.argv[1:]
+# Not the libraries: what is compared with is not what is explored.
+with atheris.instrument_imports(include=["mcp_proxy"]):
+    target = importlib.import_module(f"fuzz_{name}")
+atheris.Setup([sys.argv[0], *options], target.one_input)
+atheris.Fuzz()
