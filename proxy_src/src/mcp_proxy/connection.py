@@ -160,10 +160,11 @@ class TunnelConnection(asyncio.BufferedProtocol):
                 if data is None:
                     self._leave()
                     break
-                if not data:
+                if data:
+                    http.receive(data)
+                if not data or not tls.unread:
                     break
-                http.receive(data)
-                if tls.unread and time.monotonic() - began > _LONG_TURN:
+                if time.monotonic() - began > _LONG_TURN:
                     self._rest()
                     break
         except TlsFailed as failure:

@@ -29,7 +29,10 @@ class InnerTls:
 
     @property
     def unread(self) -> int:
-        """Bytes of ciphertext fed and not yet decrypted."""
+        """Bytes of ciphertext fed and not yet decrypted.
+
+        If there are none there is nothing to :meth:`read`: that takes whole records.
+        """
         return self._incoming.pending
 
     @property
@@ -67,8 +70,6 @@ class InnerTls:
 
         Raises :class:`TlsFailed`.
         """
-        if not self._incoming.pending:
-            return b""  # a read takes whole records: OpenSSL has nothing left of an earlier one
         try:
             return self._tls.read(_RECORD) or None
         except ssl.SSLWantReadError:

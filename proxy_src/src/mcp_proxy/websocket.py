@@ -58,14 +58,14 @@ class WebSocketLayer:
         """
         if self._opening is not None:
             data = self._open(self._opening, bytes(data))
-        if self.closed or not self.open:
-            return []
+            if not self.open:
+                return []
         was_closing = self.closing
         frames = self._frames
         payload = frames.feed(data)
         if frames.controls:
             self._take_controls(frames)
-        if frames.failure is not None:
+        if frames.failure is not None and not self.closed:
             self._fail(frames.failure)
         return [] if was_closing else payload
 
@@ -128,7 +128,7 @@ class WebSocketLayer:
             self.closing = True
 
     def _send_control(self, opcode: Opcode, payload: bytes) -> None:
-        self._out += (frame_header(len(payload), opcode), payload)
+        self._out += (frame_header(len(payload), 0x80 | opcode), payload)
 
     @property
     def unsent(self) -> bool:

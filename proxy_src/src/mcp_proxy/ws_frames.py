@@ -22,19 +22,21 @@ MAX_FRAME = 1 << 20
 
 _FIN = 0x80
 _RESERVED = 0x70
+_BINARY = _FIN | int(Opcode.BINARY)
 _MASKED = 0x80
 _CONTROL = 0x08
 _MAX_CONTROL = 125
+_TEXT, _CLOSE = int(Opcode.TEXT), int(Opcode.CLOSE)  # an enum's members are slower to compare
 _KNOWN = frozenset(map(int, Opcode))
 
 
-def frame_header(length: int, opcode: int = Opcode.BINARY) -> bytes:
-    """What precedes *length* bytes of payload, so that both make a whole frame."""
+def frame_header(length: int, first: int = _BINARY) -> bytes:
+    """What precedes *length* bytes of payload in a frame that begins with the byte *first*."""
     if length < 126:
-        return bytes((_FIN | opcode, length))
+        return bytes((first, length))
     if length < 65536:
-        return b"%c\x7e%c%c" % (_FIN | opcode, length >> 8, length & 255)
-    return b"%c\x7f%b" % (_FIN | opcode, length.to_bytes(8, "big"))
+        return bytes((first, 126, length >> 8, length & 255))
+    return bytes((first, 127)) + length.to_bytes(8, "big")
 
 
 class FrameReader:
@@ -70,13 +72,18 @@ class FrameReader:
                     self._begun = bytes(data[at:])
                     break
                 at = start
-                continue
-            stop = min(at + self._left, end)
-            pieces.append(apply_mask(data[at:stop], self._mask))
-            self._left -= stop - at
-            if self._left:
+                if not self._left:
+                    continue
+            stop = at + self._left
+            if stop > end:
+                self._left = stop - end
+                stop = end
+                pieces.append(apply_mask(data[at:stop], self._mask))
                 turn = (stop - at) & 3
                 self._mask = self._mask[turn:] + self._mask[:turn]
+            else:
+                self._left = 0
+                pieces.append(apply_mask(data[at:stop], self._mask))
             at = stop
         return pieces
 
@@ -100,6 +107,10 @@ class FrameReader:
             length = int.from_bytes(data[at + 2 : mask], "big")
             if length > MAX_FRAME:
                 return self._fail(CloseCode.MESSAGE_TOO_BIG, end)
+        if first == _BINARY and not self.continued:  # most are
+            self._mask = bytes(data[mask:start])
+            self._left = length
+            return start
         if first & _RESERVED:
             return self._fail(CloseCode.PROTOCOL_ERROR, end)
         if opcode & _CONTROL:
@@ -109,11 +120,11 @@ class FrameReader:
             if stop > end:
                 return 0
             self.controls.append((opcode, apply_mask(data[start:stop], bytes(data[mask:start]))))
-            self.over = opcode == Opcode.CLOSE
+            self.over = opcode == _CLOSE
             return stop
-        if (opcode == Opcode.CONT) is not self.continued:
+        if (opcode == 0) is not self.continued:
             return self._fail(CloseCode.PROTOCOL_ERROR, end)
-        if opcode == Opcode.TEXT:
+        if opcode == _TEXT:
             return self._fail(CloseCode.UNSUPPORTED_DATA, end)
         self.continued = first < _FIN
         self._mask = bytes(data[mask:start])
