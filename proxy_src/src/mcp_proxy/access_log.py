@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
 
 from . import log
 from .messages import Headers, RequestHead
 from .trace_context import trace_id
-
-logger = logging.getLogger(f"{log.logger.name}.access")
-# Whoever asks for an access log wants it at any log_level.
-logger.setLevel(log.INFO)
 
 _HIDDEN = b"***"
 _PARAMETER_NAME = re.compile(rb"[A-Za-z0-9_.-]{1,40}\Z")
@@ -65,7 +60,7 @@ class AccessLog:
         if self._full:
             query = head.target.partition(b"?")[2]
             log.event(
-                logger,
+                log.access,
                 log.INFO,
                 "request finished",
                 route=route,

@@ -27,6 +27,9 @@ _AT_ONCE = 4096
 _FIELDS = "mcp_fields"
 
 logger = logging.getLogger("mcp_proxy")
+access = logging.getLogger("mcp_proxy.access")
+"""For who wants a line of each request, whatever the level of the log."""
+access.setLevel(INFO)
 
 
 def event(log: logging.Logger, level: int, msg: str, **fields: object) -> None:
@@ -37,7 +40,7 @@ def event(log: logging.Logger, level: int, msg: str, **fields: object) -> None:
     """
     if not log.isEnabledFor(level):
         return
-    if log is logger and _own is not None and _own in logging.root.handlers:
+    if (log is logger or log is access) and _own is not None and _own in logging.root.handlers:
         # Past logging, which would make a record and look for handlers, at ten times the cost.
         _own.add(time.time(), level, msg, fields)
     else:

@@ -76,7 +76,6 @@ async def test_the_access_log(tmp_path: Path, version: str) -> None:
     assert line == {
         "level": "info",
         "msg": "request finished",
-        "logger": "mcp_proxy.access",
         "route": "echo",
         "method": "GET",
         "host": f"echo.{DOMAIN}",
