@@ -6,14 +6,16 @@ Every request has a line, so lines are made by hand and leave once per turn of t
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from .log_lines import MAX_VALUE, json_line, text_line
+from .log_output import LogOutput
 
 DEBUG = logging.DEBUG
 INFO = logging.INFO
@@ -53,8 +55,8 @@ def configure(level: str, stream: TextIO | None = None, as_json: bool | None = N
     The defaults are stderr, and JSON exactly if stderr is the journal. Safe to call again.
     """
     global _own
-    target = sys.stderr if stream is None else stream
-    _own = _Lines(target, under_journal() if as_json is None else as_json)
+    write = _stderr() if stream is None else functools.partial(_write_to, stream)
+    _own = _Lines(write, under_journal() if as_json is None else as_json)
     root = logging.getLogger()
     root.handlers[:] = [_own]
     # Libraries stay quiet unless something is wrong: at debug they would log what passes through.
@@ -83,9 +85,9 @@ class _Lines(logging.Handler):
     What is left is written when the process exits (by ``logging``, which flushes every handler).
     """
 
-    def __init__(self, stream: TextIO, as_json: bool) -> None:
+    def __init__(self, write: _Write, as_json: bool) -> None:
         super().__init__()
-        self._stream = stream
+        self._write = write
         self._line = json_line if as_json else text_line
         self._lines: list[str] = []
         self._second = 0
@@ -114,22 +116,40 @@ class _Lines(logging.Handler):
         """Write what there is."""
         lines, self._lines = self._lines, []
         text = ""
-        try:
-            for line in lines:
-                if len(text) + len(line) >= _AT_ONCE:
-                    self._write(text)
-                    text = ""
-                text += line + "\n"
-            self._write(text)
-        except (OSError, ValueError):
-            return  # nobody is left to be told
+        for line in lines:
+            if len(text) + len(line) >= _AT_ONCE:
+                self._write(text, self._lost)
+                text = ""
+            text += line + "\n"
+        self._write(text, self._lost)
 
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+    def close(self) -> None:
+        """See :class:`logging.Handler`: the process ends."""
+        self.flush()
+        if _output is not None:
+            _output.finish()
+        super().close()
+
+    def _lost(self, number: int) -> str:
+        return self._line(self._stamp, "warn", "log lines lost", {"lines": number}) + "\n"
 
 
+_Write = Callable[[str, Callable[[int], str]], None]
 _own: _Lines | None = None
+_output: LogOutput | None = None
+
+
+def _stderr() -> _Write:
+    """The one way to stderr, whose lines may still wait when the log is configured again."""
+    global _output
+    if _output is None:
+        _output = LogOutput(sys.stderr.fileno())
+    return _output.write
+
+
+def _write_to(stream: TextIO, text: str, _lost: Callable[[int], str]) -> None:
+    stream.write(text)
+    stream.flush()
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

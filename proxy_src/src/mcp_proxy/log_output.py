@@ -1,0 +1,130 @@
+"""Where the log goes: a descriptor that may be full, broken, or read by nobody.
+
+A proxy that waits for its log serves nobody. So what cannot be written at once is kept for a while
+and lost beyond that; how many lines were lost is said as soon as there is somebody to hear it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable
+
+_KEPT = 1 << 20
+"""Bytes that wait for the reader at most."""
+
+_FIRST_RETRY = 0.01
+_LAST_RETRY = 0.5
+"""Seconds until the next attempt, from a reader that is only slow to one that has stopped."""
+
+_LAST_SECONDS = 1.0
+"""How long the end of the process is held up for what is still waiting."""
+
+
+class LogOutput:
+    """Writes whole lines to a descriptor, and never waits for it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._send, self._close = _way_to(descriptor)
+        self._waiting = b""
+        self._torn = False
+        self._missing = 0
+        self._lost: Callable[[int], str] = str
+        self._retry_seconds = _FIRST_RETRY
+        self._retrying = False
+
+    def write(self, lines: str, lost: Callable[[int], str]) -> None:
+        """Write *lines*, each with its end, now or later.
+
+        *lost* makes the line that says how many are missing, if these are among them.
+        """
+        self._lost = lost
+        data = lines.encode("ascii", "backslashreplace")
+        if self._drain() and self._confess():
+            self._waiting = data
+            self._drain()
+        elif self._missing or len(self._waiting) + len(data) > _KEPT:
+            self._missing += _count(data)
+        else:
+            self._waiting += data
+
+    def finish(self) -> None:
+        """Write what is waiting, if somebody reads it soon; nothing can be written after that."""
+        end = time.monotonic() + _LAST_SECONDS
+        while not self._drain() and self._waiting and time.monotonic() < end:
+            time.sleep(0.02)
+        self._close()
+
+    def _confess(self) -> bool:
+        if not self._missing:
+            return True
+        missing, self._missing = self._missing, 0
+        self._waiting = self._lost(missing).encode("ascii")
+        done = self._drain()
+        if self._missing:
+            self._missing = missing
+        return done
+
+    def _drain(self) -> bool:
+        """Write what is waiting; return whether nothing is left of it."""
+        try:
+            while self._waiting:
+                sent = self._send(self._waiting)
+                self._torn = self._waiting[sent - 1 : sent] != b"\n"
+                self._waiting = self._waiting[sent:]
+            return True
+        except BlockingIOError:
+            self._retry_later()
+        except OSError:
+            # The disk is full, or the reader gone. Either may come back, so every write tries.
+            self._missing += _count(self._waiting)
+            # What follows the part of a line that was written is a line of its own.
+            self._waiting = b"\n" if self._torn else b""
+        return False
+
+    def _retry_later(self) -> None:
+        if self._retrying:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._retrying = True
+        loop.call_later(self._retry_seconds, self._retry)
+
+    def _retry(self) -> None:
+        self._retrying = False
+        before = len(self._waiting)
+        self._retry_seconds = min(self._retry_seconds * 2, _LAST_RETRY)
+        if self._drain():
+            self._confess()
+        if len(self._waiting) != before:
+            self._retry_seconds = _FIRST_RETRY
+
+
+def _count(data: bytes) -> int:
+    return sum(1 for line in data.split(b"\n") if line)
+
+
+def _way_to(descriptor: int) -> tuple[Callable[[bytes], int], Callable[[], None]]:
+    """What writes to *descriptor* without waiting, whatever others who share it have set.
+
+    And what gives up the means to do so.
+    """
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISSOCK(mode):
+        sock = socket.socket(fileno=os.dup(descriptor))
+        return lambda data: sock.send(data, socket.MSG_DONTWAIT), sock.close
+    if stat.S_ISFIFO(mode):
+        try:
+            # Opened anew, for O_NONBLOCK belongs to all who share an opening.
+            path = f"/proc/self/fd/{descriptor}"
+            own = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            pass  # another user's pipe, or one without a reader
+        else:
+            return lambda data: os.write(own, data), lambda: os.close(own)
+    return lambda data: os.write(descriptor, data), lambda: None
