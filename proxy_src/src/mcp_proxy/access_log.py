@@ -8,6 +8,13 @@ from . import log
 from .messages import Headers, RequestHead
 from .trace_context import trace_id
 
+logger = logging.getLogger(f"{log.logger.name}.access")
+# Whoever asks for an access log wants it at any log_level.
+logger.setLevel(log.INFO)
+
+_FINISHED = log.Frequent(
+    log.INFO, "request finished", "route", "method", "status", "bytes_in", "bytes_out", "seconds"
+)
 _HIDDEN = b"***"
 _PARAMETER_NAME = re.compile(rb"[A-Za-z0-9_.-]{1,40}\Z")
 _PATH_PARAMETERS = re.compile(rb";[^/]+")
@@ -78,7 +85,11 @@ class AccessLog:
                 trace_id=trace_id(head.headers),
                 error=error,
             )
-        elif log.logger.isEnabledFor(log.INFO):
+            return
+        trace = trace_id(head.headers)
+        if trace is None and error is None:
+            _FINISHED(route, head.method, status, received, sent, seconds)
+        else:
             log.event(
                 log.logger,
                 log.INFO,
@@ -89,7 +100,7 @@ class AccessLog:
                 bytes_in=received,
                 bytes_out=sent,
                 seconds=seconds,
-                trace_id=trace_id(head.headers),
+                trace_id=trace,
                 error=error,
             )
 

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from .log_lines import MAX_VALUE, json_line, text_line
-from .log_output import LogOutput
+from .log_lines import MAX_VALUE, Form, JsonForm, TextForm
 
 DEBUG = logging.DEBUG
 INFO = logging.INFO
@@ -44,9 +43,28 @@ def event(log: logging.Logger, level: int, msg: str, **fields: object) -> None:
         return
     if (log is logger or log is access) and _own is not None and _own in logging.root.handlers:
         # Past logging, which would make a record and look for handlers, at ten times the cost.
-        _own.add(time.time(), level, msg, fields)
+        _own.add_event(time.time(), level, msg, fields)
     else:
         log.handle(log.makeRecord(log.name, level, "", 0, msg, (), None, extra={_FIELDS: fields}))
+
+
+class Frequent:
+    """An event that happens all the time, with its fields in a fixed order, prepared once."""
+
+    def __init__(self, level: int, msg: str, *names: str) -> None:
+        """*level* and *msg* as in :func:`event`."""
+        self.level = level
+        self.msg = msg
+        self.names = names
+
+    def __call__(self, *values: object) -> None:
+        """Log it; none of the *values* is ``None``."""
+        if not logger.isEnabledFor(self.level):
+            return
+        if _own is not None and _own in logging.root.handlers:
+            _own.add_frequent(self, time.time(), values)
+        else:
+            event(logger, self.level, self.msg, **dict(zip(self.names, values)))
 
 
 def configure(level: str, stream: TextIO | None = None, as_json: bool | None = None) -> None:
@@ -87,24 +105,44 @@ class _Lines(logging.Handler):
 
     def __init__(self, write: _Write, as_json: bool) -> None:
         super().__init__()
-        self._write = write
-        self._line = json_line if as_json else text_line
+        self._stream = stream
+        self._form: Form = JsonForm() if as_json else TextForm()
+        self._templates: dict[Frequent, str] = {}
         self._lines: list[str] = []
         self._second = 0
+        self._to_the_second = ""
+        self._millisecond = 0
         self._stamp = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         """See :class:`logging.Handler`: lines of libraries, and those with an exception."""
-        self.add(record.created, record.levelno, record.getMessage(), _fields(record))
+        self.add_event(record.created, record.levelno, record.getMessage(), _fields(record))
 
-    def add(self, now: float, level: int, msg: str, fields: Mapping[str, object]) -> None:
+    def add_event(self, now: float, level: int, msg: str, fields: Mapping[str, object]) -> None:
         """Add a line about what happened at *now* (Unix time in seconds)."""
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        stamp = f"{self._stamp}.{int((now - second) * 1000):03d}Z"
-        self._lines.append(self._line(stamp, _level(level), msg, fields))
+        self._add(self._form.line(self._time(now), _level(level), msg, fields))
+
+    def add_frequent(self, what: Frequent, now: float, values: tuple[object, ...]) -> None:
+        """The same of *what*."""
+        template = self._templates.get(what)
+        if template is None:
+            template = self._form.template(_level(what.level), what.msg, what.names)
+            self._templates[what] = template
+        self._add(template % self._form.words(self._time(now), values))
+
+    def _time(self, now: float) -> str:
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second = int(now)
+            if second != self._second:
+                self._second = second
+                self._to_the_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._stamp = f"{self._to_the_second}.{millisecond % 1000:03d}Z"
+        return self._stamp
+
+    def _add(self, line: str) -> None:
+        self._lines.append(line)
         if len(self._lines) > 1:
             return
         try:

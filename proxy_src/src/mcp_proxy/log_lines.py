@@ -7,10 +7,10 @@ hostile value can neither start a line of its own nor send an escape sequence to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any
+from typing import Any, Protocol
 
 MAX_VALUE = 2048
 """Characters of a value that are shown."""
@@ -21,22 +21,58 @@ _PLAIN = re.compile(
 _OURS = frozenset(("time", "level", "msg"))
 
 
-def json_line(stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
+class Form(Protocol):
+    """How lines look. ``stamp`` is the time, ``level`` and ``msg`` as in :func:`log.event`."""
+
+    def line(self, stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
+        """A line; fields that are ``None`` are left out."""
+
+    def template(self, level: str, msg: str, names: Sequence[str]) -> str:
+        """What gives a line with these fields by ``%`` with their :meth:`words`."""
+
+    def words(self, stamp: str, values: Sequence[object]) -> tuple[str, ...]:
+        """What stands in a :meth:`template` for *stamp* and *values*."""
+
+
+class JsonForm:
     """One JSON object: ``time`` (RFC 3339, UTC), ``level``, ``msg``, then the fields."""
-    line = f'{{"time":"{stamp}","level":"{level}","msg":{_string(msg)}'
-    for name, value in fields.items():
-        if value is not None and name not in _OURS:
-            line += f',"{name}":{_JSON.get(type(value), _other)(value)}'
-    return line + "}"
+
+    def line(self, stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
+        """See :class:`Form`."""
+        line = f'{{"time":"{stamp}","level":"{level}","msg":{_string(msg)}'
+        for name, value in fields.items():
+            if value is not None and name not in _OURS:
+                line += f',"{name}":{_JSON.get(type(value), _other)(value)}'
+        return line + "}"
+
+    def template(self, level: str, msg: str, names: Sequence[str]) -> str:
+        """See :class:`Form`."""
+        fields = "".join(f',"{name}":%s' for name in names)
+        return f'{{"time":"%s","level":"{level}","msg":{_string(msg)}{fields}}}'
+
+    def words(self, stamp: str, values: Sequence[object]) -> tuple[str, ...]:
+        """See :class:`Form`."""
+        return (stamp, *[_JSON.get(type(value), _other)(value) for value in values])
 
 
-def text_line(stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
+class TextForm:
     """``TIME LEVEL message name=value …``; a value that is not plain is a JSON string."""
-    line = f"{stamp} {level.upper():5} {_sentence(msg)}"
-    for name, value in fields.items():
-        if value is not None:
-            line += f" {name}={_TEXT.get(type(value), _other_word)(value)}"
-    return line
+
+    def line(self, stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
+        """See :class:`Form`."""
+        line = f"{stamp} {level.upper():5} {_sentence(msg)}"
+        for name, value in fields.items():
+            if value is not None:
+                line += f" {name}={_TEXT.get(type(value), _other_word)(value)}"
+        return line
+
+    def template(self, level: str, msg: str, names: Sequence[str]) -> str:
+        """See :class:`Form`."""
+        return f"%s {level.upper():5} {msg}" + "".join(f" {name}=%s" for name in names)
+
+    def words(self, stamp: str, values: Sequence[object]) -> tuple[str, ...]:
+        """See :class:`Form`."""
+        return (stamp, *[_TEXT.get(type(value), _other_word)(value) for value in values])
 
 
 def _text(value: object) -> str:

@@ -199,3 +199,17 @@ def test_nothing_is_lost_when_the_process_ends() -> None:
     )
     assert ended.returncode == 3
     assert "last words" in ended.stderr
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@given(values=st.tuples(values, values))
+def test_a_prepared_line_looks_like_any_other(as_json: bool, values: tuple[object, ...]) -> None:
+    prepared = log.Frequent(log.INFO, "request finished", "route", "size")
+
+    def act() -> None:
+        prepared(*values)
+        log.event(log.logger, log.INFO, "request finished", route=values[0], size=values[1])
+
+    first, second = written(as_json, "info", act)
+    stamp = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+    assert stamp.sub("", first) == stamp.sub("", second)
