@@ -16,6 +16,7 @@ from collections.abc import Callable
 _KEPT = 1 << 20
 """Bytes that wait for the reader at most."""
 
+_AT_ONCE = 1 << 16
 _FIRST_RETRY = 0.01
 _LAST_RETRY = 0.5
 """Seconds until the next attempt, from a reader that is only slow to one that has stopped."""
@@ -29,7 +30,7 @@ class LogOutput:
 
     def __init__(self, descriptor: int) -> None:
         self._send, self._close = _way_to(descriptor)
-        self._waiting = b""
+        self._waiting = bytearray()
         self._torn = False
         self._missing = 0
         self._lost: Callable[[int], str] = str
@@ -43,8 +44,8 @@ class LogOutput:
         """
         self._lost = lost
         data = lines.encode("ascii", "backslashreplace")
-        if self._drain() and self._confess():
-            self._waiting = data
+        if not self._retrying and self._drain() and self._confess():
+            self._waiting += data
             self._drain()
         elif self._missing or len(self._waiting) + len(data) > _KEPT:
             self._missing += _count(data)
@@ -62,7 +63,7 @@ class LogOutput:
         if not self._missing:
             return True
         missing, self._missing = self._missing, 0
-        self._waiting = self._lost(missing).encode("ascii")
+        self._waiting += self._lost(missing).encode("ascii")
         done = self._drain()
         if self._missing:
             self._missing = missing
@@ -72,9 +73,9 @@ class LogOutput:
         """Write what is waiting; return whether nothing is left of it."""
         try:
             while self._waiting:
-                sent = self._send(self._waiting)
+                sent = self._send(bytes(self._waiting[:_AT_ONCE]))
                 self._torn = self._waiting[sent - 1 : sent] != b"\n"
-                self._waiting = self._waiting[sent:]
+                del self._waiting[:sent]
             return True
         except BlockingIOError:
             self._retry_later()
@@ -82,7 +83,7 @@ class LogOutput:
             # The disk is full, or the reader gone. Either may come back, so every write tries.
             self._missing += _count(self._waiting)
             # What follows the part of a line that was written is a line of its own.
-            self._waiting = b"\n" if self._torn else b""
+            self._waiting[:] = b"\n" if self._torn else b""
         return False
 
     def _retry_later(self) -> None:
@@ -105,8 +106,8 @@ class LogOutput:
             self._retry_seconds = _FIRST_RETRY
 
 
-def _count(data: bytes) -> int:
-    return sum(1 for line in data.split(b"\n") if line)
+def _count(data: bytes | bytearray) -> int:
+    return sum(1 for line in bytes(data).split(b"\n") if line)
 
 
 def _way_to(descriptor: int) -> tuple[Callable[[bytes], int], Callable[[], None]]:
