@@ -98,12 +98,13 @@ def play(
     )
 
 
-def killed_after_a_change(playbook: str = "site", lab_name: str = LAB_NAME) -> str:
+def killed_after_a_change(*arguments: str, playbook: str = "site", lab_name: str = LAB_NAME) -> str:
     """Run a playbook that is killed right after the first result that says "changed".
 
     Returns which task that was; empty text if there was none, and the run has ended well.
     """
-    done = play(playbook=playbook, lab_name=lab_name, settings=_callback("kill_after_change"))
+    settings = _callback("kill_after_change")
+    done = play(*arguments, playbook=playbook, lab_name=lab_name, settings=settings)
     if done.returncode == 0:
         assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
         return ""

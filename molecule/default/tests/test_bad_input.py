@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,6 @@ VALUES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         ("mcp_tunnel_token:",),
     ),
     (
-        "a token of another tunnel",
-        {"mcp_tunnel_token": token(), "mcp_tunnel_token_file": ""},
-        ("317b0706-252d-460b-b017-3acb22e6fd1c", "another tunnel"),
-    ),
-    (
         "a mode that is not there",
         {"mcp_tunnel_mode": "automatic"},
         ("mcp_tunnel_mode", "manual"),
@@ -109,79 +105,110 @@ VALUES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         {"proxy_admin_port": 8080},
         ("proxy_admin_port", "8080"),
     ),
+]
+
+
+# What only the hosts themselves can say.
+STORED: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
+    (
+        "a token of another tunnel",
+        {"mcp_tunnel_token": token(), "mcp_tunnel_token_file": ""},
+        ("317b0706-252d-460b-b017-3acb22e6fd1c", "another tunnel"),
+    ),
     (
         "a port taken by a foreign process",
         {"proxy_admin_port": 22},
         ("proxy_admin_port", "22"),
     ),
 ]
+# Options of a CA's certificate, and what the message must name.
+AUTHORITIES: list[tuple[str, tuple[str, ...], dict[str, str], str]] = [
+    ("not critical", ("basicConstraints=CA:TRUE", CA[1]), {}, "BasicConstraints"),
+    ("cannot sign", (CA[0], "keyUsage=critical,digitalSignature"), {}, "keyCertSign"),
+    ("no identifier", (*CA, "subjectKeyIdentifier=none"), {}, "SubjectKeyIdentifier"),
+    ("weak key", CA, {"key": "weak"}, "1024"),
+    ("weak signature", CA, {"digest": "sha1"}, "SHA-1"),
+]
 
 
-def refused(tmp_path: Path, values: dict[str, Any]) -> str:
-    """Run the play with the values; return what it said. It must stop in preflight."""
-    given = tmp_path / "given.json"
-    given.write_text(json.dumps(values))
-    done = play("--diff", "--extra-vars", f"@{given}")
+def certificates(folder: Path) -> list[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """Certificates and keys that do not do."""
+    cases: list[tuple[str, dict[str, Any], tuple[str, ...]]] = []
+    for case, extensions, options, said in AUTHORITIES:
+        certificate, private_key = made(folder, case, *extensions, **options)
+        given = {"mcp_tunnel_ca_cert": certificate, "mcp_tunnel_ca_key": private_key}
+        cases.append((case, given, ("mcp_tunnel_ca_cert", said)))
+    ca, ca_key = made(folder, "ca", *CA)
+    _, other_key = made(folder, "other", *CA)
+    given = {"mcp_tunnel_ca_cert": ca, "mcp_tunnel_ca_key": other_key}
+    cases.append(("CA with another key", given, ("mcp_tunnel_ca_key",)))
+    server, server_key = made(folder, "server", *SERVER, ca="other")
+    given = {
+        **{"mcp_tunnel_ca_cert": ca, "mcp_tunnel_ca_key": ca_key},
+        **{"mcp_tunnel_server_cert": server, "mcp_tunnel_server_key": server_key},
+    }
+    cases.append(("certificate of another CA", given, ("mcp_tunnel_server_cert",)))
+    return cases
+
+
+def stopped(*arguments: str, secrets: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
+    """Run the play, which must stop in preflight and show no secret; its output and recap."""
+    done = play("--diff", *arguments)
     assert done.returncode != 0, done.stdout
     assert "PLAY [Ship the releases]" not in done.stdout
-    counters = recap(done.stdout)
-    assert sum(counters[name]["changed"] for name in HOSTS) == 0
-    assert any(counters[name]["failed"] for name in HOSTS)
     output = done.stdout + done.stderr
-    assert PLANTED not in output
-    assert PLANTED.rstrip("=") not in output
-    return " ".join(output.split())
+    for secret in (PLANTED, PLANTED.rstrip("="), *secrets):
+        assert secret not in output
+    counters = recap(done.stdout)
+    assert all(each["changed"] == 0 for each in counters.values()), counters
+    return output, counters
+
+
+def plain(text: str) -> str:
+    """The text without what line breaks and spellings make of it."""
+    return " ".join(text.split()).lower().replace("-", "")
+
+
+def test_every_wrong_variable_is_refused_before_any_connection(tmp_path: Path) -> None:
+    """In one run: each case is a host of its own, beside the replicas, and refused for itself.
+
+    Nobody answers at its address, so whoever connects to it fails in another way.
+    """
+    cases = {name.replace(" ", "_"): case for name, *case in VALUES + certificates(tmp_path)}
+    hosts = {
+        name: {
+            **{"ansible_host": f"192.0.2.{number}", "mcp_tunnel_instance": f"case{number}"},
+            **values,
+        }
+        for number, (name, (values, _said)) in enumerate(cases.items(), 1)
+    }
+    extra = tmp_path / "cases.json"
+    extra.write_text(json.dumps({"mcp_tunnel": {"hosts": hosts}}))
+    secrets = [
+        values[key].split("\n")[1]
+        for values, _said in cases.values()
+        for key in ("mcp_tunnel_ca_key", "mcp_tunnel_server_key")
+        if key in values
+    ]
+    output, counters = stopped("--inventory", str(extra), secrets=tuple(secrets))
+    assert {name: each["failed"] for name, each in counters.items()} == {
+        **dict.fromkeys(cases, 1),
+        **dict.fromkeys(HOSTS, 0),
+    }
+    assert all(each["unreachable"] == 0 for each in counters.values())
+    _head, *parts = re.split(r"^fatal: \[(.+?)\]: ", output, flags=re.MULTILINE)
+    messages = dict(zip(parts[::2], map(plain, parts[1::2]), strict=True))
+    for name, (_values, said) in cases.items():
+        assert [text for text in said if plain(text) not in messages[name]] == [], messages[name]
 
 
 @pytest.mark.parametrize(
-    ("values", "said"), [case[1:] for case in VALUES], ids=[c[0] for c in VALUES]
+    ("values", "said"), [case[1:] for case in STORED], ids=[case[0] for case in STORED]
 )
-def test_values(tmp_path: Path, values: dict[str, Any], said: tuple[str, ...]) -> None:
-    output = refused(tmp_path, values)
+def test_what_the_hosts_know(tmp_path: Path, values: dict[str, Any], said: tuple[str, ...]) -> None:
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps(values))
+    output, counters = stopped("--extra-vars", f"@{given}")
+    assert any(counters[name]["failed"] for name in HOSTS)
+    output = " ".join(output.split())
     assert [text for text in said if text not in output] == [], output
-
-
-@pytest.mark.parametrize(
-    ("extensions", "key", "digest", "said"),
-    [
-        (("basicConstraints=CA:TRUE", CA[1]), "ec", "sha256", "BasicConstraints"),
-        ((CA[0], "keyUsage=critical,digitalSignature"), "ec", "sha256", "keyCertSign"),
-        ((CA[0], CA[1], "subjectKeyIdentifier=none"), "ec", "sha256", "SubjectKeyIdentifier"),
-        (CA, "weak", "sha256", "1024"),
-        (CA, "ec", "sha1", "SHA-1"),
-    ],
-    ids=["not critical", "cannot sign", "no identifier", "weak key", "weak signature"],
-)
-def test_ca(tmp_path: Path, extensions: tuple[str, ...], key: str, digest: str, said: str) -> None:
-    certificate, private_key = made(tmp_path, "ca", *extensions, key=key, digest=digest)
-    output = refused(
-        tmp_path, {"mcp_tunnel_ca_cert": certificate, "mcp_tunnel_ca_key": private_key}
-    )
-    assert "mcp_tunnel_ca_cert" in output
-    assert said.lower().replace("-", "") in output.lower().replace("-", ""), output
-    assert private_key.split("\n")[1] not in output
-
-
-def test_ca_with_another_key(tmp_path: Path) -> None:
-    certificate, _ = made(tmp_path, "ca", *CA)
-    _, other = made(tmp_path, "other", *CA)
-    output = refused(tmp_path, {"mcp_tunnel_ca_cert": certificate, "mcp_tunnel_ca_key": other})
-    assert "mcp_tunnel_ca_key" in output
-    assert other.split("\n")[1] not in output
-
-
-def test_certificate_of_another_ca(tmp_path: Path) -> None:
-    ca, ca_key = made(tmp_path, "ca", *CA)
-    made(tmp_path, "other", *CA)
-    certificate, private_key = made(tmp_path, "server", *SERVER, ca="other")
-    output = refused(
-        tmp_path,
-        {
-            "mcp_tunnel_ca_cert": ca,
-            "mcp_tunnel_ca_key": ca_key,
-            "mcp_tunnel_server_cert": certificate,
-            "mcp_tunnel_server_key": private_key,
-        },
-    )
-    assert "mcp_tunnel_server_cert" in output
-    assert private_key.split("\n")[1] not in output
