@@ -60,8 +60,8 @@ def site(directory: Path) -> Iterator[Site]:
 
 
 @contextlib.contextmanager
-def proxy_chain(where: Site) -> Iterator[Chain]:
-    """Our proxy with its defaults, one line per request in its log."""
+def proxy_chain(where: Site, workers: int = 1) -> Iterator[Chain]:
+    """Our proxy with its defaults but for ``workers``, one line per request in its log."""
     port = free_port()
     config = where.directory / "proxy.yaml"
     config.write_text(
@@ -69,6 +69,7 @@ def proxy_chain(where: Site) -> Iterator[Chain]:
 listen_addr: "127.0.0.1:{port}"
 admin_addr: ""
 log_level: info
+workers: {workers}
 tunnel_domain: {DOMAIN}
 tls:
   cert_file: {where.directory}/tls.crt
@@ -83,6 +84,11 @@ upstream:
     env = {"PYTHONPATH": str(_PROXY_SOURCE)}
     with child("proxy", command, where.directory / "proxy.log", port, env) as started:
         yield Chain("proxy", port, [started])
+
+
+def two_worker_chain(where: Site) -> contextlib.AbstractContextManager[Chain]:
+    """Our proxy with two workers."""
+    return proxy_chain(where, 2)
 
 
 @contextlib.contextmanager

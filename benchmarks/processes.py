@@ -145,6 +145,16 @@ def cpu_seconds(children: Sequence[Measured]) -> dict[str, float]:
     }
 
 
+def cpu_of_busiest(children: Sequence[Measured], before: Mapping[int, float]) -> float:
+    """CPU seconds that the busiest process has used since ``before`` (of cpu_by_process)."""
+    return max(seconds - before.get(pid, 0) for pid, seconds in cpu_by_process(children).items())
+
+
+def cpu_by_process(children: Sequence[Measured]) -> dict[int, float]:
+    """CPU time used so far, as cpu_seconds, by process id."""
+    return {pid: time.clock_gettime((~pid << 3) | 2) for one in children for pid in one.pids()}
+
+
 def private_bytes(children: Sequence[Measured]) -> int:
     """Memory that belongs to the children alone (Private_* of smaps_rollup), in bytes."""
     total = 0

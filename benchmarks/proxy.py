@@ -12,7 +12,14 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import BenchError, http2, workloads
-from benchmarks.chains import ChainFactory, Site, haproxy_chain, proxy_chain, site
+from benchmarks.chains import (
+    ChainFactory,
+    Site,
+    haproxy_chain,
+    proxy_chain,
+    site,
+    two_worker_chain,
+)
 from benchmarks.figures import Comparison, Sample, compare
 from benchmarks.workloads import Measure, Target
 
@@ -22,6 +29,7 @@ class Row:
     """A workload with its amount per round.
 
     :param fresh: each round needs a newly started chain (memory only ever grows)
+    :param chains: ours, and what it is compared with
     """
 
     key: str
@@ -30,6 +38,7 @@ class Row:
     measure: Measure
     amount: int
     fresh: bool = False
+    chains: tuple[ChainFactory, ChainFactory] = (proxy_chain, haproxy_chain)
 
 
 ROWS = (
@@ -60,8 +69,15 @@ ROWS = (
     Row("upload", "CPU per MB up", "ms", workloads.upload, 128),
     Row("event_latency", "added SSE latency, 50 streams, p99", "ms", workloads.events, 25),
     Row("idle_memory", "memory per idle connection", "kB", workloads.idle_memory, 600, fresh=True),
+    Row(
+        "two_workers",
+        "busiest process per request, 2 workers / 1",
+        "µs",
+        workloads.busiest_process,
+        6400,
+        chains=(two_worker_chain, proxy_chain),
+    ),
 )
-_CHAINS: tuple[ChainFactory, ChainFactory] = (proxy_chain, haproxy_chain)
 
 
 def run(
@@ -84,20 +100,24 @@ async def _run(
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mcp-bench-")))
         where = stack.enter_context(site(directory))
-        running = [Target.of(stack.enter_context(make(where)), where) for make in _CHAINS]
+        running: dict[ChainFactory, Target] = {}
         for row in ROWS:
+            for make in row.chains:
+                if make not in running and not row.fresh:
+                    running[make] = Target.of(stack.enter_context(make(where)), where)
             amount = max(1, round(row.amount * scale))
             pairs: list[tuple[Sample, Sample]] = []
             if not row.fresh:
-                for target in running:
-                    await row.measure(target, max(1, amount // 10))  # warms up
+                for make in row.chains:
+                    await row.measure(running[make], max(1, amount // 10))  # warms up
             for turn in range(rounds):
                 taken: dict[int, Sample] = {}
                 for which in (0, 1) if turn % 2 else (1, 0):  # so that drift favours neither
+                    make = row.chains[which]
                     if row.fresh:
-                        taken[which] = await _measure_fresh(row, _CHAINS[which], where, amount)
+                        taken[which] = await _measure_fresh(row, make, where, amount)
                     else:
-                        taken[which] = await row.measure(running[which], amount)
+                        taken[which] = await row.measure(running[make], amount)
                 pairs.append((taken[0], taken[1]))
             try:
                 results[row.key] = compare(row.unit, pairs)

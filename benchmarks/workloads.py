@@ -22,7 +22,7 @@ from benchmarks.client import (
     connect_tunnel,
 )
 from benchmarks.figures import Sample, percentile
-from benchmarks.processes import cpu_seconds, private_bytes
+from benchmarks.processes import cpu_by_process, cpu_of_busiest, cpu_seconds, private_bytes
 from benchmarks.upstream import SMALL_ANSWER
 
 MEGABYTE = 1_000_000
@@ -129,6 +129,26 @@ async def small_requests(target: Target, count: int) -> Sample:
         times = max(1, count // len(opened))
         work = asyncio.gather(*(loop(connection, times) for connection in opened))
         return await cpu(target, work, times * len(opened), 1e6)
+
+
+async def busiest_process(target: Target, count: int) -> Sample:
+    """Microseconds of CPU that the chain's busiest process has per small request of the chain.
+
+    On 128 connections, so many that the kernel spreads them over the workers about evenly.
+    """
+
+    async def loop(connection: TunnelConnection, times: int) -> None:
+        for _ in range(times):
+            await small_request(connection)
+
+    async with target.connections(128) as opened:
+        times = max(1, count // len(opened))
+        before, begin = cpu_by_process(target.chain.children), time.monotonic()
+        await asyncio.gather(*(loop(connection, times) for connection in opened))
+        wall = time.monotonic() - begin
+        seconds = cpu_of_busiest(target.chain.children, before)
+        done = times * len(opened)
+        return Sample(seconds / done * 1e6, {target.chain.name: seconds}, done / wall)
 
 
 async def new_connections(target: Target, count: int) -> Sample:

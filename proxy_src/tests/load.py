@@ -48,10 +48,14 @@ def event_upstream() -> contextlib.AbstractAsyncContextManager[int]:
 
 
 class Load:
-    """The clients. ``failed`` has a line for each request without its answer."""
+    """The clients. ``failed`` has a line for each request without its answer.
+
+    It says in which ``phase``, a word of the test's, a new connection began.
+    """
 
     def __init__(self, proxy: RunningProxy, port: int) -> None:
         self.failed: list[str] = []
+        self.phase = "before"
         self.sent_again = 0
         self.streams_cut = 0
         self.events = 0
@@ -127,13 +131,14 @@ class Load:
 
     async def _renew(self) -> None:
         while self._going:
+            phase = self.phase
             try:
                 reader, writer = await self._connect()
                 writer.write(get("echo", "/", "Connection: close"))
                 status, _, _ = await answer(reader)
                 writer.transport.abort()
             except _LOST as error:
-                self.failed.append(f"on a new connection: {error!r}")
+                self.failed.append(f"on a new connection, {phase}: {error!r}")
             else:
                 self._count(status)
             await asyncio.sleep(_FRESH_PAUSE)

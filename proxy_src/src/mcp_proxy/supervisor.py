@@ -21,6 +21,7 @@ from .reload_socket import Outcome, ReloadServer
 from .sdnotify import Notifier
 from .settings import Config
 from .snapshots import unite
+from .ticket_keys import ROTATION_SECONDS
 from .worker_pool import WorkerEnded, WorkerPool
 
 _STOP_MARGIN = 10.0
@@ -82,6 +83,7 @@ class Supervisor:
             if self._notifier.watchdog_interval:
                 self._spawn(self._feed_watchdog(pool))
             await self._start_reload_server()
+            self._spawn(_rotate_tickets(pool))
             self._unready = ""
             self._notifier.ready(self._status())
             await self._stop.wait()
@@ -302,6 +304,12 @@ class Supervisor:
 
     async def _reload_on_signal(self) -> None:
         await self.reload()
+
+
+async def _rotate_tickets(pool: WorkerPool) -> None:
+    while True:
+        await asyncio.sleep(ROTATION_SECONDS)
+        await pool.rotate_tickets()
 
 
 def _counters(config: Config) -> list[FirewallCounters]:

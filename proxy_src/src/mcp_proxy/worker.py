@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import log
+from . import log, ticket_keys
 from .channel import Channel
 from .control import HEARTBEAT, Message
 from .metrics import Metrics
@@ -93,6 +93,12 @@ class Worker:
             if self._tls is None:
                 self._tls = ServerTls(context)
             self._tls.context = context
+        tickets: str | None = message.get("tickets")
+        if tickets is not None and self._tls is not None:
+            shared = ticket_keys.use(self._tls.context, bytes.fromhex(tickets))
+            if not shared and self._server is None:
+                # Once, and no more than a loss of speed.
+                log.event(log.logger, log.WARN, "session tickets are not shared by the workers")
         wire: dict[str, Any] | None = message.get("config")
         if wire is not None:
             self._take(from_wire(wire))

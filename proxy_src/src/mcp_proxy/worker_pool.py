@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import listening, log
+from . import listening, log, ticket_keys
 from .certificates import Pair
 from .control import HEARTBEAT
 from .metrics import Metrics, Snapshot
@@ -39,6 +39,7 @@ class WorkerPool:
         self._sockets = sockets
         self._config = config
         self._pair = pair
+        self._ticket_key = ticket_keys.new_key()
         self._metrics = metrics
         self._workers: list[WorkerProcess | None] = [None] * config.workers
         self._failures = [0] * config.workers
@@ -60,8 +61,19 @@ class WorkerPool:
     async def apply(self, config: Config | None = None, pair: Pair | None = None) -> None:
         """Have all workers go on with *config*, with *pair*, or both; they are in use on return."""
         self._config = config or self._config
-        self._pair = pair or self._pair
-        parts = [*(["config"] if config else []), *(["pair"] if pair else [])]
+        parts = ["config"] if config else []
+        if pair is not None:
+            self._pair = pair
+            self._ticket_key = ticket_keys.new_key()
+            parts += ["pair", "tickets"]
+        await self._send(*parts)
+
+    async def rotate_tickets(self) -> None:
+        """Have all workers encrypt session tickets with another key; it is in use on return."""
+        self._ticket_key = ticket_keys.new_key()
+        await self._send("tickets")
+
+    async def _send(self, *parts: str) -> None:
         sent = [worker.apply(self._settings(worker.number, *parts)) for worker in self._alive()]
         if sent:
             await asyncio.wait(sent)
@@ -135,7 +147,7 @@ class WorkerPool:
             worker.kill()
         else:
             self._workers[number] = worker
-            worker.apply(self._settings(number, "config", "pair"))
+            worker.apply(self._settings(number, "config", "pair", "tickets"))
         return worker
 
     def _settings(self, number: int, *parts: str) -> dict[str, Any]:
@@ -143,6 +155,8 @@ class WorkerPool:
         if "pair" in parts:
             chain, key = self._pair.chain.decode("latin-1"), self._pair.key.decode("latin-1")
             settings["pair"] = {"chain": chain, "key": key}
+        if "tickets" in parts:
+            settings["tickets"] = self._ticket_key.hex()
         if "config" in parts:
             settings["config"] = to_wire(with_share(self._config, number, len(self._workers)))
         return settings

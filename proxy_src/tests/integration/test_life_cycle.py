@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from bridge import TunnelBridge
 from load import event_upstream, load
 from mcp_proxy import listening
 from mcp_proxy.settings import Address
@@ -164,13 +166,13 @@ async def test_a_killed_worker_takes_only_its_own_with_it(proxy: RunningProxy) -
         os.kill(victim, signal.SIGKILL)
         line = await proxy.logged("worker ended", after=seen)
         assert (line["pid"], line["how"]) == (victim, "killed by SIGKILL")
-        at_once = len(clients.failed)
+        clients.phase = "after"
         await proxy.logged("worker ready", after=seen)
         await clients.more(200)
         assert survivor in proxy.workers()
         streams = clients.streams_open
     # A connection has one request at a time; no new connection fails.
-    assert not [line for line in clients.failed[at_once:] if "new connection" in line]
+    assert not [line for line in clients.failed if "after" in line]
     assert len(clients.failed) <= 12
     assert clients.streams_cut > 0
     assert streams > 0
@@ -209,3 +211,38 @@ async def gone(pid: int) -> None:
     await asyncio.wait_for(over.wait(), 20)
     asyncio.get_running_loop().remove_reader(descriptor)
     os.close(descriptor)
+
+
+async def visit(proxy: RunningProxy, port: int, *session: str) -> str:
+    """The verdict of ``openssl s_client`` on its session: ``New`` or ``Reused``."""
+    host = f"echo.{DOMAIN}"
+    client = await asyncio.create_subprocess_exec(
+        *("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", host),
+        *("-CAfile", str(proxy.ca_file), "-verify_return_error", "-ign_eof", *session),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    request = get("echo", "/", "Connection: close")
+    out, _ = await asyncio.wait_for(client.communicate(request), 20)
+    (verdict,) = re.findall(r"^(New|Reused), TLSv1.3", out.decode(errors="replace"), re.M)
+    return str(verdict)
+
+
+async def test_sessions_outlive_their_worker_but_not_the_certificate(proxy: RunningProxy) -> None:
+    ticket = str(proxy.home / "session")
+    async with TunnelBridge(proxy.port) as port:
+        assert await visit(proxy, port, "-sess_out", ticket) == "New"
+        began_with = proxy.workers()
+        seen = len(proxy.log)
+        for pid in began_with:
+            os.kill(pid, signal.SIGTERM)
+        for number in (1, 2):
+            await proxy.logged("worker ready", after=seen, worker=number)
+        for pid in began_with:
+            await gone(pid)
+        # Whoever takes it now, it is none of those who made it.
+        assert await visit(proxy, port, "-sess_in", ticket) == "Reused"
+        proxy.authority.issue(f"*.{DOMAIN}").write(proxy.home / "tls")
+        assert await proxy.reload() == (0, "", "")
+        assert await visit(proxy, port, "-sess_in", ticket) == "New"
