@@ -57,12 +57,14 @@ class NameServer:
 
     zone: dict[str, list[Reply]] = field(default_factory=dict)
     questions: list[tuple[str, int]] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def answer(self, query: bytes, limit: int) -> bytes:
         """The answer to the message *query* of at most *limit* bytes; ``b""``: none at all."""
         name, end = _question(query)
         kind = struct.unpack_from("!H", query, end)[0]
         self.questions.append((name, kind))
+        self.asked.set()
         replies = self.zone.get(name, [Reply(code=NXDOMAIN)])
         reply = replies[0]
         if kind == A and len(replies) > 1:

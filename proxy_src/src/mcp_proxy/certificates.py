@@ -125,13 +125,12 @@ class CertificateStore:
         self._metrics = metrics
         self._on_change = on_change
         self._refused = b""
+        self._problem = ""
         pair = read_pair(tls)
         self.context = server_context(pair.chain, pair.key)
         self._take(pair)
-        problem = pair.invalidity()
-        if problem:
-            # Not a reason to stay down: the renewed certificate will be picked up while running.
-            log.event(log.logger, log.ERROR, "certificate not valid", problem=problem)
+        # Not a reason to stay down: the renewed certificate will be picked up while running.
+        self._note_validity()
 
     async def watch(self) -> None:
         """Call :meth:`poll` every ``poll_interval`` seconds, for ever."""
@@ -145,6 +144,7 @@ class CertificateStore:
         The whole content is compared, and not times of modification: it is small, and times lie
         after a restore. A bad pair is refused with one line in the log, however long it stays.
         """
+        self._note_validity()
         digest = b""
         try:
             chain, key = _read_both(self._tls)
@@ -157,6 +157,13 @@ class CertificateStore:
             return False
         self._on_change(self.pair)
         return True
+
+    def _note_validity(self) -> None:
+        """Say it once when the pair in use runs out, or the clock has been set."""
+        problem = self.pair.invalidity()
+        if problem and problem != self._problem:
+            log.event(log.logger, log.ERROR, "certificate not valid", problem=problem)
+        self._problem = problem
 
     def look(self, tls: Tls) -> Pair | None:
         """The pair that *tls* names, ``None`` if it is the one in use.

@@ -1,0 +1,87 @@
+"""The clock of the machine is set while the proxy runs, as libfaketime has it for this process.
+
+What a kernel does not do, it does not do here: its monotonic clock goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from running import RunningProxy, proxied
+from tunnelled import answer, get, raw_client
+from upstreams import plain_answer, raw_upstream, read_head
+
+DAY = 86400
+
+
+async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        await read_head(reader)
+        writer.write(plain_answer(b"ok"))
+
+
+@pytest.fixture
+def library() -> str:
+    (found,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+    return str(found)
+
+
+async def ready(proxy: RunningProxy) -> str:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.admin_port)
+    writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
+    status, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return f"{status.split()[1].decode()} {body.decode().strip()}"
+
+
+async def becomes_ready(proxy: RunningProxy) -> None:
+    for _ in range(200):
+        if (now := await ready(proxy)).startswith("200 "):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(now)
+
+
+async def test_the_clock_jumps(tmp_path: Path, library: str) -> None:
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    through = (
+        "env",
+        f"LD_PRELOAD={library}",
+        f"FAKETIME_TIMESTAMP_FILE={offset}",
+        "FAKETIME_NO_CACHE=1",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+    )
+    tls = {
+        "cert_file": str(tmp_path / "tls/tls.crt"),
+        "key_file": str(tmp_path / "tls/tls.key"),
+        "poll_interval": "50ms",
+    }
+    async with proxied(tmp_path, raw_upstream(polite), through=through, tls=tls) as proxy:
+        async with raw_client(proxy) as (reader, writer):
+
+            async def still_served() -> None:
+                writer.write(get())
+                assert (await answer(reader))[0] == 200
+                async with raw_client(proxy) as (new_reader, new_writer):
+                    new_writer.write(get())
+                    assert (await answer(new_reader))[0] == 200
+
+            await still_served()
+            for days, why in ((100, "expired at"), (-10, "not valid before"), (3650, "expired at")):
+                seen = len(proxy.log)
+                offset.write_text(f"{days * DAY:+}\n")
+                line = await proxy.logged("certificate not valid", after=seen)
+                assert line["problem"].startswith(why)
+                # Nothing is closed and nothing waits: only wall clocks jump.
+                await still_served()
+                assert (await ready(proxy)).startswith(f"503 {why}")
+                offset.write_text("+0\n")
+                await becomes_ready(proxy)
+                await still_served()
+            seconds = [line["seconds"] for line in proxy.log if line["msg"] == "request finished"]
+            assert all(0 <= value < 60 for value in seconds)
+            complaints = [line for line in proxy.log if line["msg"] == "certificate not valid"]
+            assert len(complaints) == 3
