@@ -60,8 +60,8 @@ def site(directory: Path) -> Iterator[Site]:
 
 
 @contextlib.contextmanager
-def proxy_chain(where: Site, workers: int = 1) -> Iterator[Chain]:
-    """Our proxy with its defaults but for ``workers``, one line per request in its log."""
+def proxy_chain(where: Site) -> Iterator[Chain]:
+    """Our proxy with one worker, as haproxy has one thread, and one line per request in its log."""
     port = free_port()
     config = where.directory / "proxy.yaml"
     config.write_text(
@@ -69,7 +69,7 @@ def proxy_chain(where: Site, workers: int = 1) -> Iterator[Chain]:
 listen_addr: "127.0.0.1:{port}"
 admin_addr: ""
 log_level: info
-workers: {workers}
+workers: 1
 tunnel_domain: {DOMAIN}
 tls:
   cert_file: {where.directory}/tls.crt

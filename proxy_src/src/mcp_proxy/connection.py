@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 from websockets.frames import CloseCode
@@ -56,7 +56,7 @@ class Listener:
     limits: Limits
     forget: Callable[[TunnelConnection], None]
     buffer: memoryview
-    turn: Turn = field(default_factory=Turn)
+    turn: Turn
 
 
 class TunnelConnection(asyncio.BufferedProtocol):

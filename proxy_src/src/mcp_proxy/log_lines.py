@@ -117,4 +117,4 @@ _JSON: dict[type, Callable[[Any], str]] = {
     bytes: _string,
     float: _float,
 }
-_TEXT = {**_JSON, str: _word, bytes: _word}
+_TEXT: dict[type, Callable[[Any], str]] = {**_JSON, str: _word, bytes: _word}

@@ -17,6 +17,7 @@ from .metrics import Metrics
 from .router import Router
 from .settings import Config
 from .tls_contexts import ServerTls
+from .turn import Turn
 from .upstream import UpstreamPool
 
 _MAX_TICK = 1.0
@@ -44,8 +45,8 @@ class ProxyServer:
         """
         self._config = config
         self._metrics = metrics
-        metrics.connection_limit(config.limits.max_connections)
-        self._pool = _pool(config)
+        self._turn = Turn()
+        self._pool = self._new_pool(config)
         self._listener = Listener(
             forwarder=self._forwarder(config),
             certificates=tls,
@@ -54,6 +55,7 @@ class ProxyServer:
             limits=config.limits,
             forget=self._forget,
             buffer=memoryview(bytearray(_READ)),
+            turn=self._turn,
         )
         self._connections: set[TunnelConnection] = set()
         self._refused: set[TunnelConnection] = set()
@@ -94,7 +96,7 @@ class ProxyServer:
         before = self._config
         if _dialling(config) != _dialling(before):
             # What may no longer be dialled is not reached over an old connection either.
-            old, self._pool = self._pool, _pool(config)
+            old, self._pool = self._pool, self._new_pool(config)
             old.close()
         self._config = config
         self._metrics.connection_limit(config.limits.max_connections)
@@ -135,6 +137,11 @@ class ProxyServer:
         # One more turn, in which aborted transports are closed.
         await asyncio.sleep(0)
         return cut
+
+    def _new_pool(self, config: Config) -> UpstreamPool:
+        timeouts = config.timeouts
+        dialer = Dialer(config.upstream, timeouts.connect)
+        return UpstreamPool(dialer, timeouts.upstream_idle, self._turn)
 
     def _forwarder(self, config: Config) -> Forwarder:
         return Forwarder(
@@ -192,11 +199,6 @@ class ProxyServer:
         timeouts = self._config.timeouts
         shortest = min(timeouts.handshake, timeouts.header, timeouts.idle, timeouts.upstream_idle)
         self._clock = loop.call_later(min(_MAX_TICK, max(shortest / 4, 0.01)), self._tick)
-
-
-def _pool(config: Config) -> UpstreamPool:
-    timeouts = config.timeouts
-    return UpstreamPool(Dialer(config.upstream, timeouts.connect), timeouts.upstream_idle)
 
 
 def _dialling(config: Config) -> tuple[object, ...]:

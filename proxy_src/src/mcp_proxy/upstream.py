@@ -211,13 +211,13 @@ class UpstreamConnection(asyncio.Protocol):
 class UpstreamPool:
     """Idle connections by upstream, last in first out, and the way to new ones."""
 
-    def __init__(self, dialer: Dialer, idle_timeout: float) -> None:
-        """Keep idle connections for *idle_timeout* seconds at most."""
+    def __init__(self, dialer: Dialer, idle_timeout: float, turn: Turn) -> None:
+        """Keep idle connections for *idle_timeout* seconds at most; send at the end of a *turn*."""
         self._dialer = dialer
         self._idle_timeout = idle_timeout
         self._idle: dict[Upstream, deque[UpstreamConnection]] = {}
         self._closed = False
-        self.turn = Turn()
+        self.turn = turn
 
     def take(self, upstream: Upstream) -> UpstreamConnection | None:
         """An idle connection that is still open, or ``None``."""

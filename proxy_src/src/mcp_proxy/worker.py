@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -117,6 +118,9 @@ class Worker:
 
     async def _start(self, server: ProxyServer) -> None:
         await server.start(self._listeners)
+        # What there is by now stays: the garbage collector need not look at it again.
+        gc.collect()
+        gc.freeze()
         if self._draining is not None:
             server.stop_accepting()
         self._channel.send("ready")
