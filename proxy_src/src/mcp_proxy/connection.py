@@ -76,6 +76,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._resting = False
         self._closing = False
         self._fresh = True
+        self._one_more = False
         self._lost = False
         self._stage: tuple[str, int] = ("handshake", 0)
         self._since = self._loop.time()
@@ -204,6 +205,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         return self._http
 
     def _request(self, head: RequestHead, stream: ClientStream) -> Exchange:
+        if self._one_more:
+            self._loop.call_soon(self.drain)
         return self._listener.forwarder.exchange(head, stream, self._peer)
 
     def _tls_failed(self, reason: str) -> None:
@@ -312,6 +315,18 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def requests(self) -> int:
         """Requests in flight."""
         return 0 if self._http is None else self._http.requests
+
+    @property
+    def expects_request(self) -> bool:
+        """Whether a request is as good as on its way: the first one, or one that has begun."""
+        http = self._http
+        if self._closing or http is None:
+            return not self._closing
+        return http.phase == HEAD or (http.phase == IDLE and not http.served)
+
+    def drain_after_request(self) -> None:
+        """Take one more request, then :meth:`drain`."""
+        self._one_more = True
 
     def drain(self) -> None:
         """Finish the requests in flight, then close."""

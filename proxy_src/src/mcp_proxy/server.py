@@ -21,6 +21,9 @@ from .turn import Turn
 from .upstream import UpstreamPool
 
 _MAX_TICK = 1.0
+_GRACE = 2.0
+"""Seconds that a new connection has for its first request once the listener is closed."""
+
 _READ = 1 << 16
 """Bytes read from a connection at a time: of the smallest frames, a tenth of a second's work."""
 _MAX_REFUSED = 256
@@ -117,10 +120,15 @@ class ProxyServer:
     async def drain(self, timeout: float) -> int:
         """Let requests in flight finish for *timeout* seconds, cut the rest.
 
-        Returns how many requests were cut. If the call is cancelled, cuts at once.
+        Whoever has just connected is in flight as well, for a moment. Returns how many requests
+        were cut. If the call is cancelled, cuts at once.
         """
-        for connection in self._connections | self._refused:
+        expecting = {item for item in self._connections if item.expects_request}
+        for connection in (self._connections | self._refused) - expecting:
             connection.drain()
+        for connection in expecting:
+            connection.drain_after_request()
+        grace = asyncio.get_running_loop().call_later(_GRACE, self._drain_silent, expecting)
         cut = 0
         try:
             if self._connections or self._refused:
@@ -128,6 +136,7 @@ class ProxyServer:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._empty.wait(), timeout)
         finally:
+            grace.cancel()
             for connection in self._connections | self._refused:
                 cut += connection.requests
                 connection.cut()
@@ -138,10 +147,10 @@ class ProxyServer:
         await asyncio.sleep(0)
         return cut
 
-    def _new_pool(self, config: Config) -> UpstreamPool:
-        timeouts = config.timeouts
-        dialer = Dialer(config.upstream, timeouts.connect)
-        return UpstreamPool(dialer, timeouts.upstream_idle, self._turn)
+    def _drain_silent(self, connections: set[TunnelConnection]) -> None:
+        for connection in connections & self._connections:
+            if connection.expects_request:
+                connection.drain()
 
     def _forwarder(self, config: Config) -> Forwarder:
         return Forwarder(

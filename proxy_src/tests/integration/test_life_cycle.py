@@ -159,6 +159,21 @@ async def test_a_restart_refuses_nobody(tmp_path: Path, sockets: list[socket.soc
             assert streams >= 6
 
 
+async def test_whoever_is_about_to_ask_is_answered(proxy: RunningProxy) -> None:
+    """Connected when the proxy begins to stop, without a request or in the midst of one."""
+    async with raw_client(proxy) as (first, one), raw_client(proxy) as (second, other):
+        other.write(get()[:-2])
+        proxy.terminate()
+        await proxy.logged("stopping")
+        one.write(get())
+        other.write(b"\r\n")
+        for reader in (first, second):
+            status, fields, _ = await answer(reader)
+            assert (status, fields["connection"]) == (200, "close")
+        assert await proxy.ended() == 0
+    assert (await proxy.logged("stopped"))["cut_requests"] == 0
+
+
 async def test_a_killed_worker_takes_only_its_own_with_it(proxy: RunningProxy) -> None:
     victim, survivor = proxy.workers()
     async with load(proxy) as clients:
