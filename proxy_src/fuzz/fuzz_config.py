@@ -14,7 +14,9 @@ def one_input(data: bytes) -> None:
     """*data* is the file."""
     with open(_PATH, "wb") as file:
         file.write(data)
-    lines = data.count(b"\n") + data.count(b"\r") + len(data.decode("utf-8", "replace").splitlines())
+    lines = (
+        data.count(b"\n") + data.count(b"\r") + len(data.decode("utf-8", "replace").splitlines())
+    )
     try:
         config = load(_PATH)
     except ConfigError as error:

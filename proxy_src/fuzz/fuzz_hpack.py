@@ -23,7 +23,9 @@ def one_input(data: bytes) -> None:
         block = data[at + 1 : at + 1 + data[at]]
         at += 1 + data[at]
         try:
-            theirs = [(bytes(name), bytes(value)) for name, value in library.decode(block, raw=True)]
+            theirs = [
+                (bytes(name), bytes(value)) for name, value in library.decode(block, raw=True)
+            ]
         except (hpack.HPACKError, UnicodeDecodeError):
             theirs = None
         try:

@@ -1,4 +1,4 @@
-"""Requests in HTTP/1.1: the same in any pieces, as h11 reads them, and unambiguous when passed on."""
+"""Requests in HTTP/1.1: the same in any pieces, as h11 reads them, and unambiguous upstream."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _run(parts: list[bytes], method: str, closes: bool) -> tuple[object, _Passed
 
 
 def one_input(data: bytes) -> None:
-    """*data* is what an upstream sends, after a byte for the pieces and one for the circumstances."""
+    """*data* is what an upstream sends, after one byte for the pieces and one for the rest."""
     if len(data) < 3:
         return
     method, closes = _METHODS[data[1] % 3], bool(data[1] & 8)

@@ -1,6 +1,7 @@
-"""Fuzzes one target, guided by the lines that are reached: run.py TARGET [options of libFuzzer] [DIRECTORY...]
+"""Fuzzes one target, guided by the lines that are reached.
 
-A target is a module fuzz_TARGET.py with ``one_input(data)``, which raises if an invariant is broken.
+Usage: run.py TARGET [options of libFuzzer] [DIRECTORY or FILE...]. A target is a module fuzz_TARGET
+with ``one_input(data)``, which raises if an invariant is broken.
 """
 
 from __future__ import annotations

@@ -32,7 +32,14 @@ def test_the_corpus_breaks_no_invariant(target: str, monkeypatch: pytest.MonkeyP
 def test_new_inputs_break_no_invariant(target: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
-            *(sys.executable, str(FUZZ / "run.py"), target, "-runs=2000", "-seed=1", "-max_len=512"),
+            *(
+                sys.executable,
+                str(FUZZ / "run.py"),
+                target,
+                "-runs=2000",
+                "-seed=1",
+                "-max_len=512",
+            ),
             *(str(tmp_path), str(FUZZ / "corpus" / target)),
         ],
         capture_output=True,

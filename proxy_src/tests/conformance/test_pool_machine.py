@@ -1,0 +1,329 @@
+"""The pool of upstream connections in any sequence of events: none lent twice, or lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import mcp_proxy.upstream
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from mcp_proxy.dial import DialError
+from mcp_proxy.messages import Headers, ResponseHead
+from mcp_proxy.settings import Upstream
+from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
+
+UPSTREAMS = [Upstream("http", name, 80) for name in ("a", "b")]
+IDLE_SECONDS = 60
+LIMIT = 3
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%b\r\nok"
+
+
+class Transport(asyncio.Transport):
+    """Takes everything that is written, and can be asked what the kernel knows of its peer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: UpstreamConnection) -> None:
+        self.loop = loop
+        self.protocol = protocol
+        self.ours, self.peer = socket.socketpair()
+        self.closed = self.reported = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.ours if name == "socket" else default
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is ever kept."""
+
+    def write(self, data: Any) -> None:
+        assert not self.closed
+
+    def pause_reading(self) -> None:
+        assert not self.closed
+
+    resume_reading = pause_reading
+
+    def abort(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.loop.call_soon(self.report, None)
+
+    close = abort
+
+    def report(self, error: Exception | None) -> None:
+        """As event loops do, once, whoever closed."""
+        if not self.reported:
+            self.closed = self.reported = True
+            self.protocol.connection_lost(error)
+            self.ours.close()
+            self.peer.close()
+
+
+class Dialer:
+    """Connects as it is told: at once, never, or not at all."""
+
+    def __init__(self) -> None:
+        self.fate = "connects"
+        self.transports: list[Transport] = []
+
+    async def connect(
+        self, upstream: Upstream, factory: Callable[[], UpstreamConnection]
+    ) -> UpstreamConnection:
+        if self.fate == "fails":
+            raise DialError(502, "refused", "no", "no")
+        if self.fate == "hangs":
+            await asyncio.get_running_loop().create_future()
+        protocol = factory()
+        transport = Transport(asyncio.get_running_loop(), protocol)
+        self.transports.append(transport)
+        protocol.connection_made(transport)
+        if self.fate == "is given up":
+            await asyncio.get_running_loop().create_future()
+        return protocol
+
+
+class User:
+    """The exchange that has a connection: notes how it ends."""
+
+    def __init__(self, machine: PoolMachine, connection: UpstreamConnection) -> None:
+        self.machine = machine
+        self.connection = connection
+
+    def response_interim(self, status: int, headers: Headers) -> None:
+        """Nothing to do."""
+
+    def response_head(self, head: ResponseHead) -> None:
+        """Nothing to do."""
+
+    def response_body(self, data: bytes) -> None:
+        """Nothing to do."""
+
+    def response_end(self, trailers: Headers) -> None:
+        self.machine.lent.remove(self.connection)
+        self.connection.finish(request_complete=self.machine.request_complete)
+
+    def upstream_failed(self, error: Exception, untouched: bool) -> None:
+        self.machine.lent.remove(self.connection)
+
+    def pause_upload(self) -> None:
+        """Nothing to do."""
+
+    resume_upload = pause_upload
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """Exchanges, upstreams and the clock, in any order."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = 1000.0
+        self.loop = asyncio.new_event_loop()
+        self.loop.time = lambda: self.now  # type: ignore[method-assign]
+        self.errors: list[dict[str, Any]] = []
+        self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
+        self.dialer = Dialer()
+        self.pool = UpstreamPool(self.dialer, IDLE_SECONDS)  # type: ignore[arg-type]
+        self.lent: list[UpstreamConnection] = []
+        self.expired: set[UpstreamConnection] = set()
+        self.request_complete = True
+        self.closed = False
+
+    def do(self, action: Callable[[], Any]) -> Any:
+        """Run *action* inside the event loop, and then what it has put off."""
+
+        async def act() -> Any:
+            result = action()
+            if asyncio.iscoroutine(result):
+                result = await result
+            for _ in range(3):
+                await asyncio.sleep(0)
+            return result
+
+        return self.loop.run_until_complete(act())
+
+    def lend(self, connection: UpstreamConnection) -> None:
+        assert connection not in self.lent
+        assert not connection.transport.is_closing()
+        self.lent.append(connection)
+        user = User(self, connection)
+        connection.begin(user, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET")  # type: ignore[arg-type]
+
+    def one_of(self, which: int) -> UpstreamConnection:
+        return self.lent[which % len(self.lent)]
+
+    # -- exchanges -----------------------------------------------------------------------------
+
+    @rule(upstream=st.sampled_from(UPSTREAMS))
+    def take(self, upstream: Upstream) -> None:
+        """As an exchange does: an idle connection, or else a new one."""
+
+        async def ask() -> None:
+            connection = self.pool.take(upstream)
+            if connection is None:
+                self.dialer.fate = "connects"
+                connection = await self.pool.dial(upstream)
+                assert not connection.used
+            else:
+                assert connection.used
+                assert connection.expires > self.now - 1
+            self.lend(connection)
+
+        self.do(ask)
+
+    @rule(
+        upstream=st.sampled_from(UPSTREAMS), fate=st.sampled_from(("fails", "hangs", "is given up"))
+    )
+    def dial_in_vain(self, upstream: Upstream, fate: str) -> None:
+        async def ask() -> None:
+            self.dialer.fate = fate
+            task = asyncio.ensure_future(self.pool.dial(upstream))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(DialError, asyncio.CancelledError):
+                await task
+                raise AssertionError("connected")
+
+        self.do(ask)
+
+    @precondition(lambda self: self.lent)
+    @rule(which=st.integers(0, 99))
+    def give_up(self, which: int) -> None:
+        """The client has gone."""
+        connection = self.one_of(which)
+        self.lent.remove(connection)
+        self.do(connection.discard)
+
+    # -- upstreams -----------------------------------------------------------------------------
+
+    @precondition(lambda self: self.lent)
+    @rule(
+        which=st.integers(0, 99),
+        answer=st.sampled_from(
+            (
+                OK % b"",
+                OK % b"Keep-Alive: timeout=5\r\n",
+                OK % b"Keep-Alive: timeout=1\r\n",
+                OK % b"Connection: close\r\n",
+                (OK % b"") + b"surplus",
+                b"HTTP/1.1 100 Continue\r\n\r\n" + OK % b"",
+                b"HTTP/1.1 204 No Content\r\n\r\n",
+                CHUNKED + b"0\r\nConnection: close\r\n\r\n",
+                b"garbage\r\n\r\n",
+            )
+        ),
+        request_complete=st.booleans(),
+        at=st.integers(1, 200),
+    )
+    def answer(self, which: int, answer: bytes, request_complete: bool, at: int) -> None:
+        """In one piece or in two."""
+        connection = self.one_of(which)
+        self.request_complete = request_complete
+        for part in (answer[:at], answer[at:]):
+            if part and not connection.transport.is_closing():
+                self.do(lambda part=part: connection.data_received(part))
+
+    @precondition(lambda self: self.lent)
+    @rule(which=st.integers(0, 99))
+    def half_an_answer(self, which: int) -> None:
+        self.do(
+            lambda: self.one_of(which).data_received(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+            )
+        )
+        # The rest never comes, and nobody else may get the connection.
+
+    @precondition(lambda self: self.open_transports())
+    @rule(which=st.integers(0, 99), error=st.booleans())
+    def loses(self, which: int, error: bool) -> None:
+        """A connection ends, idle or not."""
+        transports = self.open_transports()
+        transport = transports[which % len(transports)]
+        self.do(lambda: transport.report(ConnectionResetError("gone") if error else None))
+
+    @precondition(lambda self: self.open_transports())
+    @rule(which=st.integers(0, 99))
+    def says_that_it_closes(self, which: int) -> None:
+        """What the kernel knows already, and the event loop does not."""
+        transports = self.open_transports()
+        transports[which % len(transports)].peer.shutdown(socket.SHUT_WR)
+
+    @precondition(lambda self: self.open_transports())
+    @rule(which=st.integers(0, 99), seen=st.booleans())
+    def speaks_unasked(self, which: int, seen: bool) -> None:
+        transports = self.open_transports()
+        transport = transports[which % len(transports)]
+        if transport.protocol in self.lent:
+            return
+        if seen:
+            self.do(lambda: transport.protocol.data_received(b"HTTP/1.1 408 Timeout\r\n\r\n"))
+            assert transport.closed
+        else:
+            transport.peer.send(b"HTTP/1.1 408 Timeout\r\n\r\n")
+
+    # -- the clock, and the end ----------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from((0.5, 3.0, 5.0, 61.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.do(lambda: self.pool.tick(self.now))
+        for idle in self.idle():
+            assert all(connection.expires > self.now for connection in idle)
+
+    @rule()
+    def close(self) -> None:
+        self.do(self.pool.close)
+        self.closed = True
+        assert not any(self.idle())
+
+    # -- what must hold ------------------------------------------------------------------------
+
+    def idle(self) -> list[list[UpstreamConnection]]:
+        return [list(connections) for connections in self.pool._idle.values()]
+
+    def open_transports(self) -> list[Transport]:
+        return [transport for transport in self.dialer.transports if not transport.closed]
+
+    @invariant()
+    def every_connection_is_lent_or_idle(self) -> None:
+        idle = [connection for connections in self.idle() for connection in connections]
+        assert len(set(idle)) == len(idle)
+        assert not set(idle) & set(self.lent)
+        kept = {transport.protocol for transport in self.open_transports()}
+        assert kept == set(idle) | set(self.lent)
+        assert all(len(connections) <= LIMIT for connections in self.idle())
+        assert not (self.closed and idle)
+        assert not self.errors
+
+    def teardown(self) -> None:
+        self.do(self.pool.close)
+        for connection in list(self.lent):
+            self.do(connection.discard)
+        assert not self.open_transports()
+        self.loop.close()
+
+
+@pytest.fixture(autouse=True)
+def _small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp_proxy.upstream, "_MAX_IDLE", LIMIT)
+
+
+TestPool = PoolMachine.TestCase
+TestPool.settings = settings(settings(), stateful_step_count=40)
