@@ -38,13 +38,14 @@ class RunningProxy:
     async def start(self) -> None:
         """Run the process, and wait until it takes requests."""
         seen = len(self.log)
-        await self._launch()
+        await self.launch()
         line = await self.logged("admin listening", after=seen)
         self.admin_port = int(line["address"].rsplit(":", 1)[1])
         line = next(item for item in self.log[seen:] if item["msg"] == "listening")
         self.port = int(line["addresses"].split()[0].rsplit(":", 1)[1])
 
-    async def _launch(self) -> None:
+    async def launch(self) -> None:
+        """Run the process."""
         read, write = os.pipe()
         stat = os.fstat(write)
         command = [sys.executable, "-m", "mcp_proxy", "serve", "--config", str(self.config)]
@@ -167,19 +168,14 @@ class RunningProxy:
         self.process.send_signal(signal.SIGTERM)
 
 
-@contextlib.asynccontextmanager
-async def running_proxy(
+def prepared_proxy(
     home: Path,
     routes: dict[str, str],
     authority: Authority | None = None,
     listeners: Sequence[socket.socket] = (),
     **settings: Any,
-) -> AsyncIterator[RunningProxy]:
-    """Run ``mcp-proxy serve`` in the directory *home* with *routes* and further *settings*.
-
-    Loopback upstreams are allowed unless the settings say otherwise. *listeners* are passed on as
-    systemd does. Ends the process afterwards.
-    """
+) -> RunningProxy:
+    """A proxy that can be started; see :func:`running_proxy`."""
     authority = authority or Authority()
     (home / "ca.crt").write_bytes(authority.cert)
     cert, key = authority.issue(f"*.{DOMAIN}", DOMAIN).write(home / "tls")
@@ -197,6 +193,25 @@ async def running_proxy(
     }
     proxy = RunningProxy(authority, home, listeners)
     proxy.config.write_text(yaml.safe_dump(document))
+    return proxy
+
+
+@contextlib.asynccontextmanager
+async def running_proxy(
+    home: Path,
+    routes: dict[str, str],
+    authority: Authority | None = None,
+    listeners: Sequence[socket.socket] = (),
+    through: tuple[str, ...] = (),
+    **settings: Any,
+) -> AsyncIterator[RunningProxy]:
+    """Run ``mcp-proxy serve`` in the directory *home* with *routes* and further *settings*.
+
+    *listeners* are passed on as systemd does. *through* is a command that ends in running another
+    one in its place. Loopback upstreams are allowed unless the settings say otherwise. Ends the
+    process afterwards.
+    """
+    proxy = prepared_proxy(home, routes, authority, listeners, through, **settings)
     try:
         await proxy.start()
         yield proxy

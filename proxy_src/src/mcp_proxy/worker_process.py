@@ -21,6 +21,8 @@ PATIENCE = 5
 _GRACE = 1.0
 """Seconds that a process may live on without its channel."""
 
+_REAP_SECONDS = 0.01
+
 # With the supervisor's own search path, whatever led to it, and nothing else (python(1), -I, -S).
 _CODE = """\
 import sys
@@ -145,13 +147,18 @@ class WorkerProcess:
 
     def _on_close(self) -> None:
         # It ends, or is of no use any more: a worker without a channel cannot be led.
-        loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, _reap, self._child).add_done_callback(self._on_end)
+        self._reap(asyncio.get_running_loop().time() + _GRACE)
 
-    def _on_end(self, reaped: asyncio.Future[int]) -> None:
-        if reaped.cancelled():
+    def _reap(self, deadline: float) -> None:
+        # Without a thread, which may not be to be had just when workers die.
+        loop = asyncio.get_running_loop()
+        status = self._child.poll()
+        if status is None:
+            if loop.time() >= deadline:
+                self._child.kill()
+            loop.call_later(_REAP_SECONDS, self._reap, deadline)
             return
-        self.exit_status = reaped.result()
+        self.exit_status = status
         self.ended.set()
         _finish(self._applying)
         _finish(self._counting)
@@ -176,11 +183,3 @@ def _finish(waiting: list[asyncio.Future[None]]) -> None:
     for future in waiting:
         if not future.done():
             future.set_result(None)
-
-
-def _reap(child: subprocess.Popen[bytes]) -> int:
-    try:
-        return child.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        return child.wait()

@@ -1,26 +1,100 @@
-"""Nobody takes the log: it is lost, and nothing else is."""
+"""Nobody takes the log, or there is no room for it: lines are lost, and nothing else is."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from pki import Authority
-from running import DOMAIN, RunningProxy, proxied
+from running import RunningProxy, prepared_proxy, proxied
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 
-_SRC = Path(__file__).parents[2] / "src"
+MANY = 400
+"""Requests whose lines are more than a pipe holds (64 KiB, pipe(7))."""
 
 
 async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         await read_head(reader)
         writer.write(plain_answer(b"ok"))
+
+
+async def many_are_served(proxy: RunningProxy) -> None:
+    async with raw_client(proxy) as (reader, writer):
+        for _ in range(MANY):
+            writer.write(get())
+            assert (await answer(reader))[0] == 200
+
+
+async def test_a_log_that_nobody_reads(tmp_path: Path) -> None:
+    async with proxied(tmp_path, raw_upstream(polite)) as proxy:
+        proxy._pipe.pause_reading()
+        await many_are_served(proxy)
+        await many_are_served(proxy)
+        proxy._pipe.resume_reading()
+        # As nothing was lost, nothing is said about it.
+        while sum(line["msg"] == "request finished" for line in proxy.log) < 2 * MANY:
+            await proxy.logged("request finished", after=len(proxy.log))
+        assert not [line for line in proxy.log if "lost" in line["msg"]]
+        proxy.terminate()
+        assert await proxy.ended() == 0
+
+
+async def test_the_reader_of_the_log_has_gone(tmp_path: Path) -> None:
+    async with proxied(tmp_path, raw_upstream(polite)) as proxy:
+        proxy._pipe.close()
+        await many_are_served(proxy)
+        # A worker that begins without a log does its work all the same.
+        os.kill(proxy.workers()[0], signal.SIGKILL)
+        await many_are_served(proxy)
+        proxy.terminate()
+        assert await asyncio.wait_for(proxy.process.wait(), 30) == 0
+
+
+DISK = 16384
+FULL_DISK = f'mount -t tmpfs -o size={DISK} none "$0" && exec "$@" 2>>"$0/log"'
+
+
+async def test_the_disk_is_full(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    through = ("unshare", "--mount", "sh", "-c", FULL_DISK, str(disk))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with raw_upstream(polite) as port:
+            routes = {"echo": f"http://127.0.0.1:{port}"}
+            # Its lines are not seen, so what they would say is known before.
+            proxy = prepared_proxy(
+                tmp_path, routes, listeners=[listener], through=through, admin_addr=""
+            )
+            proxy.port = listener.getsockname()[1]
+            try:
+                await proxy.launch()
+                await many_are_served(proxy)
+                log = Path(f"/proc/{proxy.process.pid}/root{disk}/log")
+                assert size(log) == DISK
+                await more_room(proxy, disk)
+                await many_are_served(proxy)
+                # Every line is whole, but for those that the disk cut, and what is missing is said.
+                lines = log.read_text().splitlines()  # noqa: ASYNC240 - it is in memory
+                (lost,) = (line for line in lines if " log lines lost lines=" in line)
+                served = sum(" request finished route=echo " in line for line in lines)
+                assert MANY < served < 2 * MANY
+                assert int(lost.rpartition("=")[2]) >= 2 * MANY - served
+                proxy.terminate()
+                assert await asyncio.wait_for(proxy.process.wait(), 30) == 0
+            finally:
+                await proxy.kill()
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size
+
+
+async def more_room(proxy: RunningProxy, disk: Path) -> None:
+    enter = ("nsenter", "--mount", "--target", str(proxy.process.pid))
+    mount = ("mount", "-o", "remount,size=1m", str(disk))
+    process = await asyncio.create_subprocess_exec(*enter, *mount)
+    assert await process.wait() == 0
