@@ -73,7 +73,7 @@ class Decoder:
 def _message(body: bytes) -> Message:
     try:
         message = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OutOfStep("not JSON") from error
     if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
         raise OutOfStep("a message without a kind")
