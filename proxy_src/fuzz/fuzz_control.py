@@ -34,7 +34,7 @@ def one_input(data: bytes) -> None:
 
     text = data[1:].decode("latin-1")
     wire = encode("settings", config={"text": text}, pair=[text, None, 1.5, True]) + encode(text)
-    messages, failed = _run(pieces(wire, data[0]))
+    messages, failed = _run(pieces(wire, data[0] | 64))
     assert not failed
     assert messages == [
         {"kind": "settings", "config": {"text": text}, "pair": [text, None, 1.5, True]},

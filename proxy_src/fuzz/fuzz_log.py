@@ -9,7 +9,8 @@ from mcp_proxy.log_lines import MAX_VALUE, json_line, text_line
 
 def one_input(data: bytes) -> None:
     """*data* is a value that somebody else has chosen, as bytes, as text and as a message."""
-    text = data.decode("utf-8", "surrogatepass" if data[:1] == b"s" else "replace")
+    # Of all planes, and with halves of surrogate pairs.
+    text = "".join(chr(byte << 8 | 1) for byte in data) + data.decode("utf-8", "replace")
     decoded = data.decode("latin-1")
     for value in (data, text, decoded, bytearray(data)):
         fields = {"host": value, "none": None, "n": len(data), "f": len(data) / 7, "b": True}

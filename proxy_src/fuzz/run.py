@@ -19,5 +19,6 @@ name, *options = sys.argv[1:]
 # Not the libraries: what is compared with is not what is explored.
 with atheris.instrument_imports(include=["mcp_proxy"]):
     target = importlib.import_module(f"fuzz_{name}")
-atheris.Setup([sys.argv[0], *options], target.one_input)
+# For -merge libFuzzer starts its own command again.
+atheris.Setup([f"{sys.executable} {__file__} {name}", *options], target.one_input)
 atheris.Fuzz()
