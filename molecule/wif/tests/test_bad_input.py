@@ -6,21 +6,14 @@ What each rule is in full is tested with the modules; here is what an operator s
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-from deployed import stored
 from replicas import HOSTS, LAB, LAB_NAME, lab, play, recap
 from tunnels_api import status
 
-# An instance beside the deployed one, so that nothing is stored yet.
-OTHER = {
-    "mcp_tunnel_instance": "other",
-    "mcp_tunnel_display_name": "",
-    "proxy_listen_port": 9080,
-    "proxy_admin_port": 9081,
-    "cloudflared_metrics_port": 9241,
-}
 ALGORITHM_HS256 = ("--algorithm", "HS256")
 
 
@@ -29,69 +22,84 @@ def token(*options: str) -> dict[str, Any]:
     return {"mcp_tunnel_identity": {"source": "literal", "literal": issued}}
 
 
-def refused(values: dict[str, Any]) -> str:
-    """Run the play with the values; return what it said. The API's state stays what it was."""
+def refused(*arguments: str) -> tuple[str, dict[str, dict[str, int]]]:
+    """Run the play; return what it said, and its recap. The API's state stays what it was."""
     before = status()
-    # The leader is the one on whose behalf all of this happens.
-    done = play("--limit", HOSTS[0], "--extra-vars", json.dumps(values))
+    done = play(*arguments)
     assert done.returncode != 0, done.stdout
-    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values()), done.stdout
+    counters = recap(done.stdout)
+    assert all(each["changed"] == 0 for each in counters.values()), done.stdout
     after = status()
     assert {**before, "access_tokens": 0} == {**after, "access_tokens": 0}
-    return " ".join((done.stdout + done.stderr).split())
+    return done.stdout + done.stderr, counters
+
+
+# For an instance of which nothing is stored yet.
+VALUES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "unknown_tunnel": ({"mcp_tunnel_id": "tnl_01Unknown"}, ("tnl_01Unknown", "is unknown")),
+    # The one for manual mode.
+    "tunnel_of_another_workspace": ({"mcp_tunnel_id": LAB["tunnel_id"]}, (LAB["tunnel_id"],)),
+    "no_token_file": (
+        {"mcp_tunnel_identity": {"source": "file", "file": "/nowhere/token"}},
+        ("/nowhere/token", "does not exist"),
+    ),
+    "empty_token_file": (
+        {"mcp_tunnel_identity": {"source": "file", "file": "/dev/null"}},
+        ("identity token", "is empty"),
+    ),
+    "another_workspace": (
+        {"mcp_tunnel_workspace_id": "wrkspc_01Other"},
+        ("Authentication failed", "fdrl_", "Console"),
+    ),
+}
+# Claims and algorithm of an identity token, and what the message must name.
+TOKENS = {
+    "expired": (("--claims", '{"exp": 1700000000}'), "expired"),
+    "another_audience": (
+        ("--claims", '{"aud": "https://elsewhere.example"}'),
+        "https://elsewhere.example",
+    ),
+    "symmetric": (ALGORITHM_HS256, "HS256"),
+}
+
+
+def test_what_the_api_refuses(tmp_path: Path) -> None:
+    """In one run: each case is an instance of its own, beside the deployed one."""
+    cases = VALUES | {name: (token(*options), (said,)) for name, (options, said) in TOKENS.items()}
+    hosts = {
+        name: {
+            **{"ansible_host": HOSTS[0], "mcp_tunnel_instance": f"case{number}"},
+            "mcp_tunnel_display_name": "",
+            **{"proxy_listen_port": 9000 + number, "proxy_admin_port": 9100 + number},
+            "cloudflared_metrics_port": 9200 + number,
+            **values,
+        }
+        for number, (name, (values, _said)) in enumerate(cases.items())
+    }
+    extra = tmp_path / "cases.json"
+    extra.write_text(json.dumps({"mcp_tunnel": {"hosts": hosts}}))
+    limit = ",".join(cases)
+    output, counters = refused("--inventory", str(extra), "--limit", limit)
+    assert {name: each["failed"] for name, each in counters.items()} == dict.fromkeys(cases, 1)
+    _head, *parts = re.split(r"^fatal: \[(.+?)\]: ", output, flags=re.MULTILINE)
+    messages = {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2])}
+    for name, (_values, said) in cases.items():
+        assert [text for text in said if text not in messages[name]] == [], messages[name]
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({**OTHER, "mcp_tunnel_id": "tnl_01Unknown"}, ("tnl_01Unknown", "is unknown")),
         ({"mcp_tunnel_id": "tnl_01Another"}, ("mcp_tunnel_id", "tnl_01Another")),
         ({"mcp_tunnel_display_name": "another"}, ("display_name", "another", "laboratory")),
-        (
-            {"mcp_tunnel_identity": {"source": "file", "file": "/nowhere/token"}},
-            ("/nowhere/token", "does not exist"),
-        ),
-        (
-            {"mcp_tunnel_identity": {"source": "file", "file": "/dev/null"}},
-            ("identity token", "is empty"),
-        ),
         ({"mcp_tunnel_api_url": "http://api.anthropic.com"}, ("mcp_tunnel_api_url", "https")),
-        (
-            {"mcp_tunnel_workspace_id": "wrkspc_01Other"},
-            ("Authentication failed", "fdrl_", "Console"),
-        ),
     ],
-    ids=[
-        "unknown tunnel",
-        "another tunnel than the stored one",
-        "another name than the tunnel's",
-        "no token file",
-        "empty token file",
-        "plain http",
-        "another workspace",
-    ],
+    ids=["another tunnel than the stored one", "another name than the tunnel's", "plain http"],
 )
-def test_values(values: dict[str, Any], said: tuple[str, ...]) -> None:
-    output = refused(values)
+def test_what_does_not_fit_the_deployed_instance(
+    values: dict[str, Any], said: tuple[str, ...]
+) -> None:
+    # The leader is the one on whose behalf all of this happens.
+    output, _counters = refused("--limit", HOSTS[0], "--extra-vars", json.dumps(values))
+    output = " ".join(output.split())
     assert [text for text in said if text not in output] == [], output
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--claims", '{"exp": 1700000000}'), "expired"),
-        (("--claims", '{"aud": "https://elsewhere.example"}'), "https://elsewhere.example"),
-        (ALGORITHM_HS256, "HS256"),
-    ],
-    ids=["expired", "another audience", "symmetric"],
-)
-def test_identity_tokens(options: tuple[str, ...], said: str) -> None:
-    output = refused(token(*options))
-    assert said in output, output
-
-
-def test_a_tunnel_of_another_workspace_is_not_found() -> None:
-    """The one for manual mode."""
-    output = refused({**OTHER, "mcp_tunnel_id": LAB["tunnel_id"]})
-    assert LAB["tunnel_id"] in output
-    assert stored("tunnel-id") != LAB["tunnel_id"]
