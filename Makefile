@@ -38,11 +38,8 @@ unit: bootstrap  ## modules, module_utils, action plugins
 proxy: bootstrap  ## the proxy's own tests
 	@cd proxy_src && pytest -q
 
-conformance: bootstrap  ## the proxy against tables of hostile and unusual bytes, with more examples than CI has time for
-	@cd proxy_src && pytest -q tests/conformance --hypothesis-profile=explore
-
-fuzz: bootstrap  ## coverage-guided fuzzing of the proxy's layers, FUZZ_SECONDS (60) each
-	@tools/fuzz
+overload: bootstrap  ## the proxy with 10,000 clients that are idle, slow or never end
+	@cd proxy_src && OVERLOAD_CLIENTS=10000 TEST_LIMIT=600 pytest -s -o faulthandler_timeout=700 tests/overload
 
 contract: bootstrap  ## the modules against the laboratory's Tunnels API and the vendor's client
 	@pytest -q tests/contract

@@ -56,7 +56,10 @@ class Resolver:
         if running is None:
             running = self._running[host] = asyncio.get_running_loop().create_future()
             running.add_done_callback(lambda done: self._forget(host, done))
-            threading.Thread(target=_look_up, args=(host, running), daemon=True).start()
+            try:
+                threading.Thread(target=_look_up, args=(host, running), daemon=True).start()
+            except RuntimeError as error:  # the service has as many as it may (TasksMax=)
+                running.set_exception(OSError(str(error)))
         return await asyncio.shield(running)
 
     def _forget(self, host: str, done: asyncio.Future[list[str]]) -> None:

@@ -193,3 +193,19 @@ async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
     # The next one asks anew: no answer is kept.
     await connect("stuck.lan")
     assert [host for host, *_ in network.lookups].count("stuck.lan") == 2
+
+
+async def test_a_lookup_for_which_there_is_no_thread(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, "10.0.0.1")
+    with monkeypatch.context() as patch:
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", refuse)
+        dialer = Dialer(UpstreamPolicy(), 20)
+        with pytest.raises(DialError, match=r"mcp\.lan: can't start new thread") as caught:
+            await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.Protocol)
+    assert (caught.value.status, caught.value.reason) == (502, "dns")
+    await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.Protocol)
+    assert network.dialled == ["10.0.0.1"]
