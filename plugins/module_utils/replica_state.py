@@ -29,7 +29,8 @@ class Service:
     """A service of the replica, started in the order of the list, stopped in the reverse order.
 
     ``files``: what it reads at start. ``live_files``: what it reads again by itself.
-    ``reload_files``: those of ``files`` that it reads again on ``systemctl reload``.
+    ``reload_files``: those of ``files`` that it reads again on ``systemctl reload``; a service that
+    has some also goes over to another release then.
     ``socket``: the unit whose sockets it is given; while that is up, who connects waits for a
     service that is restarted. ``socket_files``: those of ``files`` that make that unit.
     """
@@ -73,8 +74,10 @@ def apply(
         if check_mode:
             changed += sorted(pending_paths.intersection(service.files) - set(changed))
         verb = "would change" if check_mode else "changed"
-        told = [f"{path} {verb}" for path in changed]
-        alive = not why and bool(told) and set(changed) <= set(service.reload_files)
+        told = _other_release(wanted[unit], before) + [f"{path} {verb}" for path in changed]
+        alive = (
+            told and not why and service.reload_files and set(changed) <= set(service.reload_files)
+        )
         reasons[unit] = [] if alive else why + told
         reloads[unit] = told if alive else []
     actions = []
@@ -203,13 +206,18 @@ def _reasons(
         return [f"it was {unit.active or 'not there'}"]
     if applied is None:
         return ["nothing is known about how it was started"]
-    reasons = []
-    if wanted["version"] != applied["version"] or wanted["binaries"] != applied["binaries"]:
-        reasons.append(f"release {applied['version']} became {wanted['version']}")
-    reasons += [f"{path} is gone" for path in applied["files"] if path not in wanted["files"]]
+    reasons = [f"{path} is gone" for path in applied["files"] if path not in wanted["files"]]
     if unit.needs_reload and not reasons and not _changed(wanted, applied):
         reasons.append("its unit changed")
     return reasons
+
+
+def _other_release(wanted: dict[str, Any], applied: dict[str, Any] | None) -> list[str]:
+    if applied is None or (
+        wanted["version"] == applied["version"] and wanted["binaries"] == applied["binaries"]
+    ):
+        return []
+    return [f"release {applied['version']} became {wanted['version']}"]
 
 
 def _changed(wanted: dict[str, Any], applied: dict[str, Any]) -> list[str]:

@@ -76,7 +76,9 @@ options:
         elements: path
         default: []
       reload_files:
-        description: Those of O(services[].files) that it reads again on C(systemctl reload).
+        description:
+          - Those of O(services[].files) that it reads again on C(systemctl reload).
+          - A service that has some also goes over to another release then.
         type: list
         elements: path
         default: []

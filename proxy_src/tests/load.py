@@ -77,6 +77,10 @@ class Load:
         self._going = False
         for task in self._requests:
             await asyncio.wait_for(task, 30)
+        await self.close_streams()
+
+    async def close_streams(self) -> None:
+        """Leave all streams."""
         for task in self._streams:
             task.cancel()
         await asyncio.gather(*self._streams, return_exceptions=True)

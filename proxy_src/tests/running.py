@@ -18,7 +18,7 @@ import yaml
 from pki import Authority
 
 DOMAIN = "t.example"
-_SRC = Path(__file__).parents[1] / "src"
+SRC = (Path(__file__).parents[1] / "src").resolve()
 
 
 class RunningProxy:
@@ -32,6 +32,7 @@ class RunningProxy:
         self.port = 0
         self.admin_port = 0
         self.log: list[dict[str, Any]] = []
+        self.code = SRC
         self._listeners = listeners
         self._changed = asyncio.Event()
 
@@ -63,7 +64,7 @@ class RunningProxy:
             pass_fds=descriptors,
             env={
                 **os.environ,
-                "PYTHONPATH": str(_SRC),
+                "PYTHONPATH": str(self.code),
                 "RUNTIME_DIRECTORY": str(run),
                 "LISTEN_FDS": str(len(descriptors)),
                 # Lines of JSON, as under systemd, are easier to look into.
@@ -97,7 +98,7 @@ class RunningProxy:
             *(sys.executable, "-m", "mcp_proxy", "reload"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={"PYTHONPATH": str(_SRC), "RUNTIME_DIRECTORY": str(self.home / "run")},
+            env={"PYTHONPATH": str(self.code), "RUNTIME_DIRECTORY": str(self.home / "run")},
         )
         out, err = await asked.communicate()
         assert asked.returncode is not None

@@ -8,11 +8,15 @@ the service's user can open.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+
+from .succession import CODE
 
 _SECONDS = 25.0
 """Less than the unit's TimeoutStartSec=, which is for a reload as well."""
@@ -23,10 +27,14 @@ _MAX_BYTES = 1 << 20
 @dataclass(frozen=True)
 class Outcome:
     """``problems`` speak against it, and nothing has changed; else ``needs_restart`` names fields
-    of the configuration whose new values have to wait for the next start."""
+    of the configuration whose new values have to wait for the next start.
+
+    With ``upgrading``, the proxy is about to become the release that asked: ask again then.
+    """
 
     problems: list[str] = field(default_factory=list)
     needs_restart: list[str] = field(default_factory=list)
+    upgrading: bool = False
 
 
 class NoProxy(Exception):
@@ -42,8 +50,12 @@ def path(environ: Mapping[str, str]) -> str:
 class ReloadServer:
     """The proxy's end."""
 
-    def __init__(self, reload: Callable[[], Awaitable[Outcome]]) -> None:
+    def __init__(
+        self, reload: Callable[[str], Awaitable[Outcome]], upgrade: Callable[[], None]
+    ) -> None:
+        """*reload* gets to know where the code of whoever asks came from."""
         self._reload = reload
+        self._upgrade = upgrade
         self._server: asyncio.AbstractServer | None = None
 
     async def start(self, where: str) -> None:
@@ -57,10 +69,13 @@ class ReloadServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if await reader.readline() == b"reload\n":
-                outcome = await self._reload()
+            verb, _, code = (await reader.readline()).decode().rstrip("\n").partition(" ")
+            if verb == "reload":
+                outcome = await self._reload(code)
                 writer.write(json.dumps(asdict(outcome)).encode())
                 await writer.drain()
+                if outcome.upgrading:
+                    self._upgrade()
         except (OSError, ValueError):
             pass  # whoever asked is gone, or has not asked for anything
         finally:
@@ -69,12 +84,27 @@ class ReloadServer:
 
 def ask(where: str) -> Outcome:
     """Have the proxy that listens at *where* reload. Raises :class:`NoProxy`."""
+    deadline = time.monotonic() + _SECONDS
+    outcome = _ask(where)
+    if not outcome.upgrading:
+        return outcome
+    while True:
+        time.sleep(0.1)
+        with contextlib.suppress(NoProxy):
+            outcome = _ask(where)
+            if not outcome.upgrading:
+                return outcome
+        if time.monotonic() > deadline:
+            raise NoProxy(f"the proxy at {where} has not become the release of this command")
+
+
+def _ask(where: str) -> Outcome:
     answer = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(_SECONDS)
             sock.connect(where)
-            sock.sendall(b"reload\n")
+            sock.sendall(f"reload {CODE}\n".encode())
             while len(answer) < _MAX_BYTES and (data := sock.recv(65536)):
                 answer += data
         return Outcome(**json.loads(answer))

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from . import __version__, exposition, listening, log, reload_socket, reloading
+from . import __version__, exposition, listening, log, reload_socket, reloading, succession
 from .admin import AdminServer
 from .certificates import CertificateStore, Pair, read_ca
 from .config import ConfigError
@@ -63,7 +63,7 @@ class Supervisor:
         self._sockets: list[socket.socket] = []
         self._pool: WorkerPool | None = None
         self._admin: AdminServer | None = None
-        self._reload_server = ReloadServer(self.reload)
+        self._reload_server = ReloadServer(self.reload, self._upgrade)
         self._unready = "starting"
         self._reloading = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
@@ -108,6 +108,7 @@ class Supervisor:
             log.event(log.logger, log.INFO, "route configured", route=name, upstream=str(upstream))
         if config.upstream.disable_ip_validation:
             log.event(log.logger, log.WARN, "IP validation of upstreams is off")
+        self._spawn(succession.reap_predecessors(os.environ))
         self._sockets = self._listen()
         admin_address = await self._start_admin()
         self._metrics.config_loaded()
@@ -169,12 +170,22 @@ class Supervisor:
 
     # -- while it runs -----------------------------------------------------------------------
 
-    async def reload(self) -> Outcome:
-        """Go on with what the configuration file and the files named there say now."""
+    async def reload(self, code: str = succession.CODE) -> Outcome:
+        """Go on with what the configuration file and the files named there say now.
+
+        If *code* is not the place that the running code came from, be ready to :meth:`_upgrade`.
+        """
         async with self._reloading:
             if self._stop.is_set():
                 return Outcome(problems=["the proxy is stopping"])
             self._notifier.reloading()
+            if code != succession.CODE:
+                problems = await succession.objections(self._path)
+                if problems:
+                    said = " | ".join(problems)
+                    log.event(log.logger, log.ERROR, "new release refused", problems=said)
+                    self._notifier.ready(self._status())
+                return Outcome(problems=problems, upgrading=not problems)
             try:
                 new = reloading.read(self._path, self._config, self._certificates)
             except ConfigError as error:
@@ -191,6 +202,16 @@ class Supervisor:
                 outcome = Outcome(needs_restart=new.needs_restart)
             self._notifier.ready(self._status())
             return outcome
+
+    def _upgrade(self) -> None:
+        log.event(log.logger, log.INFO, "becoming the release on disk", was=succession.CODE)
+        workers = [] if self._pool is None else self._pool.pids()
+        try:
+            succession.succeed(self._sockets, workers)
+        except OSError as error:
+            # systemd starts it again, and its sockets are with systemd.
+            os.write(2, f"cannot become the release on disk: {error}\n".encode())
+            os._exit(1)
 
     async def _take(self, new: reloading.Candidate) -> None:
         before, self._config = self._config, new.config

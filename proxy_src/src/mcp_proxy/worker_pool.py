@@ -86,8 +86,8 @@ class WorkerPool:
         return ""
 
     def pids(self) -> list[int]:
-        """The processes of the workers that take requests."""
-        return [worker.pid for worker in self._workers if worker is not None]
+        """The processes of all workers, those that leave included."""
+        return [worker.pid for worker in self._alive()]
 
     async def count(self) -> tuple[Snapshot, dict[str, dict[str, float]]]:
         """What all workers together have counted, and what each of them costs, by its number."""

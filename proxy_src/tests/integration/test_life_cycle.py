@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ from bridge import TunnelBridge
 from load import event_upstream, load
 from mcp_proxy import listening
 from mcp_proxy.settings import Address
-from running import DOMAIN, RunningProxy, proxied, running_proxy
+from running import DOMAIN, SRC, RunningProxy, proxied, running_proxy
 from test_service import admin
 from tunnelled import answer, get, raw_client
 
@@ -157,6 +158,62 @@ async def test_a_restart_refuses_nobody(tmp_path: Path, sockets: list[socket.soc
             assert clients.failed == []
             assert clients.streams_cut == streams
             assert streams >= 6
+
+
+async def exchanged(proxy: RunningProxy) -> Path:
+    """Let the proxy run from a link to its code, and lead that to a copy, which is returned."""
+    release, current = proxy.home / "release", proxy.home / "current"
+    shutil.copytree(SRC, release)
+    current.symlink_to(SRC)
+    proxy.terminate()
+    await proxy.ended()
+    proxy.code = current
+    await proxy.start()
+    return release
+
+
+def switch(proxy: RunningProxy, release: Path) -> None:
+    proxy.code.unlink()
+    proxy.code.symlink_to(release)
+
+
+async def test_another_release_takes_over_in_place(proxy: RunningProxy) -> None:
+    """The code on disk is exchanged, and ``mcp-proxy reload`` of the new one asks for it."""
+    release = await exchanged(proxy)
+    async with load(proxy) as clients:
+        before = proxy.workers()
+        seen = len(proxy.log)
+        switch(proxy, release)
+        assert await proxy.reload() == (0, "", "")
+        await proxy.logged("becoming the release on disk", after=seen, was=str(SRC / "mcp_proxy"))
+        started = await proxy.logged("starting", after=seen)
+        assert started["pid"] == proxy.process.pid
+        await clients.more(100)
+        # The streams go on in the workers of before, which end with them.
+        assert clients.streams_cut == 0
+        assert set(before) < set(proxy.workers())
+        await clients.close_streams()
+        for pid in before:
+            await gone(pid)
+        seen = len(proxy.log)
+        assert await proxy.reload() == (0, "", "")
+        await proxy.logged("configuration loaded", after=seen)
+    assert clients.failed == []
+
+
+async def test_a_release_that_refuses_the_configuration_is_refused(proxy: RunningProxy) -> None:
+    release = await exchanged(proxy)
+    module = release / "mcp_proxy/config.py"
+    module.write_text(module.read_text().replace('    "workers",\n', ""))
+    workers = proxy.workers()
+    switch(proxy, release)
+    status, _, err = await proxy.reload()
+    assert status == 1
+    assert "workers: unknown field" in err
+    assert proxy.workers() == workers
+    async with raw_client(proxy) as (reader, writer):
+        writer.write(get())
+        assert (await answer(reader))[0] == 200
 
 
 async def test_whoever_is_about_to_ask_is_answered(proxy: RunningProxy) -> None:

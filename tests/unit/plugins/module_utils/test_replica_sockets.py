@@ -21,6 +21,7 @@ class Host:
         self.enabled = set()
         self.verbs = []
         self.with_socket = True
+        self.version = "1"
         for part in ("proxy", "cloudflared"):
             for version in ("1", "2"):
                 (directory / "opt" / part / version / "bin").mkdir(parents=True)
@@ -65,7 +66,7 @@ class Host:
             Service(
                 PROXY,
                 "proxy",
-                "1",
+                self.version,
                 tuple(map(self.path, files)),
                 reload_files=(self.path("proxy.yaml"), self.path("ca")),
                 socket=SOCKET if self.with_socket else "",
@@ -118,6 +119,21 @@ def test_what_can_be_reloaded_is(deployed, names):
     assert result["actions"] == [f"{PROXY} reloaded: {told}"]
     assert deployed.verbs == [f"reload {PROXY}"]
     assert deployed.apply()["changed"] is False
+
+
+def test_another_release_takes_over_in_place(deployed):
+    deployed.version = "2"
+    result = deployed.apply()
+    assert result["actions"] == [
+        "proxy 2 activated",
+        f"{PROXY} reloaded: release 1 became 2",
+    ]
+    assert deployed.verbs == [f"reload {PROXY}"]
+    deployed.confirm()
+    deployed.version = "1"
+    deployed.write("unit", "second")
+    deployed.apply()
+    assert deployed.verbs == ["daemon-reload", f"restart {PROXY}"]
 
 
 def test_what_cannot_be_reloaded_restarts_and_leaves_socket_and_connector_alone(deployed):

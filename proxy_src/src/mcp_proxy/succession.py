@@ -1,0 +1,76 @@
+"""The proxy becomes another release of itself without letting go of its listening sockets.
+
+The supervisor replaces its own program (execve(2)) by what is on disk now, under the same process
+id, and passes the sockets on as systemd would (sd_listen_fds(3)). Its workers notice that their
+channel is gone, finish what they have begun, and end; new ones take what comes from now on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import sys
+from collections.abc import Iterable, MutableMapping, Sequence
+from pathlib import Path
+from socket import socket
+
+CODE = str(Path(__file__).resolve().parent)
+"""Where the running code came from: tells one release from another."""
+
+_FIRST = 3
+_ABOVE = 256
+_DRAINING = "MCP_PROXY_DRAINING"
+
+
+def _program() -> list[str]:
+    """This process' command line without the arguments, as it was given to the interpreter."""
+    given: list[str] = getattr(sys, "orig_argv", ["", "-IS", *sys.argv])  # Python 3.9 has none
+    return [sys.executable, *given[1 : len(given) - len(sys.argv[1:])]]
+
+
+async def objections(config: str) -> list[str]:
+    """What the code on disk has against the configuration file *config*, or why it does not run."""
+    process = await asyncio.create_subprocess_exec(
+        *_program(),
+        *("check-config", config),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return out.decode(errors="replace").splitlines()[-20:] if process.returncode else []
+
+
+def succeed(sockets: Sequence[socket], workers: Iterable[int]) -> None:
+    """Become what is on disk now, with *sockets*; *workers* are left to end. Never returns.
+
+    Raises :class:`OSError` if there is nothing to become; descriptors are in disorder by then.
+    """
+    logging.shutdown()
+    # Out of the way first: the places that they have to be in may be each other's.
+    kept = [fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _ABOVE) for sock in sockets]
+    for place, descriptor in enumerate(kept, _FIRST):
+        os.dup2(descriptor, place, inheritable=True)
+    os.environ["LISTEN_PID"] = str(os.getpid())
+    os.environ["LISTEN_FDS"] = str(len(kept))
+    os.environ[_DRAINING] = " ".join(map(str, workers))
+    command = [*_program(), *sys.argv[1:]]
+    os.execv(command[0], command)  # noqa: S606 - without a shell, as it should be
+
+
+async def reap_predecessors(environ: MutableMapping[str, str]) -> None:
+    """Wait for the workers of whoever this process was before."""
+    left = [int(pid) for pid in environ.pop(_DRAINING, "").split()]
+    while True:
+        left = [pid for pid in left if not _has_ended(pid)]
+        if not left:
+            return
+        await asyncio.sleep(1)
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
