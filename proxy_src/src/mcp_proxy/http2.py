@@ -101,7 +101,8 @@ class Http2Server:
         except ConnectionFault as fault:
             self._goaway = goaway(self._numbers.highest, fault.code, str(fault))
             self.client_gone()
-        self._channel.wake()
+        if self._out:
+            self._channel.wake()
 
     def fields_came(self, number: int, fields: list[Field], size: int, ended: bool) -> None:
         """See :class:`http2_input.InputUser`."""
