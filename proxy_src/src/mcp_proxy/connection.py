@@ -133,6 +133,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._lost = True
         self._leave()
         self._listener.forget(self)
+        # They refer to each other and are large: freed now, not when the garbage collector comes.
+        self._http = self._tls = None
 
     def pause_writing(self) -> None:
         """See :class:`asyncio.BaseProtocol`."""
