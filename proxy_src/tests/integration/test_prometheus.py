@@ -158,6 +158,8 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
         await trouble(proxy, prometheus)
         for panel, query in dashboard_queries():
             assert await prometheus.query(query), f"no data for {panel}: {query}"
+        # The rules have seen that the worker is back.
+        await prometheus.until('absent(ALERTS{alertname="McpProxyWorkersMissing"})')
         groups = (await prometheus.get("/api/v1/rules"))["groups"]
         found = {rule["name"]: rule for group in groups for rule in group["rules"]}
         assert found.keys() == {rule["alert"] for rule in rules()}
