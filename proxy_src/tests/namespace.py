@@ -68,7 +68,7 @@ class Namespace:
         nobody else sees and that ends with the command.
         """
         contents = {
-            "resolv.conf": "nameserver 127.0.0.1\nsearch corp.test\noptions timeout:1 attempts:1\n",
+            "resolv.conf": "nameserver 127.0.0.1\nsearch corp.test\noptions timeout:2 attempts:1\n",
             "hosts": hosts,
             "nsswitch.conf": "hosts: files dns\n",
         }

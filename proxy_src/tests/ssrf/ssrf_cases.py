@@ -152,7 +152,7 @@ CASES = (
         Outcome(
             504,
             "Upstream did not accept the connection in time",
-            "no connection within 2 s",
+            "no connection within 4 s",
             (SILENT,),
         ),
         addresses(SILENT),

@@ -149,7 +149,7 @@ async def _scene(
                 home,
                 {name: f"http://{host}:{PORT}" for name, host in routes.items()},
                 through=network.resolver(home, HOSTS),
-                timeouts={"connect": "2s"},
+                timeouts={"connect": "4s"},
                 upstream=policy,
             ) as proxy:
                 yield Scene(network, names, upstreams, proxy)
