@@ -12,7 +12,7 @@ from running import RunningProxy, prepared_proxy, proxied
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 
-MANY = 400
+MANY = 250
 """Requests whose lines are more than a pipe holds (64 KiB, pipe(7))."""
 
 
