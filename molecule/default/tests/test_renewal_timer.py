@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from replicas import DOMAIN, HOSTS, LAB, only, play, recap, shell, state_host
 
 ON = ("--extra-vars", "mcp_tunnel_cert_renew_timer=true")
-# The timer and what it does are the state host's alone; that the others have none is a test of its own.
+# The timer is the state host's alone; that the others have none is a test of its own.
 HERE = (*ON, "--limit", HOSTS[0])
 NAME = "mcp-tunnel-renew-cert@default"
 DROP_IN = f"/etc/systemd/system/{NAME}.service.d"
