@@ -6,7 +6,10 @@ import socket
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import host_facts
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import (
+    Listener,
+    find_listener,
+)
 
 GOOD = {
     "architecture": "x86_64",
@@ -162,3 +165,19 @@ def test_everything_that_is_wrong_comes_at_once(monkeypatch, listener):
     assert "3 problems" in text
     for words in ("running is 240", f"port {listener} is already used by", "/nowhere/ca.crt"):
         assert words in text
+
+
+@pytest.mark.parametrize(("listens", "free"), [("127.0.0.1:8080", True), ("127.0.0.1:80", False)])
+def test_systemd_may_listen_for_the_unit(monkeypatch, listens, free):
+    """The listener of a service with a socket unit is systemd itself."""
+    asked = []
+
+    def output(command):
+        asked.append(command[-1])
+        return f"Listen={listens} (Stream)"
+
+    monkeypatch.setattr(host_facts, "find_listener", lambda _port: Listener(1, "systemd", ""))
+    monkeypatch.setattr(host_facts, "_output", output)
+    port = {"variable": "proxy_listen_port", "port": 8080, "unit": "mcp-proxy@default.service"}
+    assert (host_facts._taken(port) == "") is free
+    assert asked == ["mcp-proxy@default.socket"]

@@ -1,0 +1,82 @@
+"""When a worker counts as hung, how soon it is replaced, and what each may take."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from mcp_proxy import settings
+from mcp_proxy.certificates import read_pair
+from mcp_proxy.metrics import Metrics
+from mcp_proxy.worker_pool import WorkerPool, with_share
+from mcp_proxy.worker_process import PATIENCE, WorkerProcess
+from pki import Authority
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+async def test_a_worker_that_gives_no_sign_of_life_is_killed(
+    child: subprocess.Popen[bytes],
+) -> None:
+    worker = WorkerProcess(0, lambda *_: None)
+    worker._child = child
+    worker.ready.set()
+    for _ in range(PATIENCE):
+        worker.beat()
+    assert not worker.answers
+    worker._on_message({"kind": "alive", "counts": {}, "process": {}})
+    assert worker.answers
+    for _ in range(PATIENCE):
+        worker.beat()
+    assert child.poll() is None
+    worker.beat()
+    assert child.wait(5) == -signal.SIGKILL
+    assert worker.why_it_ended() == "silent"
+
+
+async def test_what_fails_again_and_again_is_started_ever_more_slowly(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = settings.Tls(*Authority().issue("a.example").write(tmp_path_factory.mktemp("tls")))
+    config = settings.Config(settings.Address("", 0), tls, {}, workers=1)
+    pool = WorkerPool([], config, read_pair(tls), Metrics())
+    delays = []
+
+    async def start_later(number: int, delay: float) -> None:
+        delays.append(delay)
+
+    monkeypatch.setattr(pool, "_start_later", start_later)
+
+    async def ended(lived: float) -> None:
+        worker = WorkerProcess(0, lambda *_: None)
+        worker.started -= lived
+        pool._workers[0] = worker
+        pool._replace(worker)
+        await asyncio.sleep(0)
+
+    for _ in range(9):
+        await ended(1)
+    assert delays == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+    await ended(60)
+    await ended(1)
+    assert delays[-2:] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("most", "workers", "shares"), [(4096, 2, [2048, 2048]), (5, 3, [2, 2, 1]), (1, 2, [1, 1])]
+)
+def test_connections_are_shared_out(most: int, workers: int, shares: list[int]) -> None:
+    tls = settings.Tls("", "")
+    limits = settings.Limits(max_connections=most)
+    config = settings.Config(settings.Address("", 0), tls, {}, limits=limits, workers=workers)
+    got = [with_share(config, n, workers).limits.max_connections for n in range(workers)]
+    assert got == shares
