@@ -22,7 +22,6 @@ from clients import (
     cpu_seconds,
     descriptors,
     frame,
-    metric,
     others_are_served,
     rss,
 )
@@ -104,7 +103,7 @@ async def test_idle_connections(
             each = (whole - empty) / CLIENTS
             print(f"{CLIENTS} idle: {whole / 1e6:.1f} MB in all, {each / 1e3:.1f} kB each")
             record_testsuite_property("bytes_per_idle_connection", each)
-            assert await metric(proxy, OPEN) == CLIENTS + 50
+            await comes_to(proxy, OPEN, CLIENTS + 50)
             assert each < 40_000
         await served_again(proxy, before)
 
@@ -349,7 +348,7 @@ async def test_more_clients_than_descriptors(
                             pass
                     loop = asyncio.get_running_loop()
                     assert await asyncio.wait_for(loop.sock_recv(watchdog, 1000), 20)
-                    assert await metric(proxy, OPEN) == ROOM
+                    await comes_to(proxy, OPEN, ROOM)
                     await idle_costs_nothing(proxy)
                 await served_again(proxy, before)
 
@@ -385,7 +384,7 @@ async def test_more_requests_than_descriptors(tmp_path: Path) -> None:
                     writer.write(h2.data_to_send())
                 await proxy.logged("cannot reach 127.0.0.1: Too many open files", route="mute")
                 assert descriptors(proxy) <= LIMIT - 32
-                assert await metric(proxy, OPEN) == 3  # there is a descriptor for whoever asks
+                await comes_to(proxy, OPEN, 3)  # there is a descriptor for whoever asks
             await served_again(proxy, before)
 
 
