@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
-from mcp_proxy.log_lines import MAX_VALUE, json_line, text_line
+from mcp_proxy.log_lines import MAX_VALUE, JsonForm, TextForm
+
+_STAMP = "2026-01-01T00:00:00.000Z"
+_JSON, _TEXT = JsonForm(), TextForm()
 
 
 def one_input(data: bytes) -> None:
@@ -13,9 +16,9 @@ def one_input(data: bytes) -> None:
     text = "".join(chr(byte << 8 | 1) for byte in data) + data.decode("utf-8", "replace")
     decoded = data.decode("latin-1")
     for value in (data, text, decoded, bytearray(data)):
-        fields = {"host": value, "none": None, "n": len(data), "f": len(data) / 7, "b": True}
+        given = {"host": value, "n": len(data), "f": len(data) / 7, "b": True}
         for msg in ("request finished", decoded):
-            line = json_line("2026-01-01T00:00:00.000Z", "info", msg, fields)
+            line = _JSON.line(_STAMP, "info", msg, {"none": None, **given})
             _check(line)
             read = json.loads(line)
             assert list(read) == ["time", "level", "msg", "host", "n", "f", "b"]
@@ -23,7 +26,11 @@ def one_input(data: bytes) -> None:
             assert read["n"] == len(data)
             if isinstance(value, str) and len(value) <= MAX_VALUE:
                 assert read["host"] == json.loads(json.dumps(value))
-            _check(text_line("2026-01-01T00:00:00.000Z", "info", msg, fields))
+            _check(_TEXT.line(_STAMP, "info", msg, {"none": None, **given}))
+        for form in (_JSON, _TEXT):
+            whole = form.line(_STAMP, "info", "request finished", given)
+            template = form.template("info", "request finished", list(given))
+            assert template % form.words(_STAMP, list(given.values())) == whole
 
 
 def _check(line: str) -> None:

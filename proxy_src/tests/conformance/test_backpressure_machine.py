@@ -25,6 +25,7 @@ from mcp_proxy.messages import ClientStream, RequestHead
 from mcp_proxy.metrics import Metrics
 from mcp_proxy.router import Router
 from mcp_proxy.settings import Limits, Upstream
+from mcp_proxy.turn import Turn
 from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
 from wire import read_requests
 
@@ -190,7 +191,7 @@ class ExchangeMachine(RuleBasedStateMachine):
         self.give(self.client.first)
 
     async def connect(self) -> None:
-        pool = UpstreamPool(Dialer(self), 60)  # type: ignore[arg-type]
+        pool = UpstreamPool(Dialer(self), 60, Turn())  # type: ignore[arg-type]
         router = Router({"echo": UPSTREAM}, "t.example")
         forwarder = Forwarder(router, pool, Metrics(), AccessLog(False), False, 60.0)
 

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 from mcp_proxy.dial import DialError
 from mcp_proxy.messages import Headers, ResponseHead
 from mcp_proxy.settings import Upstream
+from mcp_proxy.turn import Turn
 from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
 
 UPSTREAMS = [Upstream("http", name, 80) for name in ("a", "b")]
@@ -142,7 +143,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.errors: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
         self.dialer = Dialer()
-        self.pool = UpstreamPool(self.dialer, IDLE_SECONDS)  # type: ignore[arg-type]
+        self.pool = UpstreamPool(self.dialer, IDLE_SECONDS, Turn())  # type: ignore[arg-type]
         self.lent: list[UpstreamConnection] = []
         self.expired: set[UpstreamConnection] = set()
         self.request_complete = True
