@@ -22,7 +22,8 @@ from running import DOMAIN, SRC, RunningProxy, proxied, running_proxy
 from test_service import admin
 from tunnelled import answer, get, raw_client
 
-FAST = {"log_level": "info", "workers": 2}
+# On a busy machine as well, no stream of a worker that leaves may be cut meanwhile.
+FAST = {"log_level": "info", "workers": 2, "shutdown_timeout": "2m"}
 
 
 @pytest_asyncio.fixture
