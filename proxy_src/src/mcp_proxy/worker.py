@@ -37,8 +37,13 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log.configure("info")
-    uvloop.run(Worker(listeners).run(channel))
+    uvloop.run(_work(listeners, channel))
     return 0
+
+
+async def _work(listeners: list[socket.socket], channel: socket.socket) -> None:
+    # Made here, as before Python 3.10 what asyncio makes belongs to the loop of that moment.
+    await Worker(listeners).run(channel)
 
 
 class Worker:
