@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import BenchError
 from benchmarks.certificates import make_certificates
+from benchmarks.interpreter import interpreter, search_path
 from benchmarks.processes import Measured, child, free_port
 
 DOMAIN = "bench.test"
@@ -80,8 +81,8 @@ upstream:
   allowed_ips: [127.0.0.0/8]
 """
     )
-    command = [sys.executable, "-m", "mcp_proxy", "serve", "--config", str(config)]
-    env = {"PYTHONPATH": str(_PROXY_SOURCE)}
+    command = [interpreter(), "-m", "mcp_proxy", "serve", "--config", str(config)]
+    env = search_path([str(_PROXY_SOURCE)])
     with child("proxy", command, where.directory / "proxy.log", port, env) as started:
         yield Chain("proxy", port, [started])
 
@@ -134,12 +135,15 @@ backend {ROUTE}
     server upstream 127.0.0.1:{where.upstream_port}
 """
     )
-    unwrap = [sys.executable, "-m", "benchmarks.unwrapper", str(outer), str(inner)]
+    unwrap = [interpreter(), "-m", "benchmarks.unwrapper", str(outer), str(inner)]
     with (
         child(
             "haproxy", [binary, "-db", "-f", str(config)], where.directory / "haproxy.log", inner
         ) as haproxy,
-        child("unwrapper", unwrap, where.directory / "unwrapper.log", outer) as unwrapper,
+        child(
+            *("unwrapper", unwrap, where.directory / "unwrapper.log", outer),
+            search_path([str(_ROOT)]),
+        ) as unwrapper,
     ):
         yield Chain("haproxy chain", outer, [haproxy, unwrapper])
 

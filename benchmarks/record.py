@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import BenchError
+from benchmarks.interpreter import version
 
 _HERE = Path(__file__).resolve().parent
 LATEST = _HERE / "results" / "latest.json"
@@ -28,7 +29,7 @@ def machine() -> dict[str, object]:
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": version(),
         "openssl": ssl.OPENSSL_VERSION,
     }
 
