@@ -113,7 +113,7 @@ def _redacted(query: bytes) -> bytes:
     """The names of the parameters in *query*; what stands alone or looks like no name is hidden."""
     shown = []
     for parameter in query.split(b"&"):
-        name, equals, _ = parameter.partition(b"=")
+        name, equals, _dummy = parameter.partition(b"=")
         if equals and _PARAMETER_NAME.match(name):
             shown.append(name + b"=" + _HIDDEN)
         elif parameter:

@@ -64,7 +64,7 @@ def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
     *peer* is the address of the immediate client, added to ``X-Forwarded-For``; *host* goes out as
     ``Host``. Content follows with the length that *head* states, or chunked.
     """
-    method, target, authority, headers, length, _, upgrade = head
+    method, target, authority, headers, length, _dummy, upgrade = head
     lines = []
     special: Headers = []
     for field in headers:

@@ -85,7 +85,7 @@ _STATIC: tuple[tuple[bytes, bytes], ...] = (
     (b"via", b""),
     (b"www-authenticate", b""),
 )
-_NAMES = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
+_NAMES = {name: index for index, (name, dummy) in reversed(list(enumerate(_STATIC, 1)))}
 _STATUSES = {
     int(value): bytes((0x80 | index,))
     for index, (name, value) in enumerate(_STATIC, 1)

@@ -52,7 +52,7 @@ def bind(address: Address, count: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     failure: OSError | None = None
     try:
-        for family, _, _, _, where in dict.fromkeys(found):
+        for family, *_dummies, where in dict.fromkeys(found):
             try:
                 sockets += _bind_one(family, where, count)
             except OSError as error:
@@ -74,7 +74,7 @@ def _bind_one(family: int, where: tuple[object, ...], count: int) -> list[socket
         # Two proxies of one user would share a port without noticing.
         _socket(family, where, shared=False).close()
     sockets: list[socket.socket] = []
-    for _ in range(count):
+    for _dummy in range(count):
         sockets.append(_socket(family, where, shared=True))
         where = (where[0], sockets[0].getsockname()[1], *where[2:])
     return sockets

@@ -69,7 +69,7 @@ class ReloadServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            verb, _, code = (await reader.readline()).decode().rstrip("\n").partition(" ")
+            verb, _dummy, code = (await reader.readline()).decode().rstrip("\n").partition(" ")
             if verb == "reload":
                 outcome = await self._reload(code)
                 writer.write(json.dumps(asdict(outcome)).encode())

@@ -38,7 +38,7 @@ async def objections(config: str) -> list[str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    out, _ = await process.communicate()
+    out, _dummy = await process.communicate()
     return out.decode(errors="replace").splitlines()[-20:] if process.returncode else []
 
 
