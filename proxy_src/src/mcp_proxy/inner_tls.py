@@ -7,6 +7,12 @@ import ssl
 _RECORD = 16384
 """Plaintext bytes of one TLS record at most (RFC 8446 §5.1); a read never returns more."""
 
+_FIRST_RECORDS = 4096
+"""Plaintext bytes of each record at the begin of something long: a record can only be used when all
+of it has come, and on a connection that was quiet few packets leave before the peer's word."""
+_BULK_AFTER = 32768
+"""How many bytes leave in such records before full ones cost less than they delay."""
+
 
 class TlsFailed(Exception):
     """The handshake or a record is bad; the text is OpenSSL's reason. An alert may be waiting."""
@@ -26,6 +32,7 @@ class InnerTls:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.feed = self._incoming.write
         self.output = self._outgoing.read
+        self._at_length = 0  # bytes since something short was written
 
     @property
     def unread(self) -> int:
@@ -82,9 +89,22 @@ class InnerTls:
     def write(self, data: bytes) -> None:
         """Encrypt *data*, all of it. Raises :class:`TlsFailed`."""
         try:
-            self._tls.write(data)
+            if len(data) <= _FIRST_RECORDS:
+                self._at_length = 0
+            elif self._at_length < _BULK_AFTER:
+                data = self._write_gently(data)
+            if data:
+                self._tls.write(data)
         except ssl.SSLError as error:
             raise TlsFailed(_reason(error)) from error
+
+    def _write_gently(self, data: bytes) -> bytes:
+        """Write the begin of *data* in small records; return the rest."""
+        gently = min(len(data), _BULK_AFTER - self._at_length)
+        for start in range(0, gently, _FIRST_RECORDS):
+            self._tls.write(data[start : min(start + _FIRST_RECORDS, gently)])
+        self._at_length += len(data)
+        return data[gently:]
 
     def close(self) -> None:
         """Say that nothing follows (close_notify), without waiting for the peer to say so."""

@@ -167,3 +167,45 @@ def test_a_broken_record_is_an_error_with_an_alert(contexts: tuple[ssl.SSLContex
     with pytest.raises(TlsFailed):
         server.read()
     assert server.output()
+
+
+def records(ciphertext: bytes) -> list[int]:
+    """The lengths of the TLS records in *ciphertext*, by their headers (RFC 8446 §5.1)."""
+    lengths = []
+    while ciphertext:
+        length = int.from_bytes(ciphertext[3:5], "big")
+        lengths.append(length)
+        ciphertext = ciphertext[5 + length :]
+    return lengths
+
+
+def test_what_is_long_begins_in_small_records(contexts: tuple[ssl.SSLContext, str]) -> None:
+    server, client = InnerTls(contexts[0]), Client(contexts[1])
+    connect(server, client, [])
+    tag = 17  # AES-GCM's, and the byte that tells the type (RFC 8446 §5.2)
+    server.write(b"short" * 800)
+    ciphertext = server.output()
+    assert records(ciphertext) == [4000 + tag], "something short is one record"
+    client.incoming.write(ciphertext)
+    assert client.tls is not None
+    assert client.tls.read(16384) == b"short" * 800
+    sent = b"".join(bytes((number,)) * 20_000 for number in range(5))
+    ciphertext = b""
+    for start in range(0, len(sent), 20_000):
+        server.write(sent[start : start + 20_000])
+        ciphertext += server.output()
+    lengths = [length - tag for length in records(ciphertext)]
+    assert lengths[:9] == [4096] * 4 + [20_000 - 4 * 4096] + [4096] * 3 + [
+        32768 - 20_000 - 3 * 4096
+    ]
+    assert lengths[9:11] == [40_000 - 32768, 16384], "full ones from then on"
+    assert sum(lengths) == len(sent)
+    client.incoming.write(ciphertext)
+    received = b""
+    while len(received) < len(sent):
+        received += client.tls.read(16384)
+    assert received == sent
+    server.write(b"x")
+    server.output()
+    server.write(b"x" * 20_000)
+    assert records(server.output())[0] == 4096 + tag, "after something short it begins anew"
