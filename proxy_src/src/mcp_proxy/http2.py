@@ -237,11 +237,13 @@ class Http2Server:
         """See :class:`http2_input.InputUser`."""
         if not number:
             self._responses.widen(increment)
-            return
-        self._numbers.check_begun(number)
-        stream = self._streams.get(number)
-        if stream is not None:
-            self._responses.widen_stream(stream, increment)
+        else:
+            self._numbers.check_begun(number)
+            stream = self._streams.get(number)
+            if stream is not None:
+                self._responses.widen_stream(stream, increment)
+        if self._responses.waiting:
+            self._channel.wake()
 
     def settings_came(self, values: dict[int, int]) -> None:
         """See :class:`http2_input.InputUser`."""

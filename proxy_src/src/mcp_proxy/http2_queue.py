@@ -41,6 +41,11 @@ class ResponseQueue:
         self._initial = _INITIAL
         self._preamble = EMPTY_TABLE
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to send, now or once a window is wider."""
+        return bool(self._waiting)
+
     # -- windows -----------------------------------------------------------------------------
 
     def open(self, stream: Http2Stream) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from h2.connection import H2Connection
+from h2.events import DataReceived, StreamEnded
 from running import DOMAIN, proxied
 from tunnelled import VERSIONS, client, curl, get, raw_client
 from upstreams import asgi_upstream, raw_upstream, read_head
@@ -195,3 +197,30 @@ async def test_a_client_that_leaves_ends_the_upstream_request(tmp_path: Path, ve
         await asyncio.wait_for(ended.wait(), 10)
         line = await proxy.logged("request finished", status=200)
         assert "client left" in line["error"]
+
+
+async def test_a_client_that_widens_its_window_only_when_it_is_empty(tmp_path: Path) -> None:
+    """Then its update is the only thing that is there to wake the connection."""
+    size = MIB
+    async with proxied(tmp_path, raw_upstream(serve_bulk)) as proxy:
+        async with raw_client(proxy, "echo", "h2") as (reader, writer):
+            h2 = H2Connection()
+            h2.initiate_connection()
+            fields = [(":method", "GET"), (":scheme", "https"), (":path", f"/{size}")]
+            h2.send_headers(1, [*fields, (":authority", f"echo.{DOMAIN}")], end_stream=True)
+            received = owed = 0
+            ended = False
+            while not ended:
+                writer.write(h2.data_to_send())
+                data = await asyncio.wait_for(reader.read(65536), 20)
+                assert data, proxy.transcript()
+                for event in h2.receive_data(data):
+                    if isinstance(event, DataReceived):
+                        received += len(event.data)
+                        owed += event.flow_controlled_length
+                    ended = ended or isinstance(event, StreamEnded)
+                if not ended and not h2.remote_flow_control_window(1):
+                    h2.increment_flow_control_window(owed)
+                    h2.increment_flow_control_window(owed, 1)
+                    owed = 0
+    assert received == size

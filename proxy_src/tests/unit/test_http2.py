@@ -56,7 +56,9 @@ class Pair:
         while True:
             out = self.client.data_to_send()
             feed(self.layer.receive, cuts(out, places or []))
-            back = b"".join(self.layer.output())
+            # As the connection does: who does not ask to send something does not get to send it.
+            back = b"".join(self.layer.output()) if self.channel.woken else b""
+            self.channel.woken = False
             if not out and not back:
                 return
             for event in self.client.receive_data(back):
