@@ -54,6 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reading = True
         self._finished = False
         self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self.transport: asyncio.Transport
 
     # -- asyncio callbacks -------------------------------------------------------------------
@@ -132,15 +133,24 @@ class UpstreamConnection(asyncio.Protocol):
         self.write(head)
 
     def write(self, *data: bytes) -> None:
-        """Send a part of the request, with all of this turn in one go."""
+        """Send a part of the request, with all of this turn in one go, within reason.
+
+        One turn may read megabytes from the same client before it ends, and only what the transport
+        has got makes it say that it is enough.
+        """
         if not self._unsent:
             self._pool.turn.add(self._send)
         self._unsent += data
+        for part in data:
+            self._unsent_bytes += len(part)
+        if self._unsent_bytes > _HIGH_WATER:
+            self._send()
 
     def _send(self) -> None:
-        if not self.transport.is_closing():
+        if self._unsent and not self.transport.is_closing():
             self.transport.write(b"".join(self._unsent))
         self._unsent.clear()
+        self._unsent_bytes = 0
 
     def write_chunk(self, data: bytes) -> None:
         """Send a part of the request in chunked coding (RFC 9112 §7.1)."""

@@ -215,8 +215,8 @@ async def test_an_upstream_that_does_not_read(tmp_path: Path) -> None:
                     await opened(clients, FEW, proxy.port, push)
                 each = (rss(proxy) - empty) / FEW
                 print(f"{FEW} uploads that are not taken: {each / 1e3:.0f} kB each")
-                # What one turn of the event loop reads (32 times 64 KiB, libuv) before it writes.
-                assert each < 4_000_000
+                # Less than one turn of the event loop may read: 32 times 64 KiB (libuv).
+                assert each < 1_500_000
             await served_again(proxy, before)
 
 
