@@ -23,6 +23,9 @@ _FIRST = 3
 _ABOVE = 256
 _DRAINING = "MCP_PROXY_DRAINING"
 
+_PATIENCE = 15.0
+"""Seconds for the verdict of the code on disk: whoever has asked for it waits longer."""
+
 
 def _program() -> list[str]:
     """This process' command line without the arguments, as it was given to the interpreter."""
@@ -32,14 +35,27 @@ def _program() -> list[str]:
 
 async def objections(config: str) -> list[str]:
     """What the code on disk has against the configuration file *config*, or why it does not run."""
-    process = await asyncio.create_subprocess_exec(
-        *_program(),
-        *("check-config", config),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _dummy = await process.communicate()
-    return out.decode(errors="replace").splitlines()[-20:] if process.returncode else []
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *_program(),
+            *("check-config", config),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except OSError as error:
+        return [f"the release on disk cannot be run: {error}"]
+    verdict = asyncio.ensure_future(process.communicate())
+    try:
+        await asyncio.wait({verdict}, timeout=_PATIENCE)
+        late = not verdict.done()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    out, _ = await verdict
+    if late:
+        return [f"the release on disk has not judged the configuration within {_PATIENCE:g} s"]
+    said = out.decode(errors="replace").splitlines()[-20:]
+    return said or [f"exit status {process.returncode}"] if process.returncode else []
 
 
 def succeed(sockets: Sequence[socket], workers: Iterable[int]) -> None:

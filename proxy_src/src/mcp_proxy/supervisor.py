@@ -204,6 +204,8 @@ class Supervisor:
             return outcome
 
     def _upgrade(self) -> None:
+        if self._stop.is_set():
+            return  # the sockets are closed, and requests in flight have their time
         log.event(log.logger, log.INFO, "becoming the release on disk", was=succession.CODE)
         workers = [] if self._pool is None else self._pool.pids()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ import pytest
 import pytest_asyncio
 from bridge import TunnelBridge
 from load import event_upstream, load
-from mcp_proxy import listening
+from mcp_proxy import listening, reload_socket
 from mcp_proxy.settings import Address
 from running import DOMAIN, SRC, RunningProxy, proxied, running_proxy
 from test_service import admin
@@ -215,6 +216,48 @@ async def test_a_release_that_refuses_the_configuration_is_refused(proxy: Runnin
     async with raw_client(proxy) as (reader, writer):
         writer.write(get())
         assert (await answer(reader))[0] == 200
+
+
+async def test_a_release_that_does_not_run_is_refused(proxy: RunningProxy) -> None:
+    release = await exchanged(proxy)
+    (release / "mcp_proxy/cli.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    switch(proxy, release)
+    seen = len(proxy.log)
+    assert (await ask_as(proxy, "another release")).problems == ["exit status -9"]
+    await proxy.logged("new release refused", after=seen)
+
+
+async def test_a_stop_outruns_another_release(proxy: RunningProxy) -> None:
+    """The signal comes while the other release judges the configuration."""
+    release = await exchanged(proxy)
+    judging = proxy.home / "judging"
+    os.mkfifo(judging)
+    module = release / "mcp_proxy/cli.py"
+    first = "from __future__ import annotations\n"
+    wait = f"{first}open({str(judging)!r}).read()\n"
+    module.write_text(module.read_text().replace(first, wait))
+    switch(proxy, release)
+    async with raw_client(proxy) as (reader, writer):
+        asking = asyncio.ensure_future(ask_as(proxy, "another release"))
+        verdict = await asyncio.to_thread(open, judging, "w")
+        proxy.terminate()
+        await proxy.logged("stopping")
+        verdict.close()
+        assert (await asking).upgrading
+        writer.write(get())
+        assert (await answer(reader))[0] == 200
+        assert await proxy.ended() == 0
+    await proxy.logged("stopped")
+    assert not [line for line in proxy.log if "becoming" in line["msg"]]
+
+
+async def ask_as(proxy: RunningProxy, code: str) -> reload_socket.Outcome:
+    """What the proxy answers a reload of *code*."""
+    reader, writer = await asyncio.open_unix_connection(proxy.home / "run/control.sock")
+    writer.write(f"reload {code}\n".encode())
+    said = await reader.read()
+    writer.close()
+    return reload_socket.Outcome(**json.loads(said))
 
 
 async def test_whoever_is_about_to_ask_is_answered(proxy: RunningProxy) -> None:
