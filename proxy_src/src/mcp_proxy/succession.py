@@ -75,13 +75,15 @@ def succeed(sockets: Sequence[socket], workers: Iterable[int]) -> None:
     os.execv(command[0], command)  # noqa: S606 - without a shell, as it should be
 
 
-async def reap_predecessors(environ: MutableMapping[str, str]) -> None:
-    """Wait for the workers of whoever this process was before."""
-    left = [int(pid) for pid in environ.pop(_DRAINING, "").split()]
-    while True:
-        left = [pid for pid in left if not _has_ended(pid)]
-        if not left:
-            return
+def predecessors(environ: MutableMapping[str, str]) -> list[int]:
+    """The workers of whoever this process was before; they are passed only once."""
+    return [int(pid) for pid in environ.pop(_DRAINING, "").split()]
+
+
+async def reap(workers: list[int]) -> None:
+    """Wait for *workers* to end; from time to time those that have are taken off the list."""
+    while workers:
+        workers[:] = [pid for pid in workers if not _has_ended(pid)]
         await asyncio.sleep(1)
 
 

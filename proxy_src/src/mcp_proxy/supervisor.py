@@ -55,6 +55,7 @@ class Supervisor:
 
     def __init__(self, path: str, config: Config) -> None:
         self._path = path
+        self._predecessors = succession.predecessors(os.environ)
         self._notifier = Notifier(os.environ)
         self._metrics = Metrics()
         self._certificates = CertificateStore(config.tls, self._metrics, self._on_pair)
@@ -108,7 +109,7 @@ class Supervisor:
             log.event(log.logger, log.INFO, "route configured", route=name, upstream=str(upstream))
         if config.upstream.disable_ip_validation:
             log.event(log.logger, log.WARN, "IP validation of upstreams is off")
-        self._spawn(succession.reap_predecessors(os.environ))
+        self._spawn(succession.reap(self._predecessors))
         self._sockets = self._listen()
         admin_address = await self._start_admin()
         self._metrics.config_loaded()
@@ -209,7 +210,7 @@ class Supervisor:
         log.event(log.logger, log.INFO, "becoming the release on disk", was=succession.CODE)
         workers = [] if self._pool is None else self._pool.pids()
         try:
-            succession.succeed(self._sockets, workers)
+            succession.succeed(self._sockets, [*workers, *self._predecessors])
         except OSError as error:
             # systemd starts it again, and its sockets are with systemd.
             os.write(2, f"cannot become the release on disk: {error}\n".encode())

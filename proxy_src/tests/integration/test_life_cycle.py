@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,30 @@ async def test_another_release_takes_over_in_place(proxy: RunningProxy) -> None:
         assert await proxy.reload() == (0, "", "")
         await proxy.logged("configuration loaded", after=seen)
     assert clients.failed == []
+
+
+async def test_a_third_release_takes_over_while_the_first_still_finishes(
+    proxy: RunningProxy,
+) -> None:
+    release = await exchanged(proxy)
+    first = proxy.workers()
+    async with raw_client(proxy) as (reader, writer):
+        writer.write(get("echo", "/events"))
+        await reader.readuntil(b"data:")
+        for code in (release, SRC):
+            switch(proxy, code)
+            assert await proxy.reload() == (0, "", "")
+        assert set(first) & set(proxy.workers())
+        await reader.readuntil(b"data:")
+    await asyncio.to_thread(reaped, first)
+
+
+def reaped(pids: list[int]) -> None:
+    """Wait until somebody has taken note that the processes have ended (proc(5))."""
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "processes have not been waited for"
+        time.sleep(0.1)
 
 
 async def test_a_release_that_refuses_the_configuration_is_refused(proxy: RunningProxy) -> None:
