@@ -64,7 +64,7 @@ class Timeouts:
     header: float = 15.0
     idle: float = 300.0
     connect: float = 10.0
-    upstream_idle: float = 60.0
+    upstream_idle: float = 4.0  # uvicorn and node close theirs after 5
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,8 @@ class UpstreamPool:
         idle = self._idle.get(upstream)
         while idle:
             connection = idle.pop()
-            if connection.is_alive():
+            # To the moment, and not to the tick: the upstream's own limit may be just behind.
+            if connection.expires > time.monotonic() and connection.is_alive():
                 return connection
             connection.discard()
         return None
