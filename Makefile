@@ -9,7 +9,7 @@ export PATH := $(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help bootstrap demo demo-down test lint sanity unit proxy contract lab molecule test-firewall-mutants bench fuzz conformance build lock clean
+.PHONY: help bootstrap demo demo-down test lint sanity unit proxy overload contract lab molecule test-firewall-mutants bench fuzz conformance build lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -37,6 +37,12 @@ unit: bootstrap  ## modules, module_utils, action plugins
 
 proxy: bootstrap  ## the proxy's own tests
 	@cd proxy_src && pytest -q
+
+conformance: bootstrap  ## the proxy against tables of hostile and unusual bytes, with more examples than CI has time for
+	@cd proxy_src && pytest -q tests/conformance --hypothesis-profile=explore
+
+fuzz: bootstrap  ## coverage-guided fuzzing of the proxy's layers, FUZZ_SECONDS (60) each
+	@tools/fuzz
 
 overload: bootstrap  ## the proxy with 10,000 clients that are idle, slow or never end
 	@cd proxy_src && OVERLOAD_CLIENTS=10000 TEST_LIMIT=600 pytest -s -o faulthandler_timeout=700 tests/overload

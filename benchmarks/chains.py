@@ -61,8 +61,8 @@ def site(directory: Path) -> Iterator[Site]:
 
 
 @contextlib.contextmanager
-def proxy_chain(where: Site) -> Iterator[Chain]:
-    """Our proxy with one worker, as haproxy has one thread, and one line per request in its log."""
+def proxy_chain(where: Site, workers: int = 1) -> Iterator[Chain]:
+    """Our proxy with its defaults but for ``workers``, one line per request in its log."""
     port = free_port()
     config = where.directory / "proxy.yaml"
     config.write_text(
@@ -70,7 +70,7 @@ def proxy_chain(where: Site) -> Iterator[Chain]:
 listen_addr: "127.0.0.1:{port}"
 admin_addr: ""
 log_level: info
-workers: 1
+workers: {workers}
 tunnel_domain: {DOMAIN}
 tls:
   cert_file: {where.directory}/tls.crt

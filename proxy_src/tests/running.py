@@ -24,7 +24,13 @@ SRC = (Path(__file__).parents[1] / "src").resolve()
 class RunningProxy:
     """The process, where it listens, and what it has logged (one dict per line)."""
 
-    def __init__(self, authority: Authority, home: Path, listeners: Sequence[socket.socket]):
+    def __init__(
+        self,
+        authority: Authority,
+        home: Path,
+        listeners: Sequence[socket.socket],
+        through: Sequence[str],
+    ):
         self.authority = authority
         self.home = home
         self.config = home / "proxy.yaml"
@@ -34,6 +40,7 @@ class RunningProxy:
         self.log: list[dict[str, Any]] = []
         self.code = SRC
         self._listeners = listeners
+        self._through = through
         self._changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -49,7 +56,8 @@ class RunningProxy:
         """Run the process."""
         read, write = os.pipe()
         stat = os.fstat(write)
-        command = [sys.executable, "-m", "mcp_proxy", "serve", "--config", str(self.config)]
+        command = [*self._through, sys.executable, "-m", "mcp_proxy"]
+        command += ["serve", "--config", str(self.config)]
         descriptors = [sock.fileno() for sock in self._listeners]
         if descriptors:
             # As systemd passes them (sd_listen_fds(3)): from 3 on, for the process that is run.
@@ -174,6 +182,7 @@ def prepared_proxy(
     routes: dict[str, str],
     authority: Authority | None = None,
     listeners: Sequence[socket.socket] = (),
+    through: tuple[str, ...] = (),
     **settings: Any,
 ) -> RunningProxy:
     """A proxy that can be started; see :func:`running_proxy`."""
@@ -192,7 +201,7 @@ def prepared_proxy(
         "upstream": {"allowed_ips": ["127.0.0.0/8"]},
         **settings,
     }
-    proxy = RunningProxy(authority, home, listeners)
+    proxy = RunningProxy(authority, home, listeners, through)
     proxy.config.write_text(yaml.safe_dump(document))
     return proxy
 

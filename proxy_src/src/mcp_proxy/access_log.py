@@ -8,10 +8,6 @@ from . import log
 from .messages import Headers, RequestHead
 from .trace_context import trace_id
 
-logger = logging.getLogger(f"{log.logger.name}.access")
-# Whoever asks for an access log wants it at any log_level.
-logger.setLevel(log.INFO)
-
 _FINISHED = log.Frequent(
     log.INFO, "request finished", "route", "method", "status", "bytes_in", "bytes_out", "seconds"
 )
@@ -85,6 +81,8 @@ class AccessLog:
                 trace_id=trace_id(head.headers),
                 error=error,
             )
+            return
+        if not log.logger.isEnabledFor(log.INFO):
             return
         trace = trace_id(head.headers)
         if trace is None and error is None:

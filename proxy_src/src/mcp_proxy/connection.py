@@ -21,6 +21,7 @@ from .inner_tls import InnerTls, TlsFailed
 from .messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
 from .settings import Limits, Timeouts
+from .tls_contexts import ServerTls
 from .turn import Turn
 from .websocket import WebSocketLayer, WebSocketRefused
 

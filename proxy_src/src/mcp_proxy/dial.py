@@ -18,6 +18,7 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar
 
+from . import descriptors
 from .settings import Upstream, UpstreamPolicy
 from .tls_contexts import upstream_context
 

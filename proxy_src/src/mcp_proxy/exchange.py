@@ -68,6 +68,7 @@ class Exchange:
     _done = False
     _moved = -1
     _still_since = 0.0
+    _waited: float | None = None  # seconds until the upstream's answer began
 
     def __init__(
         self, forwarder: Forwarder, head: RequestHead, stream: ClientStream, peer: str
@@ -86,8 +87,7 @@ class Exchange:
         self._route = route
         name = route.name if route else NO_ROUTE
         self._forwarder.metrics.request_started(name)
-        if log.logger.isEnabledFor(log.DEBUG):
-            self._note_start(name)
+        self._forwarder.access_log.started(head, name)
         if route is None:
             log.event(log.logger, log.WARN, "no route for host", host=head.authority)
             self._answer(502, "No route configured for host")
@@ -98,19 +98,6 @@ class Exchange:
         else:
             self._forwarder.metrics.upstream_reused(route.name)
             self._send_on(connection, route)
-
-    def _note_start(self, route: str) -> None:
-        head = self._head
-        log.event(
-            log.logger,
-            log.DEBUG,
-            "request started",
-            route=route,
-            method=head.method,
-            host=head.authority,
-            path=head.target.split(b"?", 1)[0],
-            http=head.http_version,
-        )
 
     # -- towards the upstream ----------------------------------------------------------------
 
@@ -204,7 +191,7 @@ class Exchange:
     def response_head(self, head: ResponseHead) -> None:
         """See :class:`http1_client.ResponseHandler`."""
         self._status = head.status
-        self._waited = asyncio.get_running_loop().time() - self._started
+        self._waited = time.monotonic() - self._started
         if self._route is not None:
             self._forwarder.metrics.upstream_answered(self._route.name, self._waited)
         self._stream.send_head(

@@ -67,7 +67,7 @@ class Http1Server:
     @property
     def wants_input(self) -> bool:
         """Whether :meth:`receive` may be called now."""
-        return not (self._held or self._ended or self._undecided) and len(self._streams) <= 1
+        return not (self._held or self.finished or self._undecided) and len(self._streams) <= 1
 
     @property
     def _undecided(self) -> bool:
@@ -88,7 +88,7 @@ class Http1Server:
 
     def receive(self, data: bytes) -> None:
         """Parse *data*; starts requests and hands their content on."""
-        while data and not (self._ended or self._refusal is not None):
+        while data and not (self.finished or self._refusal is not None):
             if self._undecided:
                 self._rest += data
                 return

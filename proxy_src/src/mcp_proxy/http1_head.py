@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from .forwarding import tokens
-from .http_rules import Refusal, check_target
-from .messages import Headers, RequestHead
+from .http_rules import Refusal, check_authority, check_target
+from .messages import MAX_LENGTH, Headers, RequestHead
 
 _READ_HERE = frozenset((b"host", b"content-length", b"transfer-encoding"))
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)

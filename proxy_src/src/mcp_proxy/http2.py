@@ -39,7 +39,9 @@ _DEFAULT_WINDOW = 65535
 
 
 class Http2Server:
-    """The protocol on one connection. ``phase`` and ``served`` as in :class:`http1.Http1Server`.
+    """The protocol on one connection.
+
+    ``finished``, ``phase`` and ``served`` as in :class:`http1.Http1Server`.
 
     Implements :class:`http2_input.InputUser`.
     """
@@ -69,7 +71,7 @@ class Http2Server:
         self._goaway = b""
         self._output_paused = False
         self._limits_known = False
-        self._ended = False
+        self.finished = False
         self.draining = False
         self.served = 0
         channel.wake()
@@ -82,7 +84,7 @@ class Http2Server:
 
         Not while the client leaves our output lying: answers to its frames would pile up.
         """
-        return not (self._ended or self._output_paused)
+        return not (self.finished or self._output_paused)
 
     @property
     def phase(self) -> str:
@@ -106,7 +108,7 @@ class Http2Server:
 
     def fields_came(self, number: int, fields: list[Field], size: int, ended: bool) -> None:
         """See :class:`http2_input.InputUser`."""
-        if self._ended:
+        if self.finished:
             return
         if number > self._numbers.highest:
             self._numbers.highest = number
@@ -167,7 +169,7 @@ class Http2Server:
 
     def content_came(self, number: int, data: bytes, size: int, ended: bool) -> None:
         """See :class:`http2_input.InputUser`."""
-        if self._ended:
+        if self.finished:
             return
         self._numbers.check_begun(number)
         if not self._intake.take(size):
@@ -216,7 +218,7 @@ class Http2Server:
     def reset_came(self, number: int) -> None:
         """See :class:`http2_input.InputUser`."""
         self._numbers.check_begun(number)
-        if self._ended:
+        if self.finished:
             return
         stream = self._streams.get(number)
         if stream is not None:
@@ -348,7 +350,7 @@ class Http2Server:
 
     def acknowledge(self, stream: Http2Stream, size: int) -> None:
         """Open the windows again by *size* bytes of *stream*'s content."""
-        if not self._ended:
+        if not self.finished:
             self._announce(0, self._intake.give(size))
             if not stream.complete:
                 self._announce(stream.number, stream.intake.give(size))
@@ -369,19 +371,14 @@ class Http2Server:
 
     # -- life cycle --------------------------------------------------------------------------
 
-    @property
-    def finished(self) -> bool:
-        """Whether the connection is to be closed once the output is sent."""
-        return self._ended
-
     def _end_if_drained(self) -> None:
         if self.draining and not self._streams:
-            self._ended = True
+            self.finished = True
             self._channel.wake()
 
     def drain(self) -> None:
         """Finish what is in flight, then close."""
-        if not self.draining and not self._ended:
+        if not self.draining and not self.finished:
             self.draining = True
             self._goaway = goaway(self._numbers.highest, ErrorCode.NO_ERROR)
             self._channel.wake()
@@ -392,7 +389,7 @@ class Http2Server:
 
     def client_gone(self) -> None:
         """The connection is lost."""
-        self._ended = True
+        self.finished = True
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             stream.gone = True

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from .log_lines import MAX_VALUE, Form, JsonForm, TextForm
+from .log_output import LogOutput
 
 DEBUG = logging.DEBUG
 INFO = logging.INFO
@@ -105,7 +106,7 @@ class _Lines(logging.Handler):
 
     def __init__(self, write: _Write, as_json: bool) -> None:
         super().__init__()
-        self._stream = stream
+        self._write = write
         self._form: Form = JsonForm() if as_json else TextForm()
         self._templates: dict[Frequent, str] = {}
         self._lines: list[str] = []
@@ -169,7 +170,7 @@ class _Lines(logging.Handler):
         super().close()
 
     def _lost(self, number: int) -> str:
-        return self._line(self._stamp, "warn", "log lines lost", {"lines": number}) + "\n"
+        return self._form.line(self._stamp, "warn", "log lines lost", {"lines": number}) + "\n"
 
 
 _Write = Callable[[str, Callable[[int], str]], None]

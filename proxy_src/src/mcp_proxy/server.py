@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterable
+from typing import cast
 
-from . import log
+from . import descriptors, log
 from .access_log import AccessLog
 from .connection import Listener, TunnelConnection
 from .dial import Dialer
@@ -67,20 +68,10 @@ class ProxyServer:
         self._empty = asyncio.Event()
         self._warned = False
 
-    async def start(self) -> None:
-        """Listen. Raises :class:`OSError` if the address cannot be bound."""
+    async def start(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections from listening *sockets*."""
         descriptors.raise_limit()
-        wanted = self._config.limits.max_connections
-        if self._limit() < wanted:
-            log.event(
-                log.logger,
-                log.WARN,
-                "descriptor limit lowers max_connections",
-                max_connections=self._limit(),
-                configured=wanted,
-                remedy=f"set LimitNOFILE= to {wanted * 3 // 2 + 2 + descriptors.RESERVE} at least",
-            )
-        listen = self._config.listen
+        self._announce_limit()
         loop = asyncio.get_running_loop()
         for sock in sockets:
             self._servers.append(
@@ -102,7 +93,7 @@ class ProxyServer:
             old, self._pool = self._pool, self._new_pool(config)
             old.close()
         self._config = config
-        self._metrics.connection_limit(config.limits.max_connections)
+        self._announce_limit()
         self._listener.forwarder = self._forwarder(config)
         self._listener.timeouts = config.timeouts
         self._listener.limits = config.limits
@@ -147,6 +138,11 @@ class ProxyServer:
         await asyncio.sleep(0)
         return cut
 
+    def _new_pool(self, config: Config) -> UpstreamPool:
+        timeouts = config.timeouts
+        dialer = Dialer(config.upstream, timeouts.connect)
+        return UpstreamPool(dialer, timeouts.upstream_idle, self._turn)
+
     def _drain_silent(self, connections: set[TunnelConnection]) -> None:
         for connection in connections & self._connections:
             if connection.expects_request:
@@ -162,8 +158,21 @@ class ProxyServer:
             stall_timeout=config.timeouts.idle,
         )
 
-    def _connection(self) -> TunnelConnection:
-        limit = self._config.limits.max_connections
+    def _announce_limit(self) -> None:
+        limit, wanted = self._limit(), self._config.limits.max_connections
+        self._metrics.connection_limit(limit)
+        if limit < wanted:
+            log.event(
+                log.logger,
+                log.WARN,
+                "descriptor limit lowers max_connections",
+                max_connections=limit,
+                configured=wanted,
+                remedy=f"set LimitNOFILE= to {wanted * 3 // 2 + 2 + descriptors.RESERVE} at least",
+            )
+
+    def _connection(self) -> asyncio.BaseProtocol:
+        limit = self._limit()
         if len(self._connections) >= limit:
             return self._refuse(limit)
         self._warned = False
@@ -173,7 +182,7 @@ class ProxyServer:
         return connection
 
     def _limit(self) -> int:
-        # So that half of them can have a request under way, which takes a connection to an upstream.
+        # So that half of them can have a request under way, with its connection to an upstream.
         room = descriptors.connections() * 2 // 3
         return min(self._config.limits.max_connections, room)
 

@@ -150,27 +150,25 @@ async def others_are_served(proxy: RunningProxy, route: str = "echo") -> AsyncIt
             await asking
 
 
-def processes(proxy: RunningProxy) -> list[int]:
-    """The proxy's processes."""
-    pid = proxy.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [pid, *map(int, children.split())]
-
-
 def rss(proxy: RunningProxy) -> int:
     """The memory that the proxy has resident, in bytes."""
-    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in processes(proxy)]
+    statuses = [
+        Path(f"/proc/{pid}/status").read_text() for pid in (proxy.process.pid, *proxy.workers())
+    ]
     return sum(int(status.split("VmRSS:")[1].split()[0]) * 1024 for status in statuses)
 
 
 def descriptors(proxy: RunningProxy) -> int:
     """How many descriptors are open in the process that has most."""
-    return max(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in processes(proxy))
+    return max(
+        len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        for pid in (proxy.process.pid, *proxy.workers())
+    )
 
 
 def cpu_seconds(proxy: RunningProxy) -> float:
     """What the proxy has used until now."""
-    stats = [Path(f"/proc/{pid}/stat").read_text() for pid in processes(proxy)]
+    stats = [Path(f"/proc/{pid}/stat").read_text() for pid in (proxy.process.pid, *proxy.workers())]
     fields = [stat.rpartition(")")[2].split() for stat in stats]
     return sum(int(item[11]) + int(item[12]) for item in fields) / 100
 

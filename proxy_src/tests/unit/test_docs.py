@@ -1,8 +1,10 @@
-"""docs/proxy.md names every setting with its default, and every metric; nothing else."""
+"""docs/proxy.md has every setting with its default, every metric, and every line of the log."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -68,3 +70,21 @@ def test_every_metric_is_documented() -> None:
     page = exposition.page(Metrics().snapshot(), {}, [FirewallCounters("/none")]).decode()
     exported = set(re.findall(r"^# TYPE (mcp_\w+)", page, re.MULTILINE))
     assert documented == exported
+
+
+def messages() -> Iterator[str]:
+    """The fixed texts that the proxy logs."""
+    for path in (Path(__file__).parents[2] / "src/mcp_proxy").glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).startswith(
+                ("log.event", "log.Frequent", "log.logger.")
+            ):
+                texts = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
+                yield from texts[:1]
+
+
+def test_every_line_of_the_log_is_documented() -> None:
+    part = TEXT[TEXT.index("## Log\n") : TEXT.index("### Access log")]
+    found = set(messages())
+    assert "request finished" in found
+    assert {text for text in found if f"`{text}`" not in part} == set()
