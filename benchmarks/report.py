@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.figures import Comparison, round_significant
 from benchmarks.playbook import Census
 
-_TITLE_WIDTH = 36
+_TITLE_WIDTH = 42
 
 
 def comparison_head(ours: str, rival: str) -> str:
