@@ -51,7 +51,7 @@ async def objections(config: str) -> list[str]:
     finally:
         if process.returncode is None:
             process.kill()
-    out, _ = await verdict
+    out, _dummy = await verdict
     if late:
         return [f"the release on disk has not judged the configuration within {_PATIENCE:g} s"]
     said = out.decode(errors="replace").splitlines()[-20:]
