@@ -70,7 +70,7 @@ def _site(hosts: int) -> Iterator[Run]:
     with contextlib.ExitStack() as stack:
         stack.callback(timed, ["python", "-m", "lab", "down", lab], 5 * _MINUTES)
         timed(["python", "-m", "lab", "up", lab, "--hosts", str(hosts)], 30 * _MINUTES)
-        inventory = f"/run/mcp-tunnel-lab/{lab}/inventory.yml"
+        inventory = f".build/lab/{lab}/inventory.yml"
         title = f"site.yml, {hosts} hosts"
         seconds, census = run_playbook(_SITE, inventory, 30 * _MINUTES)
         yield Run(f"site_{hosts}_first", f"{title}, bare", seconds, census)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
-from lab import facts, ssh
+from lab import facts, network, ssh
 from lab.addresses import UPSTREAM_V4
 from lab.paths import LabPaths
 
@@ -81,7 +81,7 @@ def run(rounds: int, scale: float, done: Done) -> dict[str, Comparison]:
             child(
                 "upstream",
                 [
-                    *("ip", "netns", "exec", _LAB.namespace, sys.executable),
+                    *network.inside(_LAB.network, [sys.executable]),
                     *("-m", "benchmarks.upstream", str(_UPSTREAM_PORT), UPSTREAM_V4),
                 ],
                 directory / "upstream.log",
@@ -155,7 +155,7 @@ def _on_host(command: Sequence[str]) -> str:
 
 def _process_of(unit: str) -> int:
     """The id, in this process's own namespace, of the one process of a unit of the host."""
-    group = f"/{_LAB.namespace}/{_HOST}/"
+    group = f"/{_LAB.label}/{_HOST}/"
     found = []
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         with contextlib.suppress(OSError):

@@ -17,8 +17,10 @@ from testinfra.host import Host
 LAB_NAME = os.environ["MOLECULE_SCENARIO_NAME"]
 #: How credentials reach the state host: the scenarios are named after it, but for the default.
 MODE = "manual" if LAB_NAME == "default" else "wif"
-RUN = Path("/run/mcp-tunnel-lab") / LAB_NAME
 CHECKOUT = Path(__file__).resolve().parents[2]
+#: Where the run directories of this checkout's laboratories are.
+LABS = CHECKOUT / ".build/lab"
+RUN = LABS / LAB_NAME
 LAB: dict[str, Any] = json.loads((RUN / "lab.json").read_text())
 HOSTS: list[str] = [host["name"] for host in LAB["hosts"]]
 DOMAIN: str = LAB["domain"]
@@ -64,7 +66,7 @@ def only(name: str) -> Iterator[None]:
 def inventory(lab_name: str) -> str:
     """Return the path of the inventory of a laboratory, for the mode of the scenario."""
     suffix = "" if MODE == "manual" else f"-{MODE}"
-    return f"/run/mcp-tunnel-lab/{lab_name}/inventory{suffix}.yml"
+    return str(LABS / lab_name / f"inventory{suffix}.yml")
 
 
 def play(

@@ -4,44 +4,55 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
 
-from . import cgroups
-from .network import NAMESPACES
+from . import cgroups, mounts
 from .paths import LabPaths
-from .processes import run
 
 
 def clean(paths: LabPaths) -> None:
     """Ends processes, removes cgroups, network namespace, disks and run directory.
 
-    The caller holds the lab's lock. Raises LabError if processes cannot be killed.
+    The caller holds the lab's lock. Raises LabError if processes cannot be killed, or a
+    directory cannot be removed.
     """
-    cgroups.remove(paths.namespace)
-    namespace = NAMESPACES / paths.namespace
-    if namespace.exists():
-        # Shared SSH connections and whatever else was started with `ip netns exec`: as long
-        # as one of them lives, so does the namespace.
-        _kill_inside(namespace)
-        run(["ip", "netns", "delete", paths.namespace])
-    shutil.rmtree(paths.disks, ignore_errors=True)
-    shutil.rmtree(paths.run_dir, ignore_errors=True)
+    cgroups.remove(paths.label)
+    # Shared SSH connections and whatever else was started with `nsenter`: as long as one of
+    # them lives, so does the namespace.
+    _kill_inside(paths.network)
+    mounts.remove_tree(paths.disks)
+    mounts.remove_tree(paths.run_dir)
 
 
 def _kill_inside(namespace: Path) -> None:
-    wanted = namespace.stat().st_ino
+    """Kills every process in a network namespace; does nothing if there is no such file.
+
+    The mount on the file keeps the namespace, so that its number cannot be another one's.
+    """
+    try:
+        wanted = namespace.stat()
+    except FileNotFoundError:
+        return
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        found = False
-        for entry in Path("/proc").iterdir():
-            # A process may end while it is looked at.
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and (entry / "ns/net").stat().st_ino == wanted:
-                    found = True
-                    os.kill(int(entry.name), signal.SIGKILL)
-        if not found:
+        killed = [_killed(entry, wanted) for entry in Path("/proc").glob("[0-9]*")]
+        if not any(killed):
             return
         time.sleep(0.02)
+
+
+def _killed(process: Path, namespace: os.stat_result) -> bool:
+    """Kills a process if it is in the namespace; returns whether it was."""
+    # A process may end while it is looked at, and its number be another one's: the descriptor
+    # stands for the process that was looked at.
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(int(process.name))
+        try:
+            if os.path.samestat((process / "ns/net").stat(), namespace):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                return True
+        finally:
+            os.close(descriptor)
+    return False

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from . import facts, lifecycle, rootfs, ssh
+from .checkouts import OWN, Checkout
 from .errors import LabError
 from .paths import LabPaths
 from .progress import Progress
@@ -32,9 +33,16 @@ def add_parsers(subparsers: Subparsers) -> None:
         help="Debian packages that the hosts have, switched off: firewalld,ufw",
     )
     up.set_defaults(run=_up)
-    down = subparsers.add_parser("down", help="end a lab (without a name: all of this machine)")
+    down = subparsers.add_parser("down", help="end a lab (without a name: all of this checkout)")
     down.add_argument("name", nargs="?")
+    down.add_argument(
+        "--everywhere",
+        action="store_true",
+        help="those of every checkout on this machine, also of one that is gone",
+    )
     down.set_defaults(run=_down)
+    listing = subparsers.add_parser("list", help="the labs of this machine, and whose they are")
+    listing.set_defaults(run=_list)
     trees = subparsers.add_parser("rootfs", help="build the hosts' root file systems in advance")
     trees.add_argument("releases", nargs="+", metavar="RELEASE", help="12, 13")
     trees.set_defaults(run=_rootfs)
@@ -65,10 +73,24 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    names = [arguments.name] if arguments.name else lifecycle.known()
-    for name in names:
-        there = lifecycle.down(name)
-        print(f"lab {name}: {'ended' if there else 'was not there'}")
+    if arguments.name and not arguments.everywhere:
+        labs = [LabPaths(arguments.name)]
+    else:
+        checkouts = Checkout.all() if arguments.everywhere else [OWN]
+        labs = [lab for checkout in checkouts for lab in lifecycle.known(checkout)]
+        labs = [lab for lab in labs if arguments.name in (None, lab.name)]
+    for paths in labs:
+        there = lifecycle.down(paths)
+        whose = "" if paths.checkout == OWN else f" of {paths.checkout.path}"
+        print(f"lab {paths.name}{whose}: {'ended' if there else 'was not there'}")
+    return 0
+
+
+def _list(_arguments: argparse.Namespace) -> int:
+    for checkout in Checkout.all():
+        for paths in lifecycle.known(checkout):
+            state = lifecycle.state(paths)
+            print(f"{paths.name:8} {state:20} {checkout.path}  ({paths.run_dir})")
     return 0
 
 
@@ -84,6 +106,7 @@ def _rootfs(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     paths = LabPaths(arguments.name)
     facts.read(paths)
+    print(f"checkout {paths.checkout.path}\nfiles    {paths.run_dir}")
     well = True
     for kind, entries in lifecycle.processes(paths).items():
         for name, entry in entries.items():

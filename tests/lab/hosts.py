@@ -72,7 +72,7 @@ class Host:
         lower = ":".join(str(path) for path in (*layers, *self.spec.layers, self.spec.tree))
         # volatile: nobody needs this disk after a crash of the machine, so no waiting for it.
         options = f"lowerdir={lower},upperdir={upper},workdir={work},volatile"
-        run(["mount", "-t", "overlay", self._paths.namespace, "-o", options, str(self._root)])
+        run(["mount", "-t", "overlay", self._paths.label, "-o", options, str(self._root)])
         self._write("etc/hostname", f"{self.spec.name}\n")
         self._write(
             "etc/hosts",
@@ -105,8 +105,8 @@ class Host:
         name = self.spec.name
         network.attach_host(name, self.spec.address)
         # What a previous boot left in its cgroup would confuse the next systemd.
-        cgroups.remove(self._paths.namespace, name)
-        group = cgroups.create(self._paths.namespace, name)
+        cgroups.remove(self._paths.label, name)
+        group = cgroups.create(self._paths.label, name)
         self.boots += 1
         with (self._paths.logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
@@ -131,7 +131,7 @@ class Host:
             "--resolv-conf=off",
             "--timezone=off",
             "--console=pipe",
-            f"--machine={self._paths.namespace}-{name}",
+            f"--machine={self._paths.label}-{name}",
             f"--hostname={name}",
             f"--directory={self._root}",
             f"--network-namespace-path=/run/netns/{name}",

@@ -64,21 +64,19 @@ class Keeper:
                 await asyncio.wait_for(ended, _SECONDS_TO_END)
 
     async def _start_supervisor(self, connection: socket.socket) -> asyncio.subprocess.Process:
-        namespace = self._paths.namespace
-        network.create_namespace(namespace)
-        group = cgroups.create(namespace, "lab")
+        network.create_namespace(self._paths.network)
+        group = cgroups.create(self._paths.label, "lab")
         fronts = {name: socket.create_server(("127.0.0.1", 0)) for name in FRONT_DOORS}
-        argv = [
-            *("nsenter", f"--net=/run/netns/{namespace}"),
+        supervisor = [
             *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
             *(sys.executable, "-m", "lab.supervisor", self._paths.name),
             *("--keeper", str(connection.fileno())),
         ]
         for name, sock in fronts.items():
-            argv += ["--front", f"{name}={sock.fileno()}"]
+            supervisor += ["--front", f"{name}={sock.fileno()}"]
         with (self._paths.logs / "supervisor.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *dies_with_me(argv),
+                *dies_with_me(network.inside(self._paths.network, supervisor)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

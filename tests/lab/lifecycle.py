@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,10 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import cleanup, cloudflared, layers, rootfs, ssh
+from .checkouts import TESTS_DIR, Checkout
 from .errors import LabError
 from .hosts import plan_hosts
 from .messages import decode
-from .paths import RUN_ROOT, TESTS_DIR, LabPaths
+from .paths import LabPaths
 from .processes import alive, recorded
 from .progress import Progress
 from .spec import LabSpec
@@ -32,7 +34,7 @@ _TOOLS = (
 
 def _lock(paths: LabPaths) -> int | None:
     """The lab's lock as a descriptor, None if a living lab has it."""
-    RUN_ROOT.mkdir(mode=0o700, exist_ok=True)
+    paths.checkout.enter()
     descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,6 +76,7 @@ def up(name: str, count: int, releases: Sequence[str], packages: Sequence[str] =
         raise LabError(f"lab {name} is up or coming up: `lab down {name}` ends it")
     try:
         cleanup.clean(paths)  # what a crash may have left
+        paths.checkout.publish()
         trees = {each: _trees(each, packages, progress) for each in dict.fromkeys(releases)}
         spec = LabSpec(name, tuple(plan_hosts(count, releases, trees)))
         paths.logs.mkdir(mode=0o700, parents=True)
@@ -83,7 +86,7 @@ def up(name: str, count: int, releases: Sequence[str], packages: Sequence[str] =
     except BaseException:
         progress.clear()
         cleanup.clean(paths)
-        paths.lock.unlink()
+        paths.lock.unlink(missing_ok=True)
         os.close(lock)
         raise
     try:
@@ -147,13 +150,12 @@ def _follow(keeper: socket.socket, progress: Progress) -> tuple[bool, str]:
     return False, error
 
 
-def down(name: str) -> bool:
+def down(paths: LabPaths) -> bool:
     """Ends a lab and removes its leftovers; returns whether there was anything.
 
     Raises:
         LabError: it does not end.
     """
-    paths = LabPaths(name)
     deadline = time.monotonic() + _SECONDS_TO_END
     asked = False
     while (lock := _lock(paths)) is None:
@@ -161,10 +163,13 @@ def down(name: str) -> bool:
         if keeper is not None and alive(keeper):
             late = time.monotonic() > deadline
             if late or not asked:
-                os.kill(keeper, signal.SIGKILL if late else signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(keeper, signal.SIGKILL if late else signal.SIGTERM)
                 asked = True
         elif time.monotonic() > deadline:
-            raise LabError(f"lab {name}: `lab up {name}` is at work; interrupt it first")
+            raise LabError(
+                f"lab {paths.name}: `lab up {paths.name}` is at work; interrupt it first"
+            )
         time.sleep(0.02)
     try:
         found = asked or paths.run_dir.exists()
@@ -175,9 +180,29 @@ def down(name: str) -> bool:
     return found
 
 
-def known() -> list[str]:
-    """Names of all labs of this machine, crashed ones included."""
-    return sorted(path.stem for path in RUN_ROOT.glob("*.lock"))
+def known(checkout: Checkout) -> list[LabPaths]:
+    """All labs of a checkout, crashed ones included."""
+    names = sorted(path.stem for path in checkout.run_root.glob("*.lock"))
+    return [LabPaths(name, checkout) for name in names]
+
+
+def state(paths: LabPaths) -> str:
+    """How a lab is, for people: running, coming up, or left behind by a crash."""
+    keeper = recorded(paths.keeper)
+    if keeper is not None and alive(keeper):
+        return "running" if paths.facts.exists() else "coming up or ending"
+    return "coming up" if _is_locked(paths.lock) else "left behind: `lab down` removes it"
+
+
+def _is_locked(path: Path) -> bool:
+    """Looks without taking the lock, which would be in the way of somebody who wants it."""
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return False
+    # "1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF"; one who waits has "->" in front.
+    held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any(words[5].endswith(f":{inode}") for words in held if words[1] == "FLOCK")
 
 
 def processes(paths: LabPaths) -> dict[str, dict[str, dict[str, int | None]]]:

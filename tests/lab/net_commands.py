@@ -46,5 +46,5 @@ def _exec(arguments: argparse.Namespace) -> int:
     else:
         enter += ["nsenter", f"--net={NAMESPACES / arguments.where}"]
     # `lab down` kills what is still running.
-    cgroups.join(cgroups.create(paths.namespace, "commands"))
+    cgroups.join(cgroups.create(paths.label, "commands"))
     os.execvp(enter[0], [*enter, *arguments.command])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from .addresses import (
@@ -28,19 +29,19 @@ def _batch(lines: list[str], namespace: str = "") -> None:
     run(["ip", *where, "-batch", "-"], stdin="\n".join(lines) + "\n")
 
 
-#: Where `ip netns` looks for namespaces.
+#: Where `ip netns` looks for namespaces; within a lab a file system of its own.
 NAMESPACES = Path("/run/netns")
 
 
-def create_namespace(name: str) -> None:
-    """Makes a network namespace for `ip netns exec`.
+def create_namespace(path: Path) -> None:
+    """Makes a network namespace that lives for as long as it is mounted on the file `path`."""
+    path.touch()
+    run(["unshare", f"--net={path}", "true"])
 
-    Not with `ip netns add`, which on its first use turns the directory into a mount point of
-    the machine for good.
-    """
-    NAMESPACES.mkdir(exist_ok=True)
-    (NAMESPACES / name).touch()
-    run(["unshare", f"--net={NAMESPACES / name}", "true"])
+
+def inside(path: Path, argv: Sequence[str]) -> list[str]:
+    """The command line that runs a program of this machine in a namespace at `path`."""
+    return ["nsenter", f"--net={path}", "--", *argv]
 
 
 def build_bridge() -> None:

@@ -7,13 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .checkouts import OWN, Checkout
 from .errors import LabError
 
-RUN_ROOT = Path("/run/mcp-tunnel-lab")
-#: The directory that holds this package: what PYTHONPATH must name.
-TESTS_DIR = Path(__file__).resolve().parent.parent
-
-# Eight characters: interface names (15) and socket paths (107) are made from it.
+# Eight characters: socket paths (107) and machine names (64) are made from it.
 _NAME = re.compile(r"[a-z][a-z0-9]{0,7}\Z")
 
 
@@ -25,9 +22,15 @@ def cache_root() -> Path:
 
 @dataclass(frozen=True)
 class LabPaths:
-    """The places of one lab. Raises LabError for a name that cannot be one."""
+    """The places of one lab. Raises LabError for a name that cannot be one.
+
+    Attributes:
+        name: the lab's name, unique in its checkout.
+        checkout: the working copy that it belongs to.
+    """
 
     name: str
+    checkout: Checkout = OWN
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):
@@ -37,18 +40,27 @@ class LabPaths:
             )
 
     @property
-    def namespace(self) -> str:
-        """Name of the network namespace, and of the cgroup."""
-        return f"mcptl-{self.name}"
+    def label(self) -> str:
+        """Unique on this machine: name of the cgroup, first part of the machines' names."""
+        return f"mcptl-{self.checkout.tag}-{self.name}"
 
     @property
     def lock(self) -> Path:
         """Held by the lab's keeper for as long as the lab lives."""
-        return RUN_ROOT / f"{self.name}.lock"
+        return self.checkout.run_root / f"{self.name}.lock"
 
     @property
     def run_dir(self) -> Path:
-        return RUN_ROOT / self.name
+        return self.checkout.run_root / self.name
+
+    @property
+    def network(self) -> Path:
+        """The lab's network namespace, for `nsenter --net=`.
+
+        Not in /run/netns: the first `ip netns add` of anybody makes that directory a mount point
+        of its own and hides the namespaces' mounts below it, which then can never be removed.
+        """
+        return self.run_dir / "network"
 
     @property
     def facts(self) -> Path:
@@ -84,4 +96,4 @@ class LabPaths:
     @property
     def disks(self) -> Path:
         """The hosts' writable layers: beside the root file systems, since /run may be small."""
-        return cache_root() / "labs" / self.name
+        return cache_root() / "labs" / self.checkout.tag / self.name

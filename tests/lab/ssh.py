@@ -24,7 +24,7 @@ Host *
     StrictHostKeyChecking yes
     PasswordAuthentication no
     BatchMode yes
-    ProxyCommand ip netns exec {namespace} nc %h %p
+    ProxyCommand nsenter --net={network} nc %h %p
     ControlMaster auto
     ControlPath {control}
     ControlPersist 60s
@@ -62,12 +62,12 @@ def prepare(paths: LabPaths, hosts: Sequence[tuple[str, str]]) -> None:
     """Makes all keys, known_hosts and ssh_config for hosts given as (name, address)."""
     directory = paths.run_dir / "ssh"
     directory.mkdir(mode=0o700)
-    _make_key(directory / "id_ed25519", f"{USER}@{paths.namespace}")
+    _make_key(directory / "id_ed25519", f"{USER}@{paths.label}")
     known = []
     config = _CONFIG.format(
         user=USER,
         directory=paths.run_dir,
-        namespace=paths.namespace,
+        network=paths.network,
         control=control_path(paths),
     )
     for name, address in hosts:

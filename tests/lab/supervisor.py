@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from . import dns, network, ssh
+from .checkouts import TESTS_DIR
 from .errors import LabError
 from .hosts import REBOOT_STATUS, Host
 from .messages import send
-from .paths import TESTS_DIR, LabPaths
+from .paths import LabPaths
 from .processes import run
 from .services import Plan, Service, Site, parts
 from .spec import LabSpec
@@ -56,7 +57,7 @@ class Supervisor:
         for directory in ("/run/netns", "/run/systemd"):
             # Names of the hosts' namespaces and nspawn's own state: ours alone, gone with us.
             Path(directory).mkdir(exist_ok=True)
-            run(["mount", "-t", "tmpfs", self._paths.namespace, directory])
+            run(["mount", "-t", "tmpfs", self._paths.label, directory])
         network.build_bridge()
         addresses = {n: f"127.0.0.1:{s.getsockname()[1]}" for n, s in self._fronts.items()}
         site = Site(self._spec.name, self._paths.run_dir, addresses)

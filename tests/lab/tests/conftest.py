@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab import lifecycle
+from lab.paths import LabPaths
 from lab.tests.platforms import Api, Identity
 from lab.tests.support import RunningLab
 
@@ -20,7 +21,7 @@ def name() -> Iterator[str]:
     """The name of a lab that does not exist; should the test make it, it is ended."""
     name = f"t{os.getpid() % 10000}x{next(_numbers)}"
     yield name
-    lifecycle.down(name)
+    lifecycle.down(LabPaths(name))
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,7 @@ def two() -> Iterator[RunningLab]:
     name = f"s{os.getpid() % 10000000}"
     paths = lifecycle.up(name, 2, ["12", "13"])
     yield RunningLab(paths)
-    lifecycle.down(name)
+    lifecycle.down(paths)
 
 
 @pytest.fixture

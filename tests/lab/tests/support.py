@@ -9,7 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.paths import TESTS_DIR, LabPaths
+from lab.checkouts import OWN, TESTS_DIR, Checkout
+from lab.paths import LabPaths
 
 
 def lab_command(*arguments: str, **options: object) -> subprocess.Popen[str]:
@@ -33,22 +34,26 @@ def lab(*arguments: str) -> tuple[int, str]:
     return process.returncode, output
 
 
-def leftovers(name: str) -> list[str]:
+def leftovers(name: str, checkout: Checkout = OWN) -> list[str]:
     """Everything on the machine that belongs to this lab."""
-    paths = LabPaths(name)
-    namespace = paths.namespace
+    paths = LabPaths(name, checkout)
+    label = paths.label
     found = [str(p) for p in (paths.run_dir, paths.disks, paths.lock) if p.exists()]
-    found += [str(p) for p in Path("/sys/fs/cgroup").glob(f"*/{namespace}")]
-    found += [str(p) for p in Path("/run/netns").glob(f"{namespace}*")]
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    found += [line for line in mounts if namespace in line or str(paths.disks) in line]
+    found += [str(p) for p in Path("/sys/fs/cgroup").glob(f"*/{label}")]
+    places = (label, f"{paths.run_dir}/", f"{paths.disks}/")
+    namespaces = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
+            namespace = (process / "ns/mnt").stat().st_ino
+            if namespace not in namespaces:
+                namespaces.add(namespace)
+                mounts = (process / "mountinfo").read_text().splitlines()
+                found += [line for line in mounts if any(place in line for place in places)]
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             cgroup = (process / "cgroup").read_text()
         except OSError:
             continue
-        if f"/{namespace}/" in cgroup or str(paths.run_dir) in command:
+        if f"/{label}/" in cgroup or str(paths.run_dir) in command:
             found.append(f"process {process.name}: {command}")
     return found
 
@@ -75,7 +80,7 @@ class RunningLab:
     def inside(self, *argv: str) -> str:
         """Runs a command of the machine in the lab's network and returns its output."""
         return subprocess.run(
-            ["ip", "netns", "exec", self.paths.namespace, *argv],
+            ["nsenter", f"--net={self.paths.network}", "--", *argv],
             capture_output=True,
             text=True,
             timeout=60,

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab.paths import TESTS_DIR, LabPaths
+from lab.checkouts import TESTS_DIR
+from lab.paths import LabPaths
 from lab.tests.support import RunningLab, lab
 
 BOTH = pytest.mark.parametrize("host", ["host1", "host2"])

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab.paths import RUN_ROOT, LabPaths
+from lab.checkouts import OWN
+from lab.paths import LabPaths
 from lab.tests.support import RunningLab, lab, lab_command, leftovers
 
 
@@ -137,7 +138,7 @@ def test_bad_input_says_what_to_do(arguments: list[str], message: str) -> None:
     assert status == 1
     assert message in output
     assert "Traceback" not in output
-    assert not (RUN_ROOT / f"{arguments[1]}.lock").exists()
+    assert not (OWN.run_root / f"{arguments[1]}.lock").exists()
 
 
 def test_unknown_host_is_named(two: RunningLab) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from ...paths import TESTS_DIR
+from ...checkouts import TESTS_DIR
 from . import messages
 from .workload import METADATA
 
