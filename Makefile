@@ -9,7 +9,7 @@ export PATH := $(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help bootstrap demo demo-down test lint sanity unit proxy overload contract lab molecule test-firewall-mutants bench fuzz conformance build lock clean
+.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab molecule test-firewall-mutants bench fuzz conformance build lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -23,8 +23,11 @@ demo: bootstrap  ## two hosts become replicas of one MCP tunnel; a real MCP tool
 demo-down: bootstrap  ## end the demo and everything it started
 	@python -m lab down demo
 
-test: bootstrap  ## everything CI runs
+test: bootstrap  ## everything CI runs, with a summary; the stages' whole output is in .build/logs
 	@tools/test
+
+test-all: bootstrap  ## make test, and what it has no time for: mutants, fuzzing, more examples, 10,000 clients
+	@tools/test --all
 
 lint: bootstrap  ## format, types, Ansible's production profile, documentation, changelog
 	@tools/lint

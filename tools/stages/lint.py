@@ -1,0 +1,89 @@
+"""Every check that reads the code without running it, a line each, with what a failing one says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT = ROOT / ".build/reports/lint.xml"
+_SHELL = re.compile(r"#!/bin/(ba)?sh|# shellcheck shell")
+
+#: Name and command; the slowest come first.
+CHECKS: dict[str, tuple[str, ...]] = {
+    "ansible-lint, profile production": ("ansible-lint", "--offline", "--profile", "production"),
+    "antsibull-docs": (
+        *("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."),
+    ),
+    "mypy: laboratory, benchmarks, tools": (
+        *("env", "MYPYPATH=tests:tools", "mypy", "-p", "lab", "-p", "benchmarks", "-p", "stages"),
+    ),
+    "mypy: proxy": ("mypy", "proxy_src/src"),
+    "yamllint": ("yamllint", "--strict", "."),
+    "ruff check": ("ruff", "check", "."),
+    "ruff format": ("ruff", "format", "--check", "."),
+    "shellcheck": ("shellcheck", "--external-sources"),
+    "antsibull-changelog": ("antsibull-changelog", "lint"),
+}
+
+
+def _shell_files() -> list[str]:
+    """The shell scripts of the repository, whatever their names are."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [name for name in listed.stdout.split("\0") if name and _is_shell(ROOT / name)]
+
+
+def _is_shell(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return bool(_SHELL.match(file.readline(200).decode(errors="replace")))
+
+
+def _check(name: str) -> tuple[float, int, str]:
+    """Run a check: seconds, exit status, output."""
+    began = time.monotonic()
+    files = _shell_files() if name == "shellcheck" else []
+    done = subprocess.run(
+        [*CHECKS[name], *files],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return time.monotonic() - began, done.returncode, done.stdout
+
+
+def main() -> int:
+    """Run all checks, say what each found, and write the report."""
+    suite = ElementTree.Element("testsuite", name="lint")
+    failed = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, (seconds, status, output) in zip(CHECKS, pool.map(_check, CHECKS), strict=True):
+            case = ElementTree.SubElement(suite, "testcase", name=name, time=f"{seconds:.1f}")
+            if status:
+                failed += 1
+                print(f"FAILED  {name}\n{output}", flush=True)
+                # XML has no way to write the control characters of a terminal.
+                text = re.sub(r"[^\t\n\x20-\ud7ff]", "?", output)
+                ElementTree.SubElement(case, "failure").text = text
+            else:
+                print(f"ok      {name} ({seconds:.0f} s)", flush=True)
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    ElementTree.ElementTree(suite).write(REPORT)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The stages of this project: what ``make test`` runs, and what ``make test-all`` adds."""
+
+from __future__ import annotations
+
+import sys
+
+from .stage import Stage
+
+_REPORTS = ".build/reports"
+_IMAGES = {release: f"root file system {release}" for release in ("12", "13")}
+
+
+def _pytest(name: str, *folders: str, lab: bool = False, under: str = "") -> Stage:
+    """pytest on some folders, in the directory ``under``; a laboratory needs the images."""
+    report = f"{_REPORTS}/{name.replace(' ', '-')}.xml"
+    up = "../" if under else ""
+    command = ("pytest", "-q", "-ra", "--durations=15", f"--junit-xml={up}{report}", *folders)
+    return Stage(
+        name,
+        ("env", "-C", under or ".", *command),
+        reports=(report,),
+        after=tuple(_IMAGES.values()) if lab else (),
+    )
+
+
+def _molecule(scenario: str) -> Stage:
+    return Stage(
+        f"molecule {scenario}",
+        ("tools/molecule", scenario),
+        reports=(f"{_REPORTS}/molecule-{scenario}*.xml",),
+        after=tuple(_IMAGES.values()),
+    )
+
+
+# The longest come first, so that the last ones to end are short. Lint and sanity fill the time in
+# which the root file systems are made.
+TEST: tuple[Stage, ...] = (
+    *(
+        Stage(name, (sys.executable, "-m", "lab", "rootfs", release))
+        for release, name in _IMAGES.items()
+    ),
+    _molecule("firewall"),
+    _molecule("default"),
+    _molecule("wif"),
+    # The collection's unit tests run there, too: on the collection as it is shipped.
+    Stage(
+        "sanity and unit tests",
+        ("tools/sanity",),
+        reports=(".build/sanity/ansible_collections/*/*/tests/output/junit/*.xml",),
+    ),
+    _pytest("proxy tests", under="proxy_src"),
+    _pytest("laboratory tests", "tests/lab/tests", lab=True),
+    _pytest("contract tests", "tests/contract"),
+    Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
+    _pytest("tests of the tools", "benchmarks/tests", "tools/stages/tests"),
+)
+
+#: What ``make test`` has no time for: the same questions again, with more examples.
+ALL: tuple[Stage, ...] = (
+    *TEST,
+    Stage(
+        "firewall mutants",
+        ("tools/firewall-mutants",),
+        after=tuple(_IMAGES.values()),
+        limit=5400,
+    ),
+    Stage(
+        "conformance explored",
+        (
+            *("env", "-C", "proxy_src", "pytest", "-q", "-ra", "--durations=15"),
+            *("--hypothesis-profile=explore", f"--junit-xml=../{_REPORTS}/conformance.xml"),
+            "tests/conformance",
+        ),
+        reports=(f"{_REPORTS}/conformance.xml",),
+        limit=5400,
+    ),
+    Stage("fuzzing", ("env", "FUZZ_SECONDS=20", "tools/fuzz"), limit=3600),
+    Stage(
+        "overload",
+        (
+            *("env", "-C", "proxy_src", "OVERLOAD_CLIENTS=10000", "TEST_LIMIT=600", "pytest", "-q"),
+            *("-ra", "-o", "faulthandler_timeout=700", f"--junit-xml=../{_REPORTS}/overload.xml"),
+            "tests/overload",
+        ),
+        reports=(f"{_REPORTS}/overload.xml",),
+    ),
+)

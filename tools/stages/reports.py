@@ -1,0 +1,53 @@
+"""Reads JUnit XML, as pytest, ansible-test and tools/lint write it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+from .stage import Failure, Tests
+
+
+def read(paths: Iterable[Path]) -> Tests:
+    """Return what the reports say together.
+
+    Raises:
+        ValueError: a file is no JUnit XML: whoever wrote it did not come to its end.
+    """
+    tests = Tests()
+    for path in sorted(paths):
+        try:
+            root = ElementTree.parse(path).getroot()
+        except ElementTree.ParseError as error:
+            raise ValueError(f"{path} is no JUnit XML: {error}") from error
+        for case in root.iter("testcase"):
+            _count(case, tests)
+    return tests
+
+
+def _count(case: ElementTree.Element, tests: Tests) -> None:
+    name = "::".join(filter(None, (case.get("classname"), case.get("name"))))
+    bad = [each for each in case if each.tag in ("failure", "error")]
+    if bad:
+        # One test may fail twice: in its body, then in its clean-up.
+        tests.failures.append(Failure(name, "\n".join(map(_said, bad))))
+        return
+    skipped = case.find("skipped")
+    if skipped is None:
+        tests.passed += 1
+    else:
+        tests.skipped[_reason(skipped)] += 1
+
+
+def _said(element: ElementTree.Element) -> str:
+    """The message, which is the whole of an assertion, or else the first lines of the traceback."""
+    message, text = element.get("message") or "", (element.text or "").strip()
+    return message if message.strip() else text
+
+
+def _reason(element: ElementTree.Element) -> str:
+    text = (element.get("message") or element.text or "").strip()
+    kind = element.get("type") or ""
+    first = text.splitlines()[0] if text else "no reason given"
+    return f"expected to fail: {first}" if kind == "pytest.xfail" else first
