@@ -18,6 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_listi
 WHO = {
     "cloudflared": "mcp-cloudflared",
     "proxy": "mcp-proxy",
+    "listeners": "listening sockets",
     "loopback": "other users",
     "inbound": "from outside",
     "host_input": "into the host",

@@ -23,15 +23,18 @@ table inet mcp_tunnel_probe {
     set networks_v4 { type ipv4_addr; flags interval; auto-merge; elements = { 192.0.2.0/24 } }
     set networks_v6 { type ipv6_addr; flags interval; auto-merge; elements = { 2001:db8::/32 } }
     set upstreams { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/8 . 80 } }
+    set account/name { type uid; elements = { 65534 } }
     chain output {
         type filter hook output priority filter; policy accept;
-        meta skuid 65534 goto service
+        tcp sport { 80, 81 } tcp flags & (syn | ack) == syn goto service
+        tcp sport { 80, 81 } ct direction original tcp flags & rst == 0 goto service
+        meta skuid @account/name goto service
         oifname "lo" ct direction reply ct state established counter name who/rule/instance accept
         ct direction original ct state established tcp flags & syn == 0 accept comment "text"
         ip daddr @networks_v4 meta l4proto { tcp, udp } th dport { 53, 853 } accept
         ip6 daddr @networks_v6 meta l4proto { tcp, udp } th dport 53 accept
         ip daddr . tcp dport @upstreams accept
-        tcp dport { 80, 81 } meta skuid != { 0, 65534 } jump service
+        tcp dport { 80, 81 } meta skuid != 0 jump service
         meta skuid < 1000 udp dport 123 accept
         ct state { established, related } tcp sport { 22 } accept
     }

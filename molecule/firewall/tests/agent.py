@@ -4,10 +4,13 @@ One JSON message a line comes in, one answer a line goes out. ``{"run": ARGV}`` 
 ``{"users": {USER: MESSAGE}}`` gives each user's process its message, all at once; a process is made
 with its user's identity and nothing else, no capability and no other group. Its messages:
 
+``handed``: only first: sockets (key, address, port) that root opens for it, bound as what is left
+of a listening one when whoever got hold of it has closed it.
 ``listen``: places (protocol, address, port) to listen at; what comes is noted and sent back.
 ``send``: probes. Each goes out from a source port of its own (one that is kept goes on with the
-next probe from there) and ends with an outcome: ``answered``, ``closed``, ``silent``, or the
-name of an error (``ECONNREFUSED``, …).
+next probe from there; one that was handed over is used) and ends with an outcome: ``answered``,
+``connected`` if there is nothing to send, ``closed``, ``silent``, or the name of an error
+(``ECONNREFUSED``, …).
 ``heard``: what came to the listeners. ``{"end": true}`` ends all users' processes.
 """
 
@@ -25,6 +28,7 @@ import socket
 import struct
 import subprocess
 import sys
+import traceback
 from functools import partial
 from typing import Any
 
@@ -35,6 +39,7 @@ _LINE = 1 << 24
 #: Protocol of a probe -> kind and protocol number of its socket. Raw ones send what they are given.
 _KINDS = {
     "tcp": (socket.SOCK_STREAM, 0),
+    "mptcp": (socket.SOCK_STREAM, 262),
     "udp": (socket.SOCK_DGRAM, 0),
     "icmp": (socket.SOCK_RAW, socket.IPPROTO_ICMP),
     "segment": (socket.SOCK_RAW, socket.IPPROTO_TCP),
@@ -57,6 +62,8 @@ def _socket(probe: dict[str, Any]) -> socket.socket:
     if probe["protocol"] == "icmp" and family == socket.AF_INET6:
         number = socket.IPPROTO_ICMPV6
     sock = socket.socket(family, kind, number)
+    if probe["protocol"] == "mptcp":  # whose number getaddrinfo() refuses
+        sock = socket.socket(family, kind, 0, sock.detach())
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if kind == socket.SOCK_STREAM:  # ends with a reset: no port is left waiting
@@ -66,27 +73,40 @@ def _socket(probe: dict[str, Any]) -> socket.socket:
     return sock
 
 
+def _handed(place: dict[str, Any]) -> socket.socket:
+    """A socket that whoever opens it leaves to somebody else."""
+    sock = socket.socket(_family(place["address"]), socket.SOCK_STREAM)
+    sock.setblocking(False)
+    # Beside those that listen there, and beside their connections, which another user has accepted.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.bind((place["address"], place["port"]))
+    return sock
+
+
 class _User:
     """What one user's process does."""
 
-    def __init__(self) -> None:
+    def __init__(self, handed: dict[str, socket.socket]) -> None:
         self.heard: list[dict[str, Any]] = []
         self._servers: list[Any] = []
-        self._kept: dict[int, socket.socket] = {}
+        self._handed = handed
+        self._kept: dict[tuple[Any, ...], socket.socket] = {}
 
     async def listen(self, places: list[dict[str, Any]]) -> str:
         for place in places:
             address, port = place["address"], place["port"]
-            sock = socket.socket(
-                _family(address),
-                socket.SOCK_STREAM if place["protocol"] == "tcp" else socket.SOCK_DGRAM,
-            )
+            kind, number = _KINDS[place["protocol"]]
+            sock = socket.socket(_family(address), kind, number)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind == socket.SOCK_STREAM and not number:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if ":" in address:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(_place(address, port))
             sock.setblocking(False)
-            if place["protocol"] == "tcp":
+            if kind == socket.SOCK_STREAM:
                 self._servers.append(
                     await asyncio.start_server(partial(self._carry, port), sock=sock)
                 )
@@ -130,13 +150,19 @@ class _User:
 
     async def _exchange(self, probe: dict[str, Any]) -> str:
         loop = asyncio.get_running_loop()
-        kept = self._kept.get(probe["source"])
-        sock = kept or _socket(probe)
+        key = (probe["source"], probe["address"], probe["port"])
+        kept = self._kept.get(key)
+        sock = kept or self._handed.pop(probe["handed"], None) or _socket(probe)
         try:
             if sock.type == socket.SOCK_RAW:
                 sock.connect(_place(probe["address"], 0))
             elif not kept:
-                await loop.sock_connect(sock, _place(probe["address"], probe["port"]))
+                address = probe["address"]
+                if sock.family == socket.AF_INET6 and ":" not in address:
+                    address = f"::ffff:{address}"
+                await loop.sock_connect(sock, _place(address, probe["port"]))
+            if not probe["data"]:
+                return "connected"
             await loop.sock_sendall(sock, base64.b64decode(probe["data"]))
             answer = await loop.sock_recv(sock, _LARGEST)
             # A raw socket gets what is for others, too.
@@ -144,15 +170,15 @@ class _User:
                 answer = await loop.sock_recv(sock, _LARGEST)
         finally:
             if probe["keep"]:
-                self._kept[probe["source"]] = sock
+                self._kept[key] = sock
             else:
                 sock.close()
         return "answered" if answer else "closed"
 
 
-async def _serve(channel: socket.socket) -> None:
+async def _serve(channel: socket.socket, handed: dict[str, socket.socket]) -> None:
     reader, writer = await asyncio.open_connection(sock=channel, limit=_LINE)
-    user = _User()
+    user = _User(handed)
     while line := await reader.readline():
         message = json.loads(line)
         answer: dict[str, Any] = {}
@@ -172,19 +198,23 @@ async def _serve(channel: socket.socket) -> None:
 class _Process:
     """The process of one user, seen from root's."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, places: list[dict[str, Any]]) -> None:
         entry = pwd.getpwnam(name)
         ours, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
-            os.setgroups([])
-            os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
-            os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
             status = 1
             try:
-                asyncio.run(_serve(theirs))
+                handed = {place["key"]: _handed(place) for place in places}
+                os.setgroups([])
+                os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+                os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+                asyncio.run(_serve(theirs, handed))
                 status = 0
+            except BaseException:
+                traceback.print_exc()  # os._exit() would not
+                raise
             finally:
                 os._exit(status)
         theirs.close()
@@ -213,7 +243,7 @@ def _handle(processes: dict[str, _Process], message: dict[str, Any]) -> Any:
         return {}
     for name, words in message["users"].items():
         if name not in processes:
-            processes[name] = _Process(name)
+            processes[name] = _Process(name, words.get("handed", []))
         processes[name].tell(words)
     return {name: processes[name].answer() for name in message["users"]}
 

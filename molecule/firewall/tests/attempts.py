@@ -21,6 +21,8 @@ from collections.abc import Callable
 PATIENCE = 3.0  # seconds: who is refused hears of it at once
 SUCCESSES = frozenset({"answered", "sent", "opened", "done"})
 _CLONE_NEWUSER = 0x10000000
+_FIRST_HANDED = 3
+_TCP_FASTOPEN_CONNECT = 30
 
 
 def _family(address: str) -> socket.AddressFamily:
@@ -44,12 +46,45 @@ def tcp(name: str, address: str, port: int) -> str:
 def fast_open(name: str, address: str, port: int) -> str:
     """Data in the first packet of a connection."""
     with socket.socket(_family(address), socket.SOCK_STREAM) as sock:
-        patience = struct.pack("ll", int(PATIENCE), 0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-        sock.sendto(_mark(name), socket.MSG_FASTOPEN, (address, port))
-        sock.settimeout(PATIENCE)
+        _send_at_once(sock, _mark(name), address, port)
         sock.recv(1)
     return "answered"
+
+
+def _send_at_once(sock: socket.socket, data: bytes, address: str, port: int) -> None:
+    sock.settimeout(None)
+    patience = struct.pack("ll", int(PATIENCE), 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+    sock.sendto(data, socket.MSG_FASTOPEN, (address, port))
+    sock.settimeout(PATIENCE)
+
+
+def handed(name: str, number: int, way: str, address: str, port: int) -> str:
+    """Make a client of a socket that listens, and that systemd has opened (sd_listen_fds(3))."""
+    with socket.socket(fileno=os.dup(_FIRST_HANDED + number)) as sock:
+        sock.settimeout(PATIENCE)
+        if way == "disconnect":
+            _disconnect(sock)
+        else:
+            sock.shutdown(socket.SHUT_RD)
+        if way == "fast open":
+            _send_at_once(sock, _mark(name), address, port)
+        else:
+            if way == "fast open, by connect":
+                sock.setsockopt(socket.IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1)
+            if way == "another port":
+                sock.bind((address, 0))
+            sock.connect((address, port))
+            sock.sendall(_mark(name))
+        sock.recv(1)
+    return "answered"
+
+
+def _disconnect(sock: socket.socket) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    nowhere = struct.pack("H14x", socket.AF_UNSPEC)
+    if libc.connect(sock.fileno(), nowhere, len(nowhere)):
+        raise OSError(ctypes.get_errno(), "connect")
 
 
 def udp(name: str, address: str, port: int, sport: int = 0) -> str:
@@ -172,7 +207,7 @@ def shell(_name: str, port: int) -> str:
 _FUNCTIONS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
-        *(tcp, fast_open, udp, broadcast, resolve, opened, transport, ping),
+        *(tcp, fast_open, handed, udp, broadcast, resolve, opened, transport, ping),
         *(namespace, raw_in_namespace, helper, command, shell),
     )
 }

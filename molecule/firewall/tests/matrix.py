@@ -28,6 +28,8 @@ OUTSIDE: dict[str, tuple[str, str]] = {
 }
 _ADDRESSES = {host["name"]: (host["address"], host["address6"]) for host in LAB["hosts"]}
 _FAMILIES = ("v4", "v6")
+#: From where the kernel sends to any loopback address.
+_LOOPBACK = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,15 @@ class Cell:
         user: login name of who sends.
         what: the destination, for people.
         source: the address that it is sent from.
+        port: the port that it is sent to; 0: any.
         expected: answered, refused or silent.
         counter: what it moves, if anything.
         listener: login name of who listens for the test; empty: a service or a sink does.
         through: address of the host, if it is not the destination but the way there.
         source_port: the port that it is sent from; 0: any.
         set: which set is emptied before the sender goes on; empty: it does not.
+        handed: whether it is sent from a socket that root has opened and bound.
+        early: whether the connection stands when the rules come, and then goes on.
     """
 
     host: str
@@ -62,11 +67,15 @@ class Cell:
     source_port: int = 0
     through: str = ""
     set: str = ""
+    handed: bool = False
+    early: bool = False
 
     def __str__(self) -> str:
         who = self.user if self.sender == self.host else self.sender
-        ends = f", {self.set} emptied" if self.set else ""
-        return f"{self.host}: {who} to {self.what} {self.address} {self.protocol}/{self.port}{ends}"
+        who += f" from {self.source} port {self.source_port}" if self.handed else ""
+        ends = f", {self.set} emptied" if self.set else ", begun early" if self.early else ""
+        port = self.port or "any"
+        return f"{self.host}: {who} to {self.what} {self.address} {self.protocol}/{port}{ends}"
 
     @property
     def inbound(self) -> bool:
@@ -74,7 +83,7 @@ class Cell:
 
     @property
     def loopback(self) -> bool:
-        return self.address in ("127.0.0.1", "::1")
+        return self.address == "::1" or self.address.startswith("127.")
 
 
 def cells(host: str, policy: str) -> list[Cell]:
@@ -83,6 +92,8 @@ def cells(host: str, policy: str) -> list[Cell]:
         *(cell for row in MATRIX["outbound"] for cell in _outbound(host, policy, row)),
         *(cell for row in MATRIX["inbound"] for cell in _inbound(host, policy, row)),
         *(cell for row in MATRIX["survivors"] for cell in _survivors(host, row)),
+        *(cell for row in MATRIX["handed"] for cell in _handed(host, row)),
+        *(cell for row in MATRIX["early"] for cell in _early(host, row)),
     ]
     assert len({str(cell) for cell in found}) == len(found)
     return found
@@ -116,7 +127,7 @@ def _outbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
             allowed = [*allowed, *row.get("state_host", {})]
     for family in (family for family in _FAMILIES if family in row):
         address = row[family]
-        loopback = address in ("127.0.0.1", "::1")
+        loopback = address == "::1" or address.startswith("127.")
         for protocol, port in _ports(row):
             for user in row.get("as", _USERS):
                 expected = "answered" if user in allowed else "refused"
@@ -124,7 +135,7 @@ def _outbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
                 counter = counts.get(user, usual).format(family=family)
                 yield Cell(
                     *(host, host, _LOGINS[user], row["what"], protocol),
-                    source=address if loopback else _source(host, address),
+                    source=_LOOPBACK[":" in address] if loopback else _source(host, address),
                     address=address,
                     port=port,
                     expected=expected,
@@ -176,4 +187,32 @@ def _survivors(host: str, row: dict[str, Any]) -> Iterator[Cell]:
             expected="answered",
             counter=row["counts"],
             set=row["set"],
+        )
+
+
+def _handed(host: str, row: dict[str, Any]) -> Iterator[Cell]:
+    address = row["to"]
+    for port in row["from"]:
+        for user in _USERS.values():
+            yield Cell(
+                *(host, host, user, "a service of the host", "tcp", row["bound"], address, 0),
+                expected="refused",
+                counter=row["counts"],
+                listener=_LOGINS[row["at"]],
+                source_port=port,
+                handed=True,
+                early=row.get("early", False),
+            )
+
+
+def _early(host: str, row: dict[str, Any]) -> Iterator[Cell]:
+    for protocol, port in _ports(row):
+        yield Cell(
+            *(host, host, _LOGINS[row["user"]], "the early one", protocol),
+            source=row["address"],
+            address=row["address"],
+            port=port,
+            expected="refused",
+            counter=row["counts"],
+            early=True,
         )

@@ -8,10 +8,11 @@ import json
 import random
 import struct
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import packets
@@ -25,43 +26,59 @@ RELOAD = ("systemctl", "reload", "mcp-tunnel-firewall")
 _TABLE = ("inet", "mcp_tunnel")
 #: How a refusal looks to who sends: TCP gets the reset at once, a datagram is not even taken.
 _REFUSED = {"tcp": "ECONNREFUSED", "udp": "EPERM", "segment": "EPERM"}
+#: How it looks in the middle of a connection.
+_CUT = "ECONNRESET"
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_OF_SILENCE = 1.5
 
 
 @dataclass(frozen=True)
 class _Sent:
-    """A cell on its way: its text and port are its own, so that it is known where it is seen."""
+    """A cell on its way: its text and one of its ports are its own, so that it is known where it is
+
+    seen. Without a text, it only connects.
+    """
 
     cell: Cell
     text: str
+    source_port: int
     port: int
 
     @property
     def _protocol(self) -> str:
-        return "tcp" if self.cell.protocol == "segment" else self.cell.protocol
+        protocol = self.cell.protocol
+        return "tcp" if protocol in ("segment", "mptcp") else protocol
+
+    @property
+    def _source(self) -> str:
+        return self.cell.source.replace("::ffff:", "")
+
+    @property
+    def key(self) -> str:
+        """Names the socket that is handed over, if one is."""
+        return f"{self.cell.source} {self.source_port} {self.port}" if self.cell.handed else ""
 
     @property
     def flow(self) -> Flow:
-        cell = self.cell
-        return Flow(self._protocol, cell.source, self.port, cell.address, cell.port)
+        return Flow(self._protocol, self._source, self.source_port, self.cell.address, self.port)
 
     @property
     def reverse(self) -> Flow:
-        cell = self.cell
-        return Flow(self._protocol, cell.address, cell.port, cell.source, self.port)
+        return Flow(self._protocol, self.cell.address, self.port, self._source, self.source_port)
 
     def probe(self) -> dict[str, Any]:
         cell = self.cell
         silent = cell.expected == "silent"
+        data = _data(cell, self.text, self.source_port) if self.text else b""
         return {
-            "id": self.text,
+            "id": self.text or str(cell),
             "protocol": cell.protocol,
             "address": cell.address,
-            "port": cell.port,
-            "source": self.port,
-            "keep": bool(cell.set),
-            "data": base64.b64encode(_data(cell, self.text, self.port)).decode(),
+            "port": self.port,
+            "source": self.source_port,
+            "handed": self.key,
+            "keep": bool(cell.set) or not self.text,
+            "data": base64.b64encode(data).decode(),
             "wait": _SECONDS_OF_SILENCE if silent else _SECONDS_TO_ANSWER,
         }
 
@@ -157,19 +174,22 @@ class Runs:
         """
         chosen = hosts or self._hosts
         sent = [self._sent(cell) for host in chosen for cell in cells(host, policy)]
+        early = [replace(s, text="") for s in sent if s.cell.early]
         try:
             self._prepare(chosen, sent)
+            self._hand_over(sent)
             self._listen(sent)
+            self._connect_without_rules(chosen, early)
             before = {host: self._counters(host) for host in chosen}
             outcomes = self._send(sent)
             # The same ports, so the same connections.
-            again = [_Sent(s.cell, self._text(), s.port) for s in sent if s.cell.set]
+            again = [replace(s, text=self._text()) for s in sent if s.cell.set]
             for host in chosen:
                 for name in {s.cell.set for s in again}:
                     self.agents[host].run("nft", "flush", "set", *_TABLE, name)
             outcomes |= self._send(again)
             seen = self._see_the_last(chosen)
-            after = {host: self._counters(host) for host in chosen}
+            after = {host: self._counters_at_last(host, before[host], sent) for host in chosen}
             heard = {host: self._heard(host, sent) for host in chosen}
         finally:
             for agent in self.agents.values():
@@ -195,7 +215,35 @@ class Runs:
         return f"{self._mark}x{next(self._numbers)}"
 
     def _sent(self, cell: Cell) -> _Sent:
-        return _Sent(cell, self._text(), cell.source_port or next(self._ports))
+        return _Sent(
+            cell,
+            self._text(),
+            cell.source_port or next(self._ports),
+            cell.port or next(self._ports),
+        )
+
+    def _hand_over(self, sent: Iterable[_Sent]) -> None:
+        """Open sockets as root, each for the user who sends from it."""
+        users: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
+        for each in (s for s in sent if s.cell.handed):
+            messages = users.setdefault(each.cell.host, {})
+            place = {"key": each.key, "address": each.cell.source, "port": each.source_port}
+            messages.setdefault(each.cell.user, {"handed": []})["handed"].append(place)
+        for host, message in users.items():
+            self.agents[host].ask({"users": message})
+
+    def _connect_without_rules(self, hosts: Sequence[str], early: Sequence[_Sent]) -> None:
+        """Let connections begin that the rules would not."""
+        handles = {}
+        for host in hosts:
+            said = self.agents[host].run(
+                *("nft", "--echo", "--handle", "insert", "rule", *_TABLE, "output", "accept")
+            )
+            handles[host] = said.rpartition("# handle ")[2].split()[0]
+        outcomes = self._send(early)
+        for host, handle in handles.items():
+            self.agents[host].run("nft", "delete", "rule", *_TABLE, "output", "handle", handle)
+        assert set(outcomes.values()) <= {"connected"}, outcomes
 
     def _prepare(self, hosts: Sequence[str], sent: Sequence[_Sent]) -> None:
         """IPv6 neighbours have to be asked for anew; hosts would forward, and are asked to."""
@@ -206,6 +254,13 @@ class Runs:
             # What the last run has sent from there must not let this one's through.
             forget = f"conntrack -D -p udp --orig-port-src {cell.source_port}; true"
             scripts[cell.host].append(forget)
+        for cell in {s.cell for s in sent if s.cell.protocol == "mptcp"}:
+            # The server names 127.0.0.1 as another address of its own, and the client takes it.
+            scripts[cell.host] += [
+                "ip mptcp limits set add_addr_accepted 8 subflows 8",
+                "ip mptcp endpoint flush",
+                "ip mptcp endpoint add 127.0.0.1 signal dev lo",
+            ]
         for where, script in scripts.items():
             self.agents[where].tell({"run": ["sh", "-c", "\n".join(dict.fromkeys(script))]})
         for where in scripts:
@@ -227,10 +282,10 @@ class Runs:
 
     def _listen(self, sent: Iterable[_Sent]) -> None:
         users: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
-        for cell in {s.cell for s in sent if s.cell.listener}:
+        for cell, port in {(s.cell, s.port) for s in sent if s.cell.listener}:
             messages = users.setdefault(cell.host, {})
             places = messages.setdefault(cell.listener, {"listen": []})["listen"]
-            place = {"protocol": cell.protocol, "address": cell.address, "port": cell.port}
+            place = {"protocol": cell.protocol, "address": cell.address, "port": port}
             if place not in places:
                 places.append(place)
         for host, message in users.items():
@@ -271,6 +326,20 @@ class Runs:
         found = [entry["counter"] for entry in listing["nftables"] if "counter" in entry]
         return {entry["name"]: int(entry["packets"]) for entry in found}
 
+    def _counters_at_last(
+        self, host: str, before: dict[str, int], sent: Iterable[_Sent]
+    ) -> dict[str, int]:
+        """The counters, once the kernel has tried what it tries in its own time."""
+        due = Counter(
+            s.cell.counter for s in sent if s.cell.host == host and s.cell.protocol == "mptcp"
+        )
+        deadline = time.monotonic() + _SECONDS_TO_ANSWER
+        while True:
+            found = self._counters(host)
+            moved = all(found.get(name, 0) - before.get(name, 0) >= due[name] for name in due)
+            if moved or time.monotonic() > deadline:
+                return found
+
     def _heard(self, host: str, sent: Iterable[_Sent]) -> str:
         """All that came to the listeners of a host."""
         users = {s.cell.listener for s in sent if s.cell.host == host and s.cell.listener}
@@ -284,7 +353,9 @@ class Runs:
             # There is no such connection: that the segment arrives is all.
             arrived = sent.text.encode() in (self._captures["bridge"].payload(sent.flow) or b"")
             return [] if arrived else ["it was to arrive, and has not"]
-        wanted = _REFUSED[cell.protocol] if cell.expected == "refused" else cell.expected
+        wanted = cell.expected
+        if wanted == "refused":
+            wanted = _CUT if cell.early else _REFUSED[cell.protocol]
         if outcome != wanted:
             wrong.append(f"{wanted} was to be, the sender's outcome is {outcome}")
         if cell.protocol == "icmp":  # has no ports to find it by; the answer carries the text
@@ -299,6 +370,9 @@ class Runs:
                 wrong.append("it was to be answered, and was not")
             if cell.listener and f"/{sent.text} " not in heard:
                 wrong.append("the listener has not heard it")
+        elif cell.early:
+            if arrived or sent.text in heard:
+                wrong.append("nothing was to be carried, and something was")
         elif not cell.inbound:
             if there is not None:
                 wrong.append("no packet was to leave, and one has")

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from attempts import SUCCESSES
@@ -46,11 +47,20 @@ ExecStart=/usr/bin/python3 {PROGRAM}
 StandardInput=file:{TASKS}
 StandardOutput=truncate:{OUTCOMES}
 """
+# The same for its socket unit: a socket for each attempt, at the port of the deployed one.
+SOCKET = UNIT.replace(".service", ".socket")
+SOCKET_DROPIN = f"/run/systemd/system/{SOCKET}.d"
+WAYS = ("shutdown", "disconnect", "fast open", "fast open, by connect")
 SETUID, CAPABLE = "/opt/setuid-python", "/opt/capable-python"
 # cap_net_admin and cap_net_raw, permitted and effective, as setcap(8) writes them.
 SETCAP = """\
 import os, struct, sys
 os.setxattr(sys.argv[1], "security.capability", struct.pack("<5I", 0x02000001, 0x3000, 0, 0, 0))
+"""
+UNTRACKED = """\
+table inet untracked {
+    chain output { type filter hook output priority raw; oifname "lo" tcp sport 8080 notrack; }
+}
 """
 SHELL_PORT = 4444
 LISTENS = f"ss -Hltn 'sport = {SHELL_PORT}' | grep -q ."
@@ -118,6 +128,17 @@ FAMILIES: list[Attempt] = [
         ("qrtr", 42, socket.SOCK_DGRAM),
     )
 ]
+# From the proxy's listening sockets, which systemd has opened.
+HANDED: list[Attempt] = [
+    # Another address each: from one port, there is one connection to each.
+    *(
+        [f"SSH, {way}", "handed", number, way, f"127.0.0.{number + 1}", 22]
+        for number, way in enumerate(WAYS)
+    ),
+    ["SSH at an address of the host", "handed", len(WAYS), "shutdown", "{address}", 22],
+]
+# The port that it has is what it keeps.
+REBOUND: Attempt = ["rebound", "handed", len(HANDED), "another port", "127.0.0.1", 22]
 HELPERS: list[Attempt] = [
     ["setuid root", "helper", SETUID, "udp", V4, 443],
     ["file capabilities", "helper", CAPABLE, *RAW[0][1:]],
@@ -192,6 +213,63 @@ def test_without_the_sandbox(name: str, host: Host) -> None:
     assert packets == ""
     assert {each for each in outcomes if outcomes[each] in SUCCESSES} == set()
     assert table(host) == rules
+
+
+@pytest.fixture
+def handed(name: str, host: Host) -> Iterator[list[Attempt]]:
+    """The attempts that need a socket of systemd's, and the sockets."""
+    lines = ["[Socket]", *["ListenStream=127.0.0.1:8080"] * (len(HANDED) + 1), ""]
+    host.check_output(f"mkdir -p {SOCKET_DROPIN}")
+    write(host, f"{SOCKET_DROPIN}/attacker.conf", "\n".join(lines))
+    host.check_output("systemctl daemon-reload")
+    address = LAB["hosts"][HOSTS.index(name)]["address"]
+    yield [
+        [part.format(address=address) if isinstance(part, str) else part for part in attempt]
+        for attempt in HANDED
+    ]
+    host.check_output(f"systemctl stop {SOCKET}; rm -r {SOCKET_DROPIN}; systemctl daemon-reload")
+
+
+def test_out_of_a_listening_socket(host: Host, handed: list[Attempt]) -> None:
+    """The port tells, as the user of such a socket is root to the kernel."""
+    with lifted(host):
+        outcomes = inside(host, *handed)
+    assert {each for each in outcomes if outcomes[each] != "answered"} == set(), outcomes
+    host.check_output(f"systemctl stop {SOCKET}")
+    before = counted(host, "listeners/refused/default")
+    outcomes = inside(host, *handed, REBOUND)
+    assert outcomes.pop("rebound") == "EINVAL"
+    assert set(outcomes.values()) == {"ECONNREFUSED"}, outcomes
+    assert counted(host, "listeners/refused/default") == before + len(handed)
+
+
+def test_out_of_a_listening_socket_that_is_not_tracked(host: Host, handed: list[Attempt]) -> None:
+    """Somebody has taken loopback out of connection tracking."""
+    host.check_output("nft -f - <<'END'\n" + UNTRACKED + "END")
+    try:
+        outcomes = inside(host, *handed)
+    finally:
+        host.check_output("nft delete table inet untracked")
+    assert set(outcomes.values()) == {"ECONNREFUSED"}, outcomes
+
+
+@contextmanager
+def lifted(host: Host) -> Iterator[None]:
+    """A host whose output is not judged."""
+    rule = "rule inet mcp_tunnel output"
+    said = host.check_output(f"nft --echo --handle insert {rule} accept")
+    try:
+        yield
+    finally:
+        host.check_output(f"nft delete {rule} handle {said.rpartition('# handle ')[2].split()[0]}")
+
+
+def counted(host: Host, counter: str) -> int:
+    """Packets that a counter of the table has seen."""
+    listing = json.loads(host.check_output(f"nft --json list counter inet mcp_tunnel {counter}"))
+    return next(
+        int(item["counter"]["packets"]) for item in listing["nftables"] if "counter" in item
+    )
 
 
 @pytest.mark.parametrize(
