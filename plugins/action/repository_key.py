@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import openpgp
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import cached
 
@@ -31,18 +32,22 @@ class ActionModule(ActionBase):
             }
         )
         url = arguments["url"]
-        wanted = "".join(arguments["fingerprint"].split()).upper()
-
-        def download(path):
-            with open_url(url, timeout=_TIMEOUT_SECONDS) as answer:
-                packets = openpgp.dearmor(answer.read(_LARGEST))
-            found = openpgp.primary_fingerprints(packets)
-            if found != [wanted]:
-                raise ValueError(f"its fingerprint is {', '.join(found)}, pinned is {wanted}")
-            path.write_text(openpgp.armor(packets))
-
         try:
-            armored = cached(f"key-{wanted}.asc", download).read_text()
+            wanted = openpgp.parse_fingerprint(arguments["fingerprint"])
+
+            def download(path):
+                with open_url(url, timeout=_TIMEOUT_SECONDS) as answer:
+                    packets = openpgp.dearmor(answer.read(_LARGEST))
+                found = openpgp.primary_fingerprints(packets)
+                if found != [wanted]:
+                    raise ValueError(f"its fingerprint is {', '.join(found)}, pinned is {wanted}")
+                path.write_text(openpgp.armor(packets))
+
+            path = cached(f"key-{wanted}.asc", download, lambda path: _is_key(path, wanted))
+            armored = path.read_text(encoding="ascii")
+        except TunnelError as error:
+            result.update(failed=True, msg=str(error))
+            return result
         except Exception as error:  # open_url raises whatever its many layers raise
             result.update(
                 failed=True,
@@ -53,3 +58,14 @@ class ActionModule(ActionBase):
             return result
         result.update(changed=False, armored=armored)
         return result
+
+
+def _is_key(path, wanted):
+    """Whether the cached file is the key with this fingerprint, in the form that hosts get."""
+    try:
+        packets = openpgp.dearmor(path.read_bytes()[:_LARGEST])
+        return openpgp.primary_fingerprints(packets) == [
+            wanted
+        ] and path.read_text() == openpgp.armor(packets)
+    except ValueError:
+        return False

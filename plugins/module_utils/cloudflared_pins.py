@@ -9,9 +9,11 @@ notes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shown
 
 # The vendor's names for what `uname -m` says.
 VENDOR_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -29,12 +31,34 @@ PINS = {
 }
 
 
+_VERSION = re.compile(r"[0-9]{1,8}(\.[0-9]{1,8}){1,3}")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def check_version(version: str) -> None:
+    """Whether this is a version: part of a URL, of a package's name, and of paths on hosts.
+
+    :raises TunnelError: if it is none.
+    """
+    if not _VERSION.fullmatch(version):
+        raise TunnelError(
+            "cloudflared_version",
+            f"{shown(version)!r} is not a version",
+            f"Name one exactly, like {NEWEST}; what `latest` is today cannot be checked",
+        )
+
+
+def is_sha256(text: str) -> bool:
+    """Whether this is a SHA-256 as sha256sum prints it, in lower or upper case."""
+    return bool(_SHA256.fullmatch(text))
+
+
 def pinned_checksum(version: str, architecture: str, checksums: Mapping[str, str]) -> str:
     """The SHA-256 that the download of *version* for *architecture* must have, lower-case hex.
 
     The operator's *checksums* (architecture to sum) win over the pins of the collection.
 
-    :raises TunnelError: if nobody pinned that download.
+    :raises TunnelError: if nobody pinned that download, or the operator's sum is none.
     """
     checksum = checksums.get(architecture) or PINS.get(version, {}).get(architecture)
     if not checksum:
@@ -45,4 +69,10 @@ def pinned_checksum(version: str, architecture: str, checksums: Mapping[str, str
             f"as "
             f"cloudflared_checksums: {{{architecture}: ...}}",
         )
-    return checksum.lower()
+    if not is_sha256(str(checksum)):
+        raise TunnelError(
+            f"cloudflared_checksums[{architecture!r}]",
+            "is not a SHA-256",
+            "Give 64 hexadecimal digits, as sha256sum prints them",
+        )
+    return str(checksum).lower()

@@ -29,7 +29,24 @@ def shape(value: Any) -> str:
     return type(value).__name__
 
 
+def shown(value: Any, longest: int = 100) -> str:
+    """The value as text for a message, cut where it is longer than *longest* characters."""
+    text = str(value)
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"
+
+
+def as_number(value: Any, low: int, high: int) -> int | None:
+    """The whole number from *low* to *high* that a variable means; ``None`` if it means none.
+
+    Numbers that came as text are written as they are used: ASCII digits, no sign, no leading zero
+    (to systemd and nft, ``010`` is eight).
+    """
+    text = str(value)
+    if isinstance(value, bool) or not re.fullmatch(r"0|[1-9][0-9]{0,9}", text):
+        return None
+    return int(text) if low <= int(text) <= high else None
+
+
 def as_port(value: Any) -> int:
     """The port that a variable means, 0 if it means none."""
-    text = str(value)
-    return int(text) if not isinstance(value, bool) and re.fullmatch(r"[0-9]{1,5}", text) else 0
+    return as_number(value, 1, 99999) or 0

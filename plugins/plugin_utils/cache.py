@@ -1,17 +1,30 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller keeps between runs: built once, published atomically, shared by all forks."""
+"""What the controller keeps between runs: built once, published atomically, shared by all forks.
+
+Nothing is trusted for its name. The directory is one that no other user can write, and the content
+of a file is verified each time that it is about to be shipped.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from ansible.utils.display import Display
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.private_path import (
+    is_private_file,
+    settle_private_directory,
+)
+
+_BLOCK = 1 << 20
 
 
 def cache_root() -> Path:
@@ -21,21 +34,53 @@ def cache_root() -> Path:
     return root / "mcp_tunnels.stack"
 
 
-def cached(name: str, build: Callable[[Path], None]) -> Path:
+def cached(
+    name: str,
+    build: Callable[[Path], None],
+    is_right: Callable[[Path], bool] | None = None,
+) -> Path:
     """Return the cached file *name*; when it is missing, *build* writes it to the path it gets.
 
     *name* must change when the content would. Forks and other runs that want the same file wait for
     the one that builds it. A build that fails or is killed leaves nothing under *name*.
+
+    *is_right* compares the content with what is pinned; without it, the SHA-256 that was recorded
+    when the file was built is compared. A file that is not right is built anew, with a warning.
+
+    :raises TunnelError: if others own, or can write, the file or a part of the path to it.
     """
-    target = cache_root() / name
-    if target.exists():
+    if not name or os.path.basename(name) != name or name.startswith("."):
+        raise ValueError(f"{name!r} is not the name of a file")
+    root = settle_private_directory(cache_root())
+    target = root / name
+    record = root / f"{name}.sha256"
+
+    def is_hit() -> bool:
+        if is_right is not None:
+            return is_private_file(target) and is_right(target)
+        # A file without record is one that a killed run, or an older release, has left.
+        return (
+            is_private_file(record)
+            and is_private_file(target)
+            and record.read_text(encoding="ascii", errors="replace") == sha256_of(target)
+        )
+
+    if is_hit():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.with_name(target.name + ".lock")):
-        if not target.exists():
-            with scratch_directory(target.parent) as scratch:
-                build(scratch / target.name)
-                os.replace(scratch / target.name, target)
+    with _locked(root / f"{name}.lock"):
+        if is_hit():
+            return target
+        if is_private_file(target):
+            Display().warning(f"{target}: is not what it was built as, so it is built anew")
+        with scratch_directory(root) as scratch:
+            build(scratch / name)
+            # Whatever umask says: what others can write is not used again.
+            os.chmod(scratch / name, 0o600)
+            if is_right is None:
+                _write_private(scratch / record.name, sha256_of(scratch / name))
+            os.replace(scratch / name, target)
+            if is_right is None:
+                os.replace(scratch / record.name, record)
     return target
 
 
@@ -49,8 +94,27 @@ def scratch_directory(parent: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in lower-case hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    is_private_file(path)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-from collections.abc import Mapping
+import tarfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_pins import (
     VENDOR_ARCHITECTURES,
+    check_version,
     pinned_checksum,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
     cached,
     scratch_directory,
+    sha256_of,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.tarball import pack
 
 _BLOCK = 1 << 20
+_LARGEST = 1 << 29  # bytes; the vendor's binaries have 40 million
 _TIMEOUT_SECONDS = 60
+_INSTALLED = "bin/cloudflared"
 
 
 class DownloadedCloudflared:
@@ -36,6 +42,7 @@ class DownloadedCloudflared:
     def __init__(
         self, version: str, architecture: str, base_url: str, checksums: Mapping[str, str]
     ) -> None:
+        check_version(version)
         self._checksum = pinned_checksum(version, architecture, checksums)
         name = f"cloudflared-linux-{VENDOR_ARCHITECTURES[architecture]}"
         self._url = f"{base_url.rstrip('/')}/{version}/{name}"
@@ -43,13 +50,11 @@ class DownloadedCloudflared:
 
     def archive(self) -> Path:
         """The release as tar.gz. Raises :class:`TunnelError` if it cannot be had as pinned."""
-        return cached(f"cloudflared-{self._checksum}.tar.gz", self._build)
+        return _cached_binary(self._checksum, self._build)
 
     def _build(self, archive: Path) -> None:
         with scratch_directory(archive.parent) as scratch:
-            binary = scratch / "cloudflared"
-            self._download(binary)
-            found = sha256_of(binary)
+            found = self._download(scratch / _INSTALLED)
             if found != self._checksum:
                 raise TunnelError(
                     self._url,
@@ -58,12 +63,13 @@ class DownloadedCloudflared:
                     "with "
                     "the vendor's release notes",
                 )
-            _pack_binary(binary, scratch / "tree", archive)
+            pack(scratch, archive)
 
-    def _download(self, target: Path) -> None:
+    def _download(self, target: Path) -> str:
+        """Downloads to *target*; returns the SHA-256 of what was written."""
         try:
-            with open_url(self._url, timeout=_TIMEOUT_SECONDS) as answer, target.open("wb") as file:
-                shutil.copyfileobj(answer, file, _BLOCK)
+            with open_url(self._url, timeout=_TIMEOUT_SECONDS) as answer:
+                return _install(answer, target)
         except Exception as error:  # open_url raises whatever its many layers raise
             raise TunnelError(
                 self._url,
@@ -81,11 +87,7 @@ class BroughtCloudflared:
         try:
             self._checksum = sha256_of(binary)
         except OSError as error:
-            raise TunnelError(
-                f"cloudflared_binary_file {binary}",
-                f"cannot be read on the controller: {error.strerror}",
-                "Give the path of the cloudflared binary for the hosts' architecture",
-            ) from error
+            raise _unreadable(binary, error) from error
         if checksum and checksum.lower() != self._checksum:
             raise TunnelError(
                 f"cloudflared_binary_file {binary}",
@@ -97,25 +99,70 @@ class BroughtCloudflared:
 
     def archive(self) -> Path:
         """The release as tar.gz."""
-        return cached(f"cloudflared-{self._checksum}.tar.gz", self._build)
+        return _cached_binary(self._checksum, self._build)
 
     def _build(self, archive: Path) -> None:
         with scratch_directory(archive.parent) as scratch:
-            _pack_binary(self._binary, scratch / "tree", archive)
+            try:
+                with self._binary.open("rb") as binary:
+                    found = _install(binary, scratch / _INSTALLED)
+            except OSError as error:
+                raise _unreadable(self._binary, error) from error
+            if found != self._checksum:
+                raise TunnelError(
+                    f"cloudflared_binary_file {self._binary}",
+                    f"has changed while it was read: its SHA-256 was {self._checksum} and is "
+                    f"{found}",
+                    "Make sure that nobody else writes it, and run again",
+                )
+            pack(scratch, archive)
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in lower-case hex."""
+def _unreadable(binary: Path, error: OSError) -> TunnelError:
+    return TunnelError(
+        f"cloudflared_binary_file {binary}",
+        f"cannot be read on the controller: {error.strerror}",
+        "Give the path of the cloudflared binary for the hosts' architecture",
+    )
+
+
+def _install(source: IO[bytes], target: Path) -> str:
+    """Copies *source* to the executable *target*; returns the SHA-256 of what was written.
+
+    :raises OSError: if it cannot be read or written, or has no end.
+    """
+    target.parent.mkdir()
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+    left = _LARGEST
+    with target.open("wb") as file:
+        while block := source.read(_BLOCK):
+            left -= len(block)
+            if left < 0:
+                raise OSError(f"it has more than {_LARGEST} bytes")
             digest.update(block)
+            file.write(block)
+    os.chmod(target, 0o755)  # noqa: S103
     return digest.hexdigest()
 
 
-def _pack_binary(binary: Path, tree: Path, archive: Path) -> None:
-    installed = tree / "bin" / "cloudflared"
-    installed.parent.mkdir(parents=True)
-    shutil.copyfile(binary, installed)
-    os.chmod(installed, 0o755)  # noqa: S103
-    pack(tree, archive)
+def _cached_binary(checksum: str, build: Callable[[Path], None]) -> Path:
+    name = f"cloudflared-{checksum}.tar.gz"
+    return cached(name, build, lambda archive: _binary_of(archive) == checksum)
+
+
+def _binary_of(archive: Path) -> str:
+    """The SHA-256 of the binary in *archive*; empty if it is not an archive of that alone."""
+    try:
+        with tarfile.open(archive, "r|gz") as packed:
+            member = packed.next()
+            content = packed.extractfile(member) if member else None
+            if not member or not content or member.size > _LARGEST:
+                return ""
+            digest = hashlib.sha256()
+            while block := content.read(_BLOCK):
+                digest.update(block)
+            is_alone = packed.next() is None
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
+        return ""
+    is_binary = member.isreg() and (member.name, member.mode) == (_INSTALLED, 0o755)
+    return digest.hexdigest() if is_binary and is_alone else ""

@@ -10,13 +10,31 @@ import binascii
 import hashlib
 import re
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
 _PUBLIC_KEY = 6
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 _ARMOR = re.compile(
     r"-----BEGIN PGP PUBLIC KEY BLOCK-----\s*?\n(?:[A-Za-z]+: .*\n)*\s*\n"
     r"(.*?)\n(?:=[A-Za-z0-9+/]{4}\s*\n)?"
     r"-----END PGP PUBLIC KEY BLOCK-----",
     re.DOTALL,
 )
+
+
+def parse_fingerprint(text: str) -> str:
+    """The fingerprint of a version 4 key: 40 upper-case hex digits, given with or without blanks.
+
+    :raises TunnelError: if the text is none.
+    """
+    digits = "".join(text.split()).upper()
+    if not _FINGERPRINT.fullmatch(digits):
+        raise TunnelError(
+            "cloudflared_package_key_fingerprint",
+            "is not the fingerprint of an OpenPGP key",
+            "Give its 40 hexadecimal digits, as gpg --show-keys prints them",
+        )
+    return digits
 
 
 def dearmor(key: bytes) -> bytes:

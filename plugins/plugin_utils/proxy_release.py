@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shown
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
     cached,
     scratch_directory,
@@ -54,12 +55,35 @@ PYTHONPATH={lib}:{module_lib} exec /usr/bin/python3 "$@"
 """
 
 
+# As platform.python_version() says it: 3.13.5, 3.14.0rc2, 3.11.2+.
+_PYTHON_VERSION = re.compile(r"3\.[0-9]{1,3}\.[0-9]{1,3}(?:(?:a|b|rc)[0-9]{1,3})?\+?")
+
+
 @dataclass(frozen=True)
 class Target:
-    """A host's CPython: its full version (``3.11.2``), and the machine as ``uname -m`` says it."""
+    """A host's CPython: its full version (``3.11.2``), and the machine as ``uname -m`` says it.
+
+    The host said so itself. Both become part of file names and of pip's arguments here.
+
+    :raises TunnelError: if the host has said anything else.
+    """
 
     python_version: str
     architecture: str
+
+    def __post_init__(self) -> None:
+        if not _PYTHON_VERSION.fullmatch(self.python_version):
+            raise TunnelError(
+                "python_version",
+                f"the host says {shown(self.python_version)!r}, which is no version of CPython 3",
+                "Look at /usr/bin/python3 of that host",
+            )
+        if self.architecture not in ARCHITECTURES:
+            raise TunnelError(
+                "architecture",
+                f"the host says {shown(self.architecture)!r}",
+                f"Releases are made for {' and '.join(ARCHITECTURES)}",
+            )
 
     @property
     def python_tag(self) -> str:
@@ -164,7 +188,11 @@ class ProxyRelease:
         for platform in PLATFORMS:
             command += ["--platform", f"{platform}_{target.architecture}"]
         command += ["--target", str(lib), "--requirement", str(requirements)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        # Else `-m` would take a pip that lies in the directory that Ansible was started in.
+        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=False, env=environment
+        )
         if done.returncode:
             raise TunnelError(
                 f"the proxy's release for {target.python_tag} on {target.architecture}",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import tarfile
 
 import pytest
@@ -10,6 +11,18 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release im
     ProxyRelease,
     Target,
     locked_requirements,
+)
+
+HOSTILE_VERSIONS = (
+    "3/../../../tmp/x.1.2",
+    "3.11.2 --index-url=http://evil.example",
+    "3.11.2\n",
+    "--index-url=http://evil.example",
+    "3.11",
+    "2.7.18",
+    "3.٣.1",
+    "3." + "1" * 1_000_000 + ".1",
+    "",
 )
 
 LOCK = """\
@@ -218,3 +231,39 @@ def test_our_own_lock_has_all_that_the_modules_import():
         names = {line.split("==")[0] for line in lines.splitlines()}
         assert names >= {"jmespath", "pyjwt", "requests"}
         assert len(names) == len(lines.splitlines()), "one variant of each"
+
+
+@pytest.mark.parametrize("version", HOSTILE_VERSIONS, ids=range(len(HOSTILE_VERSIONS)))
+def test_what_a_host_says_of_its_python_is_no_path_and_no_argument(version):
+    with pytest.raises(TunnelError, match="python_version: the host says") as caught:
+        Target(version, "x86_64")
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("version", ["3.9.2", "3.11.2+", "3.14.0rc2", "3.13.5"])
+def test_versions_that_hosts_have(version):
+    assert Target(version, "x86_64").python_version == version
+
+
+def test_a_host_of_another_architecture_is_refused():
+    with pytest.raises(TunnelError, match=r"architecture: the host says '../x'"):
+        Target("3.11.2", "../x")
+
+
+def test_an_archive_that_was_changed_is_not_shipped(source, pip):
+    path = release(source, pip).archive()
+    content = path.read_bytes()
+    path.write_bytes(content + b"more")
+    assert release(source, pip).archive().read_bytes() == content
+
+
+def test_the_pip_that_lies_in_the_current_directory_is_not_run(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").write_text("")
+    (tmp_path / "pip" / "__main__.py").write_text("open('ran', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(TunnelError, match="pip on the controller failed"):
+        release(source, sys.executable).archive()
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,138 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Directories and files of the controller that no other user can exchange or write.
+
+Once a path has passed, it may be used by name: only root and the running user can change what any
+part of it means. The rules are those of OpenSSH's StrictModes, for every component of the path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
+_MOST_LINKS = 40  # as in Linux' own lookup of paths
+_PRIVATE = 0o700
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def settle_private_directory(path: Path) -> Path:
+    """Makes the absolute *path* a directory of the running user's alone; returns its real path.
+
+    What is missing on the way is made with mode 0700.
+
+    :raises TunnelError: if others own, or can write, a part of the path.
+    """
+    try:
+        real = _settled(path)
+        status = real.lstat()
+        if status.st_uid != os.geteuid():
+            raise _refusal(path, real, f"belongs to the user with ID {status.st_uid}")
+        # What the user's private group, or the umask of another day, has left open.
+        if stat.S_IMODE(status.st_mode) != _PRIVATE:
+            real.chmod(_PRIVATE)
+    except OSError as error:
+        raise TunnelError(
+            str(path),
+            f"cannot be used as a directory on the controller: {error.strerror}",
+            "Set XDG_CACHE_HOME to a directory that is yours alone",
+        ) from error
+    return real
+
+
+def is_private_file(path: Path) -> bool:
+    """Whether there is a file *path*, in a directory that :func:`settle_private_directory` settled.
+
+    :raises TunnelError: if it is no plain file of the running user's that nobody else can write.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    problem = ""
+    if not stat.S_ISREG(status.st_mode):
+        problem = "is not a plain file"
+    elif status.st_uid != os.geteuid():
+        problem = f"belongs to the user with ID {status.st_uid}"
+    elif others_write(status):
+        problem = "can be written by other users"
+    if problem:
+        raise TunnelError(
+            str(path),
+            f"{problem}, so what is cached there is not used",
+            "Find out who made it, then remove it: the next run makes it anew",
+        )
+    return True
+
+
+def _settled(path: Path) -> Path:
+    """Follows the path part by part, as the kernel does, and makes what is missing."""
+    waiting = list(reversed(path.parts[1:]))
+    here = Path("/")
+    links = 0
+    while waiting:
+        part = waiting.pop()
+        if part == "..":
+            here = here.parent
+            continue
+        found = here / part
+        with contextlib.suppress(FileExistsError):
+            if not os.path.lexists(found):
+                found.mkdir(_PRIVATE)
+        status = found.lstat()
+        if status.st_uid not in (0, os.geteuid()):
+            raise _refusal(path, found, f"belongs to the user with ID {status.st_uid}")
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > _MOST_LINKS:
+                raise _refusal(path, found, "is one of too many symbolic links")
+            target = Path(os.readlink(found))
+            waiting += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            here = Path("/") if target.is_absolute() else here
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            raise _refusal(path, found, "is not a directory")
+        # In a sticky directory (/tmp), nobody can exchange what belongs to us.
+        if others_write(status) and not (waiting and status.st_mode & stat.S_ISVTX):
+            raise _refusal(path, found, "can be written by other users")
+        here = found
+    return here
+
+
+def others_write(status: os.stat_result) -> bool:
+    """Whether somebody but root and the running user can write what has this status."""
+    if not status.st_mode & _WRITABLE:
+        return False
+    return bool(status.st_mode & stat.S_IWOTH) or not _is_private_group(status.st_gid)
+
+
+def _is_private_group(gid: int) -> bool:
+    """Whether the group is root's, or that of the running user and nobody else.
+
+    Many systems give each user such a group, and a umask that lets it write.
+    """
+    if gid == 0:
+        return True
+    try:
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    if (user.pw_gid, user.pw_name) != (gid, group.gr_name) or set(group.gr_mem) - {user.pw_name}:
+        return False
+    return all(one.pw_uid == user.pw_uid for one in pwd.getpwall() if one.pw_gid == gid)
+
+
+def _refusal(path: Path, found: Path, problem: str) -> TunnelError:
+    return TunnelError(
+        str(path),
+        f"is not used as a cache, because {found} {problem}, and so could exchange what hosts get",
+        f"Take that right away and remove {path}, in which nothing can be trusted; or set "
+        "XDG_CACHE_HOME to a directory that is yours alone",
+    )
