@@ -9,7 +9,7 @@ export PATH := $(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab molecule test-firewall-mutants bench fuzz conformance build lock clean
+.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench fuzz conformance build lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -55,6 +55,9 @@ contract: bootstrap  ## the modules against the laboratory's Tunnels API and the
 
 lab: bootstrap  ## the laboratory's own tests
 	@pytest -q tests/lab/tests
+
+lab-reboots: bootstrap  ## REBOOTS (200) reboots of two hosts at the same time, with both processors busy
+	@REBOOTS=$(or $(REBOOTS),200) pytest -q -s tests/lab/tests/test_reboots.py -k under_load
 
 molecule: bootstrap  ## the scenarios, on real hosts
 	@tools/molecule

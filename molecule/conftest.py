@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from replicas import HOSTS, shell
+from replicas import HOSTS, lost, shell
 from testinfra.host import Host
+
+
+def pytest_runtest_setup() -> None:
+    """A laboratory that is gone ends the run at once: every further test would fail for it."""
+    if gone := lost():
+        pytest.exit(gone, returncode=pytest.ExitCode.INTERNAL_ERROR)
 
 
 @pytest.fixture(params=HOSTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import testinfra
+from lab import facts
+from lab.paths import LabPaths
 from testinfra.host import Host
 
 LAB_NAME = os.environ["MOLECULE_SCENARIO_NAME"]
@@ -21,7 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 #: Where the run directories of this checkout's laboratories are.
 LABS = CHECKOUT / ".build/lab"
 RUN = LABS / LAB_NAME
-LAB: dict[str, Any] = json.loads((RUN / "lab.json").read_text())
+LAB: dict[str, Any] = facts.read(LabPaths(LAB_NAME))
 HOSTS: list[str] = [host["name"] for host in LAB["hosts"]]
 DOMAIN: str = LAB["domain"]
 
@@ -38,6 +39,11 @@ def lab(*arguments: str, timeout: float = 120) -> str:
     )
     assert done.returncode == 0, f"lab {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def lost(lab_name: str = LAB_NAME) -> str | None:
+    """Return why a laboratory is not up any more, and where its logs are; None while it is up."""
+    return facts.gone(LabPaths(lab_name))
 
 
 def shell(name: str) -> Host:
@@ -85,7 +91,7 @@ def play(
         for key, value in os.environ.items()
         if not key.startswith(("ANSIBLE_", "MOLECULE_"))
     }
-    return subprocess.run(
+    done = subprocess.run(
         [
             *("ansible-playbook", "--inventory", inventory(lab_name)),
             *(str(CHECKOUT / f"playbooks/{playbook}.yml"), *arguments),
@@ -98,6 +104,9 @@ def play(
         start_new_session=True,
         check=False,
     )
+    if done.returncode != 0 and (gone := lost(lab_name)):
+        raise RuntimeError(gone)
+    return done
 
 
 def killed_after_a_change(*arguments: str, playbook: str = "site", lab_name: str = LAB_NAME) -> str:

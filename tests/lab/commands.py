@@ -80,9 +80,11 @@ def _down(arguments: argparse.Namespace) -> int:
         labs = [lab for checkout in checkouts for lab in lifecycle.known(checkout)]
         labs = [lab for lab in labs if arguments.name in (None, lab.name)]
     for paths in labs:
-        there = lifecycle.down(paths)
+        done = lifecycle.down(paths)
         whose = "" if paths.checkout == OWN else f" of {paths.checkout.path}"
-        print(f"lab {paths.name}{whose}: {'ended' if there else 'was not there'}")
+        print(f"lab {paths.name}{whose}: {'ended' if done.found else 'was not there'}")
+        if done.crash:
+            print(f"before that, {done.crash}")
     return 0
 
 
@@ -113,6 +115,8 @@ def _status(arguments: argparse.Namespace) -> int:
             running = entry["ended"] is None
             well = well and running
             state = "running" if running else f"ended with status {entry['ended']}"
+            if entry.get("failed"):
+                state = f"reboot failed: {entry['failed']}"
             boots = f", boots: {entry['boots']}" if "boots" in entry else ""
             print(f"{kind.removesuffix('s'):8} {name:12} {state}{boots}")
     return 0 if well else 1
@@ -140,7 +144,10 @@ def _host_reboot(arguments: argparse.Namespace) -> int:
     ssh.output(paths, host, ["sudo", "systemctl", "reboot"], timeout=10)
     deadline = time.monotonic() + _SECONDS_TO_REBOOT
     while time.monotonic() < deadline:
-        back = lifecycle.processes(paths)["hosts"][host]["boots"] != boots
+        now = lifecycle.processes(paths)["hosts"][host]
+        if now["failed"]:
+            raise LabError(f"{host} cannot be rebooted: {now['failed']}; see {paths.logs}")
+        back = now["boots"] != boots
         if back and ssh.output(paths, host, ["systemctl", "is-system-running", "--wait"], 30):
             return 0
         time.sleep(0.1)

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from . import ssh
+from . import kept, ssh
 from .errors import LabError
 from .paths import LabPaths
+from .processes import alive, recorded
 from .spec import LabSpec
 
 
@@ -59,9 +60,30 @@ def _inventory(paths: LabPaths, spec: LabSpec, variables: Mapping[str, Any]) -> 
 
 
 def read(paths: LabPaths) -> dict[str, Any]:
-    """The contents of lab.json. Raises LabError if the lab is not up."""
+    """The contents of lab.json.
+
+    Raises:
+        LabError: the lab is not up; if it has ended unexpectedly, with where its logs are.
+    """
     try:
         facts: dict[str, Any] = json.loads(paths.facts.read_text())
     except FileNotFoundError:
-        raise LabError(f"lab {paths.name} is not up: `lab up {paths.name}`") from None
+        crash = kept.last(paths)
+        why = str(crash) if crash else f"lab {paths.name} is not up"
+        raise LabError(f"{why}; `lab up {paths.name}` makes it") from None
+    keeper = recorded(paths.keeper)
+    if keeper is None or not alive(keeper):
+        raise LabError(
+            f"lab {paths.name} ended unexpectedly: its keeper was killed; its logs are in "
+            f"{paths.logs}, until `lab down` or `lab up` puts them beside those of other crashes"
+        )
     return facts
+
+
+def gone(paths: LabPaths) -> str | None:
+    """Why a lab that was up is not there any more, for people; None while it is there."""
+    try:
+        read(paths)
+    except LabError as error:
+        return str(error)
+    return None

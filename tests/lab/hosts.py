@@ -15,9 +15,6 @@ from .paths import LabPaths
 from .processes import run
 from .ssh import HostKey
 
-#: Vendor behaviour: with --keep-unit, nspawn ends with this status when the host reboots.
-REBOOT_STATUS = 133
-
 _CA_BUNDLE = Path("etc/ssl/certs/ca-certificates.crt")
 _CA_SOURCES = Path("usr/local/share/ca-certificates")
 
@@ -53,7 +50,6 @@ class Host:
         self._paths = paths
         self._disk = paths.disks / spec.name
         self._root = self._disk / "root"
-        self.boots = 0
 
     def prepare(
         self, layers: Sequence[Path], cas: Sequence[str], key: HostKey, authorized: str
@@ -101,13 +97,15 @@ class Host:
         bundle.write_text(bundle.read_text() + "".join(cas))
 
     def boot(self) -> subprocess.Popen[bytes]:
-        """Starts the host on its disk and address; the process ends when the host does."""
+        """Starts the host on its disk and address; the process ends when the host does.
+
+        Raises LabError or OSError, after which it may be called again.
+        """
         name = self.spec.name
         network.attach_host(name, self.spec.address)
         # What a previous boot left in its cgroup would confuse the next systemd.
         cgroups.remove(self._paths.label, name)
         group = cgroups.create(self._paths.label, name)
-        self.boots += 1
         with (self._paths.logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 self._nspawn(),

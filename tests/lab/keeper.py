@@ -15,9 +15,10 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
 
-from . import cgroups, cleanup, facts, network, ssh
+from . import cgroups, cleanup, facts, kept, network, ssh
 from .errors import LabError
 from .messages import Message, decode, send
 from .paths import LabPaths
@@ -43,7 +44,11 @@ class Keeper:
         self._spec = LabSpec.read(paths.spec)
 
     async def keep(self) -> None:
-        """Returns when the lab has to end. Raises LabError if it does not come up."""
+        """Returns when somebody has asked for the lab's end.
+
+        Raises:
+            LabError: it does not come up, or has ended by itself.
+        """
         ours, theirs = socket.socketpair()
         supervisor = await self._start_supervisor(theirs)
         theirs.close()
@@ -56,12 +61,16 @@ class Keeper:
             await asyncio.wait((ended, asked, serving), return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
+            if not asked.done():
+                await asyncio.wait((ended,), timeout=_SECONDS_TO_END)
+                status = ended.result() if ended.done() else "not known"
+                raise LabError(f"its supervisor ended by itself (status {status})")
         finally:
             asked.cancel()
             serving.cancel()
             writer.close()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(ended, _SECONDS_TO_END)
+                await asyncio.wait_for(asyncio.shield(ended), _SECONDS_TO_END)
 
     async def _start_supervisor(self, connection: socket.socket) -> asyncio.subprocess.Process:
         network.create_namespace(self._paths.network)
@@ -91,7 +100,10 @@ class Keeper:
     def _supervisor(self) -> int:
         """The supervisor's PID out here; in its own namespace it is process 1."""
         unshare = self._unshare
-        return int(Path(f"/proc/{unshare}/task/{unshare}/children").read_text())
+        try:
+            return int(Path(f"/proc/{unshare}/task/{unshare}/children").read_text())
+        except (OSError, ValueError):
+            raise LabError("the supervisor ended while the lab came up") from None
 
     async def _asked_to_end(self) -> None:
         """Returns on SIGTERM, or when `lab up` went away before the lab was ready."""
@@ -175,16 +187,25 @@ def main() -> int:
     launcher = socket.socket(fileno=arguments.launcher)
     record_self(paths.keeper)
     os.umask(0o077)
-    status = 0
+    error = _kept(paths, launcher)
+    if error:
+        crash = kept.keep(paths, error)
+        send(launcher, {"error": f"{error}\nall logs are in {crash.logs}"})
+    cleanup.clean(paths)
+    paths.lock.unlink(missing_ok=True)
+    return 1 if error else 0
+
+
+def _kept(paths: LabPaths, launcher: socket.socket) -> str | None:
+    """Keeps a lab until its end; returns what was wrong, None if it was asked to end."""
     try:
         asyncio.run(Keeper(paths, launcher).keep())
     except LabError as error:
-        send(launcher, {"error": str(error)})
-        status = 1
-    finally:
-        cleanup.clean(paths)
-        paths.lock.unlink(missing_ok=True)
-    return status
+        return str(error)
+    except Exception as error:  # a bug: the lab is removed all the same
+        traceback.print_exc()
+        return f"the keeper failed: {error!r}"
+    return None
 
 
 if __name__ == "__main__":

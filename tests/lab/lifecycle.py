@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from . import cleanup, cloudflared, layers, rootfs, ssh
+from . import cleanup, cloudflared, facts, kept, layers, rootfs, ssh
 from .checkouts import TESTS_DIR, Checkout
 from .errors import LabError
 from .hosts import plan_hosts
@@ -75,7 +77,9 @@ def up(name: str, count: int, releases: Sequence[str], packages: Sequence[str] =
     if lock is None:
         raise LabError(f"lab {name} is up or coming up: `lab down {name}` ends it")
     try:
-        cleanup.clean(paths)  # what a crash may have left
+        kept.keep_what_was_left(paths)
+        cleanup.clean(paths)
+        kept.forget(paths)  # of a lab that is about to be
         paths.checkout.publish()
         trees = {each: _trees(each, packages, progress) for each in dict.fromkeys(releases)}
         spec = LabSpec(name, tuple(plan_hosts(count, releases, trees)))
@@ -130,7 +134,7 @@ def _launch(paths: LabPaths, lock: int, progress: Progress) -> None:
         raise
     if not ready:
         said = log_file.read_text() if log_file.exists() else ""
-        raise LabError(error or f"the keeper ended unexpectedly\n{said}")
+        raise LabError(error or f"the keeper ended unexpectedly\n{said}".rstrip())
 
 
 def _follow(keeper: socket.socket, progress: Progress) -> tuple[bool, str]:
@@ -150,8 +154,21 @@ def _follow(keeper: socket.socket, progress: Progress) -> tuple[bool, str]:
     return False, error
 
 
-def down(paths: LabPaths) -> bool:
-    """Ends a lab and removes its leftovers; returns whether there was anything.
+@dataclass(frozen=True)
+class Down:
+    """What `lab down` found.
+
+    Attributes:
+        found: whether there was anything.
+        crash: how the lab had ended before, unless it was still up.
+    """
+
+    found: bool
+    crash: kept.Crash | None
+
+
+def down(paths: LabPaths) -> Down:
+    """Ends a lab and removes its leftovers.
 
     Raises:
         LabError: it does not end.
@@ -173,25 +190,30 @@ def down(paths: LabPaths) -> bool:
         time.sleep(0.02)
     try:
         found = asked or paths.run_dir.exists()
+        kept.keep_what_was_left(paths)
+        crash = kept.last(paths)
         cleanup.clean(paths)
+        kept.forget(paths)
         paths.lock.unlink(missing_ok=True)
     finally:
         os.close(lock)
-    return found
+    return Down(found or crash is not None, crash)
 
 
 def known(checkout: Checkout) -> list[LabPaths]:
     """All labs of a checkout, crashed ones included."""
-    names = sorted(path.stem for path in checkout.run_root.glob("*.lock"))
-    return [LabPaths(name, checkout) for name in names]
+    names = {
+        path.stem for kind in ("lock", "crash") for path in checkout.run_root.glob(f"*.{kind}")
+    }
+    return [LabPaths(name, checkout) for name in sorted(names)]
 
 
 def state(paths: LabPaths) -> str:
-    """How a lab is, for people: running, coming up, or left behind by a crash."""
+    """How a lab is, for people."""
     keeper = recorded(paths.keeper)
     if keeper is not None and alive(keeper):
         return "running" if paths.facts.exists() else "coming up or ending"
-    return "coming up" if _is_locked(paths.lock) else "left behind: `lab down` removes it"
+    return "coming up" if _is_locked(paths.lock) else "ended unexpectedly"
 
 
 def _is_locked(path: Path) -> bool:
@@ -205,7 +227,12 @@ def _is_locked(path: Path) -> bool:
     return any(words[5].endswith(f":{inode}") for words in held if words[1] == "FLOCK")
 
 
-def processes(paths: LabPaths) -> dict[str, dict[str, dict[str, int | None]]]:
-    """The supervisor's last word about services and hosts."""
-    state: dict[str, dict[str, dict[str, int | None]]] = json.loads(paths.state.read_text())
+def processes(paths: LabPaths) -> dict[str, dict[str, dict[str, Any]]]:
+    """The supervisor's last word about services and hosts. Raises LabError if it is gone."""
+    facts.read(paths)
+    try:
+        state: dict[str, dict[str, dict[str, Any]]] = json.loads(paths.state.read_text())
+    except FileNotFoundError:
+        facts.read(paths)
+        raise LabError(f"lab {paths.name} is ending") from None
     return state

@@ -46,5 +46,8 @@ def _exec(arguments: argparse.Namespace) -> int:
     else:
         enter += ["nsenter", f"--net={NAMESPACES / arguments.where}"]
     # `lab down` kills what is still running.
-    cgroups.join(cgroups.create(paths.label, "commands"))
+    try:
+        cgroups.join(cgroups.create(paths.label, "commands"))
+    except OSError as error:
+        raise LabError(facts.gone(paths) or f"lab {paths.name} is ending: {error}") from error
     os.execvp(enter[0], [*enter, *arguments.command])

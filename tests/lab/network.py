@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,13 +20,17 @@ from .addresses import (
     HostAddress,
     local_addresses,
 )
+from .errors import LabError
 from .processes import run
+
+#: A command that takes longer never ends.
+_SECONDS = 30.0
 
 
 def _batch(lines: list[str], namespace: str = "") -> None:
     """Runs `ip` once for many commands: a process each would cost seconds with ten hosts."""
     where = ["-n", namespace] if namespace else []
-    run(["ip", *where, "-batch", "-"], stdin="\n".join(lines) + "\n")
+    run(["ip", *where, "-batch", "-"], stdin="\n".join(lines) + "\n", timeout=_SECONDS)
 
 
 #: Where `ip netns` looks for namespaces; within a lab a file system of its own.
@@ -106,14 +110,18 @@ def attach_host(namespace: str, address: HostAddress) -> None:
     Afresh at every boot, as a machine's network is: rules and sysctls do not survive.
     """
     port = f"port{address.index}"
-    if namespace in run(["ip", "netns", "list"]).split():
-        run(["ip", "netns", "delete", namespace])
-    run(["ip", "netns", "add", namespace])
     # Both ends of a pair vanish with either namespace, but the kernel does that when it
-    # likes: a port that a previous boot left behind is in the way.
-    if f" {port}@" in run(["ip", "-oneline", "link", "show", "type", "veth"]):
-        run(["ip", "link", "delete", port])
+    # likes: a port that a previous boot left behind is in the way. It may go by itself at any
+    # moment, so neither removal is judged. The steps after them fail if something is still there.
+    _remove(["ip", "netns", "delete", namespace])
+    _remove(["ip", "link", "delete", port])
+    run(["ip", "netns", "add", namespace], timeout=_SECONDS)
     _attach(namespace, port, address)
+
+
+def _remove(argv: list[str]) -> None:
+    with contextlib.suppress(LabError):
+        run(argv, timeout=_SECONDS)
 
 
 def _attach(namespace: str, port: str, address: HostAddress) -> None:
@@ -144,9 +152,4 @@ def end_connections(address: HostAddress) -> None:
     down does. A kernel that cannot do this lets the peers find out by themselves, later.
     """
     for destination in (address.v4, f"[{address.v6}]"):
-        subprocess.run(
-            ["ss", "--kill", "--tcp", "dst", destination],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
+        _remove(["ss", "--kill", "--tcp", "dst", destination])

@@ -78,6 +78,11 @@ class LabPaths:
         return self.run_dir / "keeper.json"
 
     @property
+    def crash(self) -> Path:
+        """A note of the lab's unexpected end; outlives the run directory."""
+        return self.checkout.run_root / f"{self.name}.crash"
+
+    @property
     def spec(self) -> Path:
         return self.run_dir / "spec.json"
 

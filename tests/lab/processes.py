@@ -11,14 +11,22 @@ from pathlib import Path
 from .errors import LabError
 
 
-def run(argv: Sequence[str], stdin: str | None = None) -> str:
+def run(argv: Sequence[str], stdin: str | None = None, timeout: float | None = None) -> str:
     """Runs a command to its end and returns its standard output.
 
+    Args:
+        timeout: seconds after which it is killed.
+
     Raises:
-        LabError: it cannot be started or its exit status is not 0; with its output.
+        LabError: it cannot be started, its exit status is not 0 (with its output), or it takes
+            too long.
     """
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise LabError(f"`{' '.join(argv)}` did not end within {timeout:.0f} s") from None
     except OSError as error:
         raise LabError(f"{argv[0]}: {error.strerror}; has tools/bootstrap been run?") from error
     if done.returncode != 0:

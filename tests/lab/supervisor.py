@@ -8,6 +8,7 @@ drops all its mounts. It ends by itself when the keeper closes the connection.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import select
@@ -22,7 +23,8 @@ from typing import Any
 from . import dns, network, ssh
 from .checkouts import TESTS_DIR
 from .errors import LabError
-from .hosts import REBOOT_STATUS, Host
+from .fleet import Fleet
+from .hosts import Host
 from .messages import send
 from .paths import LabPaths
 from .processes import run
@@ -31,6 +33,7 @@ from .spec import LabSpec
 
 _SECONDS_TO_END = 2.0
 _SECONDS_BETWEEN_CHECKS = 0.02
+_SECONDS_BETWEEN_WRITES = 1.0
 
 
 class Supervisor:
@@ -50,7 +53,8 @@ class Supervisor:
         self._keeper = keeper
         self._fronts = fronts
         self._services: dict[str, subprocess.Popen[bytes]] = {}
-        self._hosts: dict[str, tuple[Host, subprocess.Popen[bytes]]] = {}
+        self._fleet = Fleet()
+        self._state_is_old = False
 
     def start(self) -> None:
         """Returns when the services are ready and the hosts are booting. Raises LabError."""
@@ -86,7 +90,7 @@ class Supervisor:
             host = Host(self._paths, spec)
             layers = [layer for plan in plans for layer in plan.host_layers(spec.debian)]
             host.prepare(layers, cas, ssh.host_key(self._paths, spec.name), authorized)
-            self._hosts[spec.name] = (host, host.boot())
+            self._fleet.add(host)
 
     def _start_service(self, service: Service) -> None:
         send(self._keeper, {"detail": f"starting {service.name}"})
@@ -123,15 +127,19 @@ class Supervisor:
         signal.set_wakeup_fd(handler_end.fileno())
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while True:
+            self._state_is_old |= self._fleet.boot_due()
             self._reap()
-            readable, _, _ = select.select([self._keeper, wakeup], [], [])
+            pauses = [p for p in (self._fleet.pause(), self._update_state()) if p is not None]
+            readable, _, _ = select.select(
+                [self._keeper, wakeup], [], [], min(pauses, default=None)
+            )
             if self._keeper in readable:
                 return
-            wakeup.recv(4096)
+            with contextlib.suppress(BlockingIOError):  # a pause is over
+                wakeup.recv(4096)
 
     def _reap(self) -> None:
         """Collects ended children: ours, and the orphans that the kernel gives to process 1."""
-        changed = False
         while True:
             try:
                 # Looked at but not taken: taking is the Popen objects' business.
@@ -140,19 +148,11 @@ class Supervisor:
                 break
             if ended is None:
                 break
-            changed |= self._note_end(ended.si_pid)
-        if changed:
-            self._write_state()
+            self._state_is_old |= self._note_end(ended.si_pid)
 
     def _note_end(self, pid: int) -> bool:
-        for name, (host, process) in self._hosts.items():
-            if process.pid == pid:
-                status = process.wait()
-                network.end_connections(host.spec.address)
-                if status == REBOOT_STATUS:
-                    self._hosts[name] = (host, host.boot())
-                print(f"{name}: ended with status {status}", flush=True)
-                return True
+        if self._fleet.note_end(pid):
+            return True
         for name, process in self._services.items():
             if process.pid == pid:
                 print(f"{name}: ended with status {process.wait()}", flush=True)
@@ -160,12 +160,21 @@ class Supervisor:
         os.waitpid(pid, 0)
         return False
 
+    def _update_state(self) -> float | None:
+        """Writes what has changed; returns after how many seconds to try again, if need be."""
+        if self._state_is_old:
+            try:
+                self._write_state()
+            except OSError as error:  # a full disk is no reason to end
+                print(f"{self._paths.state}: {error}", flush=True)
+                return _SECONDS_BETWEEN_WRITES
+            self._state_is_old = False
+        return None
+
     def _write_state(self) -> None:
         state: dict[str, Any] = {
             "services": {n: {"ended": p.returncode} for n, p in self._services.items()},
-            "hosts": {
-                n: {"ended": p.returncode, "boots": h.boots} for n, (h, p) in self._hosts.items()
-            },
+            "hosts": self._fleet.state(),
         }
         partial = self._paths.state.with_suffix(".partial")
         partial.write_text(json.dumps(state))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import lifecycle
+from lab import facts, lifecycle
 from lab.paths import LabPaths
 from lab.tests.platforms import Api, Identity
 from lab.tests.support import RunningLab
@@ -31,6 +31,20 @@ def two() -> Iterator[RunningLab]:
     paths = lifecycle.up(name, 2, ["12", "13"])
     yield RunningLab(paths)
     lifecycle.down(paths)
+
+
+@pytest.fixture
+def two_is_up(two: RunningLab) -> None:
+    """Ends the run if the shared lab is gone: every further test would fail for it."""
+    if gone := facts.gone(two.paths):
+        pytest.exit(gone, returncode=pytest.ExitCode.INTERNAL_ERROR)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test that uses the shared lab first sees whether it is still there."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "two" in item.fixturenames:
+            item.fixturenames.insert(0, "two_is_up")
 
 
 @pytest.fixture
