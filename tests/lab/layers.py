@@ -17,7 +17,7 @@ from pathlib import Path
 from .errors import LabError
 from .mirror import find_mirror
 from .progress import Progress
-from .rootfs import in_own_namespaces, only_builder
+from .rootfs import fresh, in_own_namespaces, only_builder
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+\Z")
 
@@ -77,13 +77,13 @@ def ensure(tree: Path, packages: Sequence[str], progress: Progress) -> Path:
 
 def _build(tree: Path, packages: Sequence[str], layer: Path, progress: Progress) -> None:
     progress.step(f"installing {', '.join(packages)} beside {tree.name} (once)")
-    partial, root = (layer.parent / f".{layer.name}.{kind}" for kind in ("partial", "root"))
+    partial, root = (fresh(layer, kind) for kind in ("partial", "root"))
+    fresh(layer, "root.work")  # its name is made from the other's
     work = root.with_name(f"{root.name}.work")
     places = (partial, root, work)
     mirror = find_mirror()
     try:
         for place in places:
-            shutil.rmtree(place, ignore_errors=True)  # an earlier build was interrupted
             place.mkdir()
         # The root directory of the hosts: an upper directory lends it its mode.
         partial.chmod(0o755)

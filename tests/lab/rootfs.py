@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,17 @@ def only_builder(tree: Path, progress: Progress) -> Iterator[None]:
         os.close(lock)
 
 
+def fresh(tree: Path, kind: str) -> Path:
+    """A path beside the tree that nobody has used; what killed builders left there is removed.
+
+    The lock of a killed builder is free at once, its programs end a moment later: they must not
+    write into what the next one builds. The caller is the only builder.
+    """
+    for left in tree.parent.glob(f".{tree.name}.*.{kind}"):
+        shutil.rmtree(left, ignore_errors=True)  # in use: the next builder's turn
+    return tree.parent / f".{tree.name}.{uuid.uuid4().hex}.{kind}"
+
+
 def ensure(release: str, progress: Progress) -> Path:
     """Returns the cached tree of a Debian release, building it first if need be.
 
@@ -107,9 +119,7 @@ def _build(release: str, suite: str, tree: Path, progress: Progress) -> None:
     if not KEYRING.is_file():
         raise LabError(f"{KEYRING} is missing: install debian-archive-keyring")
     progress.step(f"building the Debian {release} root file system (once, about a minute)")
-    partial = tree.parent / f".{tree.name}.partial"
-    if partial.exists():  # an earlier build was interrupted
-        shutil.rmtree(partial)
+    partial = fresh(tree, "partial")
     try:
         _debootstrap(suite, partial, mirror, progress)
         progress.detail("setting up the user and ssh")

@@ -15,6 +15,7 @@ import pytest
 from lab.fleet import REBOOT_STATUS, Fleet
 from lab.hosts import HostSpec
 from lab.paths import LabPaths
+from lab.processes import dies_with_me
 from lab.tests.support import RunningLab, lab
 
 AddTool = Callable[[str, str], None]
@@ -28,7 +29,7 @@ _HOSTS = ("host1", "host2")
 def load() -> Iterator[None]:
     """One process for each processor that computes all the time."""
     busy = [sys.executable, "-c", "while True: pass"]
-    processes = [subprocess.Popen(busy) for _ in range(os.cpu_count() or 1)]
+    processes = [subprocess.Popen(dies_with_me(busy)) for _ in range(os.cpu_count() or 1)]
     yield
     for process in processes:
         process.kill()

@@ -80,18 +80,31 @@ def test_interrupted_build_is_never_used(
     fake_tools("debootstrap", _BUILDS + "sleep 300 & wait")
     fake_tools("chroot", "exit 0")
     process = lab_command("rootfs", "12")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while not (tmp_path / "runs").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, number)
-    process.communicate(timeout=20)  # ends when nobody holds the pipe: no process is left
+    process.communicate(timeout=100)  # ends when nobody holds the pipe: no process is left
     assert [name for name in trees(cache) if not name.endswith(".partial")] == []
 
     fake_tools("debootstrap", _BUILDS)
     tree = rootfs.ensure("12", Progress())
 
     assert trees(cache) == [tree.name]
+
+
+def test_a_killed_builders_programs_do_not_write_into_the_next_tree(
+    cache: Path, fake_tools: AddTool, tmp_path: Path
+) -> None:
+    """They end a moment after its lock is free."""
+    fake_tools("chroot", "exit 0")
+    fake_tools("debootstrap", _BUILDS + f'echo "$target" >>{tmp_path}/targets')
+    first = rootfs.ensure("12", Progress())
+    first.rename(tmp_path / "aside")
+    rootfs.ensure("12", Progress())
+    one, other = (tmp_path / "targets").read_text().split()
+    assert one != other
 
 
 def test_unknown_release(cache: Path) -> None:
