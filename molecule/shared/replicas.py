@@ -109,15 +109,24 @@ def play(
     return done
 
 
-def killed_after_a_change(*arguments: str, playbook: str = "site", lab_name: str = LAB_NAME) -> str:
+def killed_after_a_change(
+    *arguments: str,
+    playbook: str = "site",
+    lab_name: str = LAB_NAME,
+    ended: list[dict[str, dict[str, int]]] | None = None,
+) -> str:
     """Run a playbook that is killed right after the first result that says "changed".
 
-    Returns which task that was; empty text if there was none, and the run has ended well.
+    Returns which task that was; empty text if there was none, and the run has ended well: then its
+    recap is added to *ended*.
     """
     settings = _callback("kill_after_change")
     done = play(*arguments, playbook=playbook, lab_name=lab_name, settings=settings)
     if done.returncode == 0:
-        assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
+        counters = recap(done.stdout)
+        assert all(each["changed"] == 0 for each in counters.values())
+        if ended is not None:
+            ended.append(counters)
         return ""
     assert done.returncode == -9, done.stdout[-4000:]
     return done.stdout.rsplit("KILLED after: ", 1)[1].strip()

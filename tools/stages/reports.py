@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
 from .stage import Failure, Tests
+
+# JUnit XML has no place for it: the tests that were not run are just not there.
+_EXIT = re.compile(r"!! _pytest\.outcomes\.Exit: (.+?) !!")
 
 
 def read(paths: Iterable[Path]) -> Tests:
@@ -24,6 +28,12 @@ def read(paths: Iterable[Path]) -> Tests:
         for case in root.iter("testcase"):
             _count(case, tests)
     return tests
+
+
+def stopped(log: Path) -> str:
+    """Return why pytest was stopped before its last test, as the log has it; else nothing."""
+    found = _EXIT.search(log.read_text(errors="replace"))
+    return found[1] if found else ""
 
 
 def _count(case: ElementTree.Element, tests: Tests) -> None:

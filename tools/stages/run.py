@@ -147,6 +147,8 @@ class Run:
             result.problem = f"ended after {stage.limit:.0f} s: it hung"
         elif status < 0:
             result.problem = f"killed by {signal.Signals(-status).name}"
+        elif status and (reason := reports.stopped(result.log)):
+            result.problem = f"stopped: {reason}"
         elif broken:
             result.problem = broken
         elif stage.reports and not result.tests.executed:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+
 from replicas import HOSTS, play, recap
 
 
-def test_a_second_run_changes_nothing_in_few_tasks() -> None:
-    done = play("--diff")
+def test_a_second_run_changes_nothing_in_few_tasks(
+    second_run: subprocess.CompletedProcess[str],
+) -> None:
+    done = second_run
     assert done.returncode == 0, done.stdout[-3000:]
     for name, counters in recap(done.stdout).items():
         assert counters["changed"] == 0, (name, done.stdout)

@@ -138,6 +138,24 @@ def test_a_crash_after_good_tests(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "1 errors" in last[-1]
 
 
+def test_a_run_that_was_stopped_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The laboratory is gone: what failed before does not hide that most tests did not run."""
+    # In the set-up, as molecule/conftest.py does.
+    body = f"""{FAILING}
+@pytest.fixture
+def lab(): pytest.exit("the laboratory is gone: see /logs", 3)
+def test_x(lab): pass
+def test_y(lab): pass
+"""
+    status, _output, last = end(tmp_path, capsys, suite(tmp_path, "cut", body))
+    assert status == 1
+    said = "FAILED cut: stopped: the laboratory is gone: see /logs (.build/logs/cut.log)"
+    assert said in last
+    assert "2 failed, 1 passed, 1 errors" in last[-1]
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [
