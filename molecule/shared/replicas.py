@@ -27,7 +27,7 @@ HOSTS: list[str] = [host["name"] for host in LAB["hosts"]]
 DOMAIN: str = LAB["domain"]
 
 
-def lab(*arguments: str, timeout: float = 120) -> str:
+def lab(*arguments: str, timeout: float = 300) -> str:
     """Run ``lab ARGUMENTS…`` and return its output, which a failing test shows."""
     done = subprocess.run(
         [sys.executable, "-m", "lab", *arguments],
@@ -80,7 +80,7 @@ def play(
     playbook: str = "site",
     lab_name: str = LAB_NAME,
     settings: dict[str, str] | None = None,
-    timeout: float = 300,
+    timeout: float = 600,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``ansible-playbook PLAYBOOK.yml ARGUMENTS…`` in a session of its own, as operators do.
 

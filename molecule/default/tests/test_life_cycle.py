@@ -69,7 +69,7 @@ class Clients:
         """Wait until so many more have been answered."""
         with self._changed:
             target = self.answered + requests
-            assert self._changed.wait_for(lambda: self.answered >= target, 60), self.failed
+            assert self._changed.wait_for(lambda: self.answered >= target, 240), self.failed
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -80,7 +80,7 @@ class Clients:
         self.more(20)
         self.going = False
         for thread in self._threads:
-            thread.join(60)
+            thread.join(240)
         assert self.failed == []
 
 

@@ -11,7 +11,7 @@ def test_serves_after_a_reboot(name: str) -> None:
     boot = shell(name).check_output("cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1")
     lab("host", LAB_NAME, "reboot", name)
     host = shell(name)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # at most; the machine may be busy
     while host.run("systemctl is-active mcp-proxy@default mcp-cloudflared@default").rc != 0:
         assert time.monotonic() < deadline, host.run("systemctl --failed").stdout
         time.sleep(0.5)

@@ -315,7 +315,7 @@ def test_a_connection_that_is_older_than_the_rules_goes_on(name: str, family: st
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     assert done.stdout == "on\n"

@@ -46,7 +46,7 @@ class Wire:
             "python3 -c 'import socket; s = socket.socket(2, 2);"
             f' s.sendto(b"{_END}", ("{_RESOLVER}", {_PORT}))\''
         )
-        assert self._ended.wait(20), "the wire shows nothing"
+        assert self._ended.wait(120), "the wire shows nothing"
         text = "".join(self._lines)
         return text[: text.rindex(f"> {_RESOLVER}.{_PORT}:")].rpartition("\n")[0]
 
@@ -71,4 +71,4 @@ def wire(name: str) -> Iterator[Wire]:
         yield Wire(name, process)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
