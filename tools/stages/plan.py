@@ -32,8 +32,9 @@ def _molecule(scenario: str) -> Stage:
     )
 
 
-# The longest come first, so that the last ones to end are short. Lint and sanity fill the time in
-# which the root file systems are made.
+# The scenarios on hosts come first: they take longest, and wait half of the time. Lint and
+# the short tests fill the time in which the images are made; then one stage that computes runs
+# beside two that wait.
 TEST: tuple[Stage, ...] = (
     *(
         Stage(name, (sys.executable, "-m", "lab", "rootfs", release))
@@ -41,18 +42,18 @@ TEST: tuple[Stage, ...] = (
     ),
     _molecule("firewall"),
     _molecule("default"),
-    _molecule("wif"),
+    Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
+    _pytest("tests of the tools", "benchmarks/tests", "tools/stages/tests"),
     # The collection's unit tests run there, too: on the collection as it is shipped.
     Stage(
         "sanity and unit tests",
         ("tools/sanity",),
         reports=(".build/sanity/ansible_collections/*/*/tests/output/junit/*.xml",),
     ),
+    _molecule("wif"),
     _pytest("proxy tests", under="proxy_src"),
     _pytest("laboratory tests", "tests/lab/tests", lab=True),
     _pytest("contract tests", "tests/contract"),
-    Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
-    _pytest("tests of the tools", "benchmarks/tests", "tools/stages/tests"),
 )
 
 #: What ``make test`` has no time for: the same questions again, with more examples.
