@@ -51,9 +51,9 @@ def _count(case: ElementTree.Element, tests: Tests) -> None:
 
 
 def _said(element: ElementTree.Element) -> str:
-    """The message, which is the whole of an assertion, or else the first lines of the traceback."""
-    message, text = element.get("message") or "", (element.text or "").strip()
-    return message if message.strip() else text
+    """The message, then the text: pytest says all in the first, ansible-test in the second."""
+    message, text = (element.get("message") or "").strip(), (element.text or "").strip()
+    return "\n".join(part for part in (message, text) if part)
 
 
 def _reason(element: ElementTree.Element) -> str:
