@@ -123,7 +123,7 @@ def test_a_group_may_write_above_if_nobody_else_is_in_it(
     gid = 4242
     me, you = (SimpleNamespace(pw_name=name, pw_gid=gid, pw_uid=uid) for name, uid in ACCOUNTS)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: me)
-    monkeypatch.setattr("pwd.getpwall", lambda: [me, *(you for _ in others)])
+    monkeypatch.setattr("pwd.getpwall", lambda: [me, *[you] * len(others)])
     monkeypatch.setattr("grp.getgrgid", lambda gid: SimpleNamespace(gr_name=group, gr_mem=members))
     status = os.stat_result((0o040775, 0, 0, 0, os.geteuid(), gid, 0, 0, 0, 0))
     assert private_path.others_write(status) is not ours
