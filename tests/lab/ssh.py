@@ -30,7 +30,7 @@ Host *
     ControlPersist 60s
     ServerAliveInterval 5
     ServerAliveCountMax 3
-    ConnectTimeout 10
+    ConnectTimeout 60
     LogLevel ERROR
 """
 
