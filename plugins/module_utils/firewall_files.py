@@ -23,8 +23,10 @@ UNIT = "mcp-tunnel-firewall.service"
 COUNTERS = "mcp-tunnel-firewall-counters"
 # Puts our table back when the distribution's service empties the ruleset.
 _GUARD = "nftables.service.d/mcp-tunnel.conf"
-# Below the directory of units.
-UNIT_FILES = (UNIT, f"{COUNTERS}.service", f"{COUNTERS}.timer", _GUARD)
+# What the timer's service runs, beside the rules.
+_PROGRAM = "mcp-tunnel-counters.py"
+# Below the directory of units, but for the program.
+UNIT_FILES = (UNIT, f"{COUNTERS}.service", f"{COUNTERS}.timer", _GUARD, _PROGRAM)
 # What `systemctl enable` makes, and what each leads to.
 _LINKS = {
     f"sysinit.target.wants/{UNIT}": UNIT,
@@ -66,13 +68,16 @@ class RuleFiles:
     def __init__(self, directory: Path = DIRECTORY, units: Path = UNITS) -> None:
         self._directory = directory
         self._unit_directory = units
-        self._units = tuple(units / name for name in (*_LINKS, *UNIT_FILES))
+        self._units = tuple(map(self._unit_path, (*_LINKS, *UNIT_FILES)))
         self.host_path = directory / _HOST
         self._instances = directory / _INSTANCES
 
     def instance_path(self, instance: str) -> Path:
         """The file of an instance."""
         return self._instances / f"{instance}.nft"
+
+    def _unit_path(self, name: str) -> Path:
+        return (self._directory if name == _PROGRAM else self._unit_directory) / name
 
     def read(self) -> Rules:
         """What is there."""
@@ -112,7 +117,7 @@ class RuleFiles:
         parents = {path.parent for path in self._units} - {self._unit_directory}
         directories = [_entry(path, state="directory", mode="0755") for path in sorted(parents)]
         files = [
-            _entry(self._unit_directory / name, state="file", mode="0644", content=texts[name])
+            _entry(self._unit_path(name), state="file", mode="0644", content=texts[name])
             for name in UNIT_FILES
         ]
         links = [

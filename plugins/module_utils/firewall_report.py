@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     address_filter,
+    firewall_accounts,
     host_facts,
     nft_listing,
     nft_rows,
@@ -51,6 +52,7 @@ def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]
         _unit(),
         *_table(firewall, listing),
         *_refusals(rows, look.get("at")),
+        *_accounts(listing),
         *_resolvers(listing),
         _second_wall(instance),
     ]
@@ -107,6 +109,19 @@ def _refusals(rows: list[nft_rows.Row], at: int | None) -> list[Finding]:
     since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
     state = NOTICE if refused else OK
     return [Finding(f"refused since {since}", state, counted or "nothing")]
+
+
+def _accounts(listing: nft_table.Listing | None) -> list[Finding]:
+    """Whether the kernel judges the packets of those whom the rules name, and of nobody else."""
+    if listing is None:
+        return []
+    name = "accounts of the rules"
+    remedy = "Give every account a number of its own (usermod --uid), then run the site playbook"
+    problems = [(text, _RUN_SITE) for text in firewall_accounts.changed(listing)]
+    problems += [(text, remedy) for text in firewall_accounts.shared(listing)]
+    if not problems:
+        return [Finding(name, OK, "have the numbers that the kernel knows")]
+    return [Finding(name, FAILED, text, remedy) for text, remedy in problems]
 
 
 def _resolvers(listing: nft_table.Listing | None) -> list[Finding]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    firewall_accounts,
     nft_listing,
     nft_table,
     rollback_timer,
@@ -221,6 +222,8 @@ def _reasons(
         reasons.append("the kernel has none")
     elif not reasons and not firewall.records.describe(wanted, listing):
         reasons.append("the kernel has others than were loaded")
+    elif not reasons and listing is not None:
+        reasons += firewall_accounts.changed(listing)
     return reasons
 
 

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_accounts
+
 # What the kernel adds to what was loaded, and what changes while packets pass.
 _VOLATILE = {"handle", "packets", "bytes"}
 # Elements of named and of anonymous sets, which a hash may list in any order.
@@ -20,8 +22,12 @@ Counters = dict[str, list[int]]
 
 
 def digest(listing: list[dict[str, Any]]) -> str:
-    """The same for the same rules, however often they were loaded and whatever they counted."""
-    lasting = [_lasting(item) for item in listing if "metainfo" not in item]
+    """The same for the same rules, however often they were loaded and whatever they counted.
+
+    The numbers of accounts are left out: they may change between two boots, and are compared with
+    the accounts themselves.
+    """
+    lasting = [_lasting(_unnumbered(item)) for item in listing if "metainfo" not in item]
     return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()
 
 
@@ -44,6 +50,12 @@ def continued(rules: str, totals: Counters) -> str:
         return f"{match[1]}{{ packets {packets} bytes {size} }}"
 
     return _EMPTY_COUNTER.sub(begin, rules)
+
+
+def _unnumbered(item: dict[str, Any]) -> dict[str, Any]:
+    if firewall_accounts.is_account(item.get("set", {}).get("name", "")):
+        return {"set": {key: value for key, value in item["set"].items() if key != "elem"}}
+    return item
 
 
 def _lasting(value: Any) -> Any:

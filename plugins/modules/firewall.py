@@ -49,7 +49,8 @@ options:
         below C(/etc/systemd/system). They are written and enabled before the rules are loaded.
         Required with O(state=loaded).
       - "The names are V(mcp-tunnel-firewall.service), V(mcp-tunnel-firewall-counters.service),
-        V(mcp-tunnel-firewall-counters.timer) and V(nftables.service.d/mcp-tunnel.conf)."
+        V(mcp-tunnel-firewall-counters.timer) and V(nftables.service.d/mcp-tunnel.conf); and
+        V(mcp-tunnel-counters.py), the program of the second, which is kept beside the rules."
     type: dict
   rollback_timeout:
     description:
@@ -73,6 +74,7 @@ EXAMPLES = r"""
       mcp-tunnel-firewall-counters.service: "{{ lookup('ansible.builtin.file', 'copy.service') }}"
       mcp-tunnel-firewall-counters.timer: "{{ lookup('ansible.builtin.file', 'copy.timer') }}"
       nftables.service.d/mcp-tunnel.conf: "{{ lookup('ansible.builtin.file', 'nftables.conf') }}"
+      mcp-tunnel-counters.py: "{{ lookup('ansible.builtin.file', 'copy.py') }}"
     rollback_timeout: 60
   register: rules
 

@@ -14,6 +14,7 @@ UNITS = {
     "mcp-tunnel-firewall-counters.service": "[Service]\n#",
     "mcp-tunnel-firewall-counters.timer": "[Timer]\n",
     "nftables.service.d/mcp-tunnel.conf": "[Unit]\n",
+    "mcp-tunnel-counters.py": "import this\n",
 }
 LINKS = (
     "sysinit.target.wants/mcp-tunnel-firewall.service",
@@ -68,8 +69,9 @@ def test_units_are_there_and_enabled(place, tmp_path):
     done = place.settle_units(UNITS, check_mode=False)
     assert (done["changed"], done["changed_paths"]) == (True, predicted["changed_paths"])
     for name, text in UNITS.items():
-        assert (units / name).read_text() == text
-        assert (units / name).stat().st_mode & 0o777 == 0o644
+        path = (tmp_path / "nftables.d" if name.endswith(".py") else units) / name
+        assert path.read_text() == text
+        assert path.stat().st_mode & 0o777 == 0o644
     for link in LINKS:
         assert (units / link).resolve() == units / (units / link).name
     assert not place.settle_units(UNITS, check_mode=False)["changed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     address_filter,
+    firewall_accounts,
     firewall_report,
     firewall_state,
     nft_table,
@@ -51,6 +52,7 @@ class Host:
         self.unit = {"active": "active", "enabled": True}
         self.denials = "any\n\nany\n"
         self.enforced = True
+        self.changed, self.shared = [], []
         rules = Rules("host\n", {"default": "rules\n"})
         with self.firewall.records.locked():
             self.firewall.files.write(rules)
@@ -80,6 +82,8 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(systemd, "show", show)
     monkeypatch.setattr(systemd, "systemctl", lambda *_: host.denials)
     monkeypatch.setattr(nft_table, "listing", lambda: host.listing)
+    monkeypatch.setattr(firewall_accounts, "changed", lambda _: host.changed)
+    monkeypatch.setattr(firewall_accounts, "shared", lambda _: host.shared)
     monkeypatch.setattr(address_filter, "enforced", lambda: host.enforced)
     monkeypatch.setattr(firewall_report, "RESOLV_CONF", host.resolv_conf)
     return host
@@ -113,6 +117,14 @@ def test_a_tampered_table(host):
 def test_a_tampered_file(host):
     host.firewall.files.host_path.write_text("mine\n")
     assert "would come into force at the next boot" in problem(host)
+
+
+def test_accounts_that_the_rules_do_not_mean(host):
+    host.changed = ["mcp-proxy is user 5 on this host, and 7 in the rules"]
+    host.shared = ["twin has the number of mcp-proxy, 5"]
+    told = problem(host)
+    assert "mcp-proxy is user 5 on this host, and 7 in the rules. Run the site playbook" in told
+    assert "twin has the number of mcp-proxy, 5. Give every account a number of its own" in told
 
 
 @pytest.mark.parametrize("unit", [{"active": "failed"}, {"enabled": False}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    firewall_accounts,
     firewall_state,
     nft_table,
     rollback_timer,
@@ -114,6 +115,7 @@ class Timer:
 class Machine:
     def __init__(self, directory):
         self.directory = directory
+        self.renumbered = []
         self.kernel, self.systemd, self.timer = Kernel(), Systemd(), Timer(self)
         self.files = RuleFiles(directory / "nftables.d", directory / "units")
         self.records = Records(directory / "records")
@@ -156,6 +158,7 @@ def machine(tmp_path, monkeypatch):
         for name in names:
             monkeypatch.setattr(module, name, getattr(fake, name))
     monkeypatch.setattr(firewall_state, "SERVICE_USERS", ("root",))
+    monkeypatch.setattr(firewall_accounts, "changed", lambda _: machine.renumbered)
     return machine
 
 
@@ -233,6 +236,17 @@ def test_a_file_that_somebody_changed_is_put_right(deployed):
     deployed.files.host_path.write_text("mine\n")
     assert deployed.load()["changed"]
     assert deployed.files.read().host == host_rules()
+
+
+def test_an_account_with_another_number_has_the_rules_loaded(deployed):
+    deployed.renumbered = ["mcp-proxy is user 5 on this host, and 7 in the rules"]
+    reason = f"rules loaded: {deployed.renumbered[0]}"
+    assert deployed.predict()["actions"] == [reason]
+    assert not deployed.kernel.loads
+    assert deployed.load()["actions"] == [reason]
+    assert len(deployed.kernel.loads) == 1
+    deployed.renumbered = []
+    assert not deployed.load()["changed"]
 
 
 def test_a_boot_is_no_change(deployed):

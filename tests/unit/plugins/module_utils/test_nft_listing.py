@@ -67,3 +67,13 @@ def test_counters_go_on():
     assert nft_listing.continued(rules, totals) == rules.replace(
         "counter proxy/refused { }", "counter proxy/refused { packets 7 bytes 420 }"
     ).replace("counter proxy/new { }", "counter proxy/new { packets 0 bytes 0 }")
+
+
+def test_numbers_of_accounts_are_compared_with_the_accounts():
+    def held(name, number):
+        return [{"set": {"name": name, "elem": [number]}}]
+
+    digest = nft_listing.digest
+    assert digest(held("account/mcp-proxy", 997)) == digest(held("account/mcp-proxy", 5))
+    assert digest(held("account/mcp-proxy", 997)) != digest(held("account/ops", 997))
+    assert digest(held("resolvers_v4", 1)) != digest(held("resolvers_v4", 2))

@@ -1,0 +1,65 @@
+# Of the Ansible collection mcp_tunnels.stack; edits are overwritten.
+"""Copies the counters of table inet mcp_tunnel for the proxy's metrics, as nft prints them.
+
+One is added: ``accounts/wrong``, how many accounts the rules do not mean any more. The kernel knows
+users by number; the set ``account/<name>`` has the one that an account had when the rules were
+loaded. Each such account is told on standard error, and the exit status is 1.
+"""
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+
+COPY = "/run/mcp-tunnel/firewall-counters.json"
+TABLE = ("inet", "mcp_tunnel")
+LIST = ("/usr/sbin/nft", "--numeric", "--json", "list", "table", *TABLE)
+REMEDY = "Run the site playbook, which loads the rules again"
+
+
+def wrong_accounts(listing):
+    """Texts about the accounts whose number is not what the kernel has, or not theirs alone."""
+    sets = [item["set"] for item in listing if "set" in item]
+    held = {each["name"]: each.get("elem", []) for each in sets}
+    held = {name[8:]: held[name] for name in held if name.startswith("account/")}
+    if not held:
+        return ["the rules name no account"]
+    return [text for name in sorted(held) for text in wrong(name, held[name])]
+
+
+def wrong(name, numbers):
+    """At most one text about an account."""
+    try:
+        number = pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return [f"{name} is no account any more, and {numbers} in the rules"]
+    if numbers != [number]:
+        return [f"{name} is user {number} on this host, and {numbers} in the rules"]
+    with open("/etc/passwd", encoding="utf-8", errors="replace") as file:
+        entries = [line.split(":") for line in file]
+    others = [entry[0] for entry in entries if entry[2:3] == [str(number)] and entry[0] != name]
+    if number and others:
+        return [f"{', '.join(others)} has the number of {name}, {number}"]
+    return []
+
+
+def main():
+    listed = subprocess.run(LIST, stdout=subprocess.PIPE, check=False)  # noqa: S603
+    if listed.returncode:  # nft has said why
+        return listed.returncode
+    listing = json.loads(listed.stdout)["nftables"]
+    problems = wrong_accounts(listing)
+    copied = [item for item in listing if "counter" in item or "metainfo" in item]
+    names = {"family": TABLE[0], "table": TABLE[1], "name": "accounts/wrong"}
+    copied.append({"counter": {**names, "packets": len(problems), "bytes": 0}})
+    with open(COPY + ".new", "w", encoding="utf-8") as file:
+        json.dump({"nftables": copied}, file)
+    os.replace(COPY + ".new", COPY)
+    for text in problems:
+        print(f"firewall: {text}. {REMEDY}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
