@@ -28,16 +28,21 @@ class ApiError(TunnelError):
         self.status = reply.status
         error = reply.fields.get("error")
         described = error if isinstance(error, dict) else {}
-        kind = str(described.get("type") or "no error type")[:100]
-        self.detail = str(described.get("message") or "no message")[:500]
+        kind = _line(described.get("type"), "no error type", 100)
+        self.detail = _line(described.get("message"), "no message", 500)
         # Gateways in between answer without header; the body then may have it.
-        self.request_id = reply.request_id or str(reply.fields.get("request_id") or "unknown")[:100]
+        self.request_id = _line(reply.request_id or reply.fields.get("request_id"), "unknown", 100)
         super().__init__(
             subject,
             f"the API answered {reply.status} {kind}: {self.detail.rstrip('.')} "
             f"(request-id {self.request_id})",
             remedy or _REMEDIES.get(reply.status, _LATER),
         )
+
+
+def _line(value: object, default: str, longest: int) -> str:
+    """A server's text as a part of one line: it cannot pretend to begin another one."""
+    return " ".join(str(value or default)[:longest].split()) or default
 
 
 class LostAnswer(TunnelError):

@@ -9,6 +9,7 @@ import re
 from datetime import timedelta
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shown
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}
 _GO = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|h|m|s))+")
@@ -33,7 +34,7 @@ def parse_duration(text: str, subject: str = "duration") -> timedelta:
     if not 0 < seconds <= _LONGEST.total_seconds():
         raise TunnelError(
             subject,
-            f"{text!r} is not a duration between 0 and 100 years",
+            f"{shown(text)!r} is not a duration between 0 and 100 years",
             "Write hours, minutes and seconds like 2160h or 1h30m, or whole days like 90d",
         )
     return timedelta(seconds=seconds)

@@ -20,13 +20,37 @@ _SECRET_SHAPE = re.compile(
     re.DOTALL,
 )
 
+# What a terminal obeys, or shows in another order than it is written: C0 and C1 but newline and
+# tab, line and paragraph separators, directions of writing, and halves of characters.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_LONGEST = 10_000  # characters of one part of a message
 
-def _blanked(text: str) -> str:
-    return _SECRET_SHAPE.sub("(a secret, not shown)", text)
+
+def without_control(text: str) -> str:
+    """The text with escapes (``\\x1b``) in place of control characters but newline and tab."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
+def has_control(text: str) -> bool:
+    """Whether the text has control characters, newline and tab among them."""
+    return bool(_CONTROL.search(text)) or "\n" in text or "\t" in text
+
+
+def _shown(text: str) -> str:
+    """The text as a message shows it, whoever it comes from."""
+    plain = without_control(_SECRET_SHAPE.sub("(a secret, not shown)", text))
+    if len(plain) <= _LONGEST:
+        return plain
+    return f"{plain[:_LONGEST]}... ({len(plain)} characters)"
 
 
 class TunnelError(Exception):
     """Something that the operator can put right. What looks like a secret is not shown.
+
+    Parts of it may come from a server or a host: control characters are escaped, and what is very
+    long is cut.
 
     :param subject: the object that is wrong: a variable, an option or a file.
     :param problem: what is wrong with it, as the rest of a sentence.
@@ -34,7 +58,7 @@ class TunnelError(Exception):
     """
 
     def __init__(self, subject: str, problem: str, remedy: str) -> None:
-        self.subject, self.problem, self.remedy = map(_blanked, (subject, problem, remedy))
+        self.subject, self.problem, self.remedy = map(_shown, (subject, problem, remedy))
         super().__init__(f"{self.subject}: {self.problem}. {self.remedy}.")
 
 

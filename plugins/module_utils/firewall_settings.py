@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
     Values,
+    as_number,
     as_port,
     shape,
 )
@@ -148,8 +149,7 @@ def _check_users(values: Values) -> Iterator[TunnelError]:
 
 
 def _check_rollback_timeout(value: Any) -> Iterator[TunnelError]:
-    right = not isinstance(value, bool) and str(value).isdecimal()
-    if not right or int(value) > LONGEST_ROLLBACK_TIMEOUT:
+    if as_number(value, 0, LONGEST_ROLLBACK_TIMEOUT) is None:
         yield TunnelError(
             "firewall_rollback_timeout",
             f"{value!r} is not a whole number of seconds from 0 to {LONGEST_ROLLBACK_TIMEOUT}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
@@ -14,8 +15,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_local import run_command
 
 _VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
-# Where SPIRE's agent puts it unless told otherwise.
-_SOCKET = "/tmp/spire-agent/public/api.sock"  # noqa: S108
+# Where packages of SPIRE put it. Its own default is in /tmp, where any local user may make it.
+_SOCKET = "/run/spire/agent/public/api.sock"
 _TIMEOUT = 30.0  # seconds
 _REMEDY = "Check that the agent runs and has an entry for the user of this task"
 
@@ -29,12 +30,36 @@ def from_spiffe(identity: Identity) -> str:
         raise TunnelError(
             "identity_spiffe_socket",
             f"there is no Workload API socket {path} on this host",
-            "Give its path, like /run/spire/agent/public/api.sock",
+            f"Give its path, or set {_VARIABLE}; SPIRE's own default, in /tmp, has to be given",
+        )
+    squatter = _made_by_somebody(path)
+    if squatter:
+        raise TunnelError(
+            "identity_spiffe_socket",
+            f"{squatter} lies where every local user can make it, and is not root's, so another "
+            "program than the agent may answer there",
+            f"Let the agent listen in a directory of its own (socket_path), like {_SOCKET}",
         )
     agent = identity.text("spiffe_agent")
     if agent:
         return _by_command(agent, path, identity.audience)
     return _by_library(path, identity.audience)
+
+
+def _made_by_somebody(path: str) -> str:
+    """The part of the path that any local user may have made; empty if there is none.
+
+    That is what lies in a directory that everybody can write, and is neither root's nor ours.
+    """
+    for start in (os.path.abspath(path), os.path.realpath(path)):
+        here = start
+        while here != "/":
+            parent = os.path.dirname(here)
+            is_open = os.stat(parent).st_mode & stat.S_IWOTH
+            if is_open and os.lstat(here).st_uid not in (0, os.geteuid()):
+                return here
+            here = parent
+    return ""
 
 
 def _by_command(agent: str, path: str, audience: str) -> str:

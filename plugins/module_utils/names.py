@@ -9,23 +9,38 @@ import re
 from collections.abc import Iterable
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shown
 
 # RFC 1123 section 2.1: letters, digits and hyphens, at most 63 octets a label.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
+_LONGEST = 253  # characters of a whole name
+
+
+def lower(name: str) -> str:
+    """The name in lower case; one with characters beyond ASCII stays as it is, and is no host name.
+
+    Lower case makes ASCII of some others: of the Kelvin sign, a k.
+    """
+    return name.lower() if name.isascii() else name
+
+
 def is_hostname(name: str) -> bool:
     """Whether this lower-case name is a host name by RFC 1123."""
-    return len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.split("."))
+    return len(name) <= _LONGEST and all(_LABEL.fullmatch(label) for label in name.split("."))
 
 
 def check_domain(text: str, subject: str = "domain") -> str:
     """Returns the domain of a tunnel in lower case.
 
-    :raises TunnelError: if it is not a domain name of at least two labels.
+    Nothing else is repaired: who uses *text* itself gets the same name, in another case perhaps.
+
+    :raises TunnelError: if it is not a domain name of at least two labels, the last one no number
+        (RFC 3696 section 2: that would be an address).
     """
-    domain = text.strip().lower()
-    if "." not in domain or not is_hostname(domain):
+    domain = lower(text)
+    if "." not in domain or not is_hostname(domain) or domain.rpartition(".")[2].isdecimal():
         raise TunnelError(
             subject,
             "is not a domain name",
@@ -39,17 +54,25 @@ def route_hostname(route: str, domain: str, subject: str = "routes") -> str:
     """Returns the host name of a route's key: a single label, or a full name inside the domain.
 
     :param domain: empty while the tunnel is still to be created; single labels are then returned.
-    :raises TunnelError: if the key is not a host name or lies outside the domain.
+    :raises TunnelError: if the key is not a host name, lies outside the domain or, with it, has
+        more than 253 characters.
     """
-    name = route.strip().lower()
+    name = lower(route)
     if not is_hostname(name):
         raise TunnelError(
             subject,
-            f"{route!r} is not a host name",
+            f"{shown(route)!r} is not a host name",
             "Use letters, digits and hyphens, like echo",
         )
     if "." not in name:
-        return f"{name}.{domain}" if domain else name
+        hostname = f"{name}.{domain}" if domain else name
+        if is_hostname(domain) and not is_hostname(hostname):
+            raise TunnelError(
+                subject,
+                f"{route!r} and the tunnel's domain together have more than {_LONGEST} characters",
+                "Use a shorter name",
+            )
+        return hostname
     if not domain:
         raise TunnelError(
             subject,

@@ -9,6 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import (
+    TunnelError,
+    has_control,
+)
+
 Values = Mapping[str, Any]
 
 
@@ -33,6 +38,34 @@ def shown(value: Any, longest: int = 100) -> str:
     """The value as text for a message, cut where it is longer than *longest* characters."""
     text = str(value)
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"
+
+
+def check_line(text: str, subject: str, longest: int = 255) -> str:
+    """Returns a text that is one line: a name, a reason, a path.
+
+    :raises TunnelError: if it is longer, has control characters, or blanks around it.
+    """
+    if len(text) > longest:
+        problem = f"is longer than {longest} characters"
+    elif has_control(text):
+        problem = "has a line break or another control character in it"
+    elif text != text.strip():
+        problem = "has blanks around it"
+    else:
+        return text
+    raise TunnelError(subject, problem, "Write it on one line, and shorter if need be")
+
+
+def check_path(value: Any, subject: str) -> str:
+    """Returns an absolute path of a file on a host.
+
+    :raises TunnelError: if it is none, or is more than one line.
+    """
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise TunnelError(
+            subject, f"must be an absolute path, is {shape(value)}", "Give the whole path"
+        )
+    return check_line(value, subject, 4096)
 
 
 def as_number(value: Any, low: int, high: int) -> int | None:

@@ -10,7 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_pins
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_settings import (
+    check_cloudflared,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_settings import (
@@ -19,12 +21,16 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_setting
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import (
     check_domain,
+    lower,
     route_hostname,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
     Values,
+    as_number,
     as_port,
+    check_line,
     shape,
+    shown,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
     check_tunnel_id,
@@ -58,11 +64,10 @@ _OF_THE_RELEASES = (
 # The variables of other hosts that matter to a host that may be the same machine.
 OF_THE_MACHINE = ("mcp_tunnel_instance", *PORTS, *_OF_THE_RELEASES, *HOST_WIDE)
 
+_ID = "mcp_tunnel_id"
 _INSTANCE = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _BATCH = re.compile(r"[1-9][0-9]{0,5}%?")
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_GO_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
-_VERSION = re.compile(r"[0-9]+(\.[0-9]+){1,3}")
+_GO_DURATION = re.compile(r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)){1,8}")
 
 
 def check_all(values: Values) -> list[TunnelError]:
@@ -82,7 +87,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_workers,
         check_firewall,
         _check_token,
-        _check_cloudflared,
+        check_cloudflared,
     )
     return [problem for check in checks for problem in check(values)]
 
@@ -141,11 +146,17 @@ def _attempt(check: Callable[[], Any]) -> Iterator[TunnelError]:
         yield error
 
 
+def _described(value: Any) -> str:
+    """A wrong value as a message quotes it; one that is long or no scalar, by its kind."""
+    is_short = isinstance(value, (str, int, float)) and len(str(value)) <= 100
+    return repr(value) if is_short else shape(value)
+
+
 def _check_mode(values: Values) -> Iterator[TunnelError]:
     if values["mcp_tunnel_mode"] not in MODES:
         yield TunnelError(
             "mcp_tunnel_mode",
-            f"is {values['mcp_tunnel_mode']!r}",
+            f"is {shown(values['mcp_tunnel_mode'])!r}",
             "Use manual, with the domain and the token from the Console, or wif, with a federation "
             "rule of Workload Identity Federation",
         )
@@ -173,7 +184,8 @@ def _check_tunnel(values: Values) -> Iterator[TunnelError]:
     else:
         yield from _attempt(lambda: check_domain(domain, "mcp_tunnel_domain"))
     if values["mcp_tunnel_id"]:
-        yield from _attempt(lambda: check_tunnel_id(str(values["mcp_tunnel_id"]), "mcp_tunnel_id"))
+        tunnel_id = str(values["mcp_tunnel_id"])
+        yield from _attempt(lambda: check_tunnel_id(check_line(tunnel_id, _ID), _ID))
 
 
 def _check_routes(values: Values) -> Iterator[TunnelError]:
@@ -185,12 +197,18 @@ def _check_routes(values: Values) -> Iterator[TunnelError]:
             "Write below it, indented, one `name: scheme://host:port` per line",
         )
         return
-    domain = str(values["mcp_tunnel_domain"]).lower()
+    domain = lower(str(values["mcp_tunnel_domain"]))
     seen: dict[str, str] = {}
     for name, upstream in routes.items():
-        subject = f"mcp_tunnel_routes[{name!r}]"
+        subject = f"mcp_tunnel_routes[{shown(name)!r}]"
+        if not isinstance(name, str):
+            # YAML's `1:` and `on:` are no texts, and would not be in the proxy's file.
+            yield TunnelError(
+                "mcp_tunnel_routes", f"{name!r} is {shape(name)}", "Put the name in quotes"
+            )
+            continue
         try:
-            hostname = route_hostname(str(name), domain, "mcp_tunnel_routes")
+            hostname = route_hostname(name, domain, "mcp_tunnel_routes")
         except TunnelError as error:
             yield error
         else:
@@ -200,7 +218,7 @@ def _check_routes(values: Values) -> Iterator[TunnelError]:
                     f"means the same hostname as {seen[hostname]!r}",
                     "Host names ignore case; keep one of the two",
                 )
-            seen[hostname] = str(name)
+            seen[hostname] = name
         yield from check_upstream(subject, upstream, values)
 
 
@@ -210,7 +228,7 @@ def _check_batch(values: Values) -> Iterator[TunnelError]:
     if not plain or not _BATCH.fullmatch(str(batch)):
         yield TunnelError(
             "mcp_tunnel_batch",
-            f"is {repr(batch) if plain else shape(batch)}",
+            f"is {repr(batch) if plain and len(str(batch)) < 100 else shape(batch)}",
             "Give the number of replicas that are deployed at the same time, like 2, or a "
             "percentage, like 50%",
         )
@@ -223,7 +241,7 @@ def _check_ports(values: Values) -> Iterator[TunnelError]:
         if not 1024 <= port <= 65535:
             yield TunnelError(
                 variable,
-                f"must be a port, is {values[variable]!r}",
+                f"must be a port, is {_described(values[variable])}",
                 "Use a whole number from 1024 to 65535",
             )
         elif port in used:
@@ -240,16 +258,21 @@ def _check_durations(values: Values) -> Iterator[TunnelError]:
         "cloudflared_grace_period": values["cloudflared_grace_period"],
     }
     if isinstance(timeouts, Mapping):
-        durations.update({f"proxy_timeouts[{name!r}]": value for name, value in timeouts.items()})
+        durations.update(
+            {f"proxy_timeouts[{shown(name)!r}]": value for name, value in timeouts.items()}
+        )
     for subject, value in durations.items():
         if not _GO_DURATION.fullmatch(str(value)):
             yield TunnelError(
-                subject, f"{value!r} is not a duration", "Write it with its unit, like 30s or 1m30s"
+                subject,
+                f"{_described(value)} is not a duration",
+                "Write it with its unit, like 30s or 1m30s",
             )
     lifetimes = {}
     for variable in ("mcp_tunnel_cert_duration", "mcp_tunnel_cert_renew_before"):
         try:
-            lifetimes[variable] = parse_duration(str(values[variable]), variable)
+            text = check_line(str(values[variable]), variable)
+            lifetimes[variable] = parse_duration(text, variable)
         except TunnelError as error:
             yield error
     if (
@@ -285,29 +308,25 @@ def _check_proxy_tables(values: Values) -> Iterator[TunnelError]:
         for name in table:
             if name not in known:
                 yield TunnelError(
-                    f"{variable}[{name!r}]", "is not known", f"Use one of {', '.join(known)}"
+                    f"{variable}[{shown(name)!r}]", "is not known", f"Use one of {', '.join(known)}"
                 )
     if isinstance(values["proxy_limits"], Mapping):
         for name, (low, high) in LIMITS.items():
             value = values["proxy_limits"].get(name, low)
-            if (
-                isinstance(value, bool)
-                or not str(value).isdecimal()
-                or not low <= int(value) <= high
-            ):
+            if as_number(value, low, high) is None:
                 yield TunnelError(
                     f"proxy_limits[{name!r}]",
-                    f"{value!r} is not a whole number from {low} to {high}",
+                    f"{_described(value)} is not a whole number from {low} to {high}",
                     "Leave it out for the default",
                 )
 
 
 def _check_workers(values: Values) -> Iterator[TunnelError]:
     workers = values["proxy_workers"]
-    if isinstance(workers, bool) or not str(workers).isdecimal() or int(workers) > MAX_WORKERS:
+    if as_number(workers, 0, MAX_WORKERS) is None:
         yield TunnelError(
             "proxy_workers",
-            f"{workers!r} is not a whole number from 0 to {MAX_WORKERS}",
+            f"{_described(workers)} is not a whole number from 0 to {MAX_WORKERS}",
             "Leave it out for one worker for each core of the host",
         )
 
@@ -352,56 +371,3 @@ def read_token_file(path: Any) -> str:
             f"{path} on the controller: {reason}",
             "Give the path of a file with the tunnel token in it",
         ) from None
-
-
-def _check_cloudflared(values: Values) -> Iterator[TunnelError]:
-    method = values["cloudflared_install_method"]
-    binary, sum_of_binary = (
-        values["cloudflared_binary_file"],
-        str(values["cloudflared_binary_sha256"]),
-    )
-    checksums = values["cloudflared_checksums"]
-    if method == "file" and not binary:
-        yield TunnelError(
-            "cloudflared_binary_file",
-            "is needed with cloudflared_install_method: file",
-            "Give the path of the binary on the controller",
-        )
-    if method == "file" and binary and not os.path.isfile(os.path.expanduser(str(binary))):
-        yield TunnelError(
-            "cloudflared_binary_file",
-            f"{binary} is not a file on the controller",
-            "Give the path of the cloudflared binary for the hosts' architecture",
-        )
-    if sum_of_binary and not _SHA256.fullmatch(sum_of_binary):
-        yield TunnelError(
-            "cloudflared_binary_sha256",
-            f"is {shape(sum_of_binary)}",
-            "Give 64 hexadecimal digits, as sha256sum prints them",
-        )
-    version = str(values["cloudflared_version"])
-    if method != "file" and not _VERSION.fullmatch(version):
-        yield TunnelError(
-            "cloudflared_version",
-            f"{version!r} is not a version",
-            f"Name one exactly, like {cloudflared_pins.NEWEST}; what `latest` is today "
-            "cannot be checked",
-        )
-    if not isinstance(checksums, Mapping):
-        yield TunnelError(
-            "cloudflared_checksums",
-            f"must be a map of architectures to SHA-256 sums, is {shape(checksums)}",
-            "Write for example `x86_64: <64 hexadecimal digits>`",
-        )
-        return
-    for name, checksum in checksums.items():
-        if name not in cloudflared_pins.VENDOR_ARCHITECTURES or not _SHA256.fullmatch(
-            str(checksum)
-        ):
-            yield TunnelError(
-                f"cloudflared_checksums[{name!r}]",
-                f"is {shape(checksum)}",
-                "Give 64 hexadecimal digits for x86_64 or aarch64",
-            )
-    if method == "url" and not checksums and _VERSION.fullmatch(version):
-        yield from _attempt(lambda: cloudflared_pins.pinned_checksum(version, "x86_64", {}))

@@ -16,6 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import Tu
 
 _TUNNEL_ID = re.compile(r"tnl_[A-Za-z0-9_-]{1,128}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_LONGEST = 8192  # characters; tokens of today have some 200
 _COPY = "Copy the tunnel token from the Console again, whole and without the command around it"
 
 
@@ -36,6 +37,8 @@ def parse_token(text: str, subject: str = "token") -> TunnelToken:
     token = text.strip()
     if not token:
         raise TunnelError(subject, "is empty", _COPY)
+    if len(token) > _LONGEST:
+        raise TunnelError(subject, f"has {len(token)} characters, too many for a token", _COPY)
     if re.search(r"\s", token):
         raise TunnelError(subject, "contains white space inside", _COPY)
     try:

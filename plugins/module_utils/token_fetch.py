@@ -15,6 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import check_domain
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import check_line
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import (
     Intent,
     StateFile,
@@ -59,10 +60,14 @@ def settle_fetched_token(
     :raises TunnelError: if the tunnel is not known here, or the API refuses.
     """
     state = _State(request.path)
-    version = (request.token_version or "").strip()
+    version = check_line((request.token_version or "").strip(), "token_version")
+    check_line(request.rotate_reason or "", "rotate_reason")
     tunnel_id = _tunnel_id(request, state, check_mode)
     if not tunnel_id:
         return _prediction(state, version)
+    domain = state.domain.read()
+    if domain:
+        check_domain(domain, state.domain.path)
     stored, stored_version = state.token.read(), state.version.read()
     revealed = _checked(api.reveal_token(tunnel_id))
     intent = state.intent.read()
@@ -102,7 +107,7 @@ def settle_fetched_token(
         "token_version": wanted_version,
         "tunnel_uuid": parse_token(new.value, _FROM_API).tunnel_uuid,
         "tunnel_id": tunnel_id,
-        "domain": state.domain.read(),
+        "domain": domain,
         "token_file": state.token.path,
         "diff": {
             "before": {

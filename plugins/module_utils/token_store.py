@@ -110,8 +110,9 @@ def _merge(stored: _Identity, given: _Identity, paths: dict[str, str], replace: 
     base = _Identity() if moves else stored
     wanted = _Identity(
         token=given.token or stored.token,
-        tunnel_id=given.tunnel_id or base.tunnel_id,
-        domain=given.domain or base.domain,
+        tunnel_id=given.tunnel_id
+        or (check_tunnel_id(base.tunnel_id, paths["tunnel_id"]) if base.tunnel_id else ""),
+        domain=given.domain or (check_domain(base.domain, paths["domain"]) if base.domain else ""),
     )
     if not wanted.domain:
         raise TunnelError(

@@ -14,12 +14,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import check_domain
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import check_line
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import StateFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnel_create import TunnelMaker
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 _NOTHING = {"id": "", "domain": "", "display_name": "", "created_at": "", "archived_at": ""}
-_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class _State:
             self.token,
             *(StateFile(self.directory, name) for name in ("token-version", "token-rotate.json")),
         ]
+
+    def known_domain(self) -> str:
+        """The domain that is stored; empty if none is. :raises TunnelError: if it is none."""
+        stored = self.domain.read()
+        return check_domain(stored, self.domain.path) if stored else ""
 
     def public(self) -> dict[str, str]:
         return {
@@ -81,7 +86,7 @@ def settle_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> 
         maker = TunnelMaker(api, state.directory)
         tunnels = api.tunnels()
         # A directory of mode manual knows the domain, and perhaps not the ID.
-        known = domain or state.domain.read()
+        known = domain or state.known_domain()
         found = _of_domain(tunnels, known) if known else _found(maker, tunnels, name)
         if found is not None:
             _compare_name(found, name)
@@ -139,12 +144,7 @@ def archive_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) ->
 
 
 def _check_name(text: str | None) -> str:
-    name = (text or "").strip()
-    if len(name) > _LONGEST_NAME:
-        raise TunnelError(
-            "display_name", f"is longer than {_LONGEST_NAME} characters", "Shorten it"
-        )
-    return name
+    return check_line((text or "").strip(), "display_name")
 
 
 def _get(api: TunnelsApi, tunnel_id: str) -> Tunnel:

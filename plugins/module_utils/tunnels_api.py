@@ -31,6 +31,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages imp
 _T = TypeVar("_T")
 # The whole of a workspace in one call, unless it has more archived tunnels than that.
 _PAGE = 1000
+_MOST_PAGES = 100
 # The one that is documented for these calls; the vendor's own client asks for later ones.
 _API_VERSION = "2023-06-01"
 # Which APIs of bearer tokens are open to a client.
@@ -164,6 +165,12 @@ class TunnelsApi:
             if not page or page in seen:
                 return found
             seen.add(page)
+            if len(seen) > _MOST_PAGES:
+                raise TunnelError(
+                    subject,
+                    f"the API's list has no end: {len(found)} entries, and more",
+                    "Check api_url: something else than the Tunnels API may answer there",
+                )
             query["page"] = str(page)
 
     def _get(self, subject: str, path: str, query: Mapping[str, str] | None = None) -> Reply:

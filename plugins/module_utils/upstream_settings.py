@@ -12,8 +12,13 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import is_hostname
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import Values, shape
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import is_hostname, lower
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
+    Values,
+    check_path,
+    shape,
+    shown,
+)
 
 # RFC 1918, what the proxy may dial unless told otherwise (vendor behaviour).
 PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
@@ -69,18 +74,17 @@ def check_upstream(subject: str, upstream: Any, values: Values) -> Iterator[Tunn
     match = _UPSTREAM.fullmatch(upstream) if isinstance(upstream, str) else None
     if not match:
         # A value with user and password in it must not be repeated.
-        given = (
-            repr(upstream) if isinstance(upstream, str) and "@" not in upstream else shape(upstream)
-        )
+        is_shown = isinstance(upstream, str) and "@" not in upstream and len(upstream) < 300
+        given = repr(upstream) if is_shown else shape(upstream)
         yield TunnelError(subject, f"invalid upstream {given}", _UPSTREAM_REMEDY)
         return
-    scheme, host, port = match.group(1), match.group(2).lower(), int(match.group(3))
+    scheme, host, port = match.group(1), lower(match.group(2)), int(match.group(3))
     if not 0 < port < 65536:
         yield TunnelError(subject, f"has port {port}", "Use a port between 1 and 65535")
     if re.fullmatch(r"[0-9.]+", host):
         yield from _check_upstream_address(subject, host, values)
     elif not is_hostname(host.replace("_", "-")):
-        yield TunnelError(subject, f"{host!r} is not a host name", _UPSTREAM_REMEDY)
+        yield TunnelError(subject, f"{shown(host)!r} is not a host name", _UPSTREAM_REMEDY)
     trusted = values["proxy_upstream_ca"] or values["proxy_upstream_ca_file"]
     if scheme == "https" and not trusted and not values["proxy_upstream_include_system_cas"]:
         yield TunnelError(
@@ -95,7 +99,7 @@ def _check_upstream_address(subject: str, host: str, values: Values) -> Iterator
     try:
         address = IPv4Address(host)
     except ValueError:
-        yield TunnelError(subject, f"{host!r} is not an IPv4 address", _UPSTREAM_REMEDY)
+        yield TunnelError(subject, f"{shown(host)!r} is not an IPv4 address", _UPSTREAM_REMEDY)
         return
     try:
         networks = allowed_networks(values)
@@ -118,11 +122,14 @@ def check_upstream_policy(values: Values) -> Iterator[TunnelError]:
         return
     for item in allowed:
         try:
+            # Masks (10.0.0.0/255.0.0.0) are nothing that systemd and nft understand as well.
+            if not re.fullmatch(r"[0-9.]{7,15}(/[0-9]{1,2})?", str(item)):
+                raise ValueError
             IPv4Network(str(item), strict=False)
         except ValueError:
             yield TunnelError(
                 "proxy_allowed_ips",
-                f"{item!r} is not an IPv4 address or network",
+                f"{shown(item)!r} is not an IPv4 address or network",
                 "Write it like 10.1.2.3 or 10.0.0.0/8; only IPv4 is dialled",
             )
     if allowed and values["proxy_disable_ip_validation"]:
@@ -131,6 +138,11 @@ def check_upstream_policy(values: Values) -> Iterator[TunnelError]:
             "cannot be combined with proxy_disable_ip_validation",
             "Keep one of them; better the list",
         )
+    if values["proxy_upstream_ca_file"]:
+        try:
+            check_path(values["proxy_upstream_ca_file"], "proxy_upstream_ca_file")
+        except TunnelError as error:
+            yield error
     if values["proxy_upstream_ca"] and values["proxy_upstream_ca_file"]:
         yield TunnelError(
             "proxy_upstream_ca",

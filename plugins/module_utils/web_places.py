@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 from urllib.parse import urlsplit
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 
+_CHARACTERS = re.compile("[!-~]{1,2048}")
 _BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
@@ -31,6 +33,9 @@ def check_url(text: str, subject: str) -> str:
     :raises TunnelError: if it is not https; plain http is for this machine only.
     """
     url = text.strip().rstrip("/")
+    # The parser drops newlines and tabs, who uses the URL does not.
+    if not _CHARACTERS.fullmatch(url):
+        url = ""
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname or "", parts.port

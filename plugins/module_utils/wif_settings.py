@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,10 +19,18 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources
     IDENTITY_SPEC,
     check_source,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
+    check_line,
+    check_path,
+    shape,
+    shown,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import check_url
 
 _FEDERATION = ("federation_rule_id", "organization_id", "service_account_id", "workspace_id")
 _PREFIX = "identity_"
+_PROXY = re.compile("(?:https?|socks[45][ah]?)://[!-~]{1,2000}")
+_LONGEST_ASSERTION = 16384  # bytes of a JWT that the exchange takes
 
 
 def check_wif(values: Mapping[str, Any]) -> list[TunnelError]:
@@ -44,9 +53,18 @@ def _check_exclusive(values: Mapping[str, Any]) -> Iterator[TunnelError]:
 def _check_access(values: Mapping[str, Any]) -> Iterator[TunnelError]:
     given = {name: str(values[f"mcp_tunnel_{name}"] or "") for name in _FEDERATION}
     checks: list[Callable[[], Any]] = [
-        lambda: check_url(str(values["mcp_tunnel_api_url"]), "api_url"),
+        lambda: check_url(
+            check_line(str(values["mcp_tunnel_api_url"]), "api_url", 2048), "api_url"
+        ),
         lambda: check_federation(given),
+        *(
+            lambda name=name: check_line(str(values[f"mcp_tunnel_{name}"]), name)  # type: ignore[misc]
+            for name in ("display_name", "token_version", "token_rotate_reason")
+        ),
+        lambda: _check_proxy(values["mcp_tunnel_api_proxy"]),
     ]
+    if values["mcp_tunnel_api_ca_bundle"]:
+        checks.append(lambda: check_path(values["mcp_tunnel_api_ca_bundle"], "api_ca_bundle"))
     if values["mcp_tunnel_id"]:
         checks.append(lambda: check_api_id(str(values["mcp_tunnel_id"]), "id"))
     for check in checks:
@@ -54,6 +72,24 @@ def _check_access(values: Mapping[str, Any]) -> Iterator[TunnelError]:
             check()
         except TunnelError as error:
             yield TunnelError(f"mcp_tunnel_{error.subject}", error.problem, error.remedy)
+
+
+def _check_proxy(url: Any) -> None:
+    # It may carry a password, so it is not shown.
+    if url and (not isinstance(url, str) or not _PROXY.fullmatch(url)):
+        raise TunnelError(
+            "api_proxy",
+            f"is not the URL of a proxy, it is {shape(url)}",
+            "Write it like http://proxy.example:3128",
+        )
+
+
+def _check_lines(identity: Mapping[str, Any]) -> None:
+    """Whether each text of the map is one line: most become part of a request or a command."""
+    for name, value in identity.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                check_line(text.strip(), f"{_PREFIX}{shown(name)}", _LONGEST_ASSERTION)
 
 
 def _check_identity(values: Mapping[str, Any]) -> Iterator[TunnelError]:
@@ -73,9 +109,12 @@ def _check_identity(values: Mapping[str, Any]) -> Iterator[TunnelError]:
         )
         return
     try:
+        _check_lines(given)
         check_source(
             {name: checked.validated_parameters[name[len(_PREFIX) :]] for name in IDENTITY_SPEC}
         )
     except TunnelError as error:
         problem = error.problem.replace(_PREFIX, "")
+        if error.subject != "identity_source":
+            problem = f"{error.subject.replace(_PREFIX, '')} {problem}"
         yield TunnelError("mcp_tunnel_identity", problem, error.remedy)

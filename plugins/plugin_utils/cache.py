@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ansible.utils.display import Display
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.private_path import (
     is_private_file,
     settle_private_directory,
@@ -45,7 +44,7 @@ def cached(
     the one that builds it. A build that fails or is killed leaves nothing under *name*.
 
     *is_right* compares the content with what is pinned; without it, the SHA-256 that was recorded
-    when the file was built is compared. A file that is not right is built anew, with a warning.
+    when the file was built is compared. A file that is not right is built anew.
 
     :raises TunnelError: if others own, or can write, the file or a part of the path to it.
     """
@@ -59,19 +58,15 @@ def cached(
         if is_right is not None:
             return is_private_file(target) and is_right(target)
         # A file without record is one that a killed run, or an older release, has left.
-        return (
-            is_private_file(record)
-            and is_private_file(target)
-            and record.read_text(encoding="ascii", errors="replace") == sha256_of(target)
-        )
+        return all([is_private_file(target), is_private_file(record)]) and record.read_text(
+            encoding="ascii", errors="replace"
+        ) == sha256_of(target)
 
     if is_hit():
         return target
     with _locked(root / f"{name}.lock"):
         if is_hit():
             return target
-        if is_private_file(target):
-            Display().warning(f"{target}: is not what it was built as, so it is built anew")
         with scratch_directory(root) as scratch:
             build(scratch / name)
             # Whatever umask says: what others can write is not used again.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from concurrent import futures
 from urllib.parse import parse_qs
@@ -186,6 +187,32 @@ def test_spiffe_by_the_library(workload_api, monkeypatch):
     assert f"SPIFFE Workload API {workload_api.path}: gave no token" in message
     message = failure("spiffe", spiffe_socket="/nowhere.sock")
     assert "identity_spiffe_socket: there is no Workload API socket /nowhere.sock" in message
+
+
+def test_spiffe_never_looks_into_tmp_by_itself(monkeypatch):
+    looked = []
+    monkeypatch.delenv("SPIFFE_ENDPOINT_SOCKET", raising=False)
+    monkeypatch.setattr(os.path, "exists", lambda path: bool(looked.append(path)))
+    message = failure("spiffe")
+    assert looked == ["/run/spire/agent/public/api.sock"]
+    assert "SPIFFE_ENDPOINT_SOCKET" in message
+
+
+def test_a_spiffe_socket_that_a_local_user_may_have_made_is_refused(
+    workload_api, tmp_path, monkeypatch
+):
+    shared = tmp_path / "shared"
+    (shared / "spire-agent").mkdir(parents=True)
+    shared.chmod(0o1777)
+    socket = shared / "spire-agent" / "api.sock"
+    socket.symlink_to(workload_api.path)
+    assert fetch("spiffe", spiffe_socket=str(socket)) == TOKEN
+    if os.geteuid() == 0:
+        os.chown(shared / "spire-agent", 65534, 65534)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    message = failure("spiffe", spiffe_socket=str(socket))
+    assert f"{shared}/spire-agent lies where every local user can make it" in message
 
 
 def test_spiffe_by_the_command(tmp_path):

@@ -1,0 +1,150 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for the variables that say which cloudflared is installed, and where it comes from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_pins
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import is_hostname, lower
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
+    Values,
+    shape,
+    shown,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import is_loopback
+
+# apt and dnf read an address as a list, with options and variables: `[`, `$`, blanks and commas are
+# none of an address here, nor is the `@` of a password that every user of the host could read.
+_REPOSITORY = re.compile(r"(https?)://([A-Za-z0-9.:\[\]-]{1,260})((?:/[A-Za-z0-9._~%+-]*){0,32})")
+_PORT = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::([1-9][0-9]{0,4}))?")
+_URL = re.compile("https?://[!-~]{1,2000}")
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
+
+
+def check_cloudflared(values: Values) -> Iterator[TunnelError]:
+    """Everything that is wrong with the variables of cloudflared's release."""
+    yield from _check_binary(values)
+    yield from _check_version(values)
+    for variable in ("cloudflared_download_url", "cloudflared_package_key_url"):
+        yield from _check_download(variable, values[variable])
+    yield from _check_repository(values["cloudflared_package_url"])
+    fingerprint = values["cloudflared_package_key_fingerprint"]
+    if not isinstance(fingerprint, str) or not _FINGERPRINT.fullmatch("".join(fingerprint.split())):
+        yield TunnelError(
+            "cloudflared_package_key_fingerprint",
+            f"must be the fingerprint of an OpenPGP key, is {shape(fingerprint)}",
+            "Give its 40 hexadecimal digits, as gpg --show-keys prints them",
+        )
+
+
+def _check_binary(values: Values) -> Iterator[TunnelError]:
+    method, binary = values["cloudflared_install_method"], values["cloudflared_binary_file"]
+    checksum = str(values["cloudflared_binary_sha256"])
+    if method == "file" and not binary:
+        yield TunnelError(
+            "cloudflared_binary_file",
+            "is needed with cloudflared_install_method: file",
+            "Give the path of the binary on the controller",
+        )
+    if method == "file" and binary and not _is_file(binary):
+        yield TunnelError(
+            "cloudflared_binary_file",
+            f"{shown(binary, 1000)} is not a file on the controller",
+            "Give the path of the cloudflared binary for the hosts' architecture",
+        )
+    if checksum and not cloudflared_pins.is_sha256(checksum):
+        yield TunnelError(
+            "cloudflared_binary_sha256",
+            f"is {shape(checksum)}",
+            "Give 64 hexadecimal digits, as sha256sum prints them",
+        )
+
+
+def _is_file(path: Any) -> bool:
+    try:
+        return os.path.isfile(os.path.expanduser(str(path)))
+    except ValueError:  # a NUL in it
+        return False
+
+
+def _check_version(values: Values) -> Iterator[TunnelError]:
+    method, version = values["cloudflared_install_method"], str(values["cloudflared_version"])
+    is_version = True
+    if method != "file":
+        try:
+            cloudflared_pins.check_version(version)
+        except TunnelError as error:
+            is_version = False
+            yield error
+    checksums = values["cloudflared_checksums"]
+    if not isinstance(checksums, Mapping):
+        yield TunnelError(
+            "cloudflared_checksums",
+            f"must be a map of architectures to SHA-256 sums, is {shape(checksums)}",
+            "Write for example `x86_64: <64 hexadecimal digits>`",
+        )
+        return
+    for name, checksum in checksums.items():
+        is_known = name in cloudflared_pins.VENDOR_ARCHITECTURES
+        if not is_known or not cloudflared_pins.is_sha256(str(checksum)):
+            yield TunnelError(
+                f"cloudflared_checksums[{shown(name)!r}]",
+                f"is {shape(checksum)}",
+                "Give 64 hexadecimal digits for x86_64 or aarch64",
+            )
+    if method == "url" and not checksums and is_version:
+        try:
+            cloudflared_pins.pinned_checksum(version, "x86_64", {})
+        except TunnelError as error:
+            yield error
+
+
+def _check_download(variable: str, url: Any) -> Iterator[TunnelError]:
+    """Plain http is as good here: the content is compared with what is pinned."""
+    if not isinstance(url, str) or not _URL.fullmatch(url) or not _host(url):
+        yield TunnelError(
+            variable,
+            f"is not a URL, it is {shape(url)}",
+            "Write it like https://mirror.example/cloudflared",
+        )
+    elif "@" in urlsplit(url).netloc:
+        yield TunnelError(
+            variable,
+            "carries a user or password, which messages would show",
+            "Put them into ~/.netrc on the controller",
+        )
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.port != 0 else ""
+    except ValueError:
+        return ""
+
+
+def _check_repository(url: Any) -> Iterator[TunnelError]:
+    match = _REPOSITORY.fullmatch(url) if isinstance(url, str) and len(url) < 1000 else None
+    host = _host(url) if match else ""
+    is_address = host and (":" in host or is_hostname(lower(host)))
+    if not match or not is_address or not _PORT.fullmatch(match.group(2)):
+        yield TunnelError(
+            "cloudflared_package_url",
+            f"is not the address of a package repository, it is {shape(url)}",
+            "Write one like https://mirror.example/cloudflare: letters, digits and . _ ~ % + - in "
+            "its path, no user, no query, no variable of apt or dnf",
+        )
+    elif match.group(1) == "http" and not is_loopback(host):
+        yield TunnelError(
+            "cloudflared_package_url",
+            f"is plain http to {host}: the packages are signed, the list of them is not everywhere",
+            "Use https; plain http is accepted for localhost, 127.0.0.0/8 and [::1] only",
+        )
