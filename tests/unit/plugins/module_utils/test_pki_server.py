@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import validate_ca
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_server import (
     make_request,
     sign_request,
@@ -245,3 +246,18 @@ def test_weak_and_broken_requests(openssl_ca, tmp_path):
     forged = crypto.x509.load_der_x509_csr(one.public_bytes(der).replace(*points))
     with pytest.raises(TunnelError, match="csr: its signature is wrong"):
         signed(openssl_ca, crypto.pem_of(forged))
+
+
+@pytest.mark.parametrize("critical", ["critical,", ""])
+def test_a_brought_ca_with_name_constraints_signs_what_openssl_takes(tmp_path, critical):
+    constraints = {"nameConstraints": f"{critical}permitted;DNS:{DOMAIN}"}
+    ca = openssl.make_ca(tmp_path / "ca", extensions=constraints)
+    validate_ca(ca[0])
+    key = crypto.generate_key()
+    routes = ["echo", f"a.b.{DOMAIN}"]
+    pem = signed(ca, make_request(key, DOMAIN, routes), routes)
+    (tmp_path / "ca.crt").write_text(ca[0])
+    (tmp_path / "tls.crt").write_text(pem)
+    paths = [tmp_path / "ca.crt", tmp_path / "tls.crt"]
+    judged = openssl.run("verify", "-x509_strict", "-CAfile", *paths)
+    assert judged.endswith("OK\n")
