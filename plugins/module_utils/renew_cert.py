@@ -18,6 +18,7 @@ from datetime import datetime
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import (
     RECORDS,
@@ -73,7 +74,7 @@ def renew(
     :raises TunnelError: if this host cannot sign, or renewal would gain nothing.
     """
     now = now or crypto.utc_now()
-    state = os.path.join(STATES, instance)
+    state = os.path.join(STATES, check_instance(instance))
     ca_files = KeyPair(state, "ca")
     files = KeyPair(os.path.join(CONFIGURATIONS, instance, "tls"), "tls")
     ca = ca_files.certificate()

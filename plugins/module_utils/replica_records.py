@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
 
 RECORDS = Path("/var/lib/mcp-tunnel-replica")
 
@@ -22,7 +23,7 @@ class Records:
     """What is remembered of one instance, in a directory for root only (it holds its secrets)."""
 
     def __init__(self, instance: str, root: Path = RECORDS) -> None:
-        self._directory = root / instance
+        self._directory = root / check_instance(instance)
 
     def load(self, name: str) -> dict[str, Any]:
         """The record *name* (``applied`` or ``good``), unit to state; empty if there is none."""

@@ -25,6 +25,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_server impor
     sign_request,
     validate_server_cert,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import StateFile
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,41 @@ def sign(
             files.key_path, f"does not belong to {files.certificate_path}", "Run tunnel_ca first"
         )
     duration = parse_duration(options.duration)
-    domain = options.domain.strip().lower()
+    domain = _own_domain(options)
     certificate = sign_request(options.csr, ca, key, domain, options.routes, duration, now)
     pem = crypto.pem_of(certificate)
     validate_server_cert(
         pem, crypto.pem_of(ca), domain, options.routes, now=now, subject="the signed certificate"
     )
     return {"changed": False, "certificate": pem, **server_facts(certificate)}
+
+
+def _own_domain(options: ServerCertOptions) -> str:
+    """The domain, which has to be that of the tunnel whose CA signs.
+
+    Who asks may be another replica, or a controller that was told something wrong. What this host
+    has stored with the CA says whose CA it is.
+
+    :raises TunnelError: if it is another one, or this host knows none.
+    """
+    domain = options.domain.strip().lower()
+    stored = StateFile(secret_files.absolute_path(options.path), "tunnel-domain")
+    known = stored.read().lower()
+    if not known:
+        raise TunnelError(
+            stored.path,
+            "is not there, so it is not known which tunnel the CA belongs to, and nothing is "
+            "signed",
+            "Run the site playbook, or tunnel_token (mode wif: tunnel) with the domain, on this "
+            "host first",
+        )
+    if known != domain:
+        raise TunnelError(
+            "domain",
+            f"is {domain}, and the CA in {options.path} is that of {known}",
+            "Give the state directory of the tunnel's own instance",
+        )
+    return domain
 
 
 def install(

@@ -19,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_setting
     HOST_WIDE,
     check_firewall,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import INSTANCE
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import (
     check_domain,
     lower,
@@ -65,7 +66,6 @@ _OF_THE_RELEASES = (
 OF_THE_MACHINE = ("mcp_tunnel_instance", *PORTS, *_OF_THE_RELEASES, *HOST_WIDE)
 
 _ID = "mcp_tunnel_id"
-_INSTANCE = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _BATCH = re.compile(r"[1-9][0-9]{0,5}%?")
 _GO_DURATION = re.compile(r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)){1,8}")
 
@@ -163,7 +163,7 @@ def _check_mode(values: Values) -> Iterator[TunnelError]:
 
 
 def _check_instance(values: Values) -> Iterator[TunnelError]:
-    if not _INSTANCE.fullmatch(str(values["mcp_tunnel_instance"])):
+    if not INSTANCE.fullmatch(str(values["mcp_tunnel_instance"])):
         yield TunnelError(
             "mcp_tunnel_instance",
             "is not the name of an instance",

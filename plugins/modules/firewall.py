@@ -121,12 +121,13 @@ last:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
 
 
 def settle(params: dict, check_mode: bool) -> dict:
     """Does what the state asks for and returns the result."""
     firewall = firewall_state.Firewall()
-    instance, state = params["instance"], params["state"]
+    instance, state = check_instance(params["instance"]), params["state"]
     if state == "loaded":
         units = firewall.files.settle_units(params["units"], check_mode)
         load = firewall_state.predict if check_mode else firewall_state.load

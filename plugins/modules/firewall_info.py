@@ -116,6 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_report import report
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
 
 
 def main() -> None:
@@ -127,7 +128,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    run(module, lambda: report(Firewall(), params["instance"], params["deploying"]))
+
+    def look() -> dict:
+        return report(Firewall(), check_instance(params["instance"]), params["deploying"])
+
+    run(module, look)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import (
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_report import report
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
 
 
 def _with_firewall(result: dict, firewall: dict) -> dict:
@@ -175,6 +176,7 @@ def main() -> None:
     params = module.params
 
     def examine() -> dict:
+        check_instance(params["instance"])
         try:
             ca_certificate = Path(params["ca_certificate_file"]).read_text(encoding="ascii")
         except FileNotFoundError:

@@ -17,7 +17,8 @@ description:
     breaks a requirement, or is due for renewal, a new key is put beside the live one and a request
     (CSR) is returned. This is the only call that a replica with a good certificate needs.
   - With O(state=signed), on the state host, that request is checked and signed directly with the
-    tunnel's CA.
+    tunnel's CA. Only for O(domain) of the tunnel that the CA belongs to, which is stored beside it
+    as C(tunnel-domain).
   - With O(state=installed), on the replica, the new certificate is checked and replaces the live
     pair together with its key. The proxy picks the pair up without a restart.
   - A certificate and key that the operator brings need O(state=installed) only.

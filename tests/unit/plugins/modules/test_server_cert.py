@@ -35,6 +35,7 @@ class Stage:
         self.tls.mkdir(parents=True)
         self.key, self.crt = self.tls / "tls.key", self.tls / "tls.crt"
         self.ca = settled("tunnel_ca", path=str(self.state))["certificate"]
+        (self.state / "tunnel-domain").write_text(DOMAIN)
 
     @property
     def ca_key(self):
@@ -109,7 +110,7 @@ def test_from_nothing_to_a_certificate_and_then_nothing(stage, tmp_path):
 
     signed = stage.sign(request["csr"])
     assert not signed["changed"]
-    assert sorted(os.listdir(stage.state)) == ["ca.crt", "ca.key"]
+    assert sorted(os.listdir(stage.state)) == ["ca.crt", "ca.key", "tunnel-domain"]
 
     installed = stage.install(signed["certificate"])
     assert installed["changed"]
@@ -494,3 +495,14 @@ def _descriptors(pid):
     with contextlib.suppress(FileNotFoundError):
         return list(os.scandir(f"/proc/{pid}/fd"))
     return []
+
+
+def test_a_ca_signs_for_its_own_tunnel_only(stage):
+    """A controller that was misled may name the state directory of another instance."""
+    csr = stage.request(domain="other.tunnel.example")["csr"]
+    arguments = {"state": "signed", "path": str(stage.state), "csr": csr}
+    message = refused("server_cert", domain="other.tunnel.example", **arguments)
+    assert f"the CA in {stage.state} is that of {DOMAIN}" in message
+    (stage.state / "tunnel-domain").unlink()
+    message = refused("server_cert", domain=DOMAIN, **{**arguments, "csr": stage.request()["csr"]})
+    assert "tunnel-domain: is not there" in message
