@@ -5,8 +5,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
+
+
+def _taken(hostvars: Mapping[str, Any]) -> dict[str, Any]:
+    """What the preflight has seen of a host; of one that takes no part, what the inventory says."""
+    settings = hostvars.get("__mcp_tunnel_settings")
+    if isinstance(settings, Mapping) and isinstance(settings.get("variables"), Mapping):
+        return dict(settings["variables"])
+    return plan.compared(hostvars)
 
 
 class ActionModule(ActionBase):
@@ -26,7 +37,7 @@ class ActionModule(ActionBase):
             }
         )
         members = {
-            name: plan.compared(task_vars["hostvars"][name])
+            name: _taken(task_vars["hostvars"][name])
             for name in task_vars["groups"].get(arguments["group"], [])
         }
         problems = plan.check_machines(members, arguments["found"])

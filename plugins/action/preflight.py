@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan, role_options
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import own_names, plan
+
+# Registered by mcp_tunnels.stack.settings, without output.
+_SETTINGS = "__mcp_tunnel_settings"
 
 
 class ActionModule(ActionBase):
@@ -19,17 +21,27 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("group",))
+    _VALID_ARGS = frozenset(("group", "duty"))
 
     def run(self, tmp=None, task_vars=None):
         """See the module's documentation."""
         result = super().run(tmp, task_vars)
         name = task_vars["inventory_hostname"]
         _validation, arguments = self.validate_argument_spec(
-            {"group": {"type": "str", "default": "mcp_tunnel"}}
+            {
+                "group": {"type": "str", "default": "mcp_tunnel"},
+                "duty": {"type": "str", "choices": list(plan.DUTIES), "default": "deploy"},
+            }
         )
-        values, problems = self._values(task_vars)
-        members = self._members(task_vars, arguments["group"], values)
+        group = task_vars["groups"].get(arguments["group"], [])
+        settings = task_vars.get(_SETTINGS)
+        try:
+            self._check_facts(task_vars, group)
+            values, problems = _taken(settings)
+        except TunnelError as error:
+            result.update(failed=True, msg=f"{error} No host was touched.")
+            return result
+        members = _members(name, values, group, task_vars["hostvars"])
         machines = {member: _machine(member, task_vars["hostvars"]) for member in members}
         problems += plan.check_host(name, members, machines)
         if problems:
@@ -40,36 +52,43 @@ class ActionModule(ActionBase):
                 msg=f"{count} in the variables of {name}; no host was touched:{lines}",
             )
         else:
-            facts = plan.make_plan(name, members, task_vars["ansible_play_hosts_all"])
-            result.update(changed=False, ansible_facts={"mcp_tunnel_plan": facts})
+            result.update(
+                plan.make_plan(
+                    name, members, task_vars["ansible_play_hosts_all"], arguments["duty"]
+                ),
+                changed=False,
+            )
         return result
 
-    def _values(self, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], list[TunnelError]]:
-        """All public variables of this host with their defaults, and those without a value."""
-        values = dict(role_options.defaults())
-        problems = []
-        for name in values:
-            if name not in task_vars:
-                continue
-            try:
-                values[name] = self._templar.template(task_vars[name])
-            except AnsibleError as error:
-                # The first line says what is undefined; the rest quotes the template.
-                reason = str(error).partition("\n")[0]
-                problems.append(TunnelError(name, f"has no value: {reason}", "Define what it uses"))
-        return role_options.with_truth_values(values), problems
+    def _check_facts(self, task_vars: Mapping[str, Any], group: Iterable[str]) -> None:
+        """Refuses every host of the group whose facts set variables of ours."""
+        for member in {*group, task_vars["inventory_hostname"]}:
+            own_names.check_facts(member, task_vars["hostvars"][member].get("ansible_facts"))
 
-    def _members(
-        self, task_vars: Mapping[str, Any], group: str, values: Mapping[str, Any]
-    ) -> dict[str, dict[str, Any]]:
-        """The hosts of the group, name to what has to be compared between them."""
-        members = {}
-        for name in task_vars["groups"].get(group, []):
-            if name == task_vars["inventory_hostname"]:
-                members[name] = dict(values)
-                continue
-            members[name] = plan.compared(task_vars["hostvars"][name])
-        return members
+
+def _taken(settings: Any) -> tuple[dict[str, Any], list[TunnelError]]:
+    """The variables that were taken of this host, and those without a value."""
+    if not isinstance(settings, Mapping):
+        raise TunnelError(
+            _SETTINGS,
+            "is not there, so the variables of this host are not known",
+            "Run mcp_tunnels.stack.settings before, and register its result under this name",
+        )
+    problems = [
+        TunnelError(name, f"has no value: {reason}", "Define what it uses")
+        for name, reason in settings["undefined"].items()
+    ]
+    return dict(settings["variables"]), problems
+
+
+def _members(
+    name: str, values: Mapping[str, Any], group: Iterable[str], hostvars: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The hosts of the group, name to what has to be compared between them."""
+    return {
+        member: dict(values) if member == name else plan.compared(hostvars[member])
+        for member in group
+    }
 
 
 def _machine(name: str, hostvars: Mapping[str, Any]) -> tuple[str, str]:

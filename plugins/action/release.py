@@ -9,9 +9,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+    RELEASE,
+    flag,
+    text,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
     BroughtCloudflared,
     DownloadedCloudflared,
@@ -49,7 +53,7 @@ _NEEDS = [
 ]
 
 
-class ActionModule(ActionBase):
+class ActionModule(CheckedModule):
     """One call on the host says whether the release is there; a second one unpacks it.
 
     None is needed when the host is known to run that release.
@@ -58,15 +62,14 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False  # a temporary directory on the host is made only when it is needed
     _VALID_ARGS = frozenset(_ARGUMENTS)
 
-    def run(self, tmp=None, task_vars=None):
+    def fields(self, arguments):
+        """What release_tree returns."""
+        return {"present": flag, "path": text(), "version": RELEASE}
+
+    def ask(self, task_vars, module=None, arguments=None):
         """See the module's documentation."""
-        result = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(_ARGUMENTS, required_if=_NEEDS)
-        try:
-            result.update(self._ship(arguments, task_vars))
-        except TunnelError as error:
-            result.update(failed=True, msg=str(error))
-        return result
+        _validation, options = self.validate_argument_spec(_ARGUMENTS, required_if=_NEEDS)
+        return self._ship(options, task_vars)
 
     def _ship(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if arguments["method"] == "package":
@@ -97,9 +100,10 @@ class ActionModule(ActionBase):
         return self._on_host({**request, "archive": remote}, task_vars)
 
     def _on_host(self, request: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        return self._execute_module(
-            module_name=_HOST_MODULE, module_args=request, task_vars=task_vars
-        )
+        answer = super().ask(task_vars, _HOST_MODULE, request)
+        # Where it is and how it is called is known here, whatever the host says.
+        known = _found(request["part"], request["version"])
+        return {**answer, "path": known["path"], "version": known["version"]}
 
 
 def _found(part: str, version: str) -> dict[str, Any]:

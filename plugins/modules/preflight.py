@@ -15,7 +15,13 @@ description:
     everything that is wrong at once, each with the variable, the shape of its value and the
     remedy. Secret values are never shown.
   - Compares the host with the others of its group, such as instances that share a machine.
-  - Works out what follows from the variables, which the roles of this collection use.
+  - Works out what follows from the variables, which the roles of this collection use. Register the
+    result as C(mcp_tunnel_plan). Registered variables outrank facts, so nothing that a host says
+    later changes it.
+  - The variables are those that M(mcp_tunnels.stack.settings) has taken directly before.
+  - Refuses every host of the group whose facts, from an earlier task or a fact cache, have the name
+    of a variable of this collection. Such a host would otherwise set what other hosts and the
+    controller work with.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -27,81 +33,109 @@ options:
     description: Inventory group of the replicas.
     type: str
     default: mcp_tunnel
+  duty:
+    description: What the run is for, as the name of a playbook; V(deploy) stands for all others.
+    type: str
+    choices: [deploy, recover, rotate_ca, rotate_token]
+    default: deploy
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
 
 EXAMPLES = r"""
-- name: Check the variables of every host
+- name: Take the variables of every host
+  mcp_tunnels.stack.settings:
+  register: __mcp_tunnel_settings
+  no_log: true
+
+- name: Check them
   mcp_tunnels.stack.preflight:
+  register: mcp_tunnel_plan
 """
 
 RETURN = r"""
-ansible_facts:
-  description: What follows from the variables, as the fact C(mcp_tunnel_plan).
+instance:
+  description: Name of the instance.
+  type: str
   returned: success
+duty:
+  description: What the run is for, as O(duty) says.
+  type: str
+  returned: success
+ca_phase:
+  description: The phase of the CA that belongs to it, for M(mcp_tunnels.stack.tunnel_ca).
+  type: str
+  returned: success
+mode:
+  description: How credentials reach the state host, V(manual) or V(wif).
+  type: str
+  returned: success
+state_host:
+  description: Inventory host that keeps the credentials.
+  type: str
+  returned: success
+replicas:
+  description: Inventory hosts of the instance, also those that take no part in this run.
+  type: list
+  returned: success
+  elements: str
+leader:
+  description: The host of this play on whose behalf the credentials are provisioned.
+  type: str
+  returned: success
+config_dir:
+  description: Directory of the instance's configuration.
+  type: str
+  returned: success
+state_dir:
+  description: Directory of the instance's credentials on the state host.
+  type: str
+  returned: success
+proxy_unit:
+  description: The proxy's systemd unit.
+  type: str
+  returned: success
+proxy_socket:
+  description: The systemd unit of the proxy's listening sockets.
+  type: str
+  returned: success
+cloudflared_unit:
+  description: The systemd unit of cloudflared.
+  type: str
+  returned: success
+renewal_unit:
+  description: Name of the timer that renews the server certificate and of its service.
+  type: str
+  returned: success
+ports:
+  description: The loopback ports as numbers, by variable.
   type: dict
-  contains:
-    mcp_tunnel_plan:
-      description: Facts of the instance.
-      type: dict
-      contains:
-        instance:
-          description: Name of the instance.
-          type: str
-        mode:
-          description: How credentials reach the state host, V(manual) or V(wif).
-          type: str
-        state_host:
-          description: Inventory host that keeps the credentials.
-          type: str
-        replicas:
-          description: Inventory hosts of the instance, also those that take no part in this run.
-          type: list
-          elements: str
-        leader:
-          description: The host of this play on whose behalf the credentials are provisioned.
-          type: str
-        config_dir:
-          description: Directory of the instance's configuration.
-          type: str
-        state_dir:
-          description: Directory of the instance's credentials on the state host.
-          type: str
-        proxy_unit:
-          description: The proxy's systemd unit.
-          type: str
-        proxy_socket:
-          description: The systemd unit of the proxy's listening sockets.
-          type: str
-        cloudflared_unit:
-          description: The systemd unit of cloudflared.
-          type: str
-        renewal_unit:
-          description: Name of the timer that renews the server certificate and of its service.
-          type: str
-        ports:
-          description: The loopback ports as numbers, by variable.
-          type: dict
-        host_check:
-          description: What M(mcp_tunnels.stack.host_check) has to look at.
-          type: dict
-        firewall:
-          description:
-            - Elements of nftables sets, which do not overlap.
-            - C(edge_v4) and C(edge_v6) are the networks of the tunnel edge, C(upstreams) the
-              networks and ports of all routes, as V(10.20.0.15 . 8000).
-          type: dict
-        domain:
-          description: The tunnel's domain in lower case. Empty until the API has said it.
-          type: str
-        switches:
-          description: The variables that are truth values, as such, however they were written.
-          type: dict
-        routes:
-          description: The routes with their upstreams.
-          type: dict
-        health_timeout:
-          description: Seconds that a replica has to become healthy.
-          type: int
+  returned: success
+host_check:
+  description: What M(mcp_tunnels.stack.host_check) has to look at.
+  type: dict
+  returned: success
+firewall:
+  description:
+    - Elements of nftables sets, which do not overlap.
+    - C(edge_v4) and C(edge_v6) are the networks of the tunnel edge, C(upstreams) the
+      networks and ports of all routes, as V(10.20.0.15 . 8000).
+  type: dict
+  returned: success
+domain:
+  description: The tunnel's domain in lower case. Empty until the API has said it.
+  type: str
+  returned: success
+switches:
+  description: The variables that are truth values, as such, however they were written.
+  type: dict
+  returned: success
+routes:
+  description: The routes with their upstreams.
+  type: dict
+  returned: success
+health_timeout:
+  description: Seconds that a replica has to become healthy.
+  type: int
+  returned: success
 """

@@ -28,10 +28,10 @@ options:
     type: path
     required: true
   names:
-    description: Names of the files in it.
+    description: Names of the files in it, without a path.
     type: list
     elements: str
-    required: true
+    default: []
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -45,6 +45,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+present:
+  description: Whether the directory is there.
+  returned: success
+  type: bool
+  sample: true
 contents:
   description: Text of each file that is there, without white space around it.
   returned: success
@@ -55,15 +60,18 @@ contents:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError, run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.secret_files import read_file
 
 
 def contents(path: str, names: list[str]) -> dict[str, str]:
     """Name to text of the files that are there.
 
-    :raises TunnelError: if something else than a file has one of the names.
+    :raises TunnelError: if a name leads elsewhere, or something else than a file has it.
     """
+    for name in names:
+        if name in ("", ".", "..") or "/" in name:
+            raise TunnelError("names", f"{name!r} is no name of a file", "Give it without a path")
     found = {name: read_file(os.path.join(path, name)) for name in names}
     return {
         name: content.decode("utf-8", "replace").strip()
@@ -72,15 +80,24 @@ def contents(path: str, names: list[str]) -> dict[str, str]:
     }
 
 
+def look(path: str, names: list[str]) -> dict:
+    """The module's result."""
+    return {
+        "changed": False,
+        "present": os.path.isdir(path),
+        "contents": contents(path, names),
+    }
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
             path=dict(type="path", required=True),
-            names=dict(type="list", elements="str", required=True),
+            names=dict(type="list", elements="str", default=[]),
         ),
         supports_check_mode=True,
     )
-    run(module, lambda: {"changed": False, "contents": contents(**module.params)})
+    run(module, lambda: look(**module.params))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,14 @@ COMPARED = (*_SHARED, *settings.OF_THE_MACHINE)
 
 Members = Mapping[str, Mapping[str, Any]]
 
+#: What a run is for, to the phase in which it puts the CA; see tunnel_ca.
+DUTIES = {
+    "deploy": "current",
+    "recover": "current",
+    "rotate_ca": "added",
+    "rotate_token": "current",
+}
+
 
 def _rules(values: Mapping[str, Any]) -> list[TunnelError]:
     """What is wrong with the variables of one host by our rules, and by their declared types."""
@@ -192,10 +200,12 @@ def _check_renewal_timer(values: Mapping[str, Any], members: Members) -> list[Tu
     ]
 
 
-def make_plan(name: str, members: Members, play_hosts: list[str]) -> dict[str, Any]:
+def make_plan(
+    name: str, members: Members, play_hosts: list[str], duty: str = "deploy"
+) -> dict[str, Any]:
     """What follows from the variables of host *name*; see the module's documentation.
 
-    *play_hosts* are the hosts that take part in this run, in their order.
+    *play_hosts* are the hosts that take part in this run, in their order; *duty* is one of DUTIES.
     """
     values = members[name]
     instance = values["mcp_tunnel_instance"]
@@ -206,6 +216,8 @@ def make_plan(name: str, members: Members, play_hosts: list[str]) -> dict[str, A
     ca_file = values["proxy_upstream_ca_file"]
     return {
         "instance": instance,
+        "duty": duty,
+        "ca_phase": DUTIES[duty],
         "mode": values["mcp_tunnel_mode"],
         "state_host": values["mcp_tunnel_state_host"] or replicas[0],
         "replicas": replicas,

@@ -21,7 +21,14 @@ SECOND = {
 @pytest.fixture
 def preflight(tmp_path):
     """Runs the preflight over hosts (name to variables): (exit status, output)."""
-    tasks = [{"mcp_tunnels.stack.preflight": None}]
+    tasks = [
+        {
+            "mcp_tunnels.stack.settings": None,
+            "register": "__mcp_tunnel_settings",
+            "no_log": True,
+        },
+        {"mcp_tunnels.stack.preflight": None, "register": "mcp_tunnel_plan"},
+    ]
 
     def run(hosts, *arguments, **group):
         return run_playbook(tmp_path, tasks, hosts, *arguments, **group)
@@ -34,7 +41,9 @@ def plans(output):
     found = {}
     for chunk in output.split("ok: [")[1:]:
         name, _bracket, rest = chunk.partition("] => ")
-        found[name] = json.JSONDecoder().raw_decode(rest)[0]["ansible_facts"]["mcp_tunnel_plan"]
+        answer = json.JSONDecoder().raw_decode(rest)[0]
+        if "instance" in answer:
+            found[name] = answer
     return found
 
 

@@ -1,0 +1,21 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settles files on a host."""
+
+from __future__ import annotations
+
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+    subset,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+
+
+class ActionModule(CheckedModule):
+    """The paths that it names go into other tasks."""
+
+    def fields(self, arguments):
+        """See the module's documentation."""
+        entries = arguments.get("entries")
+        given = entries if isinstance(entries, list) else []
+        return {"changed_paths": subset([str(entry.get("path")) for entry in given])}

@@ -1,0 +1,48 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks a host what it is; a host may lie, but not say anything else."""
+
+from __future__ import annotations
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import (
+    ARCHITECTURES,
+    DISTRIBUTIONS,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import PARTS
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+    RELEASE,
+    ip_address,
+    list_of,
+    matching,
+    number,
+    one_of,
+    record,
+    subset,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    names_in,
+)
+
+_PYTHON = r"3\.[0-9]{1,2}\.[0-9]{1,2}(?:[a-z+][0-9a-z+]{0,11})?"
+
+
+class ActionModule(CheckedModule):
+    """The answer becomes part of file names, of arguments of pip and of units."""
+
+    def fields(self, arguments):
+        """See the module's documentation."""
+        users = names_in(arguments.get("users", []))
+        facts = {
+            "machine": matching("[0-9a-f]{16}", "identity of a machine"),
+            "architecture": one_of(ARCHITECTURES),
+            "distribution": one_of(DISTRIBUTIONS),
+            "python_version": matching(_PYTHON, "version of Python 3", 32),
+            "systemd_version": number(1, 99999),
+            "cores": number(1, 65536),
+            "resolvers": list_of(ip_address, 64),
+            "users": subset(users),
+            "releases": record(dict.fromkeys(PARTS, RELEASE), optional=PARTS),
+        }
+        return {"facts": record(facts)}

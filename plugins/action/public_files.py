@@ -1,0 +1,39 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads files of a host that are no secret."""
+
+from __future__ import annotations
+
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+    CERTIFICATE,
+    IDENTIFIER,
+    domain,
+    either,
+    empty,
+    flag,
+    record,
+    text,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    names_in,
+)
+
+_LARGEST = 64 * 1024
+_KNOWN = {
+    "ca.crt": either(CERTIFICATE, empty),
+    "ca-previous.crt": either(CERTIFICATE, empty),
+    "tunnel-domain": either(domain, empty),
+    "tunnel-id": either(IDENTIFIER, empty),
+}
+
+
+class ActionModule(CheckedModule):
+    """What a tunnel's own files say goes to other hosts, so it has to look like it."""
+
+    def fields(self, arguments):
+        """See the module's documentation."""
+        names = names_in(arguments.get("names", []))
+        contents = {name: _KNOWN.get(name, text(_LARGEST)) for name in names}
+        return {"contents": record(contents, optional=names), "present": flag}

@@ -1,0 +1,29 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settles the services of a replica."""
+
+from __future__ import annotations
+
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+    flag,
+    list_of,
+    text,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+
+_LINES = list_of(text())
+_BY_STATE = {
+    "applied": {"actions": _LINES, "confirmed": flag},
+    "confirmed": {"removed_releases": _LINES},
+    "restored": {"actions": _LINES, "restored": flag},
+    "absent": {"actions": _LINES, "alone": flag},
+}
+
+
+class ActionModule(CheckedModule):
+    """The answer decides whether a replica is proven anew, and what a teardown removes."""
+
+    def fields(self, arguments):
+        """See the module's documentation."""
+        return _BY_STATE.get(arguments.get("state", "applied"), {})

@@ -1,0 +1,43 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks at every layer of a replica."""
+
+from __future__ import annotations
+
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+    FINDINGS,
+    ROWS,
+    TEXT,
+    flag,
+    list_of,
+    record,
+    text,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+
+_FIELDS = {
+    "healthy": flag,
+    "findings": list_of(
+        record(
+            {
+                **{name: text(TEXT) for name in ("layer", "object", "detail", "remedy", "unit")},
+                "ok": flag,
+            }
+        )
+    ),
+    "table": list_of(text(TEXT)),
+    "firewall": record({"findings": FINDINGS, "rows": ROWS}),
+}
+
+
+class ActionModule(CheckedModule):
+    """The answer is shown to the operator, and decides whether an old CA is archived."""
+
+    def fields(self, arguments):
+        """See the module's documentation."""
+        return _FIELDS
+
+    def optional(self, arguments):
+        """The firewall was asked for, or was not."""
+        return () if arguments.get("firewall") is not None else ("firewall",)

@@ -1,0 +1,50 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes the variables of a host as the operator has set them. Connects to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import own_names, role_options
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller only, and says nothing: the values may be secrets."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset()
+
+    def run(self, tmp=None, task_vars=None):
+        """See the module's documentation. It never fails: that would not be shown."""
+        result = super().run(tmp, task_vars)
+        try:
+            own_names.check_facts(task_vars["inventory_hostname"], task_vars.get("ansible_facts"))
+        except TunnelError:
+            # The preflight says so, where it can be read. Nothing is evaluated.
+            variables, undefined = dict(role_options.defaults()), {}
+        else:
+            variables, undefined = self._evaluate(task_vars)
+        variables = role_options.with_truth_values(variables)
+        result.update(changed=False, variables=variables, undefined=undefined)
+        return result
+
+    def _evaluate(self, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """All public variables with their defaults, and why some have no value."""
+        variables = dict(role_options.defaults())
+        undefined = {}
+        for name in variables:
+            if name not in task_vars:
+                continue
+            try:
+                variables[name] = self._templar.template(task_vars[name])
+            except AnsibleError as error:
+                # The first line says what is undefined; the rest quotes the template.
+                undefined[name] = str(error).partition("\n")[0]
+        return variables, undefined

@@ -1,0 +1,43 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads the tunnel token on the state host, for the replicas."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import parse_token
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import text
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+
+_LARGEST = 64 * 1024
+
+
+class ActionModule(CheckedModule):
+    """What the state host answers goes into a file of every replica: only a token does."""
+
+    _VALID_ARGS = frozenset(("path",))
+
+    def fields(self, arguments):
+        """What slurp returns, as far as it is used."""
+        return {"content": text(_LARGEST)}
+
+    def ask(self, task_vars, module=None, arguments=None):
+        """See the module's documentation."""
+        _validation, options = self.validate_argument_spec(
+            {"path": {"type": "path", "required": True}}
+        )
+        answer = super().ask(task_vars, "ansible.builtin.slurp", {"src": options["path"]})
+        if answer.get("failed"):
+            return answer
+        try:
+            token = base64.b64decode(answer.pop("content"), validate=True).decode("ascii").strip()
+        except (binascii.Error, ValueError):
+            raise TunnelError(
+                options["path"], "is not a tunnel token", "Give the tunnel token anew"
+            ) from None
+        parse_token(token, options["path"])
+        return {**answer, "changed": False, "token": token}

@@ -1,0 +1,104 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How this collection runs a module on a host: the answer is checked before anybody uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import answers, own_names
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import Rule
+
+# Of Ansible's internal keys in an answer: what this class lets it see, and what is no such key but
+# would be one if another task had it.
+_KEPT = ("_ansible_parsed",)
+_NEVER = ("add_host", "add_group", "ansible_stats", "results")
+
+Fields = Mapping[str, Rule]
+
+
+def names_in(value: Any) -> list[str]:
+    """The elements of an option that is a list. Ansible also takes a text with commas for one."""
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",")]
+    return [str(item) for item in value] if isinstance(value, (list, tuple)) else []
+
+
+class CheckedModule(ActionBase):
+    """Runs the module of the same name, and hands on what the rules let pass.
+
+    A host whose facts set variables of ours is not asked at all. Neither is another host on behalf
+    of it: the question could be of its making.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
+        """The keys of a successful answer to these arguments, each with its rule."""
+        raise NotImplementedError
+
+    def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those of the keys that may be missing."""
+        return ()
+
+    def run(self, tmp=None, task_vars=None):
+        """Runs the module. A host that does not answer as it should fails, and is named."""
+        result = super().run(tmp, task_vars)
+        try:
+            result.update(self.ask(task_vars))
+        except TunnelError as error:
+            result.update(failed=True, changed=False, msg=str(error))
+        return result
+
+    def ask(
+        self,
+        task_vars: dict[str, Any],
+        module: str | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The checked answer of the task's host to a module, by default the task's own.
+
+        :raises TunnelError: if the host is not to be trusted with the question, or the answer is
+            not one.
+        """
+        host = self._check_hosts(task_vars)
+        module = module or self._task.action
+        given = self._task.args if arguments is None else arguments
+        fields, optional = self.fields(given), self.optional(given)
+        answer = self._execute_module(module_name=module, module_args=given, task_vars=task_vars)
+        checked = answers.take(host, module, answer, fields, optional)
+        # Ansible's own finding, made on the controller: without it, it would look again and again.
+        found = (answer.get("ansible_facts") or {}).get(self._discovered_interpreter_key)
+        if self._discovered_interpreter_key and found == self._discovered_interpreter:
+            checked["ansible_facts"] = {self._discovered_interpreter_key: found}
+        return checked
+
+    def _parse_returned_data(self, res, *arguments, **more):
+        """Before Ansible's own: it shows what it does not like as it stands, in warnings."""
+        limited = {
+            key: answers.clean(value, answers.LARGEST) if isinstance(value, str) else value
+            for key, value in res.items()
+        }
+        data = super()._parse_returned_data(limited, *arguments, **more)
+        return {
+            key: value
+            for key, value in data.items()
+            if key in _KEPT or not (str(key).startswith("_ansible_") or key in _NEVER)
+        }
+
+    def _check_hosts(self, task_vars: Mapping[str, Any]) -> str:
+        """Refuses hosts whose facts set variables of ours; returns the one that will answer."""
+        name = str(task_vars["inventory_hostname"])
+        own_names.check_facts(name, task_vars.get("ansible_facts"))
+        delegate = self._task.delegate_to
+        if not delegate:
+            return name
+        delegated = (task_vars.get("ansible_delegated_vars") or {}).get(delegate) or {}
+        own_names.check_facts(str(delegate), delegated.get("ansible_facts"))
+        return str(delegate)

@@ -1,0 +1,57 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The names of variables that are this collection's, and hosts whose facts use them.
+
+Ansible takes facts from any result of a module, and from a cache of earlier runs. They outrank the
+inventory, so a host could set what another host, or the controller, works with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
+
+#: Of variables that no operator sets, and of all that begin like the tunnel's own.
+_PREFIXES = (
+    "mcp_tunnel_",
+    "__mcp_tunnel_",
+    "__provision_",
+    "__proxy_",
+    "__cloudflared_",
+    "__firewall_",
+)
+_SHOWN = 5
+
+
+def own_names(names: Iterable[Any]) -> list[str]:
+    """Those of the names that are this collection's, sorted."""
+    public = role_options.defaults()
+    return sorted(
+        name
+        for name in map(str, names)
+        if name in public or name.removeprefix("ansible_").startswith(_PREFIXES)
+    )
+
+
+def check_facts(host: str, facts: Any) -> None:
+    """Refuses a host whose facts have a name of ours.
+
+    :param facts: what Ansible has as ``ansible_facts`` of the host.
+    :raises TunnelError: if there is such a name.
+    """
+    found = own_names(facts) if isinstance(facts, Mapping) else []
+    if not found:
+        return
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    shown = ", ".join(ascii(name[:64])[1:-1] for name in found[:_SHOWN])
+    raise TunnelError(
+        host,
+        f"its facts set variables of mcp_tunnels.stack, which only the operator may: {shown}{more}",
+        "If nothing of yours sets such facts (a custom fact, set_fact with cacheable, "
+        "a fact cache), take the host for compromised and out of the inventory. If something does, "
+        "give it other names and clear the fact cache: ansible-playbook --flush-cache",
+    )

@@ -1,0 +1,392 @@
+"""A host whose Python says what an attacker wants: every playbook, and every kind of answer.
+
+The hosts are simulated, so what a run would have done is seen in what they were asked, and nothing
+of it happens. host1 has the tunnel's credentials; host2 is hostile.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import answers, plan, role_options
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
+
+OTHER = "/var/lib/mcp-tunnel/other"
+READING = ("host_check", "public_files", "tunnel_token", "release_tree", "replica_health", "slurp")
+# Every playbook, with the mode in which it works.
+PLAYBOOKS = [
+    ("site", "manual", []),
+    ("site", "wif", []),
+    ("verify", "manual", []),
+    ("renew_cert", "manual", []),
+    ("rotate_token", "wif", []),
+    ("rotate_ca", "wif", []),
+    ("recover", "wif", []),
+    ("teardown", "manual", ["-e", "mcp_tunnel_teardown_confirmed=true"]),
+]
+
+
+@pytest.fixture
+def simulation(tmp_path):
+    """The world of the simulated hosts, in mode manual."""
+    return Simulation(tmp_path)
+
+
+def wanted_by_an_attacker(secret):
+    """Facts with all names of ours, and with those that nothing else defines."""
+    values = {
+        **good(),
+        "mcp_tunnel_mode": "wif",
+        "mcp_tunnel_state_host": "localhost",
+        "mcp_tunnel_token_file": str(secret),
+        "mcp_tunnel_identity": {"source": "command", "command": ["touch", f"{secret}.ran"]},
+        "mcp_tunnel_archive": True,
+        "mcp_tunnel_state_is_lost": True,
+        "mcp_tunnel_teardown_confirmed": True,
+        "mcp_tunnel_domain": "other.tunnel.example",
+        "cloudflared_binary_file": str(secret),
+        "cloudflared_install_method": "file",
+    }
+    evil = plan.make_plan("host2", {"host2": good()}, ["host2"])
+    evil |= {
+        **{"mode": "wif", "state_host": "localhost", "state_dir": OTHER, "leader": "host2"},
+        **{"instance": "../../etc", "config_dir": "/etc/../root", "duty": "rotate_ca"},
+        "domain": "other.tunnel.example",
+        "switches": dict.fromkeys(evil["switches"], True),
+    }
+    release = {"present": True, "path": "/tmp/evil", "version": "../../evil"}
+    return {
+        **values,
+        "mcp_tunnel_plan": evil,
+        "__mcp_tunnel_settings": {"variables": values, "undefined": {}},
+        "__mcp_tunnel_duty": "rotate_ca",
+        "__mcp_tunnel_deploys": True,
+        "__mcp_tunnel_host": {"facts": {"users": [], "releases": {}}},
+        "__mcp_tunnel_ca_phase": "added",
+        "__mcp_tunnel_recovers": True,
+        "__mcp_tunnel_rotates_token": True,
+        "__mcp_tunnel_health": {"healthy": True},
+        "__mcp_tunnel_removed": {"alone": True},
+        "__provision_python": "/tmp/evil",
+        "__provision_given_token": "evil",
+        "__provision_stored_token": {"token": "evil", "content": "ZXZpbA=="},
+        "__provision_ca": {"certificate": "evil"},
+        "__provision_session_file": "/etc/shadow",
+        "__proxy_release": release,
+        "__cloudflared_release": release,
+    }
+
+
+def assert_nothing_of_the_controller(simulation, secret, output):
+    """Nothing was run there, and nothing that is there, or was made up, went to a host."""
+    calls = simulation.calls()
+    assert not [call for call in calls if call["host"] not in ("host1", "host2")]
+    assert not secret.with_suffix(".ran").exists()
+    said = json.dumps(calls)
+    for text in (
+        "the controller's own",
+        OTHER,
+        "other.tunnel.example",
+        "../../",
+        "/tmp/evil",
+        "shadow",
+    ):
+        assert text not in said, text
+    assert "the controller's own" not in output
+    assert "\x1b" not in output
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A file that only the controller may read."""
+    path = tmp_path / "controller-secret"
+    path.write_text("the controller's own")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize(("playbook", "mode", "arguments"), PLAYBOOKS)
+def test_facts_with_our_names_in_every_answer(tmp_path, secret, playbook, mode, arguments):
+    simulation = Simulation(tmp_path, mode)
+    simulation.attack(merge={"ansible_facts": wanted_by_an_attacker(secret)})
+    status, output = simulation.run(playbook, *arguments)
+    assert status != 0
+    assert "host2: its answer to mcp_tunnels.stack." in output
+    assert "sets facts, which this module never does: __" in output
+    assert_nothing_of_the_controller(simulation, secret, output)
+    changing = [call for call in simulation.calls() if call["module"] not in READING]
+    if playbook == "renew_cert":
+        # It reads from host1 alone before; the first replica that has its turn is host1.
+        assert not [call for call in changing if call["host"] == "host2" and call != changing[-1]]
+    else:
+        assert changing == []
+
+
+def test_facts_of_a_module_that_is_not_ours(simulation, secret):
+    """Ansible takes those; the host is refused when it is asked the next time."""
+    simulation.attack(module="host_check", merge={"facts": {"users": []}})
+    simulation.attack(
+        module="command", merge={"rc": 0, "ansible_facts": wanted_by_an_attacker(secret)}
+    )
+    status, output = simulation.run()
+    assert status != 0
+    assert "host2: its facts set variables of mcp_tunnels.stack" in output
+    assert "--flush-cache" in output
+    assert_nothing_of_the_controller(simulation, secret, output)
+    asked = [call for call in simulation.calls() if call["host"] == "host2"]
+    assert asked[-1]["module"] == "command"
+
+
+@pytest.mark.parametrize("injected", ["true", "false"])
+def test_facts_of_a_cache(simulation, secret, tmp_path, injected):
+    simulation.settings = {
+        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "facts"),
+        "ANSIBLE_INJECT_FACT_VARS": injected,
+    }
+    facts = {**wanted_by_an_attacker(secret), "cacheable": True}
+    about_host2 = {"when": "inventory_hostname == 'host2'"}
+    status, output = simulation.run_tasks([{"ansible.builtin.set_fact": facts, **about_host2}])
+    assert status == 0, output
+    status, output = simulation.run("verify")
+    assert status != 0
+    assert "host2: its facts set variables of mcp_tunnels.stack" in output
+    assert "No host was touched" in output
+    assert simulation.calls() == []
+    assert "the controller's own" not in output
+
+
+def test_a_hostile_replica_that_leads_signs_nothing_else(simulation, secret):
+    """With --limit, the credentials are provisioned on behalf of the hostile host."""
+    simulation.attack(module="replica", merge={"ansible_facts": wanted_by_an_attacker(secret)})
+    simulation.attack(module="command", merge={"ansible_facts": wanted_by_an_attacker(secret)})
+    status, output = simulation.run("site", "--limit", "host2")
+    assert status != 0
+    assert_nothing_of_the_controller(simulation, secret, output)
+    for call in simulation.calls():
+        if call["host"] == "host1" and "path" in call["arguments"]:
+            allowed = (simulated_hosts.STATE, simulated_hosts.CONFIG, "/opt/mcp-tunnel/proxy/")
+            assert call["arguments"]["path"].startswith(allowed)
+
+
+def test_true_answers_are_let_pass(tmp_path):
+    """All of the above would also be refused by something that refuses everything."""
+    for mode, playbook in (("manual", "site"), ("wif", "rotate_ca")):
+        directory = tmp_path / mode
+        directory.mkdir()
+        simulation = Simulation(directory, mode)
+        status, output = simulation.run(playbook)
+        assert status == 0, output[-3000:]
+        signed = [c for c in simulation.calls() if c.get("arguments", {}).get("state") == "signed"]
+        assert [call["host"] for call in signed] == ["host1", "host1"]
+
+
+CSR = simulated_hosts.REQUEST
+ANSWERS = {
+    "facts": {"merge": {"ansible_facts": {"anything": 1}}},
+    "facts that are no map": {"merge": {"ansible_facts": ["mcp_tunnel_plan"]}},
+    "a megabyte": {"long": ["facts", "python_version"]},
+    "a path in a name": {"merge": {"facts": {"releases": {"proxy": "../../etc"}}}},
+    "a dot": {"merge": {"facts": {"releases": {"proxy": ".."}}}},
+    "an unknown part": {"merge": {"facts": {"releases": {"other": "1"}}}},
+    "arguments of pip": {"merge": {"facts": {"python_version": "3.11 --index-url=http://x"}}},
+    "two lines": {"merge": {"facts": {"python_version": "3.11.2\n"}}},
+    "another Python": {"merge": {"facts": {"python_version": "2.7.18"}}},
+    "a path as machine": {"merge": {"facts": {"architecture": "../x86_64"}}},
+    "no resolver": {"merge": {"facts": {"resolvers": ["10.77.0.1\nIPAddressAllow=any"]}}},
+    "a resolver with a zone": {"merge": {"facts": {"resolvers": ["fe80::1%eth0; accept"]}}},
+    "another user": {"merge": {"facts": {"users": ["root"]}}},
+    "a text as number": {"merge": {"facts": {"cores": "2"}}},
+    "too many cores": {"merge": {"facts": {"cores": 1 << 40}}},
+    "a truth value as number": {"merge": {"facts": {"cores": True}}},
+    "an identity of another kind": {"merge": {"facts": {"machine": {"a": 1}}}},
+    "a missing fact": {"merge": {"facts": None}},
+    "an additional fact": {"merge": {"facts": {"mcp_tunnel_plan": {}}}},
+    "a changed that is none": {"merge": {"changed": "yes"}},
+    "a failed that is none": {"merge": {"failed": {"a": 1}}},
+    "a list": {"raw": "[]"},
+    "nothing": {"raw": ""},
+    "half an answer": {"raw": '{"changed": false, "facts": {"mach'},
+    "no JSON": {"raw": "\x1b]0;owned\x07 hello"},
+    "killed": {"raw": "", "status": 137},
+    "depth": {"raw": '{"facts": ' + "[" * 400 + "]" * 400 + "}"},
+    "escapes": {"merge": {"failed": True, "msg": "\x1b[2J\x1b]0;owned\x07\u202eevil"}},
+    "escapes in warnings": {"merge": {"failed": True, "warnings": ["\x1b[2J", {"a": 1}]}},
+    "escapes in a traceback": {"merge": {"failed": True, "msg": 1, "exception": "\x1b[2J"}},
+    "keys of Ansible": {
+        "merge": {"failed": True, "add_host": {"host_name": "host1"}, "_ansible_x": "\x1b[2J"}
+    },
+}
+
+
+def test_every_answer_that_is_none(simulation):
+    """One host for each, all in one run."""
+    for number, how in enumerate(ANSWERS.values()):
+        simulation.attack(f"evil{number}", "host_check", **how)
+    simulation.hosts = [f"evil{number}" for number in range(len(ANSWERS))] + ["honest"]
+    check = {"mcp_tunnels.stack.host_check": {"users": ["mcp-proxy", "mcp-cloudflared"]}}
+    status, output = simulation.run_tasks([{**check, "register": "found"}])
+    assert status != 0
+    passed = [name for name in simulation.hosts if f"ok: [{name}]" in output]
+    assert passed == ["honest"]
+    for number, kind in enumerate(ANSWERS):
+        assert f"fatal: [evil{number}]: FAILED!" in output, kind
+    assert "\x1b" not in output
+    assert "\u202e" not in output
+    assert "A" * 10_000 not in output
+    assert len(output) < 400_000
+
+
+def refused(module, arguments, **how):
+    """A call for the table below: module, its arguments, and what the host answers."""
+    return module, arguments, how
+
+
+STATE = {"path": simulated_hosts.STATE}
+TLS = {"path": "/etc/mcp-tunnel/default/tls", "domain": simulated_hosts.DOMAIN}
+CALLS = {
+    "a CA with an appendix": refused(
+        "tunnel_ca", STATE, merge={"certificate": simulated_hosts.CA + "routes: {}\n"}
+    ),
+    "a key as a CA": refused(
+        "tunnel_ca", STATE, merge={"certificate": simulated_hosts.pem("PRIVATE KEY")}
+    ),
+    "a domain with YAML": refused(
+        "tunnel", STATE, merge={"domain": "a.example\nadmin_addr: 0.0.0.0:1"}
+    ),
+    "a domain of one label": refused("tunnel", STATE, merge={"domain": "localhost"}),
+    "an ID with a path": refused("tunnel", STATE, merge={"tunnel_id": "../../v1/other"}),
+    "a stored domain with nft": refused(
+        "public_files",
+        {**STATE, "names": ["tunnel-domain"]},
+        merge={"contents": {"tunnel-domain": "a.b; accept"}},
+    ),
+    "a file that was not asked for": refused(
+        "public_files", {**STATE, "names": ["ca.crt"]}, merge={"contents": {"ca.key": "x"}}
+    ),
+    "a token that is none": refused("stored_token", STATE, merge={"content": "bm90IGEgdG9rZW4="}),
+    "a token with a second line": refused("stored_token", STATE, merge={"content": "ZXlKCmV2aWw="}),
+    "two requests": refused(
+        "server_cert",
+        {**TLS, "state": "requested", "ca_certificate": "x"},
+        merge={"csr": CSR + CSR},
+    ),
+    "a request that is none": refused(
+        "server_cert",
+        {**TLS, "state": "requested", "ca_certificate": "x"},
+        merge={"csr": "{{ evil }}"},
+    ),
+    "a huge request": refused(
+        "server_cert", {**TLS, "state": "requested", "ca_certificate": "x"}, long=["csr"]
+    ),
+    "a need that is a text": refused(
+        "server_cert",
+        {**TLS, "state": "requested", "ca_certificate": "x"},
+        merge={"needed": "{{ evil }}"},
+    ),
+    "no request": refused(
+        "server_cert",
+        {**TLS, "state": "requested", "ca_certificate": "x"},
+        raw='{"changed": false}',
+    ),
+    "another certificate": refused(
+        "server_cert", {**TLS, "state": "signed", "csr": "x"}, merge={"certificate": "evil"}
+    ),
+    "a path that was not given": refused(
+        "file_set",
+        {"entries": [{"path": "/etc/a", "state": "absent"}]},
+        merge={"changed_paths": ["/etc/shadow"]},
+    ),
+    "alone, as a text": refused(
+        "replica", {"instance": "default", "services": [], "state": "absent"}, merge={"alone": "no"}
+    ),
+    "healthy, as a text": refused(
+        "replica_health",
+        {
+            "instance": "default",
+            **{k: v for k, v in TLS.items() if k == "domain"},
+            "routes": {},
+            "ca_certificate_file": "/x",
+            "listen_port": 1,
+            "admin_port": 2,
+            "metrics_port": 3,
+        },
+        merge={"healthy": "true"},
+    ),
+    "armed, as a text": refused(
+        "firewall",
+        {"instance": "default", "host_rules": "", "instance_rules": "", "units": {}},
+        merge={"armed": "x"},
+    ),
+    "another release": refused(
+        "release",
+        {"part": "cloudflared", "method": "package", "architecture": "x86_64"},
+        merge={"version": "../../x"},
+    ),
+    "a settled that is none": refused("tunnel_token", STATE, merge={"settled": 1}),
+}
+
+
+def test_every_module_checks_what_a_host_answers(simulation):
+    simulation.hosts = [f"evil{number}" for number in range(len(CALLS))]
+    tasks = []
+    for number, (module, arguments, how) in enumerate(CALLS.values()):
+        asked = {"stored_token": "slurp", "release": "release_tree"}.get(module, module)
+        simulation.attack(f"evil{number}", asked, **how)
+        tasks.append(
+            {
+                f"mcp_tunnels.stack.{module}": arguments,
+                "when": f"inventory_hostname == 'evil{number}'",
+            }
+        )
+    status, output = simulation.run_tasks(tasks)
+    assert status != 0
+    for number, kind in enumerate(CALLS):
+        assert f"fatal: [evil{number}]: FAILED!" in output, kind
+    assert "evil" not in "".join(line for line in output.splitlines() if line.startswith("ok:"))
+    assert "A" * 10_000 not in output
+    assert "shadow" not in output
+
+
+def test_every_module_of_a_host_is_asked_through_the_check():
+    """A module without an action plugin of ours hands on whatever a host says."""
+    plugins = Path(answers.__file__).parents[1]
+    modules = {path.stem for path in (plugins / "modules").glob("*.py")} - {"__init__"}
+    on_the_controller = {"machines", "preflight", "repository_key", "settings"}
+    # Of release, which asks for itself.
+    asked = {
+        path.stem
+        for path in (plugins / "action").glob("*.py")
+        if "CheckedModule" in path.read_text()
+    }
+    assert modules - on_the_controller - {"release_tree"} == asked
+
+
+def test_no_role_reads_a_variable_that_a_fact_could_set():
+    """In roles, each public variable is one of the role, taken from what the preflight has seen."""
+    roles = Path(role_options.__file__).parents[2] / "roles"
+    switches = set(role_options.switches())
+    for role in role_options.ROLES:
+        pinned = yaml.safe_load((roles / role / "vars/main.yml").read_text())
+        files = [
+            path
+            for folder in ("tasks", "templates", "vars")
+            for path in (roles / role / folder).rglob("*")
+            if path.is_file()
+        ]
+        text = "".join(path.read_text() for path in files)
+        for name in role_options.defaults().keys() - switches:
+            if name in text.replace(f"variables.{name}", "").replace("mcp_tunnel_plan", ""):
+                expected = "{{ __mcp_tunnel_settings.variables." + name + " }}"
+                assert pinned.get(name) == expected or not _read(name, text), (role, name)
+
+
+def _read(name, text):
+    """Whether the variable itself is read: not only named in a message."""
+    return re.search(rf"(?<![\w.]){name}(?![\w:])", text)

@@ -1,0 +1,83 @@
+"""A connection to a host that does not exist: tests say what it answers.
+
+Nothing is run anywhere. Each call is written to a journal, and the answer comes from the file that
+``SIMULATED_HOSTS`` names; see simulated_hosts.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import time
+
+from ansible.plugins.connection import ConnectionBase
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+
+DOCUMENTATION = """
+name: simulated
+short_description: A host that does not exist
+description: For tests.
+author: [The mcp_tunnels.stack authors]
+options:
+  host:
+    description: Its name in the inventory.
+    type: str
+    vars: [{name: inventory_hostname}]
+  become_user:
+    description: The name under which Ansible looks for the account.
+    type: str
+    default: root
+"""
+
+
+class Connection(ConnectionBase):
+    """Takes what Ansible would send to a host's Python, and answers itself."""
+
+    transport = "simulated"
+    has_pipelining = True
+
+    def _connect(self):
+        return self
+
+    def close(self):
+        """There is nothing to close."""
+
+    def put_file(self, in_path, out_path):
+        """No file is sent anywhere."""
+        self._note({"put_file": [in_path, out_path]})
+
+    def fetch_file(self, in_path, out_path):
+        """A host that is asked for a file has been asked for too much."""
+        self._note({"fetch_file": [in_path, out_path]})
+        raise AssertionError("no file is ever fetched")
+
+    def exec_command(self, cmd, in_data=None, sudoable=True):
+        """The answer of the module that would have run."""
+        name = self._play_context.remote_addr
+        if not in_data:
+            self._note({"command": cmd})
+            return 0, b"/tmp/simulated\n", b""
+        module, arguments = _module(in_data)
+        self._note({"module": module, "arguments": arguments, "command": cmd})
+        answer = simulated_hosts.answer(os.environ["SIMULATED_HOSTS"], name, module, arguments)
+        if answer.get("delay"):
+            time.sleep(answer["delay"])
+        return answer["status"], answer["output"].encode(), b""
+
+    def _note(self, entry):
+        with open(os.environ["SIMULATED_HOSTS"] + ".journal", "a", encoding="utf-8") as journal:
+            journal.write(
+                json.dumps({"host": self._play_context.remote_addr, **entry}, default=str) + "\n"
+            )
+
+
+def _module(payload):
+    """Name and arguments of the module in what Ansible pipes into a host's Python."""
+    for node in ast.walk(ast.parse(payload)):
+        if isinstance(node, ast.Call):
+            found = {word.arg: word.value for word in node.keywords}
+            if {"ansible_module", "params"} <= found.keys():
+                params = json.loads(ast.literal_eval(found["params"]))
+                return ast.literal_eval(found["ansible_module"]), params["ANSIBLE_MODULE_ARGS"]
+    raise AssertionError("this is no module")

@@ -1,0 +1,176 @@
+"""What simulated hosts answer: the truth, or what a test makes a hostile one say.
+
+A world is a JSON file::
+
+    {"attacks": {"host2": [{"module": "host_check", "arguments": {}, "merge": {}}]},
+     "contents": {"host1": {"/var/lib/mcp-tunnel/default": {"ca.crt": "..."}}}}
+
+An attack applies to calls of its *module* (``*``: of all) whose arguments include *arguments*.
+*merge* goes into the true answer, maps deeply; *raw* replaces it; *status* and *delay* (seconds)
+are as they say; *long* (path of keys) makes a text there that is a megabyte long.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
+
+DOMAIN = "abcd1234.tunnel.example"
+STATE = "/var/lib/mcp-tunnel/default"
+CONFIG = "/etc/mcp-tunnel/default"
+TOKEN = make_token()
+TIMES = {"not_before": "2026-11-01T11:55:00Z", "not_after": "2027-01-30T12:00:00Z"}
+MEGABYTE = "A" * (1 << 20)
+
+
+def pem(label: str, content: str = "simulated") -> str:
+    """Something that has the form of a PEM block."""
+    body = base64.b64encode(content.encode() * 8).decode()
+    lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
+    return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n"
+
+
+CA = pem("CERTIFICATE", "the CA")
+CERTIFICATE = pem("CERTIFICATE", "a certificate")
+REQUEST = pem("CERTIFICATE REQUEST", "a request")
+OF_A_CERTIFICATE = {"fingerprint": "ab" * 32, "names": [f"*.{DOMAIN}"], "issuer": "CN=CA", **TIMES}
+
+
+def answer(path: str, host: str, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Status, output and delay of a call of *module* on *host* in the world of the file *path*."""
+    world = json.loads(Path(path).read_text(encoding="utf-8"))
+    name = module.rpartition(".")[2]
+    given = {key: value for key, value in arguments.items() if not key.startswith("_ansible")}
+    result = {"changed": False, **_truth(world, host, name, given)}
+    reply: dict[str, Any] = {"status": 0, "delay": 0}
+    output = None
+    for attack in world.get("attacks", {}).get(host, []):
+        if attack["module"] not in ("*", name):
+            continue
+        if any(given.get(key) != value for key, value in attack.get("arguments", {}).items()):
+            continue
+        result = _merged(result, attack.get("merge", {}))
+        if "long" in attack:
+            _place(result, attack["long"], MEGABYTE)
+        output = attack.get("raw", output)
+        reply.update({key: attack[key] for key in ("status", "delay") if key in attack})
+    return {**reply, "output": json.dumps(result) if output is None else output}
+
+
+def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    contents = {
+        "host1": {
+            STATE: {"ca.crt": CA.strip(), "tunnel-domain": DOMAIN, "tunnel-id": "tnl_01ABCDEF"},
+            CONFIG: {"ca.crt": CA.strip()},
+            "/opt/mcp-tunnel/proxy/current/bin": {},
+        },
+        "host2": {CONFIG: {"ca.crt": CA.strip()}},
+    }
+    files = {**contents, **world.get("contents", {})}.get(host, {})
+    found = files.get(given.get("path"), {})
+    state = given.get("state")
+    tunnel = {"tunnel_id": "tnl_01ABCDEF", "domain": DOMAIN}
+    manual = given.get("provisioning", "manual") == "manual"
+    health = {
+        "healthy": True,
+        "findings": [],
+        "table": [f"all of {host} is well"],
+        "firewall": {"findings": [], "rows": []},
+    }
+    answers: dict[str, dict[str, Any]] = {
+        "host_check": {
+            "facts": {
+                "machine": host.encode().hex().ljust(16, "0")[:16],
+                "architecture": "x86_64",
+                "distribution": "debian",
+                "python_version": "3.11.2",
+                "systemd_version": 252,
+                "cores": 2,
+                "resolvers": ["10.77.0.1"],
+                "users": ["mcp-proxy", "mcp-cloudflared"],
+                "releases": {},
+            }
+        },
+        "public_files": {
+            "present": given.get("path") in files,
+            "contents": {key: found[key] for key in given.get("names", []) if key in found},
+        },
+        "release_tree": {
+            "present": True,
+            "path": f"/opt/mcp-tunnel/{given.get('part')}/{given.get('version')}",
+            "version": given.get("version"),
+        },
+        "slurp": {"content": base64.b64encode(TOKEN.encode()).decode(), "encoding": "base64"},
+        "file_set": {"changed_paths": []},
+        "server_cert": {
+            "requested": {"needed": True, "reasons": ["there is none"], "csr": REQUEST},
+            "signed": {"certificate": CERTIFICATE, **OF_A_CERTIFICATE},
+        }.get(str(state), OF_A_CERTIFICATE),
+        "firewall": {
+            "actions": [],
+            **{
+                "restored": {"restored": True},
+                "absent": {"last": False},
+            }.get(str(state), {"armed": False, "confirmed": False}),
+        },
+        "replica": {
+            "actions": [],
+            "confirmed": False,
+            "restored": True,
+            "alone": False,
+            "removed_releases": [],
+        },
+        "replica_health": health,
+        "tunnel": {
+            **tunnel,
+            "display_name": "x",
+            "created_at": "",
+            "archived_at": "",
+            "created": False,
+        },
+        "tunnel_token": {
+            **tunnel,
+            "tunnel_uuid": "6f5b1c0e-5f0a-4c57-9d9e-2f0a7e1f4b2c",
+            "token_file": f"{STATE}/tunnel-token",
+            **(
+                {"settled": True}
+                if manual
+                else {"token_version": "", "rotated": False, "rotate_reason": "", "repaired": False}
+            ),
+        },
+        "tunnel_ca": {
+            "certificate": CA,
+            "fingerprint": "cd" * 32,
+            "subject": "CN=CA",
+            **TIMES,
+            "private_key_stored": True,
+            "registration": "Registered.",
+            **(
+                {}
+                if manual
+                else {
+                    "tunnel_id": "tnl_01ABCDEF",
+                    "certificate_id": "tcrt_01",
+                    "rotating": True,
+                    "active": [],
+                }
+            ),
+        },
+    }
+    return answers.get(name, {})
+
+
+def _merged(base: Any, change: Any) -> Any:
+    if isinstance(base, dict) and isinstance(change, dict):
+        return {**base, **{key: _merged(base.get(key), change[key]) for key in change}}
+    return change
+
+
+def _place(answer: Any, keys: list[Any], value: Any) -> None:
+    for key in keys[:-1]:
+        answer = answer[key]
+    answer[keys[-1]] = value

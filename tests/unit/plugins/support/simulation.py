@@ -1,0 +1,95 @@
+"""Whole playbooks over simulated hosts: nothing is connected to, run or written anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ansible_collections.mcp_tunnels.stack as stack
+import yaml
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+
+_COLLECTION = Path(stack.__path__[0])
+_SUPPORT = Path(__file__).parent
+_WIF = {
+    "mcp_tunnel_mode": "wif",
+    "mcp_tunnel_id": "tnl_01ABCDEF",
+    "mcp_tunnel_federation_rule_id": "fdrl_01AbCdEf",
+    "mcp_tunnel_organization_id": "6f5b1c0e-5f0a-4c57-9d9e-2f0a7e1f4b2c",
+    "mcp_tunnel_identity": {"source": "file", "file": "/run/identity"},
+}
+
+
+class Simulation:
+    """Two replicas, host1 with the credentials and host2, and a controller that is neither."""
+
+    def __init__(self, directory: Path, mode: str = "manual") -> None:
+        self.directory = directory
+        self.world: dict[str, Any] = {"attacks": {}}
+        self.variables: dict[str, Any] = {
+            "mcp_tunnel_domain": simulated_hosts.DOMAIN,
+            "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},
+            "ansible_connection": "simulated",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            **(_WIF if mode == "wif" else {}),
+        }
+        self.settings: dict[str, str] = {}
+        self.hosts = ["host1", "host2"]
+
+    def attack(self, host: str = "host2", module: str = "*", **how: Any) -> None:
+        """Lets a host answer something else; see simulated_hosts.py."""
+        self.world["attacks"].setdefault(host, []).append({"module": module, **how})
+
+    def run_tasks(self, tasks: list[dict[str, Any]]) -> tuple[int, str]:
+        """Exit status and output of a play of these tasks over all hosts."""
+        play = self.directory / "play.yml"
+        about = {"hosts": "mcp_tunnel", "gather_facts": False, "tasks": tasks}
+        play.write_text(yaml.safe_dump([about]))
+        return self.run(str(play))
+
+    def run(self, playbook: str = "site", *arguments: str) -> tuple[int, str]:
+        """Exit status and output of a playbook of the collection."""
+        inventory = {
+            "mcp_tunnel": {"hosts": {name: {} for name in self.hosts}, "vars": self.variables},
+            # A task that is led to the controller is noticed, and runs nothing.
+            "ungrouped": {"hosts": {"localhost": {"ansible_connection": "simulated"}}},
+        }
+        (self.directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
+        world = self.directory / "world.json"
+        world.write_text(json.dumps(self.world))
+        (self.directory / "ansible.cfg").touch()
+        path = _COLLECTION / "playbooks" / f"{playbook.removesuffix('.yml')}.yml"
+        command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "inventory.yml"]
+        done = subprocess.run(
+            [*command, str(path), *arguments],
+            cwd=self.directory,
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTION.parents[2]),
+                "ANSIBLE_CONNECTION_PLUGINS": str(_SUPPORT / "connection_plugins"),
+                "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
+                "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_FORKS": "2",
+                "ANSIBLE_PIPELINING": "1",
+                "SIMULATED_HOSTS": str(world),
+                **self.settings,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def calls(self) -> list[dict[str, Any]]:
+        """All that any host was asked: host, module (its last part) and arguments."""
+        journal = self.directory / "world.json.journal"
+        lines = journal.read_text().splitlines() if journal.exists() else []
+        found = [json.loads(line) for line in lines]
+        return [
+            {**entry, "module": str(entry.get("module", "")).rpartition(".")[2]} for entry in found
+        ]
