@@ -187,6 +187,60 @@ def test_true_answers_are_let_pass(tmp_path):
         assert [call["host"] for call in signed] == ["host1", "host1"]
 
 
+def wiped(simulation):
+    """The paths that each host was told to remove, as (host, path)."""
+    return {
+        (call["host"], entry["path"])
+        for call in simulation.calls()
+        if call["module"] == "file_set"
+        for entry in call["arguments"]["entries"]
+        if entry.get("state") == "absent"
+    }
+
+
+CONFIRMED = ["-e", "mcp_tunnel_teardown_confirmed=true"]
+FORMER = {
+    simulated_hosts.STATE: {"ca.crt": simulated_hosts.pem("CERTIFICATE", "the old CA").strip()}
+}
+SAME = {simulated_hosts.STATE: {"ca.crt": simulated_hosts.CA.strip()}}
+
+
+@pytest.mark.parametrize("found", [FORMER, SAME])
+def test_teardown_wipes_the_credentials_on_a_former_state_host(simulation, found):
+    simulation.world["contents"] = {"host2": found}
+    status, output = simulation.run("teardown", *CONFIRMED)
+    assert status == 0, output[-3000:]
+    states = {pair for pair in wiped(simulation) if pair[1] == simulated_hosts.STATE}
+    assert states == {("host1", simulated_hosts.STATE), ("host2", simulated_hosts.STATE)}
+
+
+def test_teardown_asks_no_host_to_wipe_what_it_never_had(simulation):
+    status, output = simulation.run("teardown", *CONFIRMED)
+    assert status == 0, output[-3000:]
+    assert ("host2", simulated_hosts.STATE) not in wiped(simulation)
+
+
+@pytest.mark.parametrize(("found", "goes"), [(FORMER, True), (SAME, False)])
+def test_teardown_of_a_former_state_host_alone(simulation, found, goes):
+    """What is the same as on the state host may be the same directory, by another name."""
+    simulation.world["contents"] = {"host2": found}
+    status, output = simulation.run("teardown", "--limit", "host2", *CONFIRMED)
+    assert status == 0, output[-3000:]
+    assert (("host2", simulated_hosts.STATE) in wiped(simulation)) == goes
+    assert ("host1", simulated_hosts.STATE) not in wiped(simulation)
+    assert (f"{simulated_hosts.STATE} on host2 stays, with a CA's key" in output) != goes
+
+
+def test_teardown_keeps_what_other_replicas_may_live_on(simulation):
+    """host1 is said to be the state host, has nothing, and takes no part."""
+    simulation.world["contents"] = {"host1": {}, "host2": FORMER}
+    lost = ["-e", "mcp_tunnel_state_is_lost=true"]
+    status, output = simulation.run("teardown", "--limit", "host2", *CONFIRMED, *lost)
+    assert status != 0
+    assert f"{simulated_hosts.STATE} on host2: is there, and host1, the state host, has" in output
+    assert wiped(simulation) == set()
+
+
 CSR = simulated_hosts.REQUEST
 ANSWERS = {
     "facts": {"merge": {"ansible_facts": {"anything": 1}}},
