@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import signal
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -19,6 +21,25 @@ _KEPT = ("_ansible_parsed",)
 _NEVER = ("add_host", "add_group", "ansible_stats", "results")
 
 Fields = Mapping[str, Rule]
+
+
+DEFAULT_SECONDS = 900
+
+
+class _Expired(BaseException):
+    """No Exception: no layer between here and the connection may take it for its own."""
+
+
+def _expire(*_signal: Any) -> None:
+    raise _Expired
+
+
+def _number(value: Any, default: int) -> int:
+    """A whole number above nought, however it came."""
+    try:
+        return max(int(value), 1)
+    except (TypeError, ValueError):
+        return default
 
 
 def names_in(value: Any) -> list[str]:
@@ -71,13 +92,44 @@ class CheckedModule(ActionBase):
         module = module or self._task.action
         given = self._task.args if arguments is None else arguments
         fields, optional = self.fields(given), self.optional(given)
-        answer = self._execute_module(module_name=module, module_args=given, task_vars=task_vars)
+        with self._limited(host, module, given, task_vars):
+            answer = self._execute_module(
+                module_name=module, module_args=given, task_vars=task_vars
+            )
         checked = answers.take(host, module, answer, fields, optional)
         # Ansible's own finding, made on the controller: without it, it would look again and again.
         found = (answer.get("ansible_facts") or {}).get(self._discovered_interpreter_key)
         if self._discovered_interpreter_key and found == self._discovered_interpreter:
             checked["ansible_facts"] = {self._discovered_interpreter_key: found}
         return checked
+
+    @contextlib.contextmanager
+    def _limited(
+        self, host: str, module: str, given: Mapping[str, Any], task_vars: Mapping[str, Any]
+    ) -> Iterator[None]:
+        """Gives up a host that does not answer. A time limit of the task takes the place of it."""
+        if self._task.timeout:
+            yield
+            return
+        settings = task_vars.get("__mcp_tunnel_settings")
+        variables = settings.get("variables", {}) if isinstance(settings, Mapping) else {}
+        seconds = _number(variables.get("mcp_tunnel_answer_timeout"), DEFAULT_SECONDS)
+        # Of a module that itself waits.
+        seconds += _number(given.get("timeout"), 0)
+        previous = signal.signal(signal.SIGALRM, _expire)
+        signal.alarm(seconds)
+        try:
+            yield
+        except _Expired:
+            raise TunnelError(
+                host,
+                f"has not answered {module} within {seconds} seconds",
+                "See what the host is busy with, or whether it is to be trusted. For more time, "
+                "raise mcp_tunnel_answer_timeout",
+            ) from None
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, previous)
 
     def _parse_returned_data(self, res, *arguments, **more):
         """Before Ansible's own: it shows what it does not like as it stands, in warnings."""

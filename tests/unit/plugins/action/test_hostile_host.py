@@ -187,6 +187,16 @@ def test_true_answers_are_let_pass(tmp_path):
         assert [call["host"] for call in signed] == ["host1", "host1"]
 
 
+def test_a_host_that_does_not_answer(simulation):
+    """It is given up and named; the other host of the run is asked and deployed no further."""
+    simulation.variables["mcp_tunnel_answer_timeout"] = 2
+    simulation.attack(module="host_check", delay=60)
+    status, output = simulation.run()
+    assert status != 0
+    assert "host2: has not answered mcp_tunnels.stack.host_check within 2 seconds" in output
+    assert [call["module"] for call in simulation.calls()] == ["host_check", "host_check"]
+
+
 def wiped(simulation):
     """The paths that each host was told to remove, as (host, path)."""
     return {
