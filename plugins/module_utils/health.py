@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import inner_tls_probe, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    inner_tls_probe,
+    loopback,
+    running_code,
+    systemd,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import route_hostname
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned
 
@@ -20,7 +24,6 @@ CONNECTIONS = 4  # of one cloudflared process to the edge: vendor behaviour
 # How the proxy begins what it answers in an upstream's place; everything else came from upstream.
 PROXY_ANSWERS = (b"Upstream ", b"No route configured for host")
 _PAUSE_SECONDS = 0.5
-_HTTP_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Replica:
-    """What is looked at: units, loopback ports, the tunnel and its routes (name: upstream)."""
+    """What is looked at: units, loopback ports, the tunnel and its routes (name: upstream).
+
+    ``releases``: the directory of the release that each unit has to run, where that is known.
+    """
 
     proxy_unit: str
     cloudflared_unit: str
@@ -47,6 +53,7 @@ class Replica:
     domain: str
     routes: dict[str, str]
     ca_certificate: str
+    releases: dict[str, Path] = field(default_factory=dict)
 
 
 def examine(replica: Replica, timeout: float) -> list[Finding]:
@@ -99,24 +106,44 @@ def _until(deadline: float, look) -> list[Finding]:
 
 
 def _services(replica: Replica) -> list[Finding]:
-    findings = []
-    for unit in systemd.show([replica.proxy_unit, replica.cloudflared_unit]):
-        detail = f"{unit.active} ({unit.sub})" if unit.loaded else "not installed"
-        remedy = f"Look at journalctl -u {unit.name}" if unit.loaded else "Run the site playbook"
-        findings.append(Finding("service", unit.name, unit.running, detail, remedy, unit.name))
-    return findings
+    return [
+        _service(unit, replica.releases.get(unit.name))
+        for unit in systemd.show([replica.proxy_unit, replica.cloudflared_unit])
+    ]
+
+
+def _service(unit: systemd.Unit, release: Path | None) -> Finding:
+    detail = f"{unit.active} ({unit.sub})" if unit.loaded else "not installed"
+    remedy = f"Look at journalctl -u {unit.name}" if unit.loaded else "Run the site playbook"
+    if unit.running and release is not None:
+        strange = running_code.problem(unit.name, release)
+        if strange:
+            remedy = (
+                f"Run the site playbook, or systemctl restart {unit.name}; if nobody has changed "
+                "it, the service may have been taken over"
+            )
+            return Finding("service", unit.name, False, strange, remedy, unit.name)
+    return Finding("service", unit.name, unit.running, detail, remedy, unit.name)
 
 
 def _proxy(replica: Replica) -> list[Finding]:
-    url = f"http://127.0.0.1:{replica.admin_port}/readyz"
-    status, body = _get(url)
-    remedy = f"Look at journalctl -u {replica.proxy_unit}"
-    return [Finding("proxy", url, status == 200, body.strip()[:200], remedy, replica.proxy_unit)]
+    port, unit = replica.admin_port, replica.proxy_unit
+    url = f"http://127.0.0.1:{port}/readyz"
+    try:
+        status, body = loopback.get(port, "/readyz", unit)
+    except loopback.Stranger as stranger:
+        return [_stranger("proxy", url, stranger, unit, "proxy_admin_port")]
+    remedy = f"Look at journalctl -u {unit}"
+    return [Finding("proxy", url, status == 200, body.strip()[:200], remedy, unit)]
 
 
 def _edge(replica: Replica) -> list[Finding]:
-    url = f"http://127.0.0.1:{replica.metrics_port}/ready"
-    _status, body = _get(url)
+    port, unit = replica.metrics_port, replica.cloudflared_unit
+    url = f"http://127.0.0.1:{port}/ready"
+    try:
+        _status, body = loopback.get(port, "/ready", unit)
+    except loopback.Stranger as stranger:
+        return [_stranger("edge", url, stranger, unit, "cloudflared_metrics_port")]
     try:
         ready = int(json.loads(body)["readyConnections"])
         detail = f"{ready} of {CONNECTIONS} connections"
@@ -126,14 +153,24 @@ def _edge(replica: Replica) -> list[Finding]:
         "Let this host reach the tunnel edge on port 7844 (TCP and UDP) and its DNS names; if the "
         "journal says `Invalid tunnel secret`, the token was rotated: give the new one"
     )
-    unit = replica.cloudflared_unit
     return [Finding("edge", url, ready >= CONNECTIONS, detail, remedy, unit)]
+
+
+def _stranger(layer: str, url: str, stranger: Exception, unit: str, variable: str) -> Finding:
+    remedy = f"End that program and restart {unit}, or give {variable} another port"
+    return Finding(layer, url, False, str(stranger), remedy, unit)
 
 
 def _route(replica: Replica, route: str, upstream: str) -> list[Finding]:
     hostname = route_hostname(route, replica.domain)
+    ours = loopback.must_be(replica.proxy_unit)
     try:
-        answer = inner_tls_probe.request(replica.listen_port, hostname, replica.ca_certificate)
+        answer = inner_tls_probe.request(
+            replica.listen_port, hostname, replica.ca_certificate, ours
+        )
+    except loopback.Stranger as stranger:
+        unit = replica.proxy_unit
+        return [_stranger("proxy", hostname, stranger, unit, "proxy_listen_port")]
     except inner_tls_probe.ProbeError as error:
         remedy = (
             f"Look at journalctl -u {replica.proxy_unit}"
@@ -153,15 +190,3 @@ def _route(replica: Replica, route: str, upstream: str) -> list[Finding]:
         detail = f"answered HTTP {answer.status}"
         row = Finding("route", f"{route} -> {upstream}", True, detail)
     return [*findings, row]
-
-
-def _get(url: str) -> tuple[int, str]:
-    """Status and body of a plain request on loopback; status 0 and the reason if there is none."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=_HTTP_TIMEOUT) as answer:
-            return answer.status, answer.read(65536).decode("utf-8", "replace")
-    except urllib.error.HTTPError as error:
-        return error.code, error.read(65536).decode("utf-8", "replace")
-    except (OSError, ValueError) as error:
-        return 0, str(getattr(error, "reason", error))

@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # RFC 6455 sections 1.3, 5.2 and 5.5.
@@ -42,13 +43,14 @@ class Answer:
 class _WebSocket:
     """A byte stream in binary messages over the proxy's plain WebSocket listener."""
 
-    def __init__(self, port: int, timeout: float) -> None:
+    def __init__(self, port: int, timeout: float, check: Callable[[socket.socket], None]) -> None:
         try:
             self._socket = socket.create_connection(("127.0.0.1", port), timeout)
         except OSError as error:
             raise ProbeError("proxy", f"127.0.0.1:{port}: {error.strerror or error}") from error
         self._buffer = b""
         try:
+            check(self._socket)
             self._upgrade(port)
         except OSError as error:
             self.close()
@@ -156,13 +158,20 @@ class _InnerTls:
             self._carrier.send(data)
 
 
-def request(port: int, hostname: str, ca_certificate: str, timeout: float = 10.0) -> Answer:
+def request(
+    port: int,
+    hostname: str,
+    ca_certificate: str,
+    check: Callable[[socket.socket], None],
+    timeout: float = 10.0,
+) -> Answer:
     """Requests ``https://hostname/`` through the proxy's listener on *port* of loopback.
 
     :param ca_certificate: PEM; the proxy's certificate must be signed by it.
+    :param check: raises if the connection, to which nothing was said yet, is not the proxy's.
     :raises ProbeError: when no HTTP answer came.
     """
-    carrier = _WebSocket(port, timeout)
+    carrier = _WebSocket(port, timeout, check)
     try:
         tls = _InnerTls(carrier, hostname, ca_certificate)
         tls.send(

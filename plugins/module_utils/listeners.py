@@ -1,16 +1,22 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who listens on a TCP port of this host, read from /proc (see proc(5)); needs root."""
+"""Who listens on a TCP port of this host, and who answers there: read from /proc, as root."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
+import pwd
+import socket
+import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+# States of connections as the kernel numbers them (include/net/tcp_states.h).
 _LISTEN = "0A"
+_PAUSE_SECONDS = 0.02
 # 0.0.0.0, 127.0.0.1, ::, ::1 and ::ffff:127.0.0.1 as /proc/net/tcp and tcp6 print them on a
 # little-endian machine: the addresses that a listener on 127.0.0.1 collides with.
 _COLLIDING = {
@@ -24,16 +30,21 @@ _COLLIDING = {
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening process; ``unit`` is its systemd unit, '' when it has none or is not visible."""
+    """A process with a socket.
+
+    ``unit`` is its systemd unit, '' when it has none or is not visible; ``uid`` whose it is.
+    """
 
     pid: int
     name: str
     unit: str
+    uid: int = 0
 
     def __str__(self) -> str:
         if not self.pid:
             return "another program"
-        return f"{self.name} (process {self.pid}{', ' + self.unit if self.unit else ''})"
+        of_whom = [f"process {self.pid}", f"user {_user(self.uid)}", *filter(None, [self.unit])]
+        return f"{self.name} ({', '.join(of_whom)})"
 
 
 def find_listener(port: int, proc: Path = Path("/proc")) -> Listener | None:
@@ -51,23 +62,85 @@ def find_listener(port: int, proc: Path = Path("/proc")) -> Listener | None:
     return None
 
 
+def answerer(
+    connection: socket.socket, seconds: float, proc: Path = Path("/proc")
+) -> Listener | None:
+    """The process that has accepted *connection*, an IPv4 one on loopback, waiting for it so long.
+
+    None if nobody has: who listens does not look after its clients. This is about the connection
+    at hand; who listened a moment ago does not matter.
+    """
+    theirs, ours = connection.getpeername(), connection.getsockname()
+    deadline = time.monotonic() + seconds
+    while True:
+        found = _of_connection(proc, theirs, ours)
+        # A process that is just accepting it has no descriptor of it yet.
+        if (found is not None and found.pid) or time.monotonic() >= deadline:
+            return found
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _of_connection(proc: Path, local: tuple[str, int], remote: tuple[str, int]) -> Listener | None:
+    # An IPv6 socket that takes IPv4 as well has it in the other table, with mapped addresses.
+    for table, before in (("tcp", ""), ("tcp6", "0" * 16 + "FFFF0000")):
+        wanted = [f"{before}{_hexadecimal(host)}:{port:04X}" for host, port in (local, remote)]
+        with contextlib.suppress(OSError):
+            for line in (proc / "net" / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                # The kernel gives a connection that nobody has accepted, or all have closed, none.
+                if fields[1:3] == wanted and fields[9] != "0":
+                    return _owner(proc, uid=int(fields[7]), inode=fields[9])
+    return None
+
+
+def _hexadecimal(host: str) -> str:
+    """An IPv4 address as /proc prints it: the number that is in memory."""
+    return f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}"
+
+
 def _owner(proc: Path, uid: int, inode: str) -> Listener:
     wanted = f"socket:[{inode}]"
     for process in proc.iterdir():
         if not process.name.isdigit():
             continue
         try:
+            owner = process.stat().st_uid
             # A forked worker may have changed its user: root's processes are looked at as well.
-            if process.stat().st_uid not in (uid, 0):
+            if owner not in (uid, 0):
                 continue
-            if any(os.readlink(fd) == wanted for fd in (process / "fd").iterdir()):
+            if any(_target(fd) == wanted for fd in (process / "fd").iterdir()):
                 name = (process / "comm").read_text().strip()
-                return Listener(int(process.name), name, _unit((process / "cgroup").read_text()))
+                unit = unit_of((process / "cgroup").read_text())
+                return Listener(int(process.name), name, unit, owner)
         except OSError:
             continue  # it ended meanwhile
-    return Listener(0, "", "")
+    return Listener(0, "", "", uid)
 
 
-def _unit(cgroup: str) -> str:
-    found = re.findall(r"/([^/\n]+\.service)", cgroup)
-    return found[-1] if found else ""
+def _target(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor)
+    except OSError:
+        return ""  # closed meanwhile: the others are still of interest
+
+
+def unit_of(cgroup: str) -> str:
+    """The system's unit that a process belongs to, by its /proc/PID/cgroup; '' if it has none.
+
+    The first service on the path: a user may call services of its own what it likes, but all of
+    them are below ``user@UID.service``. Of the hierarchies only systemd's counts (cgroups(7)).
+    """
+    paths = {}
+    for line in cgroup.splitlines():
+        _number, _colon, rest = line.partition(":")
+        controllers, _colon, path = rest.partition(":")
+        paths[controllers] = path
+    names = paths.get("name=systemd", paths.get("", "")).split("/")
+    return next((name for name in names if name.endswith(".service")), "")
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    running_code,
+    secret_files,
+    systemd,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import ROOT, Releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import (
     Records,
@@ -30,7 +36,8 @@ class Service:
 
     ``files``: what it reads at start. ``live_files``: what it reads again by itself.
     ``reload_files``: those of ``files`` that it reads again on ``systemctl reload``; a service that
-    has some also goes over to another release then.
+    has some also goes over to another release then, unless ``takeover`` is false: then it is
+    restarted, so that nothing of the one before is trusted.
     ``socket``: the unit whose sockets it is given; while that is up, who connects waits for a
     service that is restarted. ``socket_files``: those of ``files`` that make that unit.
     """
@@ -43,6 +50,7 @@ class Service:
     reload_files: tuple[str, ...] = ()
     socket: str = ""
     socket_files: tuple[str, ...] = ()
+    takeover: bool = True
 
 
 def apply(
@@ -68,13 +76,18 @@ def apply(
         unit = service.unit
         before = applied.get(unit)
         why = _reasons(wanted[unit], before, units[unit])
+        if before and not why:
+            why = _strange_code(service, before, root)
         changed = _changed(wanted[unit], before) if before else []
         if service.socket and not why and not units[service.socket].running:
             why = [f"{service.socket} was {units[service.socket].active or 'not there'}"]
         if check_mode:
             changed += sorted(pending_paths.intersection(service.files) - set(changed))
         verb = "would change" if check_mode else "changed"
-        told = _other_release(wanted[unit], before) + [f"{path} {verb}" for path in changed]
+        other = _other_release(wanted[unit], before)
+        if other and service.reload_files and not service.takeover:
+            why = [*why, "it is not to take over"]
+        told = other + [f"{path} {verb}" for path in changed]
         alive = (
             told and not why and service.reload_files and set(changed) <= set(service.reload_files)
         )
@@ -91,9 +104,8 @@ def apply(
     actions += [f"{unit} started: {', '.join(why)}" for unit, why in reasons.items() if why]
     actions += [f"{unit} reloaded: {', '.join(why)}" for unit, why in reloads.items() if why]
     if not check_mode:
-        _settle(services, reasons, units, applied, wanted)
-        for unit in (unit for unit, why in reloads.items() if why):
-            systemd.systemctl("reload", unit)
+        actions += _settle(services, reasons, units, applied, wanted)
+        actions += _reload([service for service in services if reloads[service.unit]], root)
         if wanted != applied:
             _record(records, wanted)
     return {
@@ -146,7 +158,7 @@ def restore(
     if (actions or records.load("applied") != good) and not check_mode:
         systemd.systemctl("daemon-reload")
         known = [service for service in services if service.unit in good]
-        _restart(known, {service.socket for service in known})
+        actions += _restart(known, {service.socket for service in known})
         records.store("applied", good)
     return {"changed": bool(actions), "restored": True, "actions": actions}
 
@@ -166,14 +178,16 @@ def remove(services: list[Service], records: Records, check_mode: bool) -> dict[
     running = [unit.name for unit in units if unit.running or unit.active == "activating"]
     enabled = [unit.name for unit in units if unit.enabled]
     failed = [unit.name for unit in units if unit.active == "failed"]
+    killed: list[str] = []
     if not check_mode:
         for unit in running:
-            systemd.systemctl("stop", unit)
+            killed += _enforce("stop", unit)
         if enabled:
             systemd.systemctl("disable", "--quiet", *enabled)
         if failed:
             systemd.systemctl("reset-failed", *failed)
     actions = [f"{unit} stopped" for unit in running] + [f"{unit} disabled" for unit in enabled]
+    actions += killed
     # Last, so that an interrupted run is completed by the next one.
     if records.remove(check_mode):
         actions.append("records removed")
@@ -220,6 +234,17 @@ def _other_release(wanted: dict[str, Any], applied: dict[str, Any] | None) -> li
     return [f"release {applied['version']} became {wanted['version']}"]
 
 
+def _strange_code(service: Service, applied: dict[str, Any], root: Path) -> list[str]:
+    """Why what runs is not the release that was recorded, nor the one that is wanted."""
+    releases = Releases(service.part, root)
+    problem = ""
+    for version in dict.fromkeys((service.version, applied["version"])):
+        problem = running_code.problem(service.unit, releases.path(version))
+        if not problem:
+            return []
+    return [problem]
+
+
 def _changed(wanted: dict[str, Any], applied: dict[str, Any]) -> list[str]:
     """The files whose content is another one than what the service runs with."""
     live = set(wanted["live"])
@@ -237,7 +262,8 @@ def _settle(
     units: dict[str, systemd.Unit],
     applied: dict[str, Any],
     wanted: dict[str, Any],
-) -> None:
+) -> list[str]:
+    """Starts what has a reason; returns what had to be killed for it."""
     changed = any(why for why in reasons.values())
     if changed or any(unit.needs_reload for unit in units.values()):
         systemd.systemctl("daemon-reload")
@@ -256,46 +282,89 @@ def _settle(
         )
     }
     first = next((index for index, service in enumerate(services) if reasons[service.unit]), None)
+    killed: list[str] = []
     if first is None:
-        return
+        return killed
     if services[first].socket and services[first].socket not in new_sockets:
         # Its clients wait at the socket, so those after it can stay as they are.
-        _restart([services[first]], set())
+        killed += _restart([services[first]], set())
         first = next(
             (i for i, service in enumerate(services) if i > first and reasons[service.unit]), None
         )
     if first is not None:
         # What comes after a service depends on it: cloudflared without its proxy would answer
         # 502 to requests that another replica could serve, so it leaves the edge first.
-        _restart(services[first:], new_sockets)
+        killed += _restart(services[first:], new_sockets)
+    return killed
 
 
-def _restart(services: list[Service], new_sockets: set[str]) -> None:
-    """Restarts the services, and of their sockets those in *new_sockets*."""
+def _reload(services: list[Service], root: Path) -> list[str]:
+    """Reloads the services; returns which of them had to be restarted, and why.
+
+    That another release has taken over is not believed, but looked at from outside.
+    """
+    actions = []
+    for service in services:
+        unit = service.unit
+        release = Releases(service.part, root).path(service.version)
+        problem = systemd.reload(unit) or running_code.problem(unit, release)
+        if problem:
+            actions.append(f"{unit} restarted: {problem}")
+            actions += _enforce("restart", unit)
+    return actions
+
+
+def _enforce(verb: str, *units: str) -> list[str]:
+    """Stops or restarts the units; says so if they had to be killed."""
+    killed = systemd.enforce(verb, *units)
+    return [f"{unit} killed: it did not end in time" for unit in units if killed]
+
+
+def _restart(services: list[Service], new_sockets: set[str]) -> list[str]:
+    """Restarts the services, and of their sockets those in *new_sockets*.
+
+    Returns what had to be killed.
+    """
+    killed: list[str] = []
     units = [service.unit for service in services]
     states = systemd.show(units)
     dependents = [state.name for state in states[1:] if state.running]
     if dependents:
-        systemd.systemctl("stop", *reversed(dependents))
+        killed += _enforce("stop", *reversed(dependents))
     # A unit that failed too often is not started before it is forgiven.
     failed = [state.name for state in states if state.active == "failed"]
     if failed:
         systemd.systemctl("reset-failed", *failed)
     for service in services:
         if service.socket and service.socket in new_sockets:
-            _restart_socket(service)
-        systemd.systemctl("restart", service.unit)
+            killed += _restart_socket(service)
+        killed += _enforce("restart", service.unit)
+    return killed
 
 
-def _restart_socket(service: Service) -> None:
+def _restart_socket(service: Service) -> list[str]:
     """Not while the service runs: it may have the port, and systemd refuses."""
     (socket,) = systemd.show([service.socket])
     if socket.active not in ("", "inactive", "failed"):
         systemd.systemctl("stop", service.socket)
-    systemd.systemctl("stop", service.unit)
+    killed = _enforce("stop", service.unit)
     # What was good before may have had no socket.
     if socket.loaded:
-        systemd.systemctl("start", service.socket)
+        try:
+            systemd.systemctl("start", service.socket)
+        except TunnelError as error:
+            raise _squatted(service.socket, error) from None
+    return killed
+
+
+def _squatted(socket: str, error: TunnelError) -> TunnelError:
+    """The error for a socket that could not be opened, with whoever has its port."""
+    found = {port: find_listener(port) for port in systemd.ports(socket)}
+    held = [f"port {port} is held by {holder}" for port, holder in found.items() if holder]
+    if not held:
+        return error
+    remedy = "End that program and run the playbook again, or give the port's variable another one"
+    return TunnelError(socket, " and ".join(held), remedy)
 
 
 def _record(records: Records, wanted: dict[str, Any]) -> None:

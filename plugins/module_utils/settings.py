@@ -68,6 +68,7 @@ OF_THE_MACHINE = ("mcp_tunnel_instance", *PORTS, *_OF_THE_RELEASES, *HOST_WIDE)
 _ID = "mcp_tunnel_id"
 _BATCH = re.compile(r"[1-9][0-9]{0,5}%?")
 _GO_DURATION = re.compile(r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)){1,8}")
+_MEMORY = re.compile(r"infinity|[1-9][0-9]?%|[1-9][0-9]{0,5}[GT]|[1-9][0-9]{2,7}M")
 
 
 def check_all(values: Values) -> list[TunnelError]:
@@ -85,6 +86,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_renewal_timer,
         _check_proxy_tables,
         _check_workers,
+        _check_memory,
         check_firewall,
         _check_token,
         check_cloudflared,
@@ -329,6 +331,21 @@ def _check_workers(values: Values) -> Iterator[TunnelError]:
             f"{_described(workers)} is not a whole number from 0 to {MAX_WORKERS}",
             "Leave it out for one worker for each core of the host",
         )
+
+
+def _check_memory(values: Values) -> Iterator[TunnelError]:
+    for variable in ("proxy_memory_max", "cloudflared_memory_max"):
+        value = values[variable]
+        # Only the proxy's may be empty: it goes by the number of its workers.
+        if value == "" and variable == "proxy_memory_max":
+            continue
+        if not isinstance(value, str) or not _MEMORY.fullmatch(value):
+            yield TunnelError(
+                variable,
+                f"{value!r} is not an amount of memory from 100M on",
+                "Write it with its unit, like 800M or 2G, as a part of the machine's, like 25%, or "
+                "infinity for no limit",
+            )
 
 
 def _check_token(values: Values) -> Iterator[TunnelError]:

@@ -7,10 +7,20 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 
+# On top of a unit's own limits: until systemd has noticed, and what has been killed is gone.
+_MARGIN_SECONDS = 15.0
+_KILL_SECONDS = 30.0
+_DEFAULT_LIMIT = 90.0  # DefaultTimeoutStopSec= (systemd-system.conf(5))
+_LIMITS = "TimeoutStartUSec,TimeoutStopUSec"
+# How systemd prints spans of time (systemd.time(7)).
+_SECONDS = {
+    "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
+}  # fmt: skip
 _PROPERTIES = "Id,ActiveState,SubState,UnitFileState,NeedDaemonReload,LoadState,NRestarts"
 # What a tunnel token or a key would look like in a log. Neither belongs there; make sure.
 _SECRETS = re.compile(r"eyJ[A-Za-z0-9+/_=-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY-----.*")
@@ -54,12 +64,85 @@ def show(names: list[str]) -> list[Unit]:
     return units
 
 
-def systemctl(verb: str, *arguments: str) -> str:
+class Overdue(Exception):
+    """systemd has not done what it was asked for in time, and is still about it."""
+
+
+def enforce(verb: str, *units: str) -> bool:
+    """``systemctl stop`` or ``restart`` that ends, whatever the services say to systemd.
+
+    A service may ask for ever more time (sd_notify(3), EXTEND_TIMEOUT_USEC=). One that is not at
+    its end some seconds after the limits of its unit is killed, with all of its processes. Returns
+    whether that was necessary.
+
+    :raises TunnelError: if systemd refuses.
+    """
+    limit = _limit(units)
+    try:
+        systemctl(verb, *units, seconds=limit)
+    except Overdue:
+        for unit in units:
+            if unit.endswith(".service"):
+                # systemd itself ends with the job: the main process cannot refuse this signal.
+                _run(["systemctl", "kill", "--signal=SIGKILL", unit], _KILL_SECONDS)
+    else:
+        return False
+    try:
+        systemctl(verb, *units, seconds=limit + _KILL_SECONDS)
+    except Overdue:
+        raise TunnelError(
+            " ".join(units),
+            f"systemctl {verb} did not end, not even after SIGKILL",
+            "Look at systemctl list-jobs, and for processes that wait for a disk (ps, state D)",
+        ) from None
+    return True
+
+
+def reload(unit: str) -> str:
+    """Has *unit* reload; returns why it has not, '' if it has.
+
+    Bounded as :func:`enforce` is, but nothing is killed: a restart helps.
+    """
+    try:
+        systemctl("reload", unit, seconds=_limit([unit]))
+    except Overdue:
+        _run(["systemctl", "cancel", unit], _KILL_SECONDS)
+        return "its reload did not end in time"
+    return ""
+
+
+def ports(socket: str) -> list[int]:
+    """The ports that a socket unit is to listen on (``Listen=127.0.0.1:8080 (Stream)``)."""
+    text = systemctl("show", "--property=Listen", socket)
+    return sorted({int(port) for port in re.findall(r":(\d+) \(Stream\)", text)})
+
+
+def _limit(units: Sequence[str]) -> float:
+    """Seconds that the slowest of the units may take to stop and start, by their own limits."""
+    text = systemctl("show", f"--property={_LIMITS}", *units)
+    spans = [line.partition("=")[2] for line in text.splitlines() if line]
+    slowest = max((seconds(span) for span in spans), default=_DEFAULT_LIMIT)
+    return 2 * slowest + _MARGIN_SECONDS
+
+
+def seconds(span: str) -> float:
+    """A span of time as systemctl prints it, like ``1min 35s``; ``infinity`` is the default's."""
+    parts = re.findall(r"([0-9.]+)(us|ms|min|s|h|d|w)\b", span)
+    if not parts:
+        return _DEFAULT_LIMIT
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def systemctl(verb: str, *arguments: str, seconds: float | None = None) -> str:
     """Runs ``systemctl verb arguments`` and returns its output.
 
     :raises TunnelError: if it fails; for a unit, with the last lines of its journal.
+    :raises Overdue: if it has not ended within *seconds*.
     """
-    done = _run(["systemctl", verb, *arguments])
+    try:
+        done = _run(["systemctl", verb, *arguments], seconds)
+    except subprocess.TimeoutExpired:
+        raise Overdue from None
     if done.returncode:
         unit = next((item for item in arguments if item.endswith(".service")), "")
         raise TunnelError(
@@ -82,5 +165,7 @@ def quoted_journal(unit: str) -> str:
     return "".join(f"\n    {line}" for line in [f"last lines of {unit}:", *lines]) if lines else ""
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+def _run(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, check=False, timeout=seconds
+    )

@@ -91,6 +91,14 @@ options:
         type: list
         elements: path
         default: []
+      takeover:
+        description:
+          - Whether another release takes over from the one that runs, for a service that has
+            O(services[].reload_files). With V(false) it is restarted.
+          - Whether it has taken over is looked at from outside, in C(/proc). A service that runs
+            other code than its release is restarted, also without a change.
+        type: bool
+        default: true
   timer:
     description:
       - A timer of the instance, settled with O(state=applied) and O(state=absent) after the
@@ -183,6 +191,7 @@ def settle(params: dict, check_mode: bool) -> dict:
             reload_files=tuple(item["reload_files"]),
             socket=item["socket"],
             socket_files=tuple(item["socket_files"]),
+            takeover=item["takeover"],
         )
         for item in params["services"]
     ]
@@ -240,6 +249,7 @@ def main() -> None:
                     reload_files=dict(type="list", elements="path", default=[]),
                     socket=dict(type="str", default=""),
                     socket_files=dict(type="list", elements="path", default=[]),
+                    takeover=dict(type="bool", default=True),
                 ),
             ),
             timer=dict(

@@ -17,6 +17,9 @@ description:
   - A route is healthy when its upstream answers with any HTTP status, which proves the way to the
     upstream; what the upstream makes of C(GET /) is not judged. An answer that the proxy gives in
     the upstream's place is a failure.
+  - An answer is believed if the process that has taken the connection belongs to the service that
+    was asked; otherwise the finding names who holds the port. A service runs if its processes have
+    the code of the release that it was started with, which is looked at in C(/proc).
   - Waits a bounded time for the replica to become ready.
   - With O(firewall), says the same of the host's firewall, which would cost a call of its own.
 extends_documentation_fragment:
@@ -143,6 +146,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import (
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_report import report
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import Records
 
 
 def _with_firewall(result: dict, firewall: dict) -> dict:
@@ -194,6 +199,10 @@ def main() -> None:
             domain=params["domain"],
             routes=params["routes"],
             ca_certificate=ca_certificate,
+            releases={
+                unit: Releases(state["part"]).path(state["version"])
+                for unit, state in Records(params["instance"]).load("applied").items()
+            },
         )
         findings = health.examine(replica, params["timeout"])
         result = health.result(findings)

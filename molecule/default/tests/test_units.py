@@ -7,7 +7,7 @@ from testinfra.host import Host
 
 SERVICES = ["mcp-proxy", "mcp-cloudflared"]
 # Overall exposure as systemd-analyze prints it: at most.
-EXPOSURE = {"mcp-proxy": 1.2, "mcp-cloudflared": 1.5}
+EXPOSURE = {"mcp-proxy": 1.0, "mcp-cloudflared": 1.0}
 EFFECTIVE = {
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",
@@ -18,7 +18,33 @@ EFFECTIVE = {
     "RestrictNamespaces": "yes",
     "CapabilityBoundingSet": "",
     "AmbientCapabilities": "",
+    "LimitCORE": "0",
+    "MemorySwapMax": "0",
 }
+# systemd accepts limits everywhere; the kernel of a laboratory may not enforce them.
+UNLIMITED = {"", "infinity", "[not set]", str(2**64 - 1)}
+OURS = [
+    *(f"{service}@default" for service in SERVICES),
+    "mcp-tunnel-firewall",
+    "mcp-tunnel-firewall-counters",
+]
+#: What each service may connect to of all sockets below /run.
+SPEAKS_TO = {
+    "mcp-proxy": {"/run/systemd/notify", "/run/mcp-proxy-default/control.sock"},
+    "mcp-cloudflared": set(),
+}
+# Connects to each of the sockets and prints those that let it.
+CONNECT = """
+import socket, sys
+for path in sys.argv[1:]:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+        with socket.socket(socket.AF_UNIX, kind) as sock:
+            try:
+                sock.connect(path)
+            except OSError:
+                continue
+            print(path)
+"""
 
 
 def properties(host: Host, unit: str) -> dict[str, str]:
@@ -48,6 +74,58 @@ def test_is_hardened_in_effect(host: Host, service: str) -> None:
     )
     exposure = float(score.split("level for", 1)[1].split(":", 1)[1].split()[0])
     assert exposure <= EXPOSURE[service], score
+
+
+@pytest.mark.parametrize("unit", OURS)
+def test_nothing_is_without_a_limit(host: Host, unit: str) -> None:
+    shown = properties(host, unit)
+    for limit in ("MemoryMax", "TasksMax"):
+        assert shown[limit] not in UNLIMITED, limit
+    assert shown["LimitCORE"] == "0"
+
+
+def test_one_process_too_large_is_not_the_end_of_all(host: Host) -> None:
+    assert properties(host, "mcp-proxy@default")["OOMPolicy"] == "continue"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_the_service_can_write_it_cannot_run(host: Host, service: str) -> None:
+    pid = properties(host, f"{service}@default")["MainPID"]
+    inside = f"nsenter --target {pid} --mount -- "
+    places = ["/tmp", "/var/tmp", "/dev/shm"]
+    places += ["/run/mcp-proxy-default"] if service == "mcp-proxy" else []
+    for place in places:
+        program = f"{place}/program"
+        host.check_output(f"{inside}cp /usr/bin/true {program}")
+        try:
+            done = host.run(f"{inside}{program}")
+            assert (done.rc, "Permission denied" in done.stderr) == (126, True), place
+        finally:
+            host.check_output(f"{inside}rm {program}")
+    assert host.run(f"{inside}/usr/bin/true").rc == 0
+    # What it can run it cannot write, whatever the permissions of the files say.
+    for place in ("/usr/bin", "/usr/lib", "/opt/mcp-tunnel", "/run/lock"):
+        assert "Read-only" in host.run(f"{inside}touch {place}/program").stderr, place
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_other_service_is_in_reach(host: Host, service: str) -> None:
+    pid = properties(host, f"{service}@default")["MainPID"]
+    user = host.user(service)
+    found = host.check_output("ss -Hxa").splitlines()
+    sockets = {line.split()[4] for line in found if line.split()[4].startswith("/run/")}
+    assert {"/run/dbus/system_bus_socket", "/run/systemd/notify"} <= sockets
+    reached = host.check_output(
+        f"nsenter --target {pid} --mount --setuid {user.uid} --setgid {user.gid}"
+        f" -- /usr/bin/python3 -c %s {' '.join(sorted(sockets))}",
+        CONNECT,
+    )
+    assert set(reached.split()) == SPEAKS_TO[service]
+
+
+def test_the_connector_has_no_unix_sockets(host: Host) -> None:
+    families = properties(host, "mcp-cloudflared@default")["RestrictAddressFamilies"]
+    assert set(families.split()) == {"AF_INET", "AF_INET6"}
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -11,10 +11,17 @@ import sys
 import threading
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    health,
+    listeners,
+    loopback,
+    running_code,
+    systemd,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
 SOURCE = Path(__file__).resolve().parents[4] / "proxy_src" / "src"
@@ -68,6 +75,10 @@ class Setup:
         self.active = dict.fromkeys(UNITS, "active")
         monkeypatch.setattr(systemd, "show", self.show)
         monkeypatch.setattr(systemd, "journal", lambda unit, lines=8: [f"line of {unit}"])
+        # Which process answers is looked up for real; which unit it belongs to is made up.
+        self.units = {os.getpid(): UNITS[1]}
+        monkeypatch.setattr(loopback, "answerer", self.answerer)
+        self.releases = {}
         self.ca_certificate = ca[0]
         self.routes = {"echo": f"http://127.0.0.1:{self.upstream.server_address[1]}"}
         self.ports = (free_port(), free_port())
@@ -80,6 +91,14 @@ class Setup:
         return [
             systemd.Unit(name, self.active[name], "running", True, False, True, 0) for name in names
         ]
+
+    def answerer(self, connection, seconds):
+        found = listeners.answerer(connection, seconds)
+        if found is None or not found.pid:
+            return found
+        parent = int(Path(f"/proc/{found.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        unit = self.units.get(found.pid, self.units.get(parent, ""))
+        return replace(found, unit=unit)
 
     def start_proxy(self):
         listen, admin = self.ports
@@ -102,6 +121,7 @@ class Setup:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        self.units[process.pid] = UNITS[0]
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             assert process.poll() is None, process.stdout.read().decode()
@@ -122,6 +142,7 @@ class Setup:
             domain=openssl.DOMAIN,
             routes=self.routes,
             ca_certificate=self.ca_certificate,
+            releases=self.releases,
         )
         return health.examine(replica, timeout)
 
@@ -213,10 +234,63 @@ def test_a_proxy_that_is_not_there_is_told_by_every_layer_it_breaks(setup):
 
 def test_something_else_on_the_proxys_port(setup, serve):
     other = serve(200, b"hello")
+    setup.units[os.getpid()] = UNITS[0]
     setup.ports = (other.server_address[1], other.server_address[1])
-    ((layer, detail),) = setup.failed()
+    # The same process cannot be both services: the edge is for the other tests.
+    (_edge, (layer, detail)) = setup.failed()
     assert layer == "proxy"
     assert detail.startswith("no WebSocket on 127.0.0.1:")
+
+
+@pytest.mark.parametrize("port", ["listen", "admin", "metrics"])
+def test_a_stranger_is_not_believed_and_named(replica, serve, port):
+    """Each answers just what the service would: who it is, is what counts."""
+    answers = {"admin": b"ready", "metrics": b'{"readyConnections":4}', "listen": b""}
+    other = serve(200, answers[port])
+    listen, admin = replica.ports
+    number = other.server_address[1]
+    if port == "metrics":
+        replica.edge = other
+        replica.units[os.getpid()] = "cron.service"
+    else:
+        replica.ports = (number, admin) if port == "listen" else (listen, number)
+    ((layer, detail),) = replica.failed()
+    variable = {"metrics": "cloudflared_metrics_port"}.get(port, f"proxy_{port}_port")
+    assert layer == ("edge" if port == "metrics" else "proxy")
+    assert detail.startswith(f"port {number} is held by ")
+    assert f"(process {os.getpid()}, user " in detail
+    assert detail.endswith(f", not by {UNITS[port == 'metrics']}")
+    assert f"give {variable} another port" in health.failure(replica.examine())
+
+
+def test_nothing_is_said_to_a_stranger(replica):
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        accepted = []
+        accepting = threading.Thread(target=lambda: accepted.append(squatter.accept()[0]))
+        accepting.start()
+        replica.ports = (replica.ports[0], squatter.getsockname()[1])
+        ((layer, _detail),) = replica.failed()
+        accepting.join()
+        with accepted[0] as connection:
+            assert (layer, connection.recv(100)) == ("proxy", b"")
+
+
+def test_a_port_on_which_nobody_accepts(replica, monkeypatch):
+    monkeypatch.setattr(loopback, "_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        replica.ports = (replica.ports[0], silent.getsockname()[1])
+        ((layer, detail),) = replica.failed()
+    assert layer == "proxy"
+    assert detail.startswith("accepted by nobody; listening is ")
+    assert f"process {os.getpid()}" in detail
+
+
+def test_a_service_that_runs_other_code(replica, monkeypatch, tmp_path):
+    told = {UNITS[0]: "its main process 7 runs release 1, not 2"}
+    monkeypatch.setattr(running_code, "problem", lambda unit, release: told.get(unit, ""))
+    assert replica.failed() == []
+    replica.releases = dict.fromkeys(UNITS, tmp_path)
+    assert replica.failed() == [("service", told[UNITS[0]])]
 
 
 def test_the_error_names_layer_remedy_and_journal(replica):

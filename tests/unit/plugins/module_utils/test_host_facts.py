@@ -150,6 +150,17 @@ def test_a_listeners_unit(tmp_path, cgroup):
     assert find_listener(8080, proc(tmp_path, cgroup)).unit == "mcp-proxy@second.service"
 
 
+def test_a_users_own_service_is_not_the_systems(tmp_path):
+    """Whoever may run services of its own gives them any name."""
+    cgroup = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/mcp-proxy@second.service\n"
+    assert find_listener(8080, proc(tmp_path, cgroup)).unit == "user@1000.service"
+
+
+def test_only_systemds_hierarchy_counts(tmp_path):
+    cgroup = "2:cpu:/mcp-proxy@second.service\n1:name=systemd:/user.slice/session-1.scope\n"
+    assert find_listener(8080, proc(tmp_path, cgroup)).unit == ""
+
+
 def test_another_address_is_no_collision(tmp_path):
     assert find_listener(8081, proc(tmp_path, "")) is None
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import replica_state, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    replica_state,
+    running_code,
+    systemd,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import Listener
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import Records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_state import Service
 
@@ -22,6 +28,10 @@ class Host:
         self.verbs = []
         self.with_socket = True
         self.version = "1"
+        self.takeover = True
+        self.runs = ""  # the release that the proxy's process has really loaded, once it is known
+        self.obeys = True  # whether it becomes the release on disk when it reloads
+        self.hangs = ""  # what systemd says of a reload that does not end
         for part in ("proxy", "cloudflared"):
             for version in ("1", "2"):
                 (directory / "opt" / part / version / "bin").mkdir(parents=True)
@@ -29,6 +39,9 @@ class Host:
             self.write(name, "first")
         monkeypatch.setattr(systemd, "show", self.show)
         monkeypatch.setattr(systemd, "systemctl", self.systemctl)
+        monkeypatch.setattr(systemd, "enforce", self.enforce)
+        monkeypatch.setattr(systemd, "reload", self.reload)
+        monkeypatch.setattr(running_code, "problem", self.problem)
 
     def path(self, name):
         return str(self.directory / name)
@@ -60,6 +73,23 @@ class Host:
                 self.active[unit] = "inactive" if verb == "stop" else "active"
         return ""
 
+    def enforce(self, verb, *units):
+        self.systemctl(verb, *units)
+        if verb == "restart" and PROXY in units:
+            self.runs = self.version
+        return False
+
+    def reload(self, unit):
+        self.systemctl("reload", unit)
+        if self.obeys:
+            self.runs = self.version
+        return self.hangs
+
+    def problem(self, unit, release):
+        if unit != PROXY or not self.runs or release.name == self.runs:
+            return ""
+        return f"its main process 7 runs release {self.runs}"
+
     def services(self):
         files = ["proxy.yaml", "ca", "unit", *(["socket"] if self.with_socket else [])]
         return [
@@ -71,6 +101,7 @@ class Host:
                 reload_files=(self.path("proxy.yaml"), self.path("ca")),
                 socket=SOCKET if self.with_socket else "",
                 socket_files=(self.path("socket"),) if self.with_socket else (),
+                takeover=self.takeover,
             ),
             Service(CONNECTOR, "cloudflared", "1", (self.path("token"),)),
         ]
@@ -219,3 +250,63 @@ def test_removal_stops_the_socket_first(deployed):
     deployed.verbs.clear()
     replica_state.remove(deployed.services(), deployed.records, check_mode=False)
     assert deployed.verbs[:3] == [f"stop {CONNECTOR}", f"stop {SOCKET}", f"stop {PROXY}"]
+
+
+def test_a_release_that_does_not_let_go_is_restarted(deployed):
+    """It says that the reload went well: only a look from outside shows that it did not."""
+    deployed.obeys = False
+    deployed.runs = "1"
+    deployed.version = "2"
+    result = deployed.apply()
+    assert deployed.verbs == [f"reload {PROXY}", f"restart {PROXY}"]
+    assert result["actions"][-1] == f"{PROXY} restarted: its main process 7 runs release 1"
+    assert deployed.apply()["changed"] is False
+
+
+def test_a_reload_that_does_not_end_is_a_restart(deployed):
+    deployed.hangs = "its reload did not end in time"
+    deployed.write("proxy.yaml", "second")
+    result = deployed.apply()
+    assert deployed.verbs == [f"reload {PROXY}", f"restart {PROXY}"]
+    assert result["actions"][-1] == f"{PROXY} restarted: its reload did not end in time"
+
+
+def test_other_code_than_was_started_is_restarted_without_a_change(deployed):
+    deployed.runs = "0"
+    (action,) = deployed.apply()["actions"]
+    assert action == f"{PROXY} started: its main process 7 runs release 0"
+    assert deployed.verbs == ["daemon-reload", f"restart {PROXY}"]
+
+
+def test_a_release_that_another_instance_has_brought_is_no_stranger(deployed):
+    deployed.runs = deployed.version = "2"
+    deployed.apply()
+    assert deployed.verbs == [f"reload {PROXY}"]
+
+
+def test_a_release_that_is_not_to_take_over_is_started_anew(deployed):
+    deployed.takeover = False
+    deployed.version = "2"
+    deployed.apply()
+    assert deployed.verbs == ["daemon-reload", f"restart {PROXY}"]
+    deployed.write("proxy.yaml", "second")
+    deployed.apply()
+    assert deployed.verbs == [f"reload {PROXY}"]
+
+
+def test_whoever_has_the_sockets_port_is_named(deployed, monkeypatch):
+    def systemctl(verb, *arguments):
+        if (verb, *arguments) == ("start", SOCKET):
+            raise TunnelError("systemd", "systemctl start failed: Address already in use", "Look")
+        return deployed.systemctl(verb, *arguments)
+
+    monkeypatch.setattr(systemd, "systemctl", systemctl)
+    monkeypatch.setattr(systemd, "ports", lambda socket: [8080, 8081])
+    squatter = Listener(42, "nc", "", 65534)
+    found = {8081: squatter}
+    monkeypatch.setattr(replica_state, "find_listener", found.get)
+    deployed.write("socket", "second")
+    with pytest.raises(TunnelError) as caught:
+        deployed.apply()
+    assert str(caught.value).startswith(f"{SOCKET}: port 8081 is held by nc (process 42, user ")
+    assert "8080" not in str(caught.value)

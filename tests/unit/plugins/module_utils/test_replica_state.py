@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import replica_state, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    replica_state,
+    running_code,
+    systemd,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_state import (
@@ -24,6 +28,7 @@ class Systemd:
         self.enabled = set()
         self.verbs = []
         self.refuse = ""
+        self.stubborn = set()
 
     def show(self, names):
         return [
@@ -38,6 +43,10 @@ class Systemd:
             )
             for name in names
         ]
+
+    def enforce(self, verb, *units):
+        self.systemctl(verb, *units)
+        return bool(self.stubborn.intersection(units))
 
     def systemctl(self, verb, *arguments):
         units = [item for item in arguments if not item.startswith("--")]
@@ -116,6 +125,8 @@ def fake(monkeypatch):
     fake = Systemd()
     monkeypatch.setattr(systemd, "show", fake.show)
     monkeypatch.setattr(systemd, "systemctl", fake.systemctl)
+    monkeypatch.setattr(systemd, "enforce", fake.enforce)
+    monkeypatch.setattr(running_code, "problem", lambda unit, release: "")
     return fake
 
 
@@ -367,3 +378,8 @@ def test_a_token_that_is_dead_is_not_put_back(deployed, fake):
     deployed.restore(kept=[str(deployed.files / "token")])
     assert deployed.read("token") == "rotated"
     assert deployed.read("proxy.yaml") == "first"
+
+
+def test_a_service_that_had_to_be_killed_is_named(deployed, fake):
+    fake.stubborn.add(PROXY)
+    assert f"{PROXY} killed: it did not end in time" in deployed.remove()["actions"]

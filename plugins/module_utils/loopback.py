@@ -1,0 +1,61 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asking a service on a loopback port, and believing it only if it is the one that was meant.
+
+Every local user may listen on a port that is free: in the moment in which a service restarts, say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+from collections.abc import Callable
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import (
+    answerer,
+    find_listener,
+)
+
+_TIMEOUT = 3.0
+_MAX_BODY = 65536
+
+
+class Stranger(Exception):
+    """Somebody else answers; the text says who."""
+
+
+def must_be(unit: str) -> Callable[[socket.socket], None]:
+    """What raises :class:`Stranger` for a connection that was not accepted by *unit*.
+
+    It raises :class:`TimeoutError` if nobody has accepted it in time.
+    """
+
+    def check(connection: socket.socket) -> None:
+        port = connection.getpeername()[1]
+        found = answerer(connection, _TIMEOUT)
+        if found is None:
+            holder = find_listener(port)
+            raise TimeoutError(f"accepted by nobody; listening is {holder or 'nobody any more'}")
+        if found.unit != unit:
+            raise Stranger(f"port {port} is held by {found}, not by {unit}")
+
+    return check
+
+
+def get(port: int, path: str, unit: str) -> tuple[int, str]:
+    """Status and body of a plain request on loopback; status 0 and the reason if there is none.
+
+    :raises Stranger: if it is not *unit* that has taken the connection; nothing was said to it.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
+    with contextlib.closing(connection):
+        try:
+            connection.connect()
+            must_be(unit)(connection.sock)
+            connection.request("GET", path, headers={"Connection": "close"})
+            answer = connection.getresponse()
+            return answer.status, answer.read(_MAX_BODY).decode("utf-8", "replace")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return 0, getattr(error, "strerror", None) or str(error) or type(error).__name__

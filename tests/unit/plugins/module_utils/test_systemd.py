@@ -1,0 +1,72 @@
+"""Verbs that end, whatever the services do: with a systemctl that takes its time."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
+UNIT = "mcp-proxy@default.service"
+
+# Notes what it was asked; "stop" waits until the unit was killed, unless it obeys.
+SYSTEMCTL = """#!/bin/sh
+echo "$*" >>"$0.log"
+case "$1" in
+show) printf 'TimeoutStartUSec=10ms\\nTimeoutStopUSec=20ms\\n' ;;
+kill) touch "$0.killed" ;;
+stop | restart | reload) [ -e "$0.obeys" ] || [ -e "$0.killed" ] || exec sleep 60 ;;
+esac
+"""
+
+
+@pytest.fixture
+def systemctl(tmp_path, monkeypatch):
+    path = tmp_path / "systemctl"
+    path.write_text(SYSTEMCTL)
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(systemd, "_MARGIN_SECONDS", 0.3)
+
+    def asked():
+        lines = (tmp_path / "systemctl.log").read_text().splitlines()
+        return [line for line in lines if not line.startswith("show")]
+
+    return path, asked
+
+
+def test_a_service_that_obeys_is_not_killed(systemctl):
+    path, asked = systemctl
+    path.with_name("systemctl.obeys").touch()
+    assert systemd.enforce("stop", UNIT) is False
+    assert asked() == [f"stop {UNIT}"]
+
+
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+def test_a_service_that_asks_for_ever_more_time_is_killed(systemctl, verb):
+    _path, asked = systemctl
+    assert systemd.enforce(verb, UNIT) is True
+    assert asked() == [f"{verb} {UNIT}", f"kill --signal=SIGKILL {UNIT}", f"{verb} {UNIT}"]
+
+
+def test_what_not_even_a_kill_ends_is_said(systemctl, monkeypatch):
+    path, _asked = systemctl
+    path.write_text(SYSTEMCTL.replace("touch", ": "))
+    monkeypatch.setattr(systemd, "_KILL_SECONDS", 0.3)
+    with pytest.raises(TunnelError, match="not even after SIGKILL"):
+        systemd.enforce("stop", UNIT)
+
+
+def test_a_reload_that_does_not_end_is_given_up(systemctl):
+    _path, asked = systemctl
+    assert systemd.reload(UNIT) == "its reload did not end in time"
+    assert asked() == [f"reload {UNIT}", f"cancel {UNIT}"]
+
+
+@pytest.mark.parametrize(
+    ("span", "seconds"),
+    [("35s", 35), ("1min 35s", 95), ("1h 500ms", 3600.5), ("infinity", 90), ("", 90)],
+)
+def test_spans_of_time(span, seconds):
+    assert systemd.seconds(span) == seconds
