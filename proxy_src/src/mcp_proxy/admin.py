@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import socket
+from collections.abc import Awaitable, Sequence
 from typing import Callable
 
 from .settings import Address
@@ -42,21 +43,32 @@ class AdminServer:
         self._address = address
         self._metrics = metrics
         self._unready = unready
-        self._server: asyncio.AbstractServer | None = None
+        self._servers: list[asyncio.AbstractServer] = []
         self._clients = 0
 
-    async def start(self) -> int:
-        """Listen, and return the port. Raises :class:`OSError` if the address cannot be bound."""
-        self._server = await asyncio.start_server(
-            self._serve, self._address.host, self._address.port, limit=_MAX_HEAD
-        )
-        port: int = self._server.sockets[0].getsockname()[1]
+    async def start(self, sockets: Sequence[socket.socket] = ()) -> int:
+        """Listen on *sockets* that somebody has passed, or on an own one, and return the port.
+
+        Raises :class:`OSError` if the address cannot be bound.
+        """
+        if not sockets:
+            server = await asyncio.start_server(
+                self._serve, self._address.host, self._address.port, limit=_MAX_HEAD
+            )
+            self._servers.append(server)
+            port: int = server.sockets[0].getsockname()[1]
+            return port
+        for sock in sockets:
+            # Those that were passed stay open for a successor: the server closes what it is given.
+            server = await asyncio.start_server(self._serve, sock=sock.dup(), limit=_MAX_HEAD)
+            self._servers.append(server)
+        port = sockets[0].getsockname()[1]
         return port
 
     def close(self) -> None:
         """Stop listening; answers under way end by themselves within their time limit."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._clients >= _MAX_CLIENTS:

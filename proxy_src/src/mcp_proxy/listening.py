@@ -41,6 +41,16 @@ def inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
     return sockets
 
 
+def split(
+    sockets: Sequence[socket.socket], listen: Address, admin: Address | None
+) -> tuple[list[socket.socket], list[socket.socket]]:
+    """Tell *sockets* for the requests from those that are bound to the admin address."""
+    if admin is None or not admin.port or admin.port == listen.port:
+        return list(sockets), []
+    ours = [sock for sock in sockets if not mismatch([sock], admin)]
+    return [sock for sock in sockets if sock not in ours], ours
+
+
 def bind(address: Address, count: int) -> list[socket.socket]:
     """Listen on *address*, with *count* sockets for each IP address that it stands for.
 

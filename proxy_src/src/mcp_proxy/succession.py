@@ -8,10 +8,13 @@ channel is gone, finish what they have begun, and end; new ones take what comes 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Iterable, MutableMapping, Sequence
 from pathlib import Path
 from socket import socket
@@ -80,10 +83,18 @@ def predecessors(environ: MutableMapping[str, str]) -> list[int]:
     return [int(pid) for pid in environ.pop(_DRAINING, "").split()]
 
 
-async def reap(workers: list[int]) -> None:
-    """Wait for *workers* to end; from time to time those that have are taken off the list."""
+async def reap(workers: list[int], seconds: float) -> None:
+    """Wait for *workers* to end; from time to time those that have are taken off the list.
+
+    What has not ended after *seconds* is killed: it is a child of this process, so the id is its.
+    """
+    deadline = time.monotonic() + seconds
     while workers:
         workers[:] = [pid for pid in workers if not _has_ended(pid)]
+        if time.monotonic() >= deadline:
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         await asyncio.sleep(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import signal
@@ -23,6 +24,9 @@ from .settings import Config
 from .snapshots import unite
 from .ticket_keys import ROTATION_SECONDS
 from .worker_pool import WorkerEnded, WorkerPool
+
+_ADMIN_PAUSE = 5.0
+"""Seconds between two tries to get the admin address."""
 
 _STOP_MARGIN = 10.0
 """Seconds that systemd grants on top of ``shutdown_timeout`` for closing what was cut."""
@@ -62,6 +66,7 @@ class Supervisor:
         self._config = replace(config, upstream=read_ca(config.upstream))
         self._counters = _counters(config)
         self._sockets: list[socket.socket] = []
+        self._admin_sockets: list[socket.socket] = []
         self._pool: WorkerPool | None = None
         self._admin: AdminServer | None = None
         self._reload_server = ReloadServer(self.reload, self._upgrade)
@@ -109,7 +114,7 @@ class Supervisor:
             log.event(log.logger, log.INFO, "route configured", route=name, upstream=str(upstream))
         if config.upstream.disable_ip_validation:
             log.event(log.logger, log.WARN, "IP validation of upstreams is off")
-        self._spawn(succession.reap(self._predecessors))
+        self._spawn(succession.reap(self._predecessors, config.shutdown_timeout + _STOP_MARGIN))
         self._sockets = self._listen()
         admin_address = await self._start_admin()
         self._metrics.config_loaded()
@@ -133,7 +138,9 @@ class Supervisor:
     def _listen(self) -> list[socket.socket]:
         listen = self._config.listen
         address = f"{listen.host}:{listen.port}"
-        sockets = listening.inherited(os.environ)
+        sockets, self._admin_sockets = listening.split(
+            listening.inherited(os.environ), listen, self._config.admin
+        )
         if sockets:
             problem = listening.mismatch(sockets, listen)
             if problem:
@@ -148,16 +155,30 @@ class Supervisor:
             raise StartError(_bind_problem("listen_addr", address, error)) from None
 
     async def _start_admin(self) -> str:
-        config = self._config
-        if config.admin is None:
+        """Listen for health and metrics, and return where.
+
+        If the address is not to be had, requests are served all the same, and it is tried again.
+        """
+        if self._config.admin is None:
             return ""
-        self._admin = AdminServer(config.admin, self._page, self._why_unready)
+        address = self._config.admin
+        self._admin = AdminServer(address, self._page, self._why_unready)
         try:
-            port = await self._admin.start()
+            port = await self._admin.start(self._admin_sockets)
         except OSError as error:
-            address = f"{config.admin.host}:{config.admin.port}"
-            raise StartError(_bind_problem("admin_addr", address, error)) from None
-        return f"{config.admin.host}:{port}"
+            problem = _bind_problem("admin_addr", f"{address.host}:{address.port}", error)
+            log.event(log.logger, log.ERROR, "admin not listening", problem=problem)
+            self._spawn(self._start_admin_later(self._admin, address.host))
+            return ""
+        return f"{address.host}:{port}"
+
+    async def _start_admin_later(self, admin: AdminServer, host: str) -> None:
+        while True:
+            await asyncio.sleep(_ADMIN_PAUSE)
+            with contextlib.suppress(OSError):
+                port = await admin.start(self._admin_sockets)
+                log.event(log.logger, log.INFO, "admin listening", address=f"{host}:{port}")
+                return
 
     async def _start_reload_server(self) -> None:
         where = reload_socket.path(os.environ)
@@ -210,7 +231,8 @@ class Supervisor:
         log.event(log.logger, log.INFO, "becoming the release on disk", was=succession.CODE)
         workers = [] if self._pool is None else self._pool.pids()
         try:
-            succession.succeed(self._sockets, [*workers, *self._predecessors])
+            sockets = [*self._sockets, *self._admin_sockets]
+            succession.succeed(sockets, [*workers, *self._predecessors])
         except OSError as error:
             # systemd starts it again, and its sockets are with systemd.
             os.write(2, f"cannot become the release on disk: {error}\n".encode())

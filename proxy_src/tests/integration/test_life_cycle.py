@@ -25,6 +25,7 @@ from test_service import admin
 from tunnelled import answer, get, raw_client
 
 # On a busy machine as well, no stream of a worker that leaves may be cut meanwhile.
+ROUTES = {"echo": "http://127.0.0.1:1"}
 FAST = {"log_level": "info", "workers": 2, "shutdown_timeout": "2m"}
 
 
@@ -226,6 +227,34 @@ def reaped(pids: list[int]) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, "processes have not been waited for"
         time.sleep(0.1)
+
+
+async def test_the_admin_port_is_never_free(tmp_path: Path, sockets: list[socket.socket]) -> None:
+    """It was passed with the listening sockets: not in a takeover, nor in a restart."""
+    (passed,) = listening.bind(Address("127.0.0.1", 0), 1)
+    admin_port = passed.getsockname()[1]
+    settings: dict[str, Any] = {
+        **FAST,
+        "listen_addr": f"127.0.0.1:{sockets[0].getsockname()[1]}",
+        "admin_addr": f"127.0.0.1:{admin_port}",
+        "shutdown_timeout": "1s",
+    }
+    with passed:
+        listeners = [*sockets, passed]
+        async with running_proxy(tmp_path, ROUTES, listeners=listeners, **settings) as proxy:
+            assert await admin(proxy, "/readyz") == (200, "ready\n")
+            release = await exchanged(proxy)
+            for code in (release, SRC):
+                switch(proxy, code)
+                assert await proxy.reload() == (0, "", "")
+                with pytest.raises(OSError, match="in use"):
+                    socket.create_server(("127.0.0.1", admin_port))
+                assert await admin(proxy, "/readyz") == (200, "ready\n")
+            proxy.terminate()
+            await proxy.ended()
+            waiting = asyncio.ensure_future(admin(proxy, "/readyz"))
+            await proxy.start()
+            assert (await waiting)[1] in ("ready\n", "starting\n")
 
 
 async def test_a_release_that_refuses_the_configuration_is_refused(proxy: RunningProxy) -> None:

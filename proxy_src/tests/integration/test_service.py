@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from bridge import TunnelBridge
-from running import DOMAIN, RunningProxy, running_proxy
+from running import DOMAIN, RunningProxy, prepared_proxy, running_proxy
 
 HOST = f"echo.{DOMAIN}"
 REQUEST = f"GET /slow HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
@@ -240,12 +240,12 @@ async def test_not_ready_with_a_certificate_that_has_run_out(proxy: RunningProxy
     assert reason.startswith("expired at 20")
 
 
-@pytest.mark.parametrize("field", ["listen_addr", "admin_addr"])
-async def test_a_port_in_use_stops_the_start(proxy: RunningProxy, field: str) -> None:
-    port = proxy.port if field == "listen_addr" else proxy.admin_port
+async def test_a_port_in_use_stops_the_start(proxy: RunningProxy) -> None:
     text = (proxy.home / "proxy.yaml").read_text()
     other = proxy.home / "other.yaml"
-    other.write_text(text.replace(f"{field}: 127.0.0.1:0", f"{field}: 127.0.0.1:{port}"))
+    other.write_text(
+        text.replace("listen_addr: 127.0.0.1:0", f"listen_addr: 127.0.0.1:{proxy.port}")
+    )
     second = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mcp_proxy", "--config", str(other)),
         env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
@@ -254,4 +254,31 @@ async def test_a_port_in_use_stops_the_start(proxy: RunningProxy, field: str) ->
     _, err = await asyncio.wait_for(second.communicate(), 20)
     assert second.returncode == 1
     said = err.decode().splitlines()[-1]
-    assert f"cannot start: {field}: cannot listen on 127.0.0.1:{port}: Address already" in said
+    assert f"cannot start: listen_addr: cannot listen on 127.0.0.1:{proxy.port}: Address" in said
+
+
+async def test_somebody_on_the_admin_port_stops_nothing_but_that(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    upstream.answer.set()
+    routes = {"echo": f"http://127.0.0.1:{upstream.port}"}
+    with socket.create_server(("127.0.0.1", 0)) as squatter:
+        address = f"127.0.0.1:{squatter.getsockname()[1]}"
+        proxy = prepared_proxy(tmp_path, routes, admin_addr=address)
+        await proxy.launch()
+        try:
+            line = await proxy.logged("admin not listening", level="error")
+            assert line["problem"].startswith(f"admin_addr: cannot listen on {address}: ")
+            line = await proxy.logged("listening", workers=1)
+            proxy.port = int(line["addresses"].rsplit(":", 1)[1])
+            async with TunnelBridge(proxy.port) as port:
+                client = await Client.connect(proxy, port)
+                client.ask()
+                assert await client.answer() == b"HTTP/1.1 200 OK ok"
+                client.close()
+            squatter.close()
+            await proxy.logged("admin listening", address=address)
+            proxy.admin_port = int(address.rsplit(":", 1)[1])
+            assert await admin(proxy, "/readyz") == (200, "ready\n")
+        finally:
+            await proxy.kill()

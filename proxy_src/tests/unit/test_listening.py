@@ -123,3 +123,17 @@ def test_sockets_that_do_not_fit(bound: list[socket.socket]) -> None:
     with socket.socket() as idle, socket.socket(socket.AF_UNIX) as local:
         for sock in (idle, local):
             assert "listening TCP socket" in listening.mismatch([sock], ANY)
+
+
+def test_the_admin_listener_is_told_from_the_others(bound: list[socket.socket]) -> None:
+    listen = Address("127.0.0.1", bound[0].getsockname()[1])
+    (passed,) = listening.bind(ANY, 1)
+    with passed:
+        admin = Address("127.0.0.1", passed.getsockname()[1])
+        everything = [bound[0], passed, *bound[1:]]
+        assert listening.split(everything, listen, admin) == (bound, [passed])
+        assert listening.split([passed], listen, admin) == ([], [passed])
+        assert listening.split(bound, listen, admin) == (bound, [])
+        # What belongs to neither is the listener's problem.
+        for other in (None, ANY, Address("127.0.0.1", 1)):
+            assert listening.split(everything, listen, other) == (everything, [])
