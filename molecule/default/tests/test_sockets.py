@@ -22,3 +22,22 @@ def test_the_three_ports_are_ours(host: Host) -> None:
     lines = host.check_output("ss -Hltn").splitlines()
     listening = {line.split()[3] for line in lines}
     assert {"127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:20241"} <= listening
+
+
+def test_nobody_gets_the_proxys_ports_while_it_is_away(host: Host) -> None:
+    """They are the socket unit's: a local user finds them taken also when the proxy is stopped."""
+    take = (
+        "import socket\n"
+        "for port in (8080, 8081):\n"
+        "    try:\n"
+        "        socket.create_server(('127.0.0.1', port)).close()\n"
+        "    except OSError as error:\n"
+        "        print(port, error.errno)\n"
+    )
+    # Nobody asks meanwhile: a connection would start it again.
+    host.check_output("systemctl stop mcp-cloudflared@default mcp-proxy@default")
+    try:
+        taken = host.check_output("setpriv --reuid 65534 --clear-groups python3 -c %s", take)
+    finally:
+        host.check_output("systemctl start mcp-proxy@default mcp-cloudflared@default")
+    assert taken.splitlines() == ["8080 98", "8081 98"]

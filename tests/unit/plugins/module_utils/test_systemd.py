@@ -43,11 +43,11 @@ def test_a_service_that_obeys_is_not_killed(systemctl):
     assert asked() == [f"stop {UNIT}"]
 
 
-@pytest.mark.parametrize("verb", ["stop", "restart"])
-def test_a_service_that_asks_for_ever_more_time_is_killed(systemctl, verb):
+@pytest.mark.parametrize(("verb", "again"), [("stop", "stop"), ("restart", "start")])
+def test_a_service_that_asks_for_ever_more_time_is_killed(systemctl, verb, again):
     _path, asked = systemctl
     assert systemd.enforce(verb, UNIT) is True
-    assert asked() == [f"{verb} {UNIT}", f"kill --signal=SIGKILL {UNIT}", f"{verb} {UNIT}"]
+    assert asked() == [f"{verb} {UNIT}", f"kill --signal=SIGKILL {UNIT}", f"{again} {UNIT}"]
 
 
 def test_what_not_even_a_kill_ends_is_said(systemctl, monkeypatch):
