@@ -330,7 +330,9 @@ def test_defaults_in_the_documentation(name):
     said = [text for text in re.findall("`([^`]*)`", cell) if "…" not in text]
     if said:
         values = default if isinstance(default, list) else [default]
-        assert said == [str(value).lower() if value is False else str(value) for value in values]
+        assert said == [
+            str(value).lower() if isinstance(value, bool) else str(value) for value in values
+        ]
     elif not cell:
         assert not default
     assert cell or default in ("", [], {})
