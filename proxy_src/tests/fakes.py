@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from hypothesis import strategies as st
@@ -97,3 +98,13 @@ def feed(receive: Callable[[bytes], object], parts: Iterable[bytes]) -> None:
     for part in parts:
         if part:
             receive(part)
+
+
+def deliver(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    """Hand *data* to *protocol* as event loops do: in reads of the size that it asks for."""
+    while data:
+        buffer = protocol.get_buffer(-1)
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        protocol.buffer_updated(size)
+        data = data[size:]

@@ -6,7 +6,6 @@ Everything that happens in one turn of the event loop leaves in one TLS write an
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -17,11 +16,13 @@ from . import log
 from .exchange import Exchange, Forwarder
 from .http1 import Http1Server
 from .http2 import Http2Server
-from .inner_tls import InnerTls, TlsFailed
-from .messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
+from .inner_tls import RECORD, InnerTls, TlsFailed
+from .messages import HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
+from .rota import SLICE, Account, Portion
 from .settings import Limits, Timeouts
 from .tls_contexts import ServerTls
+from .transports import CLOSED
 from .turn import Turn
 from .websocket import WebSocketLayer, WebSocketRefused
 
@@ -35,9 +36,8 @@ still noticed; from there on nothing more is read."""
 _SWAMPED = 1 << 20
 """Bytes waiting to be sent from which on a peer that only sends (pings, say) is not read."""
 
-_LONG_TURN = 0.02
-"""Seconds of work for one peer in a turn of the event loop, after which it is the others' turn: a
-read may hold tens of thousands of frames, and the loop would go on reading from the same socket."""
+_FRAMES = 512
+"""WebSocket frames taken apart at a time: of the smallest, a read holds ten thousand."""
 
 _CLOSING_SECONDS = 5.0
 """How long the peer may take for its part of the closing handshake."""
@@ -71,10 +71,16 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._ws = WebSocketLayer(refusal)
         self._tls: InnerTls | None = None
         self._http: Http1Server | Http2Server | None = None
+        self._account = Account()
+        self._read_portion = Portion()  # of what comes from the network
+        self._portion = Portion()  # of what the HTTP layer gets
+        self._late = b""  # read, and not looked at yet
         self._turn_scheduled = False
         self._pumping = False
         self._reading = True
-        self._resting = False
+        self._resting = False  # until it is this connection's turn again
+        self._deaf = False  # and reads nothing until then
+        self._cut_short = False  # for want of time
         self._closing = False
         self._fresh = True
         self._one_more = False
@@ -93,14 +99,37 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See :class:`asyncio.BufferedProtocol`."""
-        return self._listener.buffer
+        return self._listener.buffer[: self._read_portion.size]
 
     def buffer_updated(self, nbytes: int) -> None:
         """See :class:`asyncio.BufferedProtocol`."""
+        rota = self._listener.turn.rota
+        now = rota.clock()
+        data = self._listener.buffer[:nbytes]
+        if self._resting or not rota.serves(self._account, now):
+            # After one that is short, nothing more may come for a while, so no effort is made.
+            self._deaf = self._resting or nbytes == self._read_portion.size
+            self._late += data
+            self._rest()
+        else:
+            self._work(data, now)
+
+    def _work(self, data: bytes | memoryview, began: float) -> None:
+        """Take *data* from the network, about a slice of time's worth of it and of what waits."""
+        self._take(data, began + SLICE)
+        rota = self._listener.turn.rota
+        now = rota.clock()
+        if data:
+            self._read_portion.took(len(data), now - began)
+        rota.charge(self._account, began, now)
+        if self._ws.behind or self._cut_short:
+            self._deaf = True
+            self._rest()
+
+    def _take(self, data: bytes | memoryview, until: float) -> None:
         self._fresh = False
-        began = time.monotonic()
         try:
-            payload = self._ws.receive(self._listener.buffer[:nbytes])
+            payload = self._ws.receive(data, _FRAMES)
         except WebSocketRefused as refused:
             self._handshake_failed("websocket", str(refused))
             self._shut()
@@ -110,15 +139,13 @@ class TunnelConnection(asyncio.BufferedProtocol):
                 self._tls = InnerTls(self._listener.certificates.context)
             for part in payload:
                 self._tls.feed(part)
-            self._pump()
+        self._pump(until)
         if self._ws.closing and not self._closing:
             self._leave()
         if self._answers_itself():
             self._turn()
         elif self._tls is not None and self._tls.unread:
             self._pace()
-        if time.monotonic() - began > _LONG_TURN:
-            self._rest()
 
     def _answers_itself(self) -> bool:
         """Whether there is something to send that no HTTP layer has called for with a wake."""
@@ -135,7 +162,11 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._leave()
         self._listener.forget(self)
         # They refer to each other and are large: freed now, not when the garbage collector comes.
-        self._http = self._tls = None
+        http, self._http, self._tls = self._http, None, None
+        if http is not None:
+            http.release()
+        self._ws.release()
+        self._transport = CLOSED
 
     def pause_writing(self) -> None:
         """See :class:`asyncio.BaseProtocol`."""
@@ -150,17 +181,19 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     # -- input -------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
-        """Decrypt and hand on as long as there is something and it is wanted."""
+    def _pump(self, until: float) -> None:
+        """Decrypt and hand on what there is, as long as it is wanted and there is time."""
         tls = self._tls
-        if self._pumping or self._closing or tls is None:
+        self._cut_short = False
+        if self._pumping or self._closing or tls is None or not tls.unread:
             return
         self._pumping = True
-        began = time.monotonic()
+        clock = self._listener.turn.rota.clock
         try:
             http = self._http or self._shake_hands(tls)
+            now = clock()
             while http is not None and http.wants_input and not self._closing:
-                data = tls.read()
+                data = tls.read(min(self._portion.size, RECORD))
                 if data is None:
                     self._leave()
                     break
@@ -168,8 +201,10 @@ class TunnelConnection(asyncio.BufferedProtocol):
                     http.receive(data)
                 if not data or not tls.unread:
                     break
-                if time.monotonic() - began > _LONG_TURN:
-                    self._rest()
+                before, now = now, clock()
+                self._portion.took(len(data), now - before)
+                if now >= until:
+                    self._cut_short = True
                     break
         except TlsFailed as failure:
             self._tls_failed(str(failure))
@@ -177,14 +212,23 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._pumping = False
 
     def _rest(self) -> None:
-        """Go on in the next turn of the event loop."""
-        self._resting = True
+        """Leave the peer unread until it is its turn."""
+        if not self._resting:
+            self._resting = True
+            self._listener.turn.rota.put_off(self._account, self._go_on)
         self._pace()
-        self.wake()
+
+    def _go_on(self) -> None:
+        self._resting = self._deaf = False
+        if not self._lost:
+            late, self._late = self._late, b""
+            self._work(late, self._listener.turn.rota.clock())
+            self._pace()
+            self.wake()
 
     def _pace(self) -> None:
         reading = (
-            not self._resting
+            not self._deaf
             and self._transport.get_write_buffer_size() < _SWAMPED
             and (self._closing or self._tls is None or self._tls.unread < _UNREAD)
         )
@@ -239,11 +283,19 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def _run_turn(self) -> None:
         self._turn_scheduled = False
-        self._resting = False
         if not self._lost:
-            if self._tls is not None and self._tls.unread:
-                self._pump()
+            if self._tls is not None and self._tls.unread and not self._resting:
+                self._resume()
             self._turn()
+
+    def _resume(self) -> None:
+        """Take what has come before and was not wanted then."""
+        rota = self._listener.turn.rota
+        now = rota.clock()
+        if rota.serves(self._account, now):
+            self._work(b"", now)
+        else:
+            self._rest()
 
     def _turn(self) -> None:
         """Send what has gathered."""
@@ -357,9 +409,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if stage != self._stage:
             self._stage = stage
             self._since = now
-        if stage[0] == BUSY:
-            http.tick(now)
-        elif stage[0] == HEAD and now - self._since >= timeouts.header:
+        http.tick(now)
+        if stage[0] == HEAD and now - self._since >= timeouts.header:
             http.head_overdue()
         elif stage[0] == IDLE and now - self._since >= timeouts.idle:
             http.drain()

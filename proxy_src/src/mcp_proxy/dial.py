@@ -22,7 +22,7 @@ from . import descriptors
 from .settings import Upstream, UpstreamPolicy
 from .tls_contexts import upstream_context
 
-_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.Protocol)
+_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
 
 class DialError(Exception):
@@ -101,21 +101,25 @@ class Dialer:
         deadline = loop.time() + self._timeout
         addresses = await self._resolve(upstream.host)
         self._validate(addresses)
-        failure: Exception | None = None
+        failure: DialError | None = None
         for position, address in enumerate(addresses):
             # A share for each: one that is silent must not keep the others from being tried.
             share = (deadline - loop.time()) / (len(addresses) - position)
             try:
                 return await asyncio.wait_for(self._dial(upstream, address, factory), share)
-            except asyncio.TimeoutError as error:
-                failure = error
+            except asyncio.TimeoutError:
+                failure = self._overdue()
             except ssl.SSLError as error:
-                raise _tls_error(error) from error
+                failure = _tls_error(error)
+                _part(error)
+                break
             except OSError as error:
-                failure = error
-        if isinstance(failure, asyncio.TimeoutError):
-            raise self._overdue()
-        raise _os_error(failure, addresses)
+                failure = _os_error(error, addresses)
+                _part(error)
+        try:
+            raise failure or _os_error(None, addresses)
+        finally:
+            del failure  # for the same reason as in _part()
 
     async def _dial(
         self, upstream: Upstream, address: str, factory: Callable[[], _ProtocolT]
@@ -169,6 +173,15 @@ class Dialer:
                     "Upstream IP validation failed",
                     f"IP validation failed: {text} is not a private address",
                 )
+
+
+def _part(error: Exception) -> None:
+    """Part *error* from the frames that it came through.
+
+    Event loops keep it in one of them: it would stay, with all that the frames refer to, until the
+    garbage collector comes.
+    """
+    error.__traceback__ = None
 
 
 def _tls_error(error: ssl.SSLError) -> DialError:

@@ -109,10 +109,17 @@ class Exchange:
             connection = await self._forwarder.pool.dial(route.upstream)
         except DialError as error:
             self._dialling = None
+            if self._done:
+                return
             self._note_dial_error(route, error)
             self._answer(error.status, error.public, str(error))
             return
         self._dialling = None
+        if self._done:
+            # Cancelled in the very turn in which the connection was made: before Python 3.12,
+            # asyncio.wait_for() then returns as if nothing had been.
+            connection.discard()
+            return
         self._forwarder.metrics.upstream_connected(route.name)
         self._send_on(connection, route)
 
@@ -183,6 +190,11 @@ class Exchange:
             self._stream.release()
 
     # -- towards the client ------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """See :class:`upstream.UpstreamUser`."""
+        return self._stream.room
 
     def response_interim(self, status: int, headers: Headers) -> None:
         """See :class:`http1_client.ResponseHandler`."""

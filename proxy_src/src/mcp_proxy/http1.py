@@ -14,7 +14,7 @@ import httptools
 from .http1_head import request_head
 from .http1_stream import Http1Stream
 from .http_rules import Refusal, too_large
-from .messages import BUSY, HEAD, IDLE, Channel, Headers, OnRequest
+from .messages import BUSY, GONE, HEAD, IDLE, Channel, Headers, OnRequest
 from .reasons import status_line
 from .settings import Limits
 
@@ -24,6 +24,9 @@ _DISCARD = 1 << 18
 _HIGH_WATER = 1 << 16
 """Bytes of output from which on the upstream is held back: one turn of the event loop may deliver
 several megabytes."""
+
+_AT_ONCE = 16
+"""Requests of a pipeline that are begun in one go: those that are refused are answered at once."""
 
 
 class Http1Server:
@@ -47,6 +50,7 @@ class Http1Server:
         self._target = b""
         self._fields: Headers = []
         self._trailer_bytes = 0
+        self._content: list[bytes] = []  # of this call of receive(), not yet handed on
         self._read_bytes = 0
         self._head_bytes = 0  # of the reads that the head came in: not less than its size
         self._in_head = False
@@ -110,12 +114,15 @@ class Http1Server:
             self._parser = httptools.HttpRequestParser(self)
             return data[stop.args[0] :]
         except httptools.HttpParserError as error:
+            self._hand_on()
             if not self._last_request_seen():
                 cause = error.__context__
                 self._refuse(
                     cause if isinstance(cause, Refusal) else Refusal(400, f"Bad request: {error}")
                 )
             return b""
+        if self._content:
+            self._hand_on()
         # The parser hoards an incomplete field without telling: bound what came without effect.
         self._silent = 0 if self._progress else self._silent + len(data)
         if self._silent > self._max_head:
@@ -181,8 +188,15 @@ class Http1Server:
     def on_body(self, data: bytes) -> None:
         """Parser callback: content."""
         self._progress = True
-        if self.finished:
+        if not self.finished:
+            self._content.append(data)
+
+    def _hand_on(self) -> None:
+        """Hand on the content of one read in one go, however small its chunks."""
+        content, self._content = self._content, []
+        if self.finished or not content:
             return
+        data = content[0] if len(content) == 1 else b"".join(content)
         stream = self._streams[-1]
         if stream.handler is not None:
             stream.handler.request_body(data)
@@ -196,6 +210,8 @@ class Http1Server:
     def on_message_complete(self) -> None:
         """Parser callback: the request is complete."""
         self._progress = True
+        if self._content:
+            self._hand_on()
         if self.finished:
             return
         stream = self._streams[-1]
@@ -224,6 +240,8 @@ class Http1Server:
 
     def output(self) -> list[bytes]:
         """Fetch what must be sent now."""
+        if self._streams and self._streams[0].answered and self._streams[0].complete:
+            self.advance()
         out, self._out = self._out, []
         if self._out_bytes > _HIGH_WATER:
             self._out_bytes = 0
@@ -269,16 +287,18 @@ class Http1Server:
             take(rest)
 
     def _advance(self) -> None:
+        begun = 0
         while self._streams and self._streams[0].answered and not self.finished:
             stream = self._streams[0]
             if not stream.keep_alive:
                 self._end()
                 return
-            if not stream.complete:
-                break
+            if not stream.complete or begun == _AT_ONCE:
+                break  # in the latter case, output() comes back to it
             self._streams.popleft()
             self.served += 1
             if self._streams:
+                begun += 1
                 self._start(self._streams[0])
         if not self._streams:
             if self._refusal is not None:
@@ -361,9 +381,16 @@ class Http1Server:
         streams = list(self._streams)
         self._streams.clear()
         for stream in streams:
-            if stream.handler is not None:
-                stream.handler.client_gone()
+            handler, stream.handler = stream.handler, None
+            if handler is not None:
+                handler.client_gone()
         self._channel.wake()
+
+    def release(self) -> None:
+        """Nothing is asked of this any more: let go of everybody, so that all is freed at once."""
+        self.client_gone()
+        self._channel = GONE
+        del self._on_request, self._parser
 
     def pause_output(self) -> None:
         """The connection takes no more for now."""

@@ -16,6 +16,9 @@ _TIMEOUT = re.compile(rb"(?:^|,)\s*timeout=([0-9]{1,9})\s*(?:,|\Z)", re.IGNORECA
 MAX_HEAD = 1 << 17
 """Bytes of a response's head, or of its trailers, at most."""
 
+MAX_INTERIM = 1000
+"""Interim responses before the final one, at most: ``102 Processing`` every 20 s for five hours."""
+
 
 class ResponseError(Exception):
     """The upstream's answer is not HTTP, or ends too early; the text says how."""
@@ -40,15 +43,18 @@ class ResponseHandler(Protocol):
 class ResponseReader:
     """Parser of the responses of one connection, one request at a time.
 
-    ``reusable`` tells after a complete response whether the connection can carry another request.
+    ``reusable`` tells after a complete response whether the connection can carry another request;
+    ``in_head`` whether the final head is still to come.
     """
 
     def __init__(self) -> None:
         self.reusable = True
+        self.in_head = True
         self.keep_alive_seconds: int | None = None
         self._handler: ResponseHandler | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._head_only = False
+        self._content: list[bytes] = []  # of this call of receive(), not yet handed on
 
     def begin(self, handler: ResponseHandler, method: bytes, upgrade: bytes = b"") -> None:
         """Expect the response to a *method* request; its parts go to *handler*.
@@ -62,34 +68,43 @@ class ResponseReader:
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         self._silent = 0
+        self._interims = 0
         self._reset()
 
     def _reset(self) -> None:
         self._fields: Headers = []
         self._trailers: Headers = []
-        self._in_head = True
+        self.in_head = True
         self._interim = False
         self._until_close = False
 
-    def receive(self, data: bytes) -> None:
+    def close(self) -> None:
+        """Read nothing more: let go of everybody, so that all is freed at once."""
+        self._handler = self._parser = None
+        self._content.clear()
+
+    def receive(self, data: bytes | memoryview) -> None:
         """Parse *data*. Raises :class:`ResponseError`."""
         if self._handler is None or self._parser is None:
             raise ResponseError("data without a request")
         if self._switched:
-            self._handler.response_body(data)
+            self._handler.response_body(bytes(data))
             return
         self._progress = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
-            if rest := data[stop.args[0] :]:
+            if rest := bytes(data[stop.args[0] :]):
                 self._handler.response_body(rest)
             return
         except httptools.HttpParserError as error:
+            self._hand_on()
             cause = error.__context__
             if isinstance(cause, ResponseError):
                 raise cause from None
             raise ResponseError(str(error)) from error
+        if self._content:
+            self._hand_on()
         self._silent = 0 if self._progress else self._silent + len(data)
         if self._silent > MAX_HEAD:
             raise ResponseError("header fields too large")
@@ -112,7 +127,7 @@ class ResponseReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Parser callback: a field of the head or a trailer."""
-        (self._fields if self._in_head else self._trailers).append((name, value))
+        (self._fields if self.in_head else self._trailers).append((name, value))
 
     def on_headers_complete(self) -> None:
         """Parser callback: the head is complete."""
@@ -128,9 +143,12 @@ class ResponseReader:
                 self._switch(self._handler)
                 return
             self._interim = True
+            self._interims += 1
+            if self._interims > MAX_INTERIM:
+                raise ResponseError("too many interim responses")
             self._handler.response_interim(status, self._fields)
             return
-        self._in_head = False
+        self.in_head = False
         length, chunked = self._framing(status)
         self.reusable = bool(parser.should_keep_alive())
         if self._head_only:
@@ -185,7 +203,13 @@ class ResponseReader:
         self._progress = True
         if self._handler is None:
             raise ResponseError("data after the end of the response")
-        self._handler.response_body(data)
+        self._content.append(data)
+
+    def _hand_on(self) -> None:
+        """Hand on the content of one read in one go, however small its chunks."""
+        content, self._content = self._content, []
+        if content and self._handler is not None:
+            self._handler.response_body(content[0] if len(content) == 1 else b"".join(content))
 
     def on_message_complete(self) -> None:
         """Parser callback: the message is complete."""
@@ -198,6 +222,8 @@ class ResponseReader:
             self._finish()
 
     def _finish(self) -> None:
+        if self._content:
+            self._hand_on()
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.response_end(self._trailers)

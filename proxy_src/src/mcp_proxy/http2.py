@@ -27,11 +27,28 @@ from .http2_settings import INITIAL_WINDOW_SIZE, announced
 from .http2_stream import Http2Stream
 from .http2_windows import ReceiveWindow
 from .http_rules import Refusal, too_large
-from .messages import BUSY, IDLE, Channel, Headers, OnRequest, RequestHead, ResponseHead
+from .messages import (
+    BUSY,
+    GONE,
+    IDLE,
+    ROOM,
+    Channel,
+    Headers,
+    OnRequest,
+    RequestHead,
+    ResponseHead,
+)
 from .settings import Limits
 
 _HIGH_WATER = 1 << 16
 """Bytes of a response waiting for the client's window from which on the upstream is held back."""
+_BUDGET = 1 << 20
+"""Bytes of all responses on a connection that wait for the client, beyond which an upstream is held
+back as soon as anything of its response waits: so a stream that the client does take goes on."""
+_SCANT = 1 << 12
+"""Bytes that are then read of a response at a time."""
+_SETTINGS_SECONDS = 10.0
+"""Within which a client has to acknowledge our settings (§6.5.3)."""
 _CONNECTION_WINDOW = 1 << 23
 """Bytes of content of all requests together that may be on the way to upstreams: those of 32 whose
 upstreams take nothing, so that the others are not held up with them."""
@@ -70,7 +87,9 @@ class Http2Server:
         self._failures = Patience("streams that come to nothing", 500, 10)
         self._goaway = b""
         self._output_paused = False
-        self._limits_known = False
+        self._interims: list[Http2Stream] = []
+        self._settings_known = False
+        self._settings_due = 0.0
         self.finished = False
         self.draining = False
         self.served = 0
@@ -101,10 +120,13 @@ class Http2Server:
         try:
             self._input.receive(data)
         except ConnectionFault as fault:
-            self._goaway = goaway(self._numbers.highest, fault.code, str(fault))
-            self.client_gone()
+            self._fail(fault)
         if self._out:
             self._channel.wake()
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        self._goaway = goaway(self._numbers.highest, fault.code, str(fault))
+        self.client_gone()
 
     def fields_came(self, number: int, fields: list[Field], size: int, ended: bool) -> None:
         """See :class:`http2_input.InputUser`."""
@@ -130,7 +152,9 @@ class Http2Server:
         if self.draining or len(self._streams) >= self._limits.max_streams:
             # Tells the client that nothing was done, so that it may try again (RFC 9113 §8.7).
             self._reset(number, ErrorCode.REFUSED_STREAM)
-            if self._limits_known and not self.draining:
+            # Even while the client need not know the limit yet: it would have to be told first, or
+            # else open hundreds at once.
+            if not self.draining:
                 self._failures.spend()
             return
         try:
@@ -256,7 +280,7 @@ class Http2Server:
 
     def settings_acknowledged(self) -> None:
         """See :class:`http2_input.InputUser`."""
-        self._limits_known = True
+        self._settings_known = True
 
     def ping_came(self, payload: bytes) -> None:
         """See :class:`http2_input.InputUser`."""
@@ -279,13 +303,39 @@ class Http2Server:
         data = b"".join((*self._out, self._goaway))
         self._out.clear()
         self._goaway = b""
+        if self._interims:
+            self._interims_left()
         return [data] if data else []
 
-    def send_interim(self, number: int, status: int, fields: Headers) -> None:
-        """Send an interim response on the stream *number*."""
-        if number in self._streams:
-            self._responses.send_fields(number, status, fields, 0)
+    @property
+    def room(self) -> int:
+        """See :class:`messages.ClientStream`."""
+        return ROOM if self._responses.buffered <= _BUDGET else _SCANT
+
+    def send_interim(self, stream: Http2Stream, status: int, fields: Headers) -> None:
+        """Send an interim response on *stream*."""
+        if not stream.gone:
+            size = self._responses.send_fields(stream.number, status, fields, 0)
+            if not stream.interim_bytes:
+                self._interims.append(stream)
+            stream.interim_bytes += size
+            self._responses.buffered += size
+            self._pace(stream)
             self._channel.wake()
+
+    def _interims_left(self) -> None:
+        streams, self._interims = self._interims, []
+        for stream in streams:
+            self._responses.buffered -= stream.interim_bytes
+            stream.interim_bytes = 0
+            if not stream.gone:
+                self._pace(stream)
+
+    def send_content(self, stream: Http2Stream, data: bytes) -> None:
+        """Send *data* on *stream*, as the windows allow."""
+        if not stream.gone:
+            self._responses.keep(stream, data)
+            self.has_pending(stream)
 
     def has_pending(self, stream: Http2Stream) -> None:
         """*stream* has something to send."""
@@ -321,7 +371,7 @@ class Http2Server:
         del self._streams[stream.number]
         stream.gone = True
         stream.handler = None
-        stream.pending.clear()
+        self._responses.drop(stream)
         self.served += 1
 
     def _give_up(self, stream: Http2Stream, how: str) -> None:
@@ -361,7 +411,8 @@ class Http2Server:
             self._channel.wake()
 
     def _pace(self, stream: Http2Stream) -> None:
-        paused = self._output_paused or stream.pending_bytes > _HIGH_WATER
+        most = _HIGH_WATER if self._responses.buffered <= _BUDGET else 0
+        paused = self._output_paused or stream.pending_bytes + stream.interim_bytes > most
         if paused != stream.paused and stream.handler is not None:
             stream.paused = paused
             if paused:
@@ -391,11 +442,22 @@ class Http2Server:
         """The connection is lost."""
         self.finished = True
         streams, self._streams = self._streams, {}
+        self._unfinished.clear()
+        self._interims.clear()
+        self._responses.clear()
         for stream in streams.values():
             stream.gone = True
-            if stream.handler is not None:
-                stream.handler.client_gone()
+            stream.pending.clear()
+            handler, stream.handler = stream.handler, None
+            if handler is not None:
+                handler.client_gone()
         self._channel.wake()
+
+    def release(self) -> None:
+        """Nothing is asked of this any more: let go of everybody, so that all is freed at once."""
+        self.client_gone()
+        self._channel = GONE
+        del self._on_request, self._input, self._responses
 
     def pause_output(self) -> None:
         """The connection takes no more for now."""
@@ -414,6 +476,12 @@ class Http2Server:
         """Let the requests check their time limits, and check those of answered ones."""
         self._input.patience.tick(now)
         self._failures.tick(now)
+        if not self._settings_known and not self.finished:
+            self._settings_due = self._settings_due or now + _SETTINGS_SECONDS
+            if now >= self._settings_due:
+                self._fail(
+                    ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, "settings not acknowledged in time")
+                )
         for stream in list(self._streams.values()):
             if stream.handler is not None:
                 stream.handler.tick(now)

@@ -18,6 +18,9 @@ from .http2_frames import ConnectionFault, ErrorCode
 _Entry = TypeVar("_Entry")
 _Row = tuple[bytes, bytes, int, _Entry]  # name, value, size as of RFC 7541 §4.1, what it means
 
+_MAX_RESIZES = 2
+"""Changes of the table's size at the begin of a block: the smallest of all, and the last (§4.2)."""
+
 _TABLE = 4096
 """Bytes of the dynamic table, the protocol's default: nothing else is announced."""
 
@@ -134,7 +137,7 @@ class Decoder(Generic[_Entry]):
 
     def _decode(self, block: bytes) -> tuple[list[_Entry], int]:
         found: list[_Entry] = []
-        size = position = 0
+        size = position = resizes = 0
         while position < len(block):
             first = block[position]
             if first > 0x80 and first <= 0x80 | len(_STATIC):
@@ -146,6 +149,9 @@ class Decoder(Generic[_Entry]):
             elif first & 0x60 == 0x20:
                 if found:
                     raise _bad("table size changed inside a block")
+                resizes += 1
+                if resizes > _MAX_RESIZES:
+                    raise _bad("table size changed too often")
                 position = self._resize(block, position)
                 continue
             else:

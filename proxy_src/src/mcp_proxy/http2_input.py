@@ -90,18 +90,6 @@ class Http2Input:
         self._block: _Block | None = None
         self._greeted = False
         self.patience = Patience("frames without use", 1000, 50)
-        self._handlers = {
-            DATA: self._data,
-            HEADERS: self._headers,
-            PRIORITY: self._priority,
-            RST_STREAM: self._rst_stream,
-            SETTINGS: self._settings,
-            PUSH_PROMISE: self._push_promise,
-            PING: self._ping,
-            GOAWAY: self._goaway,
-            WINDOW_UPDATE: self._window_update,
-            CONTINUATION: self._continuation,
-        }
 
     def receive(self, data: bytes) -> None:
         """Parse *data*. Raises :class:`ConnectionFault`; the connection is then over."""
@@ -112,12 +100,12 @@ class Http2Input:
                 if kind != SETTINGS or flags & ACK:
                     raise protocol_error("SETTINGS must come first")
                 self._greeted = True
-            handler = self._handlers.get(kind)
+            handler = _HANDLERS.get(kind)
             if handler is None:
                 self.patience.spend()
                 continue
             try:
-                handler(flags, number, payload)
+                handler(self, flags, number, payload)
             except StreamFault as fault:
                 self._user.stream_failed(number, fault.code)
 
@@ -162,7 +150,10 @@ class Http2Input:
 
     def _fields(self, number: int, block: bytes, ended: bool) -> None:
         fields, size = self._decoder.decode(block)
-        self.patience.earn(_REQUEST_EARNS)
+        if fields:
+            self.patience.earn(_REQUEST_EARNS)
+        else:
+            self.patience.spend()
         self._user.fields_came(number, fields, size, ended)
 
     def _priority(self, flags: int, number: int, payload: bytes) -> None:
@@ -218,6 +209,20 @@ class Http2Input:
         if len(payload) < 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of a wrong size")
         self._user.goaway_came(int.from_bytes(payload[4:8], "big"))
+
+
+_HANDLERS = {
+    DATA: Http2Input._data,
+    HEADERS: Http2Input._headers,
+    PRIORITY: Http2Input._priority,
+    RST_STREAM: Http2Input._rst_stream,
+    SETTINGS: Http2Input._settings,
+    PUSH_PROMISE: Http2Input._push_promise,
+    PING: Http2Input._ping,
+    GOAWAY: Http2Input._goaway,
+    WINDOW_UPDATE: Http2Input._window_update,
+    CONTINUATION: Http2Input._continuation,
+}
 
 
 def _check_priority(number: int, payload: bytes) -> None:

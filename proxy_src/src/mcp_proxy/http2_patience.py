@@ -1,9 +1,10 @@
 """How much a client may ask for that leads nowhere (RFC 9113 §10.5).
 
 Counted are frames that carry nothing (PING, SETTINGS, PRIORITY, empty DATA, window updates of a
-byte, frames of unknown types), and streams that come to nothing: cancelled by the client right
-after they were opened (CVE-2023-44487), or made invalid by it so that we must cancel them
-(CVE-2025-8671). Both are forgiven with time and with work that is done.
+byte, frames of unknown types, field sections without a field), and streams that come to nothing:
+refused because there are too many, cancelled by the client right after they were opened
+(CVE-2023-44487), or made invalid by it so that we must cancel them (CVE-2025-8671). Both are
+forgiven with time and with work that is done.
 """
 
 from __future__ import annotations

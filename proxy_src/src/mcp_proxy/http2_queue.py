@@ -30,7 +30,10 @@ _TINY = 256
 
 
 class ResponseQueue:
-    """The streams of one connection that have something to send, and how much they may."""
+    """The streams of one connection that have something to send, and how much they may.
+
+    ``buffered`` is how many bytes of all responses together wait.
+    """
 
     def __init__(self, out: list[bytes | memoryview], earned: Callable[[int], None]) -> None:
         """Frames go to *out*; *earned* is told how many frames of content were worth sending."""
@@ -40,11 +43,17 @@ class ResponseQueue:
         self._window = _INITIAL
         self._initial = _INITIAL
         self._preamble = EMPTY_TABLE
+        self.buffered = 0
 
     @property
     def waiting(self) -> bool:
         """Whether there is something to send, now or once a window is wider."""
         return bool(self._waiting)
+
+    def clear(self) -> None:
+        """Nothing is sent any more."""
+        self._waiting.clear()
+        self.buffered = 0
 
     # -- windows -----------------------------------------------------------------------------
 
@@ -72,6 +81,20 @@ class ResponseQueue:
             stream.window += change
             if stream.window > MAX_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "window too large")
+
+    # -- content -----------------------------------------------------------------------------
+
+    def keep(self, stream: Http2Stream, data: bytes) -> None:
+        """Keep *data*, content of *stream*, until it can be sent."""
+        stream.pending.append(data)
+        stream.pending_bytes += len(data)
+        self.buffered += len(data)
+
+    def drop(self, stream: Http2Stream) -> None:
+        """Nothing of *stream* is sent any more."""
+        self.buffered -= stream.pending_bytes
+        stream.pending_bytes = 0
+        stream.pending.clear()
 
     # -- frames ------------------------------------------------------------------------------
 
@@ -116,9 +139,10 @@ class ResponseQueue:
         self.send_fields(stream.number, status, fields, END_STREAM if over else 0)
         return over
 
-    def send_fields(self, number: int, status: int | None, fields: Headers, flags: int) -> None:
-        """Send a field section (§4.3), in as many frames as it needs."""
+    def send_fields(self, number: int, status: int | None, fields: Headers, flags: int) -> int:
+        """Send a field section (§4.3), in as many frames as it needs; returns its size."""
         block = self._preamble + encode(status, fields)
+        size = len(block)
         self._preamble = b""
         kind = HEADERS
         while len(block) > MAX_PAYLOAD:
@@ -126,6 +150,7 @@ class ResponseQueue:
             block = block[MAX_PAYLOAD:]
             kind, flags = CONTINUATION, 0
         self._out.append(frame(kind, flags | END_HEADERS, number, block))
+        return size
 
     def _send_content(self, stream: Http2Stream, window: int) -> bool:
         room = min(window, MAX_PAYLOAD)
@@ -141,6 +166,7 @@ class ResponseQueue:
             parts.append(part)
             size += len(part)
         stream.pending_bytes -= size
+        self.buffered -= size
         stream.window -= size
         self._window -= size
         last = not pending and stream.ending == []

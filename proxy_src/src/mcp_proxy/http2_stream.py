@@ -33,6 +33,7 @@ class Http2Stream:
         self.head: tuple[int, Headers] | None = None  # status and fields not yet sent
         self.pending: deque[bytes | memoryview] = deque()
         self.pending_bytes = 0
+        self.interim_bytes = 0  # of interim responses that have not left yet
         self.ending: Headers | None = None  # the response's trailers once all of it is pending
         self.queued = False
         self.gone = False
@@ -47,6 +48,11 @@ class Http2Stream:
         self._left_over = -1
         self._still_since = 0.0
 
+    @property
+    def room(self) -> int:
+        """See :class:`messages.ClientStream`."""
+        return self._server.room
+
     def received(self, size: int, ended: bool) -> None:
         """*size* bytes of content have come. Raises :class:`StreamFault` (RFC 9113 §8.1.1)."""
         if self._missing is not None:
@@ -58,7 +64,7 @@ class Http2Stream:
 
     def send_interim(self, status: int, headers: Headers) -> None:
         """Pass on an interim response."""
-        self._server.send_interim(self.number, status, headers)
+        self._server.send_interim(self, status, headers)
 
     def send_head(self, head: ResponseHead) -> None:
         """Queue the head: if nothing follows it in this turn, it carries the end."""
@@ -72,9 +78,7 @@ class Http2Stream:
     def send_body(self, data: bytes) -> None:
         """Queue content; it leaves in this turn as far as the client's window allows."""
         if data and not self._bodiless:
-            self.pending.append(data)
-            self.pending_bytes += len(data)
-            self._server.has_pending(self)
+            self._server.send_content(self, data)
 
     def send_end(self, trailers: Headers) -> None:
         """End the response after what is pending."""

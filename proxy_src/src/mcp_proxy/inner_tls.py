@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-_RECORD = 16384
+RECORD = 16384
 """Plaintext bytes of one TLS record at most (RFC 8446 §5.1); a read never returns more."""
 
 _FIRST_RECORDS = 4096
@@ -32,14 +32,14 @@ class InnerTls:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.feed = self._incoming.write
         self.output = self._outgoing.read
+        self._partly = False  # whether some of a record may have been left by read()
         self._at_length = 0  # bytes since something short was written
 
     @property
     def unread(self) -> int:
-        """Bytes of ciphertext fed and not yet decrypted.
-
-        If there are none there is nothing to :meth:`read`: that takes whole records.
-        """
+        """Bytes fed that have not come out of :meth:`read`; if there are none, nothing can."""
+        if self._partly:
+            return self._incoming.pending + self._tls.pending()
         return self._incoming.pending
 
     @property
@@ -72,13 +72,15 @@ class InnerTls:
             raise TlsFailed(_reason(error)) from error
         return True
 
-    def read(self) -> bytes | None:
+    def read(self, most: int = RECORD) -> bytes | None:
         """Return some plaintext, ``b""`` if more must be fed first, ``None`` if the peer closed.
 
-        Raises :class:`TlsFailed`.
+        That is one record, or *most* bytes of it. Raises :class:`TlsFailed`.
         """
         try:
-            return self._tls.read(_RECORD) or None
+            data = self._tls.read(most)
+            self._partly = len(data) == most < RECORD
+            return data or None
         except ssl.SSLWantReadError:
             return b""
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):

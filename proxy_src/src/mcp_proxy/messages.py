@@ -49,8 +49,16 @@ class ResponseHead(NamedTuple):
     length: int | None
 
 
+ROOM = 1 << 16
+"""Bytes of a response that a client's stream takes at a time, as long as there is no shortage."""
+
+
 class ClientStream(Protocol):
     """The client's side of one exchange: takes the response, paces the request."""
+
+    @property
+    def room(self) -> int:
+        """How many bytes of the response are welcome at a time: less when much is waiting."""
 
     def send_interim(self, status: int, headers: Headers) -> None:
         """Pass on an interim (1xx) response."""
@@ -111,3 +119,16 @@ class Channel(Protocol):
 
     def wake(self) -> None:
         """There is output, or input is wanted again: see to it in this turn of the loop."""
+
+
+class _Gone:
+    """Stands in for a channel that is no more."""
+
+    def abort(self) -> None:
+        """See :class:`Channel`."""
+
+    wake = abort
+
+
+GONE: Channel = _Gone()
+"""The channel of an HTTP layer whose connection is lost."""

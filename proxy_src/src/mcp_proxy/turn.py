@@ -8,13 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from .rota import Rota
+
 
 class Turn:
-    """Runs what was added to it, in that order, before the event loop looks for new events."""
+    """Runs what was added to it, in that order, before the event loop looks for new events.
 
-    __slots__ = ("_due", "_loop")
+    ``rota`` says who may work on input in this turn.
+    """
+
+    __slots__ = ("_due", "_loop", "rota")
 
     def __init__(self) -> None:
+        self.rota = Rota()
         self._due: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 

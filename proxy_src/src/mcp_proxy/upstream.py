@@ -11,7 +11,9 @@ from typing import Protocol, cast
 from .dial import Dialer
 from .http1_client import ResponseError, ResponseHandler, ResponseReader
 from .messages import Headers
+from .rota import Account, Portion
 from .settings import Upstream
+from .transports import CLOSED
 from .turn import Turn
 
 _MAX_IDLE = 64
@@ -20,13 +22,25 @@ _MAX_IDLE = 64
 _HIGH_WATER = 1 << 18
 """Bytes waiting to be sent to an upstream from which on the client is held back."""
 
+_READ = 1 << 16
+"""Bytes read from an upstream at a time, at most."""
+
+_HEAD_READ = 1 << 13
+"""The same before the answer's final head: what comes then costs more work than any content."""
+
+_SHORT = 1 << 10
+"""Bytes below which a read has most probably taken all that there was."""
 
 _LINGER = 5.0
 """Seconds for an upstream to take what was written before the connection was closed."""
 
 
 class UpstreamUser(ResponseHandler, Protocol):
-    """The exchange that a connection is serving."""
+    """The exchange that a connection is serving. ``room`` is how many bytes to read at a time."""
+
+    @property
+    def room(self) -> int:
+        """How many bytes of the response are welcome at a time."""
 
     def upstream_failed(self, error: Exception, untouched: bool) -> None:
         """The connection ended before the response; *untouched* if not one byte of it had come."""
@@ -38,16 +52,30 @@ class UpstreamUser(ResponseHandler, Protocol):
         """Undo :meth:`pause_upload`."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(asyncio.BufferedProtocol):
     """One connection to an upstream: idle in the pool, or serving one exchange."""
 
-    def __init__(self, pool: UpstreamPool, reserve: deque[UpstreamConnection]) -> None:
-        """Belong to *pool*, and be in its *reserve* while idle."""
+    # What few connections ever need stands here, so that making one does not set it.
+    _held = False  # by the user
+    _resting = False  # until it is this upstream's turn again
+    _deaf = False  # and reads nothing until then
+    _late = b""  # read, and not looked at yet
+    _over = False  # the upstream has closed, after what is in _late ...
+    _lost: Exception | None = None  # ... for this reason
+    _lingering: asyncio.TimerHandle | None = None
+
+    def __init__(
+        self, pool: UpstreamPool, reserve: deque[UpstreamConnection], account: Account
+    ) -> None:
+        """Belong to *pool*, and be in its *reserve* while idle; work goes on the *account*."""
         self.reserve = reserve
         self.opened = False
         self.used = False
         self.expires = 0.0
         self._pool = pool
+        self._account = account
+        self._portion = Portion()
+        self._began = 0.0
         self._user: UpstreamUser | None = None
         self._reader = ResponseReader()
         self._untouched = True
@@ -67,37 +95,103 @@ class UpstreamConnection(asyncio.Protocol):
         self._arrivals = select.poll()
         self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
-    def data_received(self, data: bytes) -> None:
-        """See :class:`asyncio.Protocol`."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See :class:`asyncio.BufferedProtocol`."""
+        # From here, for with TLS the loop decrypts before it says that something has come.
+        self._began = self._pool.turn.rota.clock()
+        size = self._portion.size
+        if self._reader.in_head and size > _HEAD_READ:
+            size = _HEAD_READ
+        elif self._user is not None and (room := self._user.room) < size:
+            size = room
+        return self._pool.buffer[:size]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See :class:`asyncio.BufferedProtocol`."""
         if self._user is None:
             self.discard()
             return
         self._untouched = False
+        data = self._pool.buffer[:nbytes]
+        if self._resting or not self._pool.turn.rota.serves(self._account, self._began):
+            # After one that is short, nothing more may come for a while, so no effort is made.
+            self._deaf = self._resting or nbytes >= _SHORT
+            self._late += data
+            self._rest()
+        else:
+            self._take(data, self._began)
+
+    def _take(self, data: bytes | memoryview, began: float) -> None:
+        """Look at *data*, of which one portion's work is made at most."""
         try:
             self._reader.receive(data)
         except ResponseError as error:
             self._fail(error)
-            return
-        if self._finished:
-            # Not before: what follows a response in the same read would answer the next request.
-            self._finished = False
-            self.resume_reading()
-            self._pool.put(self, self._reader.keep_alive_seconds)
+        else:
+            if self._finished:
+                # Not before: what follows a response in the same read would answer the next
+                # request.
+                self._finished = False
+                self.resume_reading()
+                self._pool.put(self, self._reader.keep_alive_seconds)
+        rota = self._pool.turn.rota
+        now = rota.clock()
+        self._portion.took(len(data), now - began)
+        rota.charge(self._account, began, now)
+
+    def _rest(self) -> None:
+        """Leave the upstream unread until it is its turn."""
+        if not self._resting:
+            self._resting = True
+            self._pool.turn.rota.put_off(self._account, self._go_on)
+        self._pace()
+
+    def _go_on(self) -> None:
+        self._resting = self._deaf = False
+        if self._held and self._late:
+            return  # resume_reading() puts it off again
+        if self._late and self._user is not None:
+            data, self._late = self._late, b""
+            self._take(data, self._pool.turn.rota.clock())
+        if self._over and not self._late:
+            self._end(self._lost)
+            self.discard()
+        self._pace()
 
     def eof_received(self) -> bool:
-        """See :class:`asyncio.Protocol`."""
-        if self._user is not None:
-            try:
-                self._reader.eof()
-            except ResponseError as error:
-                self._fail(error)
+        """See :class:`asyncio.BaseProtocol`."""
+        if self._late:
+            self._over = True
+            return True
+        self._end(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.BaseProtocol`."""
         self._pool.forget(self)
-        if self._user is not None:
-            self._fail(exc or ResponseError("closed before the response was complete"))
+        self.transport = CLOSED
+        if self._lingering is not None:
+            self._lingering.cancel()
+        lost = exc or ResponseError("closed before the response was complete")
+        if not self._late:
+            self._end(lost)
+        elif not self._over:
+            self._over = True
+            self._lost = lost
+            if not self._held:
+                self._rest()
+
+    def _end(self, lost: Exception | None) -> None:
+        """The upstream has closed its side, or its connection is *lost*."""
+        if self._user is None:
+            return
+        if lost is not None:
+            self._fail(lost)
+            return
+        try:
+            self._reader.eof()
+        except ResponseError as error:
+            self._fail(error)
 
     def pause_writing(self) -> None:
         """See :class:`asyncio.Protocol`."""
@@ -166,15 +260,24 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Take no more of the response for now."""
-        if self._reading and not self.transport.is_closing():
-            self._reading = False
-            self.transport.pause_reading()
+        self._held = True
+        self._pace()
 
     def resume_reading(self) -> None:
         """Undo :meth:`pause_reading`."""
-        if not self._reading and not self.transport.is_closing():
-            self._reading = True
-            self.transport.resume_reading()
+        self._held = False
+        if self._late:
+            self._rest()
+        self._pace()
+
+    def _pace(self) -> None:
+        reading = not (self._held or self._deaf)
+        if reading != self._reading and not self.transport.is_closing():
+            self._reading = reading
+            if reading:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
 
     def finish(self, request_complete: bool) -> None:
         """The exchange is over, which :meth:`data_received` has brought about.
@@ -197,15 +300,22 @@ class UpstreamConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close after what was written has left; the user is not told."""
         self._user = None
+        self._late = b""
+        self._reader.close()
         if not self.transport.is_closing():
             self._send()
             self.transport.close()
-            asyncio.get_running_loop().call_later(_LINGER, self.transport.abort)
+            loop = asyncio.get_running_loop()
+            self._lingering = loop.call_later(_LINGER, self.discard)
 
     def discard(self) -> None:
         """Close, whatever is going on; the user is not told."""
         self._user = None
-        self.transport.abort()
+        self._late = b""
+        self._reader.close()
+        # Not all who close it say so once more (uvloop, when a dial is cancelled at its end).
+        transport, self.transport = self.transport, CLOSED
+        transport.abort()
 
     def is_alive(self) -> bool:
         """Whether nothing has arrived since the last response: not even the upstream's FIN.
@@ -226,8 +336,10 @@ class UpstreamPool:
         self._dialer = dialer
         self._idle_timeout = idle_timeout
         self._idle: dict[Upstream, deque[UpstreamConnection]] = {}
+        self._accounts: dict[Upstream, Account] = {}
         self._closed = False
         self.turn = turn
+        self.buffer = memoryview(bytearray(_READ))
 
     def take(self, upstream: Upstream) -> UpstreamConnection | None:
         """An idle connection that is still open, or ``None``."""
@@ -244,9 +356,11 @@ class UpstreamPool:
         """A new connection. Raises :class:`dial.DialError`."""
         made: list[UpstreamConnection] = []
         idle = self._idle.setdefault(upstream, deque())
+        # One for all of its connections, so that it does not get more by having more of them.
+        account = self._accounts.setdefault(upstream, Account())
 
         def factory() -> UpstreamConnection:
-            made.append(UpstreamConnection(self, idle))
+            made.append(UpstreamConnection(self, idle, account))
             return made[-1]
 
         try:

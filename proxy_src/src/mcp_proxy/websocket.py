@@ -50,8 +50,18 @@ class WebSocketLayer:
         self.closing = False
         self.closed = False
 
-    def receive(self, data: Buffer) -> list[bytes]:
-        """Take *data* from the network; return the payload in it.
+    def release(self) -> None:
+        """The connection is lost: all is freed at once."""
+        if self._opening is not None:
+            self._opening.release()
+
+    @property
+    def behind(self) -> bool:
+        """Whether :meth:`receive` has stopped before the end of what has come."""
+        return self._frames.behind
+
+    def receive(self, data: Buffer, most: int = 1 << 30) -> list[bytes]:
+        """Take *data* from the network; return the payload in it, or in *most* frames of it.
 
         Raises :class:`WebSocketRefused` if this is no opening handshake that can be accepted; the
         answer is then in :meth:`output` and the connection must be closed after it.
@@ -62,7 +72,7 @@ class WebSocketLayer:
                 return []
         was_closing = self.closing
         frames = self._frames
-        payload = frames.feed(data)
+        payload = frames.feed(data, most)
         if frames.controls:
             self._take_controls(frames)
         if frames.failure is not None and not self.closed:
@@ -183,6 +193,14 @@ class _Opening:
         self.accepted = self._protocol.state is OPEN
         if self.accepted:
             self._out = b"".join(self._protocol.data_to_send())
+            self.release()
+
+    def release(self) -> None:
+        """Go on no more. What the library has refers to itself, by way of frames, and is parted."""
+        self._protocol.parser.close()
+        for failure in (self._protocol.handshake_exc, self._protocol.parser_exc):
+            if failure is not None:
+                failure.__traceback__ = None
 
     def _refused(self, reason: str) -> WebSocketRefused:
         self._out = b"".join(self._protocol.data_to_send())

@@ -44,29 +44,40 @@ class FrameReader:
 
     ``controls`` collects (opcode, payload) of control frames; its owner empties it. Nothing more
     comes out after a close frame, or once ``failure`` is the status with which to fail the
-    connection. ``continued`` tells whether the last message goes on in another frame.
+    connection. ``continued`` tells whether the last message goes on in another frame. ``behind``
+    tells whether :meth:`feed` has stopped before the end of what it got.
     """
 
-    __slots__ = ("_begun", "_left", "_mask", "continued", "controls", "failure", "over")
+    __slots__ = ("_begun", "_left", "_mask", "behind", "continued", "controls", "failure", "over")
 
     def __init__(self) -> None:
         self.controls: list[tuple[int, bytes]] = []
         self.continued = False
         self.failure: CloseCode | None = None
         self.over = False
-        self._begun = b""  # an incomplete header or control frame
+        self.behind = False
+        self._begun = b""  # an incomplete header or control frame, or all that is left
         self._left = 0  # bytes of the data frame in progress still to come
         self._mask = b""
 
-    def feed(self, data: Buffer) -> list[bytes]:
-        """Return the payload of data frames in *data*, unmasked, in pieces of any size."""
+    def feed(self, data: Buffer, most: int = 1 << 30) -> list[bytes]:
+        """Return the payload of data frames in *data*, unmasked, in pieces of any size.
+
+        Stops after *most* frames; the next call goes on there.
+        """
         pieces: list[bytes] = []
         if self._begun:
             data = self._begun + bytes(data)
             self._begun = b""
+            self.behind = False
         at, end = 0, len(data)
         while at < end and not self.over:
             if not self._left:
+                most -= 1
+                if most < 0:
+                    self._begun = bytes(data[at:])
+                    self.behind = True
+                    break
                 start = self._header(data, at, end)
                 if not start:
                     self._begun = bytes(data[at:])

@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import mcp_proxy.http1
 import mcp_proxy.http2
 import pytest
-from fakes import FakeChannel
+from fakes import FakeChannel, deliver
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
@@ -267,7 +267,7 @@ class ExchangeMachine(RuleBasedStateMachine):
         if not self.answer_begun:
             self.answer_begun = True
             data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + data
-        self.do(lambda: self.protocol.data_received(data))
+        self.do(lambda: deliver(self.protocol, data))
 
     # -- what must hold ------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class ExchangeMachine(RuleBasedStateMachine):
                 last = b"0\r\n\r\n"
                 if not self.answer_begun:
                     last = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + last
-                self.do(lambda last=last: self.protocol.data_received(last))
+                self.do(lambda last=last: deliver(self.protocol, last))
             if self.client.ended:
                 break
         assert self.client.ended, "stuck"

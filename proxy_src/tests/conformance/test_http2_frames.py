@@ -32,9 +32,8 @@ END_STREAM = ACK = 1
 END_HEADERS = 4
 PADDED = 8
 WITH_PRIORITY = 32
-NO_ERROR, PROTOCOL, INTERNAL, FLOW, _, CLOSED, SIZE, REFUSED, CANCEL, COMPRESSION, _, CALM = range(
-    12
-)
+NO_ERROR, PROTOCOL, INTERNAL, FLOW, SETTINGS_TIMEOUT, CLOSED = range(6)
+SIZE, REFUSED, CANCEL, COMPRESSION, _, CALM = range(6, 12)
 ENABLE_PUSH, STREAMS, WINDOW_SIZE, FRAME_SIZE = 2, 3, 4, 5
 MAX_HEADER_BYTES = 4096
 
@@ -312,6 +311,14 @@ CONNECTION_ERRORS: dict[str, tuple[int, Make]] = {
     "RFC 7541 6.3 table larger than allowed": (
         COMPRESSION,
         lambda c: raw(HEADERS, 5, 1, b"\x3f\xe2\x1f\x82"),
+    ),
+    "RFC 7541 4.2 three size updates": (
+        COMPRESSION,
+        lambda c: raw(HEADERS, 5, 1, b"\x20\x3f\xe1\x1f\x20" + c.block()),
+    ),
+    "RFC 7541 4.2 nothing but size updates": (
+        COMPRESSION,
+        lambda c: raw(HEADERS, 5, 1, b"\x20" * 16384),
     ),
     "RFC 7541 5.1 integer without end": (COMPRESSION, lambda c: raw(HEADERS, 5, 1, b"\x0f\xff")),
     "RFC 7541 5.1 integer too large": (
@@ -853,6 +860,8 @@ ENDLESS: dict[str, Callable[[Client, int], bytes]] = {
         c.head(2 * n + 3) + data(2 * n + 3)
     ),
     "malformed requests": lambda c, n: c.head(2 * n + 3, [*GET, ("A", "b")]),
+    "field sections that only change the table": lambda c, n: raw(HEADERS, 5, 2 * n + 3, b"\x20"),
+    "empty field sections": lambda c, n: raw(HEADERS, 5, 2 * n + 3),
 }
 
 
@@ -868,9 +877,57 @@ def test_has_an_end(case: str) -> None:
     assert all(handler.gone for handler in peer.requests)
 
 
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_streams_that_are_refused_have_an_end(acknowledged: bool) -> None:
+    """Whether or not the client says that it knows the limit: it is what floods do not say."""
+    peer = Peer(answer=None, max_streams=1)
+    peer.send(PREFACE + setting())
+    if acknowledged:
+        peer.send(raw(SETTINGS, ACK, 0))
+    client = Client()
+    out = peer.send(*(client.head(2 * turn + 1) for turn in range(400)))
+    assert len(out.resets) == 399
+    assert peer.alive()
+    peer.send(*(client.head(2 * turn + 1) for turn in range(400, 700)))
+    assert out.goaways == [CALM]
+    assert peer.layer.finished
+
+
+def test_two_size_updates_are_allowed() -> None:
+    peer = begun()
+    out = peer.send(raw(HEADERS, 5, 1, b"\x20\x3f\xe1\x1f" + Client().block()))
+    assert out.goaways == []
+    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_6_5_3_settings_that_are_never_acknowledged(busy: bool) -> None:
+    peer = Peer(answer=None)
+    peer.send(PREFACE + setting())
+    if busy:
+        peer.send(Client().head())
+    peer.layer.tick(100.0)
+    peer.layer.tick(109.9)
+    assert peer.fetch().goaways == []
+    peer.layer.tick(110.0)
+    assert peer.fetch().goaways == [SETTINGS_TIMEOUT]
+    assert peer.layer.finished
+    assert all(handler.gone for handler in peer.requests)
+
+
+def test_6_5_3_settings_that_are_acknowledged() -> None:
+    peer = Peer(answer=None)
+    peer.send(PREFACE + setting())
+    peer.layer.tick(100.0)
+    peer.send(raw(SETTINGS, ACK, 0))
+    peer.layer.tick(1000.0)
+    assert peer.fetch().goaways == []
+
+
 @pytest.mark.parametrize("case", ["PING", "window updates of the connection", "PRIORITY"])
 def test_is_allowed_now_and_then(case: str) -> None:
     peer = begun(answer=None)
+    peer.send(raw(SETTINGS, ACK, 0))
     client = Client()
     peer.send(client.post(1))
     for second in range(300):

@@ -12,6 +12,7 @@ from unittest import mock
 import hypothesis.strategies as st
 import mcp_proxy.upstream
 import pytest
+from fakes import deliver
 from hypothesis import settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -103,6 +104,8 @@ class Dialer:
 
 class User:
     """The exchange that has a connection: notes how it ends."""
+
+    room = 1 << 16
 
     def __init__(self, machine: PoolMachine, connection: UpstreamConnection) -> None:
         self.machine = machine
@@ -205,7 +208,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.take(upstream)
         self.request_complete = True
         for connection in self.lent[-together:]:
-            self.do(lambda connection=connection: connection.data_received(OK % b""))
+            self.do(lambda connection=connection: deliver(connection, OK % b""))
             self.served += 1
 
     @rule(
@@ -259,16 +262,14 @@ class PoolMachine(RuleBasedStateMachine):
         self.request_complete = request_complete
         for part in (answer[:at], answer[at:]):
             if part and not connection.transport.is_closing():
-                self.do(lambda part=part: connection.data_received(part))
+                self.do(lambda part=part: deliver(connection, part))
         self.served += 1
 
     @precondition(lambda self: self.lent)
     @rule(which=st.integers(0, 99))
     def half_an_answer(self, which: int) -> None:
         self.do(
-            lambda: self.one_of(which).data_received(
-                b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
-            )
+            lambda: deliver(self.one_of(which), b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
         )
         # The rest never comes, and nobody else may get the connection.
 
@@ -295,7 +296,7 @@ class PoolMachine(RuleBasedStateMachine):
         if transport.protocol in self.lent:
             return
         if seen:
-            self.do(lambda: transport.protocol.data_received(b"HTTP/1.1 408 Timeout\r\n\r\n"))
+            self.do(lambda: deliver(transport.protocol, b"HTTP/1.1 408 Timeout\r\n\r\n"))
             assert transport.closed
         else:
             with contextlib.suppress(BrokenPipeError):  # it has said that it closes

@@ -170,3 +170,29 @@ def test_bad_responses(data: bytes) -> None:
 def test_data_without_a_request_is_an_error() -> None:
     with pytest.raises(ResponseError):
         ResponseReader().receive(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+
+
+def test_the_content_of_many_small_chunks_is_handed_on_together() -> None:
+    class Parts(Seen):
+        parts = 0
+
+        def response_body(self, data: bytes) -> None:
+            super().response_body(data)
+            self.parts += 1
+
+    reader, seen = ResponseReader(), Parts()
+    reader.begin(seen, b"GET")
+    reader.receive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    reader.receive(b"1\r\nx\r\n" * 1000)
+    assert (seen.body, seen.parts) == (b"x" * 1000, 1)
+    reader.receive(b"1\r\ny\r\n" * 500 + b"0\r\n\r\n")
+    assert (seen.body, seen.parts) == (b"x" * 1000 + b"y" * 500, 2)
+    assert seen.trailers == []
+
+
+def test_what_came_before_garbage_is_handed_on() -> None:
+    reader, seen = ResponseReader(), Seen()
+    reader.begin(seen, b"GET")
+    with pytest.raises(ResponseError):
+        reader.receive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\nzz\r\n")
+    assert seen.body == b"x"

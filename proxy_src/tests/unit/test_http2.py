@@ -181,6 +181,57 @@ def test_a_slow_client_holds_only_its_own_stream_back() -> None:
     assert slow in pair.ended
 
 
+def test_interim_responses_count_until_they_have_left() -> None:
+    pair = Pair()
+    pair.request()
+    pair.exchange()
+    (handler,) = pair.requests
+    sent = 0
+    while not handler.paused:
+        handler.stream.send_interim(103, [(b"Link", b"x" * 1000)])
+        sent += 1
+        assert sent < 200, "never held back"
+    assert sent > 10
+    pair.exchange()
+    assert not handler.paused
+    hints = [e for e in pair.events if isinstance(e, InformationalResponseReceived)]
+    assert len(hints) == sent
+
+
+def test_responses_that_are_not_read_have_a_budget_together() -> None:
+    pair = Pair()
+    pair.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    read = pair.request()
+    for _ in range(99):
+        pair.request()
+    pair.exchange(acknowledge=False)
+    for handler in pair.requests:
+        handler.stream.send_head(ResponseHead(200, [], None))
+    taken = 0
+    for handler in pair.requests[1:]:
+        while not handler.paused:
+            size = min(handler.stream.room, 16384)
+            handler.stream.send_body(bytes(size))
+            taken += size
+    assert taken < (1 << 20) + (1 << 16) + 99 * 4096
+    # The one that the client does read is not held up by the others.
+    first = pair.requests[0]
+    for _ in range(50):
+        first.stream.send_body(bytes(first.stream.room))
+        assert first.paused
+        pair.client.increment_flow_control_window(4096, read)
+        pair.client.increment_flow_control_window(4096)
+        pair.exchange(acknowledge=False)
+        assert not first.paused
+    assert len(pair.bodies[read]) == 50 * 4096
+    # All is well again once they are gone.
+    for number in range(3, 201, 2):
+        pair.client.reset_stream(number, ErrorCodes.CANCEL)
+    pair.exchange(acknowledge=False)
+    assert first.stream.room == 1 << 16
+    assert pair.layer._responses.buffered == 0
+
+
 def test_a_later_setting_widens_the_window() -> None:
     pair = Pair()
     pair.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 10})

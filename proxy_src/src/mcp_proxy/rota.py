@@ -1,0 +1,129 @@
+"""Who may work now: the time of the event loop, shared out among the peers that cause work.
+
+A peer decides how much work a byte is: one read may hold ten thousand frames, chunks or heads. So
+what counts is time. Each peer has an :class:`Account`. One that has used little lately is served as
+soon as something comes from it. One that has used much is served as long as there is time for its
+kind in this turn of the loop; then it has to wait, unread, for one of the next turns, in which
+those that wait come one after the other. A turn is therefore never long, whatever comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+PER_TURN = 0.004
+"""Seconds of a turn of the event loop for all those together that use much."""
+
+SLICE = 0.002
+"""Seconds of work for one peer after which it is the next one's turn."""
+
+_FREE = 0.005
+"""Seconds used, less what is forgiven, from which on a peer is one that uses much."""
+_FORGIVEN = 0.02
+"""Seconds that are forgiven in each second: the share of the processor that nobody minds."""
+_MOST = 0.05
+"""Seconds that are remembered at most: who was a nuisance is one for another few seconds."""
+
+_SMALLEST = 1 << 10
+_FIRST = 1 << 13
+_LARGEST = 1 << 16
+"""Bytes of a :class:`Portion`."""
+_QUICK, _LONG = SLICE / 4, SLICE
+
+
+class Account:
+    """What one peer has used, and the work that is put off for it."""
+
+    __slots__ = ("since", "used", "waiting")
+
+    def __init__(self) -> None:
+        self.used = 0.0
+        self.since = 0.0
+        self.waiting: deque[Callable[[], None]] = deque()
+
+
+class Portion:
+    """How many bytes of a peer's are taken in one go: what was worth a slice of time lately."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = _FIRST
+
+    def took(self, size: int, seconds: float) -> None:
+        """*size* bytes took *seconds*."""
+        if seconds > _LONG:
+            self.size = max(_SMALLEST, min(self.size, int(size * _LONG / seconds)))
+        elif size >= self.size < _LARGEST and seconds < _QUICK:
+            self.size *= 2
+
+
+class Rota:
+    """See the module; one for each event loop."""
+
+    __slots__ = ("_loop", "_scheduled", "_spent", "_waiting", "clock")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._waiting: deque[Account] = deque()
+        self._spent = 0.0  # in this turn, for those that use much
+        self._scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def serves(self, account: Account, now: float) -> bool:
+        """Whether work for *account* may be done now; else it is to be :meth:`put_off`."""
+        if account.waiting:
+            return False
+        if account.used <= _FREE or account.used - (now - account.since) * _FORGIVEN <= _FREE:
+            return True
+        return not self._waiting and self._spent < PER_TURN
+
+    def charge(self, account: Account, began: float, now: float) -> None:
+        """Work for *account* has been done from *began* until *now*."""
+        used = account.used - (now - account.since) * _FORGIVEN
+        seconds = now - began
+        account.used = used = min(_MOST, (used if used > 0 else 0.0) + seconds)
+        account.since = now
+        if used > _FREE:
+            self._spent += seconds
+            self._schedule()
+
+    def put_off(self, account: Account, work: Callable[[], None]) -> None:
+        """Do *work*, about a slice of it, when it is the turn of *account*."""
+        if not account.waiting:
+            self._waiting.append(account)
+        account.waiting.append(work)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._scheduled = False
+        self._spent = 0.0
+        waiting = self._waiting
+        began = self.clock()
+        # What is put off again while this runs comes behind those that wait now.
+        while waiting:
+            account = waiting.popleft()
+            work = account.waiting.popleft()
+            if account.waiting:
+                waiting.append(account)
+            try:
+                work()
+            except Exception as error:  # as the loop does: the others' work goes on
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "work that was put off failed", "exception": error}
+                )
+            if self.clock() - began >= PER_TURN:
+                break
+        self._spent = self.clock() - began
+        if waiting or self._spent >= PER_TURN:
+            self._schedule()
