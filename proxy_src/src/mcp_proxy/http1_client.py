@@ -16,6 +16,9 @@ _TIMEOUT = re.compile(rb"(?:^|,)\s*timeout=([0-9]{1,9})\s*(?:,|\Z)", re.IGNORECA
 MAX_HEAD = 1 << 17
 """Bytes of a response's head, or of its trailers, at most."""
 
+MAX_FIELDS = 1000
+"""Fields of a head or of trailers, at most: of the smallest, 128 KiB would take megabytes."""
+
 MAX_INTERIM = 1000
 """Interim responses before the final one, at most: ``102 Processing`` every 20 s for five hours."""
 
@@ -127,7 +130,10 @@ class ResponseReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Parser callback: a field of the head or a trailer."""
-        (self._fields if self.in_head else self._trailers).append((name, value))
+        fields = self._fields if self.in_head else self._trailers
+        if len(fields) == MAX_FIELDS:
+            raise ResponseError("too many header fields")
+        fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Parser callback: the head is complete."""
