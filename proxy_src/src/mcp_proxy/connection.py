@@ -19,7 +19,7 @@ from .http2 import Http2Server
 from .inner_tls import RECORD, InnerTls, TlsFailed
 from .messages import HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
-from .rota import SLICE, Account, Portion
+from .rota import QUICK, SLICE, Account, Portion
 from .settings import Limits, Timeouts
 from .tls_contexts import ServerTls
 from .transports import CLOSED
@@ -119,7 +119,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._take(data, began + SLICE)
         rota = self._listener.turn.rota
         now = rota.clock()
-        if data:
+        if data and (now - began > QUICK or len(data) >= self._read_portion.size):
             self._read_portion.took(len(data), now - began)
         rota.charge(self._account, began, now)
         if self._ws.behind or self._cut_short:
@@ -191,7 +191,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         clock = self._listener.turn.rota.clock
         try:
             http = self._http or self._shake_hands(tls)
-            now = clock()
+            now = until - SLICE
             while http is not None and http.wants_input and not self._closing:
                 data = tls.read(min(self._portion.size, RECORD))
                 if data is None:

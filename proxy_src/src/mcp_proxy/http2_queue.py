@@ -86,15 +86,17 @@ class ResponseQueue:
 
     def keep(self, stream: Http2Stream, data: bytes) -> None:
         """Keep *data*, content of *stream*, until it can be sent."""
+        size = len(data)
         stream.pending.append(data)
-        stream.pending_bytes += len(data)
-        self.buffered += len(data)
+        stream.pending_bytes += size
+        self.buffered += size
 
     def drop(self, stream: Http2Stream) -> None:
         """Nothing of *stream* is sent any more."""
-        self.buffered -= stream.pending_bytes
-        stream.pending_bytes = 0
-        stream.pending.clear()
+        if stream.pending:
+            self.buffered -= stream.pending_bytes
+            stream.pending_bytes = 0
+            stream.pending.clear()
 
     # -- frames ------------------------------------------------------------------------------
 

@@ -31,7 +31,8 @@ _SMALLEST = 1 << 10
 _FIRST = 1 << 13
 _LARGEST = 1 << 16
 """Bytes of a :class:`Portion`."""
-_QUICK, _LONG = SLICE / 4, SLICE
+QUICK, _LONG = SLICE / 4, SLICE
+"""Seconds from which on a portion is not to grow, and is to shrink."""
 
 
 class Account:
@@ -57,7 +58,7 @@ class Portion:
         """*size* bytes took *seconds*."""
         if seconds > _LONG:
             self.size = max(_SMALLEST, min(self.size, int(size * _LONG / seconds)))
-        elif size >= self.size < _LARGEST and seconds < _QUICK:
+        elif size >= self.size < _LARGEST and seconds < QUICK:
             self.size *= 2
 
 
@@ -83,13 +84,18 @@ class Rota:
 
     def charge(self, account: Account, began: float, now: float) -> None:
         """Work for *account* has been done from *began* until *now*."""
-        used = account.used - (now - account.since) * _FORGIVEN
         seconds = now - began
-        account.used = used = min(_MOST, (used if used > 0 else 0.0) + seconds)
+        used = account.used - (now - account.since) * _FORGIVEN
+        used = used + seconds if used > 0 else seconds
+        account.used = used
         account.since = now
         if used > _FREE:
+            if used > _MOST:
+                account.used = _MOST
+            # Of several turns together, while that is little: it saves looking where each begins.
             self._spent += seconds
-            self._schedule()
+            if self._spent >= PER_TURN:
+                self._schedule()
 
     def put_off(self, account: Account, work: Callable[[], None]) -> None:
         """Do *work*, about a slice of it, when it is the turn of *account*."""
@@ -109,6 +115,8 @@ class Rota:
         self._scheduled = False
         self._spent = 0.0
         waiting = self._waiting
+        if not waiting:
+            return
         began = self.clock()
         # What is put off again while this runs comes behind those that wait now.
         while waiting:

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from .dial import Dialer
 from .http1_client import ResponseError, ResponseHandler, ResponseReader
 from .messages import Headers
-from .rota import Account, Portion
+from .rota import QUICK, Account, Portion
 from .settings import Upstream
 from .transports import CLOSED
 from .turn import Turn
@@ -73,6 +73,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.used = False
         self.expires = 0.0
         self._pool = pool
+        self._rota = pool.turn.rota
         self._account = account
         self._portion = Portion()
         self._began = 0.0
@@ -98,10 +99,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """See :class:`asyncio.BufferedProtocol`."""
         # From here, for with TLS the loop decrypts before it says that something has come.
-        self._began = self._pool.turn.rota.clock()
+        self._began = self._rota.clock()
         size = self._portion.size
-        if self._reader.in_head and size > _HEAD_READ:
-            size = _HEAD_READ
+        if self._reader.in_head:
+            if size >= _HEAD_READ:
+                return self._pool.head_buffer
         elif self._user is not None and (room := self._user.room) < size:
             size = room
         return self._pool.buffer[:size]
@@ -113,7 +115,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         self._untouched = False
         data = self._pool.buffer[:nbytes]
-        if self._resting or not self._pool.turn.rota.serves(self._account, self._began):
+        if self._resting or not self._rota.serves(self._account, self._began):
             # After one that is short, nothing more may come for a while, so no effort is made.
             self._deaf = self._resting or nbytes >= _SHORT
             self._late += data
@@ -134,16 +136,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._finished = False
                 self.resume_reading()
                 self._pool.put(self, self._reader.keep_alive_seconds)
-        rota = self._pool.turn.rota
-        now = rota.clock()
-        self._portion.took(len(data), now - began)
-        rota.charge(self._account, began, now)
+        now = self._rota.clock()
+        if now - began > QUICK or len(data) >= self._portion.size:
+            self._portion.took(len(data), now - began)
+        self._rota.charge(self._account, began, now)
 
     def _rest(self) -> None:
         """Leave the upstream unread until it is its turn."""
         if not self._resting:
             self._resting = True
-            self._pool.turn.rota.put_off(self._account, self._go_on)
+            self._rota.put_off(self._account, self._go_on)
         self._pace()
 
     def _go_on(self) -> None:
@@ -152,7 +154,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return  # resume_reading() puts it off again
         if self._late and self._user is not None:
             data, self._late = self._late, b""
-            self._take(data, self._pool.turn.rota.clock())
+            self._take(data, self._rota.clock())
         if self._over and not self._late:
             self._end(self._lost)
             self.discard()
@@ -340,6 +342,7 @@ class UpstreamPool:
         self._closed = False
         self.turn = turn
         self.buffer = memoryview(bytearray(_READ))
+        self.head_buffer = self.buffer[:_HEAD_READ]
 
     def take(self, upstream: Upstream) -> UpstreamConnection | None:
         """An idle connection that is still open, or ``None``."""
