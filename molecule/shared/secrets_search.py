@@ -21,6 +21,14 @@ PLACES = (
 )
 
 
+def shown(name: str, command: str) -> str:
+    """Return what one of the places shows on the host NAME.
+
+    Not every byte is text: the journal's export form writes lengths as numbers.
+    """
+    return shell(name).run(command).stdout_bytes.decode(errors="replace")
+
+
 def key_lines(name: str) -> list[str]:
     """Return the lines of a host's private keys that hold secret bytes: any of them is a leak.
 
