@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import ansible_collections.mcp_tunnels.stack as stack
 import yaml
+from ansible_collections.mcp_tunnels import stack
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
 
 _COLLECTION = Path(stack.__path__[0])
