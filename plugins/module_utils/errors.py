@@ -39,7 +39,7 @@ def has_control(text: str) -> bool:
 
 
 def _shown(text: str) -> str:
-    """The text as a message shows it, whoever it comes from."""
+    """The text as a message shows it, from any source."""
     plain = without_control(_SECRET_SHAPE.sub("(a secret, not shown)", text))
     if len(plain) <= _LONGEST:
         return plain

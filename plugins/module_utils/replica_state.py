@@ -358,7 +358,7 @@ def _restart_socket(service: Service) -> list[str]:
 
 
 def _squatted(socket: str, error: TunnelError) -> TunnelError:
-    """The error for a socket that could not be opened, with whoever has its port."""
+    """The error for a socket that could not be opened, with the process that has its port."""
     found = {port: find_listener(port) for port in systemd.ports(socket)}
     held = [f"port {port} is held by {holder}" for port, holder in found.items() if holder]
     if not held:

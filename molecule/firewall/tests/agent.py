@@ -5,7 +5,7 @@ One JSON message a line comes in, one answer a line goes out. ``{"run": ARGV}`` 
 with its user's identity and nothing else, no capability and no other group. Its messages:
 
 ``handed``: only first: sockets (key, address, port) that root opens for it, bound as what is left
-of a listening one when whoever got hold of it has closed it.
+of a listening one when its new holder has closed it.
 ``listen``: places (protocol, address, port) to listen at; what comes is noted and sent back.
 ``send``: probes. Each goes out from a source port of its own (one that is kept goes on with the
 next probe from there; one that was handed over is used) and ends with an outcome: ``answered``,
@@ -74,7 +74,7 @@ def _socket(probe: dict[str, Any]) -> socket.socket:
 
 
 def _handed(place: dict[str, Any]) -> socket.socket:
-    """A socket that whoever opens it leaves to somebody else."""
+    """A socket that one user opens and another one uses."""
     sock = socket.socket(_family(place["address"]), socket.SOCK_STREAM)
     sock.setblocking(False)
     # Beside those that listen there, and beside their connections, which another user has accepted.
