@@ -19,7 +19,7 @@ _Entry = TypeVar("_Entry")
 _Row = tuple[bytes, bytes, int, _Entry]  # name, value, size as of RFC 7541 §4.1, what it means
 
 _MAX_RESIZES = 2
-"""Changes of the table's size at the begin of a block: the smallest of all, and the last (§4.2)."""
+"""Changes of the table's size at the start of a block: the smallest of all, and the last (§4.2)."""
 
 _TABLE = 4096
 """Bytes of the dynamic table, the protocol's default: nothing else is announced."""

@@ -21,7 +21,7 @@ SLICE = 0.002
 """Seconds of work for one peer after which it is the next one's turn."""
 
 _FREE = 0.005
-"""Seconds used, less what is forgiven, from which on a peer is one that uses much."""
+"""Seconds used, less what is forgiven, above which a peer counts as one that uses much."""
 _FORGIVEN = 0.02
 """Seconds that are forgiven in each second: the share of the processor that nobody minds."""
 _MOST = 0.05
@@ -32,7 +32,7 @@ _FIRST = 1 << 13
 _LARGEST = 1 << 16
 """Bytes of a :class:`Portion`."""
 QUICK, _LONG = SLICE / 4, SLICE
-"""Seconds from which on a portion is not to grow, and is to shrink."""
+"""Seconds above which a portion shrinks instead of growing."""
 
 
 class Account:
