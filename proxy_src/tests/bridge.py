@@ -53,6 +53,7 @@ class _Client(asyncio.Protocol):
         self._early: list[bytes] = []
         self.tunnel: _Tunnel | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._heard_out = self._finished = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -89,7 +90,17 @@ class _Client(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.tunnel is not None:
             self.tunnel.close()
-        return True
+        self._heard_out = True
+        return not self._finished
+
+    def finish(self) -> None:
+        """The tunnel ends. The client is heard out, as a reset would overtake the answer."""
+        self._finished = True
+        if self._heard_out:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.transport.write_eof()
+            self.transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._clients.discard(self)
@@ -127,7 +138,7 @@ class _Tunnel(asyncio.Protocol):
             elif event.opcode in (Opcode.BINARY, Opcode.CONT):
                 self._client.transport.write(event.data)
             elif event.opcode is Opcode.CLOSE:
-                self._client.transport.close()
+                self._client.finish()
         self._flush()
 
     def send(self, data: bytes) -> None:
@@ -151,7 +162,7 @@ class _Tunnel(asyncio.Protocol):
             self._client.transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._client.transport.close()
+        self._client.finish()
 
     def _flush(self) -> None:
         chunks = self._ws.data_to_send()

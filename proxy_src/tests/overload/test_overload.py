@@ -383,7 +383,8 @@ async def test_more_requests_than_descriptors(tmp_path: Path) -> None:
                         )
                     writer.write(h2.data_to_send())
                 await proxy.logged("cannot reach 127.0.0.1: Too many open files", route="mute")
-                assert descriptors(proxy) <= LIMIT - 32
+                # One more for a moment, when the proxy looks how many are left.
+                assert descriptors(proxy) <= LIMIT - 32 + 1
                 await comes_to(proxy, OPEN, 3)  # there is a descriptor for whoever asks
             await served_again(proxy, before)
 
