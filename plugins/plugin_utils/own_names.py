@@ -24,6 +24,22 @@ _PREFIXES = (
     "__cloudflared_",
     "__firewall_",
 )
+#: Of Ansible's connection plugins, those that it does not remove from facts by itself. Where facts
+#: are variables, they choose programs of the controller, and sockets to other hosts.
+_OF_CONNECTIONS = frozenset(
+    (
+        "control_path",
+        "control_path_dir",
+        "host_key_checking",
+        "private_key",
+        "private_key_passphrase",
+        "scp_executable",
+        "sftp_batch_mode",
+        "sftp_executable",
+        "ssh_host_key_checking",
+        "sshpass_prompt",
+    )
+)
 _SHOWN = 5
 
 
@@ -37,20 +53,31 @@ def own_names(names: Iterable[Any]) -> list[str]:
     )
 
 
+def _steering(names: Iterable[Any]) -> list[str]:
+    """Those of the names that say how Ansible connects, sorted."""
+    return sorted(
+        name for name in map(str, names) if name.removeprefix("ansible_") in _OF_CONNECTIONS
+    )
+
+
 def check_facts(host: str, facts: Any) -> None:
-    """Refuses a host whose facts have a name of ours.
+    """Refuses a host whose facts have a name of ours, or one that says how Ansible connects.
 
     :param facts: what Ansible has as ``ansible_facts`` of the host.
     :raises TunnelError: if there is such a name.
     """
-    found = own_names(facts) if isinstance(facts, Mapping) else []
+    if not isinstance(facts, Mapping):
+        return
+    found, owner = own_names(facts), "mcp_tunnels.stack"
+    if not found:
+        found, owner = _steering(facts), "Ansible's connections"
     if not found:
         return
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     shown = ", ".join(ascii(name[:64])[1:-1] for name in found[:_SHOWN])
     raise TunnelError(
         host,
-        f"its facts set variables of mcp_tunnels.stack, which only the operator may: {shown}{more}",
+        f"its facts set variables of {owner}, which only the operator may: {shown}{more}",
         "If nothing of yours sets such facts (a custom fact, set_fact with cacheable, "
         "a fact cache), take the host for compromised and out of the inventory. If something does, "
         "give it other names and clear the fact cache: ansible-playbook --flush-cache",

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import answers, plan, role_options
+from ansible.plugins.connection import local, ssh
+from ansible.vars.clean import clean_facts
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import (
+    answers,
+    own_names,
+    plan,
+    role_options,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
@@ -129,18 +137,38 @@ def test_facts_with_our_names_in_every_answer(tmp_path, secret, playbook, mode, 
 
 
 def test_facts_of_a_module_that_is_not_ours(simulation, secret):
-    """Ansible takes those; the host is refused when it is asked the next time."""
+    """Ansible would take those, whatever their names."""
+    simulation.settings = {"ANSIBLE_INJECT_FACT_VARS": "true"}
     simulation.attack(module="host_check", merge={"facts": {"users": []}})
-    simulation.attack(
-        module="command", merge={"rc": 0, "ansible_facts": wanted_by_an_attacker(secret)}
-    )
+    facts = {"ansible_control_path": "/root/.ansible/cp/host1", "anything": 1}
+    simulation.attack(module="command", merge={"rc": 0, "ansible_facts": facts})
     status, output = simulation.run()
     assert status != 0
-    assert "host2: its facts set variables of mcp_tunnels.stack" in output
-    assert "--flush-cache" in output
+    assert "host2: its answer to ansible.builtin.command is not one" in output
+    assert "sets facts, which this module never does" in output
     assert_nothing_of_the_controller(simulation, secret, output)
-    asked = [call for call in simulation.calls() if call["host"] == "host2"]
-    assert asked[-1]["module"] == "command"
+    asked = [call["module"] for call in simulation.calls() if call["host"] == "host2"]
+    assert asked[asked.index("command") + 1 :] == ["firewall", "replica"], "it is put back"
+
+
+def connection_variables():
+    """Variables of Ansible's connection plugins that it does not remove from facts by itself."""
+    documents = [yaml.safe_load(plugin.DOCUMENTATION)["options"] for plugin in (local, ssh)]
+    names = {
+        variable["name"]
+        for options in documents
+        for option in options.values()
+        for variable in option.get("vars", [])
+    }
+    kept = clean_facts(dict.fromkeys(names, "x"))
+    return sorted(name for name in kept if name.startswith("ansible_"))
+
+
+@pytest.mark.parametrize("name", connection_variables())
+def test_facts_that_say_how_to_connect(name):
+    """With facts as variables, which is Ansible's default, they choose programs and sockets."""
+    with pytest.raises(TunnelError, match=r"host2: its facts .*" + name.removeprefix("ansible_")):
+        own_names.check_facts("host2", {name.removeprefix("ansible_"): "/tmp/evil"})
 
 
 @pytest.mark.parametrize("injected", ["true", "false"])
@@ -430,6 +458,19 @@ def test_every_module_of_a_host_is_asked_through_the_check():
         if "CheckedModule" in path.read_text()
     }
     assert modules - on_the_controller - {"release_tree"} == asked
+
+
+#: They run on the controller, and hand on nothing that a host has said.
+_ON_THE_CONTROLLER = {"assert", "debug", "fail", "meta", "pause", "set_fact", "wait_for_connection"}
+
+
+def test_no_module_of_ansible_itself_is_asked_without_the_check():
+    root = Path(role_options.__file__).parents[2]
+    files = [*root.glob("playbooks/**/*.yml"), *root.glob("roles/*/tasks/*.yml")]
+    named = [re.findall(r"^ *(?:- )?ansible\.(\w+\.\w+):", f.read_text(), re.M) for f in files]
+    used = {name.removeprefix("builtin.") for names in named for name in names}
+    unchecked = {name for name in used if not name.startswith(("import_", "include_"))}
+    assert unchecked == _ON_THE_CONTROLLER
 
 
 def test_no_role_reads_a_variable_that_a_fact_could_set():

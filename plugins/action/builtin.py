@@ -1,0 +1,34 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a module of ansible-core on a host; none of its answer's own keys is handed on."""
+
+from __future__ import annotations
+
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+
+_MODULES = ("apt", "command", "dnf", "systemd_service", "user")
+
+
+class ActionModule(CheckedModule):
+    """Without it, facts in the answer become variables, which say how to connect, too."""
+
+    _VALID_ARGS = frozenset(("module", "arguments"))
+
+    def fields(self, arguments):
+        """Nobody needs more than whether it has changed, or why it has failed."""
+        return {}
+
+    def ask(self, task_vars, module=None, arguments=None):
+        """See the module's documentation."""
+        _validation, options = self.validate_argument_spec(
+            {
+                "module": {
+                    "type": "str",
+                    "required": True,
+                    "choices": [f"ansible.builtin.{name}" for name in _MODULES],
+                },
+                "arguments": {"type": "dict", "required": True},
+            }
+        )
+        return super().ask(task_vars, options["module"], options["arguments"])
