@@ -59,8 +59,9 @@ class Replica:
 def examine(replica: Replica, timeout: float) -> list[Finding]:
     """Looks at all layers, waiting *timeout* seconds in all for the replica to be ready."""
     deadline = time.monotonic() + timeout
-    findings = []
-    for look in (_services, _proxy, _edge):
+    # Waiting enables nothing.
+    findings = _until(deadline, lambda: _services(replica)) + _at_boot(replica)
+    for look in (_proxy, _edge):
         findings += _until(deadline, lambda look=look: look(replica))
     for route, upstream in replica.routes.items():
         findings += _until(
@@ -112,7 +113,26 @@ def _services(replica: Replica) -> list[Finding]:
     ]
 
 
+def _at_boot(replica: Replica) -> list[Finding]:
+    """The services that would not come back after a reboot; nothing where all of them would."""
+    return [
+        Finding(
+            "service",
+            unit.name,
+            False,
+            "disabled: does not start at boot",
+            "Run the site playbook, which enables it",
+            unit.name,
+        )
+        for unit in systemd.show([replica.proxy_unit, replica.cloudflared_unit])
+        if unit.loaded and not unit.enabled
+    ]
+
+
 def _service(unit: systemd.Unit, release: Path | None) -> Finding:
+    if unit.masked:
+        remedy = f"Run systemctl unmask {unit.name} on the host, and then the site playbook"
+        return Finding("service", unit.name, False, "masked", remedy, unit.name)
     detail = f"{unit.active} ({unit.sub})" if unit.loaded else "not installed"
     remedy = f"Look at journalctl -u {unit.name}" if unit.loaded else "Run the site playbook"
     if unit.running and release is not None:

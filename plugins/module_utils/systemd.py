@@ -37,6 +37,7 @@ class Unit:
     needs_reload: bool
     loaded: bool
     restarts: int
+    masked: bool = False
 
     @property
     def running(self) -> bool:
@@ -59,6 +60,7 @@ def show(names: list[str]) -> list[Unit]:
                 needs_reload=fields.get("NeedDaemonReload", "") == "yes",
                 loaded=fields.get("LoadState", "") == "loaded",
                 restarts=int(fields.get("NRestarts") or 0),
+                masked=fields.get("LoadState", "") == "masked",
             )
         )
     return units

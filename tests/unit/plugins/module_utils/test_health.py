@@ -73,6 +73,7 @@ class Setup:
         self.edge = serve(200, b'{"status":200,"readyConnections":4}')
         self.upstream = serve(404, b"nothing at /")
         self.active = dict.fromkeys(UNITS, "active")
+        self.enabled = dict.fromkeys(UNITS, True)
         monkeypatch.setattr(systemd, "show", self.show)
         monkeypatch.setattr(systemd, "journal", lambda unit, lines=8: [f"line of {unit}"])
         # Which process answers is looked up for real; which unit it belongs to is made up.
@@ -89,7 +90,8 @@ class Setup:
 
     def show(self, names):
         return [
-            systemd.Unit(name, self.active[name], "running", True, False, True, 0) for name in names
+            systemd.Unit(name, self.active[name], "running", self.enabled[name], False, True, 0)
+            for name in names
         ]
 
     def answerer(self, connection, seconds):
@@ -161,6 +163,30 @@ def replica(setup):
     yield setup
     process.terminate()
     process.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_service_that_runs_but_does_not_start_at_boot(replica, unit):
+    replica.enabled[unit] = False
+    (found,) = [item for item in replica.examine() if not item.ok]
+    assert (found.layer, found.object) == ("service", unit)
+    assert "disabled" in found.detail
+    assert "site playbook" in found.remedy
+
+
+def test_a_masked_unit_is_not_told_to_be_missing(setup, monkeypatch):
+    """The site playbook cannot enable it: systemctl refuses."""
+    blocks = "\n".join(
+        f"Id={unit}\nActiveState=inactive\nSubState=dead\nUnitFileState=masked\nLoadState=masked\n"
+        for unit in UNITS
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr(systemd, "systemctl", lambda *arguments: blocks)
+    services = [item for item in setup.examine() if item.layer == "service"]
+    assert [(item.object, item.ok, item.detail) for item in services] == [
+        (unit, False, "masked") for unit in UNITS
+    ]
+    assert services[0].remedy.startswith(f"Run systemctl unmask {UNITS[0]}")
 
 
 def test_every_layer_is_looked_at_in_order(replica):
