@@ -154,6 +154,7 @@ class Http1Server:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Parser callback: a field of the head or a trailer."""
+        value = value.strip(b" \t")  # the parser leaves the blanks after it in place
         if self._in_head:
             self._fields.append((name, value))
             return

@@ -133,7 +133,7 @@ class ResponseReader:
         fields = self._fields if self.in_head else self._trailers
         if len(fields) == MAX_FIELDS:
             raise ResponseError("too many header fields")
-        fields.append((name, value))
+        fields.append((name, value.strip(b" \t")))  # the parser leaves the blanks after it
 
     def on_headers_complete(self) -> None:
         """Parser callback: the head is complete."""
@@ -185,12 +185,11 @@ class ResponseReader:
         for name, value in self._fields:
             key = name.lower()
             if key == b"content-length":
-                value = value.strip(b" \t")  # the parser leaves the blanks after it in place
                 if not value.isdigit() or int(value) > MAX_LENGTH:
                     raise ResponseError("bad Content-Length")
                 length = int(value)
             elif key == b"transfer-encoding":
-                if chunked or value.strip(b" \t").lower() != b"chunked":
+                if chunked or value.lower() != b"chunked":
                     raise ResponseError("unknown transfer coding")
                 chunked = True
             elif key == b"keep-alive":

@@ -246,8 +246,10 @@ class Http2Server:
             return
         stream = self._streams.get(number)
         if stream is not None:
+            answered = stream.answered and stream.head is None
             self._give_up(stream, CANCELLED)
-            self._failures.spend()
+            if not answered:
+                self._failures.spend()
         elif self._unfinished.pop(number, None):
             self._numbers.over(number, CANCELLED)
 

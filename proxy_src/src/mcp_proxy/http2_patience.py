@@ -2,7 +2,7 @@
 
 Counted are frames that carry nothing (PING, SETTINGS, PRIORITY, empty DATA, window updates of a
 byte, frames of unknown types, field sections without a field), and streams that come to nothing:
-refused because there are too many, cancelled by the client right after they were opened
+refused because there are too many, cancelled by the client before their answer began
 (CVE-2023-44487), or made invalid by it so that we must cancel them (CVE-2025-8671). Both are
 forgiven with time and with work that is done.
 """

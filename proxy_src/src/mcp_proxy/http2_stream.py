@@ -29,6 +29,7 @@ class Http2Stream:
         self.number = number
         self.handler: RequestHandler | None = None
         self.complete = complete
+        self.answered = False  # the final head has been given, sent or not
         self.window = 0  # what may be sent
         self.head: tuple[int, Headers] | None = None  # status and fields not yet sent
         self.pending: deque[bytes | memoryview] = deque()
@@ -72,6 +73,7 @@ class Http2Stream:
         if head.length is not None and head.status != 204:
             fields = [*fields, (b"content-length", b"%d" % head.length)]
         self._bodiless = self._bodiless or head.status in BODILESS_STATUSES
+        self.answered = True
         self.head = (head.status, fields)
         self._server.has_pending(self)
 

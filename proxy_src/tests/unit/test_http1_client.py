@@ -196,3 +196,24 @@ def test_what_came_before_garbage_is_handed_on() -> None:
     with pytest.raises(ResponseError):
         reader.receive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\nzz\r\n")
     assert seen.body == b"x"
+
+
+def test_blanks_around_values_are_no_part_of_them() -> None:
+    heads: list[Headers] = []
+
+    class Keeping(Seen):
+        def response_interim(self, status: int, headers: Headers) -> None:
+            heads.append(list(headers))
+
+    reader, seen = ResponseReader(), Keeping()
+    reader.begin(seen, b"GET")
+    reader.receive(
+        b"HTTP/1.1 103 Early Hints\r\nLink: a \t\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nMcp-Session-Id: \t abc \r\nX-Empty:  \r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+        b"0\r\nX-Sum: 1 2 \r\n\r\n"
+    )
+    assert heads == [[(b"Link", b"a")]]
+    assert seen.head is not None
+    assert seen.head.headers[:2] == [(b"Mcp-Session-Id", b"abc"), (b"X-Empty", b"")]
+    assert seen.trailers == [(b"X-Sum", b"1 2")]

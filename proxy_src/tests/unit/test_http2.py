@@ -371,6 +371,32 @@ def test_too_many_cancellations_end_the_connection() -> None:
     assert pair.layer.finished
 
 
+def test_cancellations_after_an_answer_are_no_abuse() -> None:
+    pair = Pair()
+    for count in range(1100):
+        number = pair.request()
+        pair.exchange()
+        pair.requests[-1].stream.send_head(ResponseHead(200, [], None))
+        pair.requests[-1].stream.send_body(b"result")
+        pair.exchange()
+        pair.client.reset_stream(number, ErrorCodes.CANCEL)
+        pair.exchange()
+        assert pair.terminated is None, count
+    assert pair.layer.phase == IDLE
+
+
+def test_an_answer_that_has_not_left_does_not_excuse_a_cancellation() -> None:
+    pair = Pair(Requests(answer=b"x"))
+    pair.exchange()
+    for _ in range(501):
+        number = pair.request()
+        pair.client.reset_stream(number, ErrorCodes.CANCEL)
+        if pair.terminated is None:
+            pair.exchange()
+    assert pair.terminated is not None
+    assert pair.terminated.error_code == ErrorCodes.ENHANCE_YOUR_CALM
+
+
 def test_draining_finishes_streams_and_refuses_new_ones() -> None:
     pair = Pair()
     first = pair.request()
