@@ -73,7 +73,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._http: Http1Server | Http2Server | None = None
         self._account = Account()
         self._read_portion = Portion()  # of what comes from the network
-        self._portion = Portion()  # of what the HTTP layer gets
+        self._portion = Portion(RECORD)  # of what the HTTP layer gets
         self._late = b""  # read, and not looked at yet
         self._turn_scheduled = False
         self._pumping = False
@@ -106,7 +106,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         rota = self._listener.turn.rota
         now = rota.clock()
         data = self._listener.buffer[:nbytes]
-        if self._resting or not rota.serves(self._account, now):
+        if self._resting or (rota.busy and not rota.serves(self._account, now)):
             # After one that is short, nothing more may come for a while, so no effort is made.
             self._deaf = self._resting or nbytes == self._read_portion.size
             self._late += data
@@ -122,7 +122,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if data and (now - began > QUICK or len(data) >= self._read_portion.size):
             self._read_portion.took(len(data), now - began)
         rota.charge(self._account, began, now)
-        if self._ws.behind or self._cut_short:
+        if self._cut_short or self._ws.frames.behind:
             self._deaf = True
             self._rest()
 
@@ -193,7 +193,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             http = self._http or self._shake_hands(tls)
             now = until - SLICE
             while http is not None and http.wants_input and not self._closing:
-                data = tls.read(min(self._portion.size, RECORD))
+                data = tls.read(self._portion.size)
                 if data is None:
                     self._leave()
                     break
@@ -202,7 +202,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
                 if not data or not tls.unread:
                     break
                 before, now = now, clock()
-                self._portion.took(len(data), now - before)
+                if now - before > QUICK or len(data) >= self._portion.size:
+                    self._portion.took(len(data), now - before)
                 if now >= until:
                     self._cut_short = True
                     break

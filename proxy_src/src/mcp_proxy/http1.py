@@ -50,6 +50,7 @@ class Http1Server:
         self._target = b""
         self._fields: Headers = []
         self._trailer_bytes = 0
+        self._chunked = False
         self._content: list[bytes] = []  # of this call of receive(), not yet handed on
         self._read_bytes = 0
         self._head_bytes = 0  # of the reads that the head came in: not less than its size
@@ -180,6 +181,7 @@ class Http1Server:
         upgrade = parser.should_upgrade()
         head = request_head(parser.get_method(), self._target, fields, version, upgrade)
         self._in_head = False
+        self._chunked = head.length is None
         # HTTP/1.0 keep-alive is left to those who need it: nobody who speaks it is expected here.
         stream = Http1Stream(self, head, version != "1.0" and parser.should_keep_alive())
         self._streams.append(stream)
@@ -189,15 +191,20 @@ class Http1Server:
     def on_body(self, data: bytes) -> None:
         """Parser callback: content."""
         self._progress = True
-        if not self.finished:
+        if self.finished:
+            return
+        if self._chunked:
             self._content.append(data)
+        else:  # that is one piece of each read
+            self._take(data)
 
     def _hand_on(self) -> None:
         """Hand on the content of one read in one go, however small its chunks."""
         content, self._content = self._content, []
-        if self.finished or not content:
-            return
-        data = content[0] if len(content) == 1 else b"".join(content)
+        if content and not self.finished:
+            self._take(content[0] if len(content) == 1 else b"".join(content))
+
+    def _take(self, data: bytes) -> None:
         stream = self._streams[-1]
         if stream.handler is not None:
             stream.handler.request_body(data)

@@ -75,6 +75,7 @@ class ResponseReader:
         self._reset()
 
     def _reset(self) -> None:
+        self._chunked = False
         self._fields: Headers = []
         self._trailers: Headers = []
         self.in_head = True
@@ -156,6 +157,7 @@ class ResponseReader:
             return
         self.in_head = False
         length, chunked = self._framing(status)
+        self._chunked = chunked
         self.reusable = bool(parser.should_keep_alive())
         if self._head_only:
             # The parser would wait for content that never comes to an answer to HEAD
@@ -208,7 +210,10 @@ class ResponseReader:
         self._progress = True
         if self._handler is None:
             raise ResponseError("data after the end of the response")
-        self._content.append(data)
+        if self._chunked:
+            self._content.append(data)
+        else:  # that is one piece of each read
+            self._handler.response_body(data)
 
     def _hand_on(self) -> None:
         """Hand on the content of one read in one go, however small its chunks."""

@@ -49,53 +49,64 @@ class Account:
 class Portion:
     """How many bytes of a peer's are taken in one go: what was worth a slice of time lately."""
 
-    __slots__ = ("size",)
+    __slots__ = ("_largest", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = _LARGEST) -> None:
+        """At most *largest* bytes."""
+        self._largest = largest
         self.size = _FIRST
 
     def took(self, size: int, seconds: float) -> None:
         """*size* bytes took *seconds*."""
         if seconds > _LONG:
             self.size = max(_SMALLEST, min(self.size, int(size * _LONG / seconds)))
-        elif size >= self.size < _LARGEST and seconds < QUICK:
+        elif size >= self.size < self._largest and seconds < QUICK:
             self.size *= 2
 
 
 class Rota:
-    """See the module; one for each event loop."""
+    """See the module; one for each event loop.
 
-    __slots__ = ("_loop", "_scheduled", "_spent", "_waiting", "clock")
+    ``busy`` is whether somebody waits, or the time of this turn for those that use much is spent.
+    As long as it is false, everybody is served.
+    """
+
+    __slots__ = ("_loop", "_spent", "_waiting", "busy", "clock")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
+        self.busy = False
         self._waiting: deque[Account] = deque()
         self._spent = 0.0  # in this turn, for those that use much
-        self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def serves(self, account: Account, now: float) -> bool:
         """Whether work for *account* may be done now; else it is to be :meth:`put_off`."""
+        if not self.busy:
+            return True
         if account.waiting:
             return False
-        if account.used <= _FREE or account.used - (now - account.since) * _FORGIVEN <= _FREE:
-            return True
-        return not self._waiting and self._spent < PER_TURN
+        return account.used - (now - account.since) * _FORGIVEN <= _FREE
 
     def charge(self, account: Account, began: float, now: float) -> None:
         """Work for *account* has been done from *began* until *now*."""
         seconds = now - began
-        used = account.used - (now - account.since) * _FORGIVEN
-        used = used + seconds if used > 0 else seconds
-        account.used = used
-        account.since = now
+        used = account.used + seconds
         if used > _FREE:
-            if used > _MOST:
-                account.used = _MOST
-            # Of several turns together, while that is little: it saves looking where each begins.
-            self._spent += seconds
-            if self._spent >= PER_TURN:
-                self._schedule()
+            # Only now is it seen what is forgiven since then: most never come here.
+            used = max(used - (now - account.since) * _FORGIVEN, seconds)
+            account.since = now
+            if used > _FREE:
+                used = min(used, _MOST)
+                self._spent += seconds
+                if self._spent >= PER_TURN:
+                    self._schedule()
+        account.used = used
+
+    def turn_ends(self) -> None:
+        """The time for those that use much is counted anew."""
+        if not self.busy:
+            self._spent = 0.0
 
     def put_off(self, account: Account, work: Callable[[], None]) -> None:
         """Do *work*, about a slice of it, when it is the turn of *account*."""
@@ -105,18 +116,14 @@ class Rota:
         self._schedule()
 
     def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
+        if not self.busy:
+            self.busy = True
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        self._scheduled = False
-        self._spent = 0.0
         waiting = self._waiting
-        if not waiting:
-            return
         began = self.clock()
         # What is put off again while this runs comes behind those that wait now.
         while waiting:
@@ -132,6 +139,7 @@ class Rota:
                 )
             if self.clock() - began >= PER_TURN:
                 break
+        self.busy = False
         self._spent = self.clock() - began
         if waiting or self._spent >= PER_TURN:
             self._schedule()

@@ -33,6 +33,7 @@ class Turn:
             self._loop.call_soon(self._run)
 
     def _run(self) -> None:
+        self.rota.turn_ends()
         due, self._due = self._due, []
         for work in due:
             try:

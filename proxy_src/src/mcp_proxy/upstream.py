@@ -115,7 +115,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         self._untouched = False
         data = self._pool.buffer[:nbytes]
-        if self._resting or not self._rota.serves(self._account, self._began):
+        rota = self._rota
+        if self._resting or (rota.busy and not rota.serves(self._account, self._began)):
             # After one that is short, nothing more may come for a while, so no effort is made.
             self._deaf = self._resting or nbytes >= _SHORT
             self._late += data
@@ -134,12 +135,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 # Not before: what follows a response in the same read would answer the next
                 # request.
                 self._finished = False
-                self.resume_reading()
+                if self._held:
+                    self.resume_reading()
                 self._pool.put(self, self._reader.keep_alive_seconds)
-        now = self._rota.clock()
+        rota = self._rota
+        now = rota.clock()
         if now - began > QUICK or len(data) >= self._portion.size:
             self._portion.took(len(data), now - began)
-        self._rota.charge(self._account, began, now)
+        rota.charge(self._account, began, now)
 
     def _rest(self) -> None:
         """Leave the upstream unread until it is its turn."""

@@ -38,13 +38,14 @@ class WebSocketLayer:
 
     ``open`` says whether the opening handshake is through; ``closing`` is true once no more payload
     can pass; ``closed`` once the TCP connection can be closed: both close frames are through, or
-    the WebSocket has failed.
+    the WebSocket has failed. ``frames.behind`` says whether :meth:`receive` has stopped before the
+    end of what has come.
     """
 
     def __init__(self, refusal: str = "") -> None:
         """With a *refusal*, any opening handshake is answered 503 with this text."""
         self._opening: _Opening | None = _Opening(refusal)
-        self._frames = FrameReader()
+        self.frames = FrameReader()
         self._out: list[bytes] = []
         self.open = False
         self.closing = False
@@ -54,11 +55,6 @@ class WebSocketLayer:
         """The connection is lost: all is freed at once."""
         if self._opening is not None:
             self._opening.release()
-
-    @property
-    def behind(self) -> bool:
-        """Whether :meth:`receive` has stopped before the end of what has come."""
-        return self._frames.behind
 
     def receive(self, data: Buffer, most: int = 1 << 30) -> list[bytes]:
         """Take *data* from the network; return the payload in it, or in *most* frames of it.
@@ -71,7 +67,7 @@ class WebSocketLayer:
             if not self.open:
                 return []
         was_closing = self.closing
-        frames = self._frames
+        frames = self.frames
         payload = frames.feed(data, most)
         if frames.controls:
             self._take_controls(frames)
@@ -103,7 +99,7 @@ class WebSocketLayer:
     def _close_received(self, payload: bytes) -> None:
         try:
             Close.parse(payload)
-            if self._frames.continued:
+            if self.frames.continued:
                 raise ProtocolError("closed in the middle of a message")
         except ProtocolError:
             self._fail(CloseCode.PROTOCOL_ERROR)

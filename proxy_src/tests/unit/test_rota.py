@@ -58,6 +58,29 @@ async def test_much_is_done_as_long_as_there_is_time_in_the_turn() -> None:
     assert bench.rota.serves(hog, bench.now)
 
 
+async def test_turns_that_are_short_make_nobody_wait() -> None:
+    bench = Bench()
+    hog = Account()
+    bench.burden(hog)
+    await turn()
+    for _ in range(10):
+        assert bench.rota.serves(hog, bench.now)
+        bench.work(hog, SLICE)
+        bench.rota.turn_ends()
+    assert not bench.rota.busy
+
+
+async def test_the_end_of_a_turn_does_not_let_those_wait_who_came_first() -> None:
+    bench = Bench()
+    hog, other = Account(), Account()
+    bench.burden(hog)
+    bench.burden(other)
+    bench.rota.put_off(other, lambda: None)
+    bench.rota.turn_ends()
+    assert not bench.rota.serves(hog, bench.now)
+    await turn()
+
+
 @pytest.mark.parametrize("peers", [2, 64])
 async def test_a_turn_is_short_however_many_wait(peers: int) -> None:
     bench = Bench()
