@@ -107,8 +107,12 @@ class ResponseReader:
             if isinstance(cause, ResponseError):
                 raise cause from None
             raise ResponseError(str(error)) from error
-        if self._content:
-            self._hand_on()
+        content = self._content
+        if content:
+            if len(content) == 1 and self._handler is not None:
+                self._handler.response_body(content.pop())
+            else:
+                self._hand_on()
         self._silent = 0 if self._progress else self._silent + len(data)
         if self._silent > MAX_HEAD:
             raise ResponseError("header fields too large")

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .messages import (
-    BODILESS_STATUSES,
-    ROOM,
-    Headers,
-    RequestHandler,
-    RequestHead,
-    ResponseHead,
-)
+from .messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from .http1 import Http1Server
@@ -20,7 +13,7 @@ if TYPE_CHECKING:
 class Http1Stream:
     """One request and its response. Implements :class:`messages.ClientStream`."""
 
-    room = ROOM
+    room = 1 << 18
     handler: RequestHandler | None = None
     complete = False
     answered = False

@@ -31,7 +31,6 @@ from .messages import (
     BUSY,
     GONE,
     IDLE,
-    ROOM,
     Channel,
     Headers,
     OnRequest,
@@ -45,8 +44,8 @@ _HIGH_WATER = 1 << 16
 _BUDGET = 1 << 20
 """Bytes of all responses on a connection that wait for the client, beyond which an upstream is held
 back as soon as anything of its response waits: so a stream that the client does take goes on."""
-_SCANT = 1 << 12
-"""Bytes that are then read of a response at a time."""
+_ROOM, _SCANT = 1 << 16, 1 << 13
+"""Bytes of a response that are read at a time, before and after that."""
 _SETTINGS_SECONDS = 10.0
 """Within which a client has to acknowledge our settings (§6.5.3)."""
 _CONNECTION_WINDOW = 1 << 23
@@ -312,7 +311,7 @@ class Http2Server:
     @property
     def room(self) -> int:
         """See :class:`messages.ClientStream`."""
-        return ROOM if self._responses.buffered <= _BUDGET else _SCANT
+        return _ROOM if self._responses.buffered <= _BUDGET else _SCANT
 
     def send_interim(self, stream: Http2Stream, status: int, fields: Headers) -> None:
         """Send an interim response on *stream*."""

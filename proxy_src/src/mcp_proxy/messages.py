@@ -49,10 +49,6 @@ class ResponseHead(NamedTuple):
     length: int | None
 
 
-ROOM = 1 << 16
-"""Bytes of a response that a client's stream takes at a time, as long as there is no shortage."""
-
-
 class ClientStream(Protocol):
     """The client's side of one exchange: takes the response, paces the request."""
 

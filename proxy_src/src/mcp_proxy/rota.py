@@ -94,10 +94,13 @@ class Rota:
         used = account.used + seconds
         if used > _FREE:
             # Only now is it seen what is forgiven since then: most never come here.
-            used = max(used - (now - account.since) * _FORGIVEN, seconds)
+            used -= (now - account.since) * _FORGIVEN
+            if used < seconds:
+                used = seconds
             account.since = now
             if used > _FREE:
-                used = min(used, _MOST)
+                if used > _MOST:
+                    used = _MOST
                 self._spent += seconds
                 if self._spent >= PER_TURN:
                     self._schedule()

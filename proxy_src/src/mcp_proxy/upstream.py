@@ -22,11 +22,16 @@ _MAX_IDLE = 64
 _HIGH_WATER = 1 << 18
 """Bytes waiting to be sent to an upstream from which on the client is held back."""
 
-_READ = 1 << 16
-"""Bytes read from an upstream at a time, at most."""
+_READ, _BUSY_READ = 1 << 18, 1 << 16
+"""Bytes read from an upstream at a time, at most; the latter while others wait for their turn."""
 
 _HEAD_READ = 1 << 13
-"""The same before the answer's final head: what comes then costs more work than any content."""
+"""The same before the answer's final head, which costs more work than any content. So few are
+welcome even when a client has no room."""
+
+_SENDING = 1e-9
+"""Seconds for which each byte read will keep the processor at the end of the turn: the client's TLS
+and the system's socket. So much work is made by reading it."""
 
 _SHORT = 1 << 10
 """Bytes below which a read has most probably taken all that there was."""
@@ -75,7 +80,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._pool = pool
         self._rota = pool.turn.rota
         self._account = account
-        self._portion = Portion()
+        self._portion = Portion(_READ)
         self._began = 0.0
         self._user: UpstreamUser | None = None
         self._reader = ResponseReader()
@@ -99,13 +104,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """See :class:`asyncio.BufferedProtocol`."""
         # From here, for with TLS the loop decrypts before it says that something has come.
-        self._began = self._rota.clock()
+        rota = self._rota
+        self._began = rota.clock()
         size = self._portion.size
-        if self._reader.in_head:
-            if size >= _HEAD_READ:
-                return self._pool.head_buffer
-        elif self._user is not None and (room := self._user.room) < size:
-            size = room
+        if size == _HEAD_READ or (size > _HEAD_READ and self._reader.in_head):
+            return self._pool.head_buffer
+        if size > _HEAD_READ:
+            if rota.busy and size > _BUSY_READ:
+                size = _BUSY_READ
+            if self._user is not None and (room := self._user.room) < size:
+                size = room
         return self._pool.buffer[:size]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -114,15 +122,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.discard()
             return
         self._untouched = False
-        data = self._pool.buffer[:nbytes]
+        began = self._began
         rota = self._rota
-        if self._resting or (rota.busy and not rota.serves(self._account, self._began)):
+        if self._resting or (rota.busy and not rota.serves(self._account, began)):
             # After one that is short, nothing more may come for a while, so no effort is made.
             self._deaf = self._resting or nbytes >= _SHORT
-            self._late += data
+            self._late += self._pool.buffer[:nbytes]
             self._rest()
         else:
-            self._take(data, self._began)
+            self._take(self._pool.buffer[:nbytes], began)
 
     def _take(self, data: bytes | memoryview, began: float) -> None:
         """Look at *data*, of which one portion's work is made at most."""
@@ -142,7 +150,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         now = rota.clock()
         if now - began > QUICK or len(data) >= self._portion.size:
             self._portion.took(len(data), now - began)
-        rota.charge(self._account, began, now)
+        rota.charge(self._account, began, now + len(data) * _SENDING)
 
     def _rest(self) -> None:
         """Leave the upstream unread until it is its turn."""

@@ -213,17 +213,17 @@ def test_responses_that_are_not_read_have_a_budget_together() -> None:
             size = min(handler.stream.room, 16384)
             handler.stream.send_body(bytes(size))
             taken += size
-    assert taken < (1 << 20) + (1 << 16) + 99 * 4096
+    assert taken < (1 << 20) + (1 << 16) + 99 * 8192
     # The one that the client does read is not held up by the others.
     first = pair.requests[0]
     for _ in range(50):
         first.stream.send_body(bytes(first.stream.room))
         assert first.paused
-        pair.client.increment_flow_control_window(4096, read)
-        pair.client.increment_flow_control_window(4096)
+        pair.client.increment_flow_control_window(8192, read)
+        pair.client.increment_flow_control_window(8192)
         pair.exchange(acknowledge=False)
         assert not first.paused
-    assert len(pair.bodies[read]) == 50 * 4096
+    assert len(pair.bodies[read]) == 50 * 8192
     # All is well again once they are gone.
     for number in range(3, 201, 2):
         pair.client.reset_stream(number, ErrorCodes.CANCEL)
