@@ -127,7 +127,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._rest()
 
     def _take(self, data: bytes | memoryview, until: float) -> None:
-        self._fresh = False
+        self._fresh = self._cut_short = False
         try:
             payload = self._ws.receive(data, _FRAMES)
         except WebSocketRefused as refused:
@@ -139,7 +139,9 @@ class TunnelConnection(asyncio.BufferedProtocol):
                 self._tls = InnerTls(self._listener.certificates.context)
             for part in payload:
                 self._tls.feed(part)
-        self._pump(until)
+            self._pump(until)
+        elif self._tls is not None and self._tls.unread:
+            self._pump(until)
         if self._ws.closing and not self._closing:
             self._leave()
         if self._answers_itself():
@@ -184,8 +186,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def _pump(self, until: float) -> None:
         """Decrypt and hand on what there is, as long as it is wanted and there is time."""
         tls = self._tls
-        self._cut_short = False
-        if self._pumping or self._closing or tls is None or not tls.unread:
+        if self._pumping or self._closing or tls is None:
             return
         self._pumping = True
         clock = self._listener.turn.rota.clock

@@ -193,9 +193,12 @@ class Http1Server:
         self._progress = True
         if self.finished:
             return
+        stream = self._streams[-1]
         if self._chunked:
             self._content.append(data)
-        else:  # that is one piece of each read
+        elif stream.handler is not None:  # that is one piece of each read
+            stream.handler.request_body(data)
+        else:
             self._take(data)
 
     def _hand_on(self) -> None:
