@@ -56,6 +56,7 @@ def fake_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
 
     def add(name: str, script: str) -> None:
         path = directory / name
+        path.unlink(missing_ok=True)  # a shell may be reading it
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
