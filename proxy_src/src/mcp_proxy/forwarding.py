@@ -21,11 +21,42 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
+# Fields by which a proxy says who has asked, and how. Upstreams believe them, so none comes from a
+# client: three are written here, the others (RFC 7239 and its forerunners) end here.
+_FORWARDED = frozenset(
+    (
+        b"cf-connecting-ip",
+        b"forwarded",
+        b"true-client-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-forwarded",
+        b"x-forwarded-by",
+        b"x-forwarded-client-cert",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-path",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-forwarded-proto",
+        b"x-forwarded-protocol",
+        b"x-forwarded-scheme",
+        b"x-forwarded-server",
+        b"x-forwarded-ssl",
+        b"x-forwarded-uri",
+        b"x-forwarded-user",
+        b"x-original-forwarded-for",
+        b"x-original-host",
+        b"x-real-ip",
+    )
+)
 _DROPPED_FROM_REQUESTS = _HOP_BY_HOP | _FORWARDED | {b"host"}
+# An alternative service (RFC 7838) would be one of the upstream's, which no client can reach.
+_DROPPED_FROM_RESPONSES = _HOP_BY_HOP | {b"alt-svc"}
 _SPECIAL_IN_REQUESTS = _DROPPED_FROM_REQUESTS | {b"cookie"}
 _NOT_IN_TRAILERS = frozenset(
     (
+        b"alt-svc",
         b"authorization",
         b"content-encoding",
         b"content-range",
@@ -122,7 +153,7 @@ def response_headers(headers: Headers) -> Headers:
     connection = False
     for field in headers:
         key = field[0].lower()
-        if key not in _HOP_BY_HOP:
+        if key not in _DROPPED_FROM_RESPONSES:
             kept.append(field)
         elif key == b"connection":
             connection = True

@@ -46,6 +46,9 @@ _BUDGET = 1 << 20
 back as soon as anything of its response waits: so a stream that the client does take goes on."""
 _ROOM, _SCANT = 1 << 16, 1 << 13
 """Bytes of a response that are read at a time, before and after that."""
+_WITHOUT_CONTENT = frozenset((b"GET", b"HEAD"))
+"""Methods of requests that are not begun before it is seen whether content comes: an empty frame at
+the end is none, and who takes it for some hands on a request that servers may refuse."""
 _SETTINGS_SECONDS = 10.0
 """Within which a client has to acknowledge our settings (§6.5.3)."""
 _CONNECTION_WINDOW = 1 << 23
@@ -87,6 +90,8 @@ class Http2Server:
         self._goaway = b""
         self._output_paused = False
         self._interims: list[Http2Stream] = []
+        self._undecided: list[Http2Stream] = []  # come since the last tick ...
+        self._overdue: list[Http2Stream] = []  # ... and before it
         self._settings_known = False
         self._settings_due = 0.0
         self.finished = False
@@ -140,6 +145,7 @@ class Http2Server:
             self._late(number, stream)
             return
         trailers = request_trailers(fields)
+        self._decide(stream, None)
         if not ended:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR)  # §8.1
         if size > self._limits.max_header_bytes:
@@ -167,7 +173,17 @@ class Http2Server:
             return
         head_only = head.method == b"HEAD"
         stream = self._begin(Http2Stream(self, number, head.length, ended, head_only))
-        self._start(stream, head)
+        if head.length is None and head.method in _WITHOUT_CONTENT:
+            stream.undecided = head
+            self._undecided.append(stream)
+        else:
+            self._start(stream, head)
+
+    def _decide(self, stream: Http2Stream, length: int | None) -> None:
+        """Begin a request of which it is seen now whether it has content."""
+        head, stream.undecided = stream.undecided, None
+        if head is not None and not stream.gone:
+            self._start(stream, head._replace(length=length))
 
     def _begin(self, stream: Http2Stream) -> Http2Stream:
         self._streams[stream.number] = stream
@@ -205,6 +221,8 @@ class Http2Server:
         stream.unacknowledged += size
         if not stream.intake.take(size):
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR)
+        if stream.undecided is not None and (data or ended):
+            self._decide(stream, None if data else 0)
         stream.received(len(data), ended)
         if stream.handler is None:
             self._discard(stream, size)
@@ -445,6 +463,8 @@ class Http2Server:
         streams, self._streams = self._streams, {}
         self._unfinished.clear()
         self._interims.clear()
+        self._undecided.clear()
+        self._overdue.clear()
         self._responses.clear()
         for stream in streams.values():
             stream.gone = True
@@ -483,6 +503,10 @@ class Http2Server:
                 self._fail(
                     ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, "settings not acknowledged in time")
                 )
+        # Those that were not begun at the last tick either wait for no end any more.
+        overdue, self._overdue, self._undecided = self._overdue, self._undecided, []
+        for stream in overdue:
+            self._decide(stream, None)
         for stream in list(self._streams.values()):
             if stream.handler is not None:
                 stream.handler.tick(now)

@@ -6,15 +6,16 @@ import re
 from typing import NamedTuple
 
 from .http2_frames import ErrorCode, StreamFault
-from .http_rules import Refusal, check_target
+from .http_rules import METHODS, Refusal, check_target
 from .messages import Headers, RequestHead
 
-_METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}\Z")
+_METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _NAME = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
 # §8.2.1 forbids NUL, CR, LF and blanks at the ends; RFC 9110 §5.5 the other controls.
 _VALUE = re.compile(rb"(?:[^\0-\x20\x7f](?:[^\0-\x08\x0a-\x1f\x7f]*[^\0-\x20\x7f])?)?\Z")
 _LENGTH = re.compile(rb"[0-9]{1,18}\Z")
+_PORTS = {b"https": b":443", b"http": b":80"}
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
 _OF_THE_CONNECTION = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
@@ -91,19 +92,36 @@ def request_head(fields: list[Field], ended: bool) -> RequestHead:
         raise _malformed()
     if ended and length:
         raise _malformed()  # §8.1.1
+    if method not in METHODS:
+        raise Refusal(400, "Unknown method")
     target = target.split(b"#", 1)[0]
     check_target(method, target, authority)
     return RequestHead(method, target, authority, headers, 0 if ended else length, "2")
 
 
 def _authority(pseudo: dict[bytes, bytes], hosts: set[bytes]) -> bytes:
-    """Who is asked: ``:authority``, or ``Host`` of a request that came over HTTP/1.1 (§8.3.1)."""
+    """Who is asked: ``:authority``, or ``Host`` of a request that came over HTTP/1.1 (§8.3.1).
+
+    If there are both, they name the same entity, in whatever spelling.
+    """
     authority = pseudo.get(b":authority")
-    if authority is not None:
-        hosts.add(authority)
-    if len(hosts) != 1 or hosts == {b""}:
+    if len(hosts) > 1 or not (authority or hosts):
         raise _malformed()
-    return hosts.pop()
+    if authority is None:
+        authority = hosts.pop()
+    elif hosts and (host := hosts.pop()) != authority:
+        port = _PORTS.get(pseudo.get(b":scheme", b"").lower(), b"")
+        if _normal(host, port) != _normal(authority, port):
+            raise _malformed()
+    if not authority:
+        raise _malformed()
+    return authority
+
+
+def _normal(authority: bytes, port: bytes) -> bytes:
+    """*authority* in lower case, without the default *port* or an empty one (RFC 3986 §6.2.3)."""
+    authority = authority.lower()
+    return authority.removesuffix(b":").removesuffix(port)
 
 
 def request_trailers(fields: list[Field]) -> Headers:

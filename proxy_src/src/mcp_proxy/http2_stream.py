@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .http2_frames import ErrorCode, StreamFault
 from .http2_windows import ReceiveWindow
-from .messages import BODILESS_STATUSES, Headers, RequestHandler, ResponseHead
+from .messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from .http2 import Http2Server
@@ -29,6 +29,7 @@ class Http2Stream:
         self.number = number
         self.handler: RequestHandler | None = None
         self.complete = complete
+        self.undecided: RequestHead | None = None  # a request that is not begun yet
         self.answered = False  # the final head has been given, sent or not
         self.window = 0  # what may be sent
         self.head: tuple[int, Headers] | None = None  # status and fields not yet sent

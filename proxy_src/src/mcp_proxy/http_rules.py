@@ -8,6 +8,13 @@ import re
 _AUTHORITY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
 _TARGET = re.compile(rb"/[\x21-\x7e\x80-\xff]*\Z")
 
+METHODS = frozenset(
+    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR"
+    b" MKCOL MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH"
+    b" SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
+)
+"""The methods that the parser of HTTP/1.1 knows; so HTTP/2 has no others."""
+
 
 class Refusal(Exception):
     """A request that cannot be passed on, with the ``status`` to answer."""

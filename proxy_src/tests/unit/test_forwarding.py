@@ -130,12 +130,14 @@ def test_response_fields() -> None:
         (b"Transfer-Encoding", b"chunked"),
         (b"Content-Length", b"3"),
         (b"Upgrade", b"h2c"),
+        (b"Alt-Svc", b'h3=":443"'),
     ]
     assert response_headers(headers + hop) == headers
 
 
 def test_trailers_cannot_change_the_message() -> None:
     fields = [(b"X-Sum", b"1"), (b"Content-Length", b"3"), (b"Set-Cookie", b"a"), (b"Host", b"x")]
+    fields += [(b"Alt-Svc", b"clear"), (b"Forwarded", b"for=a"), (b"X-Real-Ip", b"a")]
     assert trailer_fields(fields) == [(b"X-Sum", b"1")]
 
 

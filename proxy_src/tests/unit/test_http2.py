@@ -527,3 +527,68 @@ def test_no_input_breaks_the_layer(noise: bytes, places: list[int]) -> None:
     feed(pair.layer.receive, cuts(data + noise, places))
     assert b"".join(pair.layer.output())
     assert pair.layer.phase in (BUSY, IDLE)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_empty_frame_at_the_end_of_a_get_is_no_content(method: str) -> None:
+    pair = Pair()
+    number = pair.request([(":method", method), *BASE[1:]], end=False)
+    pair.exchange()
+    pair.layer.tick(0)
+    pair.client.send_data(number, b"")
+    pair.exchange()
+    assert pair.requests == []
+    pair.client.end_stream(number)
+    pair.exchange()
+    (handler,) = pair.requests
+    assert handler.head.length == 0
+    assert (handler.body, handler.trailers) == (b"", [])
+
+
+def test_a_get_has_content_if_some_comes() -> None:
+    pair = Pair()
+    number = pair.request(end=False)
+    pair.client.send_data(number, b"x")
+    pair.exchange()
+    (handler,) = pair.requests
+    assert handler.head.length is None
+    assert (handler.body, handler.trailers) == (b"x", None)
+    pair.client.end_stream(number)
+    pair.exchange()
+    assert handler.trailers == []
+
+
+def test_a_get_with_trailers_alone_is_passed_on_with_them() -> None:
+    pair = Pair()
+    number = pair.request(end=False)
+    pair.client.send_headers(number, [("x-a", "b")], end_stream=True)
+    pair.exchange()
+    (handler,) = pair.requests
+    assert handler.head.length is None
+    assert handler.trailers == [(b"x-a", b"b")]
+
+
+def test_a_get_that_does_not_end_is_begun_all_the_same() -> None:
+    pair = Pair()
+    number = pair.request(end=False)
+    pair.exchange()
+    pair.layer.tick(0)
+    assert pair.requests == []
+    pair.layer.tick(1)
+    (handler,) = pair.requests
+    assert handler.head.length is None
+    pair.client.end_stream(number)
+    pair.exchange()
+    assert handler.trailers == []
+
+
+def test_a_get_that_is_cancelled_before_its_end_is_never_begun() -> None:
+    pair = Pair()
+    number = pair.request(end=False)
+    pair.exchange()
+    pair.client.reset_stream(number, ErrorCodes.CANCEL)
+    pair.exchange()
+    pair.layer.tick(0)
+    pair.layer.tick(1)
+    assert pair.requests == []
+    assert pair.layer.phase == IDLE
