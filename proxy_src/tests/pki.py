@@ -37,9 +37,15 @@ class Issued:
 
 
 class Authority:
-    """A CA as the tunnel's requirements want it; signs server certificates directly."""
+    """A CA as the tunnel's requirements want it; signs server certificates directly.
 
-    def __init__(self, name: str = "test CA") -> None:
+    With an *issuer*, an intermediate one, whose certificate that other has signed. There may be
+    as many CAs *below* it.
+    """
+
+    def __init__(
+        self, name: str = "test CA", issuer: Authority | None = None, below: int = 0
+    ) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._ski = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
@@ -48,15 +54,15 @@ class Authority:
         certificate = (
             x509.CertificateBuilder()
             .subject_name(self._name)
-            .issuer_name(self._name)
+            .issuer_name((issuer or self)._name)
             .public_key(self._key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=400))
             .not_valid_after(now + timedelta(days=400))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=below), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(self._ski, critical=False)
-            .sign(self._key, hashes.SHA256())
+            .sign((issuer or self)._key, hashes.SHA256())
         )
         self.cert = certificate.public_bytes(serialization.Encoding.PEM)
 

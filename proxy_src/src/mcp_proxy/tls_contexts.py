@@ -17,6 +17,8 @@ from .settings import UpstreamPolicy
 # TLS 1.2 only with forward secrecy and an AEAD (RFC 9325 §4.2); TLS 1.3 has nothing else.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _ALPN = ["h2", "http/1.1"]
+# ssl.VERIFY_X509_PARTIAL_CHAIN, which Python has since 3.10: X509_V_FLAG_PARTIAL_CHAIN of OpenSSL.
+_PARTIAL_CHAIN = ssl.VerifyFlags(0x80000)
 
 
 class CertificateError(Exception):
@@ -61,10 +63,14 @@ def server_context(chain: bytes, key: bytes) -> ssl.SSLContext:
 def upstream_context(policy: UpstreamPolicy) -> ssl.SSLContext:
     """The TLS towards https upstreams, which trusts ``ca_file``, the system's CAs, or both.
 
+    Each certificate in ``ca_file`` is trusted as it is: a root, an issuing CA alone, or the
+    upstream's own.
+
     Raises :class:`CertificateError` if ``ca_file`` holds no usable certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= _PARTIAL_CHAIN
     if policy.include_system_cas:
         context.set_default_verify_paths()
     if policy.ca_file:

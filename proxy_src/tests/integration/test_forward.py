@@ -167,6 +167,38 @@ async def test_continue_reaches_the_client(tmp_path: Path) -> None:
             assert (await answer(reader))[2] == b"done"
 
 
+@pytest.mark.parametrize("pinned", ["root", "issuing CA", "leaf"])
+async def test_any_certificate_of_the_chain_can_be_the_trusted_one(
+    tmp_path: Path, pinned: str
+) -> None:
+    """As in curl and in Go, whose TLS the vendor's proxy has."""
+    from mcp_proxy.certificates import read_pair
+    from mcp_proxy.settings import Tls
+    from mcp_proxy.tls_contexts import server_context
+    from pki import Authority, Issued
+
+    root = Authority("upstream root", below=1)
+    issuing = Authority("upstream CA", root)
+    leaf = issuing.issue("localhost")
+    issued = Issued(leaf.cert + issuing.cert, leaf.key)
+    pair = read_pair(Tls(*issued.write(tmp_path / "up")))
+    context = server_context(pair.chain, pair.key)
+    trusted = {"root": root.cert, "issuing CA": issuing.cert, "leaf": leaf.cert}[pinned]
+    (tmp_path / "up/ca.crt").write_bytes(trusted)
+    policy = {"allowed_ips": ["127.0.0.1"], "tls": {"ca_file": str(tmp_path / "up/ca.crt")}}
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(plain_answer(b"secure"))
+
+    async with raw_upstream(upstream, context) as port:
+        routes = {"echo": f"https://localhost:{port}", "other": f"https://127.0.0.1:{port}"}
+        async with running_proxy(tmp_path, routes, upstream=policy) as proxy:
+            assert await curl(proxy, "echo/") == "secure"
+            # A certificate that is pinned is good for its names only.
+            assert await curl(proxy, "other/", "-w", "%{http_code}", "-o", "/dev/null") == "502"
+
+
 @pytest.mark.parametrize(("trusted", "name"), [(True, True), (False, True), (True, False)])
 async def test_https_upstream(tmp_path: Path, trusted: bool, name: bool) -> None:
     """The CA file decides, and the certificate must be for the name, not for the address."""
