@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import time
 from collections import deque
@@ -99,7 +100,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
         self._arrivals = select.poll()
-        self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._fileno = transport.get_extra_info("socket").fileno()
+        self._plain = transport.get_extra_info("ssl_object") is None
+        self._arrivals.register(self._fileno, select.POLLIN)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See :class:`asyncio.BufferedProtocol`."""
@@ -255,9 +258,26 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def _send(self) -> None:
         if self._unsent and not self.transport.is_closing():
-            self.transport.write(b"".join(self._unsent))
+            data = b"".join(self._unsent)
+            at_once = self._plain and not self.transport.get_write_buffer_size()
+            if rest := self._send_at_once(data) if at_once else data:
+                self.transport.write(rest)
         self._unsent.clear()
         self._unsent_bytes = 0
+
+    def _send_at_once(self, data: bytes) -> bytes | memoryview:
+        """Return what of *data* the system does not take now.
+
+        An upstream may answer, and close with the request unread: a write then fails, for which a
+        transport closes at once, with the answer unread. Here that is left to the next read, which
+        finds the answer before the end (RFC 9112 §9.6).
+        """
+        try:
+            return memoryview(data)[os.write(self._fileno, data) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            return b""
 
     def write_chunk(self, data: bytes) -> None:
         """Send a part of the request in chunked coding (RFC 9112 §7.1)."""

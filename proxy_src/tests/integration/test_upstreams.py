@@ -240,6 +240,27 @@ async def test_a_silent_stream_is_not_cut_by_the_idle_timeout(tmp_path: Path) ->
         assert await curl(proxy, "echo/") == "ab"
 
 
+@pytest.mark.parametrize("size", [1 << 20, 4 << 20])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_answer_before_the_content_is_delivered(
+    tmp_path: Path, version: str, size: int
+) -> None:
+    """The upstream closes with the content unread, so that the kernel resets the connection."""
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
+
+    large = tmp_path / "large"
+    large.touch()
+    os.truncate(large, size)
+    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+        options = ("-T", str(large), "-H", "Expect:", "-w", "%{http_code}")
+        for _ in range(20):
+            got = await curl(proxy, "echo/", *options, version=version)
+            assert got == "big413", proxy.transcript()
+
+
 async def test_an_upstream_that_takes_no_content_is_a_504(tmp_path: Path) -> None:
     done = asyncio.Event()
 
