@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BRIDGE = "br0"
+BRIDGE_MAC = "02:77:00:00:00:01"
 
 #: Resolver and default gateway of the hosts.
 GATEWAY_V4 = "10.77.0.1"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .addresses import (
     BRIDGE,
+    BRIDGE_MAC,
     EDGE_SINK_V4,
     EDGE_SINK_V6,
     GATEWAY_V4,
@@ -50,7 +51,12 @@ def inside(path: Path, argv: Sequence[str]) -> list[str]:
 
 def build_bridge() -> None:
     """Makes the bridge with all addresses of the lab's services, in the current namespace."""
-    lines = ["link set lo up", f"link add {BRIDGE} type bridge", f"link set {BRIDGE} up"]
+    lines = [
+        "link set lo up",
+        # Else it has the lowest address of its ports, which change with each boot of a host.
+        f"link add {BRIDGE} address {BRIDGE_MAC} type bridge",
+        f"link set {BRIDGE} up",
+    ]
     # Without duplicate address detection: a tentative IPv6 address cannot be bound to yet.
     lines += [
         f"address add {address} dev {BRIDGE} {'nodad' if ':' in address else ''}"

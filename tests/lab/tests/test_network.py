@@ -191,6 +191,28 @@ def test_the_bridge_sees_what_leaves_a_host(two: RunningLab) -> None:
     assert "10.77.0.9.7844 > 10.77.0.11." in said
 
 
+def test_the_bridge_keeps_its_address(two: RunningLab) -> None:
+    """A bridge has the lowest address of its ports unless it has been given one.
+
+    Hosts remember the gateway's address, and would not reach it for a while after one of them has
+    got a new port, as at each of its boots.
+    """
+
+    def on_bridge(*command: str) -> str:
+        status, said = lab("net", two.paths.name, "exec", "bridge", "ip", *command)
+        assert status == 0, said
+        return said
+
+    before = on_bridge("link", "show", "br0").split("link/ether ")[1].split()[0]
+    low = ("low", "address", "02:00:00:00:00:01")
+    on_bridge("link", "add", *low, "type", "veth", "peer", "name", "lower")
+    try:
+        on_bridge("link", "set", "low", "master", "br0", "up")
+        assert f"link/ether {before} " in on_bridge("link", "show", "br0")
+    finally:
+        on_bridge("link", "delete", "low")
+
+
 def test_addresses_of_the_link_are_those_of_lab_json(two: RunningLab) -> None:
     facts = json.loads(two.paths.facts.read_text())
     for where, entry in [("neighbour", facts["neighbour"]), ("host2", facts["hosts"][1])]:
