@@ -71,7 +71,8 @@ class Pipe(asyncio.Transport):
             self._say_go()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self if name == "socket" else default
+        # As over TLS, so that everything goes by way of the transport.
+        return self if name in ("socket", "ssl_object") else default
 
     def fileno(self) -> int:
         return 0
