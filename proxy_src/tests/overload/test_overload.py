@@ -383,8 +383,8 @@ async def test_more_requests_than_descriptors(tmp_path: Path) -> None:
                         )
                     writer.write(h2.data_to_send())
                 await proxy.logged("cannot reach 127.0.0.1: Too many open files", route="mute")
-                # One more for a moment, when the proxy looks how many are left.
-                assert descriptors(proxy) <= LIMIT - 32 + 1
+                # The proxy has one more for the moment in which it looks how many are left.
+                assert min(descriptors(proxy) for _ in range(5)) <= LIMIT - 32
                 await comes_to(proxy, OPEN, 3)  # there is a descriptor for whoever asks
             await served_again(proxy, before)
 
