@@ -44,12 +44,17 @@ class Outcome:
 
 
 def run_module(name: str, check: bool = False, **arguments: Any) -> Outcome:
-    """Runs a module in this process, with diff; returns also failures."""
+    """Runs a module in this process, with diff; returns also failures.
+
+    On a host nothing of the controller is loaded. Here another test may have loaded it, and
+    warnings would then go to the controller's display instead of the module's result.
+    """
     module = importlib.import_module(f"{PACKAGE}.{name}")
     arguments |= {"_ansible_check_mode": check, "_ansible_diff": True}
     output, log = io.StringIO(), []
     with (
         patch_module_args(arguments),
+        mock.patch("ansible.module_utils._internal.is_controller", False),
         mock.patch.object(AnsibleModule, "log", lambda _self, msg, **_kwargs: log.append(str(msg))),
         contextlib.redirect_stdout(output),
         contextlib.suppress(SystemExit),
