@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import subprocess
-import time
 
 import pytest
 from lab.addresses import EDGE_ADDRESSES, EDGE_REGIONS
@@ -37,14 +36,12 @@ def _connect(address: str, port: int) -> str:
     )
 
 
-# The host's own clock tells the connection's time, without that of SSH and the interpreter's start.
 _REFUSAL = """python3 -c '
-import socket, time
-began = time.monotonic()
+import socket
 try:
     socket.create_connection(("{}", 853), 10)
 except OSError as error:
-    print(error, "after", time.monotonic() - began)
+    print(error)
 '"""
 
 
@@ -64,10 +61,10 @@ def test_nothing_else_can_be_reached_and_that_is_known_at_once(
     two: RunningLab, address: str
 ) -> None:
     refused = two.on("host1", _REFUSAL.format(address))
-    said, _, seconds = refused.rpartition(" after ")
-    assert "Network is unreachable" in said or "No route to host" in said, refused
-    # Sooner than a neighbour who does not answer is given up (3 s): somebody has said no.
-    assert float(seconds) < 2
+    assert "Network is unreachable" in refused or "No route to host" in refused
+    # Somebody has said no: a neighbour that does not answer gives the same error, after 3 s.
+    silent = two.on("host1", "ip neigh show nud incomplete nud failed").splitlines()
+    assert not {address, "10.77.0.1", "fd77::1"} & {line.split()[0] for line in silent}
 
 
 @pytest.mark.parametrize("region", EDGE_REGIONS)
@@ -94,9 +91,7 @@ def test_features_record_is_an_object(two: RunningLab) -> None:
 
 @pytest.mark.parametrize("kind", [A, AAAA, TXT, SRV])
 def test_other_names_do_not_exist(two: RunningLab, kind: int) -> None:
-    began = time.monotonic()
     assert ask(two, "www.anthropic.com", kind)[:2] == (3, 0)
-    assert time.monotonic() - began < 1
 
 
 def test_hosts_ask_that_resolver(two: RunningLab) -> None:
