@@ -42,6 +42,11 @@ def _number(value: Any, default: int) -> int:
         return default
 
 
+def _lines(text: str) -> str:
+    """Without pipelining, ssh gives a module a terminal, which ends lines with CR LF."""
+    return text.replace("\r\n", "\n")
+
+
 def names_in(value: Any) -> list[str]:
     """The elements of an option that is a list. Ansible also takes a text with commas for one."""
     if isinstance(value, str):
@@ -134,7 +139,7 @@ class CheckedModule(ActionBase):
     def _parse_returned_data(self, res, *arguments, **more):
         """Before Ansible's own: it shows what it does not like as it stands, in warnings."""
         limited = {
-            key: answers.clean(value, answers.LARGEST) if isinstance(value, str) else value
+            key: answers.clean(_lines(value), answers.LARGEST) if isinstance(value, str) else value
             for key, value in res.items()
         }
         data = super()._parse_returned_data(limited, *arguments, **more)
