@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     FINDINGS,
+    FINGERPRINT,
     ROWS,
     TEXT,
+    either,
+    empty,
     flag,
     list_of,
     record,
@@ -27,6 +30,7 @@ _FIELDS = {
         )
     ),
     "table": list_of(text(TEXT)),
+    "ca_fingerprint": either(FINGERPRINT, empty),
     "firewall": record({"findings": FINDINGS, "rows": ROWS}),
 }
 

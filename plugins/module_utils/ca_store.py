@@ -231,9 +231,12 @@ def _public(pair: Pair) -> dict[str, Any]:
 def _registration(files: KeyPair, facts: dict[str, Any]) -> str:
     if not facts["fingerprint"]:
         return f"The CA will be made in {files.certificate_path} on this host."
-    return (
-        f"Register the certificate in {files.certificate_path} on this host as a CA certificate "
-        "of the tunnel: in the Console, on the page of the tunnel. "
-        f"SHA-256 fingerprint {facts['fingerprint']}, valid until {facts['not_after']}. "
-        "At most two CA certificates can be active on a tunnel."
+    return "\n".join(
+        [
+            "Register this CA certificate on the tunnel, unless it is registered already:",
+            "    where        Claude Console -> MCP tunnels -> the tunnel -> CA certificates",
+            f"    certificate  on this host: {files.certificate_path}",
+            f"    fingerprint  SHA-256 {facts['fingerprint']}",
+            f"    valid until  {facts['not_after']}",
+        ]
     )

@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     systemd,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import route_hostname
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned, span
 
 CONNECTIONS = 4  # of one cloudflared process to the edge: vendor behaviour
 # How the proxy begins what it answers in an upstream's place; everything else came from upstream.
@@ -133,7 +133,7 @@ def _service(unit: systemd.Unit, release: Path | None) -> Finding:
     if unit.masked:
         remedy = f"Run systemctl unmask {unit.name} on the host, and then the site playbook"
         return Finding("service", unit.name, False, "masked", remedy, unit.name)
-    detail = f"{unit.active} ({unit.sub})" if unit.loaded else "not installed"
+    detail = _state(unit) if unit.loaded else "not installed"
     remedy = f"Look at journalctl -u {unit.name}" if unit.loaded else "Run the site playbook"
     if unit.running and release is not None:
         strange = running_code.problem(unit.name, release)
@@ -144,6 +144,16 @@ def _service(unit: systemd.Unit, release: Path | None) -> Finding:
             )
             return Finding("service", unit.name, False, strange, remedy, unit.name)
     return Finding("service", unit.name, unit.running, detail, remedy, unit.name)
+
+
+def _state(unit: systemd.Unit) -> str:
+    """Its state in systemd's words. One that dies and comes back runs whenever one looks."""
+    text = f"{unit.active} ({unit.sub})"
+    if not unit.restarts:
+        return text
+    times = "once" if unit.restarts == 1 else f"{unit.restarts} times"
+    since = span(time.monotonic() - unit.started)
+    return f"{text}, restarted {times} by systemd, started {since} ago"
 
 
 def _proxy(replica: Replica) -> list[Finding]:

@@ -21,14 +21,21 @@ _LIMITS = "TimeoutStartUSec,TimeoutStopUSec"
 _SECONDS = {
     "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
 }  # fmt: skip
-_PROPERTIES = "Id,ActiveState,SubState,UnitFileState,NeedDaemonReload,LoadState,NRestarts"
+_PROPERTIES = (
+    "Id,ActiveState,SubState,UnitFileState,NeedDaemonReload,LoadState,NRestarts,"
+    "ExecMainStartTimestampMonotonic"
+)
 # What a tunnel token or a key would look like in a log. Neither belongs there; make sure.
 _SECRETS = re.compile(r"eyJ[A-Za-z0-9+/_=-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY-----.*")
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit's state, in systemd's own words (systemctl show)."""
+    """A unit's state, in systemd's own words (systemctl show).
+
+    ``restarts``: how often systemd has restarted it by itself since it was last started on purpose.
+    ``started``: when its main process was started last, in seconds of CLOCK_MONOTONIC.
+    """
 
     name: str
     active: str
@@ -38,6 +45,7 @@ class Unit:
     loaded: bool
     restarts: int
     masked: bool = False
+    started: float = 0.0
 
     @property
     def running(self) -> bool:
@@ -61,6 +69,7 @@ def show(names: list[str]) -> list[Unit]:
                 loaded=fields.get("LoadState", "") == "loaded",
                 restarts=int(fields.get("NRestarts") or 0),
                 masked=fields.get("LoadState", "") == "masked",
+                started=int(fields.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
             )
         )
     return units

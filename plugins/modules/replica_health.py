@@ -129,12 +129,21 @@ table:
   type: list
   elements: str
   sample: ["edge  http://127.0.0.1:20241/ready  ok  4 of 4 connections"]
+ca_fingerprint:
+  description:
+    - SHA-256 of the certificate in O(ca_certificate_file), the CA that has to be registered on the
+      tunnel.
+    - Empty when the file holds no certificate.
+  returned: always
+  type: str
 firewall:
   description: Findings and rows, as M(mcp_tunnels.stack.firewall_info) returns them.
   returned: when O(firewall) was given
   type: dict
 """
 
+import hashlib
+import ssl
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -148,6 +157,14 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state i
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import Records
+
+
+def _fingerprint(pem: str) -> str:
+    """SHA-256 of a certificate in hexadecimal, as the Console and openssl show it."""
+    try:
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.strip())).hexdigest()
+    except ValueError:
+        return ""
 
 
 def _with_firewall(result: dict, firewall: dict) -> dict:
@@ -205,7 +222,7 @@ def main() -> None:
             },
         )
         findings = health.examine(replica, params["timeout"])
-        result = health.result(findings)
+        result = {**health.result(findings), "ca_fingerprint": _fingerprint(ca_certificate)}
         if not result["healthy"]:
             result["msg"] = health.failure(findings)
         if params["firewall"]:

@@ -85,7 +85,7 @@ EXAMPLES = r"""
 
 - name: Say what to register
   ansible.builtin.debug:
-    msg: "{{ ca.registration }}"
+    msg: "{{ ca.registration.splitlines() }}"
 
 - name: Make the CA and register it by programmatic access
   mcp_tunnels.stack.tunnel_ca:
@@ -136,11 +136,10 @@ private_key_stored:
   type: bool
   sample: true
 registration:
-  description: What the operator has to register in the Console, and where.
+  description: Lines about what the operator has to register in the Console, and where.
   returned: success
   type: str
-  sample: "Register the certificate in /var/lib/mcp-tunnel/default/ca.crt (SHA-256 fingerprint
-    5f1c...) ..."
+  sample: "Register this CA certificate on the tunnel, unless it is registered already:\n    ..."
 tunnel_id:
   description: ID of the tunnel. Empty in check mode when it would be made.
   returned: success and O(provisioning=wif)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -187,6 +188,23 @@ def test_a_masked_unit_is_not_told_to_be_missing(setup, monkeypatch):
         (unit, False, "masked") for unit in UNITS
     ]
     assert services[0].remedy.startswith(f"Run systemctl unmask {UNITS[0]}")
+
+
+def test_a_service_in_a_restart_loop_shows_it(setup, monkeypatch):
+    """It dies and comes back: whenever one looks, it runs."""
+    started = int((time.monotonic() - 5) * 1e6)
+    blocks = "\n".join(
+        f"Id={unit}\nActiveState=active\nSubState=running\nUnitFileState=enabled\n"
+        f"LoadState=loaded\nNRestarts={restarts}\nExecMainStartTimestampMonotonic={started}\n"
+        for unit, restarts in zip(UNITS, (37, 0))
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr(systemd, "systemctl", lambda *arguments: blocks)
+    looping, other = (item for item in setup.examine() if item.layer == "service")
+    assert re.fullmatch(
+        r"active \(running\), restarted 37 times by systemd, started [0-9]+ s ago", looping.detail
+    )
+    assert other.detail == "active (running)"
 
 
 def test_every_layer_is_looked_at_in_order(replica):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health
 from ansible_collections.mcp_tunnels.stack.plugins.modules import replica_health
@@ -48,6 +50,15 @@ def test_the_replica_and_its_firewall_in_one_call(
     assert len(result["table"]) == 3
     if message:
         assert refused("replica_health", **options, firewall={}) == message
+
+
+def test_the_fingerprint_is_the_one_that_openssl_shows(options, tmp_path, monkeypatch, openssl_ca):
+    (tmp_path / "ca.crt").write_text(openssl_ca[0])
+    monkeypatch.setattr(health, "examine", lambda _replica, _timeout: [GOOD])
+    command = ["openssl", "x509", "-noout", "-fingerprint", "-sha256", "-in", tmp_path / "ca.crt"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    expected = shown.strip().partition("=")[2].replace(":", "").lower()
+    assert settled("replica_health", **options)["ca_fingerprint"] == expected
 
 
 def test_a_host_that_nothing_was_deployed_on(options):
