@@ -57,7 +57,7 @@ def _check_binary(values: Values) -> Iterator[TunnelError]:
     if method == "file" and binary and not _is_file(binary):
         yield TunnelError(
             "cloudflared_binary_file",
-            f"{shown(binary, 1000)} is not a file on the controller",
+            f"{shown(_absolute(binary), 1000)} is not a file on the controller",
             "Give the path of the cloudflared binary for the hosts' architecture",
         )
     if checksum and not cloudflared_pins.is_sha256(checksum):
@@ -66,6 +66,14 @@ def _check_binary(values: Values) -> Iterator[TunnelError]:
             f"is {shape(checksum)}",
             "Give 64 hexadecimal digits, as sha256sum prints them",
         )
+
+
+def _absolute(path: Any) -> str:
+    """The place that is looked at: a relative path is one below the working directory."""
+    try:
+        return os.path.abspath(os.path.expanduser(str(path)))
+    except ValueError:  # a NUL in it
+        return str(path)
 
 
 def _is_file(path: Any) -> bool:

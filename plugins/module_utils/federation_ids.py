@@ -14,6 +14,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import is_
 
 _ID = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,128}")
 _WHERE = "Copy it from the Console, where Workload Identity shows it"
+# The fields with the prefix of their IDs; those in _OPTIONAL may be left out.
+_PREFIXES = {
+    "federation_rule_id": "fdrl_",
+    "service_account_id": "svac_",
+    "workspace_id": "wrkspc_",
+}
+_OPTIONAL = ("service_account_id", "workspace_id")
 
 
 @dataclass(frozen=True)
@@ -41,33 +48,46 @@ class Federation:
 def check_federation(options: dict[str, Any]) -> Federation:
     """Checks ``federation_rule_id``, ``organization_id``, ``service_account_id``, ``workspace_id``.
 
-    :raises TunnelError: naming the first one that is missing or malformed.
+    :raises TunnelError: naming everything that is missing or malformed.
     """
-    organization = (options["organization_id"] or "").strip()
-    if not is_uuid(organization):
+    problems = federation_problems(options)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
         raise TunnelError(
-            "organization_id",
-            "is not a UUID" if organization else "is missing",
-            "Copy the organization's ID (8-4-4-4-12 hexadecimal digits) from the Console",
+            ", ".join(problem.subject for problem in problems),
+            "; ".join(f"{problem.subject} {problem.problem}" for problem in problems),
+            "Copy them from the Console, where Workload Identity shows them",
         )
-    workspace = (options["workspace_id"] or "").strip()
     return Federation(
-        rule_id=_check("federation_rule_id", "fdrl_", options["federation_rule_id"]),
-        organization_id=organization,
-        service_account_id=_check("service_account_id", "svac_", options["service_account_id"], ""),
-        workspace_id=workspace
-        if workspace == "default"
-        else _check("workspace_id", "wrkspc_", workspace, ""),
+        rule_id=_text(options, "federation_rule_id"),
+        organization_id=_text(options, "organization_id"),
+        service_account_id=_text(options, "service_account_id"),
+        workspace_id=_text(options, "workspace_id"),
     )
 
 
-def _check(name: str, prefix: str, value: str | None, default: str | None = None) -> str:
-    text = (value or "").strip()
+def federation_problems(options: dict[str, Any]) -> list[TunnelError]:
+    """Everything that is missing or malformed in the same four."""
+    problems = [_problem(name, prefix, _text(options, name)) for name, prefix in _PREFIXES.items()]
+    organization = _text(options, "organization_id")
+    if not is_uuid(organization):
+        remedy = "Copy the organization's ID (8-4-4-4-12 hexadecimal digits) from the Console"
+        problem = "is not a UUID" if organization else "is missing"
+        problems.insert(1, TunnelError("organization_id", problem, remedy))
+    return [problem for problem in problems if problem]
+
+
+def _text(options: dict[str, Any], name: str) -> str:
+    return (options[name] or "").strip()
+
+
+def _problem(name: str, prefix: str, text: str) -> TunnelError | None:
     if not text:
-        if default is not None:
-            return default
-        raise TunnelError(name, f"is missing; it looks like {prefix}...", _WHERE)
-    if not text.startswith(prefix) or not _ID.fullmatch(text):
-        also = ' or the word "default"' if name == "workspace_id" else ""
-        raise TunnelError(name, f"is not an ID that looks like {prefix}...{also}", _WHERE)
-    return text
+        missing = f"is missing; it looks like {prefix}..."
+        return None if name in _OPTIONAL else TunnelError(name, missing, _WHERE)
+    is_word = name == "workspace_id" and text == "default"
+    if is_word or (text.startswith(prefix) and _ID.fullmatch(text)):
+        return None
+    also = ' or the word "default"' if name == "workspace_id" else ""
+    return TunnelError(name, f"is not an ID that looks like {prefix}...{also}", _WHERE)

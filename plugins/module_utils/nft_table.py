@@ -79,6 +79,6 @@ def _refusal(done: subprocess.CompletedProcess) -> TunnelError:
     return TunnelError(
         f"table {' '.join(TABLE)}",
         "nft refuses the rules, and those of before stay",
-        "Compare the variables that they come from with docs/variables.md. nft says:"
-        + "".join(f"\n    {line}" for line in lines),
+        "Compare the variables that they come from with docs/variables.md of the collection. nft "
+        "says:" + "".join(f"\n    {line}" for line in lines),
     )

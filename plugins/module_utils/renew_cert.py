@@ -104,7 +104,8 @@ def renew(
                 ca_files.certificate_path,
                 f"ends on {crypto.timestamp(end)}, so no certificate of it can last longer than "
                 "the one that is here",
-                "Rotate the CA (rotate_ca.yml; in mode manual see docs/provisioning.md)",
+                "Rotate the CA (rotate_ca.yml; in mode manual, see docs/provisioning.md of the "
+                "collection)",
             )
         return f"not needed: {(end - now).days} days remain, until {crypto.timestamp(end)}"
     signed = sign(replace(options, path=state, csr=requested["csr"]), check_mode=False, now=now)

@@ -13,12 +13,13 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import (
-    check_federation,
+    federation_problems,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
     IDENTITY_SPEC,
     check_source,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.option_types import type_problem
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
     check_line,
     check_path,
@@ -56,7 +57,6 @@ def _check_access(values: Mapping[str, Any]) -> Iterator[TunnelError]:
         lambda: check_url(
             check_line(str(values["mcp_tunnel_api_url"]), "api_url", 2048), "api_url"
         ),
-        lambda: check_federation(given),
         *(
             lambda name=name: check_line(str(values[f"mcp_tunnel_{name}"]), name)  # type: ignore[misc]
             for name in ("display_name", "token_version", "token_rotate_reason")
@@ -67,11 +67,14 @@ def _check_access(values: Mapping[str, Any]) -> Iterator[TunnelError]:
         checks.append(lambda: check_path(values["mcp_tunnel_api_ca_bundle"], "api_ca_bundle"))
     if values["mcp_tunnel_id"]:
         checks.append(lambda: check_api_id(str(values["mcp_tunnel_id"]), "id"))
+    found = federation_problems(given)
     for check in checks:
         try:
             check()
         except TunnelError as error:
-            yield TunnelError(f"mcp_tunnel_{error.subject}", error.problem, error.remedy)
+            found.append(error)
+    for error in found:
+        yield TunnelError(f"mcp_tunnel_{error.subject}", error.problem, error.remedy)
 
 
 def _check_proxy(url: Any) -> None:
@@ -97,17 +100,26 @@ def _check_identity(values: Mapping[str, Any]) -> Iterator[TunnelError]:
     if not isinstance(given, Mapping):
         yield TunnelError(
             "mcp_tunnel_identity",
-            "must be a map",
+            f"must be a map, is {shape(given)}",
             "Write below it, indented, `source: file` and what that source needs",
         )
         return
     spec = {name[len(_PREFIX) :]: option for name, option in IDENTITY_SPEC.items()}
-    checked = ArgumentSpecValidator(spec).validate(dict(given))
-    if checked.error_messages:
+    unknown = [name for name in given if name not in spec]
+    for name in unknown:
         yield TunnelError(
-            "mcp_tunnel_identity", checked.error_messages[0], "Correct it; see docs/provisioning.md"
+            f"mcp_tunnel_identity[{shown(name)!r}]", "is not known", f"Use {', '.join(spec)}"
         )
+    known = {name: value for name, value in given.items() if name in spec}
+    wrong = [
+        problem
+        for name, value in known.items()
+        if (problem := type_problem(f"mcp_tunnel_identity[{name!r}]", value, spec[name]))
+    ]
+    yield from wrong
+    if wrong or unknown:
         return
+    checked = ArgumentSpecValidator(spec).validate(known)
     try:
         _check_lines(given)
         check_source(

@@ -57,11 +57,7 @@ def _rules(values: Mapping[str, Any]) -> list[TunnelError]:
     ]
     # Our rules say more about a variable than its type does.
     told = {problem.subject.partition("[")[0] for problem in problems}
-    problems += [
-        TunnelError(name, text, "See docs/variables.md")
-        for name, text in role_options.type_problems(values).items()
-        if name not in told
-    ]
+    problems += [item for item in role_options.type_problems(values) if item.subject not in told]
     return problems
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.option_types import type_problem
 
 ROLES = ("provision", "proxy", "cloudflared", "firewall")
 _COLLECTION = Path(__file__).resolve().parents[2]
@@ -56,22 +57,10 @@ def with_truth_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return converted
 
 
-def type_problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """Variables whose type or choice is wrong, each with Ansible's own message."""
-    problems = {}
-    for name, option in options().items():
-        spec = {
-            key: value for key, value in option.items() if key in ("type", "elements", "choices")
-        }
-        if values[name] is None:
-            problems[name] = "is set to nothing (null); leave it out for its default"
-            continue
-        result = ArgumentSpecValidator({name: spec}).validate({name: values[name]})
-        if result.error_messages:
-            # Of a secret, not even the wrong value may be shown.
-            hidden = f"is not of type {option['type']}"
-            problems[name] = hidden if option.get("no_log") else result.error_messages[0]
-    return problems
+def type_problems(values: Mapping[str, Any]) -> list[TunnelError]:
+    """What is wrong with the types and choices of the variables."""
+    found = (type_problem(name, values[name], option) for name, option in options().items())
+    return [problem for problem in found if problem]
 
 
 def _load(role: str, path: str) -> dict[str, Any]:

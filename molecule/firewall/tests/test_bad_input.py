@@ -83,7 +83,7 @@ VALUES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a policy that is not there": (
         {"firewall_host_policy": "paranoid"},
-        ("firewall_host_policy: value of firewall_host_policy must be one of: none, strict",),
+        ("firewall_host_policy: is 'paranoid'. Use one of none, strict",),
     ),
     "a user that could be a rule": (
         {"firewall_admin_users": ['root"; accept; #']},

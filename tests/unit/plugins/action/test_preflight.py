@@ -75,7 +75,7 @@ def test_all_errors_of_all_hosts_come_at_once(preflight):
     assert "used twice on one machine" in output
     assert "- mcp_tunnel_routes: must be a map" in output
     assert "- proxy_listen_port: must be a port, is 1" in output
-    assert output.count("cloudflared_loglevel must be one of") >= 3
+    assert output.count("cloudflared_loglevel: is 'loud'. Use one of debug, info,") >= 3
     assert plans(output) == {}
 
 

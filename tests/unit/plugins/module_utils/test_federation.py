@@ -134,6 +134,14 @@ def test_good_ids():
     assert check_federation(given).workspace_id == "wrkspc_1"
 
 
+def test_all_bad_ids_are_named_at_once():
+    given = dict(zip(OPTIONS, ("svac_1", "org_1", "wrkspc_1", "main")))
+    with pytest.raises(TunnelError) as caught:
+        check_federation(given)
+    for name in OPTIONS:
+        assert f"{name} is not" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [

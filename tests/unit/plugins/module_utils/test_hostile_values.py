@@ -97,7 +97,7 @@ def problems_of(values):
     """What the preflight says, by the name of the variable."""
     problems = [*settings.check_all(values), *check_wif(values)]
     told = {problem.subject.partition("[")[0] for problem in problems}
-    told |= set(role_options.type_problems(values))
+    told |= {problem.subject for problem in role_options.type_problems(values)}
     for problem in problems:
         text = str(problem)
         assert len(text) < 40_000, "a message is no place for a megabyte"

@@ -80,8 +80,23 @@ def test_good_values(changes):
 def test_a_wrong_value_is_named_with_a_remedy(changes, subject, what):
     problems = told(**changes)
     assert len(problems) == 1, problems
-    assert problems[0].startswith(f"{subject}:"), problems
+    assert problems[0].partition(":")[0].partition("[")[0] == subject, problems
     assert what in problems[0]
+
+
+def test_everything_is_told_at_once():
+    ids = ("federation_rule_id", "organization_id", "service_account_id", "workspace_id")
+    problems = told(
+        **{f"mcp_tunnel_{name}": "wrong" for name in ids},
+        mcp_tunnel_identity={"source": "fax", "fiel": "x", "okta_algorithm": "none"},
+    )
+    assert [problem.partition(":")[0] for problem in problems] == [
+        *(f"mcp_tunnel_{name}" for name in ids),
+        "mcp_tunnel_identity['fiel']",
+        "mcp_tunnel_identity['source']",
+        "mcp_tunnel_identity['okta_algorithm']",
+    ]
+    assert "is 'fax'. Use one of file, environment," in problems[5]
 
 
 def test_in_another_mode_nothing_of_it_is_needed():

@@ -178,10 +178,16 @@ def test_the_renewal_timer_needs_a_replica_that_holds_the_ca():
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"cloudflared_protocol": "udp"}, "cloudflared_protocol: value of cloudflared_protocol"),
-        ({"mcp_tunnel_health_timeout": "soon"}, "mcp_tunnel_health_timeout: argument"),
-        ({"proxy_rewrite_host": "perhaps"}, "proxy_rewrite_host: argument"),
-        ({"mcp_tunnel_cert_renew_timer": "daily"}, "mcp_tunnel_cert_renew_timer: argument"),
+        ({"cloudflared_protocol": "udp"}, "cloudflared_protocol: is 'udp'. Use one of auto,"),
+        (
+            {"mcp_tunnel_health_timeout": "soon"},
+            "mcp_tunnel_health_timeout: must be a whole number",
+        ),
+        ({"proxy_rewrite_host": "perhaps"}, "proxy_rewrite_host: must be true or false"),
+        (
+            {"mcp_tunnel_cert_renew_timer": "daily"},
+            "mcp_tunnel_cert_renew_timer: must be true or false",
+        ),
     ],
 )
 def test_types_and_choices_are_those_that_the_roles_declare(changes, text):

@@ -1,0 +1,43 @@
+"""Wrong types and choices, in words that an operator can act on."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.option_types import type_problem
+
+LEVELS = {"type": "str", "choices": ["info", "warn"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "option", "message"),
+    [
+        ("maybe", {"type": "bool"}, "x: must be true or false, is 'maybe'. Write true or false"),
+        (2, {"type": "bool"}, "x: must be true or false, is 2."),
+        ("many", {"type": "int"}, "x: must be a whole number, is 'many'."),
+        ([1], {"type": "int"}, "x: must be a whole number, is a list of 1."),
+        ("loud", LEVELS, "x: is 'loud'. Use one of info, warn."),
+        (["info"], LEVELS, "x: must be a text, is a list of 1."),
+        ("a", {"type": "dict"}, "x: must be a map, is 'a'. Write below it"),
+        ({"a": 1}, {"type": "list"}, "x: must be a list, is a map of 1. Write one item a line"),
+        (["a"], {"type": "list", "elements": "int"}, "x: has an item that is not a whole number."),
+        (None, {"type": "str"}, "x: is set to nothing (null). Leave it out for its default."),
+        ("a" * 200, {"type": "bool"}, "x: must be true or false, is a text of 200 characters."),
+    ],
+)
+def test_a_wrong_value(value, option, message):
+    text = str(type_problem("x", value, option))
+    assert text.startswith(message)
+    assert "convert" not in text
+
+
+def test_a_secret_is_not_repeated():
+    problem = type_problem("x", "hunter2", {"type": "dict", "no_log": True})
+    assert str(problem).startswith("x: must be a map, is a text of 7 characters.")
+
+
+@pytest.mark.parametrize(
+    ("value", "option"),
+    [("yes", {"type": "bool"}), ("7", {"type": "int"}), (7, {"type": "str"}), ("info", LEVELS)],
+)
+def test_what_ansible_accepts(value, option):
+    assert type_problem("x", value, option) is None
