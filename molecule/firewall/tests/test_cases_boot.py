@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Iterator
 
-from replicas import RUN, shell
+import pytest
+from replicas import HOSTS, RUN, shell
 from rules import RULES, SERVICES, UNIT, table
 from testinfra.host import Host
+from trials import write
 
 SECONDS_TO_BOOT = 240  # at most; the machine may be busy
 # PID 1 of this boot: when it was started (clock ticks).
 BOOT = "cut -d ' ' -f 22 /proc/1/stat"
+#: nftables.service as RHEL 9 orders it: an ordinary service, which starts after all that is early.
+ORDINARY = """[Unit]
+Wants=network-pre.target
+Before=network-pre.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f /etc/nftables.conf
+ExecStop=/usr/sbin/nft flush ruleset
+[Install]
+WantedBy=multi-user.target
+"""
+#: Takes the place of the distribution's own.
+ORDINARY_UNIT = "/etc/systemd/system/nftables.service"
 
 
 def moment(host: Host, unit: str, what: str) -> int:
@@ -42,20 +59,30 @@ def said(name: str, command: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_rules_come_first(name: str) -> None:
-    """With the distribution's own service in the same boot, which empties the ruleset."""
-    before = table(shell(name))
-    shell(name).check_output("systemctl enable nftables")
-    try:
-        host = rebooted(name)
-        assert table(host) == before
-        loaded = moment(host, UNIT, "ActiveEnter")
-        assert 0 < moment(host, "nftables", "ActiveEnter") < loaded
-        for service in ("ssh", *SERVICES):
-            assert loaded < moment(host, service, "ExecMainStart"), service
-    finally:
-        shell(name).check_output("systemctl disable nftables && systemctl stop nftables")
+@pytest.fixture
+def nftables(name: str) -> Iterator[str]:
+    """A host where a service that empties the ruleset starts at boot: Debian's, or RHEL's."""
+    host = shell(name)
+    if name == HOSTS[0]:
+        write(host, ORDINARY_UNIT, ORDINARY)
+    host.check_output("systemctl daemon-reload && systemctl enable nftables")
+    yield name
+    shell(name).check_output(
+        f"systemctl disable nftables && systemctl stop nftables && rm -f {ORDINARY_UNIT}"
+        " && systemctl daemon-reload"
+    )
+
+
+def test_rules_and_services_are_there_beside_nftables(nftables: str) -> None:
+    """No job of ours is lost in such a boot, and what the other service took away is back."""
+    before = table(shell(nftables))
+    host = rebooted(nftables)
     assert table(host) == before
+    loaded, again = (moment(host, unit, "ActiveEnter") for unit in (UNIT, "nftables"))
+    assert 0 < loaded < again
+    assert loaded < moment(host, "ssh", "ExecMainStart")
+    for service in SERVICES:
+        assert again < moment(host, service, "ExecMainStart"), service
 
 
 def test_no_rules_no_services(name: str) -> None:

@@ -1,0 +1,160 @@
+"""The order of our units at boot, beside the neighbours that other distributions have.
+
+systemd breaks a cycle of orderings by deleting the job of a unit that takes part: at the next boot
+something does not start, and nothing says so before. `systemd-analyze verify` queues the jobs of a
+whole boot, and says which it would delete.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+OURS = (
+    "mcp-tunnel-firewall.service",
+    "mcp-tunnel-firewall-counters.service",
+    "mcp-tunnel-firewall-counters.timer",
+    "mcp-proxy@.service",
+    "mcp-proxy@.socket",
+    "mcp-cloudflared@.service",
+)
+RENEWAL = ("renew-cert.service", "renew-cert.timer")
+# What starts at boot; the proxy's service wants its socket.
+STARTED = (
+    "mcp-tunnel-firewall.service",
+    "mcp-tunnel-firewall-counters.timer",
+    "mcp-tunnel-firewall-counters.service",
+    "mcp-proxy@default.service",
+    "mcp-proxy@default.socket",
+    "mcp-cloudflared@default.service",
+    "renew-cert.service",
+    "renew-cert.timer",
+)
+EARLY = "DefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n"
+BEFORE_THE_NETWORK = "Wants=network-pre.target\nBefore=network-pre.target\n"
+AFTER_SYSINIT = "Wants=network.target\nAfter=network-pre.target\nBefore=network.target\n"
+# How these order themselves, by distribution: unit -> directives, and the target that wants it.
+# As their packages of 2026 have it, in our words; not what they run.
+NEIGHBOURS = {
+    "Debian 11 to 13": {
+        "nftables.service": (EARLY + BEFORE_THE_NETWORK, "sysinit"),
+        "ufw.service": (
+            "DefaultDependencies=no\nWants=local-fs.target\nAfter=local-fs.target\n"
+            + BEFORE_THE_NETWORK,
+            "multi-user",
+        ),
+        "netfilter-persistent.service": (
+            EARLY + "Wants=local-fs.target\nAfter=local-fs.target\n" + BEFORE_THE_NETWORK,
+            "multi-user",
+        ),
+        "networking.service": (
+            "DefaultDependencies=no\nAfter=local-fs.target network-pre.target\n"
+            "Before=network.target shutdown.target network-online.target\nWants=network.target\n",
+            "multi-user",
+        ),
+    },
+    "RHEL 9": {
+        "nftables.service": (BEFORE_THE_NETWORK, "multi-user"),
+        "NetworkManager.service": (AFTER_SYSINIT + "After=dbus.socket\n", "multi-user"),
+        "NetworkManager-wait-online.service": (
+            "Requires=NetworkManager.service\nAfter=NetworkManager.service\n"
+            "Before=network-online.target\n",
+            "network-online",
+        ),
+    },
+    "RHEL 9, firewalld": {
+        "firewalld.service": (
+            BEFORE_THE_NETWORK + "After=dbus.socket\n"
+            "Conflicts=iptables.service ip6tables.service nftables.service\n",
+            "multi-user",
+        ),
+        "NetworkManager.service": (AFTER_SYSINIT + "After=dbus.socket\n", "multi-user"),
+    },
+    "RHEL, iptables-services": {
+        "iptables.service": (BEFORE_THE_NETWORK, "multi-user"),
+        "ip6tables.service": (BEFORE_THE_NETWORK + "After=iptables.service\n", "multi-user"),
+    },
+    "Ubuntu": {
+        "nftables.service": (EARLY + BEFORE_THE_NETWORK, "sysinit"),
+        "ufw.service": (
+            "DefaultDependencies=no\nWants=local-fs.target\nAfter=local-fs.target\n"
+            + BEFORE_THE_NETWORK,
+            "multi-user",
+        ),
+        # The stages of cloud-init; the second one needs the network, and is early all the same.
+        "cloud-init-local.service": (
+            EARLY + BEFORE_THE_NETWORK + "After=systemd-remount-fs.service\n"
+            "RequiresMountsFor=/var/lib/cloud\nBefore=sysinit.target\n",
+            "multi-user",
+        ),
+        "cloud-init.service": (
+            EARLY + "After=cloud-init-local.service systemd-networkd.service\n"
+            "Before=network-online.target sysinit.target\n",
+            "multi-user",
+        ),
+    },
+}
+SERVICE = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+
+
+def place(folder: Path, name: str, text: str, wanted_by: str = "") -> None:
+    (folder / name).write_text(text)
+    if wanted_by:
+        wants = folder / f"{wanted_by}.target.wants"
+        wants.mkdir(exist_ok=True)
+        (wants / name).symlink_to(f"../{name}")
+
+
+def ours(folder: Path) -> None:
+    """Our units as they are on a host, but for what they run."""
+    sources = [path for path in ROLES.glob("*/files/*") if path.name in OURS]
+    assert sorted(path.name for path in sources) == sorted(OURS)
+    sources += [ROLES / f"proxy/templates/{name}.j2" for name in RENEWAL]
+    for source in sources:
+        text = re.sub(r"(?m)^(Exec\w+)=.*", r"\1=/bin/true", source.read_text())
+        place(folder, source.name.removesuffix(".j2"), text)
+    for name, options in (
+        ("mcp-proxy@default.socket", "[Socket]\nListenStream=127.0.0.1:8080\n"),
+        ("nftables.service", (ROLES / "firewall/files/nftables.conf").read_text()),
+    ):
+        (folder / f"{name}.d").mkdir()
+        place(folder / f"{name}.d", "mcp-tunnel.conf", options)
+
+
+def deleted_at_boot(folder: Path) -> list[str]:
+    """What systemd says of cycles, when all of these units start with the machine."""
+    wants = f"[Unit]\nRequires=multi-user.target\nWants={' '.join(STARTED)}\n"
+    place(folder, "boot.target", wants)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "boot.target"],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stderr.splitlines()
+    assert not [line for line in said if "not found" in line or "Failed" in line], done.stderr
+    return [line for line in said if "cycle" in line]
+
+
+@pytest.mark.parametrize("neighbours", NEIGHBOURS.values(), ids=NEIGHBOURS)
+def test_every_unit_starts_at_boot(tmp_path, neighbours):
+    ours(tmp_path)
+    for name, (directives, target) in neighbours.items():
+        place(tmp_path, name, f"[Unit]\n{directives}{SERVICE}", target)
+    assert deleted_at_boot(tmp_path) == []
+
+
+def test_a_cycle_would_be_seen(tmp_path):
+    """Of a service that starts after the others, and that ours wants to come after."""
+    ours(tmp_path)
+    place(tmp_path, "late.service", f"[Unit]\n{SERVICE}", "multi-user")
+    dropin = tmp_path / "mcp-tunnel-firewall.service.d"
+    dropin.mkdir()
+    place(dropin, "late.conf", "[Unit]\nAfter=late.service\n")
+    assert "mcp-tunnel-firewall.service" in "\n".join(deleted_at_boot(tmp_path))
