@@ -23,6 +23,7 @@ table inet mcp_tunnel_probe {
     set networks_v4 { type ipv4_addr; flags interval; auto-merge; elements = { 192.0.2.0/24 } }
     set networks_v6 { type ipv6_addr; flags interval; auto-merge; elements = { 2001:db8::/32 } }
     set upstreams { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/8 . 80 } }
+    set asked_v6 { type ipv6_addr . inet_service; elements = { 2001:db8::1 . 53 } }
     set account/name { type uid; elements = { 65534 } }
     chain output {
         type filter hook output priority filter; policy accept;
@@ -34,6 +35,9 @@ table inet mcp_tunnel_probe {
         ip daddr @networks_v4 meta l4proto { tcp, udp } th dport { 53, 853 } accept
         ip6 daddr @networks_v6 meta l4proto { tcp, udp } th dport 53 accept
         ip daddr . tcp dport @upstreams accept
+        ct direction original ct status dnat ct original ip daddr @networks_v4 accept
+        meta l4proto tcp ct original ip daddr . ct original proto-dst @upstreams accept
+        meta l4proto { tcp, udp } ct original ip6 daddr . ct original proto-dst @asked_v6 accept
         tcp dport { 80, 81 } meta skuid != 0 jump service
         meta skuid < 1000 udp dport 123 accept
         ct state { established, related } tcp sport { 22 } accept

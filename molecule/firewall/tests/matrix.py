@@ -51,6 +51,7 @@ class Cell:
         set: which set is emptied before the sender goes on; empty: it does not.
         handed: whether it is sent from a socket that root has opened and bound.
         early: whether the connection stands when the rules come, and then goes on.
+        to: the address and the port that the host itself sends it on to; empty: none.
     """
 
     host: str
@@ -69,6 +70,7 @@ class Cell:
     set: str = ""
     handed: bool = False
     early: bool = False
+    to: tuple[str, int] | None = None
 
     def __str__(self) -> str:
         who = self.user if self.sender == self.host else self.sender
@@ -126,7 +128,7 @@ def _outbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
             counts = {**counts, **row.get("state_host", {})}
             allowed = [*allowed, *row.get("state_host", {})]
     for family in (family for family in _FAMILIES if family in row):
-        address = row[family]
+        address = row[family].format(host=_ADDRESSES[host][0])
         loopback = address == "::1" or address.startswith("127.")
         for protocol, port in _ports(row):
             for user in row.get("as", _USERS):
@@ -142,7 +144,15 @@ def _outbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
                     counter=counter if _exists(counter, policy) else "",
                     listener=_LOGINS.get(row.get("at", ""), ""),
                     source_port=row.get("from", 0),
+                    to=_sent_on(host, family, row),
                 )
+
+
+def _sent_on(host: str, family: str, row: dict[str, Any]) -> tuple[str, int] | None:
+    if "leads_to" not in row:
+        return None
+    address = row["leads_to"][family].format(host=_ADDRESSES[host][0])
+    return address, int(row["leads_to"]["port"])
 
 
 def _inbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
@@ -161,6 +171,7 @@ def _inbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
                     listener=_LOGINS.get(row.get("at", ""), ""),
                     source_port=row.get("from", 0),
                     through=_ADDRESSES[host][0] if "through" in row else "",
+                    to=_sent_on(host, family, row),
                 )
 
 

@@ -28,6 +28,8 @@ _TABLE = ("inet", "mcp_tunnel")
 _REFUSED = {"tcp": "ECONNREFUSED", "udp": "EPERM", "segment": "EPERM"}
 #: How it looks in the middle of a connection.
 _CUT = "ECONNRESET"
+#: Removes the table with what a host publishes.
+_FORGOTTEN = "table inet published; delete table inet published;"
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_OF_SILENCE = 1.5
 
@@ -59,12 +61,19 @@ class _Sent:
         return f"{self.cell.source} {self.source_port} {self.port}" if self.cell.handed else ""
 
     @property
+    def _place(self) -> tuple[str, int]:
+        """Where it is seen to arrive: outside of the host, so after what the host makes of it."""
+        if self.cell.to and not self.cell.inbound:
+            return self.cell.to
+        return self.cell.address, self.port
+
+    @property
     def flow(self) -> Flow:
-        return Flow(self._protocol, self._source, self.source_port, self.cell.address, self.port)
+        return Flow(self._protocol, self._source, self.source_port, *self._place)
 
     @property
     def reverse(self) -> Flow:
-        return Flow(self._protocol, self.cell.address, self.port, self._source, self.source_port)
+        return Flow(self._protocol, *self._place, self._source, self.source_port)
 
     def probe(self) -> dict[str, Any]:
         cell = self.cell
@@ -180,6 +189,8 @@ class Runs:
             self._hand_over(sent)
             self._listen(sent)
             begun = self._connect_without_rules(chosen, early)
+            for host in chosen:
+                self._publish(host, sent)
             before = {host: self._counters(host) for host in chosen}
             outcomes = self._send(sent)
             # The same ports, so the same connections.
@@ -194,6 +205,8 @@ class Runs:
         finally:
             for agent in self.agents.values():
                 agent.tell({"end": True})
+            for host in chosen:
+                self.agents[host].run("nft", _FORGOTTEN)
         wrong: dict[str, dict[Cell, list[str]]] = {host: {} for host in chosen}
         for each in (*sent, *again):
             found = wrong[each.cell.host].setdefault(each.cell, [])
@@ -274,6 +287,25 @@ class Runs:
                 self._ways.add(cell)
                 self._lead_through(cell)
 
+    def _publish(self, host: str, sent: Iterable[_Sent]) -> None:
+        """Have the host send on what it publishes, for its own programs and for others."""
+        own, foreign = [], []
+        for cell in {s.cell for s in sent if s.cell.host == host and s.cell.to}:
+            assert cell.to
+            address, port = cell.to
+            family, shown = ("ip6", f"[{address}]") if ":" in address else ("ip", address)
+            where = f"{family} daddr {cell.address} {cell.protocol} dport {cell.port}"
+            rule = f"{where} dnat {family} to {shown}:{port};"
+            (foreign if cell.inbound else own).append(rule)
+        # By number, as nft 1.0.6 knows the names for incoming packets only.
+        hook = "type nat hook {} priority -100;"
+        self.agents[host].run(
+            "nft",
+            f"{_FORGOTTEN} table inet published {{"
+            f" chain own {{ {hook.format('output')} {' '.join(sorted(own))} }};"
+            f" chain foreign {{ {hook.format('prerouting')} {' '.join(sorted(foreign))} }}; }}",
+        )
+
     def _lead_through(self, cell: Cell) -> None:
         """Make the host a router, and the cell's sender use it."""
         # From outside: a host cannot change its own.
@@ -289,7 +321,8 @@ class Runs:
         for cell, port in {(s.cell, s.port) for s in sent if s.cell.listener}:
             messages = users.setdefault(cell.host, {})
             places = messages.setdefault(cell.listener, {"listen": []})["listen"]
-            place = {"protocol": cell.protocol, "address": cell.address, "port": port}
+            address, port = cell.to or (cell.address, port)
+            place = {"protocol": cell.protocol, "address": address, "port": port}
             if place not in places:
                 places.append(place)
         for host, message in users.items():
