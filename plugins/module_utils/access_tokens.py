@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation import AccessToken
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.session_file import SessionFile
@@ -15,24 +16,28 @@ class AccessTokens:
     """Obtains access tokens, no more often than needed.
 
     :param obtain: fetches an identity token and exchanges it.
-    :param session: where it is shared with other tasks, if anywhere.
-    :param keep: whether a new one may be written there; not in check mode.
+    :param session: where it is shared with other tasks, if anywhere; in check mode, too, because
+        an identity token may be good for one exchange only.
     """
 
-    def __init__(
-        self, obtain: Callable[[], AccessToken], session: SessionFile | None, keep: bool
-    ) -> None:
+    def __init__(self, obtain: Callable[[], AccessToken], session: SessionFile | None) -> None:
         self._obtain = obtain
         self._session = session
-        self._keep = keep
         self._token: AccessToken | None = None
-        self.is_shared = False
+        self._is_shared = False
+
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether a refusal of the token may be cured by another one."""
+        if self._token is None:
+            return False
+        return self._is_shared or self._token.expires_at <= datetime.now(timezone.utc)
 
     def current(self) -> str:
         """The token to send. :raises TunnelError: if none can be obtained."""
         if self._token is None and self._session is not None:
             self._token = self._session.read()
-            self.is_shared = self._token is not None
+            self._is_shared = self._token is not None
         if self._token is None:
             return self.renew()
         return self._token.value
@@ -40,7 +45,7 @@ class AccessTokens:
     def renew(self) -> str:
         """A token that was exchanged just now. :raises TunnelError: if that is denied."""
         self._token = self._obtain()
-        self.is_shared = False
-        if self._session is not None and self._keep:
+        self._is_shared = False
+        if self._session is not None:
             self._session.write(self._token)
         return self._token.value

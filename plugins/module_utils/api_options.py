@@ -55,7 +55,7 @@ API_SPEC: dict[str, dict[str, Any]] = {
 _LOCAL_TIMEOUT, _LOCAL_RETRIES = 5.0, 2
 
 
-def api_client(options: Mapping[str, Any], check_mode: bool) -> TunnelsApi:
+def api_client(options: Mapping[str, Any]) -> TunnelsApi:
     """Checks the options of ``API_SPEC`` and returns the client; nothing is sent yet.
 
     :raises TunnelError: naming the option that is missing or malformed.
@@ -67,7 +67,7 @@ def api_client(options: Mapping[str, Any], check_mode: bool) -> TunnelsApi:
     identity = Identity(options, web, local_web())
 
     def obtain() -> AccessToken:
-        return exchange(web, api_url, federation, source.fetch(identity), origin(options))
+        return exchange(web, api_url, federation, lambda: source.fetch(identity), origin(options))
 
     session = None
     if options["session_file"]:
@@ -77,7 +77,7 @@ def api_client(options: Mapping[str, Any], check_mode: bool) -> TunnelsApi:
         purpose = {name: options[name] for name in names if options[name]}
         purpose |= {"api_url": api_url, **federation.fields()}
         session = SessionFile(options["session_file"], purpose)
-    tokens = AccessTokens(obtain, session, keep=not check_mode)
+    tokens = AccessTokens(obtain, session)
     return TunnelsApi(web, api_url, options["api_surface"], tokens, _membership(federation))
 
 

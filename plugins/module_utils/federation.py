@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import ApiError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import Federation
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import (
     check_jwt,
     decode_jwt,
+    is_single_use,
     jwt_facts,
     jwt_findings,
 )
@@ -37,29 +40,64 @@ class AccessToken:
     expires_at: datetime
 
 
+class _Assertions:
+    """The identity tokens of one exchange.
+
+    One that has a ``jti`` is accepted once. So after an attempt that may have used it up another
+    one is asked for, and if there is none, that attempt's failure is what the operator sees.
+    """
+
+    def __init__(self, fetch: Callable[[], str], origin: str) -> None:
+        self._fetch = fetch
+        self._origin = origin
+        self.token = check_jwt(fetch(), origin)
+
+    @property
+    def is_single_use(self) -> bool:
+        return is_single_use(decode_jwt(self.token, self._origin))
+
+    def has_another(self) -> bool:
+        """Takes what can be sent after this one was; whether there is anything."""
+        if not self.is_single_use:
+            return True
+        try:
+            fresh = check_jwt(self._fetch(), self._origin)
+        except TunnelError:
+            return False
+        is_fresh = fresh != self.token
+        self.token = fresh
+        return is_fresh
+
+
 def exchange(
-    web: Web, api_url: str, federation: Federation, assertion: str, origin: str
+    web: Web, api_url: str, federation: Federation, fetch: Callable[[], str], origin: str
 ) -> AccessToken:
     """Exchanges an identity token.
 
-    :param assertion: the JWT.
+    :param fetch: gives the JWT; a second time, another one if the platform has issued one.
     :param origin: what it is and where it comes from, for messages.
     :raises TunnelError: if it is no JWT, or the exchange is denied: with what can be checked here.
     """
-    token = check_jwt(assertion, origin)
-    request = Request(
-        "POST",
-        f"{api_url}/v1/oauth/token",
-        headers={"anthropic-beta": _BETAS},
-        body={"grant_type": _GRANT, "assertion": token, **federation.fields()},
-        wants_json=True,
-    )
+    assertions = _Assertions(fetch, origin)
+
+    def request() -> Request:
+        return Request(
+            "POST",
+            f"{api_url}/v1/oauth/token",
+            headers={"anthropic-beta": _BETAS},
+            body={"grant_type": _GRANT, "assertion": assertions.token, **federation.fields()},
+            wants_json=True,
+        )
+
     try:
-        reply = web.send(request)
+        reply = web.send(request(), again=lambda: request() if assertions.has_another() else None)
     except NoAnswer as error:
-        raise error.during("token exchange") from None
+        failed = error.during("token exchange")
+        raise _spent(failed) if error.sent and assertions.is_single_use else failed from None
     if not reply.is_good:
-        raise _denied(reply, federation, token, origin)
+        if reply.status >= 500 and assertions.is_single_use:
+            raise _spent(ApiError("token exchange", reply))
+        raise _denied(reply, federation, assertions.token, origin)
     value, lifetime = reply.fields.get("access_token"), reply.fields.get("expires_in")
     if not isinstance(value, str) or not value:
         raise ApiError(
@@ -69,6 +107,16 @@ def exchange(
     seconds = lifetime if isinstance(lifetime, (int, float)) else 0
     now = datetime.now(timezone.utc).timestamp()
     return AccessToken(value, datetime.fromtimestamp(now + min(seconds, 86400), timezone.utc))
+
+
+def _spent(failed: TunnelError) -> TunnelError:
+    """That failure, where it may have used up the identity token."""
+    return TunnelError(
+        failed.subject,
+        f"{failed.problem}; the identity token has a jti, so it is accepted once and was not sent "
+        "again",
+        f"Run again when the platform has issued another identity token. {failed.remedy}",
+    )
 
 
 def _denied(reply: Reply, federation: Federation, token: str, origin: str) -> ApiError:
@@ -85,6 +133,11 @@ def _denied(reply: Reply, federation: Federation, token: str, origin: str) -> Ap
     if not federation.workspace_id:
         findings.append(
             "workspace_id is not given, which a rule that covers several workspaces needs"
+        )
+    if is_single_use(jwt):
+        findings.append(
+            "it has a jti, so it is accepted once: if any run or program has exchanged it before, "
+            "another one is needed"
         )
     said = "; ".join(findings) or "nothing wrong shows from here"
     return ApiError(

@@ -20,6 +20,7 @@ DEFAULT_AUDIENCE = "https://api.anthropic.com"
 LARGEST_JWT = 16 * 1024
 _LEEWAY = 30
 _LONGEST_LIFETIME = 3600
+_ALGORITHMS = {f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)}
 # What datetime can show: the years 1 to 9999, in seconds since 1970.
 _FIRST_MOMENT = -62135596800
 _LAST_MOMENT = 253402300799
@@ -98,6 +99,8 @@ def jwt_findings(jwt: Jwt, now: datetime) -> list[str]:
         found.append("it is not signed (alg none)")
     elif algorithm.startswith("HS"):
         found.append(f"its algorithm {_shown(algorithm)} is symmetric and has to be asymmetric")
+    elif algorithm not in _ALGORITHMS:
+        found.append(f"its algorithm {_shown(algorithm)} is not one of RSA or ECDSA")
     if not jwt.header.get("kid"):
         found.append("its header has no kid, so the issuer's key cannot be found")
     for name in ("iss", "sub", "aud"):
@@ -143,6 +146,11 @@ def _times(claims: dict[str, Any], now: float) -> list[str]:
                 f"{_span(_LONGEST_LIFETIME)}, the default maximum of an issuer"
             )
     return found
+
+
+def is_single_use(jwt: Jwt) -> bool:
+    """Whether it is accepted once (RFC 7519 section 4.1.7, RFC 7523 section 3)."""
+    return jwt.claims.get("jti") is not None
 
 
 def jwt_facts(jwt: Jwt) -> str:

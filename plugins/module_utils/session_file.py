@@ -20,8 +20,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation impor
 
 # Memory, not disk: what is left over is gone with the next boot.
 _BELOW = "/run/"
-# A token that ends within this is not begun with.
-_RESERVE = timedelta(seconds=60)
+# A token that ends within this is not begun with. Short: it may live for a minute only, and its
+# identity token may be good for one exchange.
+_RESERVE = timedelta(seconds=10)
 
 
 class SessionFile:

@@ -32,8 +32,8 @@ _T = TypeVar("_T")
 # The whole of a workspace in one call, unless it has more archived tunnels than that.
 _PAGE = 1000
 _MOST_PAGES = 100
-# The one that is documented for these calls; the vendor's own client asks for later ones.
-_API_VERSION = "2023-06-01"
+# What the vendor's own clients ask for.
+_API_VERSION = "2026-10-21"
 # Which APIs of bearer tokens are open to a client.
 _OAUTH_BETA = "oauth-2025-04-20"
 
@@ -204,10 +204,15 @@ class TunnelsApi:
             raise LostAnswer(error) from None
 
     def _send(self, subject: str, request: Request) -> Reply:
-        reply = self._ask(subject, request, self._tokens.current())
-        if reply.status == 401 and self._tokens.is_shared:
+        reply = self._ask(subject, request, _obtained(self._tokens.current))
+        if reply.status == 401 and self._tokens.may_have_ended:
             # It was revoked, or the service account was: a fresh exchange tells.
-            reply = self._ask(subject, request, self._tokens.renew())
+            refused = ApiError(subject, reply)
+            try:
+                token = _obtained(self._tokens.renew)
+            except TunnelError as error:
+                raise _both(refused, error) from None
+            reply = self._ask(subject, request, token)
         if reply.date:
             self._server_ahead = (reply.date - datetime.now(timezone.utc)).total_seconds()
         if not reply.is_good:
@@ -248,3 +253,21 @@ class TunnelsApi:
                 "check that api_url is the one that the federation rule belongs to"
             )
         return ""
+
+
+def _obtained(obtain: Callable[[], str]) -> str:
+    """An access token. A failure says nothing of the call that needs it, so it is no ApiError."""
+    try:
+        return obtain()
+    except (ApiError, NoAnswer) as error:
+        raise TunnelError(error.subject, error.problem, error.remedy) from None
+
+
+def _both(refused: ApiError, failed: TunnelError) -> TunnelError:
+    """A call's refusal and the failure to get another access token: neither hides the other."""
+    return TunnelError(
+        refused.subject,
+        f"{refused.problem}, with an access token from earlier in this run; a new one cannot be "
+        f"had: {failed.subject}: {failed.problem}",
+        failed.remedy,
+    )

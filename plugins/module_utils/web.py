@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -88,28 +89,37 @@ class Web:
         if proxy:
             self._session.proxies = {"http": proxy, "https": proxy}
 
-    def send(self, request: Request) -> Reply:
+    def send(self, request: Request, again: Callable[[], Request | None] | None = None) -> Reply:
         """Returns the answer of whatever status, after 429, 5xx and lost ones were repeated.
 
         A request that is not repeatable is sent again only when it certainly had no effect.
 
+        :param again: makes what is sent in place of a request that may have had an effect, for
+            one that carries what is accepted once; ``None`` when there is nothing else to send.
         :raises NoAnswer: when the last attempt was not answered.
         """
         attempt = 0
         while True:
             is_last = attempt >= self._retries
+            failure: NoAnswer | Reply
             try:
-                reply = self._attempt(request)
+                failure = reply = self._attempt(request)
             except NoAnswer as error:
                 if is_last or not _may_send_again(request, error):
                     raise
-                pause = _pause(attempt, "")
+                failure, is_spent, pause = error, error.sent, _pause(attempt, "")
             else:
                 if is_last or not _passes(request, reply):
                     return reply
+                is_spent = reply.status >= 500
                 pause = _pause(attempt, reply.headers.get("retry-after", ""))
             time.sleep(pause)
             attempt += 1
+            if is_spent and again:
+                other = again()
+                if other is None:
+                    return _told(failure)
+                request = other
 
     def _attempt(self, request: Request) -> Reply:
         if not request.repeatable:
@@ -147,6 +157,12 @@ class Web:
                 sent=True,
             )
         return reply
+
+
+def _told(failure: NoAnswer | Reply) -> Reply:
+    if isinstance(failure, NoAnswer):
+        raise failure
+    return failure
 
 
 def _read(response: Any, request: Request) -> bytes:

@@ -154,9 +154,7 @@ def main() -> None:
     )
     run(
         module,
-        lambda: VERBS[options["state"]](
-            request, api_client(options, module.check_mode), module.check_mode
-        ),
+        lambda: VERBS[options["state"]](request, api_client(options), module.check_mode),
     )
 
 

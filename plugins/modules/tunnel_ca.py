@@ -219,7 +219,7 @@ def settle(options: dict, check_mode: bool) -> dict:
     """Keeps the CA for the operator to register, or registers it."""
     request = CaRequest(**{name: options[name] for name in CA_OPTIONS})
     if options["provisioning"] == "wif":
-        api = api_client(options, check_mode)
+        api = api_client(options)
         return settle_registered_ca(request, options["phase"], api, check_mode)
     if options["phase"] != "current":
         raise TunnelError(

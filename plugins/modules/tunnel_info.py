@@ -150,7 +150,7 @@ def main() -> None:
         module,
         lambda: tunnel_report(
             query=compile_query(options["query"]),
-            api=api_client(options, module.check_mode),
+            api=api_client(options),
             tunnel_id=options["tunnel_id"],
             include_archived=options["include_archived"],
         ),

@@ -185,7 +185,7 @@ def settle(options: dict, check_mode: bool) -> dict:
         return settle_token(request, check_mode)
     refuse_options(options, MANUAL)
     fetch = FetchRequest(**both, **{name: options[name] for name in WIF})
-    return settle_fetched_token(fetch, api_client(options, check_mode), check_mode)
+    return settle_fetched_token(fetch, api_client(options), check_mode)
 
 
 if __name__ == "__main__":

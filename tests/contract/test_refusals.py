@@ -175,6 +175,7 @@ BAD_TOKENS = {
     "for another audience": ({"claims": {"aud": "https://other"}}, ("its aud is https://other",)),
     "for too long": ({"lifetime": 7200}, ("lifetime of 2 h exceeds 1 h",)),
     "of someone else": ({"claims": {"sub": "stranger"}}, ("nothing wrong", "sub stranger")),
+    "of EdDSA": ({"algorithm": "EdDSA"}, ("EdDSA is not one of RSA or ECDSA",)),
     "of another key": ({"key": "unpublished"}, ("nothing wrong shows from here",)),
 }
 
@@ -191,6 +192,38 @@ def test_an_identity_token_that_is_denied(site, identity, tmp_path, refused, wha
     says(message, "401 authentication_error", "request-id req_", *words)
     says(message, site.rule["id"], "authentication history")
     assert {entry["call"] for entry in site.api.audit()} == {"exchange"}
+
+
+def test_an_identity_token_that_was_used_before(site, identity, tmp_path):
+    """It was exchanged by a program of someone else: nothing is wrong with it but that."""
+    path = tmp_path / "identity"
+    path.write_text(identity.token(claims={"jti": "one"}))
+    site.options["identity_file"] = str(path)
+    assert site.api.credentials(site.rule, path.read_text())().token
+    run = site.provision()
+    says(run.message, "401 authentication_error", "it has a jti", "exchanged it before")
+    path.write_text(identity.token(claims={"jti": "two"}))
+    assert not site.provision().failed
+    # One exchange is enough for a prediction, too.
+    path.write_text(identity.token(claims={"jti": "three"}))
+    assert not any(
+        site.module(name, check=True).failed for name in ("tunnel", "tunnel_token", "tunnel_ca")
+    )
+    site.session_file.unlink()
+
+
+@pytest.mark.parametrize("fault", ["timeout_after", "reset_after", "truncated", "500"])
+def test_an_exchange_that_may_have_used_up_its_token(site, identity, tmp_path, hurry, fault):
+    path = tmp_path / "identity"
+    path.write_text(identity.token(claims={"jti": "one"}))
+    site.options["identity_file"] = str(path)
+    site.api.ask("fault", call="exchange", fault=fault, times=1)
+    if fault.startswith("timeout"):
+        hurry.silent["exchange"] = 1
+    run = site.provision()
+    assert run.calls == ["exchange"]
+    says(run.message, "token exchange: ", "has a jti", "Run again when the platform has issued")
+    assert "401" not in run.message
 
 
 def test_a_scope_that_is_missing(site, refused, lab_api):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .errors import ApiError
 from .state import AccessToken, Rule, State
 
-#: Vendor rule: older versions go on working.
+#: Vendor rule: the older version goes on working, and so do calls that name none.
 _VERSIONS = ("2023-06-01", "2026-10-21")
 
 
@@ -32,8 +32,8 @@ SURFACES = (
 
 
 def check_headers(headers: Mapping[str, str], surface: Surface) -> None:
-    """Raise ApiError unless the version and the surface's beta are asked for."""
-    if headers.get("anthropic-version") not in _VERSIONS:
+    """Raise ApiError for an unknown version, or unless the surface's beta is asked for."""
+    if headers.get("anthropic-version", _VERSIONS[-1]) not in _VERSIONS:
         raise ApiError(400, f"anthropic-version: this header must be {' or '.join(_VERSIONS)}")
     check_betas(headers, surface.beta)
 
@@ -46,14 +46,14 @@ def check_betas(headers: Mapping[str, str], *wanted: str) -> None:
             raise ApiError(400, f"anthropic-beta: this header must include {beta}")
 
 
-def give_token(state: State, rule: Rule, workspace_id: str) -> str:
-    """Return a new access token under `rule` for one workspace."""
+def give_token(state: State, rule: Rule, workspace_id: str, lifetime: int) -> str:
+    """Return a new access token under `rule` for one workspace; `lifetime` in seconds."""
     token = "sk-ant-oat01-" + secrets.token_urlsafe(64)
     moment = time.time()
     living = [each for each in state["access_tokens"] if each["expires"] > moment]
     given = AccessToken(
         sha256=_digest(token),
-        expires=moment + rule["token_lifetime"],
+        expires=moment + lifetime,
         scope=rule["scope"],
         workspace_id=workspace_id,
         service_account_id=rule["service_account_id"],

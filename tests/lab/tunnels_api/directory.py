@@ -54,6 +54,7 @@ class ApiDirectory:
             service_accounts=[account],
             rules=[],
             access_tokens=[],
+            used_jwts=[],
             tunnels=made,
         )
         self.store.create(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,16 +14,13 @@ import jwt
 from .access import check_betas, give_token
 from .errors import ApiError, Denied
 from .jwks import IssuerKeys
-from .state import Rule, State, Store
+from .state import Rule, State, Store, UsedJwt
 
 _BETAS = ("oauth-2025-04-20", "oidc-federation-2026-04-01")
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _MAX_ASSERTION = 16 * 1024
 _LEEWAY = 30
-_ALGORITHMS = [
-    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
-    *("ES256", "ES384", "ES512", "EdDSA"),
-]
+_ALGORITHMS = [f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)]
 _CLAIMS = ["iss", "sub", "aud", "exp", "iat"]
 
 
@@ -64,27 +62,29 @@ class Exchange:
         check_betas(headers, *_BETAS)
         _check_fields(body)
         rule = _rule(self.store.read(), body)
-        await self._check_assertion(rule, body["assertion"])
+        claims = await self._check_assertion(rule, body["assertion"])
+        lifetime = _lifetime(rule, claims)
         with self.store.change() as state:
             workspace = _workspace(state, rule, body.get("workspace_id"))
-            token = give_token(state, rule, workspace)
+            _use_up(state, claims)
+            token = give_token(state, rule, workspace, lifetime)
         return {
             "access_token": token,
             "token_type": "Bearer",
-            "expires_in": rule["token_lifetime"],
+            "expires_in": lifetime,
             "scope": rule["scope"],
         }
 
-    async def _check_assertion(self, rule: Rule, assertion: str) -> None:
+    async def _check_assertion(self, rule: Rule, assertion: str) -> Mapping[str, Any]:
         try:
             header = jwt.get_unverified_header(assertion)
             if header.get("alg") not in _ALGORITHMS:
-                raise Denied(f"algorithm {header.get('alg')} is not an asymmetric one")
+                raise Denied(f"algorithm {header.get('alg')} is neither RSA nor ECDSA")
             if "kid" not in header:
                 raise Denied("the header has no kid")
             # The rule's issuer, not the token's: nobody chooses where keys are fetched.
             key = await self.keys.find(rule["issuer"], header["kid"])
-            claims = jwt.decode(
+            claims: Mapping[str, Any] = jwt.decode(
                 assertion,
                 key,
                 algorithms=[str(header["alg"])],
@@ -96,6 +96,7 @@ class Exchange:
         except jwt.PyJWTError as error:
             raise Denied(f"{type(error).__name__}: {error}") from None
         _check_claims(rule, claims)
+        return claims
 
 
 def _check_fields(body: Mapping[str, Any]) -> None:
@@ -135,6 +136,25 @@ def _check_claims(rule: Rule, claims: Mapping[str, Any]) -> None:
     for name, value in rule["claims"].items():
         if claims.get(name) != value:
             raise Denied(f"claim {name} is {claims.get(name)!r} instead of {value!r}")
+
+
+def _lifetime(rule: Rule, claims: Mapping[str, Any]) -> int:
+    """Of the access token, in seconds: at most twice as long as the JWT has left."""
+    left = int(claims["exp"]) - int(time.time())
+    return min(rule["token_lifetime"], max(1, 2 * left))
+
+
+def _use_up(state: State, claims: Mapping[str, Any]) -> None:
+    """A JWT with a `jti` is accepted once. Raises Denied."""
+    if "jti" not in claims:
+        return
+    living = [each for each in state["used_jwts"] if each["expires"] > time.time()]
+    used = UsedJwt(
+        issuer=claims["iss"], jti=str(claims["jti"]), expires=int(claims["exp"]) + _LEEWAY
+    )
+    if any((each["issuer"], each["jti"]) == (used["issuer"], used["jti"]) for each in living):
+        raise Denied(f"jti {used['jti']!r} was exchanged before")
+    state["used_jwts"] = [*living, used]
 
 
 def _workspace(state: State, rule: Rule, asked: str | None) -> str:

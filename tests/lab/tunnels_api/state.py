@@ -86,6 +86,14 @@ class AccessToken(TypedDict):
     service_account_id: str
 
 
+class UsedJwt(TypedDict):
+    """An identity token with a `jti` that was exchanged. `expires` in Unix seconds."""
+
+    issuer: str
+    jti: str
+    expires: float
+
+
 class State(TypedDict):
     """Everything. Lists are in the order of creation."""
 
@@ -94,6 +102,7 @@ class State(TypedDict):
     service_accounts: list[ServiceAccount]
     rules: list[Rule]
     access_tokens: list[AccessToken]
+    used_jwts: list[UsedJwt]
     tunnels: list[Tunnel]
 
 

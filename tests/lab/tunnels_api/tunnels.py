@@ -69,7 +69,9 @@ class Tunnels:
         if name is not None and not (isinstance(name, str) and 1 <= len(name) <= _MAX_NAME):
             raise ApiError(400, f"display_name: between 1 and {_MAX_NAME} characters")
         if sum(each["archived_at"] is None for each in self.state["tunnels"]) >= _MAX_ACTIVE:
-            raise ApiError(409, f"the organization has {_MAX_ACTIVE} active tunnels already")
+            raise ApiError(
+                409, f"Organization already has the maximum of {_MAX_ACTIVE} non-archived Tunnels"
+            )
         assert self.workspace_id is not None, "the older surface has no create"
         tunnel = make(self.workspace_id, name)
         self.state["tunnels"].append(tunnel)

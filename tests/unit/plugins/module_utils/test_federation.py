@@ -13,6 +13,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids i
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
+    Answer,
     FakeHttp,
     json_answer,
 )
@@ -37,7 +38,7 @@ def denial(token, federation=WHOLE, status=401, fields=None, headers=()):
         FakeHttp(lambda _asked: json_answer(status, fields, *headers)) as server,
         pytest.raises(TunnelError) as caught,
     ):
-        exchange(Web(retries=0), server.url, federation, token, ORIGIN)
+        exchange(Web(retries=0), server.url, federation, lambda: token, ORIGIN)
     assert token not in str(caught.value)
     assert SIGNATURE not in str(caught.value)
     return str(caught.value)
@@ -47,8 +48,8 @@ def test_an_exchange(direct):
     answer = {"access_token": "sk-ant-oat01-x", "token_type": "Bearer", "expires_in": 600}
     token = make_jwt()
     with FakeHttp(lambda _asked: json_answer(200, answer)) as server:
-        access = exchange(Web(), server.url, WHOLE, f"{token}\n", ORIGIN)
-        exchange(Web(), server.url, Federation("fdrl_1", ORGANIZATION), token, ORIGIN)
+        access = exchange(Web(), server.url, WHOLE, lambda: f"{token}\n", ORIGIN)
+        exchange(Web(), server.url, Federation("fdrl_1", ORGANIZATION), lambda: token, ORIGIN)
     assert access.value == "sk-ant-oat01-x"
     assert abs(access.expires_at.timestamp() - time.time() - 600) < 5
     assert access.value not in repr(access)
@@ -81,6 +82,103 @@ def test_a_denial_says_what_shows_from_here(direct):
     assert "workspace_id is not given" in message
     assert "Compare it with the rule fdrl_1: iss https://issuer.example, sub host:state" in message
     assert "authentication history" in message
+
+
+GOOD = json_answer(200, {"access_token": "sk-ant-oat01-x", "expires_in": 600})
+PASSING = {
+    "lost": Answer(silent=True),
+    "cut": Answer(200, GOOD.body, cut=9),
+    "500": json_answer(500, {"error": {"type": "api_error", "message": "oops"}}),
+    "429": json_answer(429, {"error": {"type": "rate_limit_error", "message": "slowly"}}),
+}
+
+
+class Issuer:
+    """An API that takes a ``jti`` once, behind a first answer; and a platform's tokens."""
+
+    def __init__(self, first, *tokens):
+        self.answers = [first]
+        self.tokens = list(tokens)
+        self.sent = []
+
+    def fetch(self):
+        token = self.tokens[0]
+        if len(self.tokens) > 1:
+            self.tokens.pop(0)
+        if isinstance(token, TunnelError):
+            raise token
+        return token
+
+    def respond(self, asked):
+        assertion = asked.json["assertion"]
+        is_repeated = assertion in self.sent
+        self.sent.append(assertion)
+        if self.answers:
+            return self.answers.pop(0)
+        return json_answer(401, DENIED) if is_repeated else GOOD
+
+    def exchange(self):
+        with FakeHttp(self.respond) as server:
+            return exchange(Web(retries=2), server.url, WHOLE, self.fetch, ORIGIN)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [("lost", "did not answer"), ("cut", "not answer"), ("500", "500 api_error: oops")],
+)
+def test_a_token_that_is_accepted_once_is_sent_once(direct, quick, first, said):
+    """A second answer, 401, would hide the first."""
+    platform = Issuer(PASSING[first], make_jwt(jti="one"))
+    with pytest.raises(TunnelError) as caught:
+        platform.exchange()
+    assert len(platform.sent) == 1
+    message = str(caught.value)
+    assert message.startswith("token exchange: ")
+    assert said in message
+    assert "has a jti, so it is accepted once and was not sent again" in message
+    assert "Run again when the platform has issued another identity token" in message
+
+
+@pytest.mark.parametrize("first", PASSING)
+def test_another_token_of_the_platform_is_sent_after_a_passing_fault(direct, quick, first):
+    tokens = [make_jwt(jti="one"), make_jwt(jti="two")]
+    platform = Issuer(PASSING[first], *tokens)
+    if first == "429":  # refused without effect: the same one is still good
+        platform.respond = lambda asked, real=platform.respond: (
+            platform.sent.clear() if len(platform.sent) == 1 else None,
+            real(asked),
+        )[1]
+        assert platform.exchange().value == "sk-ant-oat01-x"
+        assert platform.sent == tokens[:1]
+        return
+    assert platform.exchange().value == "sk-ant-oat01-x"
+    assert platform.sent == tokens
+
+
+def test_a_platform_that_has_no_other_token_does_not_hide_the_first_answer(direct, quick):
+    gone = TunnelError("/run/token", "does not exist", "Check the path")
+    platform = Issuer(PASSING["500"], make_jwt(jti="one"), gone)
+    with pytest.raises(TunnelError, match="500 api_error: oops"):
+        platform.exchange()
+
+
+@pytest.mark.parametrize("first", PASSING)
+def test_a_token_without_jti_is_sent_again(direct, quick, first):
+    platform = Issuer(PASSING[first], make_jwt())
+    platform.respond = lambda _asked: platform.answers.pop(0) if platform.answers else GOOD
+    assert platform.exchange().value == "sk-ant-oat01-x"
+
+
+def test_a_denial_tells_of_a_token_that_is_accepted_once(direct):
+    message = denial(make_jwt(jti="one"))
+    assert "it has a jti, so it is accepted once: if any run or program has exchanged it" in message
+    assert "nothing wrong" not in message
+    assert "jti" not in denial(make_jwt())
 
 
 def test_a_denial_without_findings(direct):

@@ -35,10 +35,10 @@ TOKEN = make_jwt(sub="spiffe://lab.example/state")
 NOTHING = dict.fromkeys(IDENTITY_SPEC)
 
 
-def fetch(source, **options):
+def fetch(source, retries=0, **options):
     whole = NOTHING | {"identity_source": source}
     whole |= {f"identity_{name}": value for name, value in options.items()}
-    web = Web(retries=0)
+    web = Web(retries=retries)
     return check_source(whole).fetch(Identity(whole, web, Web(retries=0, direct=True)))
 
 
@@ -104,6 +104,19 @@ def test_github_actions(serve, monkeypatch):
     message = failure("github_actions")
     assert "ACTIONS_ID_TOKEN_REQUEST_URL: is plain http" in message
     assert "planted-bearer" not in message
+
+
+def test_okta_gets_an_assertion_of_its_own_with_each_attempt(serve, tmp_path, monkeypatch):
+    """It accepts each once, and a first attempt may have used it up."""
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    key = tmp_path / "okta.pem"
+    key.write_text(openssl.make_key(("-algorithm", "RSA")))
+    answers = [Answer(silent=True), json_answer(503, {}), json_answer(200, {"access_token": TOKEN})]
+    server = serve(lambda _asked: answers.pop(0))
+    options = {"okta_issuer": server.url, "okta_client_id": "0oa1", "okta_key_file": str(key)}
+    assert fetch("okta", retries=2, **options) == TOKEN
+    sent = {parse_qs(asked.body.decode())["client_assertion"][0] for asked in server.asked}
+    assert len(sent) == 3
 
 
 @pytest.mark.parametrize("algorithm", [None, "ES256"])

@@ -57,6 +57,7 @@ def test_a_good_token_has_no_findings():
         ),
         (None, {"aud": ["a", "b"]}, 'its aud is ["a", "b"], and'),
         ({"alg": "HS256"}, {}, "its algorithm HS256 is symmetric"),
+        ({"alg": "EdDSA"}, {}, "its algorithm EdDSA is not one of RSA or ECDSA"),
         ({"alg": "none"}, {}, "it is not signed (alg none)"),
         ({"kid": None}, {}, "its header has no kid"),
         (None, {"sub": None}, "it has no sub"),

@@ -51,6 +51,8 @@ def test_a_token_is_kept_for_its_purpose_only(path):
 def test_a_token_that_ends_is_not_used(path):
     session = SessionFile(str(path), PURPOSE)
     session.write(token(seconds=30))
+    assert session.read()
+    session.write(token(seconds=5))
     assert session.read() is None
 
 
@@ -133,7 +135,8 @@ def test_three_modules_share_one_exchange(api, path, tmp_path):
         before = len(api.calls)
         run_module("tunnel", check=check, **state, display_name="production")
         if check:
-            assert not path.exists()
+            assert path.exists()
+            path.unlink()
             api.calls.clear()
             continue
         run_module("tunnel_ca", **state, provisioning="wif")
@@ -181,3 +184,45 @@ def test_a_revoked_token_is_renewed_once(api, path, tmp_path):
     message = refused("tunnel", **state)
     assert api.calls == ["exchange", "get"]
     assert "exchanged a moment ago and is refused all the same" in message
+
+
+@pytest.mark.parametrize("lost", ["", "lost after"])
+def test_a_renewal_that_fails_does_not_hide_why_it_was_wanted(api, path, tmp_path, lost):
+    """Also where an exchange was not answered: that is no word about the call."""
+    state = {"path": str(tmp_path / "state"), **api.options(session_file=str(path), api_retries=0)}
+    run_module("tunnel", **state)
+    api.valid.clear()
+    api.calls.clear()
+    api.faults["exchange"] = [lost or "authentication_error"]
+    message = refused("tunnel", **state)
+    assert api.calls == ["get", "exchange"]
+    assert message.startswith("tunnel tnl_")
+    assert "the API answered 401 authentication_error: invalid bearer token" in message
+    assert "with an access token from earlier in this run; a new one cannot be had: " in message
+    assert "token exchange: " in message
+    assert "whether it took effect" not in message
+
+
+def test_check_mode_exchanges_once(api, path, tmp_path):
+    """What a single-use identity token allows."""
+    state = {"path": str(tmp_path / "state"), **api.options(session_file=str(path))}
+    for module in ("tunnel", "tunnel_token", "tunnel_ca"):
+        others = {} if module == "tunnel" else {"provisioning": "wif"}
+        assert not run_module(module, **state, **others).failed
+    path.unlink()
+    api.calls.clear()
+    for module in ("tunnel", "tunnel_token", "tunnel_ca"):
+        others = {} if module == "tunnel" else {"provisioning": "wif"}
+        assert not run_module(module, check=True, **state, **others).failed
+    assert api.calls == ["exchange", "get", "reveal", "certificates"]
+
+
+def test_an_access_token_that_ends_meanwhile_is_renewed(api, tmp_path):
+    """It may live for less time than a task that has to wait."""
+    api.lifetime = 0
+    state = {"path": str(tmp_path / "state"), **api.options()}
+    run_module("tunnel", **state)
+    api.calls.clear()
+    api.faults["get"] = ["authentication_error"]
+    assert not run_module("tunnel", **state).failed
+    assert api.calls == ["exchange", "get", "exchange", "get"]

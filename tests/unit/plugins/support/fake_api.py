@@ -75,6 +75,7 @@ class FakeApi(FakeHttp):
         self.accepts_duplicates = False
         self.valid: set[str] = set()
         self.page_size = 1000
+        self.lifetime = 3600  # seconds
         self.jwt = make_jwt()
 
     def options(self, **others: Any) -> dict[str, Any]:
@@ -188,7 +189,7 @@ class FakeApi(FakeHttp):
             return {
                 "access_token": token,
                 "token_type": "Bearer",
-                "expires_in": 3600,
+                "expires_in": self.lifetime,
                 "scope": "workspace:manage_tunnels",
             }
         if call == "create":
