@@ -10,7 +10,11 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import own_names, plan
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import (
+    own_names,
+    plan,
+    unknown_names,
+)
 
 # Registered by mcp_tunnels.stack.settings, without output.
 _SETTINGS = "__mcp_tunnel_settings"
@@ -41,6 +45,7 @@ class ActionModule(ActionBase):
         except TunnelError as error:
             result.update(failed=True, msg=f"{error} No host was touched.")
             return result
+        problems += unknown_names.check_names(task_vars, values[unknown_names.OTHERS])
         members = _members(name, values, group, task_vars["hostvars"])
         machines = {member: _machine(member, task_vars["hostvars"]) for member in members}
         problems += plan.check_host(name, members, machines)

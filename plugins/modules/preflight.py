@@ -14,6 +14,9 @@ description:
   - Checks all variables of a host on the controller, without a connection to it. Fails with
     everything that is wrong at once, each with the variable, the shape of its value and the
     remedy. Secret values are never shown.
+  - Refuses variables that are named like those of this collection and that it does not know, with
+    the name that was probably meant. Those that belong to something else are listed in
+    C(mcp_tunnel_other_variables).
   - Compares the host with the others of its group, such as instances that share a machine.
   - Works out what follows from the variables, which the roles of this collection use. Register the
     result as C(mcp_tunnel_plan). Registered variables outrank facts, so nothing that a host says

@@ -79,6 +79,38 @@ def test_all_errors_of_all_hosts_come_at_once(preflight):
     assert plans(output) == {}
 
 
+def test_misspelt_variables_are_all_refused_at_once(preflight):
+    """Else proxy_allowed_ip would leave the default open, all private networks."""
+    status, output = preflight(
+        {"a": {"proxy_allowed_ip": ["10.20.0.15"]}, "b": {}},
+        "-e",
+        "cloudflared_log_level=debug",
+        firewall_outbond=[],
+        proxy_env={},
+        mcp_tunnel_other_variables=["proxy_env"],
+    )
+    assert status != 0
+    assert "3 problems in the variables of a; no host was touched" in output
+    assert "2 problems in the variables of b; no host was touched" in output
+    assert "- proxy_allowed_ip: is not a variable of mcp_tunnels.stack" in output
+    assert "Did you mean proxy_allowed_ips?" in output
+    assert "Did you mean cloudflared_loglevel?" in output
+    assert "Did you mean firewall_outbound?" in output
+    assert "- proxy_env" not in output
+
+
+def test_names_that_a_run_makes_itself_are_no_misspelt_variables(tmp_path, preflight):
+    """The plan of an earlier preflight of the same run, and what playbooks keep for themselves."""
+    take = {
+        "mcp_tunnels.stack.settings": None,
+        "register": "__mcp_tunnel_settings",
+        "no_log": True,
+    }
+    check = {"mcp_tunnels.stack.preflight": None, "register": "mcp_tunnel_plan"}
+    status, output = run_playbook(tmp_path, [take, check, take, check], {"a": {}})
+    assert status == 0, output
+
+
 def test_a_variable_that_uses_an_undefined_one(preflight):
     status, output = preflight({"a": {}}, mcp_tunnel_token="{{ vault_that_is_not_there }}")
     assert status != 0
