@@ -49,7 +49,7 @@ PORTS = {
     "proxy_admin_port": "mcp-proxy",
     "cloudflared_metrics_port": "mcp-cloudflared",
 }
-TIMEOUTS = ("handshake", "header", "idle", "connect", "upstream_idle")
+TIMEOUTS = ("handshake", "header", "idle", "connect", "upstream_idle", "upstream_gone")
 LIMITS = {
     "max_connections": (1, 1000000),
     "max_header_bytes": (1024, 1 << 20),

@@ -61,6 +61,15 @@ class Namespace:
                 found.add(":".join(str(part) for part in element["concat"]))
         return found
 
+    def vanish(self, port: int) -> None:
+        """Lose whatever goes to this TCP *port*, and whatever comes from there."""
+        rules = (
+            "add chain inet watch lost { type filter hook input priority 0; policy accept; }\n"
+            f"add rule inet watch lost tcp dport {port} drop\n"
+            f"add rule inet watch lost tcp sport {port} drop\n"
+        )
+        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+
     def resolver(self, directory: Path, hosts: str) -> tuple[str, ...]:
         """A command that runs another with 127.0.0.1 as its only name server.
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar
 
-from . import descriptors
+from . import descriptors, keepalive
 from .settings import Upstream, UpstreamPolicy
 from .tls_contexts import upstream_context
 
@@ -85,13 +85,18 @@ def _look_up(host: str, answer: asyncio.Future[list[str]]) -> None:
 class Dialer:
     """Opens connections to upstreams according to one policy."""
 
-    def __init__(self, policy: UpstreamPolicy, connect_timeout: float) -> None:
+    def __init__(
+        self, policy: UpstreamPolicy, connect_timeout: float, gone_after: float = 60.0
+    ) -> None:
         """Give up after *connect_timeout* seconds for everything together.
+
+        That a machine is gone can be seen *gone_after* seconds later.
 
         Raises :class:`certificates.CertificateError`.
         """
         self._allowed = None if policy.disable_ip_validation else policy.allowed_ips
         self._timeout = connect_timeout
+        self._gone_after = gone_after
         self._tls = upstream_context(policy)
         self._resolver = Resolver()
 
@@ -127,7 +132,7 @@ class Dialer:
         if descriptors.short():
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         secure = upstream.scheme == "https"
-        made = await asyncio.get_running_loop().create_connection(
+        transport, protocol = await asyncio.get_running_loop().create_connection(
             factory,
             address,
             upstream.port,
@@ -136,7 +141,8 @@ class Dialer:
             # SNI and verification go by the name, whatever address was dialled.
             server_hostname=upstream.host if secure else None,
         )
-        return made[1]
+        keepalive.watch(transport.get_extra_info("socket"), self._gone_after)
+        return protocol
 
     def _overdue(self) -> DialError:
         return DialError(

@@ -35,7 +35,7 @@ _CLIENT_CLOSED = 499
 
 @dataclass(frozen=True)
 class Forwarder:
-    """What all exchanges share. ``stall_timeout`` is in seconds."""
+    """What all exchanges share. ``stall_timeout`` and ``gone_after`` are in seconds."""
 
     router: Router
     pool: UpstreamPool
@@ -43,6 +43,7 @@ class Forwarder:
     access_log: AccessLog
     rewrite_host: bool
     stall_timeout: float
+    gone_after: float = 60.0
 
     def exchange(self, head: RequestHead, stream: ClientStream, peer: str) -> Exchange:
         """Start handling a request that came from the address *peer*."""
@@ -68,6 +69,7 @@ class Exchange:
     _done = False
     _moved = -1
     _still_since = 0.0
+    _look_at = 0.0  # when to see whether the upstream is still there
     _waited: float | None = None  # seconds until the upstream's answer began
 
     def __init__(
@@ -293,7 +295,8 @@ class Exchange:
 
         That is: a client that does not take what there is for it, one that does not send the
         content that it announced, an upstream that does not take it. Silence of an upstream is no
-        such case: it may be a long tool call, or a stream of events that are rare.
+        such case, as long as its machine is there: it may be a long tool call, or a stream of
+        events that are rare.
         """
         moved = self._received + self._sent
         waiting = (
@@ -301,6 +304,11 @@ class Exchange:
             or self._upload_paused
             or (self._trailers is None and self._status == 0)
         )
+        if moved != self._moved:
+            self._look_at = now + self._forwarder.gone_after
+        elif now >= self._look_at and self._connection is not None:
+            self._look_at = now + self._forwarder.gone_after / 8
+            self._connection.check(self._forwarder.gone_after)
         if moved != self._moved or not waiting:
             self._moved = moved
             self._still_since = now

@@ -140,7 +140,7 @@ class ProxyServer:
 
     def _new_pool(self, config: Config) -> UpstreamPool:
         timeouts = config.timeouts
-        dialer = Dialer(config.upstream, timeouts.connect)
+        dialer = Dialer(config.upstream, timeouts.connect, timeouts.upstream_gone)
         return UpstreamPool(dialer, timeouts.upstream_idle, self._turn)
 
     def _drain_silent(self, connections: set[TunnelConnection]) -> None:
@@ -156,6 +156,7 @@ class ProxyServer:
             access_log=AccessLog(config.access_log),
             rewrite_host=config.upstream.rewrite_host,
             stall_timeout=config.timeouts.idle,
+            gone_after=config.timeouts.upstream_gone,
         )
 
     def _announce_limit(self) -> None:
@@ -221,4 +222,5 @@ class ProxyServer:
 
 def _dialling(config: Config) -> tuple[object, ...]:
     """What a pool is made from."""
-    return config.upstream, config.timeouts.connect, config.timeouts.upstream_idle
+    timeouts = config.timeouts
+    return config.upstream, timeouts.connect, timeouts.upstream_idle, timeouts.upstream_gone

@@ -65,6 +65,7 @@ class Timeouts:
     idle: float = 300.0
     connect: float = 10.0
     upstream_idle: float = 4.0  # uvicorn and node close theirs after 5
+    upstream_gone: float = 60.0
 
 
 @dataclass(frozen=True)

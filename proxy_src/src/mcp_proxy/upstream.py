@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import Protocol, cast
 
+from . import keepalive
 from .dial import Dialer
 from .http1_client import ResponseError, ResponseHandler, ResponseReader
 from .messages import Headers
@@ -100,7 +101,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
         self._arrivals = select.poll()
-        self._fileno = transport.get_extra_info("socket").fileno()
+        self._socket = transport.get_extra_info("socket")
+        self._fileno = self._socket.fileno()
         self._plain = transport.get_extra_info("ssl_object") is None
         self._arrivals.register(self._fileno, select.POLLIN)
 
@@ -218,6 +220,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """See :class:`asyncio.Protocol`."""
         if self._user is not None:
             self._user.resume_upload()
+
+    def check(self, gone_after: float) -> None:
+        """Give up an upstream whose machine has acknowledged nothing for *gone_after* seconds."""
+        if self.transport.is_closing():
+            return
+        seconds = keepalive.silence(self._socket)
+        if seconds >= gone_after:
+            self._fail(ResponseError(f"its machine has acknowledged nothing for {seconds:.0f} s"))
 
     def _fail(self, error: Exception) -> None:
         user, self._user = self._user, None

@@ -7,6 +7,7 @@ import socket
 import threading
 from ipaddress import IPv4Network
 from typing import Any
+from unittest import mock
 
 import pytest
 from mcp_proxy.dial import Dialer, DialError
@@ -37,7 +38,7 @@ class Network:
         self.dialled.append(host)
         if host in self.refusing:
             raise ConnectionRefusedError(111, "refused")
-        return None, factory()
+        return mock.Mock(), factory()
 
 
 async def dial(policy: UpstreamPolicy, host: str = "mcp.lan") -> None:
@@ -155,7 +156,7 @@ async def test_a_silent_address_leaves_time_for_the_others(monkeypatch: Any) -> 
         network.dialled.append(host)
         if host != "10.0.0.3":
             await asyncio.Event().wait()
-        return None, factory()
+        return mock.Mock(), factory()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", silent)
     await Dialer(UpstreamPolicy(), 0.3).connect(Upstream("http", "mcp.lan", 8000), asyncio.Protocol)

@@ -28,7 +28,7 @@ FULL = settings.Config(
         rewrite_host=True,
         ca_pem="pem \xff",
     ),
-    timeouts=settings.Timeouts(1.5, 2.5, 3.5, 4.5, 5.5),
+    timeouts=settings.Timeouts(1.5, 2.5, 3.5, 4.5, 5.5, 6.5),
     limits=settings.Limits(7, 2048, 9),
     workers=3,
     metrics=settings.MetricsSources("/run/counters"),
