@@ -17,7 +17,7 @@ from .exchange import Exchange, Forwarder
 from .http1 import Http1Server
 from .http2 import Http2Server
 from .inner_tls import RECORD, InnerTls, TlsFailed
-from .messages import HEAD, IDLE, ClientStream, RequestHead
+from .messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
 from .rota import QUICK, SLICE, Account, Portion
 from .settings import Limits, Timeouts
@@ -41,6 +41,10 @@ _FRAMES = 512
 
 _CLOSING_SECONDS = 5.0
 """How long the peer may take for its part of the closing handshake."""
+
+_QUIET_SECONDS = 30.0
+"""After which a connection with a request open, to which nothing was sent, gets a PING: proxies
+and balancers on the way close WebSockets that are quiet for a minute or two."""
 
 
 @dataclass
@@ -85,6 +89,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._fresh = True
         self._one_more = False
         self._lost = False
+        self._wrote = False  # since the last tick
+        self._quiet_since = 0.0
         self._stage: tuple[str, int] = ("handshake", 0)
         self._since = self._loop.time()
 
@@ -310,6 +316,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
                 self._finish(CloseCode.NORMAL_CLOSURE)
         data = self._ws.output()
         if data:
+            self._wrote = True
             self._transport.write(data)
         if self._ws.closed:
             self._shut()
@@ -416,3 +423,13 @@ class TunnelConnection(asyncio.BufferedProtocol):
             http.head_overdue()
         elif stage[0] == IDLE and now - self._since >= timeouts.idle:
             http.drain()
+        self._keep_open(stage[0] == BUSY, now)
+
+    def _keep_open(self, busy: bool, now: float) -> None:
+        """Send a PING now and then while a request is open and quiet (RFC 6455 §5.5.2)."""
+        if self._wrote or not busy:
+            self._wrote = False
+            self._quiet_since = now
+        elif now - self._quiet_since >= _QUIET_SECONDS:
+            self._ws.ping()
+            self.wake()

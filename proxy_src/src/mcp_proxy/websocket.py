@@ -127,6 +127,11 @@ class WebSocketLayer:
             part = data[start : start + MAX_SENT]
             self._out += (frame_header(len(part)), part)
 
+    def ping(self) -> None:
+        """Ask the peer to say something; its answer is of no further interest."""
+        if self.open and not self.closing:
+            self._send_control(Opcode.PING, b"")
+
     def close(self, code: CloseCode = CloseCode.NORMAL_CLOSURE) -> None:
         """Start the closing handshake with status *code* (RFC 6455 §7.4.1), once."""
         if self.open and not self.closing:

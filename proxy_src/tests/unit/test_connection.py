@@ -1,0 +1,178 @@
+"""A connection from the connector as a whole: WebSocket, TLS and HTTP, without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fakes import Requests, deliver
+from h2.connection import H2Connection
+from mcp_proxy.connection import Listener, TunnelConnection
+from mcp_proxy.metrics import Metrics
+from mcp_proxy.settings import Limits, Timeouts
+from mcp_proxy.tls_contexts import ServerTls, server_context
+from mcp_proxy.turn import Turn
+from pki import Authority
+from running import DOMAIN
+from tunnelled import get
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.uri import parse_uri
+
+FIELDS = [
+    (":method", "GET"),
+    (":scheme", "https"),
+    (":authority", f"echo.{DOMAIN}"),
+    (":path", "/"),
+]
+
+
+@functools.cache
+def pair() -> tuple[Authority, bytes, bytes]:
+    authority = Authority()
+    issued = authority.issue(f"*.{DOMAIN}")
+    return authority, issued.cert, issued.key
+
+
+class Transport(asyncio.Transport):
+    """Gives everything that is written to the client."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = bytearray()
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.sent += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is ever kept."""
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+
+class Tunnel:
+    """A client with everything between it and the proxy's HTTP layer."""
+
+    def __init__(self, *alpn: str, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> None:
+        authority, cert, key = pair()
+        self.requests = Requests()
+        self.turn = Turn()
+        forwarder: Any = type("Forwarder", (), {"exchange": lambda _, *a: self.requests(*a[:2])})()
+        self.proxy = TunnelConnection(
+            Listener(
+                forwarder,
+                ServerTls(server_context(cert, key)),
+                Metrics(),
+                Timeouts(),
+                Limits(),
+                lambda _: None,
+                memoryview(bytearray(1 << 16)),
+                self.turn,
+            )
+        )
+        self.transport = Transport()
+        self.proxy.connection_made(self.transport)
+        self.controls: list[Opcode] = []
+        self._ws = ClientProtocol(parse_uri("ws://proxy/"))
+        self._ws.send_request(self._ws.connect())
+        context = ssl.create_default_context(cadata=authority.cert.decode())
+        context.maximum_version = newest
+        context.set_alpn_protocols(list(alpn))
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._in, self._out, server_hostname=f"echo.{DOMAIN}")
+
+    async def open(self) -> None:
+        await self.exchange()
+        while True:
+            try:
+                self.tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await self.exchange()
+        await self.exchange()
+
+    async def exchange(self) -> None:
+        """Let both sides have what the other has sent."""
+        for _ in range(3):
+            if data := self._out.read():
+                self._ws.send_binary(data)
+            deliver(self.proxy, b"".join(self._ws.data_to_send()))
+            await asyncio.sleep(0)  # the end of the turn
+            await asyncio.sleep(0)
+            sent, self.transport.sent = bytes(self.transport.sent), bytearray()
+            self._ws.receive_data(sent)
+            for event in self._ws.events_received():
+                if isinstance(event, Frame) and event.opcode is Opcode.BINARY:
+                    self._in.write(event.data)
+                elif isinstance(event, Frame):
+                    self.controls.append(event.opcode)
+
+    async def send(self, data: bytes) -> None:
+        self.tls.write(data)
+        await self.exchange()
+
+    def read(self) -> bytes:
+        """What has come; ``b""`` for the end."""
+        return self.tls.read(1 << 16)
+
+    async def ticks(self, *seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        for second in seconds:
+            self.proxy.tick(now + second)
+            await self.exchange()
+
+
+def http2_get() -> bytes:
+    h2 = H2Connection()
+    h2.initiate_connection()
+    h2.send_headers(1, FIELDS, end_stream=True)
+    return h2.data_to_send() + b"\0\0\0\4\1\0\0\0\0"  # the proxy's settings are known, too
+
+
+REQUESTS = {"http/1.1": get, "h2": http2_get}
+
+
+@pytest.mark.parametrize(("alpn", "request_"), REQUESTS.items(), ids=list(REQUESTS))
+async def test_a_quiet_request_is_accompanied_by_pings(
+    alpn: str, request_: Callable[[], bytes]
+) -> None:
+    tunnel = Tunnel(alpn)
+    await tunnel.open()
+    await tunnel.send(request_())
+    (handler,) = tunnel.requests
+    await tunnel.ticks(0, 20)
+    assert tunnel.controls == []
+    await tunnel.ticks(35, 36, 70)
+    assert tunnel.controls == [Opcode.PING, Opcode.PING]
+    handler.reply(b"done")
+    await tunnel.exchange()
+    # Nothing is kept open for the sake of a connection that nobody uses.
+    await tunnel.ticks(100, 200, 300)
+    assert tunnel.controls == [Opcode.PING, Opcode.PING]
+
+
+async def test_a_stream_that_has_something_to_say_needs_no_ping() -> None:
+    tunnel = Tunnel("http/1.1")
+    await tunnel.open()
+    await tunnel.send(get())
+    stream = tunnel.requests[0].stream
+    stream.send_interim(102, [])
+    for second in range(0, 120, 20):
+        stream.send_interim(102, [])
+        await tunnel.exchange()
+        await tunnel.ticks(second)
+    assert tunnel.controls == []
