@@ -12,7 +12,10 @@ from .services import Service, Site
 
 _EDGE_SRV = "_v2-origintunneld._tcp.argotunnel.com"
 #: Vendor behaviour: cloudflared with `--protocol auto` takes the protocol from this record.
-_PROTOCOL_TXT = ("protocol-v2.argotunnel.com", '[{"protocol":"http2","percentage":100}]')
+_PROTOCOL_TXT = (
+    "protocol-v2.argotunnel.com",
+    '[{"protocol":"quic","percentage":100},{"protocol":"http2","percentage":0}]',
+)
 #: Vendor behaviour: percentages of optional features; none are switched on.
 _FEATURES_TXT = ("cfd-features.argotunnel.com", "{}")
 

@@ -22,6 +22,8 @@ _HELP = {
     "accept": "accept them again",
     "rotate": "give the tunnel a new secret (the token file follows; live connections survive)",
     "unpin": "carry clients by any connector again",
+    "mute": "answer nothing over UDP, as a path does that loses it (the connector's QUIC fails)",
+    "unmute": "answer over UDP again",
 }
 
 
@@ -35,6 +37,9 @@ def add_parsers(subparsers: Subparsers) -> None:
     pin = verbs.add_parser("pin", help="carry clients by one host's connectors only")
     pin.add_argument("host", help="name of a host, or id of a connector")
     pin.set_defaults(run=_edge)
+    push = verbs.add_parser("push", help="push a configuration to all connectors")
+    push.add_argument("config", metavar="JSON", help='{"ingress": [{"service": "http://…"}]}')
+    push.set_defaults(run=_edge)
     call = subparsers.add_parser("call", help="call a tool through the tunnel, as an MCP client")
     call.add_argument("name")
     call.add_argument("route", help="the first label of the host name")
@@ -54,6 +59,8 @@ def _edge(arguments: argparse.Namespace) -> int:
     if arguments.verb == "pin":
         addresses = {host["name"]: host["address"] for host in lab["hosts"]}
         parameters.append(addresses.get(arguments.host, arguments.host))
+    if arguments.verb == "push":
+        parameters.append(arguments.config)
     print(json.dumps(ask(Path(lab["edge_control"]), arguments.verb, *parameters), indent=2))
     return 0
 

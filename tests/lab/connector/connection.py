@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 from ..h2link import Link
 from ..h2stream import Stream
+from . import quic
 from .capnp_wire import WireError
 from .discovery import Address
+from .ingress import Ingress
 from .log import Log
-from .origin import UPGRADE_HEADER, Origin, OriginError, answer_error
+from .origin import UPGRADE_HEADER, Origin, OriginError, answer_error, answer_json
+from .protocol import QUIC
 from .registration import ControlStream, Identity, Refused, register_within
 from .status import Status
 
@@ -34,7 +37,7 @@ class Context:
     """What all connections of a process share. `draining` is set when shutdown begins."""
 
     who: Identity
-    origin: Origin | None
+    ingress: Ingress
     status: Status
     log: Log
     tls: ssl.SSLContext
@@ -44,11 +47,14 @@ class Context:
 class EdgeConnection:
     """Connection number `index` to the edge at `address`."""
 
-    def __init__(self, context: Context, index: int, address: Address, attempt: int) -> None:
+    def __init__(
+        self, context: Context, index: int, address: Address, attempt: int, protocol: str
+    ) -> None:
         self._context = context
         self._index = index
         self._address = address
         self._attempt = attempt
+        self._protocol = protocol
         self._tasks: set[asyncio.Task[None]] = set()
         self._controlled = False
         self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -56,6 +62,12 @@ class EdgeConnection:
 
     async def run(self, registered: Callable[[], None]) -> None:
         """Serve until shutdown. Raises Lost, Refused or OSError (dial); calls `registered` once."""
+        with contextlib.ExitStack() as held:
+            if self._protocol == QUIC:
+                held.enter_context(await quic.dial(self._address))
+            await self._run(registered)
+
+    async def _run(self, registered: Callable[[], None]) -> None:
         try:
             async with asyncio.timeout(_DIAL_TIMEOUT):
                 reader, writer = await asyncio.open_connection(
@@ -85,7 +97,7 @@ class EdgeConnection:
                     break
             await link.close()
         finally:
-            self._context.status.connected.pop(self._index, None)
+            self._context.status.connected.discard(self._index)
             for task in self._tasks:
                 task.cancel()
             link.abort()
@@ -100,6 +112,8 @@ class EdgeConnection:
         if kind == "control-stream" and not self._controlled:
             self._controlled = True
             work = self._control(stream, registered)
+        elif kind == "update-configuration":
+            work = self._configure(stream)
         else:
             work = self._request(stream, kind)
         task = asyncio.ensure_future(work)
@@ -128,7 +142,8 @@ class EdgeConnection:
             context.status.refused += 1
             raise
         context.status.registered += 1
-        context.status.connected[self._index] = answer.location
+        context.status.connected.add(self._index)
+        context.status.locations[self._index] = answer.location
         context.log.info(
             "Registered tunnel connection",
             connIndex=self._index,
@@ -136,12 +151,12 @@ class EdgeConnection:
             event=0,
             ip=self._address.host,
             location=answer.location,
-            protocol="http2",
+            protocol=self._protocol,
         )
         registered()
         if self._index == 0 and not answer.remotely_managed:
-            service = context.origin.url if context.origin else "http_status:503"
-            rules = {"__configuration_flags": {}, "ingress": [{"service": service}]}
+            services = [{"service": rule.service} for rule in context.ingress.rules]
+            rules = {"__configuration_flags": {}, "ingress": services}
             await control.publish_configuration(json.dumps(rules).encode())
         gone = asyncio.create_task(control.lost())
         draining = asyncio.create_task(context.draining.wait())
@@ -154,7 +169,7 @@ class EdgeConnection:
             draining.cancel()
             gone.cancel()
             await asyncio.gather(gone, draining, return_exceptions=True)
-        context.status.connected.pop(self._index, None)
+        context.status.connected.discard(self._index)
         async with asyncio.timeout(_RPC_TIMEOUT):
             await control.unregister()
         context.log.info(
@@ -171,23 +186,36 @@ class EdgeConnection:
         else:
             self._outcome.set_exception(error)
 
+    async def _configure(self, stream: Stream) -> None:
+        with contextlib.suppress(ConnectionError):
+            body = b""
+            while data := await stream.read():
+                body += data
+            answer = self._context.ingress.push(body)
+            version = self._context.ingress.version
+            self._context.log.info("Updated to new configuration", version=version)
+            await answer_json(stream, answer)
+
     async def _request(self, stream: Stream, kind: str) -> None:
         status, log = self._context.status, self._context.log
         status.requests += 1
         status.concurrent += 1
+        headers = stream.headers
+        rule = self._context.ingress.choose(
+            headers.get(":authority", ""), headers.get(":path", "/")
+        )
         try:
             with contextlib.suppress(ConnectionError):
                 if kind != "websocket":
                     await answer_error(stream, 502)
-                elif self._context.origin is None:
-                    await answer_error(stream, 503)
+                elif rule.status is not None:
+                    await answer_error(stream, rule.status)
                 else:
-                    await self._context.origin.serve(stream)
+                    await Origin(rule.service, str(self._context.who.connector)).serve(stream)
         except OriginError as error:
             status.errors += 1
             fields = {"connIndex": self._index, "event": 1, "ingressRule": 0}
-            service = self._context.origin.url if self._context.origin else ""
-            log.error("", error=error, originService=service, **fields)
+            log.error("", error=error, originService=rule.service, **fields)
             log.error("failed to serve incoming request", error=f"Failed to proxy HTTP: {error}")
         finally:
             status.concurrent -= 1

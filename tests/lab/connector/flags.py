@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .configuration import Configuration, Unreadable, find, read
+
 _TUNNEL_FLAGS = {
     "no-autoupdate": "NO_AUTOUPDATE",
     "no-prechecks": "TUNNEL_NO_PRECHECKS",
@@ -24,9 +26,14 @@ _TUNNEL_FLAGS = {
     "cacert": "TUNNEL_CACERT",
     "edge": "TUNNEL_EDGE",
     "url": "TUNNEL_URL",
+    "config": "",
+    "management-diagnostics": "TUNNEL_MANAGEMENT_DIAGNOSTICS",
+    "max-edge-addr-retries": "",
+    "ha-connections": "",
 }
 _RUN_FLAGS = {"token": "TUNNEL_TOKEN", "token-file": "TUNNEL_TOKEN_FILE", "url": "TUNNEL_URL"}
-_SWITCHES = {"no-autoupdate", "no-prechecks"}
+_SWITCHES = {"no-autoupdate", "no-prechecks", "management-diagnostics"}
+_LONGEST_GRACE = 180.0
 _DURATION = re.compile(r"(\d+(?:\.\d*)?)(ms|h|m|s)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -54,6 +61,10 @@ class Options:
     cacert: str = ""
     edge: tuple[str, ...] = ()
     url: str | None = None
+    no_prechecks: bool = False
+    max_edge_addr_retries: int = 8
+    ha_connections: int = 4
+    configuration: Configuration = field(default_factory=Configuration)
     set_flags: dict[str, str] = field(default_factory=dict)
 
 
@@ -80,20 +91,34 @@ def parse(argv: Sequence[str]) -> Options | None:
         if name not in values and os.environ.get(variable):
             values[name] = [os.environ[variable]]
     last = {name: found[-1] for name, found in values.items()}
+    file = _configuration(last)
+    known = {**_TUNNEL_FLAGS, **_RUN_FLAGS}
+    last = {**{n: v for n, v in file.flags.items() if n in known}, **last}
     return Options(
         token=_token(last),
         metrics=last.get("metrics", Options.metrics),
         protocol=_one_of(last, "protocol", ("auto", "quic", "http2")),
         edge_ip_version=_one_of(last, "edge-ip-version", ("auto", "4", "6")),
-        grace_period=_duration(last.get("grace-period", "30s")),
+        grace_period=_grace_period(last.get("grace-period", "30s")),
         loglevel=_one_of(last, "loglevel", ("info", "debug", "warn", "error", "fatal")),
         output=_one_of(last, "output", ("default", "json")),
         retries=int(last.get("retries", "5")),
         cacert=last.get("cacert", ""),
         edge=tuple(values.get("edge", ())),
         url=last.get("url"),
+        no_prechecks=last.get("no-prechecks") == "true",
+        max_edge_addr_retries=int(last.get("max-edge-addr-retries", "8")),
+        ha_connections=int(last.get("ha-connections", "4")),
+        configuration=file,
         set_flags={n: v for n, v in last.items() if n != "token"},
     )
+
+
+def _configuration(values: dict[str, str]) -> Configuration:
+    try:
+        return read(values.get("config") or find())
+    except Unreadable as error:
+        raise Usage(str(error), 1) from error
 
 
 def _flags(
@@ -140,6 +165,13 @@ def _one_of(values: dict[str, str], name: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise Usage(f"Unknown value {value!r} of --{name}: one of {', '.join(allowed)}", 1)
     return value
+
+
+def _grace_period(text: str) -> float:
+    period = _duration(text)
+    if period > _LONGEST_GRACE:
+        raise Usage("grace-period must be equal or less than 3m0s", 1)
+    return period
 
 
 def _duration(text: str) -> float:

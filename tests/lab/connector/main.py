@@ -14,18 +14,19 @@ import socket
 import ssl
 import sys
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from . import ingress, prechecks
 from .connection import Context, EdgeConnection, Lost
 from .discovery import Address, LookupFailed, edge_addresses, preferred_protocol
 from .flags import Options, Usage, parse
 from .log import Log
-from .origin import Origin
+from .protocol import HTTP2, QUIC, Choice
+from .quic import DialError
 from .registration import Identity, Refused
 from .status import Status, StatusServer
 
 VERSION = "2026.10.0"
-CONNECTIONS = 4
 _INTERVAL = 1.0
 _FIRST_RETRY = 1.0
 _RETRY = 10.0
@@ -33,7 +34,6 @@ _COMPLAINTS: dict[type[Exception], str] = {
     Refused: "Register tunnel error from server side",
     Lost: "Serve tunnel error",
 }
-_DIAL_FAILED = "Unable to establish connection with Cloudflare edge"
 
 
 def main() -> int:
@@ -44,12 +44,16 @@ def main() -> int:
             print(f"cloudflared version {VERSION} (built as the laboratory's stand-in)")
             return 0
         who = identity(options.token)
+        rules = ingress.first(options.configuration.rules, options.url)
     except Usage as error:
         print(f"{error}\nSee 'cloudflared tunnel run --help'.", file=sys.stderr)
         return error.status
+    except ingress.BadRules as error:
+        print(error, file=sys.stderr)
+        return 1
     log = Log(options.loglevel, options.output == "json")
     try:
-        asyncio.run(Connector(options, who, log).run())
+        asyncio.run(Connector(options, who, rules, log).run())
     except Fatal as error:
         return error.status
     return 0
@@ -104,33 +108,25 @@ class Connector:
 
     options: Options
     who: Identity
+    rules: ingress.Ingress
     log: Log
     addresses: list[Address] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; a second one ends the process at once. Raises Fatal."""
+        """Serve until SIGTERM or SIGINT; a second one kills the process. Raises Fatal."""
         draining = asyncio.Event()
-        hurry = asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def stop(name: str) -> None:
-            if draining.is_set():
-                hurry.set()
             self.log.info(f"Initiating graceful shutdown due to signal {name} ...")
             draining.set()
+            # Vendor behaviour: one signal is handled, the next has its default effect.
+            loop.remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         loop.add_signal_handler(signal.SIGTERM, stop, "terminated")
         loop.add_signal_handler(signal.SIGINT, stop, "interrupt")
-        status = Status(self.who.connector, VERSION)
-        work = asyncio.create_task(self._serve(status, draining))
-        hurried = asyncio.create_task(hurry.wait())
-        await asyncio.wait([work, hurried], return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
-        if not work.done():
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-        else:
-            work.result()
+        await self._serve(Status(self.who.connector, VERSION, self.rules), draining)
         self.log.info("Tunnel server stopped")
 
     async def _serve(self, status: Status, draining: asyncio.Event) -> None:
@@ -139,7 +135,7 @@ class Connector:
         settings = sorted(self.options.set_flags.items())
         self.log.info(f"Settings: map[{' '.join(f'{name}:{value}' for name, value in settings)}]")
         self.log.info(f"Generated Connector ID: {self.who.connector}")
-        if self.options.url is None:
+        if self.rules.rules[0].service == ingress.NOWHERE:
             self.log.warn("No ingress rules were defined: every request will be answered with 503")
         try:
             server = await StatusServer(status, self.log).start(self.options.metrics)
@@ -147,53 +143,63 @@ class Connector:
             self.log.error("Error opening metrics server listener", error=error)
             raise Fatal(1) from error
         async with server:
-            if self.options.protocol == "quic":
-                self.log.error("Failed to dial a quic connection: the stand-in speaks HTTP/2 only")
-                raise Fatal(1)
             try:
-                if self.options.protocol == "auto":
-                    self.log.info(f"Initial protocol {await self._protocol()}")
+                choice = await self._protocol()
+                self.log.info(f"Initial protocol {choice.current}")
                 self.addresses = await edge_addresses(
                     self.options.edge, self.options.edge_ip_version
                 )
             except LookupFailed as error:
                 self.log.error("edge discovery: error looking up Cloudflare edge IPs", error=error)
                 raise Fatal(1) from error
-            await self._keep_connected(self._context(status, draining))
+            checks = asyncio.create_task(self._prechecks())
+            try:
+                await self._keep_connected(self._context(status, draining), choice)
+            finally:
+                checks.cancel()
+                await asyncio.gather(checks, return_exceptions=True)
 
-    async def _protocol(self) -> str:
+    async def _prechecks(self) -> None:
+        if not self.options.no_prechecks:
+            await prechecks.run(self.addresses, self.log)
+
+    async def _protocol(self) -> Choice:
+        limit = self.options.max_edge_addr_retries
+        if self.options.protocol != "auto":
+            return Choice(self.options.protocol, falls_back=False, limit=limit)
         try:
             preferred = await preferred_protocol()
         except LookupFailed:
-            preferred = "quic"
-        if preferred != "http2":
-            self.log.info("Switching to fallback protocol http2")
-        return "http2"
+            preferred = HTTP2
+        return Choice(preferred, falls_back=preferred == QUIC, limit=limit)
 
     def _context(self, status: Status, draining: asyncio.Event) -> Context:
         tls = ssl.create_default_context(cafile=self.options.cacert or None)
-        origin = Origin(self.options.url, str(self.who.connector)) if self.options.url else None
-        return Context(self.who, origin, status, self.log, tls, draining)
+        return Context(self.who, self.rules, status, self.log, tls, draining)
 
-    async def _keep_connected(self, context: Context) -> None:
-        count = min(CONNECTIONS, len(self.addresses))
-        if count < CONNECTIONS:
+    async def _keep_connected(self, context: Context, choice: Choice) -> None:
+        wanted = self.options.ha_connections
+        count = min(wanted, len(self.addresses))
+        if count < wanted:
             self.log.info(
-                f"You requested {CONNECTIONS} HA connections but I can give you at most {count}."
+                f"You requested {wanted} HA connections but I can give you at most {count}."
             )
         first = asyncio.Event()
-        tasks = [asyncio.create_task(self._keep(context, 0, first))]
+        tasks = [asyncio.create_task(self._keep(context, 0, first, choice))]
         waiting = [asyncio.create_task(e.wait()) for e in (first, context.draining)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
         for index in range(1, count):
             if not context.draining.is_set():
-                tasks.append(asyncio.create_task(self._keep(context, index, asyncio.Event())))
+                own = self._keep(context, index, asyncio.Event(), replace(choice))
+                tasks.append(asyncio.create_task(own))
                 await asyncio.sleep(_INTERVAL)
         await asyncio.gather(*tasks)
 
-    async def _keep(self, context: Context, index: int, connected: asyncio.Event) -> None:
+    async def _keep(
+        self, context: Context, index: int, connected: asyncio.Event, choice: Choice
+    ) -> None:
         # Vendor behaviour: a connection waits a little by itself, then for a longer time that
         # is meant for all that were lost together; the very first one waits only the former.
         place = index
@@ -202,27 +208,41 @@ class Connector:
 
         def registered() -> None:
             own.failures = common.failures = 0
+            choice.falls_back &= choice.current != QUIC
             connected.set()
             _tell_systemd()
 
         while not context.draining.is_set():
             address = self.addresses[place % len(self.addresses)]
             where = {"connIndex": index, "event": 0, "ip": address.host}
+            context.status.attempts += 1
             try:
-                await EdgeConnection(context, index, address, own.failures).run(registered)
+                connection = EdgeConnection(context, index, address, own.failures, choice.current)
+                await connection.run(registered)
                 return
             except (Refused, Lost, OSError) as error:
                 # A problem of one connection among others is a warning, of the last one an error.
                 complain = self.log.warn if context.status.connected else self.log.error
-                complain(_COMPLAINTS.get(type(error), _DIAL_FAILED), error=error, **where)
+                complain(_complaint(error), error=error, **where)
                 reason = error
-            if isinstance(reason, OSError):
-                place += 1
-            self.log.info(f"Retrying connection in up to {own.longest():g}s", **where)
-            await _pause(context.draining, own.wait())
+                if isinstance(error, OSError):
+                    place += 1
+                self.log.info(f"Retrying connection in up to {own.longest():g}s", **where)
+                await _pause(context.draining, own.wait())
+                if choice.failed(error):
+                    self.log.info(f"Switching to fallback protocol {HTTP2}", **where)
+                    own.failures = 0
+            finally:
+                context.status.attempts -= 1
             if connected.is_set() or index > 0:
                 self.log.error("Connection terminated", error=reason, connIndex=index)
                 await _pause(context.draining, common.wait())
+
+
+def _complaint(error: Exception) -> str:
+    if isinstance(error, DialError):
+        return "Failed to dial a quic connection"
+    return _COMPLAINTS.get(type(error), "Unable to establish connection with Cloudflare edge")
 
 
 def _tell_systemd() -> None:

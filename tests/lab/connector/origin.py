@@ -78,6 +78,13 @@ async def answer_error(stream: Stream, status: int) -> None:
     )
 
 
+async def answer_json(stream: Stream, body: bytes) -> None:
+    """Answer a request of the edge itself."""
+    await stream.send_headers([(":status", "200")])
+    await stream.write(body)
+    await stream.end()
+
+
 def _request_head(headers: dict[str, str], tag: str) -> bytes:
     own = {
         "Connection": "Upgrade",

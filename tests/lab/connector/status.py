@@ -1,4 +1,8 @@
-"""What `/ready` and `/metrics` on the metrics address report."""
+"""What `/ready`, `/metrics` and `/config` on the metrics address report.
+
+Vendor behaviour: `cloudflared_tunnel_ha_connections` counts attempts, and `server_locations` keeps
+what was; with the edge gone only `/ready` tells.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import json
 import uuid
 from dataclasses import dataclass, field
 
+from .ingress import Ingress
 from .log import Log
 
 _REQUEST_TIMEOUT = 5.0
@@ -14,11 +19,20 @@ _REQUEST_TIMEOUT = 5.0
 
 @dataclass
 class Status:
-    """Counters of this process. `connected` holds location by index of each live connection."""
+    """Counters of this process.
+
+    Attributes:
+        connected: indexes of the registered connections; `/ready` counts these and nothing else.
+        attempts: connections that are up, being dialled, or waiting to be dialled again.
+        locations: where each connection was last registered; kept when it is lost.
+    """
 
     connector: uuid.UUID
     version: str
-    connected: dict[int, str] = field(default_factory=dict)
+    ingress: Ingress
+    connected: set[int] = field(default_factory=set)
+    attempts: int = 0
+    locations: dict[int, str] = field(default_factory=dict)
     registered: int = 0
     refused: int = 0
     requests: int = 0
@@ -39,7 +53,8 @@ class Status:
         """Return the Prometheus text of `/metrics`."""
         lines = [
             *_metric("build_info", "gauge", 1, f'goversion="none",version="{self.version}"'),
-            *_metric("cloudflared_tunnel_ha_connections", "gauge", len(self.connected)),
+            *_metric("cloudflared_tunnel_ha_connections", "gauge", self.attempts),
+            *_metric("cloudflared_orchestration_config_version", "gauge", self.ingress.version),
             *_metric("cloudflared_tunnel_total_requests", "counter", self.requests),
             *_metric("cloudflared_tunnel_request_errors", "counter", self.errors),
             *_metric("cloudflared_tunnel_concurrent_requests_per_tunnel", "gauge", self.concurrent),
@@ -59,7 +74,7 @@ class Status:
             *(
                 f'cloudflared_tunnel_server_locations{{connection_id="{index}",'
                 f'edge_location="{location}"}} 1'
-                for index, location in sorted(self.connected.items())
+                for index, location in sorted(self.locations.items())
             ),
         ]
         return ("\n".join(lines) + "\n").encode()
@@ -108,6 +123,8 @@ class StatusServer:
             return status, "text/plain; charset=utf-8", body
         if path == b"/metrics":
             return 200, "text/plain; version=0.0.4; charset=utf-8", self._status.metrics()
+        if path == b"/config":
+            return 200, "text/plain; charset=utf-8", self._status.ingress.shown()
         if path == b"/healthcheck":
             return 200, "text/plain; charset=utf-8", b"OK\n"
         return 404, "text/plain; charset=utf-8", b"404 page not found\n"

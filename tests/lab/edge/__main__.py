@@ -16,6 +16,7 @@ from .connectors import Connectors, tls_context
 from .control import EdgeControl
 from .directory import EdgeDirectory
 from .front import FrontDoor
+from .udp import VersionNegotiation
 
 _CHUNK = 1 << 18
 
@@ -56,6 +57,10 @@ async def _serve(arguments: argparse.Namespace) -> None:
                     ssl=tls_context(directory),
                     limit=_CHUNK,
                 )
+            )
+            await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: VersionNegotiation(lambda: connectors.udp),
+                local_addr=(host.strip("[]"), int(port)),
             )
         servers.append(
             await asyncio.start_server(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import logging
 import ssl
 import uuid
@@ -57,6 +58,27 @@ class Connection:
         """See rpc.Registrar."""
         self.config = config
 
+    async def push(self, version: int, config: object) -> object:
+        """Push ingress rules to the connector; return its answer. Raises ConnectionError."""
+        body = json.dumps({"version": version, "config": config}).encode()
+        stream = await self.link.open(
+            [
+                (":method", "POST"),
+                (":scheme", "https"),
+                (":authority", "tunnel.edge"),
+                (":path", "/"),
+                ("content-length", str(len(body))),
+                (UPGRADE_HEADER, "update-configuration"),
+            ]
+        )
+        await stream.write(body)
+        await stream.end()
+        await stream.response()
+        answer = b""
+        while data := await stream.read():
+            answer += data
+        return json.loads(answer)
+
     def carries(self, tunnel: str) -> bool:
         """Whether clients of the tunnel (UUID) can be carried here."""
         ours = self.application is not None and self.application.tunnel.hex()
@@ -83,13 +105,20 @@ class Connection:
 
 @dataclass
 class Connectors:
-    """All registered connections. `pinned` limits the choice to a peer address or connector id."""
+    """All registered connections.
+
+    Attributes:
+        pinned: limits the choice to a peer address or connector id.
+        udp: whether UDP is answered.
+    """
 
     directory: EdgeDirectory
     refusing: bool = False
     pinned: str | None = None
+    udp: bool = True
     refused: int = 0
     connections: dict[uuid.UUID, Connection] = field(default_factory=dict)
+    _version: int = 0
     _turn: itertools.count[int] = field(default_factory=itertools.count)
     _links: set[Link] = field(default_factory=set)
 
@@ -131,6 +160,19 @@ class Connectors:
         for link in self._links:
             link.abort()
         return len(self._links)
+
+    async def push(self, config: object) -> list[object]:
+        """Push ingress rules over one connection of each connector; return the answers.
+
+        Raises ConnectionError.
+        """
+        self._version += 1
+        firsts = {
+            each.application.connector: each
+            for each in self.connections.values()
+            if each.application
+        }
+        return [await each.push(self._version, config) for each in firsts.values()]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection that a connector opened, until it ends."""

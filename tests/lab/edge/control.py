@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import control
+from ..errors import LabError
 from .connectors import Connectors
 from .front import FrontDoor
 
@@ -29,6 +31,9 @@ class EdgeControl:
                 "rotate": self._rotate,
                 "pin": lambda peer: self._set(pinned=str(peer)),
                 "unpin": lambda: self._set(pinned=None),
+                "push": self._push,
+                "mute": lambda: self._set(udp=False),
+                "unmute": lambda: self._set(udp=True),
             }
         )
 
@@ -39,6 +44,7 @@ class EdgeControl:
             "domain": self.front.domain,
             "refusing": self.connectors.refusing,
             "pinned": self.connectors.pinned,
+            "udp": self.connectors.udp,
             "refused": self.connectors.refused,
             "carried": self.front.carried,
             "failed": self.front.failed,
@@ -49,6 +55,12 @@ class EdgeControl:
     def _rotate(self) -> dict[str, object]:
         self.connectors.directory.rotate()
         return {"token_file": str(self.connectors.directory.token)}
+
+    async def _push(self, config: str) -> dict[str, object]:
+        try:
+            return {"answers": await self.connectors.push(json.loads(config))}
+        except ConnectionError as error:
+            raise LabError(f"the connector took nothing: {error}") from error
 
     def _set(self, **values: object) -> dict[str, object]:
         for name, value in values.items():

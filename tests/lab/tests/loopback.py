@@ -4,10 +4,13 @@ The connector is the stand-in, or the real one with CLOUDFLARED_BINARY=/path; th
 name servers, so give the tests a network namespace of their own then:
 
     unshare -n sh -c 'ip link set lo up; CLOUDFLARED_BINARY=/path pytest tests/lab/tests/edge'
+
+The same for tests/contract/test_connector.py, which holds the two together.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -84,13 +87,22 @@ class Edge:
 class Connector:
     """A connector process with its log."""
 
-    def __init__(self, binary: Path, edge: Edge, log: Path, arguments: list[str]) -> None:
+    def __init__(
+        self,
+        binary: Path,
+        edge: Edge,
+        log: Path,
+        arguments: list[str],
+        home: Path,
+        resolver: Path | None,
+    ) -> None:
         self.metrics = f"127.0.0.1:{free_port()}"
         self._log = log
         before, after = split(arguments)
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 [
+                    *(_with_resolver(resolver) if resolver else ()),
                     *(str(binary), "tunnel", "--no-autoupdate", "--no-prechecks"),
                     *("--metrics", self.metrics, "--protocol", "http2", "--retries", "0"),
                     *(word for address in edge.addresses for word in ("--edge", address)),
@@ -99,7 +111,7 @@ class Connector:
                     *after,
                 ],
                 stderr=file,
-                env={"TUNNEL_CACERT": str(edge.directory.ca), "HOME": str(log.parent)},
+                env={"TUNNEL_CACERT": str(edge.directory.ca), "HOME": str(home)},
             )
 
     @property
@@ -129,6 +141,7 @@ class Tunnel:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._number = itertools.count()
         self._processes: list[subprocess.Popen[bytes]] = []
         given = os.environ.get("CLOUDFLARED_BINARY")
         self.binary = Path(given) if given else path / "cloudflared"
@@ -147,16 +160,32 @@ class Tunnel:
 
     def token_copy(self) -> Path:
         """The token as it is now: a later rotation does not change this file."""
-        path = self._path / f"token-{len(self._processes)}"
+        path = self._path / f"token-{next(self._number)}"
         path.write_bytes(self.edge.directory.token.read_bytes())
         return path
 
-    def connect(self, *arguments: str, token: Path | None = None) -> Connector:
-        """Start a connector; arguments after "run" belong behind it."""
-        log = self._path / f"connector-{len(self._processes)}.log"
+    def connect(
+        self,
+        *arguments: str,
+        token: Path | None = None,
+        home: Path | None = None,
+        resolver: Path | None = None,
+    ) -> Connector:
+        """Start a connector; arguments after "run" belong behind it.
+
+        `resolver` stands in for its /etc/resolv.conf.
+        """
+        log = self._path / f"connector-{next(self._number)}.log"
         before, after = split(list(arguments))
         after = ["--token-file", str(token or self.token_copy()), *after]
-        connector = Connector(self.binary, self.edge, log, [*before, "run", *after])
+        connector = Connector(
+            self.binary,
+            self.edge,
+            log,
+            [*before, "run", *after],
+            home or self._path,
+            resolver,
+        )
         self._processes.append(connector.process)
         return connector
 
@@ -167,12 +196,25 @@ class Tunnel:
         wait_for(lambda: len(self.edge.connections) >= 4)
         return connector
 
+    def end_connectors(self) -> None:
+        """Kill all connectors; the edge stays."""
+        while self._processes[-1] is not self.edge.process:
+            process = self._processes.pop()
+            process.kill()
+            process.wait()
+
     def end(self) -> None:
         if self.origin is not None:
             self.origin.shutdown()
         for process in reversed(self._processes):
             process.kill()
             process.wait()
+
+
+def _with_resolver(file: Path) -> list[str]:
+    """What goes before a command so that it asks the name servers in `file`."""
+    script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, str(file)]
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -79,10 +79,10 @@ def test_service_record_names_both_regions(two: RunningLab) -> None:
     assert reply.count(struct.pack(">H", 7844)) == 2
 
 
-def test_protocol_record_steers_to_http2(two: RunningLab) -> None:
+def test_protocol_record_says_quic_first(two: RunningLab) -> None:
     code, answers, reply = ask(two, "protocol-v2.argotunnel.com", TXT)
     assert (code, answers) == (0, 1)
-    assert b'[{"protocol":"http2","percentage":100}]' in reply
+    assert b'{"protocol":"quic","percentage":100}' in reply
 
 
 def test_features_record_is_an_object(two: RunningLab) -> None:
