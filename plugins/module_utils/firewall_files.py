@@ -23,10 +23,14 @@ UNIT = "mcp-tunnel-firewall.service"
 COUNTERS = "mcp-tunnel-firewall-counters"
 # Puts our table back when the distribution's service empties the ruleset.
 _GUARD = "nftables.service.d/mcp-tunnel.conf"
-# What the timer's service runs, beside the rules.
-_PROGRAM = "mcp-tunnel-counters.py"
-# Below the directory of units, but for the program.
-UNIT_FILES = (UNIT, f"{COUNTERS}.service", f"{COUNTERS}.timer", _GUARD, _PROGRAM)
+# What the service of the counters wants beside itself: how many connections cloudflared has.
+CONNECTIONS = "mcp-tunnel-connections.service"
+# What these two services run, beside the rules.
+_PROGRAMS = ("mcp-tunnel-counters.py", "mcp-tunnel-connections.py")
+# Below the directory of units, but for the programs.
+UNIT_FILES = (
+    UNIT, f"{COUNTERS}.service", f"{COUNTERS}.timer", CONNECTIONS, _GUARD, *_PROGRAMS,
+)  # fmt: skip
 # What `systemctl enable` makes, and what each leads to.
 _LINKS = {
     f"sysinit.target.wants/{UNIT}": UNIT,
@@ -77,7 +81,7 @@ class RuleFiles:
         return self._instances / f"{instance}.nft"
 
     def _unit_path(self, name: str) -> Path:
-        return (self._directory if name == _PROGRAM else self._unit_directory) / name
+        return (self._directory if name in _PROGRAMS else self._unit_directory) / name
 
     def read(self) -> Rules:
         """What is there."""

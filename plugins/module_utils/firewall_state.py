@@ -20,6 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
+    CONNECTIONS,
     COUNTERS,
     UNIT,
     RuleFiles,
@@ -84,7 +85,7 @@ def predict(
         nft_table.check(wanted.text)
     actions = [f"rules loaded: {', '.join(reasons)}"] if reasons else []
     actions += _unit_actions(systemd.show([UNIT])[0])
-    actions += timer_state.settle(COUNTERS, True, check_mode=True)
+    actions += _settle_timer(True, check_mode=True)
     return {
         **_prediction(firewall, instance, found, wanted, actions),
         "armed": bool(reasons and rollback_timeout),
@@ -194,7 +195,7 @@ def _end_trial(firewall: Firewall, instance: str) -> bool:
 
 
 def _remove_all(firewall: Firewall) -> None:
-    timer_state.settle(COUNTERS, False, check_mode=False)
+    _settle_timer(False, check_mode=False)
     unit = systemd.show([UNIT])[0]
     if unit.running:
         systemd.systemctl("stop", unit.name)
@@ -249,7 +250,7 @@ def _settle(
         if unit.active == "failed":
             systemd.systemctl("reset-failed", UNIT)
         systemd.systemctl("start", UNIT)
-    actions += timer_state.settle(COUNTERS, True, check_mode=False)
+    actions += _settle_timer(True, check_mode=False)
     if actions:
         firewall.records.store_loaded(wanted, nft_table.listing() or [])
     return actions
@@ -291,3 +292,8 @@ def _exists(user: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _settle_timer(wanted: bool, check_mode: bool) -> list[str]:
+    """What root copies for the proxies' metrics: the timer, and both services that it starts."""
+    return timer_state.settle(COUNTERS, wanted, check_mode, (CONNECTIONS,))

@@ -8,21 +8,23 @@ from __future__ import annotations
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import systemd
 
 
-def settle(name: str, wanted: bool, check_mode: bool) -> list[str]:
+def settle(name: str, wanted: bool, check_mode: bool, others: tuple[str, ...] = ()) -> list[str]:
     """Makes the timer *name* (without ``.timer``) run, or not; returns what was done, and why.
+
+    *others* are services that its own wants: they start with it, and end with the timer.
 
     :raises TunnelError: if systemd refuses.
     """
-    timer, service = systemd.show([f"{name}.timer", f"{name}.service"])
+    timer, *services = systemd.show([f"{name}.timer", f"{name}.service", *others])
     if wanted:
-        return _start(timer, service, check_mode)
-    return _stop([timer, service], check_mode)
+        return _start(timer, services, check_mode)
+    return _stop([timer, *services], check_mode)
 
 
-def _start(timer: systemd.Unit, service: systemd.Unit, check_mode: bool) -> list[str]:
+def _start(timer: systemd.Unit, services: list[systemd.Unit], check_mode: bool) -> list[str]:
     if not timer.running:
         reason = f"it was {timer.active or 'not there'}"
-    elif timer.needs_reload or service.needs_reload:
+    elif any(unit.needs_reload for unit in (timer, *services)):
         reason = "its units changed"
     else:
         return []

@@ -49,8 +49,9 @@ options:
         below C(/etc/systemd/system). They are written and enabled before the rules are loaded.
         Required with O(state=loaded).
       - "The names are V(mcp-tunnel-firewall.service), V(mcp-tunnel-firewall-counters.service),
-        V(mcp-tunnel-firewall-counters.timer) and V(nftables.service.d/mcp-tunnel.conf); and
-        V(mcp-tunnel-counters.py), the program of the second, which is kept beside the rules."
+        V(mcp-tunnel-firewall-counters.timer), V(mcp-tunnel-connections.service) and
+        V(nftables.service.d/mcp-tunnel.conf); and V(mcp-tunnel-counters.py) and
+        V(mcp-tunnel-connections.py), the programs of two of them, which are kept beside the rules."
     type: dict
   rollback_timeout:
     description:
@@ -73,8 +74,10 @@ EXAMPLES = r"""
       mcp-tunnel-firewall.service: "{{ lookup('ansible.builtin.file', 'loader.service') }}"
       mcp-tunnel-firewall-counters.service: "{{ lookup('ansible.builtin.file', 'copy.service') }}"
       mcp-tunnel-firewall-counters.timer: "{{ lookup('ansible.builtin.file', 'copy.timer') }}"
+      mcp-tunnel-connections.service: "{{ lookup('ansible.builtin.file', 'ask.service') }}"
       nftables.service.d/mcp-tunnel.conf: "{{ lookup('ansible.builtin.file', 'nftables.conf') }}"
       mcp-tunnel-counters.py: "{{ lookup('ansible.builtin.file', 'copy.py') }}"
+      mcp-tunnel-connections.py: "{{ lookup('ansible.builtin.file', 'ask.py') }}"
     rollback_timeout: 60
   register: rules
 

@@ -27,6 +27,7 @@ OURS = [
     *(f"{service}@default" for service in SERVICES),
     "mcp-tunnel-firewall",
     "mcp-tunnel-firewall-counters",
+    "mcp-tunnel-connections",
 ]
 #: What each service may connect to of all sockets below /run.
 SPEAKS_TO = {

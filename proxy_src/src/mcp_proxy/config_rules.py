@@ -32,6 +32,10 @@ _LIMIT_RANGES = {
     "max_header_bytes": (1024, 1 << 20),
     "max_streams": (1, 1000),
 }
+_METRICS_EXAMPLES = {
+    "firewall_counters_file": "/run/mcp-tunnel/firewall-counters.json",
+    "connections_file": "/run/mcp-tunnel/connections-default.json",
+}
 
 
 def listener(top: Section, name: str, text: str) -> Address:
@@ -169,16 +173,17 @@ def workers(top: Section) -> int:
 
 
 def metrics(top: Section) -> MetricsSources:
-    section = top.section("metrics", [item.name for item in fields(MetricsSources)])
-    # Not readable_file(): it is written while the machine runs, so it may come after the proxy.
-    path = section.text("firewall_counters_file") or ""
-    if path and not path.startswith("/"):
-        section.problem(
-            "firewall_counters_file",
-            f"must be an absolute path, not {path!r}",
-            "write e.g. /run/mcp-tunnel/firewall-counters.json",
-        )
-    return MetricsSources(path)
+    section = top.section("metrics", list(_METRICS_EXAMPLES))
+    # Not readable_file(): they are written while the machine runs, so they may come later.
+    paths = {name: section.text(name) or "" for name in _METRICS_EXAMPLES}
+    for name, path in paths.items():
+        if path and not path.startswith("/"):
+            section.problem(
+                name,
+                f"must be an absolute path, not {path!r}",
+                f"write e.g. {_METRICS_EXAMPLES[name]}",
+            )
+    return MetricsSources(**paths)
 
 
 def routes(top: Section, domain: str, policy: UpstreamPolicy) -> Mapping[str, Upstream]:

@@ -8,11 +8,7 @@ Reading them from the kernel needs privileges that the proxy does not have. The 
 from __future__ import annotations
 
 import json
-import math
-import os
 import re
-import stat
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,8 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from . import log
+from .host_file import HostFile
 
-_MAX_BYTES = 256 * 1024
 _LABELS = ("who", "rule", "mcp_tunnel_instance")  # not "instance": Prometheus' own label
 _WORD = r"[A-Za-z0-9_.-]{1,64}"
 _NAME = re.compile(rf"({_WORD})/({_WORD})(?:/({_WORD}))?\Z")
@@ -34,35 +30,22 @@ _Counts = Mapping[tuple[str, str, str], tuple[int, int]]
 class FirewallCounters(Collector):
     """Packets and bytes per rule, and the age of what is known about them.
 
-    An unusable file gives no counters and an infinite age, and one line in the log for each
-    distinct reason, however often it is scraped.
+    An unusable file gives no counters and an infinite age.
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._problem = ""
+        self._file = HostFile(path, _parse, _tell)
 
     def collect(self) -> Iterator[Metric]:
         """See :class:`prometheus_client.registry.Collector`."""
-        counts: _Counts = {}
-        age = math.inf
-        problem = ""
-        try:
-            content, written = _read(self._path)
-            counts = _parse(content)
-            age = max(0.0, time.time() - written)
-        except OSError as error:
-            problem = f"cannot read it: {error.strerror or error}"
-        except ValueError as error:
-            problem = str(error)
-        self._tell(problem)
+        counts, age = self._file.read()
         for position, unit in enumerate(("packets", "bytes")):
             family = CounterMetricFamily(
                 f"mcp_tunnel_firewall_{unit}",
                 f"{unit.capitalize()} that a rule of table inet mcp_tunnel has matched.",
                 labels=_LABELS,
             )
-            for labels, values in counts.items():
+            for labels, values in (counts or {}).items():
                 family.add_metric(labels, values[position])
             yield family
         yield GaugeMetricFamily(
@@ -71,38 +54,19 @@ class FirewallCounters(Collector):
             value=age,
         )
 
-    def _tell(self, problem: str) -> None:
-        if problem == self._problem:
-            return
-        self._problem = problem
-        if problem:
-            log.event(
-                log.logger,
-                log.WARN,
-                "firewall counters not available",
-                file=self._path,
-                problem=problem,
-                remedy="see `systemctl status mcp-tunnel-firewall-counters.service`",
-            )
-        else:
-            log.event(log.logger, log.INFO, "firewall counters available", file=self._path)
 
-
-def _read(path: str) -> tuple[bytes, float]:
-    """Content and modification time; raises :class:`OSError`, or :class:`ValueError` if unfit."""
-    with open(path, "rb", opener=_open) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("not a regular file")
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"larger than {_MAX_BYTES // 1024} KiB")
-    return content, status.st_mtime
-
-
-def _open(path: str, flags: int) -> int:
-    # Otherwise opening a pipe would wait for a writer, and the whole proxy with it.
-    return os.open(path, flags | os.O_NONBLOCK)
+def _tell(path: str, problem: str) -> None:
+    if problem:
+        log.event(
+            log.logger,
+            log.WARN,
+            "firewall counters not available",
+            file=path,
+            problem=problem,
+            remedy="see `systemctl status mcp-tunnel-firewall-counters.service`",
+        )
+    else:
+        log.event(log.logger, log.INFO, "firewall counters available", file=path)
 
 
 def _parse(content: bytes) -> _Counts:

@@ -79,9 +79,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class MetricsSources:
-    """What ``/metrics`` shows of others: the path of the firewall's counters, empty for none."""
+    """What ``/metrics`` shows of others: paths of files that root writes, empty for none."""
 
     firewall_counters_file: str = ""
+    connections_file: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
+from prometheus_client.registry import Collector
+
 from . import __version__, exposition, listening, log, reload_socket, reloading, succession
 from .admin import AdminServer
 from .certificates import CertificateStore, Pair, read_ca
@@ -23,6 +25,7 @@ from .sdnotify import Notifier
 from .settings import Config
 from .snapshots import unite
 from .ticket_keys import ROTATION_SECONDS
+from .tunnel_metrics import TunnelConnections
 from .worker_pool import WorkerEnded, WorkerPool
 
 _ADMIN_PAUSE = 5.0
@@ -64,7 +67,7 @@ class Supervisor:
         self._metrics = Metrics()
         self._certificates = CertificateStore(config.tls, self._metrics, self._on_pair)
         self._config = replace(config, upstream=read_ca(config.upstream))
-        self._counters = _counters(config)
+        self._of_others = _of_others(config)
         self._sockets: list[socket.socket] = []
         self._admin_sockets: list[socket.socket] = []
         self._pool: WorkerPool | None = None
@@ -242,7 +245,7 @@ class Supervisor:
         before, self._config = self._config, new.config
         log.configure(new.config.log_level)
         if new.config.metrics != before.metrics:
-            self._counters = _counters(new.config)
+            self._of_others = _of_others(new.config)
         for name, upstream in new.config.routes.items():
             self._metrics.add_route(name)
             if before.routes.get(name) != upstream:
@@ -284,9 +287,9 @@ class Supervisor:
     async def _page(self) -> bytes:
         own = self._metrics.snapshot()
         if self._pool is None:
-            return exposition.page(own, {}, self._counters)
+            return exposition.page(own, {}, self._of_others)
         counts, costs = await self._pool.count()
-        return exposition.page(unite([own, counts]), costs, self._counters)
+        return exposition.page(unite([own, counts]), costs, self._of_others)
 
     def _why_unready(self) -> str:
         # With a certificate that no client accepts, requests had better go to another replica.
@@ -358,9 +361,11 @@ async def _rotate_tickets(pool: WorkerPool) -> None:
         await pool.rotate_tickets()
 
 
-def _counters(config: Config) -> list[FirewallCounters]:
-    path = config.metrics.firewall_counters_file
-    return [FirewallCounters(path)] if path else []
+def _of_others(config: Config) -> list[Collector]:
+    """What the metrics show that root has left on the host."""
+    firewall, tunnel = config.metrics.firewall_counters_file, config.metrics.connections_file
+    found: list[Collector] = [FirewallCounters(firewall)] if firewall else []
+    return [*found, TunnelConnections(tunnel)] if tunnel else found
 
 
 def _bind_problem(field: str, address: str, error: OSError) -> str:

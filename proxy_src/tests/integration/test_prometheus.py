@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -14,28 +15,55 @@ from typing import Any
 
 import pytest
 from bridge import TunnelBridge
-from prometheus import Prometheus, dashboard_queries, rules, running_prometheus
+from prometheus import ROOT, Prometheus, dashboard_queries, rules, running_prometheus
 from running import DOMAIN, RunningProxy, running_proxy
 from tunnelled import client, curl, get
 from upstreams import asgi_upstream, plain_answer, raw_upstream, read_head
 
 CLOUDFLARED = """\
 # TYPE cloudflared_tunnel_ha_connections gauge
-cloudflared_tunnel_ha_connections 4
+cloudflared_tunnel_ha_connections 1
 # TYPE cloudflared_tunnel_total_requests counter
 cloudflared_tunnel_total_requests 7
 # TYPE cloudflared_tunnel_request_errors counter
 cloudflared_tunnel_request_errors 0
+# TYPE cloudflared_tunnel_server_locations gauge
+cloudflared_tunnel_server_locations{connection_id="0",edge_location="ams01"} 1
 """
+"""What the real one says when the edge is gone: it counts attempts, and where it once was."""
+TIMERS_PROGRAM = ROOT / "roles/firewall/files/mcp-tunnel-connections.py"
 FIREWALL = ("proxy/upstreams/default", "proxy/refused", "others/listener/default")
 
 
-async def metrics_of_cloudflared(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    """Like cloudflared's page, as far as the dashboard and the rules ask for it."""
-    await read_head(reader)
-    writer.write(plain_answer(CLOUDFLARED.encode(), b"Content-Type: text/plain; version=0.0.4"))
+class Cloudflared:
+    """Answers like cloudflared, as far as the dashboard, the rules and root's timer ask for it."""
+
+    def __init__(self, home: Path) -> None:
+        self.ready = 4
+        self.note = home / "connections-default.json"
+        self._settings = home / "etc/default/cloudflared.env"
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line, *_ = await read_head(reader)
+        status, body = 200, CLOUDFLARED
+        if line.startswith("GET /ready "):
+            status = 200 if self.ready else 503
+            body = json.dumps({"status": status, "readyConnections": self.ready})
+        answer = plain_answer(body.encode(), b"Content-Type: text/plain; version=0.0.4")
+        writer.write(answer.replace(b" 200 ", b" %d " % status, 1))
+
+    async def noted(self, port: int, ready: int) -> None:
+        """Have *ready* connections, of which root's timer takes note."""
+        self.ready = ready
+        self._settings.parent.mkdir(parents=True, exist_ok=True)
+        self._settings.write_text(f"MCP_METRICS=127.0.0.1:{port}\n")
+        spec = importlib.util.spec_from_file_location("connections", TIMERS_PROGRAM)
+        assert spec
+        assert spec.loader
+        program: Any = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(program)
+        program.SETTINGS, program.NOTES = str(self._settings), str(self.note)
+        assert await asyncio.get_running_loop().run_in_executor(None, program.main) == 0
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -123,6 +151,7 @@ ACTIVE = {
     "McpProxyHandshakesFailing": "pending",  # it has to last
     "McpProxyUpstreamFailing": "pending",
     "McpProxyUpstreamNotAllowed": "firing",
+    "McpTunnelDisconnected": "pending",
     "McpTunnelFirewallRefusals": "firing",
     "McpTunnelFirewallStrangers": "firing",
 }
@@ -132,6 +161,7 @@ ACTIVE = {
 async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> None:
     counters = tmp_path / "counters.json"
     count_packets(counters, 0)
+    connector = Cloudflared(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as free:
         closed = free.getsockname()[1]
     async with contextlib.AsyncExitStack() as stack:
@@ -145,14 +175,21 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
         settings = {
             "workers": 2,
             "upstream": {"allowed_ips": ["127.0.0.1"]},
-            "metrics": {"firewall_counters_file": str(counters)},
+            "metrics": {
+                "firewall_counters_file": str(counters),
+                "connections_file": str(connector.note),
+            },
         }
+        cloudflared = await enter(raw_upstream(connector))
+        await connector.noted(cloudflared, 4)
         proxy = await enter(running_proxy(tmp_path, routes, **settings))
-        cloudflared = await enter(raw_upstream(metrics_of_cloudflared))
         ports = {"mcp_proxy": proxy.admin_port, "mcp_cloudflared": cloudflared}
         prometheus = await enter(running_prometheus(tmp_path, **ports))
         await prometheus.until('mcp_proxy_requests_total{route="echo", status="2xx"} == 0')
+        await prometheus.until("mcp_tunnel_ready_connections == 4")
         count_packets(counters, 9)
+        await connector.noted(cloudflared, 0)
+        await prometheus.until("mcp_tunnel_ready_connections == 0")
         await traffic(proxy)
         await prometheus.until('sum(mcp_proxy_requests_total{route!="-"}) >= 20')
         await trouble(proxy, prometheus)

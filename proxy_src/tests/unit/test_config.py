@@ -60,7 +60,7 @@ def test_defaults(files: Path) -> None:
     assert loaded.admin == Address("127.0.0.1", 8081)
     assert loaded.timeouts == config.Timeouts()
     assert loaded.limits == config.Limits()
-    assert loaded.metrics.firewall_counters_file == ""
+    assert loaded.metrics == config.MetricsSources("", "")
     assert loaded.access_log is False
 
 
@@ -74,7 +74,7 @@ access_log: true
 upstream: {rewrite_host: yes, disable_ip_validation: true}
 timeouts: {handshake: 1s, header: 2s, idle: 3s, connect: 4s, upstream_idle: 5s, upstream_gone: 6s}
 limits: {max_connections: 10, max_header_bytes: 2048, max_streams: 7}
-metrics: {firewall_counters_file: /run/not/there.json}
+metrics: {firewall_counters_file: /run/not/there.json, connections_file: /run/nor/there.json}
 """,
     )
     assert loaded.admin is None
@@ -83,7 +83,7 @@ metrics: {firewall_counters_file: /run/not/there.json}
     assert loaded.upstream.disable_ip_validation
     assert loaded.timeouts == config.Timeouts(1, 2, 3, 4, 5, 6)
     assert loaded.limits == config.Limits(10, 2048, 7)
-    assert loaded.metrics == config.MetricsSources("/run/not/there.json")
+    assert loaded.metrics == config.MetricsSources("/run/not/there.json", "/run/nor/there.json")
 
 
 def test_null_and_empty_count_as_not_set(files: Path) -> None:
@@ -92,7 +92,7 @@ log_level: ''
 shutdown_timeout:
 upstream: {allowed_ips: [], tls: {ca_file: ''}}
 limits:
-metrics: {firewall_counters_file: ''}
+metrics: {firewall_counters_file: '', connections_file: ''}
 """
     assert load(files, MINIMAL + empty) == load(files, MINIMAL)
 

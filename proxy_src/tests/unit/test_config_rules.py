@@ -127,6 +127,10 @@ from config_files import DOMAIN, load, minimal, problems
             {"x": "metrics: {firewall_counters_file: counters.json}"},
             "8 metrics.firewall_counters_file: must be an absolute path",
         ),
+        (
+            {"x": "metrics: {connections_file: connections.json}"},
+            "8 metrics.connections_file: must be an absolute path, not 'connections.json'; write",
+        ),
     ],
 )
 def test_each_rule_names_field_line_and_remedy(

@@ -12,7 +12,9 @@ from mcp_proxy import config, durations, exposition
 from mcp_proxy.config_rules import _LIMIT_RANGES
 from mcp_proxy.firewall_metrics import FirewallCounters
 from mcp_proxy.metrics import Metrics
+from mcp_proxy.tunnel_metrics import TunnelConnections
 
+OTHERS = [FirewallCounters("/none"), TunnelConnections("/none")]
 TEXT = (Path(__file__).parents[3] / "docs/proxy.md").read_text()
 
 
@@ -67,7 +69,7 @@ def test_the_example_is_valid(files: Path) -> None:
 def test_every_metric_is_documented() -> None:
     part = TEXT[TEXT.index("## Metrics") : TEXT.index("## How to debug")]
     documented = set(re.findall(r"`(mcp_\w+)`", part)) - {"mcp_tunnel_instance"}
-    page = exposition.page(Metrics().snapshot(), {}, [FirewallCounters("/none")]).decode()
+    page = exposition.page(Metrics().snapshot(), {}, OTHERS).decode()
     exported = set(re.findall(r"^# TYPE (mcp_\w+)", page, re.MULTILINE))
     assert documented == exported
 

@@ -31,7 +31,7 @@ FULL = settings.Config(
     timeouts=settings.Timeouts(1.5, 2.5, 3.5, 4.5, 5.5, 6.5),
     limits=settings.Limits(7, 2048, 9),
     workers=3,
-    metrics=settings.MetricsSources("/run/counters"),
+    metrics=settings.MetricsSources("/run/counters", "/run/connections"),
     admin=settings.Address("127.0.0.1", 9191),
     lines={"tls.cert_file": 4},
 )

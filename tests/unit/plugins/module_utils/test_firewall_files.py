@@ -13,8 +13,10 @@ UNITS = {
     "mcp-tunnel-firewall.service": "[Service]\n",
     "mcp-tunnel-firewall-counters.service": "[Service]\n#",
     "mcp-tunnel-firewall-counters.timer": "[Timer]\n",
+    "mcp-tunnel-connections.service": "[Service]\n##",
     "nftables.service.d/mcp-tunnel.conf": "[Unit]\n",
     "mcp-tunnel-counters.py": "import this\n",
+    "mcp-tunnel-connections.py": "import that\n",
 }
 LINKS = (
     "sysinit.target.wants/mcp-tunnel-firewall.service",

@@ -5,13 +5,14 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import systemd, 
 
 NAME = "mcp-tunnel-renew-cert@default"
 TIMER, SERVICE = f"{NAME}.timer", f"{NAME}.service"
+OTHER = "wanted.service"
 
 
 class Systemd:
     """A systemd that has a timer and its service in the given states, and notes the verbs."""
 
     def __init__(self, timer, service="inactive", reload_of=()):
-        self.active = {TIMER: timer, SERVICE: service}
+        self.active = {TIMER: timer, SERVICE: service, OTHER: "inactive"}
         self.reload_of = reload_of
         self.verbs = []
 
@@ -75,3 +76,19 @@ def test_what_is_done(monkeypatch, fake, wanted, actions, verbs):
     assert fake.verbs == []
     assert timer_state.settle(NAME, wanted, check_mode=False) == actions
     assert fake.verbs == verbs
+
+
+def test_a_service_that_its_own_wants_is_the_timers_too(monkeypatch):
+    def settle(wanted, other, reload_of=()):
+        fake = Systemd("active", reload_of=reload_of)
+        fake.active[OTHER] = other
+        monkeypatch.setattr(systemd, "show", fake.show)
+        monkeypatch.setattr(systemd, "systemctl", fake.systemctl)
+        return timer_state.settle(NAME, wanted, False, (OTHER,)), fake.verbs
+
+    assert settle(True, "activating") == ([], [])
+    assert settle(True, "failed") == ([], [])
+    assert settle(True, "inactive", [OTHER])[1] == ["daemon-reload", f"restart {TIMER}"]
+    assert settle(False, "failed")[1] == [
+        f"stop {TIMER}", f"reset-failed {OTHER}", "daemon-reload",
+    ]  # fmt: skip

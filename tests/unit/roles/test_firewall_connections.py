@@ -1,0 +1,150 @@
+"""What root's timer notes of each cloudflared, against servers that answer as it does."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[3] / "roles/firewall/files/mcp-tunnel-connections.py"
+SETTINGS = PROGRAM.parents[2] / "cloudflared/templates/cloudflared.env.j2"
+
+
+def ready(number, status=200):
+    """As cloudflared answers (measured with 2026.8.2)."""
+    body = json.dumps({"status": status, "readyConnections": number, "connectorId": "0e4736"})
+    head = f"HTTP/1.0 {status} X\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    return (head + body).encode()
+
+
+class Host:
+    """Settings and notes below a directory, and the program that goes from one to the other."""
+
+    def __init__(self, directory, monkeypatch):
+        self._directory = directory
+        spec = importlib.util.spec_from_file_location("connections", PROGRAM)
+        self.program = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.program)
+        monkeypatch.setattr(self.program, "SETTINGS", str(directory / "etc/*/cloudflared.env"))
+        monkeypatch.setattr(self.program, "NOTES", str(directory / "connections-{}.json"))
+        monkeypatch.setattr(self.program, "PATIENCE", 0.3)
+
+    def configure(self, instance, text):
+        """Deploy an instance with this cloudflared.env."""
+        path = self._directory / "etc" / instance / "cloudflared.env"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def run(self):
+        """Exit status and what is noted."""
+        status = self.program.main()
+        notes = self._directory.glob("connections-*")
+        return status, {path.name[12:-5]: json.loads(path.read_text()) for path in notes}
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    return Host(tmp_path, monkeypatch)
+
+
+@contextlib.contextmanager
+def answering(answer, hold=False):
+    """A port of loopback where each connection gets *answer*, and its end unless *hold*."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    asked.append(client.recv(4096))
+                    client.sendall(answer)
+                    if not hold:
+                        client.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1], asked
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def env(port):
+    """The file that the role cloudflared deploys, with this port."""
+    return SETTINGS.read_text().replace("{{ cloudflared_metrics_port }}", str(port))
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"), [(ready(4), 4), (ready(1), 1), (ready(0, 503), 0), (b"", 0)]
+)
+def test_what_ready_says_is_noted(host, answer, number):
+    with answering(answer) as (port, asked):
+        host.configure("default", env(port))
+        assert host.run() == (0, {"default": {"readyConnections": number}})
+    assert asked[0].startswith(b"GET /ready HTTP/1.")
+
+
+def test_where_nothing_listens_nothing_is_connected(host):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    host.configure("default", env(port))
+    assert host.run() == (0, {"default": {"readyConnections": 0}})
+
+
+@pytest.mark.parametrize("answer", [b"", ready(4)])
+def test_one_that_never_ends_its_answer_is_not_waited_for(host, answer):
+    with answering(answer, hold=True) as (port, _):
+        host.configure("default", env(port))
+        assert host.run() == (0, {"default": {"readyConnections": 0}})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 404 X\r\n\r\n404 page not found",
+        b"HTTP/1.0 200 X\r\n\r\n[4]",
+        b'HTTP/1.0 200 X\r\n\r\n{"readyConnections": "4"}',
+        b'HTTP/1.0 200 X\r\n\r\n{"readyConnections": true}',
+        ready(-1),
+        ready(1000),
+        b"SSH-2.0-x\r\n",
+    ],
+)
+def test_something_else_on_the_port_is_told_and_is_no_connection(host, answer, capsys):
+    with answering(answer) as (port, _):
+        path = host.configure("default", env(port))
+        assert host.run() == (1, {"default": {"readyConnections": 0}})
+    told = capsys.readouterr().err
+    assert str(path) in told
+    assert "cloudflared_metrics_port" in told
+
+
+def test_an_endless_answer_is_not_read_to_the_end(host, monkeypatch):
+    monkeypatch.setattr(host.program, "LONGEST", 50)
+    with answering(ready(4)) as (port, _):
+        host.configure("default", env(port))
+        assert host.run() == (0, {"default": {"readyConnections": 0}})
+
+
+@pytest.mark.parametrize("text", ["", "MCP_METRICS=\n", "MCP_METRICS=a:1\nMCP_METRICS=b:2\n"])
+def test_settings_without_a_port_are_told(host, text, capsys):
+    host.configure("default", text)
+    assert host.run() == (1, {"default": {"readyConnections": 0}})
+    assert "connections: " in capsys.readouterr().err
+
+
+def test_each_instance_has_its_own_and_one_that_goes_takes_it_along(host):
+    with answering(ready(4)) as (port, _), answering(ready(2)) as (second, _):
+        host.configure("default", env(port))
+        lab = host.configure("lab", env(second))
+        assert host.run()[1] == {
+            "default": {"readyConnections": 4}, "lab": {"readyConnections": 2},
+        }  # fmt: skip
+        lab.unlink()
+        assert host.run()[1] == {"default": {"readyConnections": 4}}
