@@ -62,7 +62,7 @@ options:
     description:
       - File below C(/run) that keeps the access token (mode V(0600)) for the tasks that follow, so
         that they need no exchange of their own. Remove it after the last of them.
-      - It is written in check mode, too, so remove it then as well: an identity token that has a
+      - It is written in check mode, too, so remove it then as well. An identity token that has a
         C(jti) can be exchanged once only.
     type: path
 requirements:
