@@ -24,13 +24,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release im
     ARCHITECTURES,
     ProxyRelease,
     Target,
+    release_for,
 )
 
 _HOST_MODULE = "mcp_tunnels.stack.release_tree"
-_COLLECTION = Path(__file__).resolve().parents[2]
-_PROXY_SOURCE = _COLLECTION / "proxy_src"
-_MODULE_UTILS = _COLLECTION / "plugins/module_utils"
-_MODULE_LOCK = _COLLECTION / "roles/provision/files/requirements.txt"
 _PACKAGED = "package"
 _PACKAGED_BINARY = "/usr/bin/cloudflared"
 _ARGUMENTS = {
@@ -117,8 +114,7 @@ def _source(
 ) -> ProxyRelease | DownloadedCloudflared | BroughtCloudflared:
     architecture = arguments["architecture"]
     if arguments["part"] == "proxy":
-        target = Target(arguments["python_version"], architecture)
-        return ProxyRelease(_PROXY_SOURCE, _MODULE_UTILS, _MODULE_LOCK, target, python)
+        return release_for(Target(arguments["python_version"], architecture), python)
     if arguments["method"] == "file":
         binary = Path(os.path.expanduser(arguments["binary_file"]))
         return BroughtCloudflared(binary, arguments["binary_sha256"])

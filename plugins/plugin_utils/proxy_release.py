@@ -21,6 +21,7 @@ from pathlib import Path
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shown
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
+    cache_root,
     cached,
     scratch_directory,
 )
@@ -47,6 +48,7 @@ sys.exit(main())
 """
 
 _RENEWAL = "renew_cert"
+_COLLECTION = Path(__file__).resolve().parents[2]
 
 # For Ansible modules, which find their libraries in the release on a host that has none.
 _INTERPRETER = """\
@@ -134,6 +136,10 @@ class ProxyRelease:
     def archive(self) -> Path:
         """The release as tar.gz. Raises :class:`TunnelError` when a wheel cannot be had."""
         return cached(f"proxy-{self.version}.tar.gz", self._build)
+
+    def is_assembled(self) -> bool:
+        """Whether the controller's cache has it. Its content is verified by :meth:`archive`."""
+        return (cache_root() / f"proxy-{self.version}.tar.gz").is_file()
 
     def _package(self) -> Path:
         return self._source / "src" / "mcp_proxy"
@@ -223,6 +229,13 @@ class ProxyRelease:
             path = bin_directory / name
             path.write_text(text)
             os.chmod(path, 0o755)  # noqa: S103
+
+
+def release_for(target: Target, python: str) -> ProxyRelease:
+    """This collection's release for *target*, assembled with the interpreter *python* here."""
+    module_lock = _COLLECTION / "roles/provision/files/requirements.txt"
+    source, module_utils = _COLLECTION / "proxy_src", _COLLECTION / "plugins/module_utils"
+    return ProxyRelease(source, module_utils, module_lock, target, python)
 
 
 def locked_requirements(path: Path, target: Target) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
@@ -39,3 +40,18 @@ def test_in_mode_wif_there_is_nothing_to_register(tmp_path):
     assert status == 0, output
     assert "register the CA" not in output
     assert f"https://echo.{simulated_hosts.DOMAIN}" in output
+
+
+def test_a_controller_without_pip_changes_no_host(tmp_path):
+    simulation = Simulation(tmp_path)
+    package = tmp_path / "site/pip"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("raise SystemExit('No module named pip')\n")
+    search = f"{package.parent}:{os.environ.get('PYTHONPATH', '')}"
+    simulation.settings = {"PYTHONPATH": search, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    status, output = simulation.run("site")
+    assert status != 0
+    assert "pip on the controller, for " in output
+    assert "for host1, host2. Install it" in output
+    assert {call["module"] for call in simulation.calls() if call["module"]} == {"host_check"}

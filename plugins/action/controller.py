@@ -1,0 +1,32 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the controller can assemble what its hosts lack. Connects to nobody."""
+
+from __future__ import annotations
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller_tools import (
+    check_controller,
+)
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller only."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset(("hosts",))
+
+    def run(self, tmp=None, task_vars=None):
+        """See the module's documentation."""
+        result = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            {"hosts": {"type": "dict", "required": True}}
+        )
+        problems = check_controller(arguments["hosts"], task_vars["ansible_playbook_python"])
+        result.update(changed=False)
+        if problems:
+            lines = " ".join(map(str, problems))
+            result.update(failed=True, msg=f"{lines} No host was changed.")
+        return result
