@@ -18,14 +18,16 @@ DIRECTORY = Path("/etc/nftables.d")
 UNITS = Path("/etc/systemd/system")
 _HOST = "mcp-tunnel.nft"
 _INSTANCES = "mcp-tunnel.d"
-_INCLUDE = f'include "{_INSTANCES}/*.nft"\n'
+# Absolute: administrators include our file from theirs, and nft would look for it elsewhere.
+_INCLUDE = f'include "{DIRECTORY}/{_INSTANCES}/*.nft"\n'
 UNIT = "mcp-tunnel-firewall.service"
 COUNTERS = "mcp-tunnel-firewall-counters"
 # Puts our table back when the distribution's service empties the ruleset.
 _GUARD = "nftables.service.d/mcp-tunnel.conf"
 # What the service of the counters wants beside itself: how many connections cloudflared has.
 CONNECTIONS = "mcp-tunnel-connections.service"
-# What these two services run, beside the rules.
+# What these two services run, beside the rules of instances: not beside those of the host, where
+# administrators include every file that there is.
 _PROGRAMS = ("mcp-tunnel-counters.py", "mcp-tunnel-connections.py")
 # Below the directory of units, but for the programs.
 UNIT_FILES = (
@@ -72,16 +74,16 @@ class RuleFiles:
     def __init__(self, directory: Path = DIRECTORY, units: Path = UNITS) -> None:
         self._directory = directory
         self._unit_directory = units
+        self._instances = directory / _INSTANCES
         self._units = tuple(map(self._unit_path, (*_LINKS, *UNIT_FILES)))
         self.host_path = directory / _HOST
-        self._instances = directory / _INSTANCES
 
     def instance_path(self, instance: str) -> Path:
         """The file of an instance."""
         return self._instances / f"{instance}.nft"
 
     def _unit_path(self, name: str) -> Path:
-        return (self._directory if name in _PROGRAMS else self._unit_directory) / name
+        return (self._instances if name in _PROGRAMS else self._unit_directory) / name
 
     def read(self) -> Rules:
         """What is there."""
@@ -118,7 +120,7 @@ class RuleFiles:
                 f"has {', '.join(sorted(texts)) or 'none'}",
                 f"Give {', '.join(UNIT_FILES)}",
             )
-        parents = {path.parent for path in self._units} - {self._unit_directory}
+        parents = {self._directory, *(path.parent for path in self._units)} - {self._unit_directory}
         directories = [_entry(path, state="directory", mode="0755") for path in sorted(parents)]
         files = [
             _entry(self._unit_path(name), state="file", mode="0644", content=texts[name])

@@ -22,7 +22,7 @@ def arm(instance: str, seconds: int, rules: Path) -> None:
     disarm(instance)
     table = " ".join(nft_table.TABLE)
     script = (
-        f"if test -e {rules}; then exec {nft_table.NFT} -I {rules.parent} -f {rules}; "
+        f"if test -e {rules}; then exec {nft_table.NFT} -f {rules}; "
         f"else exec {nft_table.NFT} delete table {table}; fi"
     )
     command = [

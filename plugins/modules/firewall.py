@@ -51,7 +51,8 @@ options:
       - "The names are V(mcp-tunnel-firewall.service), V(mcp-tunnel-firewall-counters.service),
         V(mcp-tunnel-firewall-counters.timer), V(mcp-tunnel-connections.service) and
         V(nftables.service.d/mcp-tunnel.conf); and V(mcp-tunnel-counters.py) and
-        V(mcp-tunnel-connections.py), the programs of two of them, which are kept beside the rules."
+        V(mcp-tunnel-connections.py), the programs of two of them, which are kept beside the rules
+        of instances."
     type: dict
   rollback_timeout:
     description:

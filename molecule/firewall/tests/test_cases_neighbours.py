@@ -9,6 +9,7 @@ import pytest
 from replicas import LAB_NAME, lab, shell
 from rules import HOSTS, UNIT, foreign, settle, table
 from testinfra.host import Host
+from trials import write
 
 # What our rules refuse: nobody else on the hosts does.
 FORBIDDEN = (
@@ -51,6 +52,27 @@ def test_the_distributions_own_service(nftables: Host) -> None:
     works()
     host.check_output(f"systemctl reload {UNIT}")
     assert foreign(host) == theirs
+
+
+def test_files_that_include_ours(nftables: Host) -> None:
+    """As the administrator's file does on many hosts, and loads it by hand, too."""
+    host = nftables
+    rules = table(host)
+    host.check_output("cp /etc/nftables.conf /root/nftables.conf")
+    try:
+        for pattern in ("*.nft", "*"):
+            own = f'flush ruleset\ntable inet own {{ }}\ninclude "/etc/nftables.d/{pattern}"\n'
+            write(host, "/etc/nftables.conf", own)
+            host.check_output("nft -f /etc/nftables.conf")
+            enforced(host, rules)
+        host.check_output("systemctl restart nftables")
+        assert "table inet own" in foreign(host)
+        enforced(host, rules)
+    finally:
+        host.check_output(
+            "mv /root/nftables.conf /etc/nftables.conf && nft flush ruleset"
+            f" && systemctl reload {UNIT}"
+        )
 
 
 @pytest.fixture

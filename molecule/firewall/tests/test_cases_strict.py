@@ -306,7 +306,7 @@ def test_a_connection_that_is_older_than_the_rules_goes_on(name: str, family: st
     before = table(shell(name))
     shell(name).check_output("nft delete table inet mcp_tunnel")
     address = f"HostName={addresses(name)[family]}"
-    load = f"sudo nft -I /etc/nftables.d -f {RULES} && echo on"
+    load = f"sudo nft -f {RULES} && echo on"
     done = subprocess.run(
         [
             *("ssh", "-F", str(RUN / "ssh_config"), "-o", "ControlPath=none", "-o", address),

@@ -19,6 +19,7 @@ OURS = (
     "mcp-tunnel-firewall.service",
     "mcp-tunnel-firewall-counters.service",
     "mcp-tunnel-firewall-counters.timer",
+    "mcp-tunnel-connections.service",
     "mcp-proxy@.service",
     "mcp-proxy@.socket",
     "mcp-cloudflared@.service",

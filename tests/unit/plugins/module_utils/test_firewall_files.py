@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
@@ -7,7 +9,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files i
     Rules,
 )
 
-HOST = 'table inet mcp_tunnel { }\ninclude "mcp-tunnel.d/*.nft"\n'
+HOST = 'table inet mcp_tunnel { }\ninclude "/etc/nftables.d/mcp-tunnel.d/*.nft"\n'
+TEMPLATE = Path(__file__).resolve().parents[4] / "roles/firewall/templates/host.nft.j2"
 RULES = Rules(HOST, {"lab": "# lab\n", "default": "# default\n"})
 UNITS = {
     "mcp-tunnel-firewall.service": "[Service]\n",
@@ -63,6 +66,19 @@ def test_the_text_has_the_includes_in_the_order_of_nft():
     assert RULES.digest != RULES.without_instance("lab").digest
 
 
+def test_the_template_includes_the_instances_in_that_way():
+    """And by an absolute path, which does not depend on the file that includes it."""
+    assert TEMPLATE.read_text().splitlines()[-1] == HOST.splitlines()[-1]
+
+
+def test_whoever_includes_our_directory_finds_rules_only(place, tmp_path):
+    (tmp_path / "units").mkdir()
+    place.settle_units(UNITS, check_mode=False)
+    place.write(RULES)
+    files = [path for path in (tmp_path / "nftables.d").iterdir() if path.is_file()]
+    assert [path.name for path in files] == ["mcp-tunnel.nft"]
+
+
 def test_units_are_there_and_enabled(place, tmp_path):
     units = tmp_path / "units"
     units.mkdir()
@@ -71,7 +87,7 @@ def test_units_are_there_and_enabled(place, tmp_path):
     done = place.settle_units(UNITS, check_mode=False)
     assert (done["changed"], done["changed_paths"]) == (True, predicted["changed_paths"])
     for name, text in UNITS.items():
-        path = (tmp_path / "nftables.d" if name.endswith(".py") else units) / name
+        path = (tmp_path / "nftables.d/mcp-tunnel.d" if name.endswith(".py") else units) / name
         assert path.read_text() == text
         assert path.stat().st_mode & 0o777 == 0o644
     for link in LINKS:

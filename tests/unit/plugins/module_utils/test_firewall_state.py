@@ -17,7 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files i
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
 
-HOST = 'counter proxy/refused { }\n{}include "mcp-tunnel.d/*.nft"\n'
+HOST = 'counter proxy/refused { }\n{}include "/etc/nftables.d/mcp-tunnel.d/*.nft"\n'
 
 
 UNIT = firewall_state.UNIT

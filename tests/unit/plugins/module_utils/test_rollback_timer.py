@@ -79,7 +79,7 @@ def test_it_fires_in_time_and_exactly(armed):
 
 def test_it_loads_what_is_on_disk(armed, tmp_path):
     (tmp_path / "mcp-tunnel.nft").touch()
-    assert fire(armed, tmp_path) == f"-I {tmp_path} -f {tmp_path}/mcp-tunnel.nft"
+    assert fire(armed, tmp_path) == f"-f {tmp_path}/mcp-tunnel.nft"
 
 
 def test_it_removes_the_table_when_nothing_is_there(armed, tmp_path):
