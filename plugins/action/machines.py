@@ -46,7 +46,8 @@ class ActionModule(ActionBase):
             lines = "".join(f"\n- {problem}" for problem in problems)
             result.update(
                 failed=True,
-                msg=f"Hosts of the inventory are names of one machine; nothing was changed on any "
-                f"host:{lines}",
+                msg="Hosts of the inventory are names of one machine (they have the same "
+                "/etc/machine-id, the same boot and the same process 1); nothing was changed on "
+                f"any host:{lines}",
             )
         return result

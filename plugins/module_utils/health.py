@@ -16,6 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     loopback,
     running_code,
     systemd,
+    unit_credentials,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import route_hostname
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned, span
@@ -61,7 +62,10 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
     deadline = time.monotonic() + timeout
     # Waiting enables nothing.
     findings = _until(deadline, lambda: _services(replica)) + _at_boot(replica)
-    for look in (_proxy, _edge):
+    without_token = _credential(replica)
+    findings += without_token
+    # Without its token, cloudflared says nothing of the edge.
+    for look in (_proxy,) if without_token else (_proxy, _edge):
         findings += _until(deadline, lambda look=look: look(replica))
     for route, upstream in replica.routes.items():
         findings += _until(
@@ -127,6 +131,16 @@ def _at_boot(replica: Replica) -> list[Finding]:
         for unit in systemd.show([replica.proxy_unit, replica.cloudflared_unit])
         if unit.loaded and not unit.enabled
     ]
+
+
+def _credential(replica: Replica) -> list[Finding]:
+    """Why cloudflared has no tunnel token; nothing where it has one."""
+    problem = unit_credentials.problem(replica.cloudflared_unit)
+    if problem is None:
+        return []
+    detail = f"{problem.subject} {problem.problem}"
+    unit = replica.cloudflared_unit
+    return [Finding("service", unit, False, detail, problem.remedy, unit)]
 
 
 def _service(unit: systemd.Unit, release: Path | None) -> Finding:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import os
@@ -15,7 +16,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_host
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    drop_ins,
+    firewall_host,
+    program_control,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
 
@@ -26,7 +31,9 @@ MINIMUM_SYSTEMD = 247  # LoadCredential=, ProtectProc=
 MINIMUM_PYTHON = (3, 9)
 MINIMUM_GLIBC = (2, 28)  # manylinux_2_28: the wheels of the proxy's release
 _BOOT_ID = "proc/sys/kernel/random/boot_id"
-# Oldest supported release of each distribution; RHEL stands for those that are ID_LIKE it.
+_PROCESSES = "proc/1/ns/pid"
+# Oldest supported release of each distribution; RHEL stands for those that are ID_LIKE it, and for
+# Oracle Linux, which says that it is like Fedora.
 DISTRIBUTIONS = {"debian": 11.0, "ubuntu": 22.04, "rhel": 9.0}
 
 
@@ -40,18 +47,20 @@ def machine(root: Path = Path("/")) -> str:
     """What tells machines apart while they run, however they are called; not to be stored.
 
     machine-id(5) alone does not: careless clones share it. Nor does the boot: containers of one
-    host may share that.
+    host share that, and where they were cloned both; but each has processes of its own.
     """
     parts = [_read(str(root / name)) for name in ("etc/machine-id", _BOOT_ID)]
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink(root / _PROCESSES))
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def distribution(os_release: str) -> tuple[str, str, str]:
     """Family (a key of DISTRIBUTIONS or ''), version and display name, from os-release(5) text."""
-    fields = dict(re.findall(r"^([A-Z_]+)=\"?([^\"\n]*)\"?$", os_release, re.MULTILINE))
+    fields = dict(re.findall(r"^([A-Z_]+)=[\"']?([^\"'\n]*)[\"']?$", os_release, re.MULTILINE))
     candidates = [fields.get("ID", ""), *fields.get("ID_LIKE", "").split()]
     family = next((name for name in candidates[:1] if name in DISTRIBUTIONS), "")
-    if not family and {"rhel", "centos"} & set(candidates):
+    if not family and (fields.get("ID") == "ol" or {"rhel", "centos"} & set(candidates)):
         family = "rhel"
     return family, fields.get("VERSION_ID", ""), fields.get("PRETTY_NAME") or candidates[0] or "?"
 
@@ -81,6 +90,18 @@ def glibc_version() -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
+def cores() -> int:
+    """How many processors services may use.
+
+    They inherit what the service manager may use (CPUAffinity= in systemd-system.conf(5), or what a
+    container has), which the login of this task need not have. The proxy counts its own.
+    """
+    for process in (1, 0):
+        with contextlib.suppress(OSError):
+            return len(os.sched_getaffinity(process))
+    return os.cpu_count() or 1
+
+
 def resolvers(resolv_conf: str) -> list[str]:
     """Addresses of the name servers in resolv.conf(5) text, in its order."""
     addresses = []
@@ -90,6 +111,11 @@ def resolvers(resolv_conf: str) -> list[str]:
         except ValueError:
             continue
     return addresses
+
+
+def warnings() -> list[str]:
+    """What the operator should know of a host that can become a replica."""
+    return list(filter(None, map(drop_ins.sandbox_warning, drop_ins.undoing())))
 
 
 def existing_users(names: list[str]) -> list[str]:
@@ -114,13 +140,19 @@ def gather(ports: list[dict], files: list[dict], users: list[str], firewall: dic
         "distribution": family,
         "python_version": python_version(),
         "systemd_version": systemd_version(),
-        "cores": os.cpu_count() or 1,
+        "cores": cores(),
         "resolvers": resolvers(_read("/etc/resolv.conf")),
         "users": existing_users(users),
     }
     problems = [
         *unsupported(facts, version, name, glibc_version()),
         *filter(None, (_taken(port) for port in ports)),
+        *(
+            str(drop_ins.credential_problem(undone)).rstrip(".")
+            for undone in drop_ins.undoing()
+            if undone.takes_the_token
+        ),
+        *filter(None, [program_control.problem(_is_active)]),
         *(
             f"{file['variable']}: {file['path']} does not exist on the host. Put the file there, "
             f"or "
@@ -186,6 +218,10 @@ def _taken(port: dict) -> str:
         f"or "
         f"give {port['variable']} another port"
     )
+
+
+def _is_active(unit: str) -> bool:
+    return _output(["systemctl", "is-active", unit]) == "active"
 
 
 def _is_socket_of(unit: str, port: int) -> bool:

@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Reads the facts that a deployment needs, in one call, and checks them.
   - Fails with all reasons at once, each with its remedy. Changes nothing.
+  - Warns of drop-ins that take protection from the services, as images of LXC and Incus have them.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -139,7 +140,7 @@ facts:
       description: Major version of systemd.
       type: int
     cores:
-      description: How many processor cores the host has.
+      description: How many processors the services of the host may use.
       type: int
     resolvers:
       description: Addresses of the name servers that the host uses.
@@ -169,7 +170,7 @@ facts:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import gather
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import gather, warnings
 
 FIREWALL = dict(
     resolvers=dict(type="list", elements="str", default=[]),
@@ -222,7 +223,12 @@ def main() -> None:
         ),
         supports_check_mode=True,
     )
-    run(module, lambda: {"facts": {**gather(**module.params), "releases": releases.in_use()}})
+
+    def look() -> dict:
+        facts = {**gather(**module.params), "releases": releases.in_use()}
+        return {"facts": facts, "warnings": warnings()}
+
+    run(module, look)
 
 
 if __name__ == "__main__":

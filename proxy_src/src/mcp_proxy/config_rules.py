@@ -169,7 +169,8 @@ def limits(top: Section) -> Limits:
 
 def workers(top: Section) -> int:
     # As many as could work at the same time: what the service manager or a container allows.
-    return top.integer("workers", len(os.sched_getaffinity(0)), 1, _MAX_WORKERS)
+    cores = min(len(os.sched_getaffinity(0)), _MAX_WORKERS)
+    return top.integer("workers", cores, 1, _MAX_WORKERS)
 
 
 def metrics(top: Section) -> MetricsSources:

@@ -181,3 +181,12 @@ def test_an_https_upstream_needs_a_trust_anchor(files: Path) -> None:
     assert "upstream.tls.include_system_cas" in found
     for anchor in ("ca_file: DIR/ca.crt", "include_system_cas: true"):
         assert load(files, https + f"upstream: {{tls: {{{anchor}}}}}\n").routes["echo"].port == 443
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (3, 3), (256, 256), (384, 256)])
+def test_workers_are_the_processors_that_the_service_may_use(
+    files: Path, monkeypatch: pytest.MonkeyPatch, cores: int, expected: int
+) -> None:
+    """Of at most as many as the field takes; the role that writes the field counts so, too."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: set(range(cores)))
+    assert load(files, minimal()).workers == expected

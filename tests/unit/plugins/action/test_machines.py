@@ -30,6 +30,7 @@ def test_two_names_of_one_machine(compare):
     assert status != 0
     assert "port 8080: used twice on one machine: by a (proxy_listen_port) and a-lab" in output
     assert "nothing was changed on any host" in output
+    assert "they have the same /etc/machine-id, the same boot and the same process 1" in output
     assert "20241" not in output
 
 

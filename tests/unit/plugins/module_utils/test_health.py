@@ -76,6 +76,9 @@ class Setup:
         self.active = dict.fromkeys(UNITS, "active")
         self.enabled = dict.fromkeys(UNITS, True)
         monkeypatch.setattr(systemd, "show", self.show)
+        # Of cloudflared's unit, as `systemctl show` prints it.
+        self.shown = "DropInPaths=\nExecMainStatus=0\nSubState=running\n"
+        monkeypatch.setattr(systemd, "systemctl", lambda *_arguments: self.shown)
         monkeypatch.setattr(systemd, "journal", lambda unit, lines=8: [f"line of {unit}"])
         # Which process answers is looked up for real; which unit it belongs to is made up.
         self.units = {os.getpid(): UNITS[1]}
@@ -365,3 +368,31 @@ def test_the_proxys_own_answers_are_those_of_its_source():
     ):
         assert f'"{beginning}"' in source
         assert beginning.encode().startswith(health.PROXY_ANSWERS)
+
+
+def test_a_drop_in_that_takes_the_token_is_no_question_of_the_edge(replica, tmp_path):
+    """Of two files, the later one has the word."""
+    setup = replica
+    first, last = tmp_path / "10 ours.conf", tmp_path / "zzz-lxc-service.conf"
+    first.write_text("[Service]\nLoadCredential=tunnel-token:/x\n")
+    last.write_text("[Service]\nLoadCredential=\n")
+    setup.shown = f'DropInPaths="{first}" {last}\nExecMainStatus=255\nSubState=auto-restart\n'
+    setup.edge.reply = (503, b"{}")
+    failed = [finding for finding in setup.examine(0) if not finding.ok]
+    assert [(finding.layer, finding.object) for finding in failed] == [("service", UNITS[1])]
+    assert f"{last} empties LoadCredential=" in failed[0].detail
+    assert "nesting" in failed[0].remedy
+    setup.shown = f'DropInPaths={last} "{first}"\nExecMainStatus=0\nSubState=running\n'
+    assert "edge" in [finding.layer for finding in setup.examine(0)]
+
+
+def test_credentials_that_cannot_be_had_are_no_question_of_the_edge(replica):
+    setup = replica
+    setup.shown = "DropInPaths=\nExecMainStatus=243\nSubState=auto-restart\n"
+    setup.active[UNITS[1]] = "activating"
+    findings = setup.examine(0)
+    assert "edge" not in [finding.layer for finding in findings]
+    assert any("243/CREDENTIALS" in finding.detail for finding in findings if not finding.ok)
+    # What it ended with once is no matter while it runs.
+    setup.shown = "DropInPaths=\nExecMainStatus=243\nSubState=running\n"
+    assert "edge" in [finding.layer for finding in setup.examine(0)]

@@ -4,7 +4,11 @@ import os
 import socket
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import host_facts
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    drop_ins,
+    host_facts,
+    program_control,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import (
     Listener,
@@ -30,6 +34,9 @@ def lacks(version="12", glibc=(2, 36), **changes):
         ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"', "ubuntu", "24.04"),
         ('ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"', "rhel", "9.4"),
         ('ID="rhel"\nVERSION_ID="9.4"', "rhel", "9.4"),
+        ('ID="ol"\nID_LIKE="fedora"\nVERSION_ID="9.6"\nPLATFORM_ID="platform:el9"', "rhel", "9.6"),
+        ("ID='almalinux'\nID_LIKE='rhel centos fedora'\nVERSION_ID='10.1'", "rhel", "10.1"),
+        ('ID="amzn"\nID_LIKE="fedora"\nVERSION_ID="2023"', "", "2023"),
         ("ID=alpine\nVERSION_ID=3.20", "", "3.20"),
         ("ID=fedora\nVERSION_ID=42", "", "42"),
         ("", "", ""),
@@ -87,6 +94,54 @@ def test_a_clone_and_a_container_are_machines_of_their_own(tmp_path, name):
     first = host_facts.machine(tmp_path)
     (tmp_path / name).write_text("other\n")
     assert host_facts.machine(tmp_path) != first
+
+
+def test_containers_that_were_cloned_on_one_host_are_machines_of_their_own(tmp_path):
+    """They share both; what tells them apart is that each has a process 1 of its own."""
+    for path in ("etc/machine-id", "proc/sys/kernel/random/boot_id"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("one\n")
+    namespace = tmp_path / "proc/1/ns/pid"
+    namespace.parent.mkdir(parents=True)
+    found = set()
+    for number in (4026531836, 4026532201, 4026532201):
+        namespace.unlink(missing_ok=True)
+        namespace.symlink_to(f"pid:[{number}]")
+        found.add(host_facts.machine(tmp_path))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("allowed", [{3}, set(range(384))])
+def test_processors_are_those_that_services_may_use(monkeypatch, allowed):
+    """Not those of the machine, nor of this login."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: allowed if pid == 1 else {0, 1})
+    assert host_facts.cores() == len(allowed)
+
+
+def test_processors_where_nobody_may_look_at_the_service_manager(monkeypatch):
+    def affinity(pid):
+        if pid == 1:
+            raise PermissionError
+        return {0, 1}
+
+    monkeypatch.setattr(os, "sched_getaffinity", affinity)
+    assert host_facts.cores() == 2
+
+
+def test_what_a_host_has_of_others_is_told_with_everything_else(monkeypatch):
+    undone = drop_ins.Undone("/run/x.conf", ("LoadCredential=", "ProtectHome=no"))
+    monkeypatch.setattr(drop_ins, "undoing", lambda: [undone])
+    monkeypatch.setattr(program_control, "problem", lambda _is_active: "fapolicyd: is active. Do")
+    with pytest.raises(TunnelError) as caught:
+        host_facts.gather([], [], [], None)
+    text = str(caught.value)
+    assert "- /run/x.conf: empties LoadCredential=" in text
+    assert "- fapolicyd: is active" in text
+    [warning] = host_facts.warnings()
+    assert (
+        "/run/x.conf: takes protection from the services of the tunnel: ProtectHome=no" in warning
+    )
 
 
 def test_resolvers():

@@ -1,0 +1,32 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether cloudflared gets its tunnel token from systemd, which is no question of the edge."""
+
+from __future__ import annotations
+
+import shlex
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import drop_ins, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+
+_PROPERTIES = "DropInPaths,ExecMainStatus,SubState"
+_EXIT_CREDENTIALS = "243"  # EXIT_CREDENTIALS (systemd.exec(5), process exit codes)
+
+
+def problem(unit: str) -> TunnelError | None:
+    """Why the unit has no credential; ``None`` if nothing shows."""
+    text = systemd.systemctl("show", f"--property={_PROPERTIES}", unit)
+    shown = dict(line.partition("=")[::2] for line in text.splitlines())
+    for undone in drop_ins.undone_by(shlex.split(shown.get("DropInPaths", ""))):
+        if undone.takes_the_token:
+            return drop_ins.credential_problem(undone)
+    if shown.get("ExecMainStatus") == _EXIT_CREDENTIALS and shown.get("SubState") != "running":
+        return TunnelError(
+            unit,
+            "systemd cannot give it its credential, the tunnel token (status 243/CREDENTIALS)",
+            "See that the file of LoadCredential= is there (the site playbook writes it). In a "
+            "container, let it make mounts of its own (nesting: `security.nesting: true` of Incus, "
+            "`features: nesting=1` of Proxmox)",
+        )
+    return None
