@@ -10,6 +10,7 @@ of a file is verified each time that it is about to be shipped.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -18,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.private_path import (
     is_private_file,
     settle_private_directory,
@@ -26,10 +28,24 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.private_path imp
 _BLOCK = 1 << 20
 
 
+# Of the errors of the operating system, what concerns the place and not the file.
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
+
+
 def cache_root() -> Path:
-    """Where this collection caches on the controller (XDG Base Directory Specification)."""
+    """Where this collection caches on the controller (XDG Base Directory Specification).
+
+    :raises TunnelError: if nothing says where.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    try:
+        root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    except RuntimeError:
+        raise TunnelError(
+            "the cache of the controller",
+            "has no place: this user has no home directory",
+            "Set HOME, or XDG_CACHE_HOME to the absolute path of a directory that is yours alone",
+        ) from None
     return root / "mcp_tunnels.stack"
 
 
@@ -50,6 +66,13 @@ def cached(
     """
     if not name or os.path.basename(name) != name or name.startswith("."):
         raise ValueError(f"{name!r} is not the name of a file")
+    with _has_a_place():
+        return _cached(name, build, is_right)
+
+
+def _cached(
+    name: str, build: Callable[[Path], None], is_right: Callable[[Path], bool] | None
+) -> Path:
     root = settle_private_directory(cache_root())
     target = root / name
     record = root / f"{name}.sha256"
@@ -77,6 +100,28 @@ def cached(
             if is_right is None:
                 os.replace(scratch / record.name, record)
     return target
+
+
+@contextlib.contextmanager
+def _has_a_place() -> Iterator[None]:
+    """Says what to do where the directory of the cache cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        root = str(cache_root())
+        if error.errno not in _NO_PLACE or not _lies_on(str(error.filename or root), root):
+            raise
+        raise TunnelError(
+            root,
+            f"cannot be used as a cache: {error.filename or root}: {error.strerror}",
+            "Make room or give this user the right to write there, or set XDG_CACHE_HOME to the "
+            "absolute path of a directory that is yours alone",
+        ) from None
+
+
+def _lies_on(path: str, root: str) -> bool:
+    """Whether it is the directory, something in it, or on the way to it."""
+    return os.path.commonpath([os.path.abspath(path), root]) in (os.path.abspath(path), root)
 
 
 @contextlib.contextmanager

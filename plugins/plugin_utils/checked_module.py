@@ -24,6 +24,7 @@ Fields = Mapping[str, Rule]
 
 
 DEFAULT_SECONDS = 900
+_INTERPRETER = "ansible_python_interpreter"
 
 
 class _Expired(BaseException):
@@ -96,6 +97,7 @@ class CheckedModule(ActionBase):
         host = self._check_hosts(task_vars)
         module = module or self._task.action
         given = self._task.args if arguments is None else arguments
+        task_vars = self._with_own_interpreter(task_vars)
         fields, optional = self.fields(given), self.optional(given)
         with self._limited(host, module, given, task_vars):
             answer = self._execute_module(
@@ -107,6 +109,22 @@ class CheckedModule(ActionBase):
         if self._discovered_interpreter_key and found == self._discovered_interpreter:
             checked["ansible_facts"] = {self._discovered_interpreter_key: found}
         return checked
+
+    def _with_own_interpreter(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The variables with the interpreter that the task itself names, if it names one.
+
+        It is that of the proxy's release, which has the libraries that the module needs. A variable
+        of the command line (-e) would outrank it; for all other tasks that one holds.
+        """
+        if _INTERPRETER not in self._task.vars:
+            return task_vars
+        own = {_INTERPRETER: self._templar.template(self._task.vars[_INTERPRETER])}
+        delegated = task_vars.get("ansible_delegated_vars") or {}
+        return {
+            **task_vars,
+            **own,
+            "ansible_delegated_vars": {name: {**of, **own} for name, of in delegated.items()},
+        }
 
     @contextlib.contextmanager
     def _limited(

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shown
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import pip_settings
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
     cache_root,
     cached,
@@ -194,10 +195,12 @@ class ProxyRelease:
         for platform in PLATFORMS:
             command += ["--platform", f"{platform}_{target.architecture}"]
         command += ["--target", str(lib), "--requirement", str(requirements)]
-        # Else `-m` would take a pip that lies in the directory that Ansible was started in.
-        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, check=False, env=environment
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=pip_settings.environment(self._python),
         )
         if done.returncode:
             raise TunnelError(

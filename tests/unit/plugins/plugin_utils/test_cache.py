@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -246,3 +247,41 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_used(base):
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert killed.returncode == -9, killed.stderr
     assert get().read_bytes() == b"built"
+
+
+def test_a_home_that_cannot_be_written_is_named_with_what_to_do(tmp_path, monkeypatch):
+    """Below /proc nobody makes a directory, not even root."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/proc")
+    with pytest.raises(TunnelError, match="cannot be used as a cache") as caught:
+        get()
+    assert caught.value.subject == "/proc/.cache/mcp_tunnels.stack"
+    assert "XDG_CACHE_HOME" in caught.value.remedy
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_cache_without_room_or_right_is_named_with_what_to_do(base, number):
+    def build(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    with pytest.raises(TunnelError, match=os.strerror(number)) as caught:
+        cached("thing", build)
+    assert "XDG_CACHE_HOME" in caught.value.remedy
+
+
+def test_an_error_about_something_else_stays_what_it_is(base):
+    def build(_path):
+        raise PermissionError(errno.EACCES, "Permission denied", "/srv/cloudflared")
+
+    with pytest.raises(PermissionError, match="/srv/cloudflared"):
+        cached("thing", build)
+
+
+def test_a_user_without_a_home(monkeypatch):
+    """As in an execution environment with a user ID of its own."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(TunnelError, match="this user has no home directory") as caught:
+        get()
+    assert "XDG_CACHE_HOME" in caught.value.remedy

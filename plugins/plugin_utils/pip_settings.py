@@ -1,0 +1,77 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operator's settings of pip that an assembly uses: where packages come from, and how.
+
+Others say where pip installs for that operator (``user``, ``require-virtualenv``, ``prefix``), or
+what (``no-binary``, ``constraint``, ``dry-run``). They mean somebody's environment, not a release.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+
+# Of pip's options, what concerns indexes, the network and the cache.
+_KEPT = {
+    *("index-url", "extra-index-url", "no-index", "find-links", "pypi-url"),
+    *("trusted-host", "cert", "client-cert", "proxy", "timeout", "default-timeout", "retries"),
+    *("resume-retries", "keyring-provider", "cache-dir", "no-cache-dir", "use-feature"),
+    *("use-deprecated", "no-input"),
+}
+# In the order in which pip lets one replace the other.
+_SECTIONS = ("global", "install", ":env:")
+_LINE = re.compile(r"(global|install|:env:)\.([a-z-]+)=(.+)")
+
+
+def environment(python: str) -> dict[str, str]:
+    """The environment for pip of the interpreter *python*: its settings, as far as they are used.
+
+    They replace those of its files, of which none is read any more, and of its own environment.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    # Else `-m` would take a pip that lies in the directory that Ansible was started in.
+    kept["PYTHONSAFEPATH"] = "1"
+    asked = subprocess.run(  # noqa: S603
+        [python, "-m", "pip", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    )
+    if asked.returncode:
+        # Without pip nothing will be installed: the installation says why.
+        return kept
+    return {**kept, **_variables(used(asked.stdout)), "PIP_CONFIG_FILE": os.devnull}
+
+
+def used(listing: str) -> dict[str, str]:
+    """Those settings in the output of ``pip config list`` that an assembly uses."""
+    sections: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
+    for line in listing.splitlines():
+        found = _LINE.fullmatch(line.strip())
+        if found and found.group(2) in _KEPT:
+            sections[found.group(1)][found.group(2)] = _text(found.group(3))
+    merged: dict[str, str] = {}
+    for section in _SECTIONS:
+        merged.update(sections[section])
+    return merged
+
+
+def _text(shown: str) -> str:
+    """A value as pip shows it, which is as Python shows it."""
+    try:
+        return str(ast.literal_eval(shown))
+    except (ValueError, SyntaxError):
+        return shown
+
+
+def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+    """As variables of pip, of which those with several values are separated by blanks."""
+    return {
+        f"PIP_{name.upper().replace('-', '_')}": " ".join(value.split())
+        for name, value in settings.items()
+    }
