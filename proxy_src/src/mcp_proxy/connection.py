@@ -192,7 +192,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def _pump(self, until: float) -> None:
         """Decrypt and hand on what there is, as long as it is wanted and there is time."""
         tls = self._tls
-        if self._pumping or self._closing or tls is None:
+        if self._pumping or self._closing or tls is None or tls.ended:
             return
         self._pumping = True
         clock = self._listener.turn.rota.clock
@@ -202,7 +202,10 @@ class TunnelConnection(asyncio.BufferedProtocol):
             while http is not None and http.wants_input and not self._closing:
                 data = tls.read(self._portion.size)
                 if data is None:
-                    self._leave()
+                    if tls.may_answer:
+                        http.input_ends()
+                    else:
+                        self._leave()
                     break
                 if data:
                     http.receive(data)

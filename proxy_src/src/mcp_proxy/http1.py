@@ -386,6 +386,16 @@ class Http1Server:
         """The client did not complete a request's head in time."""
         self._refuse(Refusal(408, "Request header not received in time"))
 
+    def input_ends(self) -> None:
+        """The client sends nothing more, but may read: what is complete is answered."""
+        if not self._streams or self._switched or not self._streams[0].complete:
+            self.client_gone()
+            return
+        if not self._streams[-1].complete:
+            self._streams.pop()
+        self._in_head = False
+        self._streams[-1].keep_alive = False
+
     def client_gone(self) -> None:
         """The connection is lost."""
         self.finished = True

@@ -457,6 +457,15 @@ class Http2Server:
     def head_overdue(self) -> None:
         """Never: an incomplete head is idleness here."""
 
+    def input_ends(self) -> None:
+        """The client sends nothing more, but may read: what is complete is answered."""
+        self._settings_known = True  # or will never be
+        self.draining = True
+        for stream in list(self._streams.values()):
+            if not stream.complete and (stream.handler is not None or stream.undecided):
+                self.reset(stream, ErrorCode.CANCEL)
+        self._end_if_drained()
+
     def client_gone(self) -> None:
         """The connection is lost."""
         self.finished = True

@@ -32,6 +32,7 @@ class InnerTls:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.feed = self._incoming.write
         self.output = self._outgoing.read
+        self.ended = False  # whether the peer has said that it sends nothing more
         self._partly = False  # whether some of a record may have been left by read()
         self._at_length = 0  # bytes since something short was written
 
@@ -41,6 +42,15 @@ class InnerTls:
         if self._partly:
             return self._incoming.pending + self._tls.pending()
         return self._incoming.pending
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether the peer may still read after its close_notify.
+
+        So it is from TLS 1.3 on (RFC 8446 §6.1); before, it is the end of both directions
+        (RFC 5246 §7.2.1).
+        """
+        return self._tls.version() == "TLSv1.3"
 
     @property
     def unsent(self) -> int:
@@ -84,9 +94,17 @@ class InnerTls:
         except ssl.SSLWantReadError:
             return b""
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._end()
             return None
         except ssl.SSLError as error:
             raise TlsFailed(_reason(error)) from error
+
+    def _end(self) -> None:
+        """Nothing that follows means anything."""
+        self.ended = True
+        self._partly = False
+        self._incoming.read()
+        self.feed = lambda data: 0
 
     def write(self, data: bytes) -> None:
         """Encrypt *data*, all of it. Raises :class:`TlsFailed`."""

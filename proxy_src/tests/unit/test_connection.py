@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from fakes import Requests, deliver
 from h2.connection import H2Connection
+from h2.events import DataReceived
 from mcp_proxy.connection import Listener, TunnelConnection
+from mcp_proxy.messages import ResponseHead
 from mcp_proxy.metrics import Metrics
 from mcp_proxy.settings import Limits, Timeouts
 from mcp_proxy.tls_contexts import ServerTls, server_context
@@ -58,6 +60,11 @@ class Transport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def pause_reading(self) -> None:
+        """What comes all the same is kept by the proxy."""
+
+    resume_reading = pause_reading
+
     def close(self) -> None:
         self.closed = True
 
@@ -87,6 +94,8 @@ class Tunnel:
         self.transport = Transport()
         self.proxy.connection_made(self.transport)
         self.controls: list[Opcode] = []
+        self.got = b""
+        self.ended = False
         self._ws = ClientProtocol(parse_uri("ws://proxy/"))
         self._ws.send_request(self._ws.connect())
         context = ssl.create_default_context(cadata=authority.cert.decode())
@@ -111,8 +120,8 @@ class Tunnel:
             if data := self._out.read():
                 self._ws.send_binary(data)
             deliver(self.proxy, b"".join(self._ws.data_to_send()))
-            await asyncio.sleep(0)  # the end of the turn
-            await asyncio.sleep(0)
+            for _ in range(10):  # turns: a slow machine does not do all of it in one
+                await asyncio.sleep(0)
             sent, self.transport.sent = bytes(self.transport.sent), bytearray()
             self._ws.receive_data(sent)
             for event in self._ws.events_received():
@@ -125,9 +134,26 @@ class Tunnel:
         self.tls.write(data)
         await self.exchange()
 
+    def leave(self) -> None:
+        """Close the WebSocket."""
+        self._ws.send_close(1000)
+
     def read(self) -> bytes:
-        """What has come; ``b""`` for the end."""
-        return self.tls.read(1 << 16)
+        """All that has come so far; ``ended`` tells whether it ends with a close_notify."""
+        try:
+            while more := self.tls.read(1 << 16):
+                self.got += more
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        return self.got
+
+    def say_goodbye(self) -> None:
+        """Send close_notify."""
+        self.read()  # what comes in between would be an error to unwrap()
+        with pytest.raises(ssl.SSLWantReadError):
+            self.tls.unwrap()
 
     async def ticks(self, *seconds: float) -> None:
         now = asyncio.get_running_loop().time()
@@ -176,3 +202,116 @@ async def test_a_stream_that_has_something_to_say_needs_no_ping() -> None:
         await tunnel.exchange()
         await tunnel.ticks(second)
     assert tunnel.controls == []
+
+
+def answered(tunnel: Tunnel, alpn: str) -> list[bytes]:
+    """The contents of the responses that have come, in the order of their requests."""
+    data = tunnel.read()
+    if alpn == "h2":
+        judge = H2Connection()
+        judge.initiate_connection()
+        for _ in range(3):
+            judge.send_headers(judge.get_next_available_stream_id(), FIELDS, end_stream=True)
+        events = judge.receive_data(data)
+        return [event.data for event in events if isinstance(event, DataReceived)]
+    found = []
+    while data:
+        head, _, data = data.partition(b"\r\n\r\n")
+        size = int(head.partition(b"Content-Length: ")[2].split()[0])
+        found.append(data[:size])
+        data = data[size:]
+    return found
+
+
+@pytest.mark.parametrize(("alpn", "request_"), REQUESTS.items(), ids=list(REQUESTS))
+async def test_a_client_that_only_listens_is_answered(
+    alpn: str, request_: Callable[[], bytes]
+) -> None:
+    tunnel = Tunnel(alpn)
+    await tunnel.open()
+    tunnel.tls.write(request_())
+    tunnel.say_goodbye()
+    await tunnel.exchange()
+    (handler,) = tunnel.requests
+    assert handler.trailers == []
+    await tunnel.ticks(0, 20, 40, 60)  # it is still there
+    assert not handler.gone
+    handler.reply(b"here you are")
+    await tunnel.exchange()
+    assert answered(tunnel, alpn) == [b"here you are"]
+    assert tunnel.controls == [Opcode.PING, Opcode.CLOSE]
+    assert tunnel.ended
+
+
+@pytest.mark.parametrize("alpn", REQUESTS)
+async def test_what_was_complete_before_is_answered_and_the_rest_is_not(alpn: str) -> None:
+    tunnel = Tunnel(alpn)
+    await tunnel.open()
+    if alpn == "h2":
+        h2 = H2Connection()
+        h2.initiate_connection()
+        h2.send_headers(1, FIELDS, end_stream=True)
+        h2.send_headers(3, [(":method", "POST"), *FIELDS[1:]])
+        h2.send_headers(5, FIELDS)  # not begun before it is seen whether content comes
+        tunnel.tls.write(h2.data_to_send())
+    else:
+        post = get("echo", "/", "Content-Length: 2").replace(b"GET", b"POST")
+        tunnel.tls.write(get() + get() + post + b"x")
+    tunnel.say_goodbye()
+    await tunnel.exchange()
+    tunnel.requests[0].reply(b"first")
+    await tunnel.exchange()
+    if alpn == "h2":
+        assert [handler.gone for handler in tunnel.requests] == [False, True]
+        assert answered(tunnel, alpn) == [b"first"]
+    else:
+        tunnel.requests[1].reply(b"second")
+        await tunnel.exchange()
+        assert [handler.gone for handler in tunnel.requests] == [False, False, True]
+        assert answered(tunnel, alpn) == [b"first", b"second"]
+    assert tunnel.controls == [Opcode.CLOSE]
+
+
+@pytest.mark.parametrize("sent", [b"", get()[:-2], get("echo", "/", "Content-Length: 2")])
+async def test_a_goodbye_without_a_whole_request_ends_the_connection(sent: bytes) -> None:
+    tunnel = Tunnel("http/1.1")
+    await tunnel.open()
+    if sent:
+        tunnel.tls.write(sent)
+    tunnel.say_goodbye()
+    await tunnel.exchange()
+    assert all(handler.gone for handler in tunnel.requests)
+    assert tunnel.controls == [Opcode.CLOSE]
+
+
+async def test_a_goodbye_ends_a_tunnel() -> None:
+    tunnel = Tunnel("http/1.1")
+    await tunnel.open()
+    await tunnel.send(get("echo", "/", "Connection: Upgrade", "Upgrade: websocket"))
+    (handler,) = tunnel.requests
+    handler.stream.send_head(ResponseHead(101, [], None))
+    tunnel.say_goodbye()
+    await tunnel.exchange()
+    assert handler.gone
+
+
+async def test_a_client_that_leaves_after_its_goodbye_is_noticed() -> None:
+    tunnel = Tunnel("http/1.1")
+    await tunnel.open()
+    tunnel.tls.write(get())
+    tunnel.say_goodbye()
+    await tunnel.exchange()
+    assert not tunnel.requests[0].gone
+    tunnel.leave()
+    await tunnel.exchange()
+    assert tunnel.requests[0].gone
+
+
+async def test_before_tls_13_a_goodbye_is_the_end() -> None:
+    """RFC 5246 §7.2.1: close down at once, and discard what was to be written."""
+    tunnel = Tunnel("http/1.1", newest=ssl.TLSVersion.TLSv1_2)
+    await tunnel.open()
+    tunnel.tls.write(get())
+    tunnel.say_goodbye()
+    await tunnel.exchange()
+    assert tunnel.requests[0].gone
