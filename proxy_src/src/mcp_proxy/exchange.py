@@ -24,6 +24,7 @@ from .dial import DialError
 from .forwarding import host_value, request_bytes, response_headers, trailer_fields
 from .messages import ClientStream, Headers, RequestHead, ResponseHead
 from .metrics import NO_ROUTE, Metrics
+from .own_urls import public
 from .router import Route, Router
 from .upstream import UpstreamConnection, UpstreamPool
 
@@ -206,11 +207,12 @@ class Exchange:
         """See :class:`http1_client.ResponseHandler`."""
         self._status = head.status
         self._waited = time.monotonic() - self._started
+        fields = response_headers(head.headers)
         if self._route is not None:
             self._forwarder.metrics.upstream_answered(self._route.name, self._waited)
-        self._stream.send_head(
-            ResponseHead(head.status, response_headers(head.headers), head.length)
-        )
+            if self._forwarder.rewrite_host:
+                fields = public(fields, self._route.upstream, self._head.authority)
+        self._stream.send_head(ResponseHead(head.status, fields, head.length))
 
     def response_body(self, data: bytes) -> None:
         """See :class:`http1_client.ResponseHandler`."""

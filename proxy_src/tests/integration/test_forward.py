@@ -82,6 +82,24 @@ async def test_host_can_be_rewritten(tmp_path: Path) -> None:
             assert headers["x-forwarded-host"] == f"echo.{DOMAIN}"
 
 
+async def test_a_redirect_to_itself_leads_to_the_proxy(tmp_path: Path) -> None:
+    """As Starlette answers /mcp where /mcp/ is served."""
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line, fields = await read_head(reader)
+        if line.split()[1] == "/mcp":
+            location = b"Location: http://%b/mcp/" % fields["host"].encode()
+            writer.write(plain_answer(b"", location).replace(b"200 OK", b"307 Moved"))
+        else:
+            writer.write(plain_answer(b"there"))
+
+    async with raw_upstream(upstream) as port:
+        policy = {"allowed_ips": ["127.0.0.1"], "rewrite_host": True}
+        routes = {"echo": f"http://127.0.0.1:{port}"}
+        async with running_proxy(tmp_path, routes, upstream=policy) as proxy:
+            assert await curl(proxy, "echo/mcp", "-L") == "there"
+
+
 async def test_hop_by_hop_fields_end_at_the_proxy(tmp_path: Path) -> None:
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
