@@ -205,6 +205,8 @@ class _Opening:
 
     def _refused(self, reason: str) -> WebSocketRefused:
         self._out = b"".join(self._protocol.data_to_send())
+        if self._out[9:12] in (b"414", b"431"):
+            reason = "more than 128 header fields, or a line of more than 8 kB"
         if not self._out:
             body = f"{reason}\n".encode()
             self._out = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from fakes import PLACES, cuts
 from hypothesis import given
@@ -11,6 +13,11 @@ from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 
 def handshake(**options: object) -> tuple[ClientProtocol, WebSocketLayer]:
@@ -188,9 +195,21 @@ def test_what_is_no_websocket_gets_an_http_error(request_bytes: bytes, status: i
 )
 def test_an_oversized_handshake_is_refused(head: bytes) -> None:
     layer = WebSocketLayer()
-    with pytest.raises(WebSocketRefused):
+    with pytest.raises(WebSocketRefused, match="128 header fields, or a line of more than 8 kB"):
         layer.receive(head)
-    assert layer.output().startswith(b"HTTP/1.1 4")
+    assert layer.output()[9:12] == (b"431" if b"\r\nA" in head else b"414")
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "taken"), [(128, 8192, True), (129, 80, False), (99, 8194, False)]
+)
+def test_how_large_a_handshake_may_be(count: int, size: int, taken: bool) -> None:
+    lines = UPGRADE.split(b"\r\n")[:-2]
+    lines += [b"A: ".ljust(size - 2, b"a")] + [b"B: b"] * (count - len(lines))
+    layer = WebSocketLayer()
+    with contextlib.nullcontext() if taken else pytest.raises(WebSocketRefused):
+        layer.receive(b"\r\n".join([*lines, b"", b""]))
+    assert layer.open is taken
 
 
 def test_refusal_is_told_with_503() -> None:
