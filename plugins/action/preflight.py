@@ -62,6 +62,8 @@ class ActionModule(ActionBase):
                     name, members, task_vars["ansible_play_hosts_all"], arguments["duty"]
                 ),
                 changed=False,
+                # Ansible shows the same text once, however many hosts have it.
+                warnings=plan.warnings(values),
             )
         return result
 

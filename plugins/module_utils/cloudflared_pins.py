@@ -4,7 +4,7 @@
 """Which cloudflared downloads are trusted: versions, architectures, SHA-256 sums.
 
 The vendor publishes no checksum file beside its binaries; these sums are those of its release
-notes.
+notes. How a pin is renewed: docs/deployment.md, "Another version of cloudflared".
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values i
 VENDOR_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 NEWEST = "2026.10.0"
+# Each sum was found in public repositories of several people who pin the download as well. Of
+# 2026.10.2 and later the sum for aarch64 was not to be had in November 2026.
 PINS = {
     "2026.10.0": {
         "x86_64": "d33ff2d14475178d2012c2c56beba87389ac5ded27649519f198a7d3134a99db",
@@ -30,6 +32,14 @@ PINS = {
     },
 }
 
+# The last release with a fault that is worth a word, and the word: newest first.
+KNOWN_BAD = (
+    (
+        "2026.10.1",
+        "trusts intermediate certificate authorities of eMudhra (emSign) whose private keys are "
+        "public: who is on the network path can pass for the tunnel edge",
+    ),
+)
 
 _VERSION = re.compile(r"[0-9]{1,8}(\.[0-9]{1,8}){1,3}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -46,6 +56,21 @@ def check_version(version: str) -> None:
             f"{shown(version)!r} is not a version",
             f"Name one exactly, like {NEWEST}; what `latest` is today cannot be checked",
         )
+
+
+def known_bad(version: str) -> str:
+    """Why *version* should not run, as the rest of a sentence that it begins; empty if nothing is
+
+    known against it, or if it is no version.
+    """
+    if not _VERSION.fullmatch(version):
+        return ""
+    faults = [fault for last, fault in KNOWN_BAD if _numbers(version) <= _numbers(last)]
+    return "; and ".join(faults)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
 
 
 def is_sha256(text: str) -> bool:

@@ -33,6 +33,8 @@ def check_cloudflared(values: Values) -> Iterator[TunnelError]:
     """Everything that is wrong with the variables of cloudflared's release."""
     yield from _check_binary(values)
     yield from _check_version(values)
+    if values["cloudflared_known_bad"] == "refuse":
+        yield from known_bad(values)
     for variable in ("cloudflared_download_url", "cloudflared_package_key_url"):
         yield from _check_download(variable, values[variable])
     yield from _check_repository(values["cloudflared_package_url"])
@@ -42,6 +44,24 @@ def check_cloudflared(values: Values) -> Iterator[TunnelError]:
             "cloudflared_package_key_fingerprint",
             f"must be the fingerprint of an OpenPGP key, is {shape(fingerprint)}",
             "Give its 40 hexadecimal digits, as gpg --show-keys prints them",
+        )
+
+
+def known_bad(values: Values) -> Iterator[TunnelError]:
+    """What is known against the version that will run; nothing if the operator accepts it.
+
+    Which version a binary of the operator's own has (method file) is not known.
+    """
+    version = str(values["cloudflared_version"])
+    fault = cloudflared_pins.known_bad(version)
+    is_accepted = values["cloudflared_known_bad"] == "accept"
+    if fault and not is_accepted and values["cloudflared_install_method"] != "file":
+        yield TunnelError(
+            "cloudflared_version",
+            f"{version} {fault}",
+            "Set a later one, and cloudflared_checksums to the SHA-256 of the vendor's release "
+            "notes (docs/deployment.md, Another version of cloudflared); or "
+            "cloudflared_known_bad: accept",
         )
 
 

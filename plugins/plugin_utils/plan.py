@@ -9,7 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    cloudflared_settings,
+    settings,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import as_port
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.wif_settings import check_wif
@@ -92,6 +95,13 @@ def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list
         *_check_state_host(values, members),
         *_check_renewal_timer(values, members),
     ]
+
+
+def warnings(values: Mapping[str, Any]) -> list[str]:
+    """What is worth a word about the variables of one host, and no reason to refuse them."""
+    if values["cloudflared_known_bad"] != "warn":
+        return []
+    return [str(fault) for fault in cloudflared_settings.known_bad(values)]
 
 
 def compared(hostvars: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,19 @@ def test_good_hosts_get_a_plan_without_a_connection(preflight):
     assert plan["ports"]["proxy_listen_port"] == 8080
 
 
+def test_a_version_with_a_known_fault_is_told_once(preflight):
+    hosts = {"a": {}, "b": {"ansible_host": "b.example"}}
+    status, output = preflight(hosts)
+    told = " ".join(output.split())
+    assert status == 0
+    assert told.count("[WARNING]: cloudflared_version: 2026.10.0 trusts intermediate") == 1
+    assert "Another version of cloudflared" in told
+    status, output = preflight(hosts, cloudflared_known_bad="accept")
+    assert (status, "2026.10.0 trusts" in output) == (0, False)
+    status, output = preflight(hosts, cloudflared_known_bad="refuse")
+    assert (status != 0, output.count("2026.10.0 trusts") >= 2) == (True, True)
+
+
 def test_with_a_limit_the_state_host_stays_and_another_host_leads(preflight):
     status, output = preflight({"a": {}, "b": {}}, "--limit", "b")
     assert status == 0, output

@@ -53,6 +53,12 @@ def test_what_an_operator_must_set_is_enough():
         {"proxy_timeouts": {"idle": "1m30s"}, "proxy_limits": {"max_streams": 5}},
         {"cloudflared_version": "2026.11.1", "cloudflared_checksums": {"x86_64": SHA256}},
         {"cloudflared_install_method": "package", "cloudflared_version": "2026.11.1"},
+        {
+            "cloudflared_install_method": "package",
+            "cloudflared_version": "2026.10.2",
+            "cloudflared_known_bad": "refuse",
+        },
+        {"cloudflared_version": "2026.9.3", "cloudflared_known_bad": "accept"},
         {"mcp_tunnel_cert_duration": "30d", "mcp_tunnel_cert_renew_before": "240h"},
     ],
 )
@@ -153,6 +159,20 @@ def test_good_values(changes):
         ({"cloudflared_binary_sha256": "abc"}, "cloudflared_binary_sha256", "3 characters"),
         ({"cloudflared_version": "latest"}, "cloudflared_version", "not a version"),
         ({"cloudflared_version": "2026.11.1"}, "cloudflared_version", "no pinned SHA-256"),
+        (
+            {"cloudflared_version": "2026.9.3", "cloudflared_known_bad": "refuse"},
+            "cloudflared_version",
+            "2026.9.3 trusts intermediate certificate authorities of eMudhra",
+        ),
+        (
+            {
+                "cloudflared_install_method": "package",
+                "cloudflared_version": "2026.10.1",
+                "cloudflared_known_bad": "refuse",
+            },
+            "cloudflared_version",
+            "2026.10.1 trusts",
+        ),
         ({"cloudflared_checksums": {"armhf": SHA256}}, "cloudflared_checksums['armhf']", "text"),
         ({"cloudflared_checksums": [SHA256]}, "cloudflared_checksums", "must be a map"),
     ],
