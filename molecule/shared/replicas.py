@@ -146,6 +146,11 @@ def _callback(name: str) -> dict[str, str]:
     }
 
 
+def unquoted(output: str) -> str:
+    """Return the text of results in YAML without what its line breaks and its quotes make of it."""
+    return " ".join(output.replace("''", "'").split())
+
+
 def recap(output: str) -> dict[str, dict[str, int]]:
     """Return the play recap: host → counter → number."""
     lines = output.rsplit("PLAY RECAP", 1)[1].splitlines()[1:]

@@ -9,6 +9,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller_tools import (
     check_controller,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.refusals import refusal
 
 
 class ActionModule(ActionBase):
@@ -27,6 +28,5 @@ class ActionModule(ActionBase):
         problems = check_controller(arguments["hosts"], task_vars["ansible_playbook_python"])
         result.update(changed=False)
         if problems:
-            lines = " ".join(map(str, problems))
-            result.update(failed=True, msg=f"{lines} No host was changed.")
+            result.update(refusal("The controller lacks a tool; no host was changed", problems))
         return result

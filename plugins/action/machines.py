@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.refusals import refusal
 
 
 def _taken(hostvars: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,11 +44,10 @@ class ActionModule(ActionBase):
         problems = plan.check_machines(members, arguments["found"])
         result.update(changed=False)
         if problems:
-            lines = "".join(f"\n- {problem}" for problem in problems)
-            result.update(
-                failed=True,
-                msg="Hosts of the inventory are names of one machine (they have the same "
+            headline = (
+                "Hosts of the inventory are names of one machine (they have the same "
                 "/etc/machine-id, the same boot and the same process 1); nothing was changed on "
-                f"any host:{lines}",
+                "any host"
             )
+            result.update(refusal(headline, problems))
         return result

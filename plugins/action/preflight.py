@@ -15,6 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import (
     plan,
     unknown_names,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.refusals import refusal
 
 # Registered by mcp_tunnels.stack.settings, without output.
 _SETTINGS = "__mcp_tunnel_settings"
@@ -51,11 +52,8 @@ class ActionModule(ActionBase):
         problems += plan.check_host(name, members, machines)
         if problems:
             count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-            lines = "".join(f"\n- {problem}" for problem in problems)
-            result.update(
-                failed=True,
-                msg=f"{count} in the variables of {name}; no host was touched:{lines}",
-            )
+            headline = f"{count} in the variables of {name}; no host was touched"
+            result.update(refusal(headline, problems))
         else:
             result.update(
                 plan.make_plan(

@@ -126,7 +126,7 @@ def _refuse_unreadable(files: KeyPair, stored: Pair, request: CaRequest) -> None
             raise TunnelError(
                 path,
                 "exists but cannot be read as one PEM block",
-                "Restore it from a backup, or replace the CA with regenerate=always",
+                "Restore it from a backup, or replace the CA (tunnel_ca with regenerate: always)",
             )
 
 
@@ -138,7 +138,8 @@ def _refuse_replacement(files: KeyPair, stored: Pair, brought: Pair, request: Ca
             "certificate",
             f"is another CA ({crypto.fingerprint(brought.certificate)}) than the one stored in "
             f"{files.certificate_path} ({crypto.fingerprint(stored.certificate)})",
-            "Bring the stored one, or replace it with regenerate=always and register the new one",
+            "Bring the stored one, or replace it (tunnel_ca with regenerate: always) and register "
+            "the new one",
         )
     if stored.key is not None and not _fits(stored.key, brought.certificate):
         raise TunnelError(
@@ -154,7 +155,7 @@ def _check_stored(files: KeyPair, stored: Pair, now: datetime) -> None:
         raise TunnelError(
             files.key_path,
             f"does not belong to {files.certificate_path}",
-            "Restore the two from a backup, or replace the CA with regenerate=always",
+            "Restore the two from a backup, or replace the CA (tunnel_ca with regenerate: always)",
         )
 
 

@@ -14,7 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import Tu
 
 _MAKE_ANOTHER = (
     "Bring a CA that meets this, or bring none and let the collection make one; "
-    "to replace a stored CA use regenerate=always and register the new one"
+    "to replace a stored CA use regenerate: always and register the new one"
 )
 # Clocks of the verifying side may be behind ours.
 BACKDATE = timedelta(minutes=5)

@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
     parse_token,
 )
 
-_REPLACE = "Correct the value, or move the instance to another tunnel with replace=true"
+_REPLACE = "Correct the value, or move the instance to another tunnel with replace: true"
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def settle_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> 
         raise TunnelError(
             "tunnel_id",
             f"is {wanted_id}, but {state.id.path} says {stored_id}",
-            "Correct the value, or move the instance to another tunnel with replace=true",
+            "Correct the value, or move the instance to another tunnel with replace: true",
         )
     before = state.public()
     if wanted_id or stored_id:
@@ -225,7 +225,7 @@ def _refuse_creation(request: TunnelRequest, state: _State, name: str) -> None:
         raise TunnelError(
             "display_name" if name else "tunnel_id",
             f"no active tunnel is named {name!r}" if name else "is not given, and none is stored",
-            "Give the ID of a tunnel, or allow a new one with create=true",
+            "Give the ID of a tunnel, or allow a new one with create: true",
         )
 
 

@@ -39,4 +39,10 @@ EXAMPLES = r"""
   run_once: true
 """
 
-RETURN = r""" # """
+RETURN = r"""
+problems:
+  description: Everything that is wrong, with the remedy.
+  type: list
+  returned: failure
+  elements: str
+"""

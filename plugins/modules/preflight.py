@@ -57,6 +57,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+problems:
+  description: Everything that is wrong, one entry for each variable, with the remedy.
+  type: list
+  returned: failure
+  elements: str
 instance:
   description: Name of the instance.
   type: str

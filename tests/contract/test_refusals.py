@@ -77,7 +77,7 @@ def test_an_id_that_is_not_the_stored_one(site, refused, theirs):
     site.provision()
     other = theirs.create(display_name="other")
     message = refused(tunnel_id=other.id)
-    says(message, other.id, site.stored("tunnel-id"), str(site.path / "tunnel-id"), "replace=true")
+    says(message, other.id, site.stored("tunnel-id"), str(site.path / "tunnel-id"), "replace: true")
 
 
 def test_several_tunnels_of_one_name(refused, theirs):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from replicas import DOMAIN, HOSTS, play, recap
+from replicas import DOMAIN, HOSTS, play, recap, unquoted
 
 PLANTED = "cGxhbnRlZC1zZWNyZXQtb2YtYS1iYWQtdG9rZW4tMDEyMzQ1Njc4OQ=="
 
@@ -166,7 +166,7 @@ def stopped(*arguments: str, secrets: tuple[str, ...] = ()) -> tuple[str, dict[s
 
 def plain(text: str) -> str:
     """The text without what line breaks and spellings make of it."""
-    return " ".join(text.split()).lower().replace("-", "")
+    return unquoted(text).lower().replace("-", "")
 
 
 def test_every_wrong_variable_is_refused_before_any_connection(tmp_path: Path) -> None:
@@ -210,5 +210,5 @@ def test_what_the_hosts_know(tmp_path: Path, values: dict[str, Any], said: tuple
     given.write_text(json.dumps(values))
     output, counters = stopped("--extra-vars", f"@{given}")
     assert any(counters[name]["failed"] for name in HOSTS)
-    output = " ".join(output.split())
+    output = unquoted(output)
     assert [text for text in said if text not in output] == [], output

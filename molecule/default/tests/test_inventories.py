@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from replicas import HOSTS, LAB, play, recap
+from replicas import HOSTS, LAB, play, recap, unquoted
 
 
 def test_two_names_of_one_machine_are_refused(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_two_names_of_one_machine_are_refused(tmp_path: Path) -> None:
     again = {"ansible_host": LAB["hosts"][0]["address"]}
     extra.write_text(json.dumps({"mcp_tunnel": {"hosts": {"again": again}}}))
     done = play("--inventory", str(extra))
-    output = " ".join(done.stdout.split())
+    output = unquoted(done.stdout)
     assert done.returncode != 0, done.stdout
     assert f"'default' is deployed twice on one machine: by {HOSTS[0]} and again" in output
     assert "PLAY [Ship the releases]" not in done.stdout

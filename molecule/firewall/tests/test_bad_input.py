@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from replicas import HOSTS, LAB, play, recap, shell
+from replicas import HOSTS, LAB, play, recap, shell, unquoted
 
 # What a run could have changed, and what it could have restarted.
 STATE = """
@@ -43,7 +43,7 @@ def refused(values: dict[str, Any], *arguments: str) -> str:
     assert done.returncode != 0, done.stdout
     assert "PLAY [Ship the releases]" not in done.stdout
     assert all(counters["changed"] == 0 for counters in recap(done.stdout).values()), done.stdout
-    return " ".join((done.stdout + done.stderr).replace("\\n", " ").split())
+    return unquoted((done.stdout + done.stderr).replace("\\n", " "))
 
 
 def routed(upstream: str) -> dict[str, Any]:

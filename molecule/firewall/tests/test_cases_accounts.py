@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from replicas import HOSTS, play, shell
+from replicas import HOSTS, play, shell, unquoted
 from rules import SERVICES, changes_nothing, settle
 from test_metrics import UNIT, scrape
 from testinfra.host import Host
@@ -63,7 +63,7 @@ def test_other_numbers() -> None:
         assert status != 0
         for user, number in NEW.items():
             said = f"{user} is user {number} on this host, and {old[name][user]} in the rules"
-            assert said in looked.stdout
+            assert said in unquoted(looked.stdout)
             assert f"{user} is user {number} on this host" in log
 
     healed = settle()
@@ -87,7 +87,7 @@ def test_a_second_name(host: Host) -> None:
     try:
         looked = play("--limit", host.check_output("hostname"), playbook="verify")
         assert looked.returncode != 0, looked.stdout[-4000:]
-        assert f"twin has the number of mcp-proxy, {number}" in looked.stdout
+        assert f"twin has the number of mcp-proxy, {number}" in unquoted(looked.stdout)
         assert "usermod --uid" in looked.stdout
         status, log = copied(host)
         assert status != 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from replicas import HOSTS, LAB, LAB_NAME, lab, play, recap
+from replicas import HOSTS, LAB, LAB_NAME, lab, play, recap, unquoted
 from tunnels_api import status
 
 ALGORITHM_HS256 = ("--algorithm", "HS256")
@@ -82,7 +82,7 @@ def test_what_the_api_refuses(tmp_path: Path) -> None:
     output, counters = refused("--inventory", str(extra), "--limit", limit)
     assert {name: each["failed"] for name, each in counters.items()} == dict.fromkeys(cases, 1)
     _head, *parts = re.split(r"^fatal: \[(.+?)\]: ", output, flags=re.MULTILINE)
-    messages = {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2])}
+    messages = {name: unquoted(text) for name, text in zip(parts[::2], parts[1::2])}
     for name, (_values, said) in cases.items():
         assert [text for text in said if text not in messages[name]] == [], messages[name]
 
@@ -101,5 +101,5 @@ def test_what_does_not_fit_the_deployed_instance(
 ) -> None:
     # The leader is the one on whose behalf all of this happens.
     output, _counters = refused("--limit", HOSTS[0], "--extra-vars", json.dumps(values))
-    output = " ".join(output.split())
+    output = unquoted(output)
     assert [text for text in said if text not in output] == [], output

@@ -450,7 +450,14 @@ def test_every_module_of_a_host_is_asked_through_the_check():
     """A module without an action plugin of ours hands on whatever a host says."""
     plugins = Path(answers.__file__).parents[1]
     modules = {path.stem for path in (plugins / "modules").glob("*.py")} - {"__init__"}
-    on_the_controller = {"controller", "machines", "preflight", "repository_key", "settings"}
+    on_the_controller = {
+        "controller",
+        "machines",
+        "preflight",
+        "refuse",
+        "repository_key",
+        "settings",
+    }
     # Of release, which asks for itself.
     asked = {
         path.stem

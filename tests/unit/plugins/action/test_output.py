@@ -55,3 +55,46 @@ def test_a_controller_without_pip_changes_no_host(tmp_path):
     assert "pip on the controller, for " in output
     assert "for host1, host2. Install it" in output
     assert {call["module"] for call in simulation.calls() if call["module"]} == {"host_check"}
+
+
+def test_a_replica_that_does_not_work_is_told_once_and_put_back(tmp_path):
+    simulation = Simulation(tmp_path)
+    problem = "edge: http://127.0.0.1:20241/ready: 0 of 4 connections. Let this host reach it."
+    broken = {"healthy": False, "msg": f"{problem}\nand its journal", "table": TABLE}
+    simulation.attack("host1", "replica_health", merge=broken)
+    status, output = simulation.run("site")
+    assert status != 0
+    assert '"msg": "host1 does not work. See problems."' in output
+    end = output.partition("TASK [End the roll-out]")[2]
+    assert [line for line in shown(output) if line == problem] == [problem]
+    assert f"Why: {problem}" in shown(end)
+    assert "The replica was put back to its last good release and configuration." in shown(end)
+    assert 'failed in \\"Prove that the replica works\\"; no further replica is touched' in end
+
+
+def test_a_misfit_is_told_once_and_about_the_variables(tmp_path):
+    simulation = Simulation(tmp_path)
+    said = "domain: is a.example, but tunnel-domain says b.example. Correct the value, or move the"
+    said += " instance to another tunnel with replace: true."
+    simulation.attack("host1", "tunnel_token", merge={"failed": True, "msg": said})
+    status, output = simulation.run("site")
+    assert status != 0
+    end = output.partition("TASK [mcp_tunnels.stack.provision : Refuse what does not fit]")[2]
+    assert "do not fit /var/lib/mcp-tunnel/default on host1; no host was touched" in end
+    assert shown(end)[0] == (
+        "mcp_tunnel_domain: is a.example, but tunnel-domain says b.example. Correct the value."
+    )
+    assert "replace: true" not in end
+    assert "[ERROR]: Task failed: Action failed: domain:" not in output
+
+
+def test_all_misfits_of_mode_wif_are_told(tmp_path):
+    simulation = Simulation(tmp_path, "wif")
+    simulation.variables |= {"mcp_tunnel_id": "tnl_01OTHER", "mcp_tunnel_domain": "o.example"}
+    status, output = simulation.run("site")
+    assert status != 0
+    end = output.partition("TASK [mcp_tunnels.stack.provision : Refuse what does not fit]")[2]
+    assert "mcp_tunnel_id: is tnl_01OTHER, but tunnel-id says tnl_01ABCDEF." in end
+    assert (
+        f"mcp_tunnel_domain: is o.example, but tunnel-domain says {simulated_hosts.DOMAIN}" in end
+    )

@@ -99,7 +99,7 @@ def test_another_ca_is_refused_unless_asked_for(state, openssl_ca):
     for check in (True, False):
         message = refused("tunnel_ca", check=check, path=str(state), certificate=openssl_ca[0])
         assert made["fingerprint"] in message
-        assert "regenerate=always" in message
+        assert "regenerate: always" in message
     assert (state / "ca.key").read_text() == key_before
 
     brought = {"certificate": openssl_ca[0], "private_key": openssl_ca[1]}
@@ -173,7 +173,7 @@ def test_stored_cas_are_checked_too(state):
     (state / "ca.crt").write_text(crypto.pem_of(expired))
     message = refused("tunnel_ca", path=str(state))
     assert f"{state}/ca.crt: it has expired on" in message
-    assert "regenerate=always" in message
+    assert "regenerate: always" in message
 
 
 def test_a_ca_that_ends_soon_is_announced(state):

@@ -98,7 +98,7 @@ def test_another_tunnel_is_refused(state, given, problem):
     for check in (True, False):
         message = refused("tunnel_token", check=check, path=str(state), **given)
         assert problem in message
-        assert "replace=true" in message
+        assert "replace: true" in message
     assert contents(state) == before
 
 
