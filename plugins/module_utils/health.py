@@ -15,6 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     inner_tls_probe,
     loopback,
     running_code,
+    selinux_labels,
     systemd,
     unit_credentials,
 )
@@ -61,7 +62,7 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
     """Looks at all layers, waiting *timeout* seconds in all for the replica to be ready."""
     deadline = time.monotonic() + timeout
     # Waiting enables nothing.
-    findings = _until(deadline, lambda: _services(replica)) + _at_boot(replica)
+    findings = _until(deadline, lambda: _services(replica)) + _at_boot(replica) + _labels(replica)
     without_token = _credential(replica)
     findings += without_token
     # Without its token, cloudflared says nothing of the edge.
@@ -141,6 +142,25 @@ def _credential(replica: Replica) -> list[Finding]:
     detail = f"{problem.subject} {problem.problem}"
     unit = replica.cloudflared_unit
     return [Finding("service", unit, False, detail, problem.remedy, unit)]
+
+
+def _labels(replica: Replica) -> list[Finding]:
+    """Releases that SELinux would not start as services; nothing where it would, or is disabled."""
+    mislabelled = {
+        unit: (release, selinux_labels.wrong(release)) for unit, release in replica.releases.items()
+    }
+    return [
+        Finding(
+            "service",
+            str(release),
+            False,
+            f"SELinux: {len(wrong)} files have other labels than the policy's, {wrong[0]} first",
+            f"Run the site playbook, which sets them, and then systemctl restart {unit}",
+            unit,
+        )
+        for unit, (release, wrong) in mislabelled.items()
+        if wrong
+    ]
 
 
 def _service(unit: systemd.Unit, release: Path | None) -> Finding:

@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files, selinux_labels
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import PYTHON
 
@@ -64,7 +64,10 @@ class Releases:
     def open_to_services(self, version: str, check_mode: bool) -> bool:
         """Lets the services' users read a release that is present; returns whether that changes it.
 
-        It may have been made under a umask that hides it from them, as hardened hosts have it.
+        It may have been made under a umask that hides it from them, as hardened hosts have it, and
+        without the labels of SELinux, by which the kernel knows a service from systemd.
+
+        :raises TunnelError: if restorecon fails.
         """
         tree = self.path(version)
         closed = []
@@ -76,12 +79,14 @@ class Releases:
         if not check_mode:
             for path, wanted in closed:
                 path.chmod(wanted)
-        return bool(closed)
+        mislabelled = selinux_labels.wrong(tree) if check_mode else selinux_labels.restore(tree)
+        return bool(closed or mislabelled)
 
     def unpack(self, version: str, archive: Path) -> None:
         """Unpacks the tar.gz *archive* as release *version*, beside the active one.
 
-        :raises TunnelError: if the archive holds anything but plain files below its top.
+        :raises TunnelError: if the archive holds anything but plain files below its top, or if
+            restorecon fails.
         """
         with self._building(version) as tree:
             with tarfile.open(archive, "r:gz") as packed:
@@ -128,6 +133,8 @@ class Releases:
                 os.sync()
                 if not self.is_present(version):
                     secret_files.rename(str(tree), str(self.path(version)))
+                    # Which labels they have to have depends on their final paths.
+                    selinux_labels.restore(self.path(version))
             finally:
                 shutil.rmtree(tree, ignore_errors=True)
 

@@ -39,6 +39,14 @@ def direct(monkeypatch):
 
 
 @pytest.fixture
+def selinux(tmp_path, monkeypatch):
+    """A host with SELinux."""
+    from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.selinux import install
+
+    return install(tmp_path / "selinux", monkeypatch)
+
+
+@pytest.fixture
 def pauses(monkeypatch):
     """Nobody waits; the seconds that would have been waited for."""
     waited = []

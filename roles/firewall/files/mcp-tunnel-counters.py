@@ -4,6 +4,9 @@
 One is added: ``accounts/wrong``, how many accounts the rules do not mean any more. The kernel knows
 users by number; the set ``account/<name>`` has the one that an account had when the rules were
 loaded. Each such account is told on standard error, and the exit status is 1.
+
+nft is given a pipe, and this program writes the file. Under SELinux nft has a domain of its own,
+which may not write what is for services; it then prints nothing, and reports success.
 """
 
 import json
@@ -48,17 +51,37 @@ def main():
     listed = subprocess.run(LIST, stdout=subprocess.PIPE, check=False)  # noqa: S603
     if listed.returncode:  # nft has said why
         return listed.returncode
-    listing = json.loads(listed.stdout)["nftables"]
+    try:
+        listing = list(json.loads(listed.stdout)["nftables"])
+    except (ValueError, TypeError, KeyError):
+        size = len(listed.stdout)
+        tell(
+            f"nft has printed {size} bytes that are no listing. Look for denials (ausearch -m avc)"
+        )
+        return 1
     problems = wrong_accounts(listing)
     copied = [item for item in listing if "counter" in item or "metainfo" in item]
     names = {"family": TABLE[0], "table": TABLE[1], "name": "accounts/wrong"}
     copied.append({"counter": {**names, "packets": len(problems), "bytes": 0}})
+    try:
+        write(copied)
+    except OSError as error:
+        tell(f"{COPY} could not be written: {error}. Look for denials (ausearch -m avc)")
+        return 1
+    for text in problems:
+        tell(f"{text}. {REMEDY}")
+    return 1 if problems else 0
+
+
+def write(copied):
+    """Replaces the copy, or leaves the one of before."""
     with open(COPY + ".new", "w", encoding="utf-8") as file:
         json.dump({"nftables": copied}, file)
     os.replace(COPY + ".new", COPY)
-    for text in problems:
-        print(f"firewall: {text}. {REMEDY}", file=sys.stderr)
-    return 1 if problems else 0
+
+
+def tell(text):
+    print(f"firewall: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -341,6 +341,24 @@ def test_a_service_that_runs_other_code(replica, monkeypatch, tmp_path):
     assert replica.failed() == [("service", told[UNITS[0]])]
 
 
+def test_files_with_other_labels_than_the_policy_wants(replica, selinux, tmp_path, monkeypatch):
+    """SELinux then takes the service for a part of systemd."""
+    monkeypatch.setattr(running_code, "problem", lambda *_: "")
+    replica.releases = {UNITS[0]: tmp_path / "proxy/1", UNITS[1]: tmp_path / "cloudflared/2"}
+    for release in replica.releases.values():
+        (release / "bin").mkdir(parents=True)
+    selinux.mislabel(f"{tmp_path}/proxy/1/bin/tool")
+    selinux.mislabel(f"{tmp_path}/proxy/1/bin/other")
+    found = [item for item in replica.examine() if "SELinux" in item.detail]
+    assert [(item.layer, item.object, item.ok) for item in found] == [
+        ("service", f"{tmp_path}/proxy/1", False)
+    ]
+    assert "2 files" in found[0].detail
+    assert "bin/tool" in found[0].detail
+    assert "site playbook" in found[0].remedy
+    assert f"systemctl restart {UNITS[0]}" in found[0].remedy
+
+
 def test_the_error_names_layer_remedy_and_journal(replica):
     replica.edge.reply = (503, b'{"readyConnections":0}')
     text = health.failure(replica.examine())

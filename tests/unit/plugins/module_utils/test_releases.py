@@ -70,6 +70,28 @@ def test_a_release_made_under_a_hardened_umask_is_opened_by_a_later_run(releases
     assert not releases.open_to_services("1", check_mode=False)
 
 
+def test_a_release_has_the_labels_of_the_policy_when_it_has_its_name(releases, archive, selinux):
+    """Those of its final path: it is unpacked below another one."""
+    selinux.mislabel(f"{releases.path('1')}/bin/tool")
+    releases.unpack("1", archive)
+    assert selinux.commands() == [f"-R -v {releases.path('1')}"]
+    assert not releases.open_to_services("1", check_mode=True)
+    releases.link("package", "/usr/bin/env")
+    assert selinux.commands()[-1] == f"-R -v {releases.path('package')}"
+
+
+def test_labels_are_put_right_by_a_later_run(releases, archive, selinux, tmp_path):
+    releases.unpack("1", archive)
+    releases.activate("1")
+    assert in_use(tmp_path / "opt") == {"proxy": "1"}
+    selinux.mislabel(f"{releases.path('1')}/bin/tool")
+    assert in_use(tmp_path / "opt") == {}
+    assert releases.open_to_services("1", check_mode=True)
+    assert releases.open_to_services("1", check_mode=False)
+    assert not releases.open_to_services("1", check_mode=False)
+    assert in_use(tmp_path / "opt") == {"proxy": "1"}
+
+
 def test_a_packaged_binary_keeps_its_permissions(releases, tmp_path):
     binary = tmp_path / "packaged"
     binary.touch(mode=0o700)
