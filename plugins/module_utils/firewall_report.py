@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     address_filter,
+    boot_order,
     firewall_accounts,
     host_facts,
     nft_listing,
@@ -50,6 +51,7 @@ def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]
     rows = nft_rows.rows(listing or [], instance, look.get("totals", {}))
     findings = [
         _unit(),
+        *_next_boot(),
         *_table(firewall, listing),
         *_refusals(rows, look.get("at")),
         *_accounts(listing),
@@ -76,6 +78,25 @@ def _unit() -> Finding:
     detail = f"{unit.active}, {'' if unit.enabled else 'not '}enabled"
     remedy = f"Look at journalctl -u {UNIT}, and run the site playbook"
     return Finding(UNIT, OK if good else FAILED, detail, remedy)
+
+
+def _next_boot() -> list[Finding]:
+    """What would be missing after the next boot; nothing where nothing would."""
+    cycles = boot_order.cycles()
+    if cycles is None:
+        return [Finding("next boot", NOT_PROVEN, "systemd-analyze could not be asked")]
+    return [
+        Finding(
+            "next boot",
+            FAILED,
+            f"systemd would not start {cycle.lost}: {', '.join(cycle.units)} have to start one "
+            "after the other, in a circle",
+            "Take an After= or Before= out of the unit that you have added or changed (systemctl "
+            "cat shows it, with its drop-ins), until systemd-analyze verify default.target names "
+            "no ordering cycle",
+        )
+        for cycle in cycles
+    ]
 
 
 def _table(firewall: Firewall, listing: nft_table.Listing | None) -> list[Finding]:

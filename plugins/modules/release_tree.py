@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - The part of M(mcp_tunnels.stack.release) that runs on the host. Use that one.
   - A release gets its name only when everything is unpacked and on disk.
-  - A release that the services' users cannot read is opened to them.
+  - A release that the services' users cannot read is opened to them, and gets the labels that
+    SELinux wants where that is enabled.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:

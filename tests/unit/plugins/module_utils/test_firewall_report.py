@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     address_filter,
+    boot_order,
     firewall_accounts,
     firewall_report,
     firewall_state,
@@ -53,6 +54,7 @@ class Host:
         self.denials = "any\n\nany\n"
         self.enforced = True
         self.changed, self.shared = [], []
+        self.cycles = []
         rules = Rules("host\n", {"default": "rules\n"})
         with self.firewall.records.locked():
             self.firewall.files.write(rules)
@@ -84,6 +86,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(nft_table, "listing", lambda: host.listing)
     monkeypatch.setattr(firewall_accounts, "changed", lambda _: host.changed)
     monkeypatch.setattr(firewall_accounts, "shared", lambda _: host.shared)
+    monkeypatch.setattr(boot_order, "cycles", lambda: host.cycles)
     monkeypatch.setattr(address_filter, "enforced", lambda: host.enforced)
     monkeypatch.setattr(firewall_report, "RESOLV_CONF", host.resolv_conf)
     return host
@@ -102,6 +105,23 @@ def test_everything_is_fine(host):
     assert "msg" not in result
     assert {item["state"] for item in result["findings"]} == {"ok"}
     assert len(result["rows"]) == 1
+
+
+def test_units_that_systemd_would_leave_out_at_the_next_boot(host):
+    host.cycles = [
+        boot_order.Cycle(
+            "mcp-tunnel-firewall.service", ("mcp-tunnel-firewall.service", "b.service")
+        )
+    ]
+    text = problem(host)
+    assert "next boot: systemd would not start mcp-tunnel-firewall.service" in text
+    assert "b.service" in text
+    assert "systemd-analyze verify" in text
+
+
+def test_that_boot_is_not_said_to_be_fine_unseen(host):
+    host.cycles = None
+    assert host.states()["next boot"] == "not proven"
 
 
 def test_a_missing_table(host):

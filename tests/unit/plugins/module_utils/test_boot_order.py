@@ -1,0 +1,65 @@
+"""Cycles of orderings, from what systemd-analyze prints about them."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import boot_order
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.boot_order import Cycle
+
+# As systemd 252 and 257 print it.
+OURS = """\
+nftables.service: Found ordering cycle on mcp-tunnel-firewall.service/start
+nftables.service: Found dependency on nftables.service/start
+nftables.service: Job mcp-tunnel-firewall.service/start deleted to break ordering cycle starting \
+with nftables.service/start
+"""
+THEIRS = """\
+a.service: Found ordering cycle on b.service/start
+a.service: Found dependency on a.service/start
+a.service: Job b.service/start deleted to break ordering cycle starting with a.service/start
+"""
+PART = THEIRS.replace(
+    "a.service: Found dependency on a.service/start",
+    "a.service: Found dependency on mcp-proxy@default.socket/start\n"
+    "a.service: Found dependency on a.service/start",
+)
+NOISE = "/etc/systemd/system/x.service:3: Unknown key name 'Xyz' in section 'Unit', ignoring.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", []),
+        (NOISE, []),
+        (THEIRS, []),
+        (
+            NOISE + THEIRS + OURS,
+            [
+                Cycle(
+                    "mcp-tunnel-firewall.service",
+                    ("mcp-tunnel-firewall.service", "nftables.service"),
+                )
+            ],
+        ),
+        (PART, [Cycle("b.service", ("b.service", "mcp-proxy@default.socket", "a.service"))]),
+    ],
+)
+def test_only_cycles_with_units_of_ours(monkeypatch, text, found):
+    def run(command, **_options):
+        return subprocess.CompletedProcess(command, 0, "", text)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert boot_order.cycles() == found
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(), subprocess.TimeoutExpired(boot_order.COMMAND, 30)]
+)
+def test_what_could_not_be_tried(monkeypatch, error):
+    def run(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert boot_order.cycles() is None
