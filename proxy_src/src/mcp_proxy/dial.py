@@ -21,8 +21,9 @@ from typing import TypeVar
 from . import descriptors, keepalive
 from .settings import Upstream, UpstreamPolicy
 from .tls_contexts import upstream_context
+from .upstream_tls import UpstreamTls
 
-_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
+_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BufferedProtocol)
 
 
 class DialError(Exception):
@@ -132,16 +133,20 @@ class Dialer:
         if descriptors.short():
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         secure = upstream.scheme == "https"
-        transport, protocol = await asyncio.get_running_loop().create_connection(
-            factory,
-            address,
-            upstream.port,
-            family=socket.AF_INET,
-            ssl=self._tls if secure else None,
-            # SNI and verification go by the name, whatever address was dialled.
-            server_hostname=upstream.host if secure else None,
-        )
-        keepalive.watch(transport.get_extra_info("socket"), self._gone_after)
+        protocol = factory()
+        # SNI and verification go by the name, whatever address was dialled.
+        tls = UpstreamTls(protocol, self._tls, upstream.host) if secure else None
+        try:
+            transport, _ = await asyncio.get_running_loop().create_connection(
+                lambda: tls or protocol, address, upstream.port, family=socket.AF_INET
+            )
+            keepalive.watch(transport.get_extra_info("socket"), self._gone_after)
+            if tls is not None:
+                await tls.ready
+        except asyncio.CancelledError:
+            if tls is not None:
+                tls.abort()
+            raise
         return protocol
 
     def _overdue(self) -> DialError:

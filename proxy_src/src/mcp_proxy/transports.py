@@ -1,8 +1,9 @@
-"""What stands in for the transport of a connection that is lost."""
+"""Transports: what stands in for that of a lost connection, and writing past one."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 
 
 class _Closed(asyncio.Transport):
@@ -30,3 +31,18 @@ class _Closed(asyncio.Transport):
 
 
 CLOSED = _Closed()
+
+
+def send_at_once(fileno: int, data: bytes) -> bytes | memoryview:
+    """Write *data* to the socket *fileno*; return what of it the system does not take now.
+
+    An upstream may answer, and close with the request unread: a write then fails, for which a
+    transport closes at once, with the answer unread. Here that is left to the next read, which
+    finds the answer before the end (RFC 9112 §9.6).
+    """
+    try:
+        return memoryview(data)[os.write(fileno, data) :]
+    except BlockingIOError:
+        return data
+    except OSError:
+        return b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import time
 from collections import deque
@@ -15,7 +14,7 @@ from .http1_client import ResponseError, ResponseHandler, ResponseReader
 from .messages import Headers
 from .rota import QUICK, Account, Portion
 from .settings import Upstream
-from .transports import CLOSED
+from .transports import CLOSED, send_at_once
 from .turn import Turn
 
 _MAX_IDLE = 64
@@ -270,24 +269,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._unsent and not self.transport.is_closing():
             data = b"".join(self._unsent)
             at_once = self._plain and not self.transport.get_write_buffer_size()
-            if rest := self._send_at_once(data) if at_once else data:
+            if rest := send_at_once(self._fileno, data) if at_once else data:
                 self.transport.write(rest)
         self._unsent.clear()
         self._unsent_bytes = 0
-
-    def _send_at_once(self, data: bytes) -> bytes | memoryview:
-        """Return what of *data* the system does not take now.
-
-        An upstream may answer, and close with the request unread: a write then fails, for which a
-        transport closes at once, with the answer unread. Here that is left to the next read, which
-        finds the answer before the end (RFC 9112 §9.6).
-        """
-        try:
-            return memoryview(data)[os.write(self._fileno, data) :]
-        except BlockingIOError:
-            return data
-        except OSError:
-            return b""
 
     def write_chunk(self, data: bytes) -> None:
         """Send a part of the request in chunked coding (RFC 9112 §7.1)."""

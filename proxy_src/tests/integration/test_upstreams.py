@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from h2.connection import H2Connection
+from pki import Authority
 from running import DOMAIN, proxied, running_proxy
 from tunnelled import VERSIONS, answer, client, curl, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
@@ -204,6 +208,46 @@ async def test_a_response_cut_short_is_seen_as_such(tmp_path: Path, version: str
         await proxy.logged("request finished", status=200)
 
 
+def secure_server(home: Path) -> tuple[ssl.SSLContext, dict[str, Any]]:
+    """TLS for an upstream named ``localhost``, and the settings of a proxy that trusts it."""
+    home.mkdir()
+    authority = Authority("upstream CA")
+    cert, key = authority.issue("localhost").write(home)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    (home / "ca.crt").write_bytes(authority.cert)
+    tls = {"ca_file": str(home / "ca.crt")}
+    return context, {"allowed_ips": ["127.0.0.0/8"], "tls": tls}
+
+
+@pytest.mark.parametrize("tls", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_much_in_both_directions_over_https(tmp_path: Path, version: str, tls: str) -> None:
+    """The upstream closes as soon as it has said all; a slow client still waits for much of it."""
+    size = 12 << 20
+    content = os.urandom(1 << 16) * (size >> 16)
+    got = hashlib.sha256()
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        for _ in range(size >> 16):
+            got.update(await reader.readexactly(1 << 16))
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + content)
+        await writer.drain()
+
+    large = tmp_path / "large"
+    large.write_bytes(content)
+    context, policy = secure_server(tmp_path / "up")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[tls]
+    async with raw_upstream(upstream, context) as port:
+        routes = {"echo": f"https://localhost:{port}"}
+        async with running_proxy(tmp_path, routes, upstream=policy) as proxy:
+            options = ("-T", str(large), "-H", "Expect:", "-o", str(tmp_path / "back"))
+            await curl(proxy, "echo/", *options, "--limit-rate", "24M", version=version)
+    assert got.digest() == hashlib.sha256(content).digest()
+    assert (tmp_path / "back").read_bytes() == content
+
+
 async def test_an_answer_before_the_end_of_the_request(tmp_path: Path) -> None:
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_head(reader)
@@ -242,8 +286,9 @@ async def test_a_silent_stream_is_not_cut_by_the_idle_timeout(tmp_path: Path) ->
 
 @pytest.mark.parametrize("size", [1 << 20, 4 << 20])
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_an_answer_before_the_content_is_delivered(
-    tmp_path: Path, version: str, size: int
+    tmp_path: Path, scheme: str, version: str, size: int
 ) -> None:
     """The upstream closes with the content unread, so that the kernel resets the connection."""
 
@@ -254,11 +299,14 @@ async def test_an_answer_before_the_content_is_delivered(
     large = tmp_path / "large"
     large.touch()
     os.truncate(large, size)
-    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
-        options = ("-T", str(large), "-H", "Expect:", "-w", "%{http_code}")
-        for _ in range(20):
-            got = await curl(proxy, "echo/", *options, version=version)
-            assert got == "big413", proxy.transcript()
+    tls, policy = secure_server(tmp_path / "up")
+    async with raw_upstream(upstream, tls if scheme == "https" else None) as port:
+        routes = {"echo": f"{scheme}://localhost:{port}"}
+        async with running_proxy(tmp_path, routes, upstream=policy) as proxy:
+            options = ("-T", str(large), "-H", "Expect:", "-w", "%{http_code}")
+            for _ in range(20):
+                got = await curl(proxy, "echo/", *options, version=version)
+                assert got == "big413", proxy.transcript()
 
 
 async def test_an_upstream_that_takes_no_content_is_a_504(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from upstreams import plain_answer, raw_upstream, read_head
 
 TIMES = 5
 OURS = ("mcp_proxy", "ssl", "httptools", "websockets")
+UPSTREAMS_TLS: list[ssl.SSLContext] = []
 UPGRADE_INSIDE = get("echo", "/socket", "Connection: Upgrade", "Upgrade: websocket")
 
 
@@ -134,6 +135,27 @@ def nobody_listens_upstream(way: Way) -> None:
     client.close()
 
 
+def over_tls(way: Way) -> None:
+    client = way.client()
+    client.send(get("secure"))
+    assert client.read().startswith(b"HTTP/1.1 200")
+    client.close()
+
+
+def in_the_middle_of_an_answer_over_tls(way: Way) -> None:
+    client = way.client()
+    client.send(get("secure", "/endless"))
+    client.read()
+    client.close()
+
+
+def an_upstream_that_cannot_be_trusted(way: Way) -> None:
+    client = way.client()
+    client.send(get("untrusted"))
+    assert client.read().startswith(b"HTTP/1.1 502")
+    client.close()
+
+
 def no_name_upstream(way: Way) -> None:
     client = way.client()
     client.send(get("forbidden"))
@@ -187,6 +209,9 @@ ENDS = (
     streams_of_all_kinds,
     floods,
     nobody_listens_upstream,
+    over_tls,
+    in_the_middle_of_an_answer_over_tls,
+    an_upstream_that_cannot_be_trusted,
     no_name_upstream,
     no_http_upstream,
     bad_requests,
@@ -224,11 +249,19 @@ async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             while True:
                 writer.write(bytes(1 << 16))
                 await writer.drain()
+                await asyncio.sleep(0)  # TLS of a loop may take all for a connection that is lost
+
+
+def foreign(item: object) -> bool:
+    """Whether it belongs to the TLS of the upstream, which is in this very process."""
+    if isinstance(item, ssl.SSLError):
+        return "ALERT" in (item.reason or "")
+    return isinstance(item, ssl.SSLObject) and item.context in UPSTREAMS_TLS
 
 
 def living() -> Counter[str]:
     """What there is of the proxy's objects, and of those that it uses."""
-    kinds = Counter(type(item) for item in gc.get_objects())
+    kinds = Counter(type(item) for item in gc.get_objects() if not foreign(item))
     return Counter(
         {
             f"{kind.__module__}.{kind.__qualname__}": count
@@ -238,22 +271,35 @@ def living() -> Counter[str]:
     )
 
 
+def _tls(files: tuple[str, str]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    UPSTREAMS_TLS.append(context)
+    return context
+
+
 async def serving(home: Path, use: Callable[[ProxyServer, Way], object]) -> None:
     authority = Authority()
     cert, key = (Path(path) for path in authority.issue(f"*.{DOMAIN}").write(home))
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        async with raw_upstream(upstream) as port:
+        tls_port_of = raw_upstream(upstream, _tls(authority.issue("localhost").write(home / "up")))
+        (home / "ca.crt").write_bytes(authority.cert)
+        async with raw_upstream(upstream) as port, tls_port_of as tls_port:
             config = Config(
                 listen=Address("127.0.0.1", 0),
                 tls=Tls("", ""),
                 tunnel_domain=DOMAIN,
                 routes={
                     "echo": Upstream("http", "127.0.0.1", port),
+                    "secure": Upstream("https", "localhost", tls_port),
+                    "untrusted": Upstream("https", "127.0.0.1", tls_port),
                     "refused": Upstream("http", "127.0.0.1", nobody.getsockname()[1]),
                     "forbidden": Upstream("http", "192.0.2.1", 80),
                 },
-                upstream=UpstreamPolicy(allowed_ips=(IPv4Network("127.0.0.0/8"),)),
+                upstream=UpstreamPolicy(
+                    allowed_ips=(IPv4Network("127.0.0.0/8"),), ca_file=str(home / "ca.crt")
+                ),
                 timeouts=Timeouts(upstream_idle=0.05),
             )
             tls = ServerTls(server_context(cert.read_bytes(), key.read_bytes()))

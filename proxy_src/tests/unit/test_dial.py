@@ -42,7 +42,7 @@ class Network:
 
 
 async def dial(policy: UpstreamPolicy, host: str = "mcp.lan") -> None:
-    await Dialer(policy, 1.0).connect(Upstream("http", host, 8000), asyncio.Protocol)
+    await Dialer(policy, 1.0).connect(Upstream("http", host, 8000), asyncio.BufferedProtocol)
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.9.9"])
@@ -143,7 +143,7 @@ async def test_connecting_takes_no_longer_than_allowed(monkeypatch: Any) -> None
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
     with pytest.raises(DialError) as caught:
         await Dialer(UpstreamPolicy(), 0.01).connect(
-            Upstream("http", "mcp.lan", 8000), asyncio.Protocol
+            Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol
         )
     assert (caught.value.status, caught.value.reason) == (504, "timeout")
     assert network.lookups
@@ -159,7 +159,9 @@ async def test_a_silent_address_leaves_time_for_the_others(monkeypatch: Any) -> 
         return mock.Mock(), factory()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", silent)
-    await Dialer(UpstreamPolicy(), 0.3).connect(Upstream("http", "mcp.lan", 8000), asyncio.Protocol)
+    await Dialer(UpstreamPolicy(), 0.3).connect(
+        Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol
+    )
     assert network.dialled == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
 
@@ -177,8 +179,10 @@ async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     dialer = Dialer(UpstreamPolicy(), 20)
 
-    def connect(host: str) -> asyncio.Task[asyncio.Protocol]:
-        return asyncio.ensure_future(dialer.connect(Upstream("http", host, 8000), asyncio.Protocol))
+    def connect(host: str) -> asyncio.Task[asyncio.BufferedProtocol]:
+        return asyncio.ensure_future(
+            dialer.connect(Upstream("http", host, 8000), asyncio.BufferedProtocol)
+        )
 
     stuck = [connect("stuck.lan") for _ in range(50)]
     try:
@@ -190,7 +194,7 @@ async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
         release.set()
     outcomes = await asyncio.gather(*stuck, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes].count(asyncio.CancelledError) == 1
-    assert sum(isinstance(outcome, asyncio.Protocol) for outcome in outcomes) == 49
+    assert sum(isinstance(outcome, asyncio.BufferedProtocol) for outcome in outcomes) == 49
     # The next one asks anew: no answer is kept.
     await connect("stuck.lan")
     assert [host for host, *_ in network.lookups].count("stuck.lan") == 2
@@ -206,7 +210,7 @@ async def test_a_lookup_for_which_there_is_no_thread(monkeypatch: Any) -> None:
         patch.setattr(threading.Thread, "start", refuse)
         dialer = Dialer(UpstreamPolicy(), 20)
         with pytest.raises(DialError, match=r"mcp\.lan: can't start new thread") as caught:
-            await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.Protocol)
+            await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol)
     assert (caught.value.status, caught.value.reason) == (502, "dns")
-    await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.Protocol)
+    await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol)
     assert network.dialled == ["10.0.0.1"]
