@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the variables that say which cloudflared is installed, and where it comes from."""
+"""Rules for the variables of cloudflared: which one, where it comes from, how it ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_pins
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_grace import (
+    check_grace_period,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import is_hostname, lower
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
@@ -30,11 +33,12 @@ _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
 
 
 def check_cloudflared(values: Values) -> Iterator[TunnelError]:
-    """Everything that is wrong with the variables of cloudflared's release."""
+    """Everything that is wrong with the variables of cloudflared's release and stop."""
     yield from _check_binary(values)
     yield from _check_version(values)
     if values["cloudflared_known_bad"] == "refuse":
         yield from known_bad(values)
+    yield from check_grace_period(values)
     for variable in ("cloudflared_download_url", "cloudflared_package_key_url"):
         yield from _check_download(variable, values[variable])
     yield from _check_repository(values["cloudflared_package_url"])

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    cloudflared_health,
     inner_tls_probe,
     loopback,
     running_code,
@@ -19,25 +19,16 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     systemd,
     unit_credentials,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.health_finding import (
+    Finding,
+    stranger,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import route_hostname
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned, span
 
-CONNECTIONS = 4  # of one cloudflared process to the edge: vendor behaviour
 # How the proxy begins what it answers in an upstream's place; everything else came from upstream.
 PROXY_ANSWERS = (b"Upstream ", b"No route configured for host")
 _PAUSE_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One row of the table. ``unit`` is whose journal explains a failure."""
-
-    layer: str
-    object: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
     without_token = _credential(replica)
     findings += without_token
     # Without its token, cloudflared says nothing of the edge.
-    for look in (_proxy,) if without_token else (_proxy, _edge):
+    for look in (_proxy,) if without_token else (_proxy, _connector):
         findings += _until(deadline, lambda look=look: look(replica))
     for route, upstream in replica.routes.items():
         findings += _until(
@@ -195,34 +186,16 @@ def _proxy(replica: Replica) -> list[Finding]:
     url = f"http://127.0.0.1:{port}/readyz"
     try:
         status, body = loopback.get(port, "/readyz", unit)
-    except loopback.Stranger as stranger:
-        return [_stranger("proxy", url, stranger, unit, "proxy_admin_port")]
+    except loopback.Stranger as found:
+        return [stranger("proxy", url, found, unit, "proxy_admin_port")]
     remedy = f"Look at journalctl -u {unit}"
     return [Finding("proxy", url, status == 200, body.strip()[:200], remedy, unit)]
 
 
-def _edge(replica: Replica) -> list[Finding]:
-    port, unit = replica.metrics_port, replica.cloudflared_unit
-    url = f"http://127.0.0.1:{port}/ready"
-    try:
-        _status, body = loopback.get(port, "/ready", unit)
-    except loopback.Stranger as stranger:
-        return [_stranger("edge", url, stranger, unit, "cloudflared_metrics_port")]
-    try:
-        ready = int(json.loads(body)["readyConnections"])
-        detail = f"{ready} of {CONNECTIONS} connections"
-    except (ValueError, KeyError, TypeError):
-        ready, detail = 0, body.strip()[:200]
-    remedy = (
-        "Let this host reach the tunnel edge on port 7844 (TCP and UDP) and its DNS names; if the "
-        "journal says `Invalid tunnel secret`, the token was rotated: give the new one"
+def _connector(replica: Replica) -> list[Finding]:
+    return cloudflared_health.connector(
+        replica.cloudflared_unit, replica.metrics_port, replica.listen_port
     )
-    return [Finding("edge", url, ready >= CONNECTIONS, detail, remedy, unit)]
-
-
-def _stranger(layer: str, url: str, stranger: Exception, unit: str, variable: str) -> Finding:
-    remedy = f"End that program and restart {unit}, or give {variable} another port"
-    return Finding(layer, url, False, str(stranger), remedy, unit)
 
 
 def _route(replica: Replica, route: str, upstream: str) -> list[Finding]:
@@ -232,9 +205,9 @@ def _route(replica: Replica, route: str, upstream: str) -> list[Finding]:
         answer = inner_tls_probe.request(
             replica.listen_port, hostname, replica.ca_certificate, ours
         )
-    except loopback.Stranger as stranger:
+    except loopback.Stranger as found:
         unit = replica.proxy_unit
-        return [_stranger("proxy", hostname, stranger, unit, "proxy_listen_port")]
+        return [stranger("proxy", hostname, found, unit, "proxy_listen_port")]
     except inner_tls_probe.ProbeError as error:
         remedy = (
             f"Look at journalctl -u {replica.proxy_unit}"

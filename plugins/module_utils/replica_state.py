@@ -173,17 +173,19 @@ def renew(services: list[Service], records: Records, check_mode: bool) -> dict[s
 def remove(services: list[Service], records: Records, check_mode: bool) -> dict[str, Any]:
     """Stops the services for good, and forgets what they ran with. Their files stay."""
     # A socket first: it would start its service again.
-    names = [name for service in reversed(services) for name in (service.socket, service.unit)]
-    units = systemd.show([name for name in names if name])
+    both = [name for service in reversed(services) for name in (service.socket, service.unit)]
+    names = [name for name in both if name]
+    units = systemd.show(names)
     running = [unit.name for unit in units if unit.running or unit.active == "activating"]
     enabled = [unit.name for unit in units if unit.enabled]
-    failed = [unit.name for unit in units if unit.active == "failed"]
     killed: list[str] = []
     if not check_mode:
         for unit in running:
             killed += _enforce("stop", unit)
         if enabled:
             systemd.systemctl("disable", "--quiet", *enabled)
+        # Also one that failed by being stopped: killed, say.
+        failed = [unit.name for unit in systemd.show(names) if unit.active == "failed"]
         if failed:
             systemd.systemctl("reset-failed", *failed)
     actions = [f"{unit} stopped" for unit in running] + [f"{unit} disabled" for unit in enabled]

@@ -14,6 +14,7 @@ description:
   - Reads the facts that a deployment needs, in one call, and checks them.
   - Fails with all reasons at once, each with its remedy. Changes nothing.
   - Warns of drop-ins that take protection from the services, as images of LXC and Incus have them.
+  - Warns about configuration files of another cloudflared, which the service does not see.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -168,7 +169,10 @@ facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import releases
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
+    cloudflared_host,
+    releases,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import gather, warnings
 
@@ -226,7 +230,7 @@ def main() -> None:
 
     def look() -> dict:
         facts = {**gather(**module.params), "releases": releases.in_use()}
-        return {"facts": facts, "warnings": warnings()}
+        return {"facts": facts, "warnings": [*warnings(), *cloudflared_host.warnings()]}
 
     run(module, look)
 

@@ -111,6 +111,10 @@ cloudflared_unit:
   description: The systemd unit of cloudflared.
   type: str
   returned: success
+cloudflared_grace_seconds:
+  description: Seconds for which a stopping cloudflared may wait, above 0.
+  type: float
+  returned: success
 renewal_unit:
   description: Name of the timer that renews the server certificate and of its service.
   type: str

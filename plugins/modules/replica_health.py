@@ -106,7 +106,7 @@ findings:
   elements: dict
   contains:
     layer:
-      description: V(service), V(proxy), V(edge), V(inner TLS) or V(route).
+      description: V(service), V(proxy), V(edge), V(ingress), V(inner TLS) or V(route).
       type: str
     object:
       description: What was looked at.

@@ -13,6 +13,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     cloudflared_settings,
     settings,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_grace import seconds
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import as_port
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.wif_settings import check_wif
@@ -234,6 +235,8 @@ def make_plan(
         "proxy_unit": proxy_unit,
         "proxy_socket": f"mcp-proxy@{instance}.socket",
         "cloudflared_unit": cloudflared_unit,
+        # A limit of nought is none for timeout(1).
+        "cloudflared_grace_seconds": max(seconds(values["cloudflared_grace_period"]), 0.1),
         "renewal_unit": f"mcp-tunnel-renew-cert@{instance}",
         "ports": {variable: as_port(values[variable]) for variable in settings.PORTS},
         "host_check": {

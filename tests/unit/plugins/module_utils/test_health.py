@@ -30,10 +30,10 @@ UNITS = ("mcp-proxy@default.service", "mcp-cloudflared@default.service")
 
 
 class Upstream(http.server.BaseHTTPRequestHandler):
-    """Answers what the server's ``reply`` says: status and body."""
+    """Answers what the server's ``replies`` say for the path, else its ``reply``: status, body."""
 
     def do_GET(self):
-        status, body = self.server.reply
+        status, body = self.server.replies.get(self.path, self.server.reply)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -51,6 +51,7 @@ def serve():
     def start(status, body):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
         server.reply = (status, body)
+        server.replies = {}
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return server
@@ -87,6 +88,7 @@ class Setup:
         self.ca_certificate = ca[0]
         self.routes = {"echo": f"http://127.0.0.1:{self.upstream.server_address[1]}"}
         self.ports = (free_port(), free_port())
+        self.rules([{"service": f"http://127.0.0.1:{self.ports[0]}"}])
         server_cert, server_key = openssl.make_server(directory / "server", ca)
         (directory / "tls.crt").write_text(server_cert)
         (directory / "tls.key").write_text(server_key)
@@ -105,6 +107,10 @@ class Setup:
         parent = int(Path(f"/proc/{found.pid}/stat").read_text().rpartition(")")[2].split()[1])
         unit = self.units.get(found.pid, self.units.get(parent, ""))
         return replace(found, unit=unit)
+
+    def rules(self, ingress):
+        shown = {"version": -1, "config": {"ingress": ingress}}
+        self.edge.replies["/config"] = (200, json.dumps(shown).encode())
 
     def start_proxy(self):
         listen, admin = self.ports
@@ -169,6 +175,14 @@ def replica(setup):
     process.communicate(timeout=20)
 
 
+def test_a_connector_that_serves_somebody_else(replica):
+    """All connections are up, and the routes answer: only the rules in force tell."""
+    replica.rules([{"service": "http://127.0.0.1:9999"}])
+    listen = replica.ports[0]
+    detail = f"requests go to http://127.0.0.1:9999, not to http://127.0.0.1:{listen}"
+    assert replica.failed() == [("ingress", detail)]
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_service_that_runs_but_does_not_start_at_boot(replica, unit):
     replica.enabled[unit] = False
@@ -217,6 +231,7 @@ def test_every_layer_is_looked_at_in_order(replica):
         ("service", True),
         ("proxy", True),
         ("edge", True),
+        ("ingress", True),
         ("inner TLS", True),
         ("route", True),
     ]
@@ -265,8 +280,10 @@ def test_what_comes_late_is_waited_for(replica, monkeypatch):
     pauses = []
 
     def connect(seconds):
-        pauses.append(seconds)
-        replica.edge.reply = (200, b'{"readyConnections":4}')
+        # Others pause, too: whoever looks for the process that answers.
+        if seconds == health._PAUSE_SECONDS:
+            pauses.append(seconds)
+            replica.edge.reply = (200, b'{"readyConnections":4}')
 
     monkeypatch.setattr(time, "sleep", connect)
     assert all(item.ok for item in replica.examine(timeout=60))
@@ -302,6 +319,7 @@ def test_a_stranger_is_not_believed_and_named(replica, serve, port):
         replica.units[os.getpid()] = "cron.service"
     else:
         replica.ports = (number, admin) if port == "listen" else (listen, number)
+        replica.rules([{"service": f"http://127.0.0.1:{replica.ports[0]}"}])
     ((layer, detail),) = replica.failed()
     variable = {"metrics": "cloudflared_metrics_port"}.get(port, f"proxy_{port}_port")
     assert layer == ("edge" if port == "metrics" else "proxy")
@@ -370,7 +388,7 @@ def test_the_error_names_layer_remedy_and_journal(replica):
 def test_the_table_has_a_line_for_each_finding(replica):
     lines = health.table(replica.examine())
     assert lines[0].split() == ["layer", "object", "state", "detail"]
-    assert len(lines) == 7
+    assert len(lines) == 8
 
 
 def test_the_proxys_own_answers_are_those_of_its_source():

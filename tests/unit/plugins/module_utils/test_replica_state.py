@@ -60,7 +60,8 @@ class Systemd:
             elif verb == "disable":
                 self.enabled.discard(unit)
             else:
-                self.active[unit] = {"restart": "active", "stop": "inactive"}.get(verb, "inactive")
+                stopped = "failed" if unit in self.stubborn else "inactive"
+                self.active[unit] = {"restart": "active", "stop": stopped}.get(verb, "inactive")
         return ""
 
 
@@ -334,6 +335,14 @@ def test_a_record_that_names_a_file_of_before_restarts(deployed, fake, monkeypat
     monkeypatch.setattr(deployed, "services", lambda: fewer)
     deployed.apply()
     assert f"restart {CONNECTOR}" in fake.verbs
+
+
+def test_removal_leaves_no_failed_unit(deployed, fake):
+    """One that had to be killed failed by its stop, not before it."""
+    fake.stubborn = {CONNECTOR}
+    deployed.remove()
+    assert fake.active[CONNECTOR] == "inactive"
+    assert fake.verbs.index(f"stop {CONNECTOR}") < fake.verbs.index(f"reset-failed {CONNECTOR}")
 
 
 def test_removal_stops_in_the_reverse_order_and_forgets(deployed, fake, tmp_path):

@@ -128,6 +128,8 @@ def test_good_values(changes):
         ({"cloudflared_metrics_port": 70000}, "cloudflared_metrics_port", "must be a port"),
         ({"proxy_shutdown_timeout": "30"}, "proxy_shutdown_timeout", "not a duration"),
         ({"cloudflared_grace_period": ""}, "cloudflared_grace_period", "not a duration"),
+        ({"cloudflared_grace_period": "3m1s"}, "cloudflared_grace_period", "longer than"),
+        ({"cloudflared_grace_period": "0.1h"}, "cloudflared_grace_period", "longer than"),
         ({"proxy_timeouts": {"idle": 3}}, "proxy_timeouts['idle']", "not a duration"),
         ({"proxy_timeouts": {"idel": "3s"}}, "proxy_timeouts['idel']", "not known"),
         ({"proxy_timeouts": ["3s"]}, "proxy_timeouts", "must be a map"),

@@ -1,0 +1,26 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One row of the health table, whatever has looked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the table. ``unit`` is whose journal explains a failure."""
+
+    layer: str
+    object: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    unit: str = ""
+
+
+def stranger(layer: str, url: str, found: Exception, unit: str, variable: str) -> Finding:
+    """The row for a port that somebody else holds than *unit*; *variable* sets the port."""
+    remedy = f"End that program and restart {unit}, or give {variable} another port"
+    return Finding(layer, url, False, str(found), remedy, unit)
