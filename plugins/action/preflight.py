@@ -11,6 +11,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import (
+    core_version,
     own_names,
     plan,
     unknown_names,
@@ -41,6 +42,9 @@ class ActionModule(ActionBase):
         group = task_vars["groups"].get(arguments["group"], [])
         settings = task_vars.get(_SETTINGS)
         try:
+            # Alone: with such a version, anything that follows may go wrong.
+            for problem in core_version.check_core():
+                raise problem
             self._check_facts(task_vars, group)
             values, problems = _taken(settings)
         except TunnelError as error:

@@ -17,6 +17,7 @@ description:
   - Refuses variables that are named like those of this collection and that it does not know, with
     the name that was probably meant. Those that belong to something else are listed in
     C(mcp_tunnel_other_variables).
+  - Refuses an ansible-core that is older than the collection needs. Ansible itself would only warn.
   - Compares the host with the others of its group, such as instances that share a machine.
   - Works out what follows from the variables, which the roles of this collection use. Register the
     result as C(mcp_tunnel_plan). Registered variables outrank facts, so nothing that a host says

@@ -10,6 +10,8 @@ Everything else is dropped; facts are refused, because no module of this collect
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +25,10 @@ _TRACE = 8 * 1024
 _WARNINGS = 20
 _DEEPEST = 12
 LARGEST = 4 * 1024 * 1024
+#: Keys that Ansible acts on in any answer, or would if another task had it.
+_ORDERS = ("add_host", "add_group", "ansible_stats", "deprecations", "results")
+_TRUTH_VALUES = ("changed", "failed")
+_LINE = re.compile(r"(?m)^[^\S\n]*")
 _LEFT_OUT = " ... (shortened)"
 _REMEDY = (
     "Take the host for compromised and out of the inventory, until you know why. If somebody has "
@@ -47,6 +53,44 @@ def clean(value: str, limit: int) -> str:
     )
 
 
+def without_orders(host: str, module: str, output: str) -> str:
+    """The output of a module, without what Ansible itself would act on while it parses it.
+
+    Of the keys that Ansible has for itself, none stays: depending on its version, it shows
+    warnings, adds hosts, or masks what the host calls a secret in all further output. Warnings
+    stay, as clean texts. Output that holds no JSON object stays as it is: Ansible refuses it.
+
+    :raises TunnelError: naming the host, if a key has a type that newer versions would convert.
+    """
+    for line in _LINE.finditer(output):
+        if not output.startswith("{", line.end()):
+            continue
+        try:
+            answer, end = json.JSONDecoder().raw_decode(output, line.end())
+        except (ValueError, RecursionError):
+            # Ansible refuses it as well: it takes the first line that begins like an object.
+            return output
+        _check_types(host, module, answer)
+        kept = {
+            key: _cleaned(value) if key == "warnings" else value
+            for key, value in answer.items()
+            if not key.startswith("_ansible_") and key not in _ORDERS
+        }
+        return output[: line.end()] + json.dumps(kept) + output[end:]
+    return output
+
+
+def _cleaned(value: Any, depth: int = 0) -> Any:
+    """Warnings with clean texts, in the form in which the host's Ansible has sent them."""
+    if isinstance(value, str):
+        return clean(value, _TRACE)
+    if isinstance(value, dict) and depth < _DEEPEST:
+        return {clean(key, 255): _cleaned(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list) and depth < _DEEPEST:
+        return [_cleaned(item, depth + 1) for item in value[:_WARNINGS]]
+    return value if value is None or isinstance(value, (bool, int, float)) else None
+
+
 def take(
     host: str, module: str, answer: Any, fields: Mapping[str, Rule], optional: tuple[str, ...] = ()
 ) -> dict[str, Any]:
@@ -60,13 +104,9 @@ def take(
     if not isinstance(answer, Mapping):
         raise _refused(host, module, "it is no map")
     _check_size(host, module, answer)
+    _check_types(host, module, answer)
     _check_no_facts(host, module, answer.get("ansible_facts"))
-    result: dict[str, Any] = {}
-    for key in ("changed", "failed"):
-        if key in answer:
-            if not isinstance(answer[key], bool):
-                raise _refused(host, module, f"in {key!r}: is no truth value")
-            result[key] = answer[key]
+    result: dict[str, Any] = {key: answer[key] for key in _TRUTH_VALUES if key in answer}
     failed = result.get("failed", False)
     for key, rule in fields.items():
         if key in answer:
@@ -113,12 +153,18 @@ def _summary(found: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _check_no_facts(host: str, module: str, facts: Any) -> None:
+def _check_types(host: str, module: str, answer: Mapping[str, Any]) -> None:
+    for key in _TRUTH_VALUES:
+        if key in answer and not isinstance(answer[key], bool):
+            raise _refused(host, module, f"in {key!r}: is no truth value")
+    if not isinstance(answer.get("ansible_facts", {}), (Mapping, type(None))):
+        raise _refused(host, module, "it has facts, which this module never has")
+
+
+def _check_no_facts(host: str, module: str, facts: Mapping[str, Any] | None) -> None:
     """No module of ours has facts."""
     if facts is None:
         return
-    if not isinstance(facts, Mapping):
-        raise _refused(host, module, "it has facts, which this module never has")
     found = [str(name) for name in facts if not str(name).startswith(_DISCOVERED)]
     if found:
         shown = clean(", ".join(sorted(found)[:5]), 200)

@@ -15,11 +15,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import Tu
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import answers, own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import Rule
 
-# Of Ansible's internal keys in an answer: what this class lets it see, and what is no such key but
-# would be one if another task had it.
-_KEPT = ("_ansible_parsed",)
-_NEVER = ("add_host", "add_group", "ansible_stats", "results")
-
 Fields = Mapping[str, Rule]
 
 
@@ -65,6 +60,8 @@ class CheckedModule(ActionBase):
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = False
+    #: Host and module of the question that is being answered.
+    _asked = ("", "")
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """The keys of a successful answer to these arguments, each with its rule."""
@@ -99,6 +96,7 @@ class CheckedModule(ActionBase):
         given = self._task.args if arguments is None else arguments
         task_vars = self._with_own_interpreter(task_vars)
         fields, optional = self.fields(given), self.optional(given)
+        self._asked = (host, module)
         with self._limited(host, module, given, task_vars):
             answer = self._execute_module(
                 module_name=module, module_args=given, task_vars=task_vars
@@ -155,17 +153,14 @@ class CheckedModule(ActionBase):
             signal.signal(signal.SIGALRM, previous)
 
     def _parse_returned_data(self, res, *arguments, **more):
-        """Before Ansible's own: it shows what it does not like as it stands, in warnings."""
+        """Before Ansible's own, which shows and does some of what an answer says as it stands."""
         limited = {
             key: answers.clean(_lines(value), answers.LARGEST) if isinstance(value, str) else value
             for key, value in res.items()
         }
-        data = super()._parse_returned_data(limited, *arguments, **more)
-        return {
-            key: value
-            for key, value in data.items()
-            if key in _KEPT or not (str(key).startswith("_ansible_") or key in _NEVER)
-        }
+        if isinstance(limited.get("stdout"), str):
+            limited["stdout"] = answers.without_orders(*self._asked, limited["stdout"])
+        return super()._parse_returned_data(limited, *arguments, **more)
 
     def _check_hosts(self, task_vars: Mapping[str, Any]) -> str:
         """Refuses hosts whose facts set variables of ours; returns the one that will answer."""

@@ -213,6 +213,30 @@ def test_true_answers_are_let_pass(tmp_path):
         assert status == 0, output[-3000:]
         signed = [c for c in simulation.calls() if c.get("arguments", {}).get("state") == "signed"]
         assert [call["host"] for call in signed] == ["host1", "host1"]
+        assert_services_restart_for_their_files(simulation.calls())
+
+
+def assert_services_restart_for_their_files(calls):
+    """Every file with a unit, a setting or a drop-in is one whose change restarts its service."""
+    written = {
+        entry["path"]
+        for call in calls
+        if call["module"] == "file_set"
+        for entry in call["arguments"]["entries"]
+        if "content" in entry or "secret_content" in entry
+    }
+    services = [
+        service
+        for call in calls
+        if call["module"] == "replica" and call["arguments"].get("state") != "good"
+        for service in call["arguments"]["services"]
+    ]
+    watched = {
+        path for service in services for path in (*service["files"], *service.get("live_files", []))
+    }
+    assert written
+    assert sorted(path for path in written - watched if "/mcp-" in path) == []
+    assert {path for service in services for path in service.get("socket_files", [])} <= watched
 
 
 def test_a_host_that_does_not_answer(simulation):

@@ -319,6 +319,15 @@ def test_defaults_and_declared_options_are_in_step(role):
             assert option["description"], name
 
 
+def test_no_attribute_is_taken_of_entries_that_hold_templates():
+    """Before ansible-core 2.19, ``map(attribute='path')`` fails over them."""
+    for path in [*ROLES.rglob("*.yml"), *(ROLES.parent / "playbooks").rglob("*.yml")]:
+        found = re.findall(
+            r"__\w+_(?:files|entries)\b[^|}]*\|\s*(?:map|\w+attr)\b", path.read_text()
+        )
+        assert not found, path
+
+
 def documented():
     """The cells of docs/variables.md: variable to its default, as it stands there."""
     text = (ROLES.parent / "docs" / "variables.md").read_text()

@@ -15,8 +15,13 @@ from typing import Any
 from unittest import mock
 
 import requests
+from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.testing import patch_module_args
+
+try:
+    from ansible.module_utils import _internal, testing
+except ImportError:  # before ansible-core 2.19
+    _internal = testing = None
 
 COLLECTION_PLUGINS = "ansible_collections.mcp_tunnels.stack.plugins"
 PACKAGE = f"{COLLECTION_PLUGINS}.modules"
@@ -53,14 +58,29 @@ def run_module(name: str, check: bool = False, **arguments: Any) -> Outcome:
     arguments |= {"_ansible_check_mode": check, "_ansible_diff": True}
     output, log = io.StringIO(), []
     with (
-        patch_module_args(arguments),
-        mock.patch("ansible.module_utils._internal.is_controller", False),
+        given_options(arguments),
+        as_on_a_host(),
         mock.patch.object(AnsibleModule, "log", lambda _self, msg, **_kwargs: log.append(str(msg))),
         contextlib.redirect_stdout(output),
         contextlib.suppress(SystemExit),
     ):
         module.main()
     return Outcome(json.loads(output.getvalue()), output.getvalue() + "\n".join(log))
+
+
+def given_options(arguments: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
+    """Lets a module find its options, by the means that this version of Ansible has."""
+    if testing is not None:
+        return testing.patch_module_args(arguments)
+    given = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+    return mock.patch.object(basic, "_ANSIBLE_ARGS", given)
+
+
+def as_on_a_host() -> contextlib.AbstractContextManager[Any]:
+    """Versions with a switch for it ask themselves whether they run on the controller."""
+    if _internal is None:
+        return contextlib.nullcontext()
+    return mock.patch.object(_internal, "is_controller", False)
 
 
 def settled(name: str, **arguments: Any) -> dict[str, Any]:

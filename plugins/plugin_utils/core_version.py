@@ -1,0 +1,36 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the ansible-core of this controller is one that the collection works with.
+
+Ansible itself only warns about ``requires_ansible`` of meta/runtime.yml, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from ansible.release import __version__
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from packaging.specifiers import SpecifierSet
+
+_RUNTIME = Path(__file__).resolve().parents[2] / "meta/runtime.yml"
+
+
+def required() -> str:
+    """The versions that meta/runtime.yml declares, like ``>=2.16.0``."""
+    return yaml.safe_load(_RUNTIME.read_text(encoding="utf-8"))["requires_ansible"]
+
+
+def check_core(version: str = __version__) -> Iterator[TunnelError]:
+    """One problem, if this version of ansible-core is none of the :func:`required` ones."""
+    if not SpecifierSet(required()).contains(version, prereleases=True):
+        yield TunnelError(
+            f"ansible-core {version}",
+            f"is too old for mcp_tunnels.stack, which needs {required()}",
+            "Install a newer one on the controller, for example with "
+            "'python3 -m pip install --upgrade ansible-core' in its virtual environment; "
+            "the hosts need nothing",
+        )

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import answers
+
+
+def parsed(output):
+    """What is left of the output of a module for Ansible's own parser, as JSON."""
+    return json.loads(answers.without_orders("host2", "a.b.c", output))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "_ansible_new_secrets",
+        "_ansible_suppress_tmpdir_delete",
+        "_ansible_no_log",
+        "add_host",
+        "add_group",
+        "ansible_stats",
+        "deprecations",
+        "results",
+    ],
+)
+def test_what_ansible_would_act_on_does_not_reach_it(key):
+    assert parsed(json.dumps({"changed": True, key: ["e"]})) == {"changed": True}
+
+
+def test_everything_else_stays_as_it_is():
+    answer = {"changed": False, "facts": {"a": [1, 2.5, None, "\x1b"]}, "msg": "\u20ac"}
+    assert parsed(json.dumps(answer)) == answer
+
+
+def test_warnings_are_clean_before_ansible_shows_them():
+    summary = {"__ansible_type": "WarningSummary", "event": {"msg": "\x1b[2J", "line": 7}}
+    kept = parsed(json.dumps({"warnings": ["\x1b]0;owned\x07", summary] + ["x"] * 100}))["warnings"]
+    assert kept[0] == "\\x1b]0;owned\\x07"
+    assert kept[1]["event"] == {"msg": "\\x1b[2J", "line": 7}
+    assert len(kept) < 30
+
+
+@pytest.mark.parametrize("output", ["", "no JSON", "[]", '{"half', "{}}{", "{" * 100_000])
+def test_output_without_an_object_is_left_to_ansible(output):
+    left = answers.without_orders("host2", "a.b.c", output)
+    assert left.startswith(output[:2])
+
+
+def test_lines_around_the_object_stay():
+    output = 'motd\n  {"changed": true, "results": []}\nbye\n'
+    left = answers.without_orders("host2", "a.b.c", output)
+    assert left.split("\n") == ["motd", '  {"changed": true}', "bye", ""]
+
+
+def test_it_is_the_first_object_that_counts():
+    """Ansible takes the first line that begins like one: a later one must not shield it."""
+    left = answers.without_orders("host2", "a.b.c", '{"results": 1}\n{"changed": true}')
+    assert "results" not in left
+
+
+@pytest.mark.parametrize(
+    "answer", [{"changed": "yes"}, {"failed": {"a": 1}}, {"failed": 0}, {"ansible_facts": ["x"]}]
+)
+def test_types_that_newer_versions_of_ansible_would_convert(answer):
+    with pytest.raises(TunnelError, match=r"host2: its answer to a\.b\.c is not one"):
+        parsed(json.dumps(answer))
