@@ -9,7 +9,7 @@ export PATH := $(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench fuzz conformance build lock clean
+.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench fuzz conformance changelog build lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -67,6 +67,9 @@ test-firewall-mutants: bootstrap  ## each rule of the firewall deleted in turn: 
 
 bench: bootstrap  ## figures, as ratios against a peer in one run
 	@python -m benchmarks
+
+changelog: bootstrap  ## the changelog of the version in galaxy.yml, of changelogs/fragments
+	@PYTHONPATH=$(CURDIR)/tools python -m stages.changelog
 
 build: bootstrap  ## the collection's tarball, in .build
 	@ansible-galaxy collection build --force --output-path .build

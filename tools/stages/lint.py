@@ -17,6 +17,7 @@ _SHELL = re.compile(r"#!/bin/(ba)?sh|# shellcheck shell")
 
 #: Name and command; the slowest come first.
 CHECKS: dict[str, tuple[str, ...]] = {
+    "galaxy-importer": ("python", "-m", "stages.importer"),
     "ansible-lint, profile production": ("ansible-lint", "--offline", "--profile", "production"),
     "antsibull-docs": (
         *("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."),

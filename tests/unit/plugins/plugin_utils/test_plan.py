@@ -319,6 +319,20 @@ def test_defaults_and_declared_options_are_in_step(role):
             assert option["description"], name
 
 
+@pytest.mark.parametrize("role", role_options.ROLES)
+def test_secrets_are_marked_in_the_declared_options(role):
+    """What has the name of a secret says whether it is one. An identity has values such as "gcp",
+    which must not be blanked wherever they appear: its secrets are those of the modules' options.
+    """
+    specs = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text())
+    options = specs["argument_specs"]["main"]["options"]
+    named = {name for name in options if re.search("token|key|secret|password", name)}
+    assert {name for name in named if "no_log" not in options[name]} == set()
+    marked = {name for name in options if options[name].get("no_log")}
+    secrets = {"token", "ca_key", "server_key", "api_proxy"}
+    assert marked == {f"mcp_tunnel_{name}" for name in secrets} & set(options)
+
+
 def test_no_attribute_is_taken_of_entries_that_hold_templates():
     """Before ansible-core 2.19, ``map(attribute='path')`` fails over them."""
     for path in [*ROLES.rglob("*.yml"), *(ROLES.parent / "playbooks").rglob("*.yml")]:

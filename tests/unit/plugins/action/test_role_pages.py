@@ -1,0 +1,69 @@
+"""What the pages of the roles say about using one of them alone, run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
+
+ROLES = Path(__file__).resolve().parents[4] / "roles"
+#: A question that the role asks a host: module and state.
+ASKED = {
+    "provision": ("tunnel_ca", "current"),
+    "proxy": ("server_cert", "installed"),
+    "cloudflared": ("replica", "started"),
+    "firewall": ("firewall", "loaded"),
+}
+
+
+def example(role):
+    """The playbook on the page of the role."""
+    page = (ROLES / role / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert f"mcp_tunnels.stack.{role}\n" in text
+    return text
+
+
+@pytest.mark.parametrize("role", role_options.ROLES)
+def test_the_example_on_the_page_of_a_role_works(tmp_path, role):
+    simulation = Simulation(tmp_path)
+    simulation.hosts = ["host1"]
+    playbook = tmp_path / "example.yml"
+    playbook.write_text(example(role), encoding="utf-8")
+    status, output = simulation.run(str(playbook))
+    assert status == 0, output[-3000:]
+    assert "is undefined" not in output
+    module, state = ASKED[role]
+    states = [
+        call["arguments"].get("state", state)
+        for call in simulation.calls()
+        if call["module"] == module
+    ]
+    assert state in states
+
+
+def test_a_role_in_the_play_of_the_preflight_is_named(tmp_path):
+    """Its variables come from what the preflight has seen, which would so come from themselves."""
+    simulation = Simulation(tmp_path)
+    simulation.hosts = ["host1"]
+    prepare, configure = yaml.safe_load(example("firewall"))
+    prepare["tasks"] += configure["tasks"]
+    playbook = tmp_path / "example.yml"
+    playbook.write_text(yaml.safe_dump([prepare]), encoding="utf-8")
+    status, output = simulation.run(str(playbook))
+    assert status != 0
+    assert "The play of the preflight: imports a role of mcp_tunnels.stack" in output
+    assert "Give the preflight a play of its own" in output
+    assert simulation.calls() == []
+
+
+@pytest.mark.parametrize("role", role_options.ROLES)
+def test_the_metadata_of_a_role_names_the_same_floor(role):
+    about = yaml.safe_load((ROLES / role / "meta/main.yml").read_text(encoding="utf-8"))
+    runtime = yaml.safe_load((ROLES.parent / "meta/runtime.yml").read_text(encoding="utf-8"))
+    floor = about["galaxy_info"]["min_ansible_version"]
+    assert runtime["requires_ansible"].startswith(f">={floor}.")

@@ -1,0 +1,61 @@
+"""What Galaxy does with the collection when it is published: built, and imported with its importer.
+
+The importer ends with success when it has only warned; here a warning is a failure, too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+#: How the importer marks what it does not like; what ansible-lint finds comes under "WARNING".
+_BAD = re.compile(r"^(?:WARNING|ERROR|CRITICAL)\b|^Traceback ")
+
+
+def findings(output: str) -> list[str]:
+    """The lines of the importer's output that say that something is wrong."""
+    return [line for line in output.splitlines() if _BAD.match(line)]
+
+
+def _run(command: list[str], directory: str, **environment: str) -> tuple[int, str]:
+    """Exit status and whole output of a command."""
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def main() -> int:
+    """Build and import the collection in a directory of its own; say what is wrong."""
+    with tempfile.TemporaryDirectory() as directory:
+        build = ["ansible-galaxy", "collection", "build", "--output-path", directory, str(ROOT)]
+        status, output = _run(build, directory)
+        if status:
+            print(output)
+            return 1
+        (archive,) = Path(directory).glob("*.tar.gz")
+        # Its ansible-lint finds the modules of the collection by their full names.
+        importer = [sys.executable, "-m", "galaxy_importer.main", str(archive)]
+        status, output = _run(importer, directory, HOME=directory)
+    found = findings(output)
+    print("\n".join(found))
+    if status and not found:
+        print(output)
+    return 1 if status or found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
