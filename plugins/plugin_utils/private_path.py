@@ -29,21 +29,15 @@ def settle_private_directory(path: Path) -> Path:
     What is missing on the way is made with mode 0700.
 
     :raises TunnelError: if others own, or can write, a part of the path.
+    :raises OSError: if it cannot be made.
     """
-    try:
-        real = _settled(path)
-        status = real.lstat()
-        if status.st_uid != os.geteuid():
-            raise _refusal(path, real, f"belongs to the user with ID {status.st_uid}")
-        # What the user's private group, or the umask of another day, has left open.
-        if stat.S_IMODE(status.st_mode) != _PRIVATE:
-            real.chmod(_PRIVATE)
-    except OSError as error:
-        raise TunnelError(
-            str(path),
-            f"cannot be used as a directory on the controller: {error.strerror}",
-            "Set XDG_CACHE_HOME to a directory that is yours alone",
-        ) from error
+    real = _settled(path)
+    status = real.lstat()
+    if status.st_uid != os.geteuid():
+        raise _refusal(path, real, f"belongs to the user with ID {status.st_uid}")
+    # What the user's private group, or the umask of another day, has left open.
+    if stat.S_IMODE(status.st_mode) != _PRIVATE:
+        real.chmod(_PRIVATE)
     return real
 
 
