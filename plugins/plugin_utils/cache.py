@@ -29,7 +29,15 @@ _BLOCK = 1 << 20
 
 
 # Of the errors of the operating system, what concerns the place and not the file.
-_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
+_NO_PLACE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.ENOENT,
+)
 
 
 def cache_root() -> Path:
