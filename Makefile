@@ -9,7 +9,7 @@ export PATH := $(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench fuzz conformance changelog build lock clean
+.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard fuzz conformance changelog build lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -70,6 +70,9 @@ bench: bootstrap  ## figures, as ratios against a peer in one run
 
 changelog: bootstrap  ## the changelog of the version in galaxy.yml, of changelogs/fragments
 	@PYTHONPATH=$(CURDIR)/tools python -m stages.changelog
+
+dashboard: bootstrap  ## the picture of the dashboard in docs/monitoring, from two replicas under traffic
+	@tools/dashboard
 
 build: bootstrap  ## the collection's tarball, in .build
 	@ansible-galaxy collection build --force --output-path .build
