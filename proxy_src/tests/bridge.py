@@ -27,11 +27,12 @@ class TunnelBridge:
         self._proxy_port = proxy_port
         self._server: asyncio.Server | None = None
         self._clients: set[_Client] = set()
+        self._tunnels: set[_Tunnel] = set()
 
     async def __aenter__(self) -> int:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Client(self._proxy_port, self._clients), "127.0.0.1", 0
+            lambda: _Client(self._proxy_port, self._clients, self._tunnels), "127.0.0.1", 0
         )
         return cast(int, self._server.sockets[0].getsockname()[1])
 
@@ -41,14 +42,23 @@ class TunnelBridge:
         for client in list(self._clients):
             client.abort()
         await self._server.wait_closed()
+        # Their closing handshakes; a busy machine may leave some behind with the event loop.
+        for _ in range(100):
+            await asyncio.sleep(0)
+            if not self._tunnels:
+                return
+            await asyncio.sleep(0.01)
+        for tunnel in list(self._tunnels):
+            tunnel.transport.abort()
         await asyncio.sleep(0)
 
 
 class _Client(asyncio.Protocol):
     """One connection of a TLS client; waits with its bytes until the WebSocket is open."""
 
-    def __init__(self, proxy_port: int, clients: set[_Client]) -> None:
+    def __init__(self, proxy_port: int, clients: set[_Client], tunnels: set[_Tunnel]) -> None:
         self._clients = clients
+        self.tunnels = tunnels
         self._port = proxy_port
         self._early: list[bytes] = []
         self.tunnel: _Tunnel | None = None
@@ -124,6 +134,7 @@ class _Tunnel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._client.tunnels.add(self)
         self._ws.send_request(self._ws.connect())
         self._flush()
 
@@ -162,6 +173,7 @@ class _Tunnel(asyncio.Protocol):
             self._client.transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._client.tunnels.discard(self)
         self._client.finish()
 
     def _flush(self) -> None:

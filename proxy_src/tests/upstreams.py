@@ -34,8 +34,7 @@ async def raw_upstream(handler: Handler, tls: ssl.SSLContext | None = None) -> A
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            if not writer.is_closing():
-                writer.transport.abort()
+            writer.transport.abort()  # no effect on one that is closed; TLS may wait for its peer
             tasks.discard(task)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
@@ -46,6 +45,7 @@ async def raw_upstream(handler: Handler, tls: ssl.SSLContext | None = None) -> A
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
         await server.wait_closed()
 
 
