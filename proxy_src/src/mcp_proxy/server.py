@@ -14,6 +14,7 @@ from .connection import Listener, TunnelConnection
 from .dial import Dialer
 from .exchange import Forwarder
 from .listening import BACKLOG
+from .memory import Surplus
 from .metrics import Metrics
 from .router import Router
 from .settings import Config
@@ -67,6 +68,7 @@ class ProxyServer:
         self._clock: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._warned = False
+        self._surplus = Surplus()
 
     async def start(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections from listening *sockets*."""
@@ -209,8 +211,11 @@ class ProxyServer:
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
+        load = len(self._connections)
         for connection in list(self._connections):
             connection.tick(now)
+            load += connection.requests
+        self._surplus.watch(load)
         for connection in list(self._refused):
             connection.tick(now)
         self._pool.tick(now)
