@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     address_filter,
-    boot_order,
+    boot_cycles,
     firewall_accounts,
     host_facts,
     nft_listing,
@@ -82,7 +82,7 @@ def _unit() -> Finding:
 
 def _next_boot() -> list[Finding]:
     """What would be missing after the next boot; nothing where nothing would."""
-    cycles = boot_order.cycles()
+    cycles = boot_cycles.cycles()
     if cycles is None:
         return [Finding("next boot", NOT_PROVEN, "systemd-analyze could not be asked")]
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     address_filter,
-    boot_order,
+    boot_cycles,
     firewall_accounts,
     firewall_report,
     firewall_state,
@@ -86,7 +86,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(nft_table, "listing", lambda: host.listing)
     monkeypatch.setattr(firewall_accounts, "changed", lambda _: host.changed)
     monkeypatch.setattr(firewall_accounts, "shared", lambda _: host.shared)
-    monkeypatch.setattr(boot_order, "cycles", lambda: host.cycles)
+    monkeypatch.setattr(boot_cycles, "cycles", lambda: host.cycles)
     monkeypatch.setattr(address_filter, "enforced", lambda: host.enforced)
     monkeypatch.setattr(firewall_report, "RESOLV_CONF", host.resolv_conf)
     return host
@@ -109,7 +109,7 @@ def test_everything_is_fine(host):
 
 def test_units_that_systemd_would_leave_out_at_the_next_boot(host):
     host.cycles = [
-        boot_order.Cycle(
+        boot_cycles.Cycle(
             "mcp-tunnel-firewall.service", ("mcp-tunnel-firewall.service", "b.service")
         )
     ]

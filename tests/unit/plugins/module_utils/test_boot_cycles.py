@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import boot_order
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.boot_order import Cycle
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import boot_cycles
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.boot_cycles import Cycle
 
 # As systemd 252 and 257 print it.
 OURS = """\
@@ -51,15 +51,15 @@ def test_only_cycles_with_units_of_ours(monkeypatch, text, found):
         return subprocess.CompletedProcess(command, 0, "", text)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert boot_order.cycles() == found
+    assert boot_cycles.cycles() == found
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError(), subprocess.TimeoutExpired(boot_order.COMMAND, 30)]
+    "error", [FileNotFoundError(), subprocess.TimeoutExpired(boot_cycles.COMMAND, 30)]
 )
 def test_what_could_not_be_tried(monkeypatch, error):
     def run(*_arguments, **_options):
         raise error
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert boot_order.cycles() is None
+    assert boot_cycles.cycles() is None
