@@ -32,6 +32,7 @@ def example(role):
 def test_the_example_on_the_page_of_a_role_works(tmp_path, role):
     simulation = Simulation(tmp_path)
     simulation.hosts = ["host1"]
+    simulation.attack("host1", "host_check", merge={"facts": {"users": []}})
     playbook = tmp_path / "example.yml"
     playbook.write_text(example(role), encoding="utf-8")
     status, output = simulation.run(str(playbook))
@@ -44,6 +45,30 @@ def test_the_example_on_the_page_of_a_role_works(tmp_path, role):
         if call["module"] == module
     ]
     assert state in states
+    assert_users_are_made_before_rules_name_them(simulation.calls())
+    assert_directories_are_made_before_their_files(simulation.calls())
+
+
+def assert_directories_are_made_before_their_files(calls):
+    """On a bare host, nobody else has made the collection's own."""
+    made = set()
+    for call in calls:
+        entries = call["arguments"].get("entries", []) if call["module"] == "file_set" else []
+        for entry in entries:
+            if entry.get("state") == "directory":
+                made.add(entry["path"])
+            elif "content" in entry and "mcp-tunnel/" in entry["path"]:
+                assert str(Path(entry["path"]).parent) in made, entry["path"]
+
+
+def assert_users_are_made_before_rules_name_them(calls):
+    """On a bare host, nft refuses rules for users that do not exist."""
+    asked = [str(call["arguments"]) for call in calls if call["module"] in ("command", "firewall")]
+    loads = [at for at, text in enumerate(asked) if "instance_rules" in text]
+    for at in loads:
+        before = " ".join(asked[:at])
+        assert "/etc/sysusers.d/mcp-proxy.conf" in before
+        assert "/etc/sysusers.d/mcp-cloudflared.conf" in before
 
 
 def test_a_role_in_the_play_of_the_preflight_is_named(tmp_path):
