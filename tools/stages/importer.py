@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-#: How the importer marks what it does not like; what ansible-lint finds comes under "WARNING".
+#: How the importer marks what it does not like.
 _BAD = re.compile(r"^(?:WARNING|ERROR|CRITICAL)\b|^Traceback ")
 
 
@@ -47,9 +47,10 @@ def main() -> int:
             print(output)
             return 1
         (archive,) = Path(directory).glob("*.tar.gz")
-        # Its ansible-lint finds the modules of the collection by their full names.
         importer = [sys.executable, "-m", "galaxy_importer.main", str(archive)]
-        status, output = _run(importer, directory, HOME=directory)
+        # Lint runs ansible-lint itself, with a stricter profile.
+        switches = {"GALAXY_IMPORTER_RUN_ANSIBLE_LINT": "false"}
+        status, output = _run(importer, directory, HOME=directory, **switches)
     found = findings(output)
     print("\n".join(found))
     if status and not found:
