@@ -8,14 +8,16 @@ Ansible itself only warns about ``requires_ansible`` of meta/runtime.yml, and go
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from ansible.module_utils.compat.version import LooseVersion
 from ansible.release import __version__
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from packaging.specifiers import SpecifierSet
 
+_RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _RUNTIME = Path(__file__).resolve().parents[2] / "meta/runtime.yml"
 
 
@@ -24,9 +26,17 @@ def required() -> str:
     return yaml.safe_load(_RUNTIME.read_text(encoding="utf-8"))["requires_ansible"]
 
 
+def _is_older(version: str, least: str) -> bool:
+    """Whether a version, like ``2.16.0`` or ``2.16.0rc1``, comes before the release *least*."""
+    found = _RELEASE.match(version)
+    release = LooseVersion(found[0] if found else "0")
+    is_early = found is not None and found.end() < len(version)
+    return release < LooseVersion(least) or (release == LooseVersion(least) and is_early)
+
+
 def check_core(version: str = __version__) -> Iterator[TunnelError]:
     """One problem, if this version of ansible-core is none of the :func:`required` ones."""
-    if not SpecifierSet(required()).contains(version, prereleases=True):
+    if _is_older(version, required().removeprefix(">=")):
         yield TunnelError(
             f"ansible-core {version}",
             f"is too old for mcp_tunnels.stack, which needs {required()}",

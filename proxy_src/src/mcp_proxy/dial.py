@@ -137,7 +137,7 @@ class Dialer:
         # SNI and verification go by the name, whatever address was dialled.
         tls = UpstreamTls(protocol, self._tls, upstream.host) if secure else None
         try:
-            transport, _ = await asyncio.get_running_loop().create_connection(
+            transport, _protocol = await asyncio.get_running_loop().create_connection(
                 lambda: tls or protocol, address, upstream.port, family=socket.AF_INET
             )
             keepalive.watch(transport.get_extra_info("socket"), self._gone_after)

@@ -13,7 +13,7 @@ _MUCH = 64
 """Connections and requests together, from which on they may have taken memory worth asking for."""
 
 
-def _no_trim(_: int) -> int:
+def _no_trim(_keep: int) -> int:
     return 0
 
 

@@ -19,7 +19,7 @@ _PLACES = frozenset((b"location", b"content-location", b"refresh"))
 
 def public(headers: Headers, upstream: Upstream, authority: bytes) -> Headers:
     """*headers* with URLs of *upstream* replaced by those of *authority*, the client's ``Host``."""
-    if not any(name.lower() in _PLACES for name, _ in headers):
+    if not any(name.lower() in _PLACES for name, _value in headers):
         return headers
     pattern = _own(upstream)
     replacement = b"https://" + authority

@@ -62,7 +62,7 @@ def answering(answer, hold=False):
         def serve():
             with contextlib.suppress(OSError):
                 while True:
-                    client, _ = server.accept()
+                    client, _peer = server.accept()
                     asked.append(client.recv(4096))
                     client.sendall(answer)
                     if not hold:
@@ -99,7 +99,7 @@ def test_where_nothing_listens_nothing_is_connected(host):
 
 @pytest.mark.parametrize("answer", [b"", ready(4)])
 def test_one_that_never_ends_its_answer_is_not_waited_for(host, answer):
-    with answering(answer, hold=True) as (port, _):
+    with answering(answer, hold=True) as (port, _asked):
         host.configure("default", env(port))
         assert host.run() == (0, {"default": {"readyConnections": 0}})
 
@@ -117,7 +117,7 @@ def test_one_that_never_ends_its_answer_is_not_waited_for(host, answer):
     ],
 )
 def test_something_else_on_the_port_is_told_and_is_no_connection(host, answer, capsys):
-    with answering(answer) as (port, _):
+    with answering(answer) as (port, _asked):
         path = host.configure("default", env(port))
         assert host.run() == (1, {"default": {"readyConnections": 0}})
     told = capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_something_else_on_the_port_is_told_and_is_no_connection(host, answer, c
 
 def test_an_endless_answer_is_not_read_to_the_end(host, monkeypatch):
     monkeypatch.setattr(host.program, "LONGEST", 50)
-    with answering(ready(4)) as (port, _):
+    with answering(ready(4)) as (port, _asked):
         host.configure("default", env(port))
         assert host.run() == (0, {"default": {"readyConnections": 0}})
 
@@ -140,7 +140,7 @@ def test_settings_without_a_port_are_told(host, text, capsys):
 
 
 def test_each_instance_has_its_own_and_one_that_goes_takes_it_along(host):
-    with answering(ready(4)) as (port, _), answering(ready(2)) as (second, _):
+    with answering(ready(4)) as (port, _asked), answering(ready(2)) as (second, _asked):
         host.configure("default", env(port))
         lab = host.configure("lab", env(second))
         assert host.run()[1] == {
