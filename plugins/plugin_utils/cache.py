@@ -128,8 +128,9 @@ def _has_a_place() -> Iterator[None]:
 
 
 def _lies_on(path: str, root: str) -> bool:
-    """Whether it is the directory, something in it, or on the way to it."""
-    return os.path.commonpath([os.path.abspath(path), root]) in (os.path.abspath(path), root)
+    """Whether it is the directory, in it, or on the way to it, whatever links lead there."""
+    path, root = os.path.realpath(path), os.path.realpath(root)
+    return os.path.commonpath([path, root]) in (path, root)
 
 
 @contextlib.contextmanager

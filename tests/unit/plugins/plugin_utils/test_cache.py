@@ -285,3 +285,13 @@ def test_a_user_without_a_home(monkeypatch):
     with pytest.raises(TunnelError, match="this user has no home directory") as caught:
         get()
     assert "XDG_CACHE_HOME" in caught.value.remedy
+
+
+def test_a_cache_behind_a_link_that_cannot_be_written_is_named_as_well(tmp_path, monkeypatch):
+    """The operating system names the place that the link leads to."""
+    (tmp_path / "cache").symlink_to("/proc")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(TunnelError, match="cannot be used as a cache") as caught:
+        get()
+    assert caught.value.subject == str(cache_root())
+    assert "/proc/mcp_tunnels.stack" in caught.value.problem
