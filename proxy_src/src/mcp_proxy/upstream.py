@@ -100,8 +100,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
         self._arrivals = select.poll()
-        self._socket = transport.get_extra_info("socket")
-        self._fileno = self._socket.fileno()
+        self._fileno = transport.get_extra_info("socket").fileno()
         self._plain = transport.get_extra_info("ssl_object") is None
         self._arrivals.register(self._fileno, select.POLLIN)
 
@@ -224,7 +223,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Give up an upstream whose machine has acknowledged nothing for *gone_after* seconds."""
         if self.transport.is_closing():
             return
-        seconds = keepalive.silence(self._socket)
+        sock = self.transport.get_extra_info("socket")
+        if sock is None:  # lost, with an answer that waits for the client
+            return
+        seconds = keepalive.silence(sock)
         if seconds >= gone_after:
             self._fail(ResponseError(f"its machine has acknowledged nothing for {seconds:.0f} s"))
 
