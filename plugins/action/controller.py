@@ -28,5 +28,6 @@ class ActionModule(ActionBase):
         problems = check_controller(arguments["hosts"], task_vars["ansible_playbook_python"])
         result.update(changed=False)
         if problems:
-            result.update(refusal("The controller lacks a tool; no host was changed", problems))
+            headline = "The controller cannot assemble what its hosts lack; no host was changed"
+            result.update(refusal(headline, problems))
         return result

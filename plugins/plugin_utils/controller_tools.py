@@ -26,7 +26,10 @@ def check_controller(hosts: Mapping[str, Mapping[str, Any]], python: str) -> lis
     :param hosts: the facts of host_check by inventory host.
     :param python: Ansible's own interpreter on the controller.
     """
-    waiting = list(_waiting(hosts, python))
+    try:
+        waiting = list(_waiting(hosts, python))
+    except TunnelError as error:
+        return [error]
     if not waiting or _has_pip(python):
         return []
     return [

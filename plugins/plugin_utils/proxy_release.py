@@ -139,8 +139,12 @@ class ProxyRelease:
         return cached(f"proxy-{self.version}.tar.gz", self._build)
 
     def is_assembled(self) -> bool:
-        """Whether the controller's cache has it. Its content is verified by :meth:`archive`."""
-        return (cache_root() / f"proxy-{self.version}.tar.gz").is_file()
+        """Whether the controller's cache has it. Its content is verified by :meth:`archive`.
+
+        :raises TunnelError: if nothing says where that cache is.
+        """
+        # Not Path.is_file(), which fails in a directory that this user may not enter.
+        return os.path.isfile(cache_root() / f"proxy-{self.version}.tar.gz")
 
     def _package(self) -> Path:
         return self._source / "src" / "mcp_proxy"

@@ -61,3 +61,21 @@ def test_a_release_in_the_cache_needs_no_pip(without_pip):
     assert check_controller({"host1": BARE}, without_pip) == []
     other = {**BARE, "architecture": "aarch64"}
     assert len(check_controller({"host1": BARE, "host2": other}, without_pip)) == 1
+
+
+def test_a_controller_without_a_place_for_its_cache_is_told_so(monkeypatch, without_pip):
+    """A user without a home, as containers have one, and without a word about the cache."""
+
+    def no_home():
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    (problem,) = check_controller({"host1": BARE}, without_pip)
+    assert "Set HOME, or XDG_CACHE_HOME" in problem.remedy
+
+
+def test_a_cache_that_cannot_be_looked_into_has_nothing(monkeypatch, without_pip):
+    monkeypatch.setenv("XDG_CACHE_HOME", f"/{'x' * 300}")
+    (problem,) = check_controller({"host1": BARE}, without_pip)
+    assert problem.subject.startswith("pip on the controller")
