@@ -60,23 +60,27 @@ def without_orders(host: str, module: str, output: str) -> str:
     warnings, adds hosts, or masks what the host calls a secret in all further output. Warnings
     stay, as clean texts. Output that holds no JSON object stays as it is: Ansible refuses it.
 
-    :raises TunnelError: naming the host, if a key has a type that newer versions would convert.
+    :raises TunnelError: naming the host, if a key has a type that newer versions would convert, or
+        if it is nested more deeply than can be parsed and printed.
     """
     for line in _LINE.finditer(output):
         if not output.startswith("{", line.end()):
             continue
         try:
             answer, end = json.JSONDecoder().raw_decode(output, line.end())
-        except (ValueError, RecursionError):
+            _check_types(host, module, answer)
+            kept = {
+                key: _cleaned(value) if key == "warnings" else value
+                for key, value in answer.items()
+                if not key.startswith("_ansible_") and key not in _ORDERS
+            }
+            return output[: line.end()] + json.dumps(kept) + output[end:]
+        except RecursionError:
+            # Ansible's own parser, with more room on the stack, might take it.
+            raise _refused(host, module, "it is nested too deeply") from None
+        except ValueError:
             # Ansible refuses it as well: it takes the first line that begins like an object.
             return output
-        _check_types(host, module, answer)
-        kept = {
-            key: _cleaned(value) if key == "warnings" else value
-            for key, value in answer.items()
-            if not key.startswith("_ansible_") and key not in _ORDERS
-        }
-        return output[: line.end()] + json.dumps(kept) + output[end:]
     return output
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -66,3 +67,15 @@ def test_it_is_the_first_object_that_counts():
 def test_types_that_newer_versions_of_ansible_would_convert(answer):
     with pytest.raises(TunnelError, match=r"host2: its answer to a\.b\.c is not one"):
         parsed(json.dumps(answer))
+
+
+def test_an_answer_that_is_nested_too_deeply_is_refused_in_words():
+    """Some can be parsed, and not printed again: each depth near the limit is tried."""
+    for depth in (*range(700, 1000), 100_000):
+        output = f'{{"_ansible_x": 1, "deep": {"[" * depth}{"]" * depth}}}'
+        left = ""
+        with contextlib.suppress(TunnelError):
+            left = answers.without_orders("host2", "a.b.c", output)
+        assert "_ansible_x" not in left
+    with pytest.raises(TunnelError, match="it is nested too deeply"):
+        answers.without_orders("host2", "a.b.c", output)
