@@ -34,6 +34,7 @@ _UNREACHED = (
     "Let this host reach the tunnel edge on port 7844 (TCP and UDP) and its DNS names; if the "
     "journal says `Invalid tunnel secret`, the token was rotated: give the new one"
 )
+_STOPPED = "Start {unit}, as its own row says: while it is stopped, nothing asks the edge"
 _WITHOUT_UDP = (
     "Let UDP port 7844 through to the tunnel edge, or set cloudflared_protocol: http2, which needs "
     "TCP alone"
@@ -60,13 +61,15 @@ def connector(unit: str, metrics_port: int, listen_port: int) -> list[Finding]:
 def _edge(unit: str, port: int) -> Finding:
     url = f"http://127.0.0.1:{port}/ready"
     try:
-        _status, body = loopback.get(port, "/ready", unit)
+        status, body = loopback.get(port, "/ready", unit)
     except loopback.Stranger as found:
         return stranger("edge", url, found, unit, _PORT_VARIABLE)
     try:
         ready = int(json.loads(body)["readyConnections"])
     except (ValueError, KeyError, TypeError):
-        return Finding("edge", url, False, body.strip()[:_LONGEST], _UNREACHED, unit)
+        stopped = not status and systemd.show([unit])[0].stopped
+        remedy = _remedy(_STOPPED, unit) if stopped else _UNREACHED
+        return Finding("edge", url, False, body.strip()[:_LONGEST], remedy, unit)
     detail = f"{ready} of {CONNECTIONS} connections"
     if not ready and only_udp_fails(systemd.journal(unit, _JOURNAL_LINES)):
         detail += ", and UDP does not reach the edge"

@@ -160,6 +160,11 @@ def _service(unit: systemd.Unit, release: Path | None) -> Finding:
         return Finding("service", unit.name, False, "masked", remedy, unit.name)
     detail = _state(unit) if unit.loaded else "not installed"
     remedy = f"Look at journalctl -u {unit.name}" if unit.loaded else "Run the site playbook"
+    if unit.stopped:
+        remedy = (
+            f"Run systemctl start {unit.name}, or the site playbook. If it does not start, or "
+            f"nobody has stopped it, look at journalctl -u {unit.name}"
+        )
     if unit.running and release is not None:
         strange = running_code.problem(unit.name, release)
         if strange:

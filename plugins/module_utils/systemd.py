@@ -52,6 +52,11 @@ class Unit:
         """Whether its main process is up."""
         return self.active in ("active", "reloading")
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it neither runs nor tries to; one that failed, or comes back again, is not."""
+        return self.loaded and self.active == "inactive"
+
 
 def show(names: list[str]) -> list[Unit]:
     """The state of the units, in the given order."""

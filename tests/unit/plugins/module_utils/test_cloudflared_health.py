@@ -35,10 +35,12 @@ def config(*rules, version=-1):
 def look(monkeypatch):
     """Rows of a connector that answers so and has logged that: {layer: finding}."""
 
-    def rows(ready=READY, shown=None, log=()):
+    def rows(ready=READY, shown=None, log=(), active="active"):
         answers = {"/ready": ready, "/config": shown or config(OURS)}
         monkeypatch.setattr(loopback, "get", lambda port, path, unit: answers[path])
         monkeypatch.setattr(systemd, "journal", lambda unit, lines=8: list(log))
+        unit = systemd.Unit(UNIT, active, "running", True, False, True, 0)
+        monkeypatch.setattr(systemd, "show", lambda names: [unit])
         found = cloudflared_health.connector(UNIT, 20241, 8080)
         return {finding.layer: finding for finding in found}
 

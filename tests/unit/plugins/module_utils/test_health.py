@@ -300,6 +300,26 @@ def test_a_proxy_that_is_not_there_is_told_by_every_layer_it_breaks(setup):
     assert layers == ["service", "proxy", "proxy"]
 
 
+@pytest.mark.parametrize(
+    ("state", "service", "edge"),
+    [
+        ("inactive", "Run systemctl start", "Start"),
+        ("activating", "Look at journalctl", "Let this host reach the tunnel edge"),
+        ("failed", "Look at journalctl", "Let this host reach the tunnel edge"),
+    ],
+)
+def test_a_stopped_connector_is_no_question_of_the_network(replica, state, service, edge):
+    """One that fails again and again may do so because it cannot reach the edge."""
+    replica.active[UNITS[1]] = state
+    replica.edge.shutdown()
+    replica.edge.server_close()
+    failed = [item for item in replica.examine() if not item.ok]
+    assert [item.layer for item in failed] == ["service", "edge"]
+    assert failed[0].remedy.startswith(service)
+    assert failed[1].remedy.startswith(edge)
+    assert failed[1].detail == "Connection refused"
+
+
 def test_something_else_on_the_proxys_port(setup, serve):
     other = serve(200, b"hello")
     setup.units[os.getpid()] = UNITS[0]
