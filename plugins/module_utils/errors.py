@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -26,6 +27,13 @@ _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _LONGEST = 10_000  # characters of one part of a message
+
+# What to do when the system refuses a file.
+_NO_ACCESS = "Run the task with become, and check the path and its file system"
+_NO_ROOM = (
+    "Make room on that file system of the host (see df -h and df -i there), and run the playbook "
+    "again"
+)
 
 
 def without_control(text: str) -> str:
@@ -80,10 +88,9 @@ def run(module: Any, action: Callable[[], dict[str, Any]]) -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         problem = error.strerror or str(error)
-        module.fail_json(
-            msg=f"{error.filename or module.params.get('path') or 'file'}: {problem}. "
-            "Run the task with become, and check the path and its file system."
-        )
+        subject = error.filename or module.params.get("path") or "file"
+        remedy = _NO_ROOM if error.errno in (errno.ENOSPC, errno.EDQUOT) else _NO_ACCESS
+        module.fail_json(msg=f"{subject}: {problem}. {remedy}.")
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     module.exit_json(**result)

@@ -161,7 +161,10 @@ def write_file(path: str, content: bytes, attributes: Attributes) -> None:
             apply_attributes(descriptor, attributes)
             os.fsync(descriptor)
         rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        # Of a descriptor, the system names no file.
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = path
         remove_file(temporary)
         raise
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import types
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import errors
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.secret_files import (
+    Attributes,
     settle_private_directory,
+    write_file,
 )
 
 
@@ -42,3 +47,34 @@ def test_what_is_no_directory_is_refused_also_when_it_comes_meanwhile(tmp_path, 
     with pytest.raises(TunnelError, match="is not a directory"):
         settle_private_directory(str(path), check_mode=False)
     assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o755
+
+
+class Failed(Exception):
+    """What a module says in the end."""
+
+
+def fail_json(msg):
+    raise Failed(msg)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_file_system_is_told_with_the_file_and_needs_no_other_user(
+    tmp_path, monkeypatch, number
+):
+    """The system names no file when it refuses what is written into an open one."""
+    path = tmp_path / "proxy.yaml"
+    path.write_text("before")
+
+    def refuse(_descriptor, _mode):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    monkeypatch.setattr(os, "umask", lambda _mask: 0o022)
+    module = types.SimpleNamespace(params={}, no_log_values=set(), fail_json=fail_json)
+    attributes = Attributes(os.geteuid(), os.getegid(), 0o600)
+    with pytest.raises(Failed) as failed:
+        errors.run(module, lambda: write_file(str(path), b"after", attributes))
+    message = str(failed.value)
+    assert message.startswith(f"{path}: {os.strerror(number)}. Make room")
+    assert "become" not in message
+    assert path.read_text() == "before"
