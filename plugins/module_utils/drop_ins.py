@@ -29,7 +29,7 @@ _DIRECTORIES = (
     "lib/systemd/system",
     "run/systemd/generator.late",
 )
-# Of all services; by their names' beginning; of ours.
+# Of ours; by their names' beginning; of all services. Those of one instance come before.
 _OF_CLOUDFLARED = ("mcp-cloudflared@.service.d", "mcp-.service.d", "service.d")
 _OF_PROXY = ("mcp-proxy@.service.d", "mcp-.service.d", "service.d")
 CREDENTIAL = "LoadCredential"
@@ -69,13 +69,14 @@ class Undone:
 def undoing(root: Path = Path("/")) -> list[Undone]:
     """The drop-ins that undo something of our units, which need not be there yet."""
     found: dict[str, set[str]] = {}
-    for directories in (_OF_CLOUDFLARED, _OF_PROXY):
-        effective = _effective(root, directories)
-        for undone in undone_by([str(effective[name]) for name in sorted(effective)]):
-            # The proxy has no credential to lose.
-            lost = undone.settings if directories is _OF_CLOUDFLARED else undone.sandbox
-            if lost:
-                found.setdefault(undone.path, set()).update(lost)
+    for general in (_OF_CLOUDFLARED, _OF_PROXY):
+        for directories in (general, *((own, *general) for own in _of_instances(root, general))):
+            effective = _effective(root, directories)
+            for undone in undone_by([str(effective[name]) for name in sorted(effective)]):
+                # The proxy has no credential to lose.
+                lost = undone.settings if general is _OF_CLOUDFLARED else undone.sandbox
+                if lost:
+                    found.setdefault(undone.path, set()).update(lost)
     return [
         Undone(f"/{Path(path).relative_to(root)}", tuple(sorted(settings)))
         for path, settings in found.items()
@@ -103,6 +104,14 @@ def undone_by(paths: list[str]) -> list[Undone]:
 
 def credential_problem(undone: Undone) -> TunnelError:
     """What to say of a drop-in that takes the token."""
+    parent = os.path.basename(os.path.dirname(undone.path))
+    if parent.startswith("mcp-cloudflared@"):
+        return TunnelError(
+            undone.path,
+            "empties LoadCredential=, so cloudflared has no tunnel token",
+            "Take that line out of the file, run systemctl daemon-reload, and then the site "
+            "playbook",
+        )
     name = f"z{os.path.basename(undone.path)}"
     directory = "/etc/systemd/system/mcp-cloudflared@.service.d"
     return TunnelError(
@@ -133,6 +142,12 @@ def _takes_away(name: str, value: str) -> bool:
     if name == CREDENTIAL:
         return not value
     return name in SANDBOX and value in _UNDONE and (name, value) not in _HARMLESS
+
+
+def _of_instances(root: Path, general: tuple[str, ...]) -> list[str]:
+    """The names of directories that are for one instance of our unit alone."""
+    pattern = general[0].replace("@", "@?*")
+    return sorted({path.name for place in _DIRECTORIES for path in (root / place).glob(pattern)})
 
 
 def _effective(root: Path, directories: tuple[str, ...]) -> dict[str, Path]:

@@ -64,6 +64,35 @@ def test_the_remedy_is_one(tmp_path):
     assert undone.sandbox
 
 
+@pytest.mark.parametrize("place", ["etc/systemd/system", "run/systemd/system"])
+@pytest.mark.parametrize(
+    "directory", ["mcp-cloudflared@default.service.d", "mcp-cloudflared@.service.d"]
+)
+def test_somebodys_edit_of_our_unit_is_to_be_taken_back(tmp_path, place, directory):
+    """`systemctl edit` makes it; no container is to blame."""
+    put(tmp_path, f"{place}/{directory}/override.conf", "[Service]\nLoadCredential=\n")
+    [undone] = undoing(tmp_path)
+    assert undone.path == f"/{place}/{directory}/override.conf"
+    assert undone.takes_the_token
+    message = str(drop_ins.credential_problem(undone))
+    assert "has no tunnel token. Take that line out of the file" in message
+    assert "Incus" not in message
+
+
+def test_what_one_instance_gives_back_is_still_missing_for_the_others(tmp_path):
+    put(tmp_path, EVERY, LXC)
+    put(tmp_path, "etc/systemd/system/mcp-cloudflared@lab.service.d/zzzz.conf", RESTORED)
+    [undone] = undoing(tmp_path)
+    assert undone.path == f"/{EVERY}"
+    assert undone.takes_the_token
+
+
+def test_a_sandbox_that_one_instance_of_the_proxy_has_lost(tmp_path):
+    path = "etc/systemd/system/mcp-proxy@lab.service.d/zz.conf"
+    put(tmp_path, path, "[Service]\nProtectHome=no\nLoadCredential=\n")
+    assert undoing(tmp_path) == [Undone(f"/{path}", ("ProtectHome=no",))]
+
+
 def test_a_privileged_container(tmp_path):
     put(tmp_path, EVERY, PRIVILEGED)
     assert {"ProtectHome=no", "ProtectSystem=no", "PrivateTmp=no"} <= set(
