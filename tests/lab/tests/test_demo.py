@@ -99,6 +99,7 @@ def test_a_newcomer_reads_little_and_the_last_ten_lines_say_what_counts(demo: De
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout
     assert len(lines) <= 60
+    assert "\033" not in done.stdout
     last = "\n".join(lines[-10:])
     for text in ("PROVEN", "TO REGISTER", "SHA-256", "WHAT NEXT", "demo-down", "Your own hosts"):
         assert text in last
