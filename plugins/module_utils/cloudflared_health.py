@@ -29,6 +29,8 @@ _START = "Starting tunnel tunnelID="
 _NO_UDP = "Failed to dial a quic connection"
 _NO_TCP = "Unable to establish connection with Cloudflare edge"
 _JOURNAL_LINES = 100
+# Of an answer that is not the wanted one: also Infinity for a number, and thousands of brackets.
+_NOT_SUCH = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 _UNREACHED = (
     "Let this host reach the tunnel edge on port 7844 (TCP and UDP) and its DNS names; if the "
@@ -66,7 +68,7 @@ def _edge(unit: str, port: int) -> Finding:
         return stranger("edge", url, found, unit, _PORT_VARIABLE)
     try:
         ready = int(json.loads(body)["readyConnections"])
-    except (ValueError, KeyError, TypeError):
+    except _NOT_SUCH:
         stopped = not status and systemd.show([unit])[0].stopped
         remedy = _remedy(_STOPPED, unit) if stopped else _UNREACHED
         return Finding("edge", url, False, body.strip()[:_LONGEST], remedy, unit)
@@ -98,7 +100,7 @@ def _ingress(unit: str, port: int, origin: str) -> tuple[bool, Finding]:
         shown = json.loads(body)
         problem = "; ".join(rule_problems(shown["config"]["ingress"], origin))
         pushed = int(shown["version"]) != _OWN_VERSION
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (*_NOT_SUCH, AttributeError):
         problem, pushed = f"not a configuration: {body.strip()[:_LONGEST]}", False
     remedy = _remedy(_PUSHED if pushed else _FILE, unit)
     return True, Finding("ingress", url, not problem, problem or f"all to {origin}", remedy, unit)

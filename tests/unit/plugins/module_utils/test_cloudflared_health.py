@@ -97,10 +97,17 @@ def test_rules_that_the_edge_has_pushed_are_told_from_those_of_a_file(look):
         (200, '{"version":-1,"config":{}}'),
         (200, '{"version":-1,"config":{"ingress":[5]}}'),
         (200, '{"version":-1,"config":{"ingress":null}}'),
+        (200, '{"version":Infinity,"config":{"ingress":[]}}'),
+        (200, "[" * 100_000),
     ],
 )
 def test_no_configuration_is_no_good_one(look, shown):
     assert not look(shown=shown)["ingress"].ok
+
+
+@pytest.mark.parametrize("body", ['{"readyConnections":Infinity}', "[" * 100_000])
+def test_a_number_that_is_none_is_no_connection(look, body):
+    assert not look(ready=(200, body))["edge"].ok
 
 
 def test_a_connector_that_does_not_answer_is_told_once(look):
