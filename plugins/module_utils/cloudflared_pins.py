@@ -59,9 +59,9 @@ def check_version(version: str) -> None:
 
 
 def known_bad(version: str) -> str:
-    """Why *version* should not run, as the rest of a sentence that it begins; empty if nothing is
+    """Why *version* should not run, as the rest of a sentence that begins with the version.
 
-    known against it, or if it is no version.
+    Empty if nothing is known against it, or if it is no version.
     """
     if not _VERSION.fullmatch(version):
         return ""

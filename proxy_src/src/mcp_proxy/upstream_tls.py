@@ -217,9 +217,8 @@ class UpstreamTls(asyncio.Transport, asyncio.BufferedProtocol):
         """See :class:`asyncio.BaseTransport`: with a close_notify, after what was written."""
         if self._plain.is_closing():
             return
-        with contextlib.suppress(
-            ssl.SSLError, ValueError
-        ):  # that of the upstream is not waited for
+        # The upstream's close_notify is not waited for.
+        with contextlib.suppress(ssl.SSLError, ValueError):
             self._tls.unwrap()
         self._flush()
         self._plain.close()
