@@ -34,6 +34,13 @@ def test_verify_shows_lines_and_repeats_what_is_to_be_registered(tmp_path):
     assert f"https://echo.{simulated_hosts.DOMAIN}" in last
 
 
+def test_a_replica_that_was_left_out_is_not_told_to_be_broken(tmp_path):
+    status, output = Simulation(tmp_path).run("verify", "--limit=host1")
+    assert status == 0, output
+    assert "1 of 2 replicas work (host1)" in output
+    assert "This run has not proven host2." in output
+
+
 def test_in_mode_wif_there_is_nothing_to_register(tmp_path):
     simulation = Simulation(tmp_path, "wif")
     status, output = simulation.run("verify")
