@@ -4,18 +4,22 @@
 cloudflared's own metrics do not have the number: its ``ha_connections`` counts attempts, and stays
 when the edge is gone. ``GET /ready`` on the same port does (200 or 503, ``readyConnections``). The
 firewall lets root ask, and not the proxy. A cloudflared that does not answer has no connection; one
-whose answer is no such thing neither, which is told on standard error, with exit status 1.
+whose answer is no such thing neither, nor has another user's program on its port: both are told on
+standard error, with exit status 1.
 """
 
 import glob
 import json
 import os
+import pwd
 import socket
 import sys
 import time
 
 SETTINGS = "/etc/mcp-tunnel/*/cloudflared.env"
 NOTES = "/run/mcp-tunnel/connections-{}.json"
+USER = "mcp-cloudflared"
+LISTENERS = "/proc/self/net/tcp"
 PATIENCE = 2.0  # seconds for one answer
 BUDGET = 6.0  # seconds for all of them: a cloudflared that hangs shall not hide the others
 LONGEST = 65536  # bytes; the answer has about 100
@@ -29,6 +33,29 @@ def metrics_port(path):
     if len(lines) != 1:
         raise ValueError(f"MCP_METRICS stands {len(lines)} times in it")
     return int(lines[0].rpartition(":")[2])
+
+
+def listening_user(port):
+    """The ID of the user who listens on 127.0.0.1:*port*; None if nobody does."""
+    address = int.from_bytes(socket.inet_aton("127.0.0.1"), sys.byteorder)
+    local, listens = f"{address:08X}:{port:04X}", "0A"
+    with open(LISTENERS, encoding="ascii") as file:
+        for line in file:
+            fields = line.split()
+            if fields[1] == local and fields[3] == listens:
+                return int(fields[7])
+    return None
+
+
+def asked(port, seconds):
+    """The connections of the cloudflared on *port*. Raises ValueError if it is not cloudflared."""
+    user = listening_user(port)
+    if user is None:
+        return 0
+    # While cloudflared is down, anybody may hold its port.
+    if user != pwd.getpwnam(USER).pw_uid:
+        raise ValueError(f"the user with ID {user} listens on port {port}, not {USER}")
+    return ready_connections(answer(port, seconds))
 
 
 def answer(port, seconds):
@@ -88,8 +115,8 @@ def main():
         seconds = max(0.1, min(PATIENCE, end - time.monotonic()))
         number = 0
         try:
-            number = ready_connections(answer(metrics_port(path), seconds))
-        except (OSError, ValueError) as error:
+            number = asked(metrics_port(path), seconds)
+        except (OSError, ValueError, KeyError) as error:
             problems.append(f"{path}: {error}")
         note(instance, number)
     forget(paths)

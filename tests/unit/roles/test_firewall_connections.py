@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
+import pwd
 import socket
 import threading
 from pathlib import Path
@@ -33,6 +35,7 @@ class Host:
         monkeypatch.setattr(self.program, "SETTINGS", str(directory / "etc/*/cloudflared.env"))
         monkeypatch.setattr(self.program, "NOTES", str(directory / "connections-{}.json"))
         monkeypatch.setattr(self.program, "PATIENCE", 0.3)
+        monkeypatch.setattr(self.program, "USER", pwd.getpwuid(os.getuid()).pw_name)
 
     def configure(self, instance, text):
         """Deploy an instance with this cloudflared.env."""
@@ -137,6 +140,16 @@ def test_settings_without_a_port_are_told(host, text, capsys):
     host.configure("default", text)
     assert host.run() == (1, {"default": {"readyConnections": 0}})
     assert "connections: " in capsys.readouterr().err
+
+
+def test_another_users_program_on_the_port_is_not_believed(host, monkeypatch, capsys):
+    """Any user of the host can hold the port while cloudflared is down."""
+    monkeypatch.setattr(host.program, "USER", "nobody")
+    with answering(ready(4)) as (port, asked):
+        host.configure("default", env(port))
+        assert host.run() == (1, {"default": {"readyConnections": 0}})
+    assert asked == []
+    assert f"the user with ID {os.getuid()} listens on port {port}" in capsys.readouterr().err
 
 
 def test_each_instance_has_its_own_and_one_that_goes_takes_it_along(host):
