@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import pwd
 import signal
 import socket
 import ssl
@@ -63,6 +64,8 @@ class Cloudflared:
         program: Any = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(program)
         program.SETTINGS, program.NOTES = str(self._settings), str(self.note)
+        # This user's server stands in for the one of cloudflared's user.
+        program.USER = pwd.getpwuid(os.geteuid()).pw_name
         assert await asyncio.get_running_loop().run_in_executor(None, program.main) == 0
 
 
