@@ -85,6 +85,62 @@ def test_rules_and_services_are_there_beside_nftables(nftables: str) -> None:
         assert again < moment(host, service, "ExecMainStart"), service
 
 
+#: Before the distribution's service empties the ruleset, our file becomes none that nft could read.
+SPOILED = f"""[Service]
+ExecStartPre=+/bin/sh -c "echo 'table inet {{' >>{RULES}"
+"""
+SPOILING = "/etc/systemd/system/nftables.service.d/a-spoiled.conf"
+# What nftables.service has queued goes on without it.
+WITHOUT_JOBS = (
+    "timeout 60 sh -c 'while [ -n \"$(systemctl list-jobs --no-legend)\" ]; do sleep 0.1; done'"
+)
+
+
+def without_rules(host: Host) -> None:
+    """No table, and no process of a service, nor one that is about to come."""
+    assert "mcp_tunnel" not in host.check_output("nft list tables")
+    assert host.run(f"systemctl is-failed {UNIT}").rc == 0
+    for service in SERVICES:
+        assert host.run(f"systemctl is-active {service}").stdout.strip() in {"inactive", "failed"}
+        assert "MainPID=0" in host.check_output(f"systemctl show --property=MainPID {service}")
+    log = host.check_output("journalctl --boot --unit=nftables --priority=crit --output=cat")
+    assert "No rules, no service" in log
+
+
+def test_rules_that_are_lost_at_boot_keep_the_services_back(nftables: str) -> None:
+    """They were loaded, and the other service took them away: no service has been started since."""
+    before = table(shell(nftables))
+    write(shell(nftables), SPOILING, SPOILED)
+    shell(nftables).check_output(f"cp {RULES} /root/rules")
+    try:
+        host = rebooted(nftables)
+        without_rules(host)
+        for service in SERVICES:
+            assert moment(host, service, "ExecMainStart") == 0, service
+    finally:
+        mended = f"mv /root/rules {RULES}; rm {SPOILING}; systemctl daemon-reload"
+        shell(nftables).check_output(mended)
+    host.check_output(f"systemctl start {' '.join(SERVICES)}")
+    assert table(host) == before
+
+
+@pytest.mark.parametrize(("name", "verb"), [(HOSTS[0], "reload"), (HOSTS[1], "stop")])
+def test_rules_that_are_lost_end_the_services(name: str, verb: str) -> None:
+    host = shell(name)
+    before = table(host)
+    host.check_output("systemctl start nftables")
+    assert table(host) == before
+    try:
+        host.check_output(f"cp {RULES} /root/rules && echo 'table inet {{' >>{RULES}")
+        host.check_output(f"systemctl {verb} nftables")
+        host.check_output(WITHOUT_JOBS)
+        without_rules(host)
+    finally:
+        host.check_output(f"mv /root/rules {RULES}")
+        host.check_output(f"systemctl start {' '.join(SERVICES)} && systemctl stop nftables")
+    assert table(host) == before
+
+
 def test_no_rules_no_services(name: str) -> None:
     before = table(shell(name))
     shell(name).check_output(f"cp {RULES} /root/rules && echo 'table inet {{' >> {RULES}")
