@@ -127,7 +127,8 @@ def _of_ansible(answer: Mapping[str, Any], failed: bool) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     message = answer.get("msg")
     if isinstance(message, str) or failed:
-        text = message if isinstance(message, str) else "The module gave no message."
+        silent = not isinstance(message, str) or (failed and not message.strip())
+        text = "The module gave no message." if silent else message
         kept["msg"] = clean(text, _MESSAGE)
     if failed:
         for key in ("exception", "module_stdout", "module_stderr"):

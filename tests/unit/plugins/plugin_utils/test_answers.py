@@ -35,6 +35,13 @@ def test_everything_else_stays_as_it_is():
     assert parsed(json.dumps(answer)) == answer
 
 
+@pytest.mark.parametrize("message", [{}, {"msg": ""}, {"msg": " \n"}, {"msg": ["no text"]}])
+def test_a_failure_has_a_message_whatever_the_host_says(message):
+    """Whoever looks for the message knows by it that the module has failed."""
+    kept = answers.take("host2", "a.b.c", {"failed": True, **message}, {})
+    assert kept == {"failed": True, "msg": "The module gave no message."}
+
+
 def test_warnings_are_clean_before_ansible_shows_them():
     summary = {"__ansible_type": "WarningSummary", "event": {"msg": "\x1b[2J", "line": 7}}
     kept = parsed(json.dumps({"warnings": ["\x1b]0;owned\x07", summary] + ["x"] * 100}))["warnings"]

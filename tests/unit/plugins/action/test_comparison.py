@@ -1,0 +1,19 @@
+"""What is given is compared with what is stored: without an agreement nothing is deployed."""
+
+from __future__ import annotations
+
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
+
+#: Nothing is left of it once it speaks of variables instead of the module's options.
+SILENT = ", or move the instance to another tunnel with replace: true"
+
+
+def test_a_comparison_that_fails_without_a_text_is_no_agreement(tmp_path):
+    """Not even where the host says "settled" beside it."""
+    simulation = Simulation(tmp_path)
+    simulation.attack("host1", "tunnel_token", merge={"failed": True, "msg": SILENT})
+    status, output = simulation.run()
+    assert status != 0
+    assert "The variables do not fit /var/lib/mcp-tunnel/default on host1" in output
+    assert "no host was touched" in output
+    assert "file_set" not in [call["module"] for call in simulation.calls()]
