@@ -32,6 +32,15 @@ _JOURNAL_LINES = 100
 # Of an answer that is not the wanted one: also Infinity for a number, and thousands of brackets.
 _NOT_SUCH = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
+# Settings of a rule that change where its requests end, as whose, or whether they arrive. With none
+# of its own, a rule shows them all, empty but for one. Others are times and numbers of connections.
+_LEADING = (
+    "httpHostHeader", "originServerName", "matchSNItoHost", "caPool", "noTLSVerify",
+    "disableChunkedEncoding", "bastionMode", "proxyAddress", "proxyPort", "proxyType", "ipRules",
+    "http2Origin", "access",
+)  # fmt: skip
+_AS_USUAL = {"proxyAddress": "127.0.0.1"}
+
 _UNREACHED = (
     "Let this host reach the tunnel edge on port 7844 (TCP and UDP) and its DNS names; if the "
     "journal says `Invalid tunnel secret`, the token was rotated: give the new one"
@@ -98,7 +107,8 @@ def _ingress(unit: str, port: int, origin: str) -> tuple[bool, Finding]:
         return bool(status), Finding("ingress", url, False, detail, _remedy(_FILE, unit), unit)
     try:
         shown = json.loads(body)
-        problem = "; ".join(rule_problems(shown["config"]["ingress"], origin))
+        everywhere = shown["config"].get("originRequest")
+        problem = "; ".join(rule_problems(shown["config"]["ingress"], origin, everywhere))
         pushed = int(shown["version"]) != _OWN_VERSION
     except (*_NOT_SUCH, AttributeError):
         problem, pushed = f"not a configuration: {body.strip()[:_LONGEST]}", False
@@ -106,8 +116,12 @@ def _ingress(unit: str, port: int, origin: str) -> tuple[bool, Finding]:
     return True, Finding("ingress", url, not problem, problem or f"all to {origin}", remedy, unit)
 
 
-def rule_problems(rules: Sequence[dict[str, Any]], origin: str) -> Iterator[str]:
-    """Why these ingress rules are not the one that leads everything to *origin*.
+def rule_problems(
+    rules: Sequence[dict[str, Any]], origin: str, everywhere: dict[str, Any] | None = None
+) -> Iterator[str]:
+    """Why these ingress rules are not the one that leads everything to *origin*, unchanged.
+
+    *everywhere*: the ``originRequest`` of the configuration, for rules that have none.
 
     :raises KeyError, TypeError, AttributeError: if they are no rules.
     """
@@ -119,6 +133,25 @@ def rule_problems(rules: Sequence[dict[str, Any]], origin: str) -> Iterator[str]
             yield f"a rule for some requests only leads to {service}"
         elif service != origin:
             yield f"requests go to {service}, not to {origin}"
+        settings = rule.get("originRequest")
+        changed = changed_settings((everywhere if settings is None else settings) or {})
+        if changed:
+            yield f"originRequest of the rule to {service} sets {', '.join(changed)}"
+
+
+def changed_settings(settings: dict[str, Any]) -> list[str]:
+    """Those of an ``originRequest`` that lead requests elsewhere, or change them on the way."""
+    return [
+        name
+        for name in _LEADING
+        if settings.get(name) != _AS_USUAL.get(name) and _says_something(settings.get(name))
+    ]
+
+
+def _says_something(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_says_something, value.values()))
+    return bool(value)
 
 
 def _remedy(text: str, unit: str) -> str:

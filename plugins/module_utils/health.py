@@ -19,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     systemd,
     unit_credentials,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.health_finding import (
     Finding,
     stranger,
@@ -50,18 +51,27 @@ class Replica:
 
 
 def examine(replica: Replica, timeout: float) -> list[Finding]:
-    """Looks at all layers, waiting *timeout* seconds in all for the replica to be ready."""
+    """Looks at all layers, waiting *timeout* seconds in all for the replica to be ready.
+
+    Nothing waits for what a service would do that is down.
+    """
     deadline = time.monotonic() + timeout
+    findings, down = _services(replica, deadline)
+    proxy, connector = (
+        time.monotonic() if unit in down else deadline
+        for unit in (replica.proxy_unit, replica.cloudflared_unit)
+    )
     # Waiting enables nothing.
-    findings = _until(deadline, lambda: _services(replica)) + _at_boot(replica) + _labels(replica)
+    findings += _at_boot(replica) + _labels(replica)
     without_token = _credential(replica)
     findings += without_token
+    findings += _until(proxy, lambda: _proxy(replica))
     # Without its token, cloudflared says nothing of the edge.
-    for look in (_proxy,) if without_token else (_proxy, _connector):
-        findings += _until(deadline, lambda look=look: look(replica))
+    if not without_token:
+        findings += _until(connector, lambda: _connector(replica))
     for route, upstream in replica.routes.items():
         findings += _until(
-            deadline, lambda route=route, upstream=upstream: _route(replica, route, upstream)
+            proxy, lambda route=route, upstream=upstream: _route(replica, route, upstream)
         )
     return findings
 
@@ -102,11 +112,16 @@ def _until(deadline: float, look) -> list[Finding]:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _services(replica: Replica) -> list[Finding]:
-    return [
-        _service(unit, replica.releases.get(unit.name))
-        for unit in systemd.show([replica.proxy_unit, replica.cloudflared_unit])
-    ]
+def _services(replica: Replica, deadline: float) -> tuple[list[Finding], set[str]]:
+    """Their rows, once all run that are about to; and which units are down."""
+    while True:
+        units = systemd.show([replica.proxy_unit, replica.cloudflared_unit])
+        findings = [_service(unit, replica.releases.get(unit.name)) for unit in units]
+        down = {unit.name for unit in units if unit.down}
+        settled = all(item.ok or item.object in down for item in findings)
+        if settled or time.monotonic() >= deadline:
+            return findings, down
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _at_boot(replica: Replica) -> list[Finding]:
@@ -137,21 +152,26 @@ def _credential(replica: Replica) -> list[Finding]:
 
 def _labels(replica: Replica) -> list[Finding]:
     """Releases that SELinux would not start as services; nothing where it would, or is disabled."""
-    mislabelled = {
-        unit: (release, selinux_labels.wrong(release)) for unit, release in replica.releases.items()
-    }
-    return [
-        Finding(
-            "service",
-            str(release),
-            False,
-            f"SELinux: {len(wrong)} files have other labels than the policy's, {wrong[0]} first",
-            f"Run the site playbook, which sets them, and then systemctl restart {unit}",
-            unit,
-        )
-        for unit, (release, wrong) in mislabelled.items()
-        if wrong
-    ]
+    rows = [_label(unit, release) for unit, release in replica.releases.items()]
+    return [row for row in rows if row is not None]
+
+
+def _label(unit: str, release: Path) -> Finding | None:
+    """The row about one release, also where its labels cannot be asked for: others are."""
+    try:
+        wrong = selinux_labels.wrong(release)
+    except TunnelError as error:
+        return Finding("service", str(release), False, error.problem, error.remedy, unit)
+    if not wrong:
+        return None
+    return Finding(
+        "service",
+        str(release),
+        False,
+        f"SELinux: {len(wrong)} files have other labels than the policy's, {wrong[0]} first",
+        f"Run the site playbook, which sets them, and then systemctl restart {unit}",
+        unit,
+    )
 
 
 def _service(unit: systemd.Unit, release: Path | None) -> Finding:

@@ -23,7 +23,7 @@ _SECONDS = {
 }  # fmt: skip
 _PROPERTIES = (
     "Id,ActiveState,SubState,UnitFileState,NeedDaemonReload,LoadState,NRestarts,"
-    "ExecMainStartTimestampMonotonic"
+    "ExecMainStartTimestampMonotonic,Job"
 )
 # What a tunnel token or a key would look like in a log. Neither belongs there; make sure.
 _SECRETS = re.compile(r"eyJ[A-Za-z0-9+/_=-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY-----.*")
@@ -35,6 +35,7 @@ class Unit:
 
     ``restarts``: how often systemd has restarted it by itself since it was last started on purpose.
     ``started``: when its main process was started last, in seconds of CLOCK_MONOTONIC.
+    ``queued``: whether systemd has a job for it, as for one that waits for others at boot.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Unit:
     restarts: int
     masked: bool = False
     started: float = 0.0
+    queued: bool = False
 
     @property
     def running(self) -> bool:
@@ -56,6 +58,12 @@ class Unit:
     def stopped(self) -> bool:
         """Whether it neither runs nor tries to; one that failed, or comes back again, is not."""
         return self.loaded and self.active == "inactive"
+
+    @property
+    def down(self) -> bool:
+        """Whether it does not run, and systemd is not about to start it: waiting is of no use."""
+        cannot = self.masked or not self.loaded
+        return not self.queued and (cannot or self.active in ("inactive", "failed"))
 
 
 def show(names: list[str]) -> list[Unit]:
@@ -75,6 +83,7 @@ def show(names: list[str]) -> list[Unit]:
                 restarts=int(fields.get("NRestarts") or 0),
                 masked=fields.get("LoadState", "") == "masked",
                 started=int(fields.get("ExecMainStartTimestampMonotonic") or 0) / 1e6,
+                queued=int(fields.get("Job") or 0) > 0,
             )
         )
     return units

@@ -15,6 +15,28 @@ UNIT = "mcp-cloudflared@default.service"
 READY = (200, '{"status":200,"readyConnections":4,"connectorId":"x"}')
 DOWN = (503, '{"status":503,"readyConnections":0,"connectorId":"x"}')
 OURS = {"hostname": "", "path": None, "service": "http://127.0.0.1:8080", "Handlers": None}
+# A rule's settings when nobody has given any (cloudflared, ingress/config.go).
+USUAL = {
+    "connectTimeout": 30,
+    "tlsTimeout": 10,
+    "tcpKeepAlive": 30,
+    "noHappyEyeballs": False,
+    "keepAliveTimeout": 90,
+    "keepAliveConnections": 100,
+    "httpHostHeader": "",
+    "originServerName": "",
+    "matchSNItoHost": False,
+    "caPool": "",
+    "noTLSVerify": False,
+    "disableChunkedEncoding": False,
+    "bastionMode": False,
+    "proxyAddress": "127.0.0.1",
+    "proxyPort": 0,
+    "proxyType": "",
+    "ipRules": None,
+    "http2Origin": False,
+    "access": {"teamName": "", "audTag": None},
+}
 START = "2026-11-28T09:00:00Z INF Starting tunnel tunnelID=6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 NO_UDP = (
     '2026-11-28T09:00:05Z ERR Failed to dial a quic connection error="failed to dial to edge with '
@@ -51,6 +73,47 @@ def test_one_rule_that_leads_to_our_listener(look):
     ingress = look()["ingress"]
     assert (ingress.ok, ingress.detail) == (True, "all to http://127.0.0.1:8080")
     assert ingress.object == "http://127.0.0.1:20241/config"
+
+
+def test_a_rule_without_settings_of_its_own_shows_them_all(look):
+    assert look(shown=config({**OURS, "originRequest": USUAL}))["ingress"].ok
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("httpHostHeader", "wiki.example"),
+        ("originServerName", "wiki.example"),
+        ("matchSNItoHost", True),
+        ("caPool", "/etc/other.pem"),
+        ("noTLSVerify", True),
+        ("disableChunkedEncoding", True),
+        ("bastionMode", True),
+        ("proxyAddress", "10.0.0.1"),
+        ("proxyPort", 1080),
+        ("proxyType", "socks"),
+        ("ipRules", [{"prefix": "10.0.0.0/8", "allow": True}]),
+        ("http2Origin", True),
+        ("access", {"required": True, "teamName": "team", "audTag": ["a"]}),
+    ],
+)
+def test_settings_that_lead_elsewhere_are_another_service(look, name, value):
+    """By its service alone, the rule leads to our listener."""
+    pushed = config({**OURS, "originRequest": {**USUAL, name: value}}, version=3)
+    found = look(shown=pushed)["ingress"]
+    detail = f"originRequest of the rule to http://127.0.0.1:8080 sets {name}"
+    assert (found.ok, found.detail) == (False, detail)
+    assert found.remedy.startswith("The edge has pushed these rules")
+
+
+def test_settings_for_all_rules_hold_for_one_without_any(look):
+    shown = {"version": -1, "config": {"ingress": [OURS], "originRequest": {"proxyPort": 1}}}
+    assert not look(shown=(200, json.dumps(shown)))["ingress"].ok
+
+
+def test_times_and_numbers_of_connections_lead_nowhere_else(look):
+    settings = {**USUAL, "connectTimeout": 5, "keepAliveConnections": 1, "noHappyEyeballs": True}
+    assert look(shown=config({**OURS, "originRequest": settings}))["ingress"].ok
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     listeners,
     loopback,
     running_code,
+    selinux_labels,
     systemd,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
 SOURCE = Path(__file__).resolve().parents[4] / "proxy_src" / "src"
@@ -294,6 +296,29 @@ def test_what_comes_late_is_waited_for(replica, monkeypatch):
     assert pauses[0] > 0
 
 
+@pytest.mark.parametrize("state", ["inactive", "failed"])
+@pytest.mark.parametrize("unit", UNITS)
+def test_nothing_waits_for_a_service_that_is_down(replica, monkeypatch, unit, state):
+    """Neither for itself, nor for what it would answer."""
+    replica.active[unit] = state
+    if unit == UNITS[1]:
+        replica.edge.shutdown()
+        replica.edge.server_close()
+    else:
+        replica.ports = (free_port(), free_port())
+        replica.rules([{"service": f"http://127.0.0.1:{replica.ports[0]}"}])
+
+    def pause(seconds):
+        # Others pause, too: whoever looks for the process that answers.
+        assert seconds != health._PAUSE_SECONDS, "it has waited"
+
+    clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=pause)
+    monkeypatch.setattr(health, "time", clock)
+    failed = [item.object for item in replica.examine(timeout=60) if not item.ok]
+    assert failed[0] == unit
+    assert len(failed) > 1
+
+
 def test_a_proxy_that_is_not_there_is_told_by_every_layer_it_breaks(setup):
     setup.active[UNITS[0]] = "failed"
     layers = [layer for layer, _detail in setup.failed()]
@@ -398,6 +423,29 @@ def test_files_with_other_labels_than_the_policy_wants(replica, selinux, tmp_pat
     assert "bin/tool" in found[0].detail
     assert "site playbook" in found[0].remedy
     assert f"systemctl restart {UNITS[0]}" in found[0].remedy
+
+
+def test_labels_that_cannot_be_asked_for_are_one_row(setup, monkeypatch, tmp_path):
+    """The other release is looked at, and all that comes after."""
+
+    def wrong(release):
+        if release.name == "1":
+            raise TunnelError(str(release), "SELinux: restorecon failed: no policy", "Run it")
+        return [f"{release}/bin/tool"]
+
+    monkeypatch.setattr(running_code, "problem", lambda *_: "")
+    monkeypatch.setattr(selinux_labels, "wrong", wrong)
+    setup.releases = {UNITS[0]: tmp_path / "proxy/1", UNITS[1]: tmp_path / "cloudflared/2"}
+    findings = setup.examine()
+    assert [(item.object, item.detail) for item in findings if "SELinux" in item.detail] == [
+        (f"{tmp_path}/proxy/1", "SELinux: restorecon failed: no policy"),
+        (
+            f"{tmp_path}/cloudflared/2",
+            "SELinux: 1 files have other labels than the policy's, "
+            f"{tmp_path}/cloudflared/2/bin/tool first",
+        ),
+    ]
+    assert findings[-1].layer == "proxy"
 
 
 def test_the_error_names_layer_remedy_and_journal(replica):

@@ -70,3 +70,22 @@ def test_a_reload_that_does_not_end_is_given_up(systemctl):
 )
 def test_spans_of_time(span, seconds):
     assert systemd.seconds(span) == seconds
+
+
+@pytest.mark.parametrize(
+    ("lines", "down"),
+    [
+        ("ActiveState=inactive\nLoadState=loaded\nJob=", True),
+        ("ActiveState=failed\nLoadState=loaded", True),
+        ("ActiveState=inactive\nLoadState=masked", True),
+        ("ActiveState=inactive\nLoadState=not-found", True),
+        ("ActiveState=inactive\nLoadState=loaded\nJob=845", False),  # waits for others at boot
+        ("ActiveState=activating\nLoadState=loaded", False),
+        ("ActiveState=active\nLoadState=loaded", False),
+        ("ActiveState=deactivating\nLoadState=loaded", False),
+    ],
+)
+def test_which_units_do_not_come_by_themselves(monkeypatch, lines, down):
+    monkeypatch.setattr(systemd, "systemctl", lambda *_arguments: f"Id={UNIT}\n{lines}\n")
+    (unit,) = systemd.show([UNIT])
+    assert unit.down is down
