@@ -5,7 +5,8 @@ cloudflared's own metrics do not have the number: its ``ha_connections`` counts 
 when the edge is gone. ``GET /ready`` on the same port does (200 or 503, ``readyConnections``). The
 firewall lets root ask, and not the proxy. A cloudflared that does not answer has no connection; one
 whose answer is no such thing neither, nor has another user's program on its port: both are told on
-standard error, with exit status 1.
+standard error, with exit status 1. All are asked at the same time, and each is noted as soon as it
+has answered.
 """
 
 import glob
@@ -15,13 +16,15 @@ import pwd
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 SETTINGS = "/etc/mcp-tunnel/*/cloudflared.env"
 NOTES = "/run/mcp-tunnel/connections-{}.json"
 USER = "mcp-cloudflared"
 LISTENERS = "/proc/self/net/tcp"
 PATIENCE = 2.0  # seconds for one answer
-BUDGET = 6.0  # seconds for all of them: a cloudflared that hangs shall not hide the others
+BUDGET = 6.0  # seconds for all of them, below TimeoutStartSec= of the unit
+AT_A_TIME = 12  # below TasksMax= of the unit: those that hang shall not hide the others
 LONGEST = 65536  # bytes; the answer has about 100
 REQUEST = b"GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n"
 
@@ -106,23 +109,29 @@ def forget(instances):
             os.unlink(path)
 
 
+def examine(instance, path, end):
+    """Notes the connections of one instance; returns the problem, None if there is none."""
+    seconds = max(0.1, min(PATIENCE, end - time.monotonic()))
+    number, problem = 0, None
+    try:
+        number = asked(metrics_port(path), seconds)
+    except (OSError, ValueError, KeyError) as error:
+        problem = f"{path}: {error}"
+    note(instance, number)
+    return problem
+
+
 def main():
     """Notes the connections of every instance; returns the exit status."""
     paths = {os.path.basename(os.path.dirname(path)): path for path in glob.glob(SETTINGS)}
     end = time.monotonic() + BUDGET
-    problems = []
-    for instance, path in sorted(paths.items()):
-        seconds = max(0.1, min(PATIENCE, end - time.monotonic()))
-        number = 0
-        try:
-            number = asked(metrics_port(path), seconds)
-        except (OSError, ValueError, KeyError) as error:
-            problems.append(f"{path}: {error}")
-        note(instance, number)
     forget(paths)
-    for text in problems:
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        running = [pool.submit(examine, *item, end) for item in sorted(paths.items())]
+        problems = [task.result() for task in running]
+    for text in filter(None, problems):
         print(f"connections: {text}. See cloudflared_metrics_port", file=sys.stderr)
-    return 1 if problems else 0
+    return 1 if any(problems) else 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import socket
 import threading
 from pathlib import Path
@@ -57,16 +58,21 @@ def host(tmp_path, monkeypatch):
 
 
 @contextlib.contextmanager
-def answering(answer, hold=False):
-    """A port of loopback where each connection gets *answer*, and its end unless *hold*."""
+def answering(answer, hold=False, meet=None):
+    """A port of loopback where each connection gets *answer*, and its end unless *hold*.
+
+    With *meet*, a barrier, not before all others have been asked.
+    """
     asked = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, threading.BrokenBarrierError):
                 while True:
                     client, _peer = server.accept()
                     asked.append(client.recv(4096))
+                    if meet:
+                        meet.wait(60)
                     client.sendall(answer)
                     if not hold:
                         client.close()
@@ -105,6 +111,26 @@ def test_one_that_never_ends_its_answer_is_not_waited_for(host, answer):
     with answering(answer, hold=True) as (port, _asked):
         host.configure("default", env(port))
         assert host.run() == (0, {"default": {"readyConnections": 0}})
+
+
+def test_no_cloudflared_waits_for_another(host, monkeypatch):
+    """Each of these answers once all have been asked: one after the other, none ever would."""
+    names = [f"instance{number}" for number in range(6)]
+    monkeypatch.setattr(host.program, "PATIENCE", 5.0)
+    together = threading.Barrier(len(names))
+    with contextlib.ExitStack() as servers:
+        for name in names:
+            port, _asked = servers.enter_context(answering(ready(4), meet=together))
+            host.configure(name, env(port))
+        assert host.run() == (0, {name: {"readyConnections": 4} for name in names})
+
+
+def test_the_unit_has_room_for_all_that_are_asked_at_a_time(host):
+    """And for the main thread; and time for more than are asked at a time."""
+    unit = PROGRAM.with_suffix(".service").read_text()
+    limits = dict(re.findall(r"(?m)^(TasksMax|TimeoutStartSec)=([0-9]+)$", unit))
+    assert host.program.AT_A_TIME < int(limits["TasksMax"])
+    assert host.program.BUDGET + 2 <= int(limits["TimeoutStartSec"])
 
 
 @pytest.mark.parametrize(
