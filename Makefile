@@ -9,7 +9,7 @@ export PATH := $(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard fuzz conformance changelog build lock clean
+.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard fuzz conformance changelog build lock release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -76,6 +76,9 @@ dashboard: bootstrap  ## the picture of the dashboard in docs/monitoring, from t
 
 build: bootstrap  ## the collection's tarball, in .build
 	@ansible-galaxy collection build --force --output-path .build
+
+release: bootstrap  ## a checked, tagged release: make release VERSION=1.2.3; with CHECK=1 nothing is kept
+	@PYTHONPATH=$(CURDIR)/tools python -m release $(if $(CHECK),--check) -- "$(VERSION)"
 
 lock: bootstrap  ## renew the lock files (make lock UPGRADE=--upgrade for newer versions)
 	@tools/lock $(UPGRADE)

@@ -1,6 +1,7 @@
 """What Galaxy does with the collection when it is published: built, and imported with its importer.
 
-The importer ends with success when it has only warned; here a warning is a failure, too.
+``python -m stages.importer [ARCHIVE]``; without an archive, one is built of this checkout. The
+importer ends with success when it has only warned; here a warning is a failure, too.
 """
 
 from __future__ import annotations
@@ -39,14 +40,17 @@ def _run(command: list[str], directory: str, **environment: str) -> tuple[int, s
 
 
 def main() -> int:
-    """Build and import the collection in a directory of its own; say what is wrong."""
+    """Import the archive in a directory of its own; say what is wrong."""
     with tempfile.TemporaryDirectory() as directory:
-        build = ["ansible-galaxy", "collection", "build", "--output-path", directory, str(ROOT)]
-        status, output = _run(build, directory)
-        if status:
-            print(output)
-            return 1
-        (archive,) = Path(directory).glob("*.tar.gz")
+        archives = [Path(name).resolve() for name in sys.argv[1:]]
+        if not archives:
+            build = ["ansible-galaxy", "collection", "build", "--output-path", directory, str(ROOT)]
+            status, output = _run(build, directory)
+            if status:
+                print(output)
+                return 1
+            archives = list(Path(directory).glob("*.tar.gz"))
+        (archive,) = archives
         importer = [sys.executable, "-m", "galaxy_importer.main", str(archive)]
         # Lint runs ansible-lint itself, with a stricter profile.
         switches = {"GALAXY_IMPORTER_RUN_ANSIBLE_LINT": "false"}

@@ -24,6 +24,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     ),
     "mypy: laboratory, benchmarks, tools": (
         *("env", "MYPYPATH=tests:tools", "mypy", "-p", "lab", "-p", "benchmarks", "-p", "stages"),
+        *("-p", "release"),
     ),
     "mypy: proxy": ("mypy", "proxy_src/src"),
     "yamllint": ("yamllint", "--strict", "."),

@@ -43,7 +43,7 @@ TEST: tuple[Stage, ...] = (
     _molecule("firewall"),
     _molecule("default"),
     Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
-    _pytest("tests of the tools", "benchmarks/tests", "tools/stages/tests"),
+    _pytest("tests of the tools", "benchmarks/tests", "tools/stages/tests", "tools/release/tests"),
     # The collection's unit tests run there, too: on the collection as it is shipped.
     Stage(
         "sanity and unit tests",

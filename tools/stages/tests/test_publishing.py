@@ -62,7 +62,7 @@ def shipped(path: str) -> bool:
 
 
 def test_pages_about_developing_are_not_shipped() -> None:
-    for page in ("laboratory", "benchmarks", "testing"):
+    for page in ("laboratory", "benchmarks", "releasing", "testing"):
         assert (ROOT / f"docs/{page}.md").is_file()
         assert not shipped(f"docs/{page}.md")
     assert shipped("docs/variables.md")
