@@ -9,7 +9,7 @@ export PATH := $(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help bootstrap demo demo-down test test-all lint sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard fuzz conformance changelog build lock release clean
+.PHONY: help bootstrap demo demo-down test test-all hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard fuzz conformance changelog build lock release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -31,6 +31,12 @@ test-all: bootstrap  ## make test, and what it has no time for: mutants, fuzzing
 
 lint: bootstrap  ## format, types, Ansible's production profile, documentation, changelog
 	@tools/lint
+
+hooks: bootstrap  ## let git run make lint's checks: the quick ones at a commit, the others at a push
+	@pre-commit install --install-hooks
+
+subjects: bootstrap  ## the subjects of new commits: make subjects BASE=origin/main
+	@tools/run python -m stages.subjects --since "$(or $(BASE),origin/main)"
 
 sanity: bootstrap  ## ansible-test sanity and units on the built collection
 	@tools/sanity
