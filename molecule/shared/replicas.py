@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,16 +113,19 @@ def killed_after_a_change(
     *arguments: str,
     playbook: str = "site",
     lab_name: str = LAB_NAME,
+    tasks: Sequence[str] = (),
     ended: list[dict[str, dict[str, int]]] | None = None,
 ) -> str:
     """Run a playbook that is killed right after the first result that says "changed".
 
-    Returns which task that was; empty text if there was none, and the run has ended well: then its
+    With *tasks*, only results of these count, and there has to be one. Returns which task that
+    was, and on which host; empty text if there was none, and the run has ended well: then its
     recap is added to *ended*.
     """
-    settings = _callback("kill_after_change")
+    settings = {**_callback("kill_after_change"), "KILL_AFTER": "\n".join(tasks)}
     done = play(*arguments, playbook=playbook, lab_name=lab_name, settings=settings)
     if done.returncode == 0:
+        assert not tasks, f"none of these has changed anything: {tasks}"
         counters = recap(done.stdout)
         assert all(each["changed"] == 0 for each in counters.values())
         if ended is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from .stage import Stage
 
@@ -56,9 +57,19 @@ TEST: tuple[Stage, ...] = (
     _pytest("contract tests", "tests/contract"),
 )
 
+#: Stages with tests that are marked as exhaustive: pyproject.toml leaves those out.
+_EXHAUSTIVE = ("molecule firewall", "molecule default", "molecule wif", "laboratory tests")
+
+
+def _exhaustive(stage: Stage) -> Stage:
+    """The stage with all of its tests."""
+    everything = "PYTEST_ADDOPTS=-m 'exhaustive or not exhaustive'"
+    return replace(stage, command=("env", everything, *stage.command), limit=2 * stage.limit)
+
+
 #: What ``make test`` has no time for: the same questions again, with more examples.
 ALL: tuple[Stage, ...] = (
-    *TEST,
+    *(_exhaustive(stage) if stage.name in _EXHAUSTIVE else stage for stage in TEST),
     Stage(
         "firewall mutants",
         ("tools/firewall-mutants",),

@@ -5,6 +5,9 @@ killed right after its first change, so that each change in turn is the last thi
 interrupted run did; the run that finds nothing left to do must end by itself, with a tunnel that
 works. Both hosts are deployed at once: one is killed in the middle of what the other has just
 done. (A rotation is killed host by host, in the scenario wif.)
+
+`make test` takes one change of each kind: a release, a file of the state host, one of a replica,
+the kernel's rules, services. `make test-all` takes every change.
 """
 
 from __future__ import annotations
@@ -16,22 +19,37 @@ from replicas import killed_after_a_change, lab, play, recap
 
 NAME = "cut"
 MOST_RUNS = 60
+# Before the last one, which is killed after everything that it still does.
+CHOSEN = (
+    "mcp_tunnels.stack.proxy : Ship the proxy",
+    "mcp_tunnels.stack.provision : Make the CA, or check the one that is brought",
+    "mcp_tunnels.stack.proxy : Install the certificate",
+    "mcp_tunnels.stack.firewall : Load the rules, and see to it that they are loaded at boot",
+)
 
 
-@pytest.fixture(scope="module")
-def ended() -> list[dict[str, dict[str, int]]]:
-    """The recaps of the runs that were not killed, which is the last one alone."""
-    return []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cut() -> Iterator[None]:
+@pytest.fixture(
+    scope="module",
+    autouse=True,
+    params=[
+        pytest.param(CHOSEN, id="after chosen changes"),
+        pytest.param((), id="after every change", marks=pytest.mark.exhaustive),
+    ],
+)
+def cut(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
+    """The laboratory. Returns the tasks after which a run is killed, before every change counts."""
     lab("up", NAME, "--hosts", "2", "--debian", "12,13")
     # What root makes by sudo is then root's alone, unless somebody says otherwise.
     umask = "Defaults umask=0077, umask_override"
     lab("host", NAME, "exec", "host2", f"echo '{umask}' | sudo tee /etc/sudoers.d/umask")
-    yield
+    yield request.param
     lab("down", NAME)
+
+
+@pytest.fixture(scope="module")
+def ended(cut: tuple[str, ...]) -> list[dict[str, dict[str, int]]]:
+    """The recaps of the runs that were not killed, which is the last one alone."""
+    return []
 
 
 def test_the_state_host_cannot_be_limited_out_of_the_first_run() -> None:
@@ -41,15 +59,15 @@ def test_the_state_host_cannot_be_limited_out_of_the_first_run() -> None:
     assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
 
 
-def test_killed_after_every_change(ended: list[dict[str, dict[str, int]]]) -> None:
-    kills: list[str] = []
+def test_killed_after_changes(cut: tuple[str, ...], ended: list[dict[str, dict[str, int]]]) -> None:
     both = ("--extra-vars", "mcp_tunnel_batch=2")
+    kills = [killed_after_a_change(*both, lab_name=NAME, tasks=[task]) for task in cut]
     while task := killed_after_a_change(*both, lab_name=NAME, ended=ended):
         kills.append(task)
         assert len(kills) < MOST_RUNS, "still changing things:\n" + "\n".join(kills)
     print("\n".join(kills))
     # Fewer would mean that the callback sees nothing: files, units, services on two hosts.
-    assert len(kills) >= 8, kills
+    assert len(kills) >= (len(cut) + 1 if cut else 8), kills
     assert "completed" in lab("call", NAME, "echo", "echo", '{"text": "completed"}')
 
 

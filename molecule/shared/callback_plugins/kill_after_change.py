@@ -1,5 +1,5 @@
 """Kills ansible-playbook, as a lost terminal or an out-of-memory killer would, right after the
-first result that says "changed"."""
+first result that says "changed"; with KILL_AFTER, the first one of a task that is named there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ DOCUMENTATION = """
 name: kill_after_change
 type: aggregate
 short_description: Kill the run after its first change
-description: For the test that an interrupted run is completed by the next one.
+description:
+  - For the test that an interrupted run is completed by the next one.
+  - The environment variable KILL_AFTER names the tasks that count, one a line; without it, all do.
 requirements: [enabled in configuration]
 """
 
@@ -28,8 +30,8 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Kill the process group, workers included, if this result changed something."""
-        if result._result.get("changed"):
-            print(
-                f"KILLED after: {result._task.get_name()} on {result._host.get_name()}", flush=True
-            )
+        tasks = os.environ.get("KILL_AFTER", "").splitlines()
+        name = result._task.get_name()
+        if result._result.get("changed") and (not tasks or name in tasks):
+            print(f"KILLED after: {name} on {result._host.get_name()}", flush=True)
             os.killpg(os.getpgrp(), signal.SIGKILL)
