@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,7 +117,7 @@ def test_a_foreign_file_changes_flags(tunnel: Tunnel, tmp_path: Path) -> None:
     _foreign(tmp_path, "ha-connections: 2\nmetrics: 127.0.0.1:1\n")
     connector = _started(tunnel, tmp_path)
     wait_for(lambda: connector.has(2))
-    time.sleep(2)  # a third one would come a second after the second
+    tunnel.connected()  # begins later, and has got its third and its fourth by now
     assert connector.has(2)
     assert _rules(connector) == [_origin(tunnel)]
 

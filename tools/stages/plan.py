@@ -63,8 +63,8 @@ _EXHAUSTIVE = ("molecule firewall", "molecule default", "molecule wif", "laborat
 
 def _exhaustive(stage: Stage) -> Stage:
     """The stage with all of its tests."""
-    everything = "PYTEST_ADDOPTS=-m 'exhaustive or not exhaustive'"
-    return replace(stage, command=("env", everything, *stage.command), limit=2 * stage.limit)
+    everything = ("PYTEST_ADDOPTS=-m 'exhaustive or not exhaustive'", "REBOOTS=24")
+    return replace(stage, command=("env", *everything, *stage.command), limit=2 * stage.limit)
 
 
 #: What ``make test`` has no time for: the same questions again, with more examples.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab import lifecycle
 from lab.checkouts import TESTS_DIR
-from lab.paths import LabPaths
 from lab.tests.support import RunningLab, lab
 
 BOTH = pytest.mark.parametrize("host", ["host1", "host2"])
@@ -72,16 +74,27 @@ def test_ansible_reaches_them_with_the_inventory(two: RunningLab) -> None:
     assert done.stdout.count("rc=0 >>\nroot") == 2
 
 
-@pytest.mark.parametrize("host", ["host1", "host2"])
-def test_reboot_is_one(name: str, host: str) -> None:
-    status, output = lab("up", name, "--hosts", "2", "--debian", "12,13")
-    assert status == 0, output
-    there = RunningLab(LabPaths(name))
+@pytest.fixture(scope="module")
+def there() -> Iterator[RunningLab]:
+    """Two hosts that need not stay as they are."""
+    paths = lifecycle.up(f"h{os.getpid() % 10000000}", 2, ["12", "13"])
+    yield RunningLab(paths)
+    lifecycle.down(paths)
+
+
+def boots(there: RunningLab) -> dict[str, int]:
+    states = json.loads(there.paths.state.read_text())["hosts"]
+    return {host: states[host]["boots"] for host in states}
+
+
+@BOTH
+def test_reboot_is_one(there: RunningLab, host: str) -> None:
+    booted = boots(there)
     there.on(host, "sudo nft add table inet gone; sudo touch /etc/stays")
     before = there.on(host, "cat /proc/sys/kernel/random/boot_id; cat /etc/machine-id")
     address = there.on(host, "ip -brief address show eth0")
 
-    status, output = lab("host", name, "reboot", host)
+    status, output = lab("host", there.paths.name, "reboot", host)
 
     assert status == 0, output
     after = there.on(host, "cat /proc/sys/kernel/random/boot_id; cat /etc/machine-id")
@@ -90,13 +103,12 @@ def test_reboot_is_one(name: str, host: str) -> None:
     assert there.on(host, "ip -brief address show eth0").split()[2:4] == address.split()[2:4]
     assert there.on(host, "ls /etc/stays") == "/etc/stays"
     assert there.on(host, "sudo nft list ruleset") == ""
-    other = "host2" if host == "host1" else "host1"
-    states = json.loads(there.paths.state.read_text())["hosts"]
-    assert (states[host]["boots"], states[other]["boots"]) == (2, 1)
+    assert boots(there) == {**booted, host: booted[host] + 1}
 
 
-def test_power_off_is_seen(name: str) -> None:
-    assert lab("up", name, "--hosts", "2")[0] == 0
+def test_power_off_is_seen(there: RunningLab) -> None:
+    """Comes last: host2 stays off."""
+    name = there.paths.name
     assert lab("status", name)[0] == 0
     lab("host", name, "exec", "host2", "sudo", "systemctl", "poweroff")
     for _ in range(100):

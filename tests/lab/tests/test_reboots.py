@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from lab import lifecycle
 from lab.fleet import REBOOT_STATUS, Fleet
 from lab.hosts import HostSpec
 from lab.paths import LabPaths
@@ -20,44 +21,9 @@ from lab.tests.support import RunningLab, lab
 
 AddTool = Callable[[str, str], None]
 
-#: Of both hosts together. `make lab-reboots` does more.
-REBOOTS = int(os.environ.get("REBOOTS", "8"))
+#: Of both hosts together. `make lab-reboots` and `make test-all` do more.
+REBOOTS = int(os.environ.get("REBOOTS", "4"))
 _HOSTS = ("host1", "host2")
-
-
-@pytest.fixture
-def load() -> Iterator[None]:
-    """One process for each processor that computes all the time."""
-    busy = [sys.executable, "-c", "while True: pass"]
-    processes = [subprocess.Popen(dies_with_me(busy)) for _ in range(os.cpu_count() or 1)]
-    yield
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-def test_reboots_of_two_hosts_under_load(name: str, load: None) -> None:
-    status, output = lab("up", name, "--hosts", "2", "--debian", "12,13")
-    assert status == 0, output
-
-    def reboots(host: str) -> list[str]:
-        failed = []
-        for number in range(REBOOTS // 2):
-            status, output = lab("host", name, "reboot", host)
-            if status != 0:
-                failed.append(f"{host}, reboot {number + 1}: {output}")
-        return failed
-
-    began = time.monotonic()
-    with ThreadPoolExecutor() as pool:
-        failed = [text for texts in pool.map(reboots, _HOSTS) for text in texts]
-    print(
-        f"{REBOOTS // 2 * 2} reboots of {len(_HOSTS)} hosts in {time.monotonic() - began:.0f} s: "
-        f"{len(failed)} failures"
-    )
-    assert failed == []
-    state = json.loads(LabPaths(name).state.read_text())["hosts"]
-    assert [state[host]["boots"] for host in _HOSTS] == [1 + REBOOTS // 2] * 2
 
 
 #: In front of the real `ip`: the given commands fail as often as the file says, each after it has
@@ -77,60 +43,124 @@ exec "$ip" "$@"
 """
 
 
+class FailingIp:
+    """In front of the machine's `ip`, for whoever has its directory first in PATH."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.counter = directory / "failures"
+        self.fails("none", 0)
+
+    def fails(self, pattern: str, times: int, before: str = "") -> None:
+        """Let commands that fit a shell's pattern fail so often, each after *before* was done."""
+        self.counter.write_text(f"{times}\n")
+        script = _FAILING_IP.format(pattern=pattern, counter=self.counter, before=before)
+        new = self.directory / "new"
+        new.write_text(f"#!/bin/sh\n{script}\n")
+        new.chmod(0o755)
+        new.rename(self.directory / "ip")  # a shell may be reading the one that is there
+
+    @property
+    def left(self) -> int:
+        """How many failures have not happened yet."""
+        return int(self.counter.read_text())
+
+
+@pytest.fixture(scope="module")
+def ip(tmp_path_factory: pytest.TempPathFactory) -> FailingIp:
+    return FailingIp(tmp_path_factory.mktemp("ip"))
+
+
+@pytest.fixture(scope="module")
+def there(ip: FailingIp) -> Iterator[LabPaths]:
+    """Two hosts that need not stay as they are, in a lab with that `ip`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{ip.directory}:{os.environ['PATH']}")
+        paths = lifecycle.up(f"r{os.getpid() % 10000000}", 2, ["12", "13"])
+    yield paths
+    lifecycle.down(paths)
+
+
+def boots(there: LabPaths) -> list[int]:
+    state = json.loads(there.state.read_text())["hosts"]
+    return [state[host]["boots"] for host in _HOSTS]
+
+
 @pytest.fixture
-def failures(tmp_path: Path, fake_tools: AddTool) -> Callable[[str, str], Path]:
-    """Makes commands of `ip` fail: pattern of a shell, what is done before -> the counter."""
+def load() -> Iterator[None]:
+    """One process for each processor that computes all the time."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(dies_with_me(busy)) for _ in range(os.cpu_count() or 1)]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait()
 
-    def make(pattern: str, before: str = "") -> Path:
-        counter = tmp_path / "failures"
-        fake_tools("ip", _FAILING_IP.format(pattern=pattern, counter=counter, before=before))
-        return counter
 
-    return make
+def test_reboots_of_two_hosts_under_load(there: LabPaths, load: None) -> None:
+    name, booted = there.name, boots(there)
+
+    def reboots(host: str) -> list[str]:
+        failed = []
+        for number in range(REBOOTS // 2):
+            status, output = lab("host", name, "reboot", host)
+            if status != 0:
+                failed.append(f"{host}, reboot {number + 1}: {output}")
+        return failed
+
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        failed = [text for texts in pool.map(reboots, _HOSTS) for text in texts]
+    print(
+        f"{REBOOTS // 2 * 2} reboots of {len(_HOSTS)} hosts in {time.monotonic() - began:.0f} s: "
+        f"{len(failed)} failures"
+    )
+    assert failed == []
+    assert boots(there) == [before + REBOOTS // 2 for before in booted]
 
 
 #: A command of a reboot, and what is done before it fails.
-_STEPS = [
-    ("'link delete port0'|'link show'*", '"$ip" "$@"'),  # gone between look and act
-    ("'netns delete '*", ""),
-    ("'netns add '*", ""),
-    ("'netns add '*", '"$ip" "$@"'),
-    ("*-batch*", ""),
-    ("*-batch*", '"$ip" "$@"'),
-]
+_STEPS = {
+    "port": ("'link delete port0'|'link show'*", '"$ip" "$@"'),  # gone between look and act
+    "netns delete": ("'netns delete '*", ""),
+    "netns add": ("'netns add '*", ""),
+    "netns add, done": ("'netns add '*", '"$ip" "$@"'),
+    "batch": ("*-batch*", ""),
+    "batch, done": ("*-batch*", '"$ip" "$@"'),
+}
+#: One that removes, one that adds, one of many commands; make test-all takes them all.
+_SOME = ("port", "netns add, done", "batch")
 
 
-def test_a_step_that_fails_is_repeated(name: str, failures: Callable[[str, str], Path]) -> None:
-    failures("none", "")
-    assert lab("up", name, "--hosts", "1")[0] == 0
-    for step in _STEPS:
-        counter = failures(*step)
-        counter.write_text("1")
-        status, output = lab("host", name, "reboot", "host1")
-        assert status == 0, (step, output)
-        assert counter.read_text() == "0\n", step
-        assert lab("status", name)[0] == 0, step
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(step, marks=() if step in _SOME else pytest.mark.exhaustive) for step in _STEPS],
+)
+def test_a_step_that_fails_is_repeated(there: LabPaths, ip: FailingIp, step: str) -> None:
+    pattern, before = _STEPS[step]
+    ip.fails(pattern, 1, before)
+    status, output = lab("host", there.name, "reboot", "host1")
+    assert status == 0, output
+    assert ip.left == 0
+    assert lab("status", there.name)[0] == 0
 
 
-def test_a_host_that_cannot_be_rebooted_fails_alone(
-    name: str, failures: Callable[[str, str], Path]
-) -> None:
-    counter = failures("'netns add '*", "")
-    assert lab("up", name, "--hosts", "2")[0] == 0
-    counter.write_text("100000")
+def test_a_host_that_cannot_be_rebooted_fails_alone(there: LabPaths, ip: FailingIp) -> None:
+    """Comes last of those with this lab: host1 stays down."""
+    ip.fails("'netns add '*", 100000)
 
-    status, output = lab("host", name, "reboot", "host1")
+    status, output = lab("host", there.name, "reboot", "host1")
 
     assert status == 1
     assert "host1 cannot be rebooted: LabError: `ip netns add host1`" in output
     assert "Cannot find device (tried 6 times)" in output
-    status, output = lab("status", name)
+    status, output = lab("status", there.name)
     assert status == 1
     assert "host1        reboot failed: LabError: `ip netns add host1`" in output
     assert "host2        running" in output
-    counter.write_text("0")
-    assert lab("host", name, "reboot", "host2")[0] == 0
-    assert RunningLab(LabPaths(name)).on("host2", "hostname") == "host2"
+    ip.fails("none", 0)
+    assert lab("host", there.name, "reboot", "host2")[0] == 0
+    assert RunningLab(there).on("host2", "hostname") == "host2"
 
 
 class FakeHost:
