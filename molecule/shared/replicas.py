@@ -118,9 +118,9 @@ def killed_after_a_change(
 ) -> str:
     """Run a playbook that is killed right after the first result that says "changed".
 
-    With *tasks*, only results of these count, and there has to be one. Returns which task that
-    was, and on which host; empty text if there was none, and the run has ended well: then its
-    recap is added to *ended*.
+    With *tasks*, as TASK or as TASK on HOST, only their results count, and there has to be one.
+    Returns which task that was, and on which host; empty text if there was none, and the run has
+    ended well: then its recap is added to *ended*.
     """
     settings = {**_callback("kill_after_change"), "KILL_AFTER": "\n".join(tasks)}
     done = play(*arguments, playbook=playbook, lab_name=lab_name, settings=settings)

@@ -16,6 +16,7 @@ short_description: Kill the run after its first change
 description:
   - For the test that an interrupted run is completed by the next one.
   - The environment variable KILL_AFTER names the tasks that count, one a line; without it, all do.
+  - A task is named as TASK, or as TASK on HOST.
 requirements: [enabled in configuration]
 """
 
@@ -31,7 +32,8 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result: Any) -> None:
         """Kill the process group, workers included, if this result changed something."""
         tasks = os.environ.get("KILL_AFTER", "").splitlines()
-        name = result._task.get_name()
-        if result._result.get("changed") and (not tasks or name in tasks):
-            print(f"KILLED after: {name} on {result._host.get_name()}", flush=True)
+        task = result._task.get_name()
+        here = f"{task} on {result._host.get_name()}"
+        if result._result.get("changed") and (not tasks or task in tasks or here in tasks):
+            print(f"KILLED after: {here}", flush=True)
             os.killpg(os.getpgrp(), signal.SIGKILL)
