@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from replicas import play
 
 
 @pytest.fixture(scope="session")
-def second_run() -> subprocess.CompletedProcess[str]:
+def fact_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which runs keep facts, and find those of earlier ones."""
+    return tmp_path_factory.mktemp("facts")
+
+
+@pytest.fixture(scope="session")
+def caching(fact_cache: Path) -> dict[str, str]:
+    """Ansible's settings for runs that do so, as many operators have them."""
+    return {
+        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(fact_cache),
+    }
+
+
+@pytest.fixture(scope="session")
+def second_run(caching: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """A whole run on replicas that another whole run has just left as they should be.
 
-    It is made when the first test asks for it.
+    It is made when the first test asks for it. It finds facts of before in a cache.
     """
-    return play("--diff")
+    return play("--diff", settings=caching)

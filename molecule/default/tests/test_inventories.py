@@ -23,25 +23,18 @@ def test_two_names_of_one_machine_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTS)
-def test_a_run_on_one_replica_leaves_the_others_alone(name: str) -> None:
-    done = play("--limit", name)
+def test_a_run_on_one_replica_leaves_the_others_alone(name: str, caching: dict[str, str]) -> None:
+    done = play("--limit", name, settings=caching)
     assert done.returncode == 0, done.stdout[-3000:]
     counters = recap(done.stdout)
     assert list(counters) == [name]
     assert counters[name]["changed"] == 0
 
 
-def test_a_fact_cache_changes_nothing_and_gets_no_secret(tmp_path: Path) -> None:
-    settings = {
-        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
-        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path),
-    }
-    for _ in range(2):  # the second run finds what the first one kept
-        done = play(settings=settings)
-        assert done.returncode == 0, done.stdout[-3000:]
-        assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
+def test_a_fact_cache_gets_no_secret(fact_cache: Path) -> None:
+    """In the runs on one replica. That it changes nothing: see test_repeat.py."""
     token = Path(LAB["tunnel_token_file"]).read_text().strip()
-    kept = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    kept = [path.read_text() for path in fact_cache.rglob("*") if path.is_file()]
     assert kept
     # The variables, and what follows from them, are no facts.
     assert not [text for text in kept if "mcp_tunnel" in text]

@@ -1,4 +1,7 @@
-"""Renewal by a timer on the replica that holds the CA: no run, no network, no restart."""
+"""Certificates are renewed: by a run to which they are too short-lived, and by a timer.
+
+The timer is on the replica that holds the CA: no run, no network, no restart.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import pytest
@@ -15,7 +19,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from replicas import DOMAIN, HOSTS, LAB, only, play, recap, shell, state_host
 
-ON = ("--extra-vars", "mcp_tunnel_cert_renew_timer=true")
+ON = (
+    *("--extra-vars", "mcp_tunnel_cert_renew_timer=true"),
+    *("--extra-vars", "mcp_tunnel_cert_duration=4000h"),
+    *("--extra-vars", "mcp_tunnel_cert_renew_before=3000h"),
+)
 # The timer is the state host's alone; that the others have none is a test of its own.
 HERE = (*ON, "--limit", HOSTS[0])
 NAME = "mcp-tunnel-renew-cert@default"
@@ -37,12 +45,28 @@ EFFECTIVE = {
 }
 
 
+@dataclass(frozen=True)
+class Deployed:
+    """The run that switches the timer on and asks for longer lifetimes.
+
+    Attributes:
+        lifetimes: of every host's certificate before the run, in hours.
+        pids: the services' processes before the run, by host.
+        counters: the run's recap.
+    """
+
+    lifetimes: list[int]
+    pids: dict[str, str]
+    counters: dict[str, dict[str, int]]
+
+
 @pytest.fixture(scope="module", autouse=True)
-def deployed() -> Iterator[None]:
+def deployed() -> Iterator[Deployed]:
     """The timer is on while the tests of this file run, and off after them."""
+    lifetimes, pids = lifetimes_of_all(), pids_of_all()
     done = play(*ON)
     assert done.returncode == 0, done.stdout[-3000:]
-    yield
+    yield Deployed(lifetimes, pids, recap(done.stdout))
     # The last test has done so, if it came that far.
     if state_host().check_output(FILES):
         done = play()
@@ -65,8 +89,22 @@ def due() -> Iterator[int]:
     state_host().check_output(f"rm -r {DROP_IN} && systemctl daemon-reload")
 
 
-def stored_certificate() -> x509.Certificate:
-    return x509.load_pem_x509_certificate(state_host().check_output(f"cat {CERTIFICATE}").encode())
+def stored_certificate(name: str = HOSTS[0]) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(shell(name).check_output(f"cat {CERTIFICATE}").encode())
+
+
+def lifetime(certificate: x509.Certificate) -> int:
+    """How many hours a certificate is made for."""
+    made_for = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    return round(made_for.total_seconds() / 3600)
+
+
+def lifetimes_of_all() -> list[int]:
+    return [lifetime(stored_certificate(name)) for name in HOSTS]
+
+
+def pids_of_all() -> dict[str, str]:
+    return {name: shell(name).check_output(PIDS) for name in HOSTS}
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -102,6 +140,13 @@ def nothing_is_left_to_do(*arguments: str) -> None:
     assert all(counters["changed"] == 0 for counters in recap(done.stdout).values()), done.stdout
 
 
+def test_longer_lifetimes_reach_every_replica_without_a_restart(deployed: Deployed) -> None:
+    assert deployed.lifetimes == [2160] * len(HOSTS)
+    assert all(each["changed"] > 0 for each in deployed.counters.values())
+    assert lifetimes_of_all() == [4000] * len(HOSTS)
+    assert pids_of_all() == deployed.pids
+
+
 def test_only_the_host_with_the_ca_has_it() -> None:
     timer = state_host().service(f"{NAME}.timer")
     assert timer.is_running
@@ -126,7 +171,6 @@ def test_is_hardened_in_effect() -> None:
 
 
 def test_nothing_is_done_while_enough_remains() -> None:
-    nothing_is_left_to_do(*HERE)
     before = state_host().check_output(f"sha256sum {CERTIFICATE} {KEY}")
     assert said().startswith("not needed: ")
     assert state_host().check_output(f"sha256sum {CERTIFICATE} {KEY}") == before
@@ -140,8 +184,7 @@ def test_a_certificate_that_is_due_is_renewed_without_a_restart(due: int) -> Non
     assert fingerprint(after) in answer
     assert fingerprint(after) != fingerprint(before)
     assert after.public_key() != before.public_key()
-    lifetime = after.not_valid_after_utc - after.not_valid_before_utc
-    assert round(lifetime.total_seconds() / 3600) == due
+    assert lifetime(after) == due
     for path in (CERTIFICATE, KEY):
         file = state_host().file(path)
         assert (file.user, file.group, oct(file.mode)) == ("root", "mcp-proxy", oct(0o640))
@@ -157,9 +200,10 @@ def test_a_certificate_that_is_due_is_renewed_without_a_restart(due: int) -> Non
 
 
 def test_the_next_run_has_nothing_to_do() -> None:
-    pids = state_host().check_output(PIDS)
-    nothing_is_left_to_do(*HERE)
-    assert state_host().check_output(PIDS) == pids
+    """Neither where the timer has renewed, nor where the run with longer lifetimes has."""
+    pids = pids_of_all()
+    nothing_is_left_to_do(*ON)
+    assert pids_of_all() == pids
 
 
 @pytest.mark.usefixtures("due")
@@ -186,7 +230,7 @@ def test_a_changed_setting_reaches_the_timer() -> None:
 
 def test_nothing_is_left_of_it_when_it_is_off_again(request: pytest.FixtureRequest) -> None:
     pids = state_host().check_output(PIDS)
-    done = play("--check")
+    done = play("--check", "--limit", HOSTS[0])
     assert recap(done.stdout)[HOSTS[0]]["changed"] > 0
     assert state_host().service(f"{NAME}.timer").is_running
     done = play()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 from replicas import HOSTS, play, recap
 
 
 def test_a_second_run_changes_nothing_in_few_tasks(
-    second_run: subprocess.CompletedProcess[str],
+    second_run: subprocess.CompletedProcess[str], fact_cache: Path
 ) -> None:
+    """With the facts that a cache has kept, too."""
     done = second_run
+    # Each in a file that is named after its host, with a prefix.
+    kept = {path.name.rpartition("_")[2] for path in fact_cache.rglob("*") if path.is_file()}
+    assert kept == set(HOSTS), kept
     assert done.returncode == 0, done.stdout[-3000:]
     for name, counters in recap(done.stdout).items():
         assert counters["changed"] == 0, (name, done.stdout)
