@@ -140,9 +140,14 @@ class Dialer:
             transport, _protocol = await asyncio.get_running_loop().create_connection(
                 lambda: tls or protocol, address, upstream.port, family=socket.AF_INET
             )
-            keepalive.watch(transport.get_extra_info("socket"), self._gone_after)
+            # Lost already? Then it has no socket: None with uvloop, a closed one with asyncio.
+            lost = transport.is_closing()
+            if not lost:
+                keepalive.watch(transport.get_extra_info("socket"), self._gone_after)
             if tls is not None:
-                await tls.ready
+                await tls.ready  # or the reason of the loss
+            elif lost:
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         except asyncio.CancelledError:
             if tls is not None:
                 tls.abort()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import socket
 import threading
 from ipaddress import IPv4Network
@@ -10,8 +12,10 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import uvloop
 from mcp_proxy.dial import Dialer, DialError
 from mcp_proxy.settings import Upstream, UpstreamPolicy
+from mcp_proxy.upstream_tls import UpstreamTls
 
 LOOPBACK = (IPv4Network("127.0.0.0/8"),)
 
@@ -38,7 +42,7 @@ class Network:
         self.dialled.append(host)
         if host in self.refusing:
             raise ConnectionRefusedError(111, "refused")
-        return mock.Mock(), factory()
+        return mock.Mock(**{"is_closing.return_value": False}), factory()
 
 
 async def dial(policy: UpstreamPolicy, host: str = "mcp.lan") -> None:
@@ -156,7 +160,7 @@ async def test_a_silent_address_leaves_time_for_the_others(monkeypatch: Any) -> 
         network.dialled.append(host)
         if host != "10.0.0.3":
             await asyncio.Event().wait()
-        return mock.Mock(), factory()
+        return mock.Mock(**{"is_closing.return_value": False}), factory()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", silent)
     await Dialer(UpstreamPolicy(), 0.3).connect(
@@ -214,3 +218,38 @@ async def test_a_lookup_for_which_there_is_no_thread(monkeypatch: Any) -> None:
     assert (caught.value.status, caught.value.reason) == (502, "dns")
     await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol)
     assert network.dialled == ["10.0.0.1"]
+
+
+class Lost(asyncio.BufferedProtocol):
+    """Its connection is over as soon as it is made."""
+
+    def connection_made(self, transport: Any) -> None:
+        transport.abort()
+
+
+class LostTls(UpstreamTls):
+    """The same of one with TLS."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        transport.abort()
+
+
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_connection_that_is_lost_at_once_is_none(
+    monkeypatch: Any, new_loop: Any, scheme: Any
+) -> None:
+    """An upstream that resets what it has accepted: the loop has heard of it before the dialler."""
+    monkeypatch.setattr("mcp_proxy.dial.UpstreamTls", LostTls)
+    complaints: list[Any] = []
+    policy = UpstreamPolicy(allowed_ips=LOOPBACK, include_system_cas=True)
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.closing(new_loop()) as loop:
+        loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+        upstream = Upstream(scheme, "127.0.0.1", server.getsockname()[1])
+        with pytest.raises(DialError, match="Connection reset by peer") as caught:
+            loop.run_until_complete(Dialer(policy, 20).connect(upstream, Lost))
+        loop.run_until_complete(asyncio.sleep(0))
+        gc.collect()
+    assert (caught.value.status, caught.value.reason) == (502, "unreachable")
+    assert complaints == []
