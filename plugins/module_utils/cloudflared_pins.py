@@ -32,6 +32,11 @@ PINS = {
     },
 }
 
+# The first release with all flags that our unit starts it with: an older one prints its help and
+# ends (vendor reference, section 8). Any binary that knows the last of them has its name in it.
+OLDEST = "2026.5.0"
+NEWEST_FLAG = "no-prechecks"
+
 # The last release with a fault that is worth a word, and the word: newest first.
 KNOWN_BAD = (
     (
@@ -56,6 +61,11 @@ def check_version(version: str) -> None:
             f"{shown(version)!r} is not a version",
             f"Name one exactly, like {NEWEST}; what `latest` is today cannot be checked",
         )
+
+
+def is_too_old(version: str) -> bool:
+    """Whether *version* does not know the flags of our unit. False of what is no version."""
+    return bool(_VERSION.fullmatch(version)) and _numbers(version) < _numbers(OLDEST)
 
 
 def known_bad(version: str) -> str:

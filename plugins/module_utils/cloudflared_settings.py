@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,13 @@ def _check_binary(values: Values) -> Iterator[TunnelError]:
             f"{shown(_absolute(binary), 1000)} is not a file on the controller",
             "Give the path of the cloudflared binary for the hosts' architecture",
         )
+    if method == "file" and binary and _is_file(binary) and _lacks_flag(binary):
+        yield TunnelError(
+            "cloudflared_binary_file",
+            f"{shown(_absolute(binary), 1000)} does not know --{cloudflared_pins.NEWEST_FLAG}, "
+            "which our unit starts it with: it would print its help and end",
+            f"Bring cloudflared {cloudflared_pins.OLDEST} or later",
+        )
     if checksum and not cloudflared_pins.is_sha256(checksum):
         yield TunnelError(
             "cloudflared_binary_sha256",
@@ -107,6 +115,23 @@ def _is_file(path: Any) -> bool:
         return False
 
 
+def _lacks_flag(path: Any) -> bool:
+    """Whether this is a program that was compiled without the newest flag of our unit.
+
+    A script, or a program that was compressed, has no text to look for. One that cannot be read
+    is told later, by who takes it.
+    """
+    try:
+        with open(os.path.expanduser(str(path)), "rb") as file:
+            if file.read(4) != b"\x7fELF":
+                return False
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                is_plain = content.find(b"UPX!") < 0
+                return is_plain and content.find(cloudflared_pins.NEWEST_FLAG.encode()) < 0
+    except (OSError, ValueError):
+        return False
+
+
 def _check_version(values: Values) -> Iterator[TunnelError]:
     method, version = values["cloudflared_install_method"], str(values["cloudflared_version"])
     is_version = True
@@ -116,6 +141,14 @@ def _check_version(values: Values) -> Iterator[TunnelError]:
         except TunnelError as error:
             is_version = False
             yield error
+    if method != "file" and cloudflared_pins.is_too_old(version):
+        yield TunnelError(
+            "cloudflared_version",
+            f"{version} does not know --{cloudflared_pins.NEWEST_FLAG}, which our unit starts it "
+            "with: it would print its help and end",
+            f"Set {cloudflared_pins.OLDEST} or later, such as {cloudflared_pins.NEWEST}",
+        )
+        is_version = False  # its sum is of no interest
     checksums = values["cloudflared_checksums"]
     if not isinstance(checksums, Mapping):
         yield TunnelError(

@@ -44,3 +44,18 @@ def test_the_newest_pin_is_the_default_and_the_documented_one():
     assert DEFAULTS["cloudflared_version"] == pins.NEWEST
     assert options["cloudflared_version"]["default"] == pins.NEWEST
     assert row in (ROOT / "docs/variables.md").read_text()
+
+
+@pytest.mark.parametrize("version", ["2025.4.0", "2026.4.10", "2026.4", "2024.12.2"])
+def test_what_does_not_know_the_flags_of_our_unit(version):
+    assert pins.is_too_old(version)
+
+
+@pytest.mark.parametrize("version", ["2026.5.0", "2026.10.0", "2027.1.0", "latest", ""])
+def test_what_may_know_them(version):
+    assert not pins.is_too_old(version)
+
+
+def test_the_newest_flag_is_one_that_the_unit_gives():
+    unit = ROOT / "roles/cloudflared/files/mcp-cloudflared@.service"
+    assert f"--{pins.NEWEST_FLAG} " in unit.read_text()
