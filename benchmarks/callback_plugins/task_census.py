@@ -14,8 +14,8 @@ import json
 import os
 from typing import Any
 
-from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
-from ansible.plugins.callback import CallbackBase  # type: ignore[import-untyped]
+from ansible.plugins.action import ActionBase
+from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
 name: task_census

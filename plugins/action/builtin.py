@@ -5,7 +5,13 @@
 
 from __future__ import annotations
 
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 _MODULES = ("apt", "command", "dnf", "systemd_service", "user")
 
@@ -15,11 +21,16 @@ class ActionModule(CheckedModule):
 
     _VALID_ARGS = frozenset(("module", "arguments"))
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """Nobody needs more than whether it has changed, or why it has failed."""
         return {}
 
-    def ask(self, task_vars, module=None, arguments=None):
+    def ask(
+        self,
+        task_vars: dict[str, Any],
+        module: str | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """See the module's documentation."""
         _validation, options = self.validate_argument_spec(
             {

@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     flag,
     list_of,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 _ALWAYS = {"actions": list_of(text())}
 _BY_STATE = {
@@ -23,10 +29,10 @@ _BY_STATE = {
 class ActionModule(CheckedModule):
     """The answer decides whether the rules are confirmed over a new connection."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         return {**_ALWAYS, **_BY_STATE.get(arguments.get("state", "loaded"), {})}
 
-    def optional(self, arguments):
+    def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """Check mode says less."""
         return tuple(self.fields(arguments)) if self._task.check_mode else ()

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     FINDINGS,
     ROWS,
@@ -13,12 +16,15 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     list_of,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 
 class ActionModule(CheckedModule):
     """The answer is shown to the operator."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         return {"healthy": flag, "findings": FINDINGS, "rows": ROWS, "table": list_of(text(TEXT))}

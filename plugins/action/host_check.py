@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import (
     ARCHITECTURES,
     DISTRIBUTIONS,
@@ -22,6 +25,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
     CheckedModule,
+    Fields,
     names_in,
 )
 
@@ -31,7 +35,7 @@ _PYTHON = r"3\.[0-9]{1,2}\.[0-9]{1,2}(?:[a-z+][0-9a-z+]{0,11})?"
 class ActionModule(CheckedModule):
     """The answer becomes part of file names, of arguments of pip and of units."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         users = names_in(arguments.get("users", []))
         facts = {

@@ -28,9 +28,9 @@ class ActionModule(ActionBase):
     _requires_connection = False
     _VALID_ARGS = frozenset(("found", "group"))
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """See the module's documentation."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(
             {
                 "found": {"type": "dict", "required": True},

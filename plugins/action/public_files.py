@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     CERTIFICATE,
     IDENTIFIER,
@@ -17,6 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
     CheckedModule,
+    Fields,
     names_in,
 )
 
@@ -32,7 +36,7 @@ _KNOWN = {
 class ActionModule(CheckedModule):
     """What a tunnel's own files say goes to other hosts, so it has to look like it."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         names = names_in(arguments.get("names", []))
         contents = {name: _KNOWN.get(name, text(_LARGEST)) for name in names}

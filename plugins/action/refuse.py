@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.refusals import refusal
 
@@ -16,9 +18,9 @@ class ActionModule(ActionBase):
     _requires_connection = False
     _VALID_ARGS = frozenset(("headline", "problems"))
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """See the module's documentation."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(
             {
                 "headline": {"type": "str", "required": True},

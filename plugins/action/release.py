@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     flag,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
     BroughtCloudflared,
     DownloadedCloudflared,
@@ -59,11 +63,16 @@ class ActionModule(CheckedModule):
     TRANSFERS_FILES = False  # a temporary directory on the host is made only when it is needed
     _VALID_ARGS = frozenset(_ARGUMENTS)
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """What release_tree returns."""
         return {"present": flag, "path": text(), "version": RELEASE}
 
-    def ask(self, task_vars, module=None, arguments=None):
+    def ask(
+        self,
+        task_vars: dict[str, Any],
+        module: str | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """See the module's documentation."""
         _validation, options = self.validate_argument_spec(_ARGUMENTS, required_if=_NEEDS)
         return self._ship(options, task_vars)

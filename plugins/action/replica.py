@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     flag,
     list_of,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 _LINES = list_of(text())
 _BY_STATE = {
@@ -24,6 +30,6 @@ _BY_STATE = {
 class ActionModule(CheckedModule):
     """The answer decides whether a replica is proven anew, and what a teardown removes."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         return _BY_STATE.get(arguments.get("state", "applied"), {})

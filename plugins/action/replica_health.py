@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     FINDINGS,
     FINGERPRINT,
@@ -17,7 +20,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     record,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 _FIELDS = {
     "healthy": flag,
@@ -38,10 +44,10 @@ _FIELDS = {
 class ActionModule(CheckedModule):
     """The answer is shown to the operator, and decides whether an old CA is archived."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         return _FIELDS
 
-    def optional(self, arguments):
+    def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """The firewall was asked for, or was not."""
         return () if arguments.get("firewall") is not None else ("firewall",)

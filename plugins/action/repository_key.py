@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
@@ -22,9 +25,9 @@ class ActionModule(ActionBase):
     _requires_connection = False
     _VALID_ARGS = frozenset(("url", "fingerprint"))
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """See the module's documentation."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(
             {
                 "url": {"type": "str", "required": True},
@@ -35,7 +38,7 @@ class ActionModule(ActionBase):
         try:
             wanted = openpgp.parse_fingerprint(arguments["fingerprint"])
 
-            def download(path):
+            def download(path: Path) -> None:
                 with open_url(url, timeout=_TIMEOUT_SECONDS) as answer:
                     packets = openpgp.dearmor(answer.read(_LARGEST))
                 found = openpgp.primary_fingerprints(packets)
@@ -60,7 +63,7 @@ class ActionModule(ActionBase):
         return result
 
 
-def _is_key(path, wanted):
+def _is_key(path: Path, wanted: str) -> bool:
     """Whether the cached file is the key with this fingerprint, in the form that hosts get."""
     try:
         packets = openpgp.dearmor(path.read_bytes()[:_LARGEST])

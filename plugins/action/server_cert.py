@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     CERTIFICATE,
     FINGERPRINT,
@@ -15,7 +18,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     list_of,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 _BY_STATE = {
     "requested": {
@@ -37,10 +43,10 @@ _OF_A_CERTIFICATE = {
 class ActionModule(CheckedModule):
     """Requests and certificates travel between hosts."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
-        return {**_BY_STATE.get(arguments.get("state"), {}), **_OF_A_CERTIFICATE}
+        return {**_BY_STATE.get(str(arguments.get("state")), {}), **_OF_A_CERTIFICATE}
 
-    def optional(self, arguments):
+    def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """In check mode, and on a new replica, there is no certificate yet."""
         return tuple(_OF_A_CERTIFICATE)

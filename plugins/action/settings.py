@@ -19,16 +19,17 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset()
+    _VALID_ARGS: frozenset[str] = frozenset()
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """See the module's documentation. It never fails: that would not be shown."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             own_names.check_facts(task_vars["inventory_hostname"], task_vars.get("ansible_facts"))
         except TunnelError:
             # The preflight says so, where it can be read. Nothing is evaluated.
-            variables, undefined = dict(role_options.defaults()), {}
+            variables: dict[str, Any] = dict(role_options.defaults())
+            undefined: dict[str, str] = {}
         else:
             variables, undefined = self._evaluate(task_vars)
         variables = role_options.with_truth_values(variables)

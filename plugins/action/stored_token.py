@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import parse_token
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import text
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 _LARGEST = 64 * 1024
 
@@ -21,11 +26,16 @@ class ActionModule(CheckedModule):
 
     _VALID_ARGS = frozenset(("path",))
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """What slurp returns, as far as it is used."""
         return {"content": text(_LARGEST)}
 
-    def ask(self, task_vars, module=None, arguments=None):
+    def ask(
+        self,
+        task_vars: dict[str, Any],
+        module: str | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """See the module's documentation."""
         _validation, options = self.validate_argument_spec(
             {"path": {"type": "path", "required": True}}

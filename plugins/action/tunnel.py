@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     IDENTIFIER,
     domain,
@@ -13,13 +16,16 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     flag,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 
 class ActionModule(CheckedModule):
     """The domain goes into the configuration of every replica."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         return {
             "tunnel_id": either(IDENTIFIER, empty),

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     CERTIFICATE,
     CERTIFICATE_OBJECT,
@@ -16,7 +19,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     list_of,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 _ALWAYS = {
     "certificate": either(CERTIFICATE, empty),
@@ -38,7 +44,7 @@ _WIF = {
 class ActionModule(CheckedModule):
     """The certificate goes to every replica, which trusts it."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         manual = arguments.get("provisioning", "manual") == "manual"
         return {**_ALWAYS, **({} if manual else _WIF)}

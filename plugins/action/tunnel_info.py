@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     CERTIFICATE_OBJECT,
     IDENTIFIER,
@@ -15,7 +18,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     record,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 _TUNNEL = record(
     {
@@ -31,15 +37,15 @@ _TUNNEL = record(
 class ActionModule(CheckedModule):
     """The answer is the operator's; only its shape is known here."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         return {"tunnels": list_of(_TUNNEL), "result": _anything}
 
-    def optional(self, arguments):
+    def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """Without a query, there is no result of one."""
         return ("result",)
 
 
-def _anything(value):
+def _anything(value: Any) -> str:
     """What a query makes of the list; its size is limited for all answers."""
     return ""

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     IDENTIFIER,
     domain,
@@ -13,7 +16,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     flag,
     text,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import CheckedModule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+    CheckedModule,
+    Fields,
+)
 
 _ALWAYS = {
     "tunnel_uuid": either(IDENTIFIER, empty),
@@ -33,7 +39,7 @@ _WIF = {
 class ActionModule(CheckedModule):
     """The token itself is no part of the answer."""
 
-    def fields(self, arguments):
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         manual = arguments.get("provisioning", "manual") == "manual"
         return {**_ALWAYS, **(_MANUAL if manual else _WIF)}

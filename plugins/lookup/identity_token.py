@@ -62,7 +62,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
 
 
 class LookupModule(LookupBase):
-    def run(self, terms: list, variables: Any = None, **kwargs: Any) -> list[str]:
+    def run(self, terms: list[Any], variables: Any = None, **kwargs: Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
         if terms:
             raise AnsibleError(

@@ -48,10 +48,10 @@ def shared(listing: list[dict[str, Any]]) -> list[str]:
         owners.setdefault(number, []).append(name)
     texts = []
     for name in _held(listing):
-        number = _number(name)
-        others = [each for each in owners.get(number or 0, []) if each != name]
-        if number and others:  # other names of root are root
-            texts.append(f"{', '.join(others)} has the number of {name}, {number}")
+        own = _number(name)
+        others = [each for each in owners.get(own or 0, []) if each != name]
+        if own and others:  # other names of root are root
+            texts.append(f"{', '.join(others)} has the number of {name}, {own}")
     return texts
 
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_support
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_settings import (
@@ -19,7 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_setting
 _LOOKUPS_AT_A_TIME = 16
 
 
-def problems(asked: dict, resolvers: list[str], accounts: list[str]) -> list[str]:
+def problems(asked: dict[str, Any], resolvers: list[str], accounts: list[str]) -> list[str]:
     """Everything for which the host cannot have the firewall, each with the remedy.
 
     :param asked: the option ``firewall`` of M(mcp_tunnels.stack.host_check).
@@ -48,7 +49,7 @@ def _without_resolver(given: list[str], resolvers: list[str]) -> Iterator[str]:
         )
 
 
-def _not_dialled(upstreams: list[dict]) -> Iterator[str]:
+def _not_dialled(upstreams: list[dict[str, Any]]) -> Iterator[str]:
     """About upstreams whose names lead where the proxy would not follow.
 
     A name that does not resolve is no mistake here: its server may come later, and until then the

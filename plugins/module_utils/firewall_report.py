@@ -21,7 +21,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     nft_table,
     systemd,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import UNIT, Firewall
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import UNIT
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.nft_rows import shown_peers
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned
 

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +72,13 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
     if not without_token:
         findings += _until(connector, lambda: _connector(replica))
     for route, upstream in replica.routes.items():
-        findings += _until(
-            proxy, lambda route=route, upstream=upstream: _route(replica, route, upstream)
-        )
+        findings += _until(proxy, partial(_route, replica, route, upstream))
     return findings
 
 
 def table(findings: list[Finding]) -> list[str]:
     """The findings as lines of aligned columns."""
-    rows = [("layer", "object", "state", "detail")]
+    rows: list[tuple[str, ...]] = [("layer", "object", "state", "detail")]
     rows += [
         (item.layer, item.object, "ok" if item.ok else "FAILED", item.detail) for item in findings
     ]
@@ -103,7 +103,7 @@ def result(findings: list[Finding]) -> dict[str, Any]:
     }
 
 
-def _until(deadline: float, look) -> list[Finding]:
+def _until(deadline: float, look: Callable[[], list[Finding]]) -> list[Finding]:
     """The first findings that are all fine, or the last ones before the deadline."""
     while True:
         findings = look()

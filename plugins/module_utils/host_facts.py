@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     drop_ins,
@@ -128,13 +129,18 @@ def local_users(passwd: str) -> list[str]:
     return re.findall(r"^([^:#\s+-][^:\s]*):", passwd, re.MULTILINE)
 
 
-def gather(ports: list[dict], files: list[dict], users: list[str], firewall: dict | None) -> dict:
+def gather(
+    ports: list[dict[str, Any]],
+    files: list[dict[str, Any]],
+    users: list[str],
+    firewall: dict[str, Any] | None,
+) -> dict[str, Any]:
     """The host's facts. Ports, files and *firewall* are what the host's variables name.
 
     :raises TunnelError: with every reason for which the host cannot become a replica.
     """
     family, version, name = distribution(_read("/etc/os-release"))
-    facts = {
+    facts: dict[str, Any] = {
         "machine": machine(),
         "architecture": architecture(),
         "distribution": family,
@@ -172,7 +178,9 @@ def gather(ports: list[dict], files: list[dict], users: list[str], firewall: dic
     return facts
 
 
-def unsupported(facts: dict, version: str, name: str, glibc: tuple[int, ...]) -> list[str]:
+def unsupported(
+    facts: dict[str, Any], version: str, name: str, glibc: tuple[int, ...]
+) -> list[str]:
     """What the operating system lacks, each with the remedy."""
     problems = []
     oldest = DISTRIBUTIONS.get(facts["distribution"])
@@ -206,7 +214,7 @@ def unsupported(facts: dict, version: str, name: str, glibc: tuple[int, ...]) ->
     return problems
 
 
-def _taken(port: dict) -> str:
+def _taken(port: dict[str, Any]) -> str:
     """Why the port cannot be used by its unit, '' if it can."""
     owner = find_listener(port["port"])
     if owner is None or owner.unit == port["unit"]:

@@ -16,12 +16,15 @@ import ssl
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 # RFC 6455 sections 1.3, 5.2 and 5.5.
 _ACCEPT_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BINARY, _CONTINUATION, _CLOSE, _PING, _PONG = 0x2, 0x0, 0x8, 0x9, 0xA
 _MAX_HEAD = 65536
 _MAX_BODY = 512
+
+_Result = TypeVar("_Result")
 
 
 class ProbeError(Exception):
@@ -137,7 +140,7 @@ class _InnerTls:
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             return b""
 
-    def _drive(self, step):
+    def _drive(self, step: Callable[[], _Result]) -> _Result:
         while True:
             try:
                 result = step()

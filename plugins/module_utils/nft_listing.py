@@ -45,7 +45,7 @@ def counters(listing: list[dict[str, Any]] | None) -> Counters:
 def continued(rules: str, totals: Counters) -> str:
     """The *rules* (nft's language) with counters that go on from their *totals*."""
 
-    def begin(match: re.Match) -> str:
+    def begin(match: re.Match[str]) -> str:
         packets, size = totals.get(match[2], (0, 0))
         return f"{match[1]}{{ packets {packets} bytes {size} }}"
 

@@ -120,7 +120,7 @@ def _values(right: Any, sets: dict[str, list[Any]]) -> list[Any]:
     if isinstance(right, str) and right.startswith("@"):
         return sets.get(right[1:], [])
     if isinstance(right, dict) and "set" in right:
-        return right["set"]
+        return list(right["set"])
     return [right]
 
 

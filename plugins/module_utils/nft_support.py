@@ -97,7 +97,7 @@ def refused(error: str, kernel: str) -> str:
     )
 
 
-def _nft(*arguments: str, text: str = "") -> subprocess.CompletedProcess:
+def _nft(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603
         [NFT, *arguments], input=text, capture_output=True, text=True, check=False
     )

@@ -44,7 +44,8 @@ def listing() -> Listing | None:
         return None
     if done.returncode:
         raise _refusal(done)
-    return json.loads(done.stdout)["nftables"]
+    listing: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
+    return listing
 
 
 def delete() -> None:
@@ -63,7 +64,7 @@ def _apply(options: list[str], rules: str) -> None:
         raise _refusal(done)
 
 
-def _run(arguments: list[str], text: str = "") -> subprocess.CompletedProcess | None:
+def _run(arguments: list[str], text: str = "") -> subprocess.CompletedProcess[str] | None:
     """None if there is no nft."""
     try:
         return subprocess.run(  # noqa: S603
@@ -73,7 +74,7 @@ def _run(arguments: list[str], text: str = "") -> subprocess.CompletedProcess | 
         return None
 
 
-def _refusal(done: subprocess.CompletedProcess) -> TunnelError:
+def _refusal(done: subprocess.CompletedProcess[str]) -> TunnelError:
     said = done.stderr.replace("/dev/stdin:", "line ").strip().splitlines()
     lines = said[:_QUOTED_LINES] or [f"nothing; it ended with status {done.returncode}"]
     return TunnelError(

@@ -192,7 +192,7 @@ def quoted_journal(unit: str) -> str:
     return "".join(f"\n    {line}" for line in [f"last lines of {unit}:", *lines]) if lines else ""
 
 
-def _run(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess:
+def _run(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603
         command, capture_output=True, text=True, check=False, timeout=seconds
     )

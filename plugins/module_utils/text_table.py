@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 
-def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The rows as lines; all columns but the last are as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join([*map(str.ljust, row[:-1], widths), row[-1]]).rstrip() for row in rows]

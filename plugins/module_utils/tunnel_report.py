@@ -15,7 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api impo
 try:
     import jmespath
 except ImportError:
-    jmespath = None  # type: ignore
+    jmespath = None
 
 
 def compile_query(text: str | None) -> Any:

@@ -58,7 +58,7 @@ def _check_access(values: Mapping[str, Any]) -> Iterator[TunnelError]:
             check_line(str(values["mcp_tunnel_api_url"]), "api_url", 2048), "api_url"
         ),
         *(
-            lambda name=name: check_line(str(values[f"mcp_tunnel_{name}"]), name)  # type: ignore[misc]
+            lambda name=name: check_line(str(values[f"mcp_tunnel_{name}"]), name)
             for name in ("display_name", "token_version", "token_rotate_reason")
         ),
         lambda: _check_proxy(values["mcp_tunnel_api_proxy"]),
@@ -73,8 +73,8 @@ def _check_access(values: Mapping[str, Any]) -> Iterator[TunnelError]:
             check()
         except TunnelError as error:
             found.append(error)
-    for error in found:
-        yield TunnelError(f"mcp_tunnel_{error.subject}", error.problem, error.remedy)
+    for each in found:
+        yield TunnelError(f"mcp_tunnel_{each.subject}", each.problem, each.remedy)
 
 
 def _check_proxy(url: Any) -> None:
@@ -126,7 +126,7 @@ def _check_identity(values: Mapping[str, Any]) -> Iterator[TunnelError]:
             {name: checked.validated_parameters[name[len(_PREFIX) :]] for name in IDENTITY_SPEC}
         )
     except TunnelError as error:
-        problem = error.problem.replace(_PREFIX, "")
+        text = error.problem.replace(_PREFIX, "")
         if error.subject != "identity_source":
-            problem = f"{error.subject.replace(_PREFIX, '')} {problem}"
-        yield TunnelError("mcp_tunnel_identity", problem, error.remedy)
+            text = f"{error.subject.replace(_PREFIX, '')} {text}"
+        yield TunnelError("mcp_tunnel_identity", text, error.remedy)

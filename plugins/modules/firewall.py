@@ -122,13 +122,15 @@ last:
   sample: true
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
 
 
-def settle(params: dict, check_mode: bool) -> dict:
+def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Does what the state asks for and returns the result."""
     firewall = firewall_state.Firewall()
     instance, state = check_instance(params["instance"]), params["state"]
@@ -148,7 +150,7 @@ def settle(params: dict, check_mode: bool) -> dict:
     return firewall_state.remember(firewall, instance)
 
 
-def _with_units(result: dict, units: dict) -> dict:
+def _with_units(result: dict[str, Any], units: dict[str, Any]) -> dict[str, Any]:
     """Adds to the result what was done about the units."""
     return {
         **result,

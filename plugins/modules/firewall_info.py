@@ -112,6 +112,8 @@ table:
   sample: ["mcp-proxy  refused  cloud metadata  0  0  169.254.169.254"]
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_report import report
@@ -129,7 +131,7 @@ def main() -> None:
     )
     params = module.params
 
-    def look() -> dict:
+    def look() -> dict[str, Any]:
         return report(Firewall(), check_instance(params["instance"]), params["deploying"])
 
     run(module, look)

@@ -168,6 +168,8 @@ facts:
     releases: {cloudflared: 2026.9.3-77e26d8d}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     cloudflared_host,
@@ -228,7 +230,7 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    def look() -> dict:
+    def look() -> dict[str, Any]:
         facts = {**gather(**module.params), "releases": releases.in_use()}
         return {"facts": facts, "warnings": [*warnings(), *cloudflared_host.warnings()]}
 

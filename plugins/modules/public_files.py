@@ -58,6 +58,7 @@ contents:
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError, run
@@ -80,7 +81,7 @@ def contents(path: str, names: list[str]) -> dict[str, str]:
     }
 
 
-def look(path: str, names: list[str]) -> dict:
+def look(path: str, names: list[str]) -> dict[str, Any]:
     """The module's result."""
     return {
         "changed": False,

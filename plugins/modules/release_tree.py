@@ -69,13 +69,14 @@ version:
 """
 
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
 
 
-def settle(params: dict, check_mode: bool) -> dict:
+def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Unpacks or links the release when it is missing and can be made; returns the result."""
     releases = Releases(params["part"])
     version = params["version"]
@@ -93,7 +94,7 @@ def settle(params: dict, check_mode: bool) -> dict:
     }
 
 
-def _make(releases: Releases, params: dict) -> None:
+def _make(releases: Releases, params: dict[str, Any]) -> None:
     if params["archive"]:
         releases.unpack(params["version"], Path(params["archive"]))
     else:

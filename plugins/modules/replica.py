@@ -170,6 +170,8 @@ removed_releases:
   sample: ["cloudflared 2026.9.3-77e26d8d"]
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     replica_records,
@@ -179,7 +181,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
 
 
-def settle(params: dict, check_mode: bool) -> dict:
+def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Does what the state asks for and returns the result."""
     services = [
         replica_state.Service(
@@ -213,7 +215,7 @@ def settle(params: dict, check_mode: bool) -> dict:
     return replica_state.confirm(services, records)
 
 
-def _with_timer(result: dict, params: dict, check_mode: bool) -> dict:
+def _with_timer(result: dict[str, Any], params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Settles the timer, if there is one, and adds to the result what was done."""
     timer = params["timer"]
     if not timer:

@@ -145,6 +145,7 @@ firewall:
 import hashlib
 import ssl
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health
@@ -167,7 +168,7 @@ def _fingerprint(pem: str) -> str:
         return ""
 
 
-def _with_firewall(result: dict, firewall: dict) -> dict:
+def _with_firewall(result: dict[str, Any], firewall: dict[str, Any]) -> dict[str, Any]:
     """The result for a replica and the firewall in front of it."""
     failures = [part["msg"] for part in (result, firewall) if "msg" in part]
     return {
@@ -197,7 +198,7 @@ def main() -> None:
     )
     params = module.params
 
-    def examine() -> dict:
+    def examine() -> dict[str, Any]:
         check_instance(params["instance"])
         try:
             ca_certificate = Path(params["ca_certificate_file"]).read_text(encoding="ascii")

@@ -170,6 +170,8 @@ active:
       archived_at: ""
 """
 
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import (
     API_SPEC,
     api_client,
@@ -215,7 +217,7 @@ def main() -> None:
     run(module, lambda: settle(module.params, module.check_mode))
 
 
-def settle(options: dict, check_mode: bool) -> dict:
+def settle(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Keeps the CA for the operator to register, or registers it."""
     request = CaRequest(**{name: options[name] for name in CA_OPTIONS})
     if options["provisioning"] == "wif":

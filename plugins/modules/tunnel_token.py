@@ -135,6 +135,8 @@ repaired:
   sample: false
 """
 
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import (
     API_SPEC,
     api_client,
@@ -176,7 +178,7 @@ def main() -> None:
     run(module, lambda: settle(module.params, module.check_mode))
 
 
-def settle(options: dict, check_mode: bool) -> dict:
+def settle(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Takes the token from the operator, or from the API."""
     both = {name: options[name] for name in ("path", "tunnel_id", "domain")}
     if options["provisioning"] == "manual":

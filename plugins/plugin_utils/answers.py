@@ -127,8 +127,9 @@ def _of_ansible(answer: Mapping[str, Any], failed: bool) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     message = answer.get("msg")
     if isinstance(message, str) or failed:
-        silent = not isinstance(message, str) or (failed and not message.strip())
-        text = "The module gave no message." if silent else message
+        text = message if isinstance(message, str) else ""
+        if failed and not text.strip():
+            text = "The module gave no message."
         kept["msg"] = clean(text, _MESSAGE)
     if failed:
         for key in ("exception", "module_stdout", "module_stderr"):

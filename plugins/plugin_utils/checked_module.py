@@ -71,9 +71,9 @@ class CheckedModule(ActionBase):
         """Those of the keys that may be missing."""
         return ()
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """Runs the module. A host that does not answer as it should fails, and is named."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             result.update(self.ask(task_vars))
         except TunnelError as error:
@@ -152,7 +152,7 @@ class CheckedModule(ActionBase):
             signal.alarm(0)
             signal.signal(signal.SIGALRM, previous)
 
-    def _parse_returned_data(self, res, *arguments, **more):
+    def _parse_returned_data(self, res: dict[str, Any], *arguments: Any, **more: Any) -> Any:
         """Before Ansible's own, which shows and does some of what an answer says as it stands."""
         limited = {
             key: answers.clean(_lines(value), answers.LARGEST) if isinstance(value, str) else value

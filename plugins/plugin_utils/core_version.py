@@ -23,7 +23,7 @@ _RUNTIME = Path(__file__).resolve().parents[2] / "meta/runtime.yml"
 
 def required() -> str:
     """The versions that meta/runtime.yml declares, like ``>=2.16.0``."""
-    return yaml.safe_load(_RUNTIME.read_text(encoding="utf-8"))["requires_ansible"]
+    return str(yaml.safe_load(_RUNTIME.read_text(encoding="utf-8"))["requires_ansible"])
 
 
 def _is_older(version: str, least: str) -> bool:

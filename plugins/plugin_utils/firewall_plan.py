@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_settings import (
@@ -16,6 +16,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_setting
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_settings import (
     allowed_networks,
 )
+
+_Network = TypeVar("_Network", IPv4Network, IPv6Network)
 
 
 def firewall_plan(values: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -65,7 +67,7 @@ def _upstreams(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _elements(networks: Iterable[IPv4Network] | Iterable[IPv6Network]) -> list[str]:
+def _elements(networks: Iterable[_Network]) -> list[str]:
     return [
         str(network.network_address if network.prefixlen == network.max_prefixlen else network)
         for network in collapse_addresses(networks)

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Iterator
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 
@@ -81,7 +82,7 @@ def primary_fingerprints(packets: bytes) -> list[str]:
     return fingerprints
 
 
-def _packets(data: bytes):
+def _packets(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields (tag, body) of each packet, old and new format (RFC 9580 section 4.2)."""
     position = 0
     while position < len(data):

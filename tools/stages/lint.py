@@ -31,6 +31,10 @@ CHECKS: dict[str, tuple[str, ...]] = {
         *("env", "MYPYPATH=tests:tools", "mypy", "-p", "lab", "-p", "benchmarks", "-p", "stages"),
         *("-p", "release"),
     ),
+    "mypy: plugins": (
+        *("env", "MYPYPATH=.build/collections", "mypy", "--namespace-packages"),
+        *("--explicit-package-bases", "-p", "ansible_collections.mcp_tunnels.stack.plugins"),
+    ),
     "mypy: proxy": ("mypy", "proxy_src/src"),
     "yamllint": ("yamllint", "--strict", "."),
     "ruff check": ("ruff", "check", "."),
