@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,15 +60,32 @@ def state_host() -> Host:
 
 @contextmanager
 def only(name: str) -> Iterator[None]:
-    """Let NAME be the only connected replica: the connectors of all others are stopped."""
-    others = [shell(other) for other in HOSTS if other != name]
+    """Let NAME be the only connected replica: the connectors of all others are stopped.
+
+    Afterwards all are connected again: a unit is active long before its connector has tried QUIC.
+    """
+    others = [other for other in HOSTS if other != name]
     for other in others:
-        other.check_output("systemctl stop mcp-cloudflared@default")
+        shell(other).check_output("systemctl stop mcp-cloudflared@default")
     try:
         yield
     finally:
         for other in others:
-            other.check_output("systemctl start mcp-cloudflared@default")
+            shell(other).check_output("systemctl start mcp-cloudflared@default")
+        for other in others:
+            _await_connections(other)
+
+
+def _await_connections(name: str) -> None:
+    """Wait until the edge has all four connections of NAME: up to two minutes."""
+    address = next(entry["address"] for entry in LAB["hosts"] if entry["name"] == name)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        connections = json.loads(lab("edge", LAB_NAME, "status"))["connections"]
+        if sum(entry["peer"] == address for entry in connections) == 4:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"{name} has no four connections to the edge: {connections}")
 
 
 def inventory(lab_name: str) -> str:
