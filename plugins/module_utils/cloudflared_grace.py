@@ -9,10 +9,14 @@ import re
 from collections.abc import Iterator
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import Values
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
+    Values,
+    described,
+)
 
 VARIABLE = "cloudflared_grace_period"
 LONGEST = 180.0  # seconds; with more cloudflared does not start
+_DURATION = re.compile(r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)){1,8}")
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -23,9 +27,15 @@ def seconds(text: str) -> float:
 
 
 def check_grace_period(values: Values) -> Iterator[TunnelError]:
-    """Whether cloudflared starts with it; that it is a duration is a rule of its own."""
+    """Whether it is a duration, and one with which cloudflared starts."""
     period = values[VARIABLE]
-    if isinstance(period, str) and seconds(period) > LONGEST:
+    if not isinstance(period, str) or not _DURATION.fullmatch(period):
+        yield TunnelError(
+            VARIABLE,
+            f"{described(period)} is not a duration",
+            "Write it with its unit, like 30s or 1m30s",
+        )
+    elif seconds(period) > LONGEST:
         yield TunnelError(
             VARIABLE,
             f"{period[:40]!r} is longer than cloudflared allows",

@@ -13,7 +13,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values i
 
 # RFC 1123 section 2.1: letters, digits and hyphens, at most 63 octets a label.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-
+# Names of routes are those that the proxy takes: DNS and wildcards allow underscores, too.
+_ROUTE_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 _LONGEST = 253  # characters of a whole name
 
@@ -51,14 +52,14 @@ def check_domain(text: str, subject: str = "domain") -> str:
 
 
 def route_hostname(route: str, domain: str, subject: str = "routes") -> str:
-    """Returns the host name of a route's key: a single label, or a full name inside the domain.
+    """Returns the host name of a route's key: a single label, the domain, or a name inside it.
 
     :param domain: empty while the tunnel is still to be created; single labels are then returned.
     :raises TunnelError: if the key is not a host name, lies outside the domain or, with it, has
         more than 253 characters.
     """
     name = lower(route)
-    if not is_hostname(name):
+    if not _is_route(name):
         raise TunnelError(
             subject,
             f"{shown(route)!r} is not a host name",
@@ -66,7 +67,7 @@ def route_hostname(route: str, domain: str, subject: str = "routes") -> str:
         )
     if "." not in name:
         hostname = f"{name}.{domain}" if domain else name
-        if is_hostname(domain) and not is_hostname(hostname):
+        if is_hostname(domain) and not _is_route(hostname):
             raise TunnelError(
                 subject,
                 f"{route!r} and the tunnel's domain together have more than {_LONGEST} characters",
@@ -79,13 +80,17 @@ def route_hostname(route: str, domain: str, subject: str = "routes") -> str:
             f"{route!r} is a full name, and the tunnel's domain is not given",
             "Use a single label like echo, or set mcp_tunnel_domain",
         )
-    if not name.endswith(f".{domain}"):
+    if name != domain and not name.endswith(f".{domain}"):
         raise TunnelError(
             subject,
             f"{route!r} lies outside the tunnel's domain {domain}",
             f"Use a single label like echo, or a name that ends in .{domain}",
         )
     return name
+
+
+def _is_route(name: str) -> bool:
+    return len(name) <= _LONGEST and all(map(_ROUTE_LABEL.fullmatch, name.split(".")))
 
 
 def wanted_names(domain: str, routes: Iterable[str] = (), subject: str = "routes") -> list[str]:

@@ -40,6 +40,12 @@ def shown(value: Any, longest: int = 100) -> str:
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"
 
 
+def described(value: Any) -> str:
+    """A wrong value as a message quotes it; one that is long or no scalar, by its kind."""
+    is_short = isinstance(value, (str, int, float)) and len(str(value)) <= 100
+    return repr(value) if is_short else shape(value)
+
+
 def check_line(text: str, subject: str, longest: int = 255) -> str:
     """Returns a text that is one line: a name, a reason, a path.
 

@@ -20,16 +20,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_setting
     check_firewall,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import INSTANCE
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import (
-    check_domain,
-    lower,
-    route_hostname,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
     Values,
-    as_number,
     as_port,
     check_line,
+    described,
     shape,
     shown,
 )
@@ -38,9 +33,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
     parse_token,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_settings import (
-    check_upstream,
     check_upstream_ca,
-    check_upstream_policy,
 )
 
 MODES = ("manual", "wif")
@@ -49,14 +42,6 @@ PORTS = {
     "proxy_admin_port": "mcp-proxy",
     "cloudflared_metrics_port": "mcp-cloudflared",
 }
-TIMEOUTS = ("handshake", "header", "idle", "connect", "upstream_idle", "upstream_gone")
-LIMITS = {
-    "max_connections": (1, 1000000),
-    "max_header_bytes": (1024, 1 << 20),
-    "max_streams": (1, 1000),
-}
-MAX_WORKERS = 256
-
 _OF_THE_RELEASES = (
     "cloudflared_version",
     "cloudflared_install_method",
@@ -67,25 +52,20 @@ OF_THE_MACHINE = ("mcp_tunnel_instance", *PORTS, *_OF_THE_RELEASES, *HOST_WIDE)
 
 _ID = "mcp_tunnel_id"
 _BATCH = re.compile(r"[1-9][0-9]{0,5}%?")
-_GO_DURATION = re.compile(r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)){1,8}")
 _MEMORY = re.compile(r"infinity|[1-9][0-9]?%|[1-9][0-9]{0,5}[GT]|[1-9][0-9]{2,7}M")
 
 
 def check_all(values: Values) -> list[TunnelError]:
-    """Everything that is wrong with the variables of one host, defaults included."""
+    """Everything that is wrong with the variables of one host, but for what the proxy judges."""
     checks: tuple[Callable[[Values], Iterable[TunnelError]], ...] = (
         _check_mode,
         _check_instance,
         _check_tunnel,
-        _check_routes,
-        check_upstream_policy,
         check_upstream_ca,
         _check_batch,
         _check_ports,
-        _check_durations,
+        _check_lifetimes,
         _check_renewal_timer,
-        _check_proxy_tables,
-        _check_workers,
         _check_memory,
         check_firewall,
         _check_token,
@@ -148,12 +128,6 @@ def _attempt(check: Callable[[], Any]) -> Iterator[TunnelError]:
         yield error
 
 
-def _described(value: Any) -> str:
-    """A wrong value as a message quotes it; one that is long or no scalar, by its kind."""
-    is_short = isinstance(value, (str, int, float)) and len(str(value)) <= 100
-    return repr(value) if is_short else shape(value)
-
-
 def _check_mode(values: Values) -> Iterator[TunnelError]:
     if values["mcp_tunnel_mode"] not in MODES:
         yield TunnelError(
@@ -175,53 +149,16 @@ def _check_instance(values: Values) -> Iterator[TunnelError]:
 
 def _check_tunnel(values: Values) -> Iterator[TunnelError]:
     domain = values["mcp_tunnel_domain"]
-    if values["mcp_tunnel_mode"] == "wif" and domain == "":
-        pass  # the API says which it is
-    elif not isinstance(domain, str) or not domain:
+    # In mode wif, the API says which it is.
+    if not isinstance(domain, str) or not (domain or values["mcp_tunnel_mode"] == "wif"):
         yield TunnelError(
             "mcp_tunnel_domain",
             f"must be the tunnel's domain, is {shape(domain)}",
             "Copy it from the Console, like abcd1234.tunnel.anthropic.com",
         )
-    else:
-        yield from _attempt(lambda: check_domain(domain, "mcp_tunnel_domain"))
     if values["mcp_tunnel_id"]:
         tunnel_id = str(values["mcp_tunnel_id"])
         yield from _attempt(lambda: check_tunnel_id(check_line(tunnel_id, _ID), _ID))
-
-
-def _check_routes(values: Values) -> Iterator[TunnelError]:
-    routes = values["mcp_tunnel_routes"]
-    if not isinstance(routes, Mapping) or not routes:
-        yield TunnelError(
-            "mcp_tunnel_routes",
-            f"must be a map of names to upstreams, is {shape(routes)}",
-            "Write below it, indented, one `name: scheme://host:port` per line",
-        )
-        return
-    domain = lower(str(values["mcp_tunnel_domain"]))
-    seen: dict[str, str] = {}
-    for name, upstream in routes.items():
-        subject = f"mcp_tunnel_routes[{shown(name)!r}]"
-        if not isinstance(name, str):
-            # YAML's `1:` and `on:` are no texts, and would not be in the proxy's file.
-            yield TunnelError(
-                "mcp_tunnel_routes", f"{name!r} is {shape(name)}", "Put the name in quotes"
-            )
-            continue
-        try:
-            hostname = route_hostname(name, domain, "mcp_tunnel_routes")
-        except TunnelError as error:
-            yield error
-        else:
-            if hostname in seen:
-                yield TunnelError(
-                    subject,
-                    f"means the same hostname as {seen[hostname]!r}",
-                    "Host names ignore case; keep one of the two",
-                )
-            seen[hostname] = name
-        yield from check_upstream(subject, upstream, values)
 
 
 def _check_batch(values: Values) -> Iterator[TunnelError]:
@@ -243,7 +180,7 @@ def _check_ports(values: Values) -> Iterator[TunnelError]:
         if not 1024 <= port <= 65535:
             yield TunnelError(
                 variable,
-                f"must be a port, is {_described(values[variable])}",
+                f"must be a port, is {described(values[variable])}",
                 "Use a whole number from 1024 to 65535",
             )
         elif port in used:
@@ -253,23 +190,7 @@ def _check_ports(values: Values) -> Iterator[TunnelError]:
         used.setdefault(port, variable)
 
 
-def _check_durations(values: Values) -> Iterator[TunnelError]:
-    timeouts = values["proxy_timeouts"]
-    durations = {
-        "proxy_shutdown_timeout": values["proxy_shutdown_timeout"],
-        "cloudflared_grace_period": values["cloudflared_grace_period"],
-    }
-    if isinstance(timeouts, Mapping):
-        durations.update(
-            {f"proxy_timeouts[{shown(name)!r}]": value for name, value in timeouts.items()}
-        )
-    for subject, value in durations.items():
-        if not _GO_DURATION.fullmatch(str(value)):
-            yield TunnelError(
-                subject,
-                f"{_described(value)} is not a duration",
-                "Write it with its unit, like 30s or 1m30s",
-            )
+def _check_lifetimes(values: Values) -> Iterator[TunnelError]:
     lifetimes = {}
     for variable in ("mcp_tunnel_cert_duration", "mcp_tunnel_cert_renew_before"):
         try:
@@ -296,40 +217,6 @@ def _check_renewal_timer(values: Values) -> Iterator[TunnelError]:
             "mcp_tunnel_cert_renew_timer",
             "cannot renew mcp_tunnel_server_cert, which is yours",
             "Remove it, and put a new certificate into that variable in time, or bring none",
-        )
-
-
-def _check_proxy_tables(values: Values) -> Iterator[TunnelError]:
-    for variable, known in (("proxy_timeouts", TIMEOUTS), ("proxy_limits", tuple(LIMITS))):
-        table = values[variable]
-        if not isinstance(table, Mapping):
-            yield TunnelError(
-                variable, f"must be a map, is {shape(table)}", f"Known names: {', '.join(known)}"
-            )
-            continue
-        for name in table:
-            if name not in known:
-                yield TunnelError(
-                    f"{variable}[{shown(name)!r}]", "is not known", f"Use one of {', '.join(known)}"
-                )
-    if isinstance(values["proxy_limits"], Mapping):
-        for name, (low, high) in LIMITS.items():
-            value = values["proxy_limits"].get(name, low)
-            if as_number(value, low, high) is None:
-                yield TunnelError(
-                    f"proxy_limits[{name!r}]",
-                    f"{_described(value)} is not a whole number from {low} to {high}",
-                    "Leave it out for the default",
-                )
-
-
-def _check_workers(values: Values) -> Iterator[TunnelError]:
-    workers = values["proxy_workers"]
-    if as_number(workers, 0, MAX_WORKERS) is None:
-        yield TunnelError(
-            "proxy_workers",
-            f"{_described(workers)} is not a whole number from 0 to {MAX_WORKERS}",
-            "Leave it out for one worker for each core of the host",
         )
 
 

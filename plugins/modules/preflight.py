@@ -14,6 +14,8 @@ description:
   - Checks all variables of a host on the controller, without a connection to it. Fails with
     everything that is wrong at once, each with the variable, the shape of its value and the
     remedy. Secret values are never shown.
+  - The variables of the proxy are judged by the proxy's own code, which this collection ships. The
+    file that it has judged is the file that the role C(proxy) writes.
   - Refuses variables that are named like those of this collection and that it does not know, with
     the name that was probably meant. Those that belong to something else are listed in
     C(mcp_tunnel_other_variables).
@@ -136,7 +138,8 @@ firewall:
   type: dict
   returned: success
 domain:
-  description: The tunnel's domain in lower case. Empty until the API has said it.
+  description:
+    - The tunnel's domain in lower case, without a trailing dot. Empty until the API has said it.
   type: str
   returned: success
 switches:
@@ -144,8 +147,24 @@ switches:
   type: dict
   returned: success
 routes:
-  description: The routes with their upstreams.
+  description: The routes, in lower case and without trailing dots, with their upstreams.
   type: dict
+  returned: success
+allowed_ips:
+  description: The IPv4 networks and addresses that the proxy may dial, unless it may dial any.
+  type: list
+  returned: success
+  elements: str
+proxy_config:
+  description:
+    - Content of the proxy's configuration file, which the proxy's own code has judged.
+    - Without C(tunnel_domain) until the API has said it, see
+      P(mcp_tunnels.stack.with_domain#filter).
+  type: str
+  returned: success
+proxy_shutdown_seconds:
+  description: Whole seconds for which a stopping proxy may wait for requests in flight.
+  type: int
   returned: success
 health_timeout:
   description: Seconds that a replica has to become healthy.

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_settings import (
     named_users,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_settings import (
-    allowed_networks,
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes import (
+    dialled_networks,
 )
+from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config import Config
 
 _Network = TypeVar("_Network", IPv4Network, IPv6Network)
 
 
-def firewall_plan(values: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The elements that follow from the checked variables of a host.
+def firewall_plan(values: Mapping[str, Any], config: Config) -> dict[str, list[str]]:
+    """The elements that follow from the checked variables of a host, and its proxy's *config*.
 
     The kernel refuses a set whose intervals overlap, so no two elements of a list do.
     """
@@ -29,37 +29,36 @@ def firewall_plan(values: Mapping[str, Any]) -> dict[str, list[str]]:
     return {
         "edge_v4": _elements(item for item in edge if isinstance(item, IPv4Network)),
         "edge_v6": _elements(item for item in edge if isinstance(item, IPv6Network)),
-        "upstreams": _upstreams(values),
+        "upstreams": _upstreams(config),
     }
 
 
-def firewall_check(values: Mapping[str, Any]) -> dict[str, Any]:
+def firewall_check(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """What M(mcp_tunnels.stack.host_check) has to look at for the firewall's sake."""
-    networks = [str(network) for network in allowed_networks(values)]
+    networks = [str(network) for network in dialled_networks(config)]
     return {
         "resolvers": values["firewall_resolvers"],
         "users": [{"variable": variable, "name": name} for variable, name in named_users(values)],
         "upstreams": [
             {
                 "variable": f"mcp_tunnel_routes[{route!r}]",
-                "name": urlsplit(upstream).hostname,
+                "name": upstream.host,
                 "networks": networks,
             }
-            for route, upstream in values["mcp_tunnel_routes"].items()
+            for route, upstream in config.routes.items()
         ],
     }
 
 
-def _upstreams(values: Mapping[str, Any]) -> list[str]:
+def _upstreams(config: Config) -> list[str]:
     """``network . port`` of all that a route may mean: a name, any address that may be dialled."""
     by_port: dict[int, list[IPv4Network]] = {}
-    for upstream in values["mcp_tunnel_routes"].values():
-        parts = urlsplit(upstream)
+    for upstream in config.routes.values():
         try:
-            networks = [IPv4Network(str(parts.hostname))]
+            networks = [IPv4Network(upstream.host)]
         except ValueError:
-            networks = allowed_networks(values)
-        by_port.setdefault(int(parts.port or 0), []).extend(networks)
+            networks = dialled_networks(config)
+        by_port.setdefault(upstream.port, []).extend(networks)
     return [
         f"{element} . {port}"
         for port, networks in sorted(by_port.items())

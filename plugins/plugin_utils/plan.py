@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_rele
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.firewall_plan import (
     firewall_check,
     firewall_plan,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_config import (
+    Judged,
+    judge,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes import (
+    check_routes,
 )
 
 # What the replicas of one tunnel must agree on.
@@ -51,18 +59,34 @@ DUTIES = {
 }
 
 
-def _rules(values: Mapping[str, Any]) -> list[TunnelError]:
-    """What is wrong with the variables of one host by our rules, and by their declared types."""
+def check_values(values: Mapping[str, Any]) -> list[TunnelError]:
+    """What is wrong with the variables of one host: by our rules, the proxy's, and their types."""
+    judged = judge(values)
     problems = [
         *settings.check_all(values),
+        *check_routes(values, judged),
         *check_wif(values),
-        *check_brought_credentials(values),
+        *check_brought_credentials(_as_meant(values, judged)),
         *_check_brought_binary(values),
     ]
+    # Our rules say more about a value than the proxy's, which know nothing of the variables.
+    told = {problem.subject for problem in problems}
+    problems += [item for item in judged.problems if item.subject not in told]
     # Our rules say more about a variable than its type does.
     told = {problem.subject.partition("[")[0] for problem in problems}
     problems += [item for item in role_options.type_problems(values) if item.subject not in told]
     return problems
+
+
+def _as_meant(values: Mapping[str, Any], judged: Judged) -> dict[str, Any]:
+    """The variables with domain and routes as the proxy understands them, if it does."""
+    if not judged.domain or not judged.config.routes:
+        return dict(values)
+    return {
+        **values,
+        "mcp_tunnel_domain": judged.domain,
+        "mcp_tunnel_routes": judged.config.routes,
+    }
 
 
 def _check_brought_binary(values: Mapping[str, Any]) -> Iterator[TunnelError]:
@@ -89,7 +113,7 @@ def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list
         if machines[member] == machines[name]
     }
     return [
-        *_rules(values),
+        *check_values(values),
         *settings.check_machine(neighbours),
         *_check_replicas(name, values, members),
         *_check_instances(values, members),
@@ -221,6 +245,7 @@ def make_plan(
     cloudflared_unit = f"mcp-cloudflared@{instance}.service"
     units = {"mcp-proxy": proxy_unit, "mcp-cloudflared": cloudflared_unit}
     ca_file = values["proxy_upstream_ca_file"]
+    judged = judge(values)
     return {
         "instance": instance,
         "duty": duty,
@@ -249,11 +274,18 @@ def make_plan(
                 for variable, service in settings.PORTS.items()
             ],
             "files": [{"variable": "proxy_upstream_ca_file", "path": ca_file}] if ca_file else [],
-            "firewall": firewall_check(values),
+            "firewall": firewall_check(values, judged.config),
         },
-        "firewall": firewall_plan(values),
-        "domain": str(values["mcp_tunnel_domain"]).lower(),
+        "firewall": firewall_plan(values, judged.config),
+        "domain": judged.domain,
         "switches": {variable: values[variable] for variable in role_options.switches()},
-        "routes": dict(values["mcp_tunnel_routes"]),
+        "routes": {name: str(upstream) for name, upstream in judged.config.routes.items()},
+        # As they were written: the same text again changes no file.
+        "allowed_ips": [
+            str(item) for item in values["proxy_allowed_ips"] or judged.config.upstream.allowed_ips
+        ],
+        "proxy_config": judged.text,
+        # Whole ones, as systemd does not know all of Go's units.
+        "proxy_shutdown_seconds": math.ceil(judged.config.shutdown_timeout),
         "health_timeout": values["mcp_tunnel_health_timeout"],
     }

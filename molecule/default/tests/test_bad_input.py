@@ -68,7 +68,7 @@ VALUES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     (
         "upstream with a path",
         {"mcp_tunnel_routes": {"echo": "http://10.0.0.1:80/mcp"}},
-        ("mcp_tunnel_routes['echo']: invalid upstream", "without a path"),
+        ("mcp_tunnel_routes['echo']: invalid upstream", "and no path"),
     ),
     (
         "https without trust anchor",
@@ -78,7 +78,7 @@ VALUES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     (
         "route key outside the domain",
         {"mcp_tunnel_routes": {"echo.example.org": "http://10.0.0.1:80"}},
-        ("mcp_tunnel_routes: 'echo.example.org' lies outside", DOMAIN),
+        ("mcp_tunnel_routes['echo.example.org']: outside mcp_tunnel_domain", DOMAIN),
     ),
     (
         "allowed_ips with disable_ip_validation",

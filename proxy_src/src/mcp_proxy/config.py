@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from . import config_rules as rules
-from .config_reader import ConfigError, Problem, Report, Section, read_document
+from .config_reader import ConfigError, Problem, Report, Section, compose, read_file, shown
 from .settings import (
     Address,
     Config,
@@ -32,6 +32,7 @@ __all__ = [
     "Tls",
     "Upstream",
     "UpstreamPolicy",
+    "examine",
     "load",
 ]
 
@@ -60,8 +61,23 @@ def load(path: str) -> Config:
     certificate, key and CA files can be opened is part of the check; what stands in them is not
     (see :mod:`certificates`).
     """
-    report = Report()
-    top = Section(report, "", read_document(path), _TOP)
+    config, problems = examine(read_file(path), path)
+    if problems:
+        raise ConfigError(path, problems)
+    return config
+
+
+def examine(
+    content: bytes, path: str = "", on_host: bool = True
+) -> tuple[Config, tuple[Problem, ...]]:
+    """Return what *content* means, and everything that is wrong with it.
+
+    With problems, the configuration has defaults or empty values in the place of what is wrong.
+    Elsewhere than *on_host*, such as on an Ansible controller, no file that it names is opened.
+    Raises :class:`ConfigError`, which names *path*, if it is not YAML.
+    """
+    report = Report(on_host)
+    top = Section(report, "", compose(content, path), _TOP)
     listen = rules.listener(
         top,
         "listen_addr",
@@ -70,7 +86,7 @@ def load(path: str) -> Config:
     log_level = top.text("log_level") or "info"
     if log_level not in LOG_LEVELS:
         top.problem(
-            "log_level", f"unknown level {log_level!r}", f"use one of {', '.join(LOG_LEVELS)}"
+            "log_level", f"unknown level {shown(log_level)}", f"use one of {', '.join(LOG_LEVELS)}"
         )
     domain = rules.tunnel_domain(top)
     policy = rules.policy(top)
@@ -90,6 +106,4 @@ def load(path: str) -> Config:
         admin=rules.admin(top, listen),
         lines=MappingProxyType(report.lines),
     )
-    if report.problems:
-        raise ConfigError(path, report.problems)
-    return config
+    return config, tuple(sorted(report.problems))

@@ -6,6 +6,7 @@ Works on YAML nodes and not on loaded values, because nodes know their line and 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,11 @@ from . import durations
 _NULL = "tag:yaml.org,2002:null"
 _BOOL = "tag:yaml.org,2002:bool"
 _INT = "tag:yaml.org,2002:int"
+_STR = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 _MAX_FILE_BYTES = 1 << 20
+_WHOLE_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,9})\Z")  # to YAML 1.1, 010 is eight
+_LONGEST_SHOWN = 100  # characters of a value or a name that a message repeats
 _SYNTAX_REMEDIES = {
     "\\t": "indent with blanks instead of tabs",
     "stream end": "close the quote or the bracket",
@@ -57,10 +61,19 @@ class ConfigError(Exception):
         return [f"{self.path}:{problem.line}: {problem}" for problem in self.problems]
 
 
-class Report:
-    """What one pass over a file found: its problems, and the line on which each field stands."""
+def shown(text: str) -> str:
+    """A value as a message quotes it; one that is long, such as a pasted key, by its length."""
+    return repr(text) if len(text) <= _LONGEST_SHOWN else f"a text of {len(text)} characters"
 
-    def __init__(self) -> None:
+
+class Report:
+    """What one pass over a file found: its problems, and the line on which each field stands.
+
+    ``on_host`` tells whether the files that the configuration names are looked at.
+    """
+
+    def __init__(self, on_host: bool = True) -> None:
+        self.on_host = on_host
         self.problems: list[Problem] = []
         self.lines: dict[str, int] = {}
 
@@ -75,10 +88,10 @@ class Report:
         return self.lines.get(field, 1)
 
 
-def read_document(path: str) -> yaml.Node | None:
-    """Return the root node of the one YAML document in the file at *path*, ``None`` if it is empty.
+def read_file(path: str) -> bytes:
+    """Return the content of the file at *path*.
 
-    Raises :class:`ConfigError` if the file cannot be read or is not YAML.
+    Raises :class:`ConfigError` if it cannot be read, or is larger than 1 MiB.
     """
     try:
         with Path(path).open("rb") as file:
@@ -94,6 +107,14 @@ def read_document(path: str) -> yaml.Node | None:
             1, "", "larger than 1 MiB", "this is hardly a configuration file; check the path"
         )
         raise ConfigError(path, [problem])
+    return content
+
+
+def compose(content: bytes, path: str) -> yaml.Node | None:
+    """Return the root node of the one YAML document in *content*, ``None`` if it is empty.
+
+    Raises :class:`ConfigError`, which names *path*, if it is not YAML.
+    """
     try:
         return yaml.compose(content, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -171,7 +192,7 @@ class Section:
         self._nodes[key.value] = value
         self.report.lines[field] = line
         if known and key.value not in known:
-            near = difflib.get_close_matches(key.value, known, n=1)
+            near = difflib.get_close_matches(key.value[:_LONGEST_SHOWN], known, n=1)
             remedy = (
                 f"did you mean `{self.path(near[0])}`?"
                 if near
@@ -214,21 +235,25 @@ class Section:
             return False
         if node.tag != _BOOL:
             self.problem(
-                field, f"must be true or false, not {node.value!r}", "write it without quotes"
+                field, f"must be true or false, not {shown(node.value)}", "write it without quotes"
             )
             return False
         return bool(yaml.SafeLoader.bool_values[node.value.lower()])
 
     def integer(self, field: str, default: int, low: int, high: int) -> int:
-        """The whole number under *field*, which must lie between *low* and *high* inclusive."""
+        """The whole number under *field*, which must lie between *low* and *high* inclusive.
+
+        Quotes around it do not matter: a template or a command line has often put them there.
+        """
         node = self._scalar(field, "a whole number")
         if node is None:
             return default
-        value = int(node.value) if node.tag == _INT and node.value.isdecimal() else None
+        is_number = node.tag in (_INT, _STR) and _WHOLE_NUMBER.match(node.value)
+        value = int(node.value) if is_number else None
         if value is None or not low <= value <= high:
             self.problem(
                 field,
-                f"must be a whole number from {low} to {high}, not {node.value!r}",
+                f"must be a whole number from {low} to {high}, not {shown(node.value)}",
                 f"the default is {default}",
             )
             return default
@@ -244,7 +269,7 @@ class Section:
         except ValueError:
             self.problem(
                 field,
-                f"must be a duration, not {node.value!r}",
+                f"must be a duration, not {shown(node.value)}",
                 "write a number with its unit: 30s, 1m30s, 250ms",
             )
             return default
@@ -276,7 +301,7 @@ class Section:
 
     def readable_file(self, field: str, path: str) -> None:
         """Report *path* unless it can be opened; an empty one means that none was given."""
-        if not path:
+        if not path or not self.report.on_host:
             return
         try:
             with Path(path).open("rb") as file:
@@ -303,6 +328,11 @@ class Section:
     def is_null(self, field: str) -> bool:
         """Whether the file names *field* but gives it no value."""
         return field in self._nodes and self._nodes[field].tag == _NULL
+
+    def is_set(self, field: str) -> bool:
+        """Whether the file gives *field* a value, right or wrong."""
+        node = self._nodes.get(field)
+        return node is not None and node.tag != _NULL and node.value != ""
 
     def _broken(self, field: str) -> bool:
         node = self._nodes.get(field)

@@ -9,7 +9,7 @@ from dataclasses import fields
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, ip_address
 from types import MappingProxyType
 
-from .config_reader import Section
+from .config_reader import Section, shown
 from .settings import (
     PRIVATE_NETWORKS,
     Address,
@@ -23,8 +23,16 @@ from .settings import (
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")
+# A tunnel's domain is one that certificates and the vendor's API take, too: RFC 1123 §2.1, two
+# labels at least, and the last one no number, which would be an address (RFC 3696 §2).
+_STRICT_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:{_STRICT_LABEL}\.)+(?![0-9]+\Z){_STRICT_LABEL}\Z")
+_PORT = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z")
+# No masks, which Go, systemd and nft do not take for a length.
+_NETWORK = re.compile(r"[0-9.]{7,15}(?:/(?:[0-9]|[12][0-9]|3[0-2]))?\Z")
 _UPSTREAM = re.compile(r"(https?)://([^/:@?#\[\]\s]+):([0-9]{1,5})\Z")
-_USERINFO = re.compile(r"//[^/]*@")  # a password has no place in a message
+# A password has no place in a message, wherever somebody put it.
+_USERINFO = re.compile(r"\A([a-z]{1,9}://)?.*@", re.DOTALL)
 _INVALID_UPSTREAM = "invalid upstream (must be scheme://host:port)"
 _MAX_WORKERS = 256
 _LIMIT_RANGES = {
@@ -38,16 +46,30 @@ _METRICS_EXAMPLES = {
 }
 
 
+def lower(name: str) -> str:
+    """A name in lower case; one beyond ASCII stays as it is: lower case makes a Kelvin sign a k."""
+    return name.lower() if name.isascii() else name
+
+
+def route_key(name: str) -> str:
+    """The key of a route as it is looked up: in lower case, without a trailing dot."""
+    return _without_dot(lower(name))
+
+
+def _without_dot(name: str) -> str:
+    return name[:-1] if name.endswith(".") else name
+
+
 def listener(top: Section, name: str, text: str) -> Address:
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
-    valid = colon and port.isdecimal() and int(port) < 65536 and _is_host(host, bracketed)
+    valid = colon and _PORT.match(port) and int(port) < 65536 and _is_host(host, bracketed)
     if text and not valid:
         top.problem(
             name,
-            f"must be host:port, not {text!r}",
+            f"must be host:port, not {shown(text)}",
             'write e.g. "127.0.0.1:8080", or ":8080" for all interfaces',
         )
     return Address(host, int(port)) if valid else Address("", 0)
@@ -55,7 +77,7 @@ def listener(top: Section, name: str, text: str) -> Address:
 
 def _is_host(host: str, bracketed: bool) -> bool:
     if not bracketed:
-        return not host or _HOSTNAME.match(host.lower()) is not None
+        return not host or _HOSTNAME.match(lower(host)) is not None
     try:
         IPv6Address(host)
     except AddressValueError:
@@ -106,11 +128,12 @@ def tls(top: Section) -> Tls:
 
 
 def tunnel_domain(top: Section) -> str:
-    text = (top.text("tunnel_domain") or "").lower().rstrip(".")
-    if text and not _HOSTNAME.match(text):
+    given = top.text("tunnel_domain") or ""
+    text = _without_dot(lower(given))
+    if given and not _DOMAIN.match(text):
         top.problem(
             "tunnel_domain",
-            f"not a domain name: {text!r}",
+            f"not a domain name: {shown(given)}",
             "write e.g. abcd1234.tunnel.anthropic.com",
         )
         return ""
@@ -141,11 +164,13 @@ def _allowed_ips(section: Section) -> tuple[IPv4Network, ...]:
     networks = []
     for number, text in enumerate(section.texts("allowed_ips")):
         try:
+            if not _NETWORK.match(text):
+                raise ValueError(text)
             networks.append(IPv4Network(text, strict=False))
         except ValueError:
             section.problem(
                 f"allowed_ips[{number}]",
-                f"not an IPv4 address or network: {text!r}",
+                f"not an IPv4 address or network: {shown(text)}",
                 "write e.g. 10.1.2.3 or 10.0.0.0/8; only IPv4 is dialled",
             )
     return tuple(networks) or PRIVATE_NETWORKS
@@ -170,7 +195,7 @@ def limits(top: Section) -> Limits:
 def workers(top: Section) -> int:
     # As many as could work at the same time: what the service manager or a container allows.
     cores = min(len(os.sched_getaffinity(0)), _MAX_WORKERS)
-    return top.integer("workers", cores, 1, _MAX_WORKERS)
+    return top.integer("workers", 0, 0, _MAX_WORKERS) or cores
 
 
 def metrics(top: Section) -> MetricsSources:
@@ -181,7 +206,7 @@ def metrics(top: Section) -> MetricsSources:
         if path and not path.startswith("/"):
             section.problem(
                 name,
-                f"must be an absolute path, not {path!r}",
+                f"must be an absolute path, not {shown(path)}",
                 f"write e.g. {_METRICS_EXAMPLES[name]}",
             )
     return MetricsSources(**paths)
@@ -192,8 +217,8 @@ def routes(top: Section, domain: str, policy: UpstreamPolicy) -> Mapping[str, Up
     section = top.section("routes")
     routes: dict[str, Upstream] = {}
     for name in section.names():
-        key = name.lower().rstrip(".")
-        _check_key(section, name, key, domain)
+        key = route_key(name)
+        _check_key(section, name, key, domain, top.is_set("tunnel_domain"))
         if key in routes:
             section.problem(
                 name,
@@ -219,17 +244,20 @@ def routes(top: Section, domain: str, policy: UpstreamPolicy) -> Mapping[str, Up
     return MappingProxyType(routes)
 
 
-def _check_key(section: Section, name: str, key: str, domain: str) -> None:
+def _check_key(section: Section, name: str, key: str, domain: str, is_given: bool) -> None:
+    """Report a *key* that is no hostname, or none of *domain*, empty if the one given is wrong."""
     if not _HOSTNAME.match(key):
         section.problem(
             name,
             "not a hostname",
             "use a subdomain (echo) or a full hostname, without scheme, port or path",
         )
-    elif "." not in key and not domain:
+    elif "." not in key and not is_given:
         section.problem(
             name, "a bare name needs tunnel_domain", "set tunnel_domain, or write the full hostname"
         )
+    elif "." not in key and domain and not _HOSTNAME.match(f"{key}.{domain}"):
+        section.problem(name, "longer than 253 characters with tunnel_domain", "use a shorter name")
     elif domain and "." in key and key != domain and not key.endswith(f".{domain}"):
         section.problem(
             name,
@@ -242,12 +270,12 @@ def _upstream(section: Section, name: str) -> Upstream | None:
     text = section.text(name)
     if text is None and not section.is_null(name):
         return None  # not a single value, and reported as such
-    what = f"{_INVALID_UPSTREAM}: {_USERINFO.sub('//***@', text or '')!r}"
+    what = f"{_INVALID_UPSTREAM}: {shown(_USERINFO.sub(_hidden_user, text or ''))}"
     match = _UPSTREAM.match(text or "")
     if not match:
         section.problem(name, what, "give scheme http or https, host and port, and no path")
         return None
-    scheme, host, port = match.group(1), match.group(2).lower(), int(match.group(3))
+    scheme, host, port = match.group(1), lower(match.group(2)), int(match.group(3))
     if not 0 < port < 65536:
         section.problem(name, what, "a port lies between 1 and 65535")
     elif not _HOSTNAME.match(host):
@@ -255,6 +283,10 @@ def _upstream(section: Section, name: str) -> Upstream | None:
     elif host.rpartition(".")[2].isdecimal() and not _is_ipv4(host):
         section.problem(name, what, "write an IPv4 address as four decimal numbers")
     return Upstream(scheme, host, port)
+
+
+def _hidden_user(found: re.Match[str]) -> str:
+    return f"{found[1] or ''}***@"
 
 
 def _is_ipv4(host: str) -> bool:

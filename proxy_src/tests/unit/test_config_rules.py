@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from config_files import DOMAIN, load, minimal, problems
+from mcp_proxy import config
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,8 @@ from config_files import DOMAIN, load, minimal, problems
         ({"listen_addr": "listen_addr: 8080"}, "1 listen_addr: must be host:port, not '8080'"),
         ({"listen_addr": "listen_addr: ':99999'"}, "1 listen_addr: must be host:port"),
         ({"listen_addr": "listen_addr: '::1:80'"}, "1 listen_addr: must be host:port"),
+        ({"listen_addr": "listen_addr: ':0080'"}, "1 listen_addr: must be host:port"),
+        ({"listen_addr": "listen_addr: ':\uff18\uff10'"}, "1 listen_addr: must be host:port"),
         ({"listen_addr": "listen_addr: '[x]:80'"}, "1 listen_addr: must be host:port"),
         (
             {"listen_addr": "listen_addr: ':8081'"},
@@ -65,6 +68,29 @@ from config_files import DOMAIN, load, minimal, problems
             "2 tunnel_domain: not a domain name: 'https://x'",
         ),
         (
+            {"tunnel_domain": "tunnel_domain: localhost"},
+            "2 tunnel_domain: not a domain name: 'localhost'; write e.g.",
+        ),
+        (
+            {"tunnel_domain": "tunnel_domain: 10.0.0.1"},
+            "2 tunnel_domain: not a domain name: '10.0.0.1'",
+        ),
+        (
+            {"tunnel_domain": "tunnel_domain: a_b.example"},
+            "2 tunnel_domain: not a domain name: 'a_b.example'",
+        ),
+        (
+            {"tunnel_domain": "tunnel_domain: a.example.."},
+            "2 tunnel_domain: not a domain name: 'a.example..'",
+        ),
+        (
+            {
+                "tunnel_domain": "tunnel_domain: " + ".".join(["x" * 60] * 4),
+                "echo": "  " + "e" * 60 + ": http://h:1",
+            },
+            "longer than 253 characters with tunnel_domain; use a shorter name",
+        ),
+        (
             {"tunnel_domain": ""},
             "7 routes.echo: a bare name needs tunnel_domain; set tunnel_domain, or",
         ),
@@ -78,6 +104,8 @@ from config_files import DOMAIN, load, minimal, problems
         ),
         ({"echo": "  '*': http://h:1"}, "7 routes.*: not a hostname; use a subdomain"),
         ({"echo": "  'a:80': http://h:1"}, "7 routes.a:80: not a hostname"),
+        ({"echo": "  echo..: http://h:1"}, "7 routes.echo..: not a hostname"),
+        ({"echo": "  mc\u212a: http://h:1"}, "7 routes.mc\u212a: not a hostname"),
         ({"echo": "  http://a: http://h:1"}, "7 routes.http://a: not a hostname"),
         (
             {"echo": "  - echo"},
@@ -102,6 +130,10 @@ from config_files import DOMAIN, load, minimal, problems
             "8 upstream.allowed_ips[0]: not an IPv4 address or",
         ),
         (
+            {"x": "upstream: {allowed_ips: [10.0.0.0/255.0.0.0]}"},
+            "8 upstream.allowed_ips[0]: not an IPv4 address or network: '10.0.0.0/255.0.0.0'",
+        ),
+        (
             {"x": "upstream:\n  allowed_ips:\n  - 10.0.0.0/8\n  - fd00::/8"},
             "11 upstream.allowed_ips[1]: not an IPv4 address or network: 'fd00::/8'; write e.g.",
         ),
@@ -122,7 +154,13 @@ from config_files import DOMAIN, load, minimal, problems
             "8 limits.max_streams: must be a whole number from 1 to 1000, not",
         ),
         ({"x": "limits: {max_streams: 1.5}"}, "8 limits.max_streams: must be a whole number"),
-        ({"x": "limits: {max_streams: '9'}"}, "8 limits.max_streams: must be a whole number"),
+        ({"x": "limits: {max_streams: '09'}"}, "8 limits.max_streams: must be a whole number"),
+        ({"x": "limits: {max_streams: 010}"}, "8 limits.max_streams: must be a whole number"),
+        (
+            {"x": f"limits: {{max_streams: {'9' * 5000}}}"},
+            "8 limits.max_streams: must be a whole number from 1 to 1000, not a text of 5000",
+        ),
+        ({"x": "workers: 257"}, "8 workers: must be a whole number from 0 to 256, not '257'"),
         (
             {"x": "metrics: {firewall_counters_file: counters.json}"},
             "8 metrics.firewall_counters_file: must be an absolute path",
@@ -153,6 +191,9 @@ def test_each_rule_names_field_line_and_remedy(
         "http://10.0.0.5:80#x",
         "http://:80",
         "http://u:p@10.0.0.5:80",
+        "u:p@10.0.0.5:80",
+        "http:/u:p@10.0.0.5:80",
+        "http://mc\u212a:80",
         "http://[::1]:80",
         "http://300.0.0.1:80",
         "http://10.1:80",
@@ -174,6 +215,28 @@ def test_upstreams_that_are_not_exactly_scheme_host_port(files: Path, upstream: 
     assert "u:p" not in found
 
 
+def test_a_domain_that_is_wrong_is_one_problem(files: Path) -> None:
+    (found,) = problems(files, minimal(tunnel_domain="tunnel_domain: localhost"))
+    assert found.startswith("2 tunnel_domain: not a domain name")
+
+
+def test_whole_numbers_may_stand_in_quotes(files: Path) -> None:
+    loaded = load(files, minimal(x="limits: {max_streams: '9'}\nworkers: '2'"))
+    assert (loaded.limits.max_streams, loaded.workers) == (9, 2)
+
+
+def test_elsewhere_than_on_the_host_no_file_is_opened(tmp_path: Path) -> None:
+    text = minimal(x="upstream: {tls: {ca_file: DIR/ca.crt}}").replace("DIR", str(tmp_path))
+    meant, found = config.examine(text.encode(), on_host=False)
+    assert (meant.routes["echo"].port, found) == (8000, ())
+    _meant, found = config.examine(text.encode())
+    assert {problem.field for problem in found} == {
+        "tls.cert_file",
+        "tls.key_file",
+        "upstream.tls.ca_file",
+    }
+
+
 def test_an_https_upstream_needs_a_trust_anchor(files: Path) -> None:
     https = minimal(echo="  echo: https://h:443")
     (found,) = problems(files, https)
@@ -187,6 +250,7 @@ def test_an_https_upstream_needs_a_trust_anchor(files: Path) -> None:
 def test_workers_are_the_processors_that_the_service_may_use(
     files: Path, monkeypatch: pytest.MonkeyPatch, cores: int, expected: int
 ) -> None:
-    """Of at most as many as the field takes; the role that writes the field counts so, too."""
+    """Of at most as many as the field takes; the role counts so, too, for the unit's limits."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: set(range(cores)))
     assert load(files, minimal()).workers == expected
+    assert load(files, minimal(x="workers: 0")).workers == expected

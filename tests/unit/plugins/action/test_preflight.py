@@ -167,7 +167,7 @@ def test_a_text_that_is_false_is_no_trust_anchor(preflight):
         proxy_upstream_include_system_cas="false",
     )
     assert status != 0
-    assert "nothing says which CA to trust" in output
+    assert "nothing says whom to trust" in output
 
 
 def test_a_batch_of_the_command_line(preflight):

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_settings, settings
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_settings
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 STRICT = {"firewall_host_policy": "strict", "firewall_ssh_sources": ["198.51.100.7"]}
@@ -9,7 +10,7 @@ OPENING = {"protocol": "tcp", "ports": [443], "networks": ["203.0.113.0/24", "20
 
 
 def told(**changes):
-    return [(problem.subject, str(problem)) for problem in settings.check_all(good(**changes))]
+    return [(problem.subject, str(problem)) for problem in plan.check_values(good(**changes))]
 
 
 @pytest.mark.parametrize(

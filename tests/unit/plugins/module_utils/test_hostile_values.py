@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import ApiError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import (
     Certificate,
@@ -25,8 +24,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_store impo
     settle_token,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Reply
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.wif_settings import check_wif
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import DOMAIN, good
 
@@ -95,9 +93,8 @@ BLANKS = {"newline after", "newline before", "carriage return", "blank after", "
 
 def problems_of(values):
     """What the preflight says, by the name of the variable."""
-    problems = [*settings.check_all(values), *check_wif(values)]
+    problems = plan.check_values(values)
     told = {problem.subject.partition("[")[0] for problem in problems}
-    told |= {problem.subject for problem in role_options.type_problems(values)}
     for problem in problems:
         text = str(problem)
         assert len(text) < 40_000, "a message is no place for a megabyte"

@@ -19,6 +19,11 @@ def test_routes_that_the_wildcard_covers_add_nothing():
     assert wanted_names(DOMAIN, ["echo", f"tickets.{DOMAIN}", "Echo"]) == [f"*.{DOMAIN}", DOMAIN]
 
 
+def test_the_domain_itself_and_underscores_are_routes():
+    names = wanted_names(DOMAIN, [DOMAIN, DOMAIN.upper(), "a_b", f"a_b.eu.{DOMAIN}"])
+    assert names == [f"*.{DOMAIN}", DOMAIN, f"a_b.eu.{DOMAIN}"]
+
+
 def test_deeper_routes_are_added():
     names = wanted_names(DOMAIN, ["echo", f"b.eu.{DOMAIN}", f"a.eu.{DOMAIN}"])
     assert names == [f"*.{DOMAIN}", DOMAIN, f"a.eu.{DOMAIN}", f"b.eu.{DOMAIN}"]
@@ -45,7 +50,7 @@ def test_no_domain(domain):
         check_domain(domain, "mcp_tunnel_domain")
 
 
-@pytest.mark.parametrize("route", ["a.b", "echo.example.com", f"x{DOMAIN}", DOMAIN])
+@pytest.mark.parametrize("route", ["a.b", "echo.example.com", f"x{DOMAIN}", "x.y"])
 def test_routes_outside_the_domain(route):
     with pytest.raises(TunnelError, match="lies outside the tunnel's domain"):
         wanted_names(DOMAIN, [route])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
@@ -10,7 +11,7 @@ SHA256 = "a" * 64
 
 
 def told(**changes):
-    return [str(problem) for problem in settings.check_all(good(**changes))]
+    return [str(problem) for problem in plan.check_values(good(**changes))]
 
 
 def test_certificates_of_upstreams_may_be_several(tmp_path):
@@ -82,33 +83,42 @@ def test_good_values(changes):
         ({"mcp_tunnel_routes": {"a": "http://10.0.0.1"}}, "mcp_tunnel_routes['a']", "invalid"),
         ({"mcp_tunnel_routes": {"a": "http://10.0.0.1:80/"}}, "mcp_tunnel_routes['a']", "invalid"),
         ({"mcp_tunnel_routes": {"a": "ftp://10.0.0.1:80"}}, "mcp_tunnel_routes['a']", "invalid"),
-        ({"mcp_tunnel_routes": {"a": "http://10.0.0.1:0"}}, "mcp_tunnel_routes['a']", "port 0"),
+        (
+            {"mcp_tunnel_routes": {"a": "http://10.0.0.1:0"}},
+            "mcp_tunnel_routes['a']",
+            "A port lies",
+        ),
         (
             {"mcp_tunnel_routes": {"a": "http://10.0.0.1:70000"}},
             "mcp_tunnel_routes['a']",
-            "port 70000",
+            "A port lies between 1 and 65535",
         ),
         ({"mcp_tunnel_routes": {"a": "http://10.0.0.300:80"}}, "mcp_tunnel_routes['a']", "IPv4"),
         ({"mcp_tunnel_routes": {"a": "http://[::1]:80"}}, "mcp_tunnel_routes['a']", "invalid"),
-        ({"mcp_tunnel_routes": {"a": 8000}}, "mcp_tunnel_routes['a']", "a number"),
+        ({"mcp_tunnel_routes": {"a": 8000}}, "mcp_tunnel_routes['a']", "invalid upstream"),
         (
             {"mcp_tunnel_routes": {"a": "https://x:1"}},
             "mcp_tunnel_routes['a']",
-            "which CA to trust",
+            "Set proxy_upstream_ca (PEM) or proxy_upstream_ca_file (path on the host), or "
+            "proxy_upstream_include_system_cas: true.",
         ),
-        ({"mcp_tunnel_routes": {"a.example.org": "http://x:1"}}, "mcp_tunnel_routes", "outside"),
+        (
+            {"mcp_tunnel_routes": {"a.example.org": "http://x:1"}},
+            "mcp_tunnel_routes['a.example.org']",
+            "outside mcp_tunnel_domain abcd1234.tunnel.example",
+        ),
         ({"mcp_tunnel_routes": {"a": "http://8.8.8.8:80"}}, "mcp_tunnel_routes['a']", "never dial"),
         (
             {"mcp_tunnel_routes": {"a": "http://x:1", "A": "http://x:2"}},
-            "mcp_tunnel_routes['A']",
-            "same hostname as 'a'",
+            "mcp_tunnel_routes['a']",
+            "the same hostname as another route",
         ),
         ({"proxy_allowed_ips": "10.0.0.0/8"}, "proxy_allowed_ips", "must be a list"),
-        ({"proxy_allowed_ips": ["fd00::/8"]}, "proxy_allowed_ips", "not an IPv4"),
+        ({"proxy_allowed_ips": ["fd00::/8"]}, "proxy_allowed_ips[0]", "not an IPv4"),
         (
             {"proxy_allowed_ips": ["10.0.0.0/8"], "proxy_disable_ip_validation": True},
-            "proxy_allowed_ips",
-            "cannot be combined",
+            "proxy_disable_ip_validation",
+            "cannot be combined with proxy_allowed_ips",
         ),
         ({"proxy_upstream_ca": "x"}, "proxy_upstream_ca", "must hold PEM certificates"),
         (
@@ -126,21 +136,25 @@ def test_good_values(changes):
         ({"proxy_listen_port": True}, "proxy_listen_port", "must be a port"),
         ({"proxy_admin_port": 8080}, "proxy_admin_port", "as is proxy_listen_port"),
         ({"cloudflared_metrics_port": 70000}, "cloudflared_metrics_port", "must be a port"),
-        ({"proxy_shutdown_timeout": "30"}, "proxy_shutdown_timeout", "not a duration"),
+        ({"proxy_shutdown_timeout": "30"}, "proxy_shutdown_timeout", "be a duration"),
         ({"cloudflared_grace_period": ""}, "cloudflared_grace_period", "not a duration"),
         ({"cloudflared_grace_period": "3m1s"}, "cloudflared_grace_period", "longer than"),
         ({"cloudflared_grace_period": "0.1h"}, "cloudflared_grace_period", "longer than"),
-        ({"proxy_timeouts": {"idle": 3}}, "proxy_timeouts['idle']", "not a duration"),
-        ({"proxy_timeouts": {"idel": "3s"}}, "proxy_timeouts['idel']", "not known"),
+        ({"proxy_timeouts": {"idle": 3}}, "proxy_timeouts['idle']", "be a duration"),
+        (
+            {"proxy_timeouts": {"idel": "3s"}},
+            "proxy_timeouts['idel']",
+            "unknown field. Did you mean `proxy_timeouts['idle']`?",
+        ),
         ({"proxy_timeouts": ["3s"]}, "proxy_timeouts", "must be a map"),
-        ({"proxy_workers": -1}, "proxy_workers", "whole number from 0 to 256"),
+        ({"proxy_workers": -1}, "proxy_workers", "whole number from 0 to 256, not"),
         ({"proxy_memory_max": "64K"}, "proxy_memory_max", "'64K' is not an amount"),
         ({"proxy_memory_max": "99M"}, "proxy_memory_max", "from 100M on"),
         ({"proxy_memory_max": "100%"}, "proxy_memory_max", "not an amount"),
         ({"proxy_memory_max": "1G\nUser=root"}, "proxy_memory_max", "not an amount"),
         ({"proxy_memory_max": 2048}, "proxy_memory_max", "2048 is not an amount"),
         ({"cloudflared_memory_max": ""}, "cloudflared_memory_max", "not an amount"),
-        ({"proxy_workers": 257}, "proxy_workers", "whole number from 0 to 256"),
+        ({"proxy_workers": 257}, "proxy_workers", "whole number from 0 to 256, not"),
         ({"proxy_limits": {"max_streams": 0}}, "proxy_limits['max_streams']", "whole number"),
         ({"mcp_tunnel_cert_duration": "forever"}, "mcp_tunnel_cert_duration", "not a duration"),
         ({"mcp_tunnel_cert_duration": "700h"}, "mcp_tunnel_cert_renew_before", "not shorter"),
@@ -180,7 +194,7 @@ def test_good_values(changes):
     ],
 )
 def test_a_wrong_value_is_named_with_its_shape_and_a_remedy(changes, subject, what):
-    problems = settings.check_all(good(**changes))
+    problems = plan.check_values(good(**changes))
     assert [problem.subject for problem in problems] == [subject], told(**changes)
     assert what in str(problems[0])
     assert problems[0].remedy
@@ -189,7 +203,7 @@ def test_a_wrong_value_is_named_with_its_shape_and_a_remedy(changes, subject, wh
 def test_all_problems_come_at_once():
     subjects = {
         problem.subject
-        for problem in settings.check_all(
+        for problem in plan.check_values(
             good(
                 mcp_tunnel_routes=[],
                 proxy_listen_port=1,

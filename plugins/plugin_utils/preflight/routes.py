@@ -1,0 +1,88 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for routes that the proxy's own do not have: of Ansible, the firewall and the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
+    Values,
+    shape,
+    shown,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_settings import (
+    why_not_dialled,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_config import Judged
+from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config import Config
+
+VARIABLE = "mcp_tunnel_routes"
+
+
+def check_routes(values: Values, judged: Judged) -> Iterator[TunnelError]:
+    """Everything that is wrong with the routes and that the proxy cannot know."""
+    routes = values[VARIABLE]
+    if not isinstance(routes, Mapping) or not routes:
+        yield TunnelError(
+            VARIABLE,
+            f"must be a map of names to upstreams, is {shape(routes)}",
+            "Write below it, indented, one `name: scheme://host:port` per line",
+        )
+        return
+    yield from _check_names(routes, values["mcp_tunnel_domain"] == "")
+    yield from _check_pairs(judged)
+    yield from _check_addresses(judged)
+
+
+def dialled_networks(config: Config) -> list[IPv4Network]:
+    """The networks that the proxy may dial."""
+    if config.upstream.disable_ip_validation:
+        return [IPv4Network("0.0.0.0/0")]
+    return list(config.upstream.allowed_ips)
+
+
+def _check_names(routes: Mapping[Any, Any], is_single: bool) -> Iterator[TunnelError]:
+    """Whether the names can be meant; *is_single* without a domain that they could lie in."""
+    for name in routes:
+        if not isinstance(name, str):
+            # YAML's `1:` and `on:` are no texts: what was written is lost.
+            yield TunnelError(VARIABLE, f"{name!r} is {shape(name)}", "Put the name in quotes")
+        elif is_single and "." in name.rstrip("."):
+            yield TunnelError(
+                f"{VARIABLE}[{shown(name)!r}]",
+                "is a full name, and the tunnel's domain is not given",
+                "Use a single label like echo, or set mcp_tunnel_domain",
+            )
+
+
+def _check_pairs(judged: Judged) -> Iterator[TunnelError]:
+    domain = judged.domain
+    for name in judged.config.routes:
+        bare = name[: -len(domain) - 1]
+        if domain and name.endswith(f".{domain}") and bare in judged.config.routes:
+            yield TunnelError(
+                f"{VARIABLE}[{name!r}]",
+                f"means the same hostname as {bare!r}, which would never be asked",
+                "Keep one of the two",
+            )
+
+
+def _check_addresses(judged: Judged) -> Iterator[TunnelError]:
+    if any(problem.subject.startswith("proxy_allowed_ips") for problem in judged.problems):
+        return  # told, and the networks are not known
+    networks = dialled_networks(judged.config)
+    for name, upstream in judged.config.routes.items():
+        try:
+            address = IPv4Address(upstream.host)
+        except ValueError:
+            continue
+        reason = why_not_dialled(address, networks)
+        if reason:
+            yield TunnelError(
+                f"{VARIABLE}[{shown(name)!r}]", f"{upstream.host} {reason[0]}", reason[1]
+            )
