@@ -8,6 +8,8 @@ VENV := $(CURDIR)/.venv/bin
 export PATH := $(VENV):$(PATH)
 export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# As in tools/environment: bytecode is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help bootstrap demo demo-down test test-all hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard fuzz conformance changelog build lock release clean
 

@@ -41,7 +41,7 @@ def run_playbook(
     }
     (directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
     (directory / "play.yml").write_text(yaml.safe_dump([play]))
-    (directory / "ansible.cfg").touch()
+    (directory / "ansible.cfg").write_text("[defaults]\ninternal_poll_interval = 0.01\n")
     command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "inventory.yml"]
     done = subprocess.run(
         [*command, "play.yml", *arguments],

@@ -15,6 +15,8 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import sim
 
 _COLLECTION = Path(stack.__path__[0])
 _SUPPORT = Path(__file__).parent
+# The default looks 1000 times a second for an answer, at the cost of processor time.
+_SETTINGS = "[defaults]\ninternal_poll_interval = 0.01\n"
 _WIF = {
     "mcp_tunnel_mode": "wif",
     "mcp_tunnel_id": "tnl_01ABCDEF",
@@ -61,7 +63,7 @@ class Simulation:
         (self.directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
         world = self.directory / "world.json"
         world.write_text(json.dumps(self.world))
-        (self.directory / "ansible.cfg").touch()
+        (self.directory / "ansible.cfg").write_text(_SETTINGS)
         path = _COLLECTION / "playbooks" / f"{playbook.removesuffix('.yml')}.yml"
         command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "inventory.yml"]
         done = subprocess.run(
