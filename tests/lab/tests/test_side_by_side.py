@@ -87,11 +87,10 @@ def test_a_killed_lab_leaves_its_namesake_alone(name: str, other: Other) -> None
     assert leftovers(name, other.checkout) == []
 
 
-def test_down_without_a_name_ends_the_checkouts_own(name: str, other: Other) -> None:
-    assert lab("up", name, "--hosts", "1")[0] == 0
+def test_down_without_a_name_ends_the_checkouts_own(two: RunningLab, other: Other) -> None:
     assert other.lab("up", "mine", "--hosts", "1")[0] == 0
     assert other.lab("down") == (0, "lab mine: ended\n")
-    assert lab("status", name)[0] == 0
+    assert lab("status", two.paths.name)[0] == 0
 
 
 def test_a_lab_of_a_checkout_that_is_gone_can_be_ended(name: str, other: Other) -> None:
@@ -146,7 +145,8 @@ _DISTURBERS = {
     "plain ip netns add": "ip netns add other",
     "a shared /run": "mount --make-rshared /run",
     "a namespace that holds copies of the mounts": (
-        "unshare --mount --propagation private sleep 20 & sleep 0.2"
+        "unshare --mount --propagation private sh -c 'echo there; exec sleep 100' >$2 & holder=$!;"
+        " until grep -qs there $2; do sleep 0.1; done"
     ),
     "a lab's file that is mounted twice": (
         "for f in /run/mcp-tunnel-lab/*/$1/network; do mount --bind $f $f; done"
@@ -154,18 +154,33 @@ _DISTURBERS = {
 }
 
 
-@pytest.mark.parametrize("disturber", _DISTURBERS)
-def test_down_whatever_others_do_with_mounts(name: str, disturber: str) -> None:
+@pytest.mark.parametrize(
+    "disturbers",
+    [
+        pytest.param([*_DISTURBERS], id="all of it"),
+        *(
+            pytest.param([disturber], id=disturber, marks=pytest.mark.exhaustive)
+            for disturber in _DISTURBERS
+        ),
+    ],
+)
+def test_down_whatever_others_do_with_mounts(
+    name: str, disturbers: list[str], tmp_path: Path
+) -> None:
+    disturb = "\n".join(_DISTURBERS[disturber] for disturber in disturbers)
     said = in_private(
         f"""
         "$PYTHON" -m lab up $1 --hosts 1
-        {_DISTURBERS[disturber]}
+        holder=
+        {disturb}
         "$PYTHON" -m lab down $1
         find /run/mcp-tunnel-lab /run/netns -name "*$1*"
+        if [ "$holder" ]; then {{ kill $holder; wait $holder; }} 2>/dev/null || :; fi
         """,
         name,
+        str(tmp_path / "holder"),
     )
-    assert said.endswith(f"lab {name}: ended\n")
+    assert said.endswith(f"lab {name}: ended\n"), said
     assert leftovers(name) == []
 
 
