@@ -19,6 +19,8 @@ from lab.tests.support import lab, leftovers
 
 _SECONDS = 15.0
 
+Kill = Callable[[LabPaths], None]
+
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +48,10 @@ def kill_keeper(paths: LabPaths) -> None:
     os.kill(json.loads(paths.keeper.read_text())["pid"], signal.SIGKILL)
 
 
-KILLS = pytest.mark.parametrize("kill", [kill_supervisor, kill_keeper])
+def kills(first: Kill, other: Kill) -> pytest.MarkDecorator:
+    """Both kinds of death; the other one is for make test-all, as another test has it."""
+    again = pytest.param(other, marks=pytest.mark.exhaustive)
+    return pytest.mark.parametrize("kill", [first, again])
 
 
 def kept_logs(said: str) -> Path:
@@ -54,10 +59,8 @@ def kept_logs(said: str) -> Path:
     return Path(said.partition("its logs are in ")[2].split(";")[0].split(",")[0].split()[0])
 
 
-@KILLS
-def test_the_logs_stay_and_every_command_says_where(
-    name: str, kill: Callable[[LabPaths], None]
-) -> None:
+@kills(kill_keeper, kill_supervisor)
+def test_the_logs_stay_and_every_command_says_where(name: str, kill: Kill) -> None:
     paths = LabPaths(name)
     assert lab("up", name, "--hosts", "1")[0] == 0
     (paths.logs / "host1.log").open("a").write("the last words\n")
@@ -90,10 +93,8 @@ def test_the_logs_stay_and_every_command_says_where(
     assert lab("status", name)[1] == f"lab: lab {name} is not up; `lab up {name}` makes it\n"
 
 
-@KILLS
-def test_another_lab_of_the_name_keeps_the_first_ones_logs(
-    name: str, kill: Callable[[LabPaths], None]
-) -> None:
+@kills(kill_supervisor, kill_keeper)
+def test_another_lab_of_the_name_keeps_the_first_ones_logs(name: str, kill: Kill) -> None:
     paths = LabPaths(name)
     assert lab("up", name, "--hosts", "1")[0] == 0
     (paths.logs / "host1.log").open("a").write("of the first\n")

@@ -56,12 +56,14 @@ def test_down_ends_ssh_connections_and_commands_inside(name: str) -> None:
     there = RunningLab(LabPaths(name))
     there.on("host1", "true")
     assert any("mux" in line for line in leftovers(name))
-    lab("down", name)
+    running = lab_command("net", name, "exec", "neighbour", "sleep", "100")
+    assert lab("down", name)[0] == 0
+    assert running.wait(5) != 0
     wait_until(lambda: leftovers(name) == [], 2, "shared connection lives on")
 
 
-def test_second_up_is_refused(name: str) -> None:
-    assert lab("up", name, "--hosts", "1")[0] == 0
+def test_second_up_is_refused(two: RunningLab) -> None:
+    name = two.paths.name
     status, output = lab("up", name)
     assert status == 1
     assert f"`lab down {name}` ends it" in output
@@ -101,7 +103,14 @@ def test_keeper_cleans_up_after_a_crashed_supervisor(name: str) -> None:
     wait_until(lambda: leftovers(name) == [], 8, "leftovers")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive),  # handled as SIGINT is
+    ],
+)
 def test_interrupted_up_leaves_nothing(name: str, number: signal.Signals) -> None:
     process = lab_command("up", name, "--hosts", "3", start_new_session=True)
     assert process.stdout is not None

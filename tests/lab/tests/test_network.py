@@ -229,10 +229,3 @@ def test_a_place_that_is_none_is_named(two: RunningLab) -> None:
     status, said = lab("net", two.paths.name, "exec", "moon", "true")
     assert status == 1
     assert "no place 'moon' in its network: it has bridge, neighbour, internet, host1" in said
-
-
-def test_down_ends_what_runs_in_the_network(name: str) -> None:
-    assert lab("up", name, "--hosts", "1")[0] == 0
-    running = lab_command("net", name, "exec", "neighbour", "sleep", "100")
-    assert lab("down", name)[0] == 0
-    assert running.wait(5) != 0
