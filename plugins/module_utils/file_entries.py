@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -38,6 +39,7 @@ class _Entry:
     content: bytes = b""
     secret: bool = False
     target: str = ""
+    only_empty: bool = False
     attributes: secret_files.Attributes = _NO_ATTRIBUTES
 
 
@@ -54,15 +56,18 @@ def settle_entries(wanted: list[dict[str, Any]], check_mode: bool) -> dict[str, 
         _refuse_missing_parents(entries)
 
     changed_paths = []
+    gone: set[str] = set()
     diffs: list[dict[str, Any]] = []
     for entry in entries:
         found = _find(entry)
         for leftover in secret_files.leftovers(entry.path):
             if not check_mode:
                 secret_files.remove_file(leftover)
-        if _is_settled(entry, found):
+        if _is_settled(entry, found, gone):
             continue
         changed_paths.append(entry.path)
+        if entry.kind == "absent":
+            gone.add(entry.path)
         diffs += _diff(entry, found)
         if not check_mode:
             _apply(entry, found)
@@ -73,7 +78,8 @@ def _read_entry(entry: dict[str, Any], check_mode: bool) -> _Entry:
     path = secret_files.absolute_path(entry["path"])
     kind = entry["state"]
     if kind in ("link", "absent"):
-        return _Entry(path, kind, target=entry["target"] or "")
+        only_empty = kind == "absent" and bool(entry.get("only_empty"))
+        return _Entry(path, kind, target=entry["target"] or "", only_empty=only_empty)
     attributes = secret_files.Attributes(
         secret_files.resolve_account("user", entry["owner"], check_mode, path),
         secret_files.resolve_account("group", entry["group"], check_mode, path),
@@ -115,7 +121,7 @@ def _refuse_obstacle(entry: _Entry, found: _Found) -> None:
         "link": ("absent", "link"),
         "absent": ("absent", "file", "link", "directory"),
     }
-    if found.kind not in makes_way[entry.kind]:
+    if found.kind not in makes_way[entry.kind] and not entry.only_empty:
         what = "a special file" if found.kind == "other" else f"a {found.kind}"
         verb = "be removed" if entry.kind == "absent" else f"become a {entry.kind}"
         raise TunnelError(entry.path, f"is {what} and shall {verb}", "Move it away first")
@@ -135,7 +141,9 @@ def _refuse_missing_parents(entries: list[_Entry]) -> None:
             made.add(entry.path)
 
 
-def _is_settled(entry: _Entry, found: _Found) -> bool:
+def _is_settled(entry: _Entry, found: _Found, gone: set[str]) -> bool:
+    if entry.only_empty:
+        return not _is_empty(entry, found, gone)
     if entry.kind != found.kind:
         return False
     if entry.kind == "link":
@@ -145,13 +153,26 @@ def _is_settled(entry: _Entry, found: _Found) -> bool:
     return found.content == entry.content and _has_attributes(entry, found)
 
 
+def _is_empty(entry: _Entry, found: _Found, gone: set[str]) -> bool:
+    """Whether this is a directory of ours with nothing in it, and nothing mounted on it.
+
+    In check mode, what earlier entries would have removed is still there.
+    """
+    if found.kind != "directory" or found.status is None or found.status.st_uid != os.geteuid():
+        return False
+    left = {os.path.join(entry.path, name) for name in os.listdir(entry.path)}
+    return not os.path.ismount(entry.path) and left <= gone
+
+
 def _has_attributes(entry: _Entry, found: _Found) -> bool:
     return found.status is not None and entry.attributes.match(found.status)
 
 
 def _apply(entry: _Entry, found: _Found) -> None:
     if entry.kind == "absent":
-        if found.kind == "directory":
+        if entry.only_empty:
+            _remove_empty(entry.path)
+        elif found.kind == "directory":
             shutil.rmtree(entry.path)
         else:
             secret_files.remove_file(entry.path)
@@ -164,6 +185,15 @@ def _apply(entry: _Entry, found: _Found) -> None:
         secret_files.make_directory(entry.path, entry.attributes)
     else:
         secret_files.write_file(entry.path, entry.content, entry.attributes)
+
+
+def _remove_empty(path: str) -> None:
+    """Removes a directory, unless somebody has put something into it meanwhile."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
 
 
 def _diff(entry: _Entry, found: _Found) -> list[dict[str, Any]]:

@@ -39,6 +39,12 @@ options:
         type: str
         choices: [file, directory, link, absent]
         default: file
+      only_empty:
+        description:
+          - With O(entries[].state=absent), removes nothing but a directory without anything in it,
+            which belongs to the user of the module. Everything else stays as it is.
+        type: bool
+        default: false
       content:
         description: Content of a file, shown in diffs. Exactly one of this and
           O(entries[].secret_content) is needed.
@@ -112,6 +118,7 @@ def main() -> None:
                         "choices": ["file", "directory", "link", "absent"],
                         "default": "file",
                     },
+                    "only_empty": {"type": "bool", "default": False},
                     "content": {"type": "str"},
                     "secret_content": {"type": "str", "no_log": True},
                     "target": {"type": "str"},

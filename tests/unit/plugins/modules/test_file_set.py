@@ -126,6 +126,32 @@ def test_a_link_to_a_directory_can_go_and_the_directory_stays(tmp_path):
     assert (tmp_path / "tree" / "file").exists()
 
 
+def test_a_directory_goes_when_the_last_that_was_in_it_has_gone(tmp_path):
+    (tmp_path / "states/one").mkdir(parents=True)
+    (tmp_path / "states/two").mkdir()
+    parent = {**absent(tmp_path / "states"), "only_empty": True}
+    done = settled("file_set", entries=[absent(tmp_path / "states/one"), parent])
+    assert done["changed_paths"] == [str(tmp_path / "states/one")]
+    done = settled("file_set", entries=[absent(tmp_path / "states/two"), parent])
+    assert done["changed_paths"] == [str(tmp_path / "states/two"), str(tmp_path / "states")]
+    assert not (tmp_path / "states").exists()
+    assert not settled("file_set", entries=[parent])["changed"]
+
+
+def test_what_is_no_empty_directory_of_ours_stays(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 4711, 4711)
+    names = ("file", "link", "theirs")
+    done = settled(
+        "file_set", entries=[{**absent(tmp_path / name), "only_empty": True} for name in names]
+    )
+    assert done["changed_paths"] == []
+    assert all((tmp_path / name).exists() for name in names)
+
+
 def test_links_move_in_one_step(tmp_path):
     settled("file_set", entries=[link(tmp_path / "current", "1.0")])
     seen, stop = set(), threading.Event()
