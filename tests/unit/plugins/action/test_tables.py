@@ -1,0 +1,38 @@
+"""The tables of verify.yml, one row a line, in both formats of results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
+
+_VERIFY = Path(__file__).resolve().parents[4] / "playbooks/verify.yml"
+# Longer than 80 columns, with single blanks: there YAML breaks a line.
+TABLE = [
+    "firewall                 state  detail",
+    "accounts of the rules    ok     have the numbers that the kernel knows, and are: 'ok'",
+    "mcp-proxy  refused  0    100.100.100.200, 168.63.129.16, 169.254.169.254 and more # x",
+]
+
+
+def task() -> dict[str, Any]:
+    """The task of the playbook that shows them."""
+    (play,) = yaml.safe_load(_VERIFY.read_text(encoding="utf-8"))
+    (found,) = [task for task in play["tasks"] if task["name"] == "Show the tables"]
+    found.setdefault("vars", {})["__mcp_tunnel_health"] = {"table": TABLE}
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"), [("yaml", TABLE), ("json", [json.dumps(row) for row in TABLE])]
+)
+def test_a_row_is_a_line(tmp_path, monkeypatch, kind, rows):
+    monkeypatch.setenv("ANSIBLE_CALLBACK_RESULT_FORMAT", kind)
+    status, output = run_playbook(tmp_path, [task()], {"host1": {}})
+    assert status == 0, output
+    lines = [line.strip().rstrip(",") for line in output.splitlines()]
+    assert [line for line in lines if line in rows] == rows
