@@ -47,15 +47,9 @@ class Archive:
 
         :raises Refused: with the problems of all checks that it has not passed.
         """
-        self._install()
+        self.install()
         told("ansible-galaxy collection install")
-        checks = {
-            "galaxy-importer": self._import,
-            "ansible-lint": self._lint,
-            "contents": self._contents,
-            "ansible-doc": self._documentation,
-            "ansible-playbook --syntax-check": self._playbooks,
-        }
+        checks = self.checks()
         refusals = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for name, future in [(name, pool.submit(run)) for name, run in checks.items()]:
@@ -70,14 +64,28 @@ class Archive:
                 output="\n".join(filter(None, (refusal.output for refusal in refusals))),
             )
 
-    def _run(self, *command: str, directory: Path | None = None, **variables: str) -> str:
-        subject = f"{self.archive.name}, {Path(command[0]).name}"
-        return output(subject, command, directory or self.scratch, {**self.variables, **variables})
+    def checks(self) -> dict[str, Callable[[], None]]:
+        """The checks of the installed archive by name; each raises Refused."""
+        return {
+            "galaxy-importer": self._import,
+            "ansible-lint": self._lint,
+            "contents": self._contents,
+            "ansible-doc": self._documentation,
+            "ansible-playbook --syntax-check": self._playbooks,
+        }
 
-    def _install(self) -> None:
+    def install(self) -> None:
+        """Install it into an empty directory.
+
+        :raises Refused: if that fails.
+        """
         where = ("--collections-path", str(self.collections))
         install = ("ansible-galaxy", "collection", "install", "--offline", *where)
         self._run(*install, str(self.archive))
+
+    def _run(self, *command: str, directory: Path | None = None, **variables: str) -> str:
+        subject = f"{self.archive.name}, {Path(command[0]).name}"
+        return output(subject, command, directory or self.scratch, {**self.variables, **variables})
 
     def _import(self) -> None:
         importer = (sys.executable, "-m", "stages.importer", str(self.archive))

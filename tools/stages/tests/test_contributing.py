@@ -1,0 +1,58 @@
+"""CONTRIBUTING.md: every file that it names is there, so its lists lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+#: In code, from the root of the repository. Names with a capital are the reader's own.
+PATH = re.compile(r"(?:[a-z0-9_.][a-z0-9_.-]*/)+[a-z0-9_.-]*|[\w.-]+\.md")
+WALKS = {
+    "an identity source",
+    "a field of the proxy's configuration",
+    "a rule of the firewall",
+    "a duty",
+    "a default of certificates",
+    "a metric",
+}
+
+
+def named(text: str) -> set[str]:
+    """The paths in a text: in code, in links, and in commands."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    words = re.findall(r"`([^`\n]+)`", prose) + re.findall(r"\]\(([^)#\s]+)", prose)
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        words += block.split()
+    return {word for word in words if PATH.fullmatch(word) and not word.startswith(".build/")}
+
+
+def test_every_path_is_there() -> None:
+    # The proxy's own test folder is named from within.
+    missing = {
+        path
+        for path in named(TEXT)
+        if not any((ROOT / at / path).exists() for at in ("", "proxy_src"))
+    }
+    moved = {
+        path: [str(found.relative_to(ROOT)) for found in places]
+        for path in sorted(missing)
+        if (places := sorted(ROOT.glob(f"[!.]*/**/{Path(path).name}")))
+    }
+    assert missing == set(), f"moved, perhaps: {moved}"
+
+
+def test_the_walks_lead_to_files() -> None:
+    sections = dict(re.findall(r"^### (.*)\n((?:(?!^#).*\n)+)", TEXT, re.MULTILINE))
+    assert sections.keys() == WALKS
+    for name, section in sections.items():
+        assert "Tests:" in section, name
+        assert len(named(section)) >= 6, name
+
+
+def test_a_name_that_is_wrong_is_found() -> None:
+    assert named("`plugins/x.py`, [a](docs/y.md#z), `make test`, `a: b`, `TOPIC/x.yml`") == {
+        "plugins/x.py",
+        "docs/y.md",
+    }
