@@ -26,6 +26,12 @@ class Repository:
             raise Refused(f"git {words[0]}: failed. See what git says.", output=said)
         return done.stdout.rstrip("\n")
 
+    def forget_worktree(self, path: Path) -> None:
+        """Forget a working tree whose directory is gone."""
+        # Git locks one while it makes it, and a kill leaves the lock. It fails where there is none.
+        self._run(("worktree", "unlock", str(path)))
+        self.git("worktree", "prune")
+
     def commit_of(self, name: str) -> str:
         """The commit that a name leads to, in full; empty if there is none."""
         return self._run(("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")).stdout.strip()

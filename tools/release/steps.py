@@ -73,7 +73,7 @@ class Release:
     def _undo(self) -> None:
         """Remove what this run, or one that was interrupted, has made on the way."""
         shutil.rmtree(self._work, ignore_errors=True)
-        self._here.git("worktree", "prune")
+        self._here.forget_worktree(self._tree.root)
 
     def _tagged_only(self) -> bool:
         """Whether a run was interrupted after the tag and before the branch."""
@@ -106,6 +106,9 @@ class Release:
         places.write(tree, self._version)
         self._program("python", "-m", "stages.changelog")
         self._program("antsibull-changelog", "lint-changelog-yaml", "changelogs/changelog.yaml")
+        # What the release has written has to pass lint as well, or the next commit would not.
+        self._program("yamllint", "--strict", ".")
+        self._program("antsibull-changelog", "lint")
         self._tree.git("add", "--all")
         # The hooks judge work on the code; the checks below judge more than they do.
         subject = f"release: publish version {self._version}"

@@ -189,7 +189,9 @@ def test_a_second_release_of_the_same_version_is_refused(checkout: Checkout) -> 
     assert "tag v0.2.0: exists" in checkout.refused("0.2.0")
 
 
-@pytest.mark.parametrize("program", ["stages.changelog", "lint-changelog-yaml", "build"])
+@pytest.mark.parametrize(
+    "program", ["stages.changelog", "lint-changelog-yaml", "yamllint", "build"]
+)
 def test_a_step_that_fails_leaves_nothing(checkout: Checkout, program: str) -> None:
     checkout.fail = program
     assert "exit status 1" in checkout.refused("0.2.0")
@@ -212,9 +214,10 @@ def test_a_checkout_that_changes_meanwhile_is_not_released(checkout: Checkout) -
     assert checkout.git("tag") == ""
 
 
-def test_what_an_interrupted_run_left_is_removed(checkout: Checkout) -> None:
+@pytest.mark.parametrize("more", [(), ("--lock",)], ids=["in a step", "while git made the tree"])
+def test_what_an_interrupted_run_left_is_removed(checkout: Checkout, more: tuple[str, ...]) -> None:
     tree = checkout.root / ".build/release/tree"
-    checkout.git("worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
+    checkout.git("worktree", "add", *more, "--quiet", "--detach", str(tree), "HEAD")
     (tree / "galaxy.yml").write_text("version: 0.2.0\n")
     checkout.release("0.2.0")
     assert checkout.git("worktree", "list").count("\n") == 0
