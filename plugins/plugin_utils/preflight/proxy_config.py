@@ -38,6 +38,7 @@ FIELDS = {
     "timeouts": "proxy_timeouts",
     "limits": "proxy_limits",
 }
+_ORDER = (*dict.fromkeys(field.partition(".")[0] for field in FIELDS), "tls", "metrics")
 _PORTS = ("listen_addr", "admin_addr")
 _IN_TEXT = {
     **FIELDS,
@@ -151,10 +152,10 @@ def _in_order(name: str) -> tuple[str, str]:
 
 
 def _written(document: Mapping[str, Any]) -> str:
-    is_unknown = document["tunnel_domain"] == ""
-    present = {
-        name: document[name] for name in document if name != "tunnel_domain" or not is_unknown
-    }
+    """The content of the file, in one order, whenever the domain becomes known."""
+    present = {name: document[name] for name in _ORDER if document.get(name) is not None}
+    if present.get("tunnel_domain") == "":
+        del present["tunnel_domain"]
     return _HEADER + yaml.safe_dump(present, sort_keys=False, width=_LONGEST)
 
 
