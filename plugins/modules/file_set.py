@@ -78,7 +78,7 @@ EXAMPLES = r"""
         state: directory
         mode: "0755"
       - path: /etc/mcp-tunnel/default/proxy.yaml
-        content: "{{ lookup('ansible.builtin.template', 'proxy.yaml.j2') }}"
+        content: "{{ mcp_tunnel_plan.proxy_config }}"
         group: mcp-proxy
         mode: "0640"
       - path: /etc/mcp-tunnel/default/tunnel-token
