@@ -7,6 +7,7 @@ deployed replicas are what they were.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,16 +102,27 @@ VALUES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"firewall_rollback_timeout": "1m"},
         ("firewall_rollback_timeout: '1m' is not a whole number of seconds", "Leave it out"),
     ),
-    # What only the host can tell.
-    "a name of a public address": (
-        {**routed("http://region1.v2.argotunnel.com:8000"), "proxy_allowed_ips": []},
+}
+# What only the host can tell.
+FOUND: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    HOSTS[0]: (
+        {
+            # A name of a public address, and users that the host does not know.
+            **routed("http://region1.v2.argotunnel.com:8000"),
+            "proxy_allowed_ips": [],
+            "firewall_admin_users": ["prometheus"],
+            "firewall_outbound": [{**OPENING, "user": "backup-agent"}],
+        },
         (
             f"{NOWHERE}: on the host, region1.v2.argotunnel.com is 198.41.",
             "which is in none of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16",
             "Add its network to proxy_allowed_ips",
+            "firewall_admin_users: prometheus is no account of the host itself (/etc/passwd). Make",
+            "firewall_outbound[0]: backup-agent is no account of the host itself",
         ),
     ),
-    "a name of the metadata address": (
+    # A name of the metadata address.
+    HOSTS[1]: (
         {
             **routed("http://metadata.google.internal:80"),
             "proxy_allowed_ips": [],
@@ -122,24 +134,41 @@ VALUES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
             "Route to an MCP server instead",
         ),
     ),
-    "users that the host does not know": (
-        {
-            "firewall_admin_users": ["prometheus"],
-            "firewall_outbound": [{**OPENING, "user": "backup-agent"}],
-        },
-        (
-            "firewall_admin_users: prometheus is no account of the host itself (/etc/passwd). Make",
-            "firewall_outbound[0]: backup-agent is no account of the host itself",
-        ),
-    ),
 }
 
 
-@pytest.mark.parametrize("case", VALUES)
-def test_values(case: str) -> None:
-    values, said = VALUES[case]
-    output = refused(values)
-    assert [text for text in said if text not in output] == [], output
+def cases_refused(
+    folder: Path,
+    cases: dict[str, tuple[dict[str, Any], tuple[str, ...]]],
+    places: dict[str, dict[str, Any]],
+) -> None:
+    """One run with every case at a host of its own: each is refused for itself."""
+    hosts = {name: {**places[name], **values} for name, (values, _said) in cases.items()}
+    extra = folder / "cases.json"
+    extra.write_text(json.dumps({"mcp_tunnel": {"hosts": hosts}}))
+    _head, *parts = re.split(r"fatal: \[(.+?)\]: ", refused({}, "--inventory", str(extra)))
+    messages = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert messages.keys() == cases.keys()
+    for name, (_values, said) in cases.items():
+        assert [text for text in said if text not in messages[name]] == [], messages[name]
+
+
+def test_values(tmp_path: Path) -> None:
+    """Beside the replicas, at addresses where nobody answers: nobody is asked."""
+    cases = {name.replace(" ", "_"): case for name, case in VALUES.items()}
+    places = {
+        name: {
+            "ansible_host": f"192.0.2.{number}",
+            "mcp_tunnel_instance": f"case{number}",
+            "mcp_tunnel_display_name": f"case{number}",
+        }
+        for number, name in enumerate(cases, 1)
+    }
+    cases_refused(tmp_path, cases, places)
+
+
+def test_what_only_the_host_can_tell(tmp_path: Path) -> None:
+    cases_refused(tmp_path, FOUND, {name: {} for name in HOSTS})
 
 
 @contextmanager

@@ -56,7 +56,8 @@ def test_other_numbers() -> None:
         # Nothing holds the services any more.
         assert outcomes(host) == {"answered"}
 
-    looked = play(playbook="verify")
+    # The services do not run: there is nothing to wait for.
+    looked = play("--extra-vars", "mcp_tunnel_health_timeout=5", playbook="verify")
     assert looked.returncode != 0, looked.stdout[-4000:]
     for name, host in hosts.items():
         status, log = copied(host)
