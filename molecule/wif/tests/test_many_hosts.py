@@ -8,17 +8,23 @@ import pytest
 from replicas import killed_before_deployment, lab
 from tunnels_api import asked
 
-NAME = "ten"
+NAME = "many"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ten() -> Iterator[None]:
-    lab("up", NAME, "--hosts", "10", "--debian", "12,13")
+@pytest.fixture(
+    params=[
+        pytest.param(3, id="three"),
+        pytest.param(10, id="ten", marks=pytest.mark.exhaustive),
+    ]
+)
+def many(request: pytest.FixtureRequest) -> Iterator[None]:
+    lab("up", NAME, "--hosts", str(request.param), "--debian", "12,13")
     yield
     lab("down", NAME)
 
 
-def test_ten_hosts_ask_as_often_as_two() -> None:
+@pytest.mark.usefixtures("many")
+def test_more_hosts_ask_as_often_as_two() -> None:
     """Two ask six and four times: see test_a_provisioning. A deployment asks nothing more."""
     killed_before_deployment(lab_name=NAME)
     first = [call["call"] for call in asked(name=NAME)]
