@@ -125,8 +125,20 @@ def test_processors_where_nobody_may_look_at_the_service_manager(monkeypatch):
             raise PermissionError
         return {0, 1}
 
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", affinity)
     assert host_facts.cores() == 2
+
+
+def test_what_a_host_says_of_itself_is_what_was_found(monkeypatch):
+    """The proxy's workers are as many as these processors, and hosts are told apart by this."""
+    monkeypatch.setattr(host_facts, "cores", lambda: 7)
+    monkeypatch.setattr(host_facts, "machine", lambda: "a clone of nobody")
+    monkeypatch.setattr(host_facts, "unsupported", lambda *_arguments: [])
+    monkeypatch.setattr(drop_ins, "undoing", list)
+    monkeypatch.setattr(program_control, "problem", lambda _is_active: "")
+    facts = host_facts.gather([], [], [], None)
+    assert (facts["cores"], facts["machine"]) == (7, "a clone of nobody")
 
 
 def test_what_a_host_has_of_others_is_told_with_everything_else(monkeypatch):
