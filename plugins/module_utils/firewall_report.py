@@ -21,6 +21,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     nft_table,
     systemd,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import UNIT
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.nft_rows import shown_peers
@@ -47,13 +48,13 @@ def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]
     *deploying*: a deployment has noted the counters in this run; what was refused is counted from
     the one before.
     """
-    listing = nft_table.listing()
+    listing, unread = _listed()
     look = firewall.records.looks(instance).get("before" if deploying else "last", {})
     rows = nft_rows.rows(listing or [], instance, look.get("totals", {}))
     findings = [
         _unit(),
         *_next_boot(),
-        *_table(firewall, listing),
+        *(unread or _table(firewall, listing)),
         *_refusals(rows, look.get("at")),
         *_accounts(listing),
         *_resolvers(listing),
@@ -71,6 +72,14 @@ def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]
         lines = [f"firewall: {item.object}: {item.detail}. {item.remedy}." for item in failed]
         result["msg"] = "\n".join(lines)
     return result
+
+
+def _listed() -> tuple[nft_table.Listing | None, list[Finding]]:
+    """What the kernel has; where nft cannot say, None and the row about that: others follow."""
+    try:
+        return nft_table.listing(), []
+    except TunnelError as error:
+        return None, [Finding(error.subject, FAILED, error.problem, error.remedy)]
 
 
 def _unit() -> Finding:
@@ -154,7 +163,12 @@ def _resolvers(listing: nft_table.Listing | None) -> list[Finding]:
         ipaddress.ip_network(item)
         for item in nft_rows.addresses(listing, "resolvers_v4", "resolvers_v6")
     ]
-    named = host_facts.resolvers(RESOLV_CONF.read_text(encoding="utf-8", errors="replace"))
+    try:
+        text = RESOLV_CONF.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        detail = f"cannot be read: {error.strerror}"
+        return [Finding(str(RESOLV_CONF), FAILED, detail, "Make the file, or the link, good again")]
+    named = host_facts.resolvers(text)
     refused = [
         address
         for address in named

@@ -12,6 +12,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     nft_table,
     systemd,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
     RuleFiles,
     Rules,
@@ -90,6 +91,24 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(address_filter, "enforced", lambda: host.enforced)
     monkeypatch.setattr(firewall_report, "RESOLV_CONF", host.resolv_conf)
     return host
+
+
+def test_an_nft_that_fails_is_one_row(host, monkeypatch):
+    """Everything else is told as before; the end of the whole check would hide it."""
+
+    def listing():
+        raise TunnelError("table inet mcp_tunnel", "nft refuses the rules", "Look at nft")
+
+    monkeypatch.setattr(nft_table, "listing", listing)
+    host.unit["enabled"] = False
+    assert "table inet mcp_tunnel: nft refuses the rules. Look at nft." in problem(host)
+    assert "not enabled" in problem(host)
+
+
+def test_a_resolv_conf_that_cannot_be_read_is_one_row(host):
+    """A link that leads nowhere, for example."""
+    host.resolv_conf.unlink()
+    assert f"{host.resolv_conf}: cannot be read: No such file or directory" in problem(host)
 
 
 def problem(host):
