@@ -19,6 +19,8 @@ from .version import Version
 NAME = "mcp_tunnels.stack"
 #: A visitor of the archive looks for these.
 WANTED = ("README.md", "LICENSE", "SECURITY.md", "CHANGELOG.md", "changelogs/changelog.yaml")
+#: Kinds of plugins that users call, and their folders; ansible-doc has a page of each.
+_DOCUMENTED = {"module": "modules", "lookup": "lookup", "filter": "filter", "test": "test"}
 
 
 class Archive:
@@ -111,9 +113,11 @@ class Archive:
             raise Refused(*(f"{self.archive.name}: {problem}." for problem in problems))
 
     def _documentation(self) -> None:
-        for kind, folder in (("module", "modules"), ("lookup", "lookup")):
+        for kind, folder in _DOCUMENTED.items():
             files = sorted((self.installed / "plugins" / folder).glob("*.py"))
             names = [f"{NAME}.{file.stem}" for file in files if file.stem != "__init__"]
+            if not names:
+                continue
             pages = json.loads(self._run("ansible-doc", "--json", "--type", kind, *names))
             self._all_there(names, [name for name, page in pages.items() if page.get("doc")])
         roles = [f"{NAME}.{path.name}" for path in sorted((self.installed / "roles").iterdir())]

@@ -32,6 +32,10 @@ FILES = {
     "plugins/modules/thing.py": MODULE,
     "plugins/lookup/found.py": MODULE.replace("module: thing", "name: found")
     + "from ansible.plugins.lookup import LookupBase\n\n\nclass LookupModule(LookupBase): ...\n",
+    "plugins/filter/made.py": MODULE.replace("module: thing", "name: made").replace(
+        "options: {}", "options: {_input: {type: raw, required: true, description: [In.]}}"
+    )
+    + "\n\nclass FilterModule:\n    def filters(self):\n        return {'made': str}\n",
     "roles/part/meta/argument_specs.yml": "argument_specs: {main: {short_description: A part}}\n",
     "roles/part/tasks/main.yml": "[]\n",
     "playbooks/site.yml": "- hosts: localhost\n  roles: [mcp_tunnels.stack.part]\n",
@@ -97,7 +101,11 @@ def test_proxy_and_manifest_have_to_state_the_version(edited: Archive) -> None:
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("plugins/modules/thing.py", "thing"), ("plugins/lookup/found.py", "found")],
+    [
+        ("plugins/modules/thing.py", "thing"),
+        ("plugins/lookup/found.py", "found"),
+        ("plugins/filter/made.py", "made"),
+    ],
 )
 def test_a_plugin_without_documentation_is_found(edited: Archive, path: str, name: str) -> None:
     bad = re.sub(r'DOCUMENTATION = r""".*?"""', "", FILES[path], flags=re.DOTALL)
