@@ -14,21 +14,30 @@ PACKAGE = "ansible_collections.mcp_tunnels.stack.plugins.module_utils"
 
 
 def needed_files(directory: Path, name: str) -> list[Path]:
-    """The file of module *name* and of all that it imports from *directory*, sorted."""
-    found: set[str] = set()
-    waiting = {name}
+    """The file of module *name* and of all that it imports from *directory*, sorted.
+
+    :param name: dotted, from *directory* on: ``folder.file``.
+    """
+    found: set[Path] = set()
+    waiting = {_file(directory, name)}
     while waiting:
-        module = waiting.pop()
-        found.add(module)
-        waiting |= set(_imports(directory / f"{module}.py")) - found
-    return sorted(directory / f"{module}.py" for module in found)
+        path = waiting.pop()
+        found.add(path)
+        waiting |= set(_imports(directory, path)) - found
+    return sorted(found)
 
 
-def _imports(path: Path) -> Iterator[str]:
+def _imports(directory: Path, path: Path) -> Iterator[Path]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ImportFrom) or node.module is None:
             continue
-        if node.module == PACKAGE:
-            yield from (alias.name for alias in node.names)
-        elif node.module.startswith(f"{PACKAGE}."):
-            yield node.module[len(PACKAGE) + 1 :]
+        if f"{node.module}.".startswith(f"{PACKAGE}."):
+            module = node.module[len(PACKAGE) + 1 :]
+            for alias in node.names:
+                inner = f"{module}.{alias.name}".lstrip(".")
+                # What is imported is a file, or something in one.
+                yield _file(directory, inner if _file(directory, inner).is_file() else module)
+
+
+def _file(directory: Path, name: str) -> Path:
+    return directory.joinpath(*name.split(".")).with_suffix(".py")

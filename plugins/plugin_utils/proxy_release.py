@@ -123,7 +123,10 @@ class ProxyRelease:
         self, source: Path, module_utils: Path, module_lock: Path, target: Target, python: str
     ) -> None:
         self._source = source
-        self._renewal = needed_files(module_utils, _RENEWAL)
+        self._renewal = {
+            path.relative_to(module_utils).as_posix(): path
+            for path in needed_files(module_utils, _RENEWAL)
+        }
         self._target = target
         self._python = python
         self._locks = {
@@ -167,7 +170,7 @@ class ProxyRelease:
             if path.is_file() and "__pycache__" not in path.parts
         }
         directory = "command-lib/" + PACKAGE.replace(".", "/")
-        return {**own, **{f"{directory}/{path.name}": path for path in self._renewal}}
+        return {**own, **{f"{directory}/{name}": path for name, path in self._renewal.items()}}
 
     def _digest(self) -> str:
         digest = hashlib.sha256()

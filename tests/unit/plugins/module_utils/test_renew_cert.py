@@ -195,7 +195,9 @@ def test_it_runs_without_ansible(tmp_path):
     package = tmp_path / command_source.PACKAGE.replace(".", "/")
     package.mkdir(parents=True)
     for path in command_source.needed_files(MODULE_UTILS, "renew_cert"):
-        (package / path.name).write_text(path.read_text())
+        copy = package / path.relative_to(MODULE_UTILS)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(path.read_text())
     program = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}]\n"
         f"from {command_source.PACKAGE}.renew_cert import main\n"
