@@ -15,7 +15,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     address_filter,
     boot_cycles,
     firewall_accounts,
-    host_facts,
     nft_listing,
     nft_rows,
     nft_table,
@@ -25,6 +24,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import Tu
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import UNIT
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.nft_rows import shown_peers
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.resolvers import resolvers
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned
 
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -168,7 +168,7 @@ def _resolvers(listing: nft_table.Listing | None) -> list[Finding]:
     except OSError as error:
         detail = f"cannot be read: {error.strerror}"
         return [Finding(str(RESOLV_CONF), FAILED, detail, "Make the file, or the link, good again")]
-    named = host_facts.resolvers(text)
+    named = resolvers(text)
     refused = [
         address
         for address in named

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import os
 import platform
 import pwd
@@ -24,9 +23,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.paths import PYTHON
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.resolvers import resolvers
 
-# The interpreter of services and releases: the one that the operating system keeps patched.
-PYTHON = "/usr/bin/python3"
 ARCHITECTURES = ("x86_64", "aarch64")
 MINIMUM_SYSTEMD = 247  # LoadCredential=, ProtectProc=
 MINIMUM_PYTHON = (3, 9)
@@ -101,17 +100,6 @@ def cores() -> int:
         with contextlib.suppress(OSError):
             return len(os.sched_getaffinity(process))
     return os.cpu_count() or 1
-
-
-def resolvers(resolv_conf: str) -> list[str]:
-    """Addresses of the name servers in resolv.conf(5) text, in its order."""
-    addresses = []
-    for text in re.findall(r"^\s*nameserver\s+(\S+)", resolv_conf, re.MULTILINE):
-        try:
-            addresses.append(str(ipaddress.ip_address(text.partition("%")[0])))
-        except ValueError:
-            continue
-    return addresses
 
 
 def warnings() -> list[str]:

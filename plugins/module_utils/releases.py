@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files, selinux_labels
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import PYTHON
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.paths import PYTHON
 
 ROOT = Path("/opt/mcp-tunnel")
 PARTS = ("proxy", "cloudflared")

@@ -14,6 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import
     Listener,
     find_listener,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.resolvers import resolvers
 
 GOOD = {
     "architecture": "x86_64",
@@ -158,7 +159,7 @@ def test_what_a_host_has_of_others_is_told_with_everything_else(monkeypatch):
 
 def test_resolvers():
     text = "# nameserver 1.1.1.1\nnameserver 10.77.0.1\nnameserver fe80::1%eth0\nnameserver x\n"
-    assert host_facts.resolvers(text) == ["10.77.0.1", "fe80::1"]
+    assert resolvers(text) == ["10.77.0.1", "fe80::1"]
 
 
 def test_local_users():
