@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
@@ -17,37 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values i
     shape,
 )
 
-# Where clouds hand out credentials of the machine: AWS, Azure, GCP and others; AWS to containers
-# (ECS, EKS); Azure's platform service; Alibaba.
-METADATA_ADDRESSES = tuple(
-    IPv4Address(text)
-    for text in (
-        "169.254.169.254",
-        "169.254.170.2",
-        "169.254.170.23",
-        "168.63.129.16",
-        "100.100.100.200",
-    )
-)
-
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
-
-
-def why_not_dialled(address: IPv4Address, allowed: list[IPv4Network]) -> tuple[str, str] | None:
-    """Why the proxy may not dial the address, as the rest of a sentence, and the remedy."""
-    if address in METADATA_ADDRESSES:
-        return (
-            "is a cloud's metadata address, which hands out the host's credentials: the firewall "
-            "never lets the proxy talk to it",
-            "Route to an MCP server instead",
-        )
-    if not any(address in network for network in allowed):
-        return (
-            f"is in none of {', '.join(map(str, allowed))}, so the proxy would never dial it",
-            "Add its network to proxy_allowed_ips (which replaces the default, the private "
-            "networks)",
-        )
-    return None
 
 
 def check_upstream_ca(values: Values) -> Iterator[TunnelError]:

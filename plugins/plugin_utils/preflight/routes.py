@@ -9,14 +9,12 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.dialling import why_not_dialled
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
     Values,
     shape,
     shown,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_settings import (
-    why_not_dialled,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_config import Judged
 from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config import Config

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import upstream_settings
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import dialling
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan, role_options
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import proxy_config
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
@@ -383,5 +383,5 @@ def test_defaults_in_the_documentation(name):
 
 def test_the_rules_and_the_preflight_mean_the_same_metadata_addresses():
     rules = yaml.safe_load((ROLES / "firewall/vars/main.yml").read_text())
-    refused = {str(address) for address in upstream_settings.METADATA_ADDRESSES}
+    refused = {str(address) for address in dialling.METADATA_ADDRESSES}
     assert refused == set(rules["__firewall_metadata_v4"])
