@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import openpgp
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import cached
 

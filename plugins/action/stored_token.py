@@ -10,8 +10,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import parse_token
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import parse_token
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import text
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
     CheckedModule,

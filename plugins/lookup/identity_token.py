@@ -50,7 +50,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import local_web
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
     IDENTITY_SPEC,

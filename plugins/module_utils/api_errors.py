@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Reply
 
 _REMEDIES = {

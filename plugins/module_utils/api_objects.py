@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import check_domain, lower
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shown
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import (
+    check_domain,
+    lower,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
 
 _FRACTION = re.compile(r"\.(\d+)")
 # What becomes part of a URL's path, of a file, or of a line that an operator reads.

@@ -9,7 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.access_tokens import AccessTokens
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import (
+    check_tunnel_id,
+    is_uuid,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation import (
     AccessToken,
     exchange,
@@ -25,10 +29,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources
     origin,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.session_file import SessionFile
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
-    check_tunnel_id,
-    is_uuid,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import (
     SURFACES,
     TunnelsApi,

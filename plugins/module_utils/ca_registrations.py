@@ -17,7 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects impo
     Certificate,
     parse_time,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 # Vendor rule: active CA certificates of a tunnel.

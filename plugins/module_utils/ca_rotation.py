@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto, secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_registrations import (
     Registrations,
 )
@@ -23,9 +23,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_store import 
     settle_ca,
     store_pair,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import StateFile
 
 
 class Rotation:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto, secret_files
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.duration import parse_duration
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import (
     ca_facts,

@@ -16,9 +16,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflar
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_grace import (
     check_grace_period,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import is_hostname, lower
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import is_hostname, lower
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
     Values,
     shape,
     shown,

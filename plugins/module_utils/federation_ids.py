@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import is_uuid
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import is_uuid
 
 _ID = re.compile(r"[a-z]+_[A-Za-z0-9_-]{1,128}")
 _WHERE = "Copy it from the Console, where Workload Identity shows it"

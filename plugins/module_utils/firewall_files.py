@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import file_entries, secret_files
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import (
+    file_entries,
+    secret_files,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 DIRECTORY = Path("/etc/nftables.d")
 UNITS = Path("/etc/systemd/system")

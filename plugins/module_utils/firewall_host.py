@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_support
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.dialling import why_not_dialled
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.dialling import why_not_dialled
 
 # A name server that does not answer costs 10 s and more for each name.
 _LOOKUPS_AT_A_TIME = 16

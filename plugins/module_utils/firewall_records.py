@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_listing, secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_listing
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import Rules
 
 RECORDS = Path("/var/lib/mcp-tunnel-firewall")

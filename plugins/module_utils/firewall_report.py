@@ -20,12 +20,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     nft_table,
     systemd,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.text_table import aligned
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import UNIT
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.nft_rows import shown_peers
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.resolvers import resolvers
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 OK, FAILED, NOT_PROVEN, NOTICE = "ok", "FAILED", "not proven", "notice"

@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     systemd,
     timer_state,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
     CONNECTIONS,
     COUNTERS,

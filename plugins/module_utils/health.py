@@ -21,13 +21,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     systemd,
     unit_credentials,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import route_hostname
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.text_table import aligned, span
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.health_finding import (
     Finding,
     stranger,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import route_hostname
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import aligned, span
 
 # How the proxy begins what it answers in an upstream's place; everything else came from upstream.
 PROXY_ANSWERS = (b"Upstream ", b"No route configured for host")

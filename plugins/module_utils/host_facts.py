@@ -21,9 +21,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     firewall_host,
     program_control,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.paths import PYTHON
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.paths import PYTHON
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.resolvers import resolvers
 
 ARCHITECTURES = ("x86_64", "aarch64")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import DEFAULT_AUDIENCE
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Reply, Request

@@ -14,7 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.aws_credentials 
     find_region,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.aws_signature import sign_post
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Request
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import check_url

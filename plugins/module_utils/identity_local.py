@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import LARGEST_JWT
 

@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity, json_text
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_local import read_token
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Request

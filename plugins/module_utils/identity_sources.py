@@ -16,7 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     identity_okta,
     identity_spiffe,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
 
 

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_local import run_command
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 DEFAULT_AUDIENCE = "https://api.anthropic.com"
 # Vendor rules: size of an assertion, tolerance of clocks, longest lifetime unless the issuer's

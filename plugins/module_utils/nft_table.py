@@ -9,7 +9,7 @@ import json
 import subprocess
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 NFT = "/usr/sbin/nft"
 TABLE = ("inet", "mcp_tunnel")

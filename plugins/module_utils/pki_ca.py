@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.crypto import hashes, x509
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
 
 _MAKE_ANOTHER = (
     "Bring a CA that meets this, or bring none and let the collection make one; "

@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.crypto import hashes, x509
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import (
     check_domain,
     covers,
     route_hostname,
     wanted_names,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.crypto import hashes, x509
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import BACKDATE, key_usage
 
 

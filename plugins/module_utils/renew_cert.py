@@ -16,9 +16,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.duration import parse_duration
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import (
     RECORDS,
@@ -30,7 +31,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.server_store imp
     request,
     sign,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import StateFile
 
 CONFIGURATIONS = "/etc/mcp-tunnel"
 STATES = "/var/lib/mcp-tunnel"

@@ -13,8 +13,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
 
 RECORDS = Path("/var/lib/mcp-tunnel-replica")
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_table, systemd
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 
 def arm(instance: str, seconds: int, rules: Path) -> None:

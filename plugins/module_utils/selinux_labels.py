@@ -13,7 +13,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 # There while SELinux is enabled, enforcing or permissive.
 SELINUXFS = Path("/sys/fs/selinux/enforce")

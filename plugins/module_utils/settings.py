@@ -13,14 +13,14 @@ from typing import Any
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_settings import (
     check_cloudflared,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.duration import parse_duration
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_settings import (
-    HOST_WIDE,
-    check_firewall,
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import INSTANCE
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import (
+    check_tunnel_id,
+    parse_token,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import INSTANCE
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
     Values,
     as_port,
     check_line,
@@ -28,9 +28,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values i
     shape,
     shown,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
-    check_tunnel_id,
-    parse_token,
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_settings import (
+    HOST_WIDE,
+    check_firewall,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_settings import (
     check_upstream_ca,

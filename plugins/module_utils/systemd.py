@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 # On top of a unit's own limits: until systemd has noticed, and what has been killed is gone.
 _MARGIN_SECONDS = 15.0

@@ -9,18 +9,18 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import LostAnswer
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import RevealedToken
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import check_domain
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import check_line
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import check_domain
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import (
     Intent,
     StateFile,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import parse_token
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import parse_token
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import check_line
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 _FROM_API = "the token that the API revealed"

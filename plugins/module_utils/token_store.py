@@ -9,10 +9,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import check_domain
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import check_domain
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import (
     check_tunnel_id,
     is_uuid,
     parse_token,

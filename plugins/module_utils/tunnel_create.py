@@ -16,8 +16,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects impo
     Tunnel,
     parse_time,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import Intent
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import Intent
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 # Vendor rule: active tunnels of an organization.

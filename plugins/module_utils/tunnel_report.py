@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 try:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import ApiError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import Tunnel
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import check_domain
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import check_line
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.state_files import StateFile
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import check_domain
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import check_line
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnel_create import TunnelMaker
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 

@@ -11,7 +11,13 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
+    check_line,
+    check_path,
+    shape,
+    shown,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import (
     federation_problems,
 )
@@ -20,12 +26,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources
     check_source,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.option_types import type_problem
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
-    check_line,
-    check_path,
-    shape,
-    shown,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import check_url
 
 _FEDERATION = ("federation_rule_id", "organization_id", "service_account_id", "workspace_id")

@@ -99,9 +99,11 @@ changed_paths:
   sample: ["/etc/mcp-tunnel/default/proxy.yaml"]
 """
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.file_entries import settle_entries
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.file_entries import (
+    settle_entries,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 
 
 def main() -> None:

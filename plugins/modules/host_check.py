@@ -175,7 +175,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     cloudflared_host,
     releases,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import gather, warnings
 
 FIREWALL = dict(

@@ -61,8 +61,8 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError, run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.secret_files import read_file
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.secret_files import read_file
 
 
 def contents(path: str, names: list[str]) -> dict[str, str]:

@@ -178,7 +178,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     replica_state,
     timer_state,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 
 
 def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -149,13 +149,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import (
     TunnelError,
     run,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_report import report
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.instances import check_instance
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import Records
 

@@ -191,8 +191,8 @@ not_after:
   sample: "2027-01-30T12:00:00Z"
 """
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.server_store import (
     ServerCertOptions,
     install,

@@ -118,8 +118,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options impo
     API_SPEC,
     api_client,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnel_store import (
     TunnelRequest,
     archive_tunnel,

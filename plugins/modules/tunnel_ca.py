@@ -180,11 +180,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_provision imp
     settle_registered_ca,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_store import CaRequest, settle_ca
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError, run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provisioning import (
     PROVISIONING_SPEC,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
 
 CA_OPTIONS = ("path", "certificate", "private_key", "common_name", "duration", "regenerate")
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.names import is_hostname
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import is_hostname
 
 Rule = Callable[[Any], str]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shape
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import validate_ca
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_server import (
     validate_server_cert,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shape
 
 VARIABLES = (
     "mcp_tunnel_ca_cert",

@@ -19,7 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_pins
     check_version,
     pinned_checksum,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
     cached,
     scratch_directory,

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.compat.version import LooseVersion
 from ansible.release import __version__
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 _RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _RUNTIME = Path(__file__).resolve().parents[2] / "meta/runtime.yml"

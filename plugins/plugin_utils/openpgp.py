@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 _PUBLIC_KEY = 6
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}")

@@ -15,8 +15,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     settings,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_grace import seconds
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import as_port
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import as_port
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.wif_settings import check_wif
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.brought_credentials import (

@@ -16,7 +16,7 @@ import pwd
 import stat
 from pathlib import Path
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 _MOST_LINKS = 40  # as in Linux' own lookup of paths
 _PRIVATE = 0o700

@@ -18,8 +18,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import shown
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import pip_settings
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
     cache_root,

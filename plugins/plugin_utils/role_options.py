@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.option_types import type_problem
 
 ROLES = ("provision", "proxy", "cloudflared", "firewall")

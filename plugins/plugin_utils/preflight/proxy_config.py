@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import Values, shown
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import Values, shown
 from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy import config as proxy
 
 # The fields of the proxy that an operator reaches, in the order of the file, to their variables.

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.dialling import why_not_dialled
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.setting_values import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.dialling import why_not_dialled
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
     Values,
     shape,
     shown,

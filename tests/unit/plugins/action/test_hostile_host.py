@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ansible.plugins.connection import local, ssh
 from ansible.vars.clean import clean_facts
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import (
     answers,
     own_names,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 
 def test_an_old_library_is_named(monkeypatch):

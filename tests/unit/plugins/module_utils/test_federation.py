@@ -5,7 +5,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation import exchange
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import (
     Federation,

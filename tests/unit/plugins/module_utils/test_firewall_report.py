@@ -12,7 +12,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     nft_table,
     systemd,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
     RuleFiles,
     Rules,

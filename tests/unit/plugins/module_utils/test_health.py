@@ -25,7 +25,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     selinux_labels,
     systemd,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
 SOURCE = Path(__file__).resolve().parents[4] / "proxy_src" / "src"

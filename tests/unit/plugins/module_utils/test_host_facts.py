@@ -9,7 +9,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     host_facts,
     program_control,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import (
     Listener,
     find_listener,

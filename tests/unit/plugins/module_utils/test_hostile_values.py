@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects impo
     RevealedToken,
     Tunnel,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_store import (
     TokenRequest,
     settle_token,

@@ -9,7 +9,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.aws_signature im
     AwsCredentials,
     sign_post,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
     IDENTITY_SPEC,

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import grpc
 import jwt as pyjwt
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import (
     Identity,
     metadata_url,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import validate_ca
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_server import (
     make_request,

@@ -8,7 +8,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     running_code,
     systemd,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import Listener
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import Records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_state import Service

@@ -10,7 +10,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     rollback_timer,
     systemd,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 TIMER = "mcp-tunnel-firewall-rollback-default.timer"
 

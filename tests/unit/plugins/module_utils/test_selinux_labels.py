@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import selinux_labels
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 
 def test_nothing_is_asked_where_selinux_is_disabled(selinux, tmp_path):

@@ -6,7 +6,7 @@ import os
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import systemd
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 UNIT = "mcp-proxy@default.service"
 

@@ -7,7 +7,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options impo
     api_client,
     check_api_id,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
     FakeHttp,
     json_answer,

@@ -9,7 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import private_path
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import cache_root, cached
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import dialling
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import dialling
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan, role_options
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import proxy_config
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl

@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_pins import PINS
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import cloudflared_release
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
     BroughtCloudflared,

@@ -4,7 +4,7 @@ import sys
 import tarfile
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import proxy_release
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.command_source import PACKAGE
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (

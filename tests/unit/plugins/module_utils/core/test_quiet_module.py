@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import modules
 
 SECRET = "planted-secret\nof two lines"

@@ -12,7 +12,7 @@ import re
 import uuid
 from dataclasses import dataclass
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 _TUNNEL_ID = re.compile(r"tnl_[A-Za-z0-9_-]{1,128}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

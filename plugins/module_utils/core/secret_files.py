@@ -11,7 +11,7 @@ import re
 import stat
 from dataclasses import dataclass
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 _TEMPORARY = ".{name}.{pid}.mcp-tunnel"
 _MODE = re.compile(r"0[0-7]{3}")

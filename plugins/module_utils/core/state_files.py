@@ -9,8 +9,8 @@ import json
 import os
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import secret_files
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 
 class StateFile:

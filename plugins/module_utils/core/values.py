@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import (
     TunnelError,
     has_control,
 )

@@ -4,8 +4,8 @@ import base64
 import traceback
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import (
     check_tunnel_id,
     is_uuid,
     parse_token,

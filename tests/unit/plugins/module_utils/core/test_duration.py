@@ -4,8 +4,8 @@ import contextlib
 from datetime import timedelta
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.duration import parse_duration
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from hypothesis import given
 from hypothesis import strategies as st
 

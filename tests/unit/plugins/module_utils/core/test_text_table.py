@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.text_table import span
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.text_table import span
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import stat
 import types
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import errors
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.secret_files import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import errors
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.secret_files import (
     Attributes,
     settle_private_directory,
     write_file,
