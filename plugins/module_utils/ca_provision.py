@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_registrations import (
     Registrations,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_rotation import Rotation
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_store import (
-    CaRequest,
-    settle_ca,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
+    CaRequest,
+    settle_ca,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 

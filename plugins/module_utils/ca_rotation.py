@@ -13,20 +13,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_registrations import (
     Registrations,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_store import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
     CaRequest,
     Pair,
     settle_ca,
     store_pair,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
 
 
 class Rotation:

@@ -15,21 +15,21 @@ import sys
 from dataclasses import replace
 from datetime import datetime
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import (
-    RECORDS,
-    Records,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.server_store import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store import (
     ServerCertOptions,
     install,
     request,
     sign,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import (
+    RECORDS,
+    Records,
 )
 
 CONFIGURATIONS = "/etc/mcp-tunnel"

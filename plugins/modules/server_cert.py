@@ -193,7 +193,7 @@ not_after:
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.server_store import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store import (
     ServerCertOptions,
     install,
     request,

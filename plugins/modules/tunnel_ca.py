@@ -179,9 +179,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_provision import (
     settle_registered_ca,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_store import CaRequest, settle_ca
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
+    CaRequest,
+    settle_ca,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provisioning import (
     PROVISIONING_SPEC,
 )

@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shape
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import validate_ca
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_server import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import validate_ca
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import (
     validate_server_cert,
 )
 

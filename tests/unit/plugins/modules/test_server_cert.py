@@ -10,7 +10,9 @@ import time
 from datetime import timedelta
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto, pki_ca, pki_server
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import ca as pki_ca
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import server as pki_server
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
     kill_everywhere,

@@ -5,7 +5,8 @@ import stat
 from datetime import timedelta
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto, pki_ca
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import ca as pki_ca
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
     kill_everywhere,

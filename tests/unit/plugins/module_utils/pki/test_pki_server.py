@@ -6,10 +6,10 @@ import re
 from datetime import timedelta
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import validate_ca
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_server import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import validate_ca
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import (
     make_request,
     sign_request,
     validate_server_cert,

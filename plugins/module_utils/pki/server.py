@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import (
     check_domain,
@@ -17,8 +16,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names impor
     route_hostname,
     wanted_names,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.crypto import hashes, x509
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import BACKDATE, key_usage
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import BACKDATE, key_usage
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.crypto import hashes, x509
 
 
 def validate_server_cert(

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import (
     ca_facts,
     make_ca,
     validate_ca,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
 
 # Server certificates never outlive the CA, so they get shorter from here on.
 _WARN_BEFORE = timedelta(days=90)

@@ -6,9 +6,9 @@ import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import make_ca, validate_ca
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import make_ca, validate_ca
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
 RSA = ("-algorithm", "RSA", "-pkeyopt")

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import wanted_names
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.key_pair import KeyPair
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_ca import validate_ca
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki_server import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import validate_ca
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import (
     make_request,
     name_problems,
     renewal_reasons,
