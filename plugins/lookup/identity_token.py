@@ -58,7 +58,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources
     origin,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import check_jwt
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 
 
 class LookupModule(LookupBase):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Reply
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Reply
 
 _REMEDIES = {
     400: "Correct what the message names",

@@ -33,8 +33,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api impo
     SURFACES,
     TunnelsApi,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import check_url
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 
 # Documented in the fragments "api" and "identity".
 API_SPEC: dict[str, dict[str, Any]] = {

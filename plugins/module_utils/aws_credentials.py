@@ -16,7 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import 
     metadata_url,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_local import read_token
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Reply, Request
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Reply, Request
 
 _IMDS = "http://169.254.169.254"
 _ECS = "http://169.254.170.2"

@@ -23,7 +23,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
     shape,
     shown,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import is_loopback
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import is_loopback
 
 # apt and dnf read an address as a list, with options and variables: `[`, `$`, blanks and commas are
 # none of an address here, nor is the `@` of a password that every user of the host could read.

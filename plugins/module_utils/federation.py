@@ -19,12 +19,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims impor
     jwt_facts,
     jwt_findings,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import (
     NoAnswer,
     Reply,
     Request,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _BETAS = "oauth-2025-04-20,oidc-federation-2026-04-01"

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import DEFAULT_AUDIENCE
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Reply, Request
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import check_url
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Reply, Request
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 
 # Reached without leaving the machine's own link, though their addresses do not show it.
 _METADATA_HOSTS = ("metadata.google.internal", "fd00:ec2::254", "fd00:ec2::23")

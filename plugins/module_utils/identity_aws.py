@@ -16,8 +16,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.aws_credentials 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.aws_signature import sign_post
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Request
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import check_url
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Request
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
 
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _TOKEN = re.compile(r"<WebIdentityToken>\s*([^<\s]+)\s*</WebIdentityToken>")

@@ -14,8 +14,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import 
     json_text,
     metadata_url,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import Request
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import check_url
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Request
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
 
 _GCP = "http://metadata.google.internal"
 _AZURE = "http://169.254.169.254"

@@ -21,12 +21,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects impo
     Tunnel,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import (
     NoAnswer,
     Reply,
     Request,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 
 _T = TypeVar("_T")
 # The whole of a workspace in one call, unless it has more archived tunnels than that.

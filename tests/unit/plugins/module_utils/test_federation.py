@@ -11,7 +11,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids i
     Federation,
     check_federation,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
     Answer,
     FakeHttp,

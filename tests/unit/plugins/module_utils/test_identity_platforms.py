@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources
     IDENTITY_SPEC,
     check_source,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
     Answer,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import (
     NoAnswer,
     Request,
 )

@@ -11,15 +11,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web import Web
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import (
     NoAnswer,
     Request,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import (
     ca_bundle,
     check_url,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
     Answer,

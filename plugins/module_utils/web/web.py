@@ -17,17 +17,17 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_failures import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.failures import (
     Distrusted,
     no_answer,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_messages import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import (
     NoAnswer,
     Reply,
     Request,
     http_date,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web_places import ca_bundle
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import ca_bundle
 
 try:
     import requests
