@@ -51,13 +51,13 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import local_web
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.jwt_claims import check_jwt
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources import (
     IDENTITY_SPEC,
     check_source,
     origin,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import check_jwt
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 
 

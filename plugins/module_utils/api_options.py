@@ -22,8 +22,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids i
     Federation,
     check_federation,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources import (
     IDENTITY_SPEC,
     check_source,
     origin,

@@ -21,7 +21,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import (
     federation_problems,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources import (
     IDENTITY_SPEC,
     check_source,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import SOURCES
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources import SOURCES
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import run_module
 
 from contract.identity_cases import (

@@ -10,8 +10,11 @@ import time
 import uuid
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity, json_text
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_local import read_token
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import (
+    Identity,
+    json_text,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.local import read_token
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Request
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
 

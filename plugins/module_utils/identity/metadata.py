@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import (
     Identity,
     asked,
     json_text,

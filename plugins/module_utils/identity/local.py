@@ -9,8 +9,10 @@ import os
 import subprocess
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import LARGEST_JWT
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.jwt_claims import (
+    LARGEST_JWT,
+)
 
 # Where Kubernetes puts a service account's token in every pod.
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"

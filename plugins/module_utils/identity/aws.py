@@ -9,13 +9,15 @@ import re
 from datetime import datetime, timezone
 from urllib.parse import urlencode
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.aws_credentials import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.aws_credentials import (
     find_credentials,
     find_region,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.aws_signature import sign_post
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.aws_signature import (
+    sign_post,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Request
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
 

@@ -11,8 +11,8 @@ import stat
 import sys
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_local import run_command
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.local import run_command
 
 _VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
 # Where packages of SPIRE put it. Its own default is in /tmp, where any local user may make it.

@@ -5,13 +5,13 @@ from unittest import mock
 from urllib.parse import parse_qs
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.aws_signature import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.aws_signature import (
     AwsCredentials,
     sign_post,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources import (
     IDENTITY_SPEC,
     check_source,
 )

@@ -10,11 +10,11 @@ import grpc
 import jwt as pyjwt
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import (
     Identity,
     metadata_url,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources import (
     IDENTITY_SPEC,
     check_source,
 )

@@ -9,15 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    identity_aws,
-    identity_local,
-    identity_metadata,
-    identity_okta,
-    identity_spiffe,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import aws as identity_aws
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import (
+    local as identity_local,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import (
+    metadata as identity_metadata,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import (
+    okta as identity_okta,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import (
+    spiffe as identity_spiffe,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import DEFAULT_AUDIENCE
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.jwt_claims import (
+    DEFAULT_AUDIENCE,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Reply, Request
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.aws_signature import AwsCredentials
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.aws_signature import (
+    AwsCredentials,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import (
     Identity,
     asked,
     json_text,
     metadata_url,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_local import read_token
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.local import read_token
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Reply, Request
 
 _IMDS = "http://169.254.169.254"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import jwt as pyjwt
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.jwt_claims import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.jwt_claims import (
     check_jwt,
     decode_jwt,
     jwt_facts,

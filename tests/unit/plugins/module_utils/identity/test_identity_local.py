@@ -4,8 +4,8 @@ import os
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity import Identity
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_sources import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources import (
     IDENTITY_SPEC,
     SOURCES,
     check_source,
@@ -80,7 +80,7 @@ def test_a_command(tmp_path, monkeypatch):
     assert "identity_command: sh ended with status 3" in message
     assert "cannot be run (No such file" in failure("command", command=["/nowhere"])
     monkeypatch.setattr(
-        "ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity_local._COMMAND_TIMEOUT",
+        "ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.local._COMMAND_TIMEOUT",
         0.1,
     )
     assert "runs longer than 0.1 s" in failure("command", command=["sleep", "5"])
