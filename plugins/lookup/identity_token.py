@@ -49,7 +49,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import local_web
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import local_web
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.jwt_claims import check_jwt

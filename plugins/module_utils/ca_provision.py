@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.tunnels_api import TunnelsApi
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_registrations import (
     Registrations,
 )
@@ -20,7 +21,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store imp
     CaRequest,
     settle_ca,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 
 def settle_registered_ca(

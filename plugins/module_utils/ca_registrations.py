@@ -9,16 +9,16 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.errors import (
     ApiError,
     LostAnswer,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.objects import (
     Certificate,
     parse_time,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.tunnels_api import TunnelsApi
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 # Vendor rule: active CA certificates of a tunnel.
 SLOTS = 2

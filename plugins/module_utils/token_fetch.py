@@ -9,9 +9,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import LostAnswer
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import RevealedToken
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.errors import LostAnswer
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.objects import RevealedToken
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.tunnels_api import TunnelsApi
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import check_domain
@@ -21,7 +22,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import parse_token
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import check_line
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 _FROM_API = "the token that the API revealed"
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import secrets
 import time
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.errors import (
     ApiError,
     LostAnswer,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.objects import (
     Tunnel,
     parse_time,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.tunnels_api import TunnelsApi
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import Intent
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 # Vendor rule: active tunnels of an organization.
 _MOST = 10

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.tunnels_api import TunnelsApi
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 try:
     import jmespath

@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import ApiError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import Tunnel
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.errors import ApiError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.objects import Tunnel
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.tunnels_api import TunnelsApi
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import check_domain
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import check_line
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnel_create import TunnelMaker
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import TunnelsApi
 
 _NOTHING = {"id": "", "domain": "", "display_name": "", "created_at": "", "archived_at": ""}
 

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import check_api_id
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation_ids import (
+    federation_problems,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import check_api_id
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
     check_line,
     check_path,
     shape,
     shown,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import (
-    federation_problems,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources import (
     IDENTITY_SPEC,

@@ -114,7 +114,7 @@ created:
   sample: false
 """
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import (
     API_SPEC,
     api_client,
 )

@@ -172,7 +172,7 @@ active:
 
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import (
     API_SPEC,
     api_client,
 )

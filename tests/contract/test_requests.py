@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anthropic
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import (
     API_SPEC,
     api_client,
 )

@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import ApiError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.errors import ApiError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.objects import (
     Certificate,
     RevealedToken,
     Tunnel,

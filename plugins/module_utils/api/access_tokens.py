@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation import AccessToken
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.session_file import SessionFile
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation import AccessToken
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.session_file import SessionFile
 
 
 class AccessTokens:

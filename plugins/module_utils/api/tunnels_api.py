@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.access_tokens import AccessTokens
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.access_tokens import (
+    AccessTokens,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.errors import (
     ApiError,
     LostAnswer,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.objects import (
     Certificate,
     RevealedToken,
     Tunnel,

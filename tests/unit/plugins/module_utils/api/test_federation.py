@@ -5,12 +5,12 @@ import time
 from email.utils import formatdate
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation import exchange
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation import exchange
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation_ids import (
     Federation,
     check_federation,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
     Answer,

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation import AccessToken
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.session_file import SessionFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation import AccessToken
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.session_file import SessionFile
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.jwts import make_jwt
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
     refused,

@@ -14,9 +14,9 @@ import os
 import stat
 from datetime import datetime, timedelta, timezone
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation import AccessToken
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation import AccessToken
 
 # Memory, not disk: what is left over is gone with the next boot.
 _BELOW = "/run/"

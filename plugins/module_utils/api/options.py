@@ -8,30 +8,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.access_tokens import AccessTokens
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.access_tokens import (
+    AccessTokens,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation import (
+    AccessToken,
+    exchange,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation_ids import (
+    Federation,
+    check_federation,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.session_file import SessionFile
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.tunnels_api import (
+    SURFACES,
+    TunnelsApi,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import (
     check_tunnel_id,
     is_uuid,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation import (
-    AccessToken,
-    exchange,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import (
-    Federation,
-    check_federation,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identity import Identity
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources import (
     IDENTITY_SPEC,
     check_source,
     origin,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.session_file import SessionFile
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnels_api import (
-    SURFACES,
-    TunnelsApi,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_errors import ApiError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.errors import ApiError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation_ids import Federation
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.federation_ids import Federation
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.jwt_claims import (
     check_jwt,
     decode_jwt,

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_objects import parse_time
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api_options import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.objects import parse_time
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import (
     API_SPEC,
     api_client,
     check_api_id,
