@@ -120,7 +120,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options impo
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnel_store import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.tunnel_store import (
     TunnelRequest,
     archive_tunnel,
     settle_tunnel,

@@ -176,16 +176,16 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options impo
     API_SPEC,
     api_client,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_provision import (
-    settle_registered_ca,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
     CaRequest,
     settle_ca,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provisioning import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_provision import (
+    settle_registered_ca,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.provisioning import (
     PROVISIONING_SPEC,
 )
 

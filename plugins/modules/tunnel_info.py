@@ -129,7 +129,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options impo
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnel_report import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.tunnel_report import (
     compile_query,
     tunnel_report,
 )

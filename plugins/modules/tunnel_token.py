@@ -143,15 +143,15 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options impo
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provisioning import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.provisioning import (
     PROVISIONING_SPEC,
     refuse_options,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_fetch import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_fetch import (
     FetchRequest,
     settle_fetched_token,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_store import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
     TokenRequest,
     settle_token,
 )

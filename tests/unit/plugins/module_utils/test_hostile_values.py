@@ -19,7 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.objects impo
     Tunnel,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.token_store import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
     TokenRequest,
     settle_token,
 )

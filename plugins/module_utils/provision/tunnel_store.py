@@ -17,7 +17,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import check_domain
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import check_line
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.tunnel_create import TunnelMaker
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.tunnel_create import (
+    TunnelMaker,
+)
 
 _NOTHING = {"id": "", "domain": "", "display_name": "", "created_at": "", "archived_at": ""}
 

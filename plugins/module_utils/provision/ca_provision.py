@@ -9,10 +9,6 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import check_api_id
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.tunnels_api import TunnelsApi
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_registrations import (
-    Registrations,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_rotation import Rotation
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
@@ -20,6 +16,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypt
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
     CaRequest,
     settle_ca,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_registrations import (
+    Registrations,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_rotation import (
+    Rotation,
 )
 
 

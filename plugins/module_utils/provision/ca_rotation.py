@@ -13,9 +13,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.ca_registrations import (
-    Registrations,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
@@ -27,6 +24,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store imp
     store_pair,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_registrations import (
+    Registrations,
+)
 
 
 class Rotation:
