@@ -13,19 +13,18 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     address_filter,
-    boot_cycles,
     firewall_accounts,
     nft_listing,
     nft_rows,
     nft_table,
-    systemd,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.text_table import aligned
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import UNIT
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import boot_cycles, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.resolvers import resolvers
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.nft_rows import shown_peers
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.resolvers import resolvers
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 OK, FAILED, NOT_PROVEN, NOTICE = "ok", "FAILED", "not proven", "notice"

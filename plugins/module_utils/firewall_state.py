@@ -15,8 +15,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     nft_listing,
     nft_table,
     rollback_timer,
-    systemd,
-    timer_state,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
@@ -27,6 +25,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files i
     Rules,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd, timer_state
 
 SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared")
 

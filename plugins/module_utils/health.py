@@ -15,10 +15,6 @@ from typing import Any
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     cloudflared_health,
     inner_tls_probe,
-    loopback,
-    running_code,
-    selinux_labels,
-    systemd,
     unit_credentials,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
@@ -27,6 +23,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.text_table 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.health_finding import (
     Finding,
     stranger,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import (
+    loopback,
+    running_code,
+    selinux_labels,
+    systemd,
 )
 
 # How the proxy begins what it answers in an upstream's place; everything else came from upstream.

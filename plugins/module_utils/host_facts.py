@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    drop_ins,
     firewall_host,
     program_control,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.paths import PYTHON
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.resolvers import resolvers
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import find_listener
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.resolvers import resolvers
 
 ARCHITECTURES = ("x86_64", "aarch64")
 MINIMUM_SYSTEMD = 247  # LoadCredential=, ProtectProc=

@@ -15,10 +15,10 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import selinux_labels
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.paths import PYTHON
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import selinux_labels
 
 ROOT = Path("/opt/mcp-tunnel")
 PARTS = ("proxy", "cloudflared")

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import running_code, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import find_listener
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import running_code, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import find_listener
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import ROOT, Releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import (
     Records,

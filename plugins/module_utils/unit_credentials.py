@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shlex
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import drop_ins, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins, systemd
 
 _PROPERTIES = "DropInPaths,ExecMainStatus,SubState"
 _EXIT_CREDENTIALS = "243"  # EXIT_CREDENTIALS (systemd.exec(5), process exit codes)

@@ -176,9 +176,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     replica_records,
     replica_state,
-    timer_state,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
 
 
 def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:

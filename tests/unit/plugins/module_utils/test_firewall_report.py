@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     address_filter,
-    boot_cycles,
     firewall_accounts,
     firewall_report,
     firewall_state,
     nft_table,
-    systemd,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
@@ -18,6 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files i
     Rules,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import boot_cycles, systemd
 
 ANY_OF_10_0_0 = {"prefix": {"addr": "10.0.0.0", "len": 24}}
 REFUSED = {

@@ -8,7 +8,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
     firewall_state,
     nft_table,
     rollback_timer,
-    systemd,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
@@ -16,6 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files i
     Rules,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 
 HOST = 'counter proxy/refused { }\n{}include "/etc/nftables.d/mcp-tunnel.d/*.nft"\n'
 

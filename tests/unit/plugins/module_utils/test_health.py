@@ -17,15 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    health,
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import (
     listeners,
     loopback,
     running_code,
     selinux_labels,
     systemd,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
 SOURCE = Path(__file__).resolve().parents[4] / "proxy_src" / "src"

@@ -4,17 +4,14 @@ import os
 import socket
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    drop_ins,
-    host_facts,
-    program_control,
-)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import host_facts, program_control
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import (
     Listener,
     find_listener,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.resolvers import resolvers
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.resolvers import resolvers
 
 GOOD = {
     "architecture": "x86_64",

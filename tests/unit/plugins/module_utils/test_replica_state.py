@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    replica_state,
-    running_code,
-    systemd,
-)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import replica_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import running_code, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_state import (
     Records,

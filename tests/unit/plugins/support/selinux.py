@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import selinux_labels
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import selinux_labels
 
 _RESTORECON = """#!/bin/sh
 cd {directory}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import boot_cycles
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.boot_cycles import Cycle
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import boot_cycles
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.boot_cycles import Cycle
 
 # As systemd 252 and 257 print it.
 OURS = """\

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import drop_ins
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.drop_ins import Undone, undoing
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.drop_ins import Undone, undoing
 
-ROLES = Path(__file__).resolve().parents[4] / "roles"
+ROLES = Path(__file__).resolve().parents[5] / "roles"
 # What images of LXC and Incus have at run time; in a privileged container the second part as well.
 LXC = """\
 [Service]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 
 UNIT = "mcp-proxy@default.service"
 

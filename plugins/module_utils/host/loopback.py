@@ -13,7 +13,7 @@ import http.client
 import socket
 from collections.abc import Callable
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import (
     answerer,
     find_listener,
 )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import systemd, timer_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd, timer_state
 
 NAME = "mcp-tunnel-renew-cert@default"
 TIMER, SERVICE = f"{NAME}.timer", f"{NAME}.service"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import running_code, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import running_code, systemd
 
 UNIT = "mcp-proxy@default.service"
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 
 
 def settle(name: str, wanted: bool, check_mode: bool, others: tuple[str, ...] = ()) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import selinux_labels
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import selinux_labels
 
 
 def test_nothing_is_asked_where_selinux_is_disabled(selinux, tmp_path):

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import systemd
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.listeners import unit_of
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import unit_of
 
 # The kernel's mark on the name of a file that was replaced since: by a package's upgrade, say.
 _DELETED = " (deleted)"
