@@ -9,7 +9,7 @@ import platform
 import re
 import subprocess
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.nft_table import NFT
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.table import NFT
 
 MINIMUM_NFT = (0, 9, 4)  # intervals in concatenations (ip daddr . tcp dport); Linux 5.6
 

@@ -125,9 +125,11 @@ last:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    state as firewall_state,
+)
 
 
 def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -117,8 +117,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_report import report
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.report import report
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.state import Firewall
 
 
 def main() -> None:

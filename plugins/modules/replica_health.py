@@ -154,8 +154,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
     run,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_report import report
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.report import report
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.state import Firewall
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import Records
 

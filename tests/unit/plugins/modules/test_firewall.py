@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_state
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    state as firewall_state,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files import (
     UNIT_FILES,
     RuleFiles,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import Records
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
     refused,
     settled,

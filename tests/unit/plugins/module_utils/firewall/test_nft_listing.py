@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_listing
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    listing as nft_listing,
+)
 
 LISTING = [
     {"metainfo": {"version": "1.0.6", "json_schema_version": 1}},

@@ -10,21 +10,23 @@ import pwd
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    firewall_accounts,
-    nft_listing,
-    nft_table,
-    rollback_timer,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    accounts as firewall_accounts,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    listing as nft_listing,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import rollback_timer
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import table as nft_table
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files import (
     CONNECTIONS,
     COUNTERS,
     UNIT,
     RuleFiles,
     Rules,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import Records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd, timer_state
 
 SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared")

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_listing
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    listing as nft_listing,
+)
 
 # Whose packets a chain judges, by the beginning of its name.
 WHO = {

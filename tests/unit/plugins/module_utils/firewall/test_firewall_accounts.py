@@ -5,7 +5,9 @@ from __future__ import annotations
 import pwd
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_accounts
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    accounts as firewall_accounts,
+)
 
 HOST = {"root": 0, "mcp-proxy": 997, "mcp-cloudflared": 996, "ops": 1000}
 

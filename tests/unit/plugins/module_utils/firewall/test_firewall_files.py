@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files import (
     RuleFiles,
     Rules,
 )
 
 HOST = 'table inet mcp_tunnel { }\ninclude "/etc/nftables.d/mcp-tunnel.d/*.nft"\n'
-TEMPLATE = Path(__file__).resolve().parents[4] / "roles/firewall/templates/host.nft.j2"
+TEMPLATE = Path(__file__).resolve().parents[5] / "roles/firewall/templates/host.nft.j2"
 RULES = Rules(HOST, {"lab": "# lab\n", "default": "# default\n"})
 UNITS = {
     "mcp-tunnel-firewall.service": "[Service]\n",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    firewall_accounts,
-    firewall_state,
-    nft_table,
-    rollback_timer,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    accounts as firewall_accounts,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import rollback_timer
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    state as firewall_state,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import table as nft_table
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files import (
     RuleFiles,
     Rules,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import Records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 
 HOST = 'counter proxy/refused { }\n{}include "/etc/nftables.d/mcp-tunnel.d/*.nft"\n'

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_table, rollback_timer
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import rollback_timer
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import table as nft_table
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 
 TIMER = "mcp-tunnel-firewall-rollback-default.timer"

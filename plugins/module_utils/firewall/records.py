@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_listing
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import Rules
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    listing as nft_listing,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files import Rules
 
 RECORDS = Path("/var/lib/mcp-tunnel-firewall")
 

@@ -11,20 +11,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    address_filter,
-    firewall_accounts,
-    nft_listing,
-    nft_rows,
-    nft_table,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.text_table import aligned
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import UNIT
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_state import Firewall
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    accounts as firewall_accounts,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import address_filter
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    listing as nft_listing,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import rows as nft_rows
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import table as nft_table
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files import UNIT
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.rows import shown_peers
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.state import Firewall
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import boot_cycles, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.resolvers import resolvers
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.nft_rows import shown_peers
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 OK, FAILED, NOT_PROVEN, NOTICE = "ok", "FAILED", "not proven", "notice"

@@ -10,7 +10,9 @@ import json
 import re
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_accounts
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    accounts as firewall_accounts,
+)
 
 # What the kernel adds to what was loaded, and what changes while packets pass.
 _VOLATILE = {"handle", "packets", "bytes"}

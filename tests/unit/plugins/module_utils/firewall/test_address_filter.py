@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import address_filter
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import address_filter
 
 # Drops the options, and runs the command as it is: a kernel that enforces nothing.
 UNFILTERED = 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_rows
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import rows as nft_rows
 
 
 def match(field, right, protocol="ip"):

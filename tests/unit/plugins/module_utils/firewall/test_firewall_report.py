@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    address_filter,
-    firewall_accounts,
-    firewall_report,
-    firewall_state,
-    nft_table,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_files import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    accounts as firewall_accounts,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import address_filter
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    report as firewall_report,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import (
+    state as firewall_state,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import table as nft_table
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files import (
     RuleFiles,
     Rules,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import Records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import boot_cycles, systemd
 
 ANY_OF_10_0_0 = {"prefix": {"addr": "10.0.0.0", "len": 24}}
