@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts import (
     ARCHITECTURES,
     DISTRIBUTIONS,
 )

@@ -171,12 +171,15 @@ facts:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    cloudflared_host,
-    releases,
-)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_facts import gather, warnings
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
+    cloudflared as cloudflared_host,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts import (
+    gather,
+    warnings,
+)
 
 FIREWALL = dict(
     resolvers=dict(type="list", elements="str", default=[]),

@@ -4,7 +4,6 @@ import os
 import socket
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import host_facts, program_control
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import (
@@ -12,6 +11,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners i
     find_listener,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.resolvers import resolvers
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
+    facts as host_facts,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import program_control
 
 GOOD = {
     "architecture": "x86_64",

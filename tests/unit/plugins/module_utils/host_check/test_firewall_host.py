@@ -3,7 +3,10 @@ from __future__ import annotations
 import socket
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_host, nft_support
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
+    firewall as firewall_host,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import nft_support
 
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 ANYTHING = ("0.0.0.0/0",)

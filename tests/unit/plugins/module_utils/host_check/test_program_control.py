@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.program_control import problem
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.program_control import (
+    problem,
+)
 
 RULE = "allow perm=any all : dir=/opt/mcp-tunnel/\n"
 

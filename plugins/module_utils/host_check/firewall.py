@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_support
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.dialling import why_not_dialled
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import nft_support
 
 # A name server that does not answer costs 10 s and more for each name.
 _LOOKUPS_AT_A_TIME = 16

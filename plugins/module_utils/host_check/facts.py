@@ -16,15 +16,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    firewall_host,
-    program_control,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.paths import PYTHON
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import find_listener
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.resolvers import resolvers
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
+    firewall as firewall_host,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import program_control
 
 ARCHITECTURES = ("x86_64", "aarch64")
 MINIMUM_SYSTEMD = 247  # LoadCredential=, ProtectProc=

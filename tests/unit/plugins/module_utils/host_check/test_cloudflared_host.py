@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_host
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
+    cloudflared as cloudflared_host,
+)
 
 
 @pytest.mark.parametrize(

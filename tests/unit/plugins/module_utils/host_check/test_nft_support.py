@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import nft_support
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import nft_support
 
-TEMPLATES = Path(__file__).resolve().parents[4] / "roles/firewall/templates"
+TEMPLATES = Path(__file__).resolve().parents[5] / "roles/firewall/templates"
 # As nft 1.0.6 writes them: about `queue num 1` to a kernel without CONFIG_NFT_QUEUE, about a word
 # that it does not know, and without CAP_NET_ADMIN.
 LACKING = """\
