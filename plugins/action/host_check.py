@@ -12,7 +12,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts
     ARCHITECTURES,
     DISTRIBUTIONS,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import PARTS
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import PARTS
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     RELEASE,
     ip_address,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import Releases
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
     RELEASE,
     flag,

@@ -27,7 +27,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store
     request,
     sign,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import (
     RECORDS,
     Records,
 )

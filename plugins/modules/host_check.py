@@ -171,7 +171,6 @@ facts:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
     cloudflared as cloudflared_host,
@@ -180,6 +179,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts
     gather,
     warnings,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import releases
 
 FIREWALL = dict(
     resolvers=dict(type="list", elements="str", default=[]),

@@ -73,7 +73,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import Releases
 
 
 def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -173,12 +173,14 @@ removed_releases:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    replica_records,
-    replica_state,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
+    records as replica_records,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
+    state as replica_state,
+)
 
 
 def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:

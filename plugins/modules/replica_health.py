@@ -148,7 +148,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import (
     TunnelError,
     run,
@@ -156,8 +155,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.report import report
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.state import Firewall
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import health
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import Releases
 
 
 def _fingerprint(pem: str) -> str:

@@ -10,8 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import renew_cert, replica_records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils import renew_cert
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
+    records as replica_records,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import command_source
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import settled

@@ -5,7 +5,7 @@ import os
 import tarfile
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import releases
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import releases
 from ansible_collections.mcp_tunnels.stack.plugins.modules import release_tree
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import settled
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import health
 from ansible_collections.mcp_tunnels.stack.plugins.modules import replica_health
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
     refused,

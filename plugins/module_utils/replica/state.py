@@ -20,10 +20,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secr
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import running_code, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import find_listener
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import ROOT, Releases
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import (
     Records,
     file_state,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import (
+    ROOT,
+    Releases,
 )
 
 

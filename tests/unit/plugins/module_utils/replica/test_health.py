@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import health
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import (
     listeners,
@@ -26,9 +25,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import (
     selinux_labels,
     systemd,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import health
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
-SOURCE = Path(__file__).resolve().parents[4] / "proxy_src" / "src"
+SOURCE = Path(__file__).resolve().parents[5] / "proxy_src" / "src"
 UNITS = ("mcp-proxy@default.service", "mcp-cloudflared@default.service")
 
 

@@ -7,7 +7,10 @@ import tarfile
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases, in_use
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import (
+    Releases,
+    in_use,
+)
 
 
 def pack(path, members):

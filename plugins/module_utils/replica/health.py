@@ -12,23 +12,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    cloudflared_health,
-    inner_tls_probe,
-    unit_credentials,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import route_hostname
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.text_table import aligned, span
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.health_finding import (
-    Finding,
-    stranger,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import (
     loopback,
     running_code,
     selinux_labels,
     systemd,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
+    cloudflared as cloudflared_health,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
+    inner_tls_probe,
+    unit_credentials,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.finding import (
+    Finding,
+    stranger,
 )
 
 # How the proxy begins what it answers in an upstream's place; everything else came from upstream.

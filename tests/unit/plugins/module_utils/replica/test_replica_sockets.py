@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import replica_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import running_code, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import Listener
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_records import Records
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_state import Service
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
+    state as replica_state,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.state import Service
 
 PROXY, CONNECTOR = "mcp-proxy@default.service", "mcp-cloudflared@default.service"
 SOCKET = "mcp-proxy@default.socket"

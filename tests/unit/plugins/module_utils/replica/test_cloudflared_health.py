@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_health
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import loopback, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
+    cloudflared as cloudflared_health,
+)
 
 UNIT = "mcp-cloudflared@default.service"
 READY = (200, '{"status":200,"readyConnections":4,"connectorId":"x"}')

@@ -14,11 +14,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.health_finding import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import loopback, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.finding import (
     Finding,
     stranger,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import loopback, systemd
 
 CONNECTIONS = 4  # of one cloudflared process to the edge: vendor behaviour
 _PORT_VARIABLE = "cloudflared_metrics_port"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import replica_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import running_code, systemd
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.releases import Releases
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica_state import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
+    state as replica_state,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import Releases
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.state import (
     Records,
     Service,
 )
