@@ -48,7 +48,7 @@ from {module} import main
 sys.exit(main())
 """
 
-_RENEWAL = "renew_cert"
+_RENEWAL = "commands.renew_cert"
 _COLLECTION = Path(__file__).resolve().parents[2]
 
 # For Ansible modules, which find their libraries in the release on a host that has none.

@@ -62,7 +62,8 @@ def source(tmp_path):
     (tmp_path / "proxy_src" / "requirements.txt").write_text(lock)
     (tmp_path / "module-lock.txt").write_text("\n")
     (tmp_path / "module_utils").mkdir()
-    (tmp_path / "module_utils" / "renew_cert.py").write_text("x = 1\n")
+    (tmp_path / "module_utils" / "commands").mkdir()
+    (tmp_path / "module_utils" / "commands" / "renew_cert.py").write_text("x = 1\n")
     return tmp_path
 
 

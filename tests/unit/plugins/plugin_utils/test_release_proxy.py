@@ -59,13 +59,15 @@ def source(tmp_path):
     module_utils = tmp_path / "module_utils"
     module_utils.mkdir()
     for name, imports in (
-        ("renew_cert", "names"),
+        ("commands/renew_cert", "names"),
         ("names", "errors"),
         ("errors", ""),
         ("web", ""),
     ):
         line = f"from {PACKAGE}.{imports} import x\n" if imports else "x = 1\n"
-        (module_utils / f"{name}.py").write_text(line)
+        path = module_utils / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(line)
     return tmp_path / "proxy_src"
 
 
@@ -176,9 +178,9 @@ def test_what_is_in_an_archive(source, pip):
         "bin/mcp-proxy",
         "bin/mcp-tunnel-renew-cert",
         "bin/python3",
+        f"{directory}/commands/renew_cert.py",
         f"{directory}/errors.py",
         f"{directory}/names.py",
-        f"{directory}/renew_cert.py",
         "lib/mcp_proxy/__init__.py",
         "lib/mcp_proxy/cli.py",
         "lib/uvloop/__init__.py",
@@ -199,7 +201,7 @@ def test_what_is_in_an_archive(source, pip):
     assert renewal.startswith("#!/usr/bin/python3 -IS\n")
     root = f"/opt/mcp-tunnel/proxy/{built.version}"
     assert f"sys.path[:0] = ['{root}/lib', '{root}/command-lib']" in renewal
-    assert f"from {PACKAGE}.renew_cert import main" in renewal
+    assert f"from {PACKAGE}.commands.renew_cert import main" in renewal
     assert "command-lib" not in launcher + interpreter
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import renew_cert
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.commands import renew_cert
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     records as replica_records,
@@ -20,7 +20,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import ope
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import settled
 
 DOMAIN = openssl.DOMAIN
-MODULE_UTILS = Path(renew_cert.__file__).parent
+MODULE_UTILS = Path(renew_cert.__file__).parents[1]
 
 
 class Host:
@@ -194,13 +194,13 @@ def test_it_runs_without_ansible(tmp_path):
     """As its launcher runs it, in an isolated Python: only what its release carries is there."""
     package = tmp_path / command_source.PACKAGE.replace(".", "/")
     package.mkdir(parents=True)
-    for path in command_source.needed_files(MODULE_UTILS, "renew_cert"):
+    for path in command_source.needed_files(MODULE_UTILS, "commands.renew_cert"):
         copy = package / path.relative_to(MODULE_UTILS)
         copy.parent.mkdir(exist_ok=True)
         copy.write_text(path.read_text())
     program = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}]\n"
-        f"from {command_source.PACKAGE}.renew_cert import main\n"
+        f"from {command_source.PACKAGE}.commands.renew_cert import main\n"
         "code = main(['--instance', 'nowhere'])\n"
         "sys.exit(code if 'ansible' not in sys.modules else 'ansible was imported')"
     )
