@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.refusals import refusal
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
 
 
 def _taken(hostvars: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import (
-    core_version,
     own_names,
     plan,
     unknown_names,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.refusals import refusal
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
 
 # Registered by mcp_tunnels.stack.settings, without output.
 _SETTINGS = "__mcp_tunnel_settings"

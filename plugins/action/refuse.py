@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.refusals import refusal
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
 
 
 class ActionModule(ActionBase):

@@ -20,7 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_pins
     pinned_checksum,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import (
     cached,
     scratch_directory,
     sha256_of,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import cache_root
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import cache_root
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (
     Target,
     release_for,

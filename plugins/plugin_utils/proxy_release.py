@@ -21,14 +21,14 @@ from pathlib import Path
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import pip_settings
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import (
-    cache_root,
-    cached,
-    scratch_directory,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.command_source import (
     PACKAGE,
     needed_files,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import (
+    cache_root,
+    cached,
+    scratch_directory,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.tarball import pack
 

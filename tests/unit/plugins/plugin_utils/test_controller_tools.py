@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import cache
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import cache
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller_tools import (
     check_controller,
 )

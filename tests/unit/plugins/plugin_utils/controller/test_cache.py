@@ -10,8 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import private_path
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import cache_root, cached
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import private_path
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import (
+    cache_root,
+    cached,
+)
 
 NOBODY = 65534
 ACCOUNTS = (("me", os.geteuid()), ("you", NOBODY))
@@ -238,7 +241,8 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_used(base):
     script = (
         "import os, sys\n"
         f"sys.path[:0] = {sys.path!r}\n"
-        "from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cache import cached\n"
+        "from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache "
+        "import cached\n"
         "def build(path):\n"
         "    path.write_bytes(b'half')\n"
         "    os.kill(os.getpid(), 9)\n"

@@ -18,7 +18,7 @@ from ansible.release import __version__
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 _RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
-_RUNTIME = Path(__file__).resolve().parents[2] / "meta/runtime.yml"
+_RUNTIME = Path(__file__).resolve().parents[3] / "meta/runtime.yml"
 
 
 def required() -> str:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.private_path import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.private_path import (
     is_private_file,
     settle_private_directory,
 )

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import core_version
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 
 
 @pytest.mark.parametrize("version", ["2.15.13", "2.9.27", "2.16.0rc1", "2.16.0.dev0"])
