@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller_tools import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.controller_tools import (
     check_controller,
 )
 

@@ -20,11 +20,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module i
     CheckedModule,
     Fields,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
     BroughtCloudflared,
     DownloadedCloudflared,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
     ARCHITECTURES,
     ProxyRelease,
     Target,

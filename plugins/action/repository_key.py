@@ -11,8 +11,8 @@ from typing import Any
 from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import openpgp
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import cached
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import openpgp
 
 _TIMEOUT_SECONDS = 30
 _LARGEST = 1 << 20

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_pins
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_grace import (
     check_grace_period,
 )
@@ -24,6 +23,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
     shown,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import is_loopback
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import (
+    pins as cloudflared_pins,
+)
 
 # apt and dnf read an address as a list, with options and variables: `[`, `$`, blanks and commas are
 # none of an address here, nor is the `@` of a password that every user of the host could read.

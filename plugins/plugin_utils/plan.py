@@ -22,9 +22,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_opti
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.brought_credentials import (
     check_brought_credentials,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
-    BroughtCloudflared,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.firewall_plan import (
     firewall_check,
     firewall_plan,
@@ -35,6 +32,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes import (
     check_routes,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
+    BroughtCloudflared,
 )
 
 # What the replicas of one tunnel must agree on.

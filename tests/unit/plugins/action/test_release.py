@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
     BroughtCloudflared,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook

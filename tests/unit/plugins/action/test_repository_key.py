@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import openpgp
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.plugin_utils.test_openpgp import (
-    FINGERPRINT,
-    KEY,
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import openpgp
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.plugin_utils.releases import (
+    test_openpgp,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 
+FINGERPRINT, KEY = test_openpgp.FINGERPRINT, test_openpgp.KEY
 NOWHERE = "https://127.0.0.1:9/key.gpg"  # the discard port, on which nobody listens
 
 

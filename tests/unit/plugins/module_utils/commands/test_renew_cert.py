@@ -15,7 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypt
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     records as replica_records,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import command_source
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import command_source
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import settled
 

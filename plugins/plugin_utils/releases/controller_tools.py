@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import cache_root
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
     Target,
     release_for,
 )

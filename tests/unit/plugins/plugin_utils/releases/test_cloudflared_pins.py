@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_pins as pins
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import pins
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 DEFAULTS = yaml.safe_load((ROOT / "roles/cloudflared/defaults/main.yml").read_text())
 SPECS = yaml.safe_load((ROOT / "roles/cloudflared/meta/argument_specs.yml").read_text())
 

@@ -10,8 +10,8 @@ import tarfile
 import zipfile
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import pip_settings
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import pip_settings
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
     ProxyRelease,
     Target,
 )

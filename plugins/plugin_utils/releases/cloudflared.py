@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import IO
 
 from ansible.module_utils.urls import open_url
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_pins import (
-    VENDOR_ARCHITECTURES,
-    check_version,
-    pinned_checksum,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import (
     cached,
     scratch_directory,
     sha256_of,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.tarball import pack
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.pins import (
+    VENDOR_ARCHITECTURES,
+    check_version,
+    pinned_checksum,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.tarball import pack
 
 _BLOCK = 1 << 20
 _LARGEST = 1 << 29  # bytes; the vendor's binaries have 40 million

@@ -5,9 +5,13 @@ import tarfile
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import proxy_release
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.command_source import PACKAGE
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import (
+    proxy as proxy_release,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.command_source import (
+    PACKAGE,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
     ProxyRelease,
     Target,
     locked_requirements,
@@ -216,7 +220,7 @@ def test_a_failed_download_names_the_remedy_and_leaves_nothing(source, pip, tmp_
 
 
 def test_our_own_lock_has_all_that_the_proxy_imports():
-    source = proxy_release.Path(__file__).resolve().parents[4] / "proxy_src"
+    source = proxy_release.Path(__file__).resolve().parents[5] / "proxy_src"
     for version in ("3.9.2", "3.10.12", "3.11.2", "3.12.3", "3.13.5"):
         lines = locked_requirements(source / "requirements.txt", Target(version, "x86_64"))
         names = {line.split("==")[0] for line in lines.splitlines()}
@@ -226,7 +230,7 @@ def test_our_own_lock_has_all_that_the_proxy_imports():
 
 
 def test_our_own_lock_has_all_that_the_modules_import():
-    root = proxy_release.Path(__file__).resolve().parents[4]
+    root = proxy_release.Path(__file__).resolve().parents[5]
     for version in ("3.9.2", "3.11.2", "3.13.5"):
         lines = locked_requirements(
             root / "roles/provision/files/requirements.txt", Target(version, "aarch64")

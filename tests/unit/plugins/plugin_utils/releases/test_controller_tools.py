@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import cache
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller_tools import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.controller_tools import (
     check_controller,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.proxy_release import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
     Target,
     release_for,
 )

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.command_source import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.command_source import (
     PACKAGE,
     needed_files,
 )

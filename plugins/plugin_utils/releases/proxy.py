@@ -20,17 +20,17 @@ from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import pip_settings
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.command_source import (
-    PACKAGE,
-    needed_files,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import (
     cache_root,
     cached,
     scratch_directory,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.tarball import pack
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import pip_settings
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.command_source import (
+    PACKAGE,
+    needed_files,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.tarball import pack
 
 # manylinux names the oldest glibc that a wheel runs on (PEP 600); hosts need 2.28, see host_check.
 PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
@@ -49,7 +49,7 @@ sys.exit(main())
 """
 
 _RENEWAL = "commands.renew_cert"
-_COLLECTION = Path(__file__).resolve().parents[2]
+_COLLECTION = Path(__file__).resolve().parents[3]
 
 # For Ansible modules, which find their libraries in the release on a host that has none.
 _INTERPRETER = """\

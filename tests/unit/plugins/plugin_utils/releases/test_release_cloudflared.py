@@ -5,13 +5,15 @@ import io
 import tarfile
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_pins import PINS
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import cloudflared_release
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.cloudflared_release import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import (
+    cloudflared as cloudflared_release,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
     BroughtCloudflared,
     DownloadedCloudflared,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.pins import PINS
 
 BINARY = b"\x7fELF pretends to be cloudflared"
 CHECKSUM = hashlib.sha256(BINARY).hexdigest()
