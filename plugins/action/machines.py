@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan
 
 
 def _taken(hostvars: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
 
 #: Of variables that no operator sets, and of all that begin like the tunnel's own.
 _PREFIXES = (

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan, role_options
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, role_options
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 

@@ -15,12 +15,8 @@ import yaml
 from ansible.plugins.connection import local, ssh
 from ansible.vars.clean import clean_facts
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import (
-    answers,
-    own_names,
-    plan,
-    role_options,
-)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import answers, own_names
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, role_options
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
@@ -496,7 +492,7 @@ _ON_THE_CONTROLLER = {"assert", "debug", "fail", "meta", "pause", "set_fact", "w
 
 
 def test_no_module_of_ansible_itself_is_asked_without_the_check():
-    root = Path(role_options.__file__).parents[2]
+    root = Path(role_options.__file__).parents[3]
     files = [*root.glob("playbooks/**/*.yml"), *root.glob("roles/*/tasks/*.yml")]
     named = [re.findall(r"^ *(?:- )?ansible\.(\w+\.\w+):", f.read_text(), re.M) for f in files]
     used = {name.removeprefix("builtin.") for names in named for name in names}
@@ -506,7 +502,7 @@ def test_no_module_of_ansible_itself_is_asked_without_the_check():
 
 def test_no_role_reads_a_variable_that_a_fact_could_set():
     """In roles, each public variable is one of the role, taken from what the preflight has seen."""
-    roles = Path(role_options.__file__).parents[2] / "roles"
+    roles = Path(role_options.__file__).parents[3] / "roles"
     switches = set(role_options.switches())
     for role in role_options.ROLES:
         pinned = yaml.safe_load((roles / role / "vars/main.yml").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 
 ROLES = Path(__file__).resolve().parents[4] / "roles"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
 
 DOMAIN = "abcd1234.tunnel.example"
 

@@ -12,9 +12,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_grace import (
-    check_grace_period,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import is_hostname, lower
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
@@ -23,6 +20,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
     shown,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import is_loopback
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.cloudflared_grace import (
+    check_grace_period,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import (
     pins as cloudflared_pins,
 )

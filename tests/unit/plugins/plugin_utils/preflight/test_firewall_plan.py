@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 from hypothesis import given
 from hypothesis import strategies as st

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.option_types import type_problem
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.option_types import (
+    type_problem,
+)
 
 LEVELS = {"type": "str", "choices": ["info", "warn"]}
 

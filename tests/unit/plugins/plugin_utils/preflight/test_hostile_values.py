@@ -24,7 +24,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_
     settle_token,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Reply
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import DOMAIN, good
 

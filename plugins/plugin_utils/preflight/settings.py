@@ -10,9 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_settings import (
-    check_cloudflared,
-)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import INSTANCE
@@ -28,11 +25,14 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
     shape,
     shown,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_settings import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.cloudflared import (
+    check_cloudflared,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.firewall import (
     HOST_WIDE,
     check_firewall,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.upstream_settings import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.upstreams import (
     check_upstream_ca,
 )
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options, unknown_names
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    role_options,
+    unknown_names,
+)
 
 
 def told(*names, others=()):

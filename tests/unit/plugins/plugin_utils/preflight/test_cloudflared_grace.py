@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import cloudflared_grace
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import cloudflared_grace
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,10 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mcp_tunnels.stack.plugins.filter.with_domain import with_domain
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import proxy_config
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, proxy_config
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import DOMAIN, good
 
-COLLECTION = Path(__file__).resolve().parents[4]
+COLLECTION = Path(__file__).resolve().parents[5]
 WIF = {
     "mcp_tunnel_mode": "wif",
     "mcp_tunnel_domain": "",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Any, TypeVar
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall_settings import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.firewall import (
     named_users,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes import (

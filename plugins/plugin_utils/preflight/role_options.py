@@ -14,10 +14,12 @@ from typing import Any
 import yaml
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.option_types import type_problem
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.option_types import (
+    type_problem,
+)
 
 ROLES = ("provision", "proxy", "cloudflared", "firewall")
-_COLLECTION = Path(__file__).resolve().parents[2]
+_COLLECTION = Path(__file__).resolve().parents[3]
 
 
 @functools.cache

@@ -25,8 +25,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources
     IDENTITY_SPEC,
     check_source,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.option_types import type_problem
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.option_types import (
+    type_problem,
+)
 
 _FEDERATION = ("federation_rule_id", "organization_id", "service_account_id", "workspace_id")
 _PREFIX = "identity_"

@@ -10,19 +10,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import (
-    cloudflared_settings,
-    settings,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.cloudflared_grace import seconds
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import as_port
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.wif_settings import check_wif
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.brought_credentials import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    cloudflared as cloudflared_settings,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    role_options,
+    settings,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.cloudflared_grace import (
+    seconds,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.credentials import (
     check_brought_credentials,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.firewall_plan import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.firewall_plan import (
     firewall_check,
     firewall_plan,
 )
@@ -33,6 +36,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes import (
     check_routes,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.wif import check_wif
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
     BroughtCloudflared,
 )

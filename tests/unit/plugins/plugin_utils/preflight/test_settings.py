@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, settings
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import settings
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 ELF = b"\x7fELF\x02\x01\x01" + bytes(4096)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import settings
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.wif_settings import check_wif
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import settings
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.wif import check_wif
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import dialling
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan, role_options
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import proxy_config
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    plan,
+    proxy_config,
+    role_options,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
-ROLES = Path(__file__).resolve().parents[4] / "roles"
+ROLES = Path(__file__).resolve().parents[5] / "roles"
 SECOND = {
     "mcp_tunnel_instance": "second",
     "proxy_listen_port": 9080,

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils import firewall_settings
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import plan
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    firewall as firewall_settings,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 STRICT = {"firewall_host_policy": "strict", "firewall_ssh_sources": ["198.51.100.7"]}

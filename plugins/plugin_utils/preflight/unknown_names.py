@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import role_options
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
 
 #: Lists the names that look like ours and are not.
 OTHERS = "mcp_tunnel_other_variables"
