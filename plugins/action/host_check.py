@@ -13,7 +13,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts
     DISTRIBUTIONS,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import PARTS
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
+    CheckedModule,
+    Fields,
+    names_in,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     RELEASE,
     ip_address,
     list_of,
@@ -22,11 +27,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     one_of,
     record,
     subset,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
-    CheckedModule,
-    Fields,
-    names_in,
 )
 
 _PYTHON = r"3\.[0-9]{1,2}\.[0-9]{1,2}(?:[a-z+][0-9a-z+]{0,11})?"

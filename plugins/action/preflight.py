@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import own_names
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, unknown_names

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
+    CheckedModule,
+    Fields,
+    names_in,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     CERTIFICATE,
     IDENTIFIER,
     domain,
@@ -17,11 +22,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     flag,
     record,
     text,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
-    CheckedModule,
-    Fields,
-    names_in,
 )
 
 _LARGEST = 64 * 1024

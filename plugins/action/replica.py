@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
+    CheckedModule,
+    Fields,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     flag,
     list_of,
     text,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
-    CheckedModule,
-    Fields,
 )
 
 _LINES = list_of(text())

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
+    CheckedModule,
+    Fields,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     FINDINGS,
     FINGERPRINT,
     ROWS,
@@ -19,10 +23,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     list_of,
     record,
     text,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
-    CheckedModule,
-    Fields,
 )
 
 _FIELDS = {

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
+    CheckedModule,
+    Fields,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     CERTIFICATE,
     FINGERPRINT,
     REQUEST,
@@ -17,10 +21,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules imp
     flag,
     list_of,
     text,
-)
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
-    CheckedModule,
-    Fields,
 )
 
 _BY_STATE = {

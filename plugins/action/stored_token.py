@@ -12,11 +12,11 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import parse_token
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import text
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.checked_module import (
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
     Fields,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import text
 
 _LARGEST = 64 * 1024
 

@@ -15,7 +15,7 @@ import yaml
 from ansible.plugins.connection import local, ssh
 from ansible.vars.clean import clean_facts
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import answers, own_names
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import answers, own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, role_options
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
@@ -468,7 +468,7 @@ def test_every_module_checks_what_a_host_answers(simulation):
 
 def test_every_module_of_a_host_is_asked_through_the_check():
     """A module without an action plugin of ours hands on whatever a host says."""
-    plugins = Path(answers.__file__).parents[1]
+    plugins = Path(answers.__file__).parents[2]
     modules = {path.stem for path in (plugins / "modules").glob("*.py")} - {"__init__"}
     on_the_controller = {
         "controller",

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import TEXT, Rule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import TEXT, Rule
 
 #: Ansible's own, of the interpreter that it has found; it takes them from no module.
 _DISCOVERED = ("discovered_interpreter_", "ansible_discovered_interpreter_")

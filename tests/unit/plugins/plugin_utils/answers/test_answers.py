@@ -5,7 +5,7 @@ import json
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import answers
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import answers
 
 
 def parsed(output):

@@ -12,8 +12,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils import answers, own_names
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answer_rules import Rule
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import answers, own_names
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import Rule
 
 Fields = Mapping[str, Rule]
 
