@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 VENV := $(CURDIR)/.venv/bin
 export PATH := $(VENV):$(PATH)
-export PYTHONPATH := $(CURDIR)/tests
+export PYTHONPATH := $(CURDIR)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # As in tools/environment: bytecode is kept.
 unexport PYTHONDONTWRITEBYTECODE
@@ -62,10 +62,10 @@ contract: bootstrap  ## the modules against the laboratory's Tunnels API and the
 	@pytest -q tests/contract
 
 lab: bootstrap  ## the laboratory's own tests
-	@pytest -q tests/lab/tests
+	@pytest -q lab/tests
 
 lab-reboots: bootstrap  ## REBOOTS (200) reboots of two hosts at the same time, with both processors busy
-	@REBOOTS=$(or $(REBOOTS),200) pytest -q -s tests/lab/tests/test_reboots.py -k under_load
+	@REBOOTS=$(or $(REBOOTS),200) pytest -q -s lab/tests/test_reboots.py -k under_load
 
 molecule: bootstrap  ## the scenarios, on real hosts
 	@tools/molecule

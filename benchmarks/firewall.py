@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
-from lab import facts, network, ssh
-from lab.addresses import UPSTREAM_V4
-from lab.paths import LabPaths
 
 from benchmarks import BenchError, workloads
 from benchmarks.chains import Chain, client_context
@@ -24,6 +21,9 @@ from benchmarks.figures import Comparison, Sample, compare
 from benchmarks.playbook import run_playbook, timed
 from benchmarks.processes import Running, child
 from benchmarks.workloads import Measure, Target
+from lab import facts, network, ssh
+from lab.addresses import UPSTREAM_V4
+from lab.paths import LabPaths
 
 _LAB = LabPaths("benchfw")
 _HOST = "host1"

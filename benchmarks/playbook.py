@@ -83,7 +83,7 @@ def timed(command: Sequence[str], limit: float, env: Mapping[str, str] | None = 
         process = subprocess.Popen(  # noqa: S603 - our own command lines
             command,
             cwd=ROOT,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "tests"), **(env or {})},
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lab import facts
-from lab.paths import LabPaths
-
 from benchmarks import BenchError
 from benchmarks.dashboard import panels, prometheus, traffic
+from lab import facts
+from lab.paths import LabPaths
 
 _JOBS = {"mcp-proxy": 8081, "mcp-cloudflared": 20241}
 _SETTLE_SECONDS = 90  # of scrapes before the picture begins: rates need some

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import testinfra
+from testinfra.host import Host
+
 from lab import facts
 from lab.paths import LabPaths
-from testinfra.host import Host
 
 LAB_NAME = os.environ["MOLECULE_SCENARIO_NAME"]
 #: How credentials reach the state host: the scenarios are named after it, but for the default.

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from lab.tests.platforms import Api, Identity
 
 # Makes this checkout importable as a collection, as tests/unit does.

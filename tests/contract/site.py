@@ -13,6 +13,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules im
 )
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+
 from lab.tests.platforms import Api
 from lab.tunnels_api.state import State
 from lab.tunnels_api.tunnels import owned

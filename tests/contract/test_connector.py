@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from lab.tests.loopback import Connector, Tunnel, receive, wait_for
 
 _ELSEWHERE = "http://127.0.0.1:9"

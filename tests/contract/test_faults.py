@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from lab.tunnels_api.faults import FAULTS, STATUSES
 
 from contract.site import Run, Site, check_settled
+from lab.tunnels_api.faults import FAULTS, STATUSES
 
 # What each kind of run calls, in its order.
 RUNS = {

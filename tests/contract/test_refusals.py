@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from lab.tests.platforms import authority, in_seconds
 
 from contract.site import CREDENTIALS
+from lab.tests.platforms import authority, in_seconds
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ TEST: tuple[Stage, ...] = (
     ),
     _molecule("wif"),
     _pytest("proxy tests", under="proxy_src"),
-    _pytest("laboratory tests", "tests/lab/tests", lab=True),
+    _pytest("laboratory tests", "lab/tests", lab=True),
     _pytest("contract tests", "tests/contract"),
 )
 

@@ -51,10 +51,11 @@ def streaming(front: str, ca: str, host: str, transport: str) -> Iterator[Stream
 
 async def _stream(front: str, ca: str, host: str, transport: str) -> None:
     import httpx2
-    from lab.dialled import DialledTransport
     from mcp.client import Client
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
+
+    from lab.dialled import DialledTransport
 
     def http_client(
         headers: dict[str, str] | None = None,

@@ -18,7 +18,7 @@ from running import DOMAIN, RunningProxy, running_proxy
 HOST = f"echo.{DOMAIN}"
 ROOT = Path(__file__).parents[3]
 MODULES = ROOT / ".build/npm/node_modules"
-CLIENT = ROOT / "tests/lab/mcp/client.cjs"
+CLIENT = ROOT / "lab/mcp/client.cjs"
 
 
 class Judge:

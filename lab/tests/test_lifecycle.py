@@ -1,0 +1,157 @@
+"""Everything the lab starts, the lab ends: orderly, interrupted, or killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.checkouts import OWN
+from lab.paths import LabPaths
+from lab.tests.support import RunningLab, lab, lab_command, leftovers
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def keeper(name: str) -> int:
+    return int(json.loads(LabPaths(name).keeper.read_text())["pid"])
+
+
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def supervisor(name: str) -> int:
+    """Keeper -> unshare -> supervisor."""
+    return next(
+        grandchild
+        for child in children(keeper(name))
+        for grandchild in children(child)
+        if b"lab.supervisor" in Path(f"/proc/{grandchild}/cmdline").read_bytes()
+    )
+
+
+def test_down_leaves_nothing(name: str) -> None:
+    status, output = lab("up", name, "--hosts", "2")
+    assert status == 0, output
+    assert leftovers(name)  # the search does find what is there
+
+    status, output = lab("down", name)
+
+    assert (status, output) == (0, f"lab {name}: ended\n")
+    assert leftovers(name) == []
+
+
+def test_down_ends_ssh_connections_and_commands_inside(name: str) -> None:
+    assert lab("up", name, "--hosts", "1")[0] == 0
+    there = RunningLab(LabPaths(name))
+    there.on("host1", "true")
+    assert any("mux" in line for line in leftovers(name))
+    running = lab_command("net", name, "exec", "neighbour", "sleep", "100")
+    assert lab("down", name)[0] == 0
+    assert running.wait(5) != 0
+    wait_until(lambda: leftovers(name) == [], 2, "shared connection lives on")
+
+
+def test_second_up_is_refused(two: RunningLab) -> None:
+    name = two.paths.name
+    status, output = lab("up", name)
+    assert status == 1
+    assert f"`lab down {name}` ends it" in output
+    assert lab("status", name)[0] == 0
+
+
+def test_labs_do_not_disturb_each_other(name: str, two: RunningLab) -> None:
+    """Same addresses and host names, at the same time."""
+    assert lab("up", name, "--hosts", "2")[0] == 0
+    other = RunningLab(LabPaths(name))
+    assert other.on("host1", "cat /etc/machine-id") != two.on("host1", "cat /etc/machine-id")
+    other.on("host1", "sudo systemctl stop dbus.service dbus.socket")
+    assert two.on("host1", "systemctl is-active dbus") == "active"
+    assert lab("down", name)[0] == 0
+    assert two.on("host1", "hostname") == "host1"
+
+
+def test_after_the_keepers_death_the_kernel_ends_the_lab(name: str) -> None:
+    assert lab("up", name, "--hosts", "2")[0] == 0
+
+    os.kill(keeper(name), signal.SIGKILL)
+
+    def processes() -> list[str]:
+        return [line for line in leftovers(name) if line.startswith("process")]
+
+    wait_until(lambda: not [p for p in processes() if "ssh" not in p], 5, "processes survive")
+    status, output = lab("up", name, "--hosts", "1")
+    assert status == 0, output
+    assert lab("status", name)[0] == 0
+    lab("down", name)
+    assert leftovers(name) == []
+
+
+def test_keeper_cleans_up_after_a_crashed_supervisor(name: str) -> None:
+    assert lab("up", name, "--hosts", "2")[0] == 0
+    os.kill(supervisor(name), signal.SIGKILL)
+    wait_until(lambda: leftovers(name) == [], 8, "leftovers")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive),  # handled as SIGINT is
+    ],
+)
+def test_interrupted_up_leaves_nothing(name: str, number: signal.Signals) -> None:
+    process = lab_command("up", name, "--hosts", "3", start_new_session=True)
+    assert process.stdout is not None
+    assert "booting 3 hosts" in process.stdout.readline()
+
+    os.killpg(process.pid, number)  # as a terminal does
+
+    assert process.wait(20) != 0
+    process.stdout.close()
+    wait_until(lambda: leftovers(name) == [], 8, "leftovers")
+
+
+def test_ended_service_is_reported(name: str) -> None:
+    assert lab("up", name, "--hosts", "1")[0] == 0
+    dns = next(line for line in leftovers(name) if "dnsmasq" in line)
+    os.kill(int(dns.split()[1].rstrip(":")), signal.SIGKILL)
+    wait_until(lambda: lab("status", name)[0] == 1, 5, "not noticed")
+    assert "dns          ended with status -9" in lab("status", name)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["up", "With-Caps"], "1 to 8 lower-case letters and digits"),
+        (["up", "ninechars"], "1 to 8 lower-case letters and digits"),
+        (["up", "bad", "--hosts", "0"], "between 1 and 100"),
+        (["up", "bad", "--debian", "11"], "the lab knows 12, 13"),
+        (["status", "absent"], "`lab up absent`"),
+        (["host", "absent", "list"], "`lab up absent`"),
+    ],
+)
+def test_bad_input_says_what_to_do(arguments: list[str], message: str) -> None:
+    status, output = lab(*arguments)
+    assert status == 1
+    assert message in output
+    assert "Traceback" not in output
+    assert not (OWN.run_root / f"{arguments[1]}.lock").exists()
+
+
+def test_unknown_host_is_named(two: RunningLab) -> None:
+    status, output = lab("host", two.paths.name, "reboot", "host9")
+    assert status == 1
+    assert "has no host 'host9': it has host1, host2" in output

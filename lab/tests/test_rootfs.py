@@ -1,0 +1,133 @@
+"""Building root file systems: whole or not at all, once, from where apt gets its packages."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab import mirror, rootfs
+from lab.errors import LabError
+from lab.progress import Progress
+from lab.tests.support import lab_command
+
+AddTool = Callable[[str, str], None]
+
+#: Makes a tree like debootstrap, the target being the last argument but one; notes each run.
+_BUILDS = """
+for last; do target=$previous; previous=$last; done
+mkdir "$target"; echo half >"$target/half"; echo run >>"$RUNS"; echo "I: Retrieving x 1"
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    return tmp_path / "mcp-tunnel-lab/rootfs"
+
+
+def trees(cache: Path) -> list[str]:
+    return [path.name for path in cache.iterdir() if path.is_dir()]
+
+
+def test_a_finished_tree_is_built_once(cache: Path, fake_tools: AddTool, tmp_path: Path) -> None:
+    fake_tools("debootstrap", _BUILDS)
+    fake_tools("chroot", "exit 0")
+    first = rootfs.ensure("12", Progress())
+    assert rootfs.ensure("12", Progress()) == first
+    assert (first / "half").exists()
+    assert (tmp_path / "runs").read_text() == "run\n"
+
+
+def test_labs_that_need_it_together_build_it_once(
+    cache: Path, fake_tools: AddTool, tmp_path: Path
+) -> None:
+    fake_tools("debootstrap", _BUILDS + "sleep 1")
+    fake_tools("chroot", "exit 0")
+    threads = [threading.Thread(target=rootfs.ensure, args=("12", Progress())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert (tmp_path / "runs").read_text() == "run\n"
+
+
+def test_failure_shows_the_last_words_and_leaves_nothing(cache: Path, fake_tools: AddTool) -> None:
+    fake_tools("debootstrap", _BUILDS + "echo 'E: no such suite'; exit 1")
+    with pytest.raises(LabError, match="E: no such suite"):
+        rootfs.ensure("12", Progress())
+    assert trees(cache) == []
+
+
+def test_failed_setup_leaves_nothing(cache: Path, fake_tools: AddTool) -> None:
+    fake_tools("debootstrap", _BUILDS)
+    fake_tools("chroot", "echo useradd: no >&2; exit 1")
+    with pytest.raises(LabError, match="useradd: no"):
+        rootfs.ensure("12", Progress())
+    assert trees(cache) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_build_is_never_used(
+    cache: Path, fake_tools: AddTool, tmp_path: Path, number: signal.Signals
+) -> None:
+    fake_tools("debootstrap", _BUILDS + "sleep 300 & wait")
+    fake_tools("chroot", "exit 0")
+    process = lab_command("rootfs", "12")
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "runs").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    process.communicate(timeout=100)  # ends when nobody holds the pipe: no process is left
+    assert [name for name in trees(cache) if not name.endswith(".partial")] == []
+
+    fake_tools("debootstrap", _BUILDS)
+    tree = rootfs.ensure("12", Progress())
+
+    assert trees(cache) == [tree.name]
+
+
+def test_a_killed_builders_programs_do_not_write_into_the_next_tree(
+    cache: Path, fake_tools: AddTool, tmp_path: Path
+) -> None:
+    """They end a moment after its lock is free."""
+    fake_tools("chroot", "exit 0")
+    fake_tools("debootstrap", _BUILDS + f'echo "$target" >>{tmp_path}/targets')
+    first = rootfs.ensure("12", Progress())
+    first.rename(tmp_path / "aside")
+    rootfs.ensure("12", Progress())
+    one, other = (tmp_path / "targets").read_text().split()
+    assert one != other
+
+
+def test_unknown_release(cache: Path) -> None:
+    with pytest.raises(LabError, match="the lab knows 12, 13"):
+        rootfs.ensure("10", Progress())
+
+
+def test_mirror_and_proxies_are_apts(fake_tools: AddTool) -> None:
+    fake_tools(
+        "apt-get",
+        "echo 'https://vendor.example/apt any main'\n"
+        "echo 'http://archive.example/security bookworm-security main'\n"
+        "echo 'http://archive.example/debian/ bookworm contrib'\n"
+        "echo 'http://archive.example/debian/ bookworm main'",
+    )
+    fake_tools("apt-config", 'case "$4" in *::http::*) echo http://proxy.example:3128;; esac')
+    found = mirror.find_mirror()
+    assert found.url == "http://archive.example/debian"
+    assert found.environment == {"http_proxy": "http://proxy.example:3128"}
+
+
+def test_machine_without_debian_source(fake_tools: AddTool) -> None:
+    fake_tools("apt-get", "echo 'https://vendor.example/apt any main'")
+    with pytest.raises(LabError, match="apt-get update"):
+        mirror.find_mirror()
