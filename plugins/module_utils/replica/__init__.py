@@ -1,0 +1,11 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A replica: its releases, what its services run with, and whether it works.
+
+``releases`` is /opt/mcp-tunnel, ``state`` the work of module replica, ``records`` what that one
+remembers; ``health`` is the work of replica_health, with a file for each layer that needs one.
+
+Called by the modules replica, release_tree, replica_health and host_check, by ``commands``, and by
+action plugins for constants. Imports ``host`` and ``core``.
+"""
