@@ -35,6 +35,9 @@ CHECKS: dict[str, tuple[str, ...]] = {
         *("env", "MYPYPATH=.build/collections", "mypy", "--namespace-packages"),
         *("--explicit-package-bases", "-p", "ansible_collections.mcp_tunnels.stack.plugins"),
     ),
+    "import-linter: plugins": (
+        *("env", "PYTHONPATH=.build/collections", "lint-imports", "--no-cache", "pyproject.toml"),
+    ),
     "mypy: proxy": ("mypy", "proxy_src/src"),
     "yamllint": ("yamllint", "--strict", "."),
     "ruff check": ("ruff", "check", "."),
