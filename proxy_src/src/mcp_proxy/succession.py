@@ -19,7 +19,9 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from pathlib import Path
 from socket import socket
 
-CODE = str(Path(__file__).resolve().parent)
+from . import __file__ as _package
+
+CODE = str(Path(_package).resolve().parent)
 """Where the running code came from: tells one release from another."""
 
 _FIRST = 3

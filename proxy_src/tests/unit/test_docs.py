@@ -76,7 +76,7 @@ def test_every_metric_is_documented() -> None:
 
 def messages() -> Iterator[str]:
     """The fixed texts that the proxy logs."""
-    for path in (Path(__file__).parents[2] / "src/mcp_proxy").glob("*.py"):
+    for path in (Path(__file__).parents[2] / "src/mcp_proxy").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
             if isinstance(call, ast.Call) and ast.unparse(call.func).startswith(
                 ("log.event", "log.Frequent", "log.logger.")

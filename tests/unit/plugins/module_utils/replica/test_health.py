@@ -464,7 +464,7 @@ def test_the_table_has_a_line_for_each_finding(replica):
 
 def test_the_proxys_own_answers_are_those_of_its_source():
     """Whoever rewords them in the proxy has to do it here as well."""
-    source = "".join(path.read_text() for path in (SOURCE / "mcp_proxy").glob("*.py"))
+    source = "".join(path.read_text() for path in (SOURCE / "mcp_proxy").rglob("*.py"))
     for beginning in (
         "No route configured for host",
         "Upstream name cannot be resolved",

@@ -58,6 +58,9 @@ def source(tmp_path):
     (package / "cli.py").write_text("def main():\n    print('it runs')\n")
     (package / "__pycache__").mkdir()
     (package / "__pycache__" / "cli.pyc").write_bytes(b"stale")
+    (package / "tunnel" / "__pycache__").mkdir(parents=True)
+    (package / "tunnel" / "server.py").write_text("x = 1\n")
+    (package / "tunnel" / "__pycache__" / "server.pyc").write_bytes(b"stale")
     (tmp_path / "proxy_src" / "requirements.txt").write_text(LOCK)
     (tmp_path / "module-lock.txt").write_text(MODULE_LOCK)
     module_utils = tmp_path / "module_utils"
@@ -187,6 +190,7 @@ def test_what_is_in_an_archive(source, pip):
         f"{directory}/names.py",
         "lib/mcp_proxy/__init__.py",
         "lib/mcp_proxy/cli.py",
+        "lib/mcp_proxy/tunnel/server.py",
         "lib/uvloop/__init__.py",
         "module-lib/requests/__init__.py",
     ]
