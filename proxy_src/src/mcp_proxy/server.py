@@ -13,7 +13,6 @@ from .access_log import AccessLog
 from .connection import Listener, TunnelConnection
 from .dial import Dialer
 from .exchange import Forwarder
-from .listening import BACKLOG
 from .memory import Surplus
 from .metrics import Metrics
 from .router import Router
@@ -70,14 +69,14 @@ class ProxyServer:
         self._warned = False
         self._surplus = Surplus()
 
-    async def start(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept connections from listening *sockets*."""
+    async def start(self, sockets: Iterable[socket.socket], backlog: int) -> None:
+        """Accept connections from listening *sockets*, of which *backlog* may wait at each."""
         descriptors.raise_limit()
         self._announce_limit()
         loop = asyncio.get_running_loop()
         for sock in sockets:
             self._servers.append(
-                await loop.create_server(self._connection, sock=sock, backlog=BACKLOG)
+                await loop.create_server(self._connection, sock=sock, backlog=backlog)
             )
         self._tick()
 

@@ -18,6 +18,7 @@ from typing import Any
 from . import log, ticket_keys
 from .channel import Channel
 from .control import HEARTBEAT, Message
+from .listening import BACKLOG
 from .metrics import Metrics
 from .process_metrics import measure
 from .server import ProxyServer
@@ -122,7 +123,7 @@ class Worker:
             self._spawn(self._start(self._server))
 
     async def _start(self, server: ProxyServer) -> None:
-        await server.start(self._listeners)
+        await server.start(self._listeners, BACKLOG)
         # What there is by now stays: the garbage collector need not look at it again.
         gc.collect()
         gc.freeze()

@@ -304,7 +304,7 @@ async def serving(home: Path, use: Callable[[ProxyServer, Way], object]) -> None
             )
             tls = ServerTls(server_context(cert.read_bytes(), key.read_bytes()))
             server = ProxyServer(config, Metrics(), tls)
-            await server.start([socket.create_server(("127.0.0.1", 0))])
+            await server.start([socket.create_server(("127.0.0.1", 0))], backlog=128)
             try:
                 await use(server, Way(server.addresses[0][1], authority))  # type: ignore[misc]
             finally:
