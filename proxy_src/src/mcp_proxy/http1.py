@@ -36,6 +36,8 @@ class Http1Server:
     ``BUSY``. ``finished`` tells whether the connection is to be closed once the output is sent.
     After a bad request nothing more is read, and the connection closes once the earlier
     requests and this one are answered.
+
+    Implements :class:`http1_stream.Http1Output`.
     """
 
     def __init__(self, on_request: OnRequest, channel: Channel, limits: Limits) -> None:

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
 
-if TYPE_CHECKING:
-    from .http1 import Http1Server
+
+class Http1Output(Protocol):
+    """The connection, as far as a response on it needs to know."""
+
+    draining: bool
+    """Whether the connection closes after what is in flight."""
+
+    def write(self, *parts: bytes) -> None:
+        """Add to the output."""
+
+    def write_head(self, status: int, fields: Headers) -> None:
+        """Write a response head."""
+
+    def switch(self) -> None:
+        """The protocol is switched: what comes and goes is no longer HTTP."""
+
+    def set_held(self, held: bool) -> None:
+        """Whether the request in front takes no more content for now."""
+
+    def advance(self) -> None:
+        """Go on to the next request if the one in front is answered and complete."""
+
+    def cut(self) -> None:
+        """Give the connection up at once."""
 
 
 class Http1Stream:
@@ -24,18 +46,18 @@ class Http1Stream:
     _chunked = False
     _bodiless = False
 
-    def __init__(self, server: Http1Server, head: RequestHead, keep_alive: bool) -> None:
+    def __init__(self, output: Http1Output, head: RequestHead, keep_alive: bool) -> None:
         self.head = head
         self.keep_alive = keep_alive
         self.early: list[bytes] = []  # content that came before its turn
         self.trailers: Headers = []
-        self._server = server
+        self._output = output
 
     def send_interim(self, status: int, headers: Headers) -> None:
         """Pass on an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""
         if self.head.http_version != "1.0":
             self.continued = True
-            self._server.write_head(status, headers)
+            self._output.write_head(status, headers)
 
     def send_head(self, head: ResponseHead) -> None:
         """Send the head, with the framing that the request's method and version allow."""
@@ -58,27 +80,27 @@ class Http1Stream:
         if not self.complete and not self.continued and _expects_continue(self.head):
             # The client may or may not send the content now: what follows cannot be told apart.
             self.keep_alive = False
-        if self._server.draining:
+        if self._output.draining:
             self.keep_alive = False
         if not self.keep_alive:
             fields.append((b"Connection", b"close"))
-        self._server.write_head(head.status, fields)
+        self._output.write_head(head.status, fields)
 
     def _switch(self, headers: Headers) -> None:
         """From here on the connection is a tunnel, and ends with it (RFC 9110 §7.8)."""
         self.keep_alive = False
         fields = [*headers, (b"Connection", b"Upgrade"), (b"Upgrade", self.head.upgrade)]
-        self._server.write_head(101, fields)
-        self._server.switch()
+        self._output.write_head(101, fields)
+        self._output.switch()
 
     def send_body(self, data: bytes) -> None:
         """Send content."""
         if self._bodiless or not data:
             return
         if self._chunked:
-            self._server.write(b"%x\r\n" % len(data), data, b"\r\n")
+            self._output.write(b"%x\r\n" % len(data), data, b"\r\n")
         else:
-            self._server.write(data)
+            self._output.write(data)
 
     def send_end(self, trailers: Headers) -> None:
         """End the response; trailers exist only in chunked coding (RFC 9112 §7.1.2)."""
@@ -87,24 +109,24 @@ class Http1Stream:
             for name, value in trailers:
                 lines += (name, b": ", value, b"\r\n")
             lines.append(b"\r\n")
-            self._server.write(b"".join(lines))
+            self._output.write(b"".join(lines))
         self.answered = True
         self.handler = None
-        self._server.set_held(False)  # nobody is left to mind how fast the rest comes in
-        self._server.advance()
+        self._output.set_held(False)  # nobody is left to mind how fast the rest comes in
+        self._output.advance()
 
     def abort(self) -> None:
         """Cut the connection: HTTP/1.1 has no other sign of an incomplete response."""
         self.handler = None
-        self._server.cut()
+        self._output.cut()
 
     def hold(self) -> None:
         """Take no more content."""
-        self._server.set_held(True)
+        self._output.set_held(True)
 
     def release(self) -> None:
         """Take content again."""
-        self._server.set_held(False)
+        self._output.set_held(False)
 
 
 def _expects_continue(head: RequestHead) -> bool:

@@ -62,7 +62,7 @@ class Http2Server:
 
     ``finished``, ``phase`` and ``served`` as in :class:`http1.Http1Server`.
 
-    Implements :class:`http2_input.InputUser`.
+    Implements :class:`http2_input.InputUser` and :class:`http2_stream.Http2Output`.
     """
 
     def __init__(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .http2_frames import ErrorCode, StreamFault
 from .http2_windows import ReceiveWindow
 from .messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
-
-if TYPE_CHECKING:
-    from .http2 import Http2Server
 
 STREAM_WINDOW = 1 << 18
 """Bytes of a request's content that may be on the way to an upstream."""
@@ -19,11 +16,34 @@ _DISCARD = 1 << 18
 """Bytes of a request's content still taken after its answer."""
 
 
+class Http2Output(Protocol):
+    """The connection, as far as a response on it needs to know."""
+
+    @property
+    def room(self) -> int:
+        """See :class:`messages.ClientStream`."""
+
+    def send_interim(self, stream: Http2Stream, status: int, fields: Headers) -> None:
+        """Send an interim response on *stream*."""
+
+    def has_pending(self, stream: Http2Stream) -> None:
+        """*stream* has something to send."""
+
+    def send_content(self, stream: Http2Stream, data: bytes) -> None:
+        """Send *data* on *stream*, as the windows allow."""
+
+    def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """Give *stream* up; what the client takes of its response at once still goes out."""
+
+    def acknowledge(self, stream: Http2Stream, size: int) -> None:
+        """Open the windows again by *size* bytes of *stream*'s content."""
+
+
 class Http2Stream:
     """One request and its response. Implements :class:`messages.ClientStream`."""
 
     def __init__(
-        self, server: Http2Server, number: int, length: int | None, complete: bool, head_only: bool
+        self, output: Http2Output, number: int, length: int | None, complete: bool, head_only: bool
     ) -> None:
         """*length* is the announced size of the content; *head_only* if the method is HEAD."""
         self.number = number
@@ -44,7 +64,7 @@ class Http2Stream:
         self.unacknowledged = 0
         self.intake = ReceiveWindow(STREAM_WINDOW)
         self.discardable = _DISCARD
-        self._server = server
+        self._output = output
         self._missing = length
         self._bodiless = head_only
         self._left_over = -1
@@ -53,7 +73,7 @@ class Http2Stream:
     @property
     def room(self) -> int:
         """See :class:`messages.ClientStream`."""
-        return self._server.room
+        return self._output.room
 
     def received(self, size: int, ended: bool) -> None:
         """*size* bytes of content have come. Raises :class:`StreamFault` (RFC 9113 §8.1.1)."""
@@ -66,7 +86,7 @@ class Http2Stream:
 
     def send_interim(self, status: int, headers: Headers) -> None:
         """Pass on an interim response."""
-        self._server.send_interim(self, status, headers)
+        self._output.send_interim(self, status, headers)
 
     def send_head(self, head: ResponseHead) -> None:
         """Queue the head: if nothing follows it in this turn, it carries the end."""
@@ -76,18 +96,18 @@ class Http2Stream:
         self._bodiless = self._bodiless or head.status in BODILESS_STATUSES
         self.answered = True
         self.head = (head.status, fields)
-        self._server.has_pending(self)
+        self._output.has_pending(self)
 
     def send_body(self, data: bytes) -> None:
         """Queue content; it leaves in this turn as far as the client's window allows."""
         if data and not self._bodiless:
-            self._server.send_content(self, data)
+            self._output.send_content(self, data)
 
     def send_end(self, trailers: Headers) -> None:
         """End the response after what is pending."""
         self.handler = None
         self.ending = trailers
-        self._server.has_pending(self)
+        self._output.has_pending(self)
 
     def still(self, now: float) -> float:
         """For how many seconds nothing of what is pending has left, as far as was looked."""
@@ -99,7 +119,7 @@ class Http2Stream:
     def abort(self) -> None:
         """Reset the stream: the response is incomplete."""
         self.handler = None
-        self._server.reset(self, ErrorCode.INTERNAL_ERROR)
+        self._output.reset(self, ErrorCode.INTERNAL_ERROR)
 
     def hold(self) -> None:
         """Acknowledge no more content: the client may send one window at most."""
@@ -110,4 +130,4 @@ class Http2Stream:
         self.held = False
         if self.unacknowledged:
             size, self.unacknowledged = self.unacknowledged, 0
-            self._server.acknowledge(self, size)
+            self._output.acknowledge(self, size)
