@@ -19,11 +19,11 @@ from .http2 import Http2Server
 from .inner_tls import RECORD, InnerTls, TlsFailed
 from .messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
-from .rota import QUICK, SLICE, Account, Portion
 from .settings import Limits, Timeouts
+from .system.rota import QUICK, SLICE, Account, Portion
+from .system.transports import CLOSED
+from .system.turn import Turn
 from .tls_contexts import ServerTls
-from .transports import CLOSED
-from .turn import Turn
 from .websocket import WebSocketLayer, WebSocketRefused
 
 _HIGH_WATER = 1 << 18

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar
 
-from . import descriptors, keepalive
 from .settings import Upstream, UpstreamPolicy
+from .system import descriptors, keepalive
 from .tls_contexts import upstream_context
 from .upstream_tls import UpstreamTls
 

@@ -8,17 +8,18 @@ import socket
 from collections.abc import Iterable
 from typing import cast
 
-from . import descriptors, log
+from . import log
 from .access_log import AccessLog
 from .connection import Listener, TunnelConnection
 from .dial import Dialer
 from .exchange import Forwarder
-from .memory import Surplus
 from .metrics import Metrics
 from .router import Router
 from .settings import Config
+from .system import descriptors
+from .system.memory import Surplus
+from .system.turn import Turn
 from .tls_contexts import ServerTls
-from .turn import Turn
 from .upstream import UpstreamPool
 
 _MAX_TICK = 1.0

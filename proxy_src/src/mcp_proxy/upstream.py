@@ -8,14 +8,14 @@ import time
 from collections import deque
 from typing import Protocol, cast
 
-from . import keepalive
 from .dial import Dialer
 from .http1_client import ResponseError, ResponseHandler, ResponseReader
 from .messages import Headers
-from .rota import QUICK, Account, Portion
 from .settings import Upstream
-from .transports import CLOSED, send_at_once
-from .turn import Turn
+from .system import keepalive
+from .system.rota import QUICK, Account, Portion
+from .system.transports import CLOSED, send_at_once
+from .system.turn import Turn
 
 _MAX_IDLE = 64
 """Connections kept in reserve per upstream."""

@@ -25,7 +25,7 @@ from mcp_proxy.messages import ClientStream, RequestHead
 from mcp_proxy.metrics import Metrics
 from mcp_proxy.router import Router
 from mcp_proxy.settings import Limits, Upstream
-from mcp_proxy.turn import Turn
+from mcp_proxy.system.turn import Turn
 from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
 from wire import read_requests
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from mcp_proxy.dial import DialError
 from mcp_proxy.messages import Headers, ResponseHead
 from mcp_proxy.settings import Upstream
-from mcp_proxy.turn import Turn
+from mcp_proxy.system.turn import Turn
 from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
 
 UPSTREAMS = [Upstream("http", name, 80) for name in ("a", "b")]

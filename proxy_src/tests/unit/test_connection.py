@@ -16,8 +16,8 @@ from mcp_proxy.connection import Listener, TunnelConnection
 from mcp_proxy.messages import ResponseHead
 from mcp_proxy.metrics import Metrics
 from mcp_proxy.settings import Limits, Timeouts
+from mcp_proxy.system.turn import Turn
 from mcp_proxy.tls_contexts import ServerTls, server_context
-from mcp_proxy.turn import Turn
 from pki import Authority
 from running import DOMAIN
 from tunnelled import get

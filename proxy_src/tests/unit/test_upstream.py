@@ -12,7 +12,7 @@ import pytest
 import uvloop
 from mcp_proxy.dial import Dialer
 from mcp_proxy.settings import Upstream, UpstreamPolicy
-from mcp_proxy.turn import Turn
+from mcp_proxy.system.turn import Turn
 from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
 from pki import Authority
 from upstreams import raw_upstream

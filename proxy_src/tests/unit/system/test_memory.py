@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 import pytest
-from mcp_proxy import memory
+from mcp_proxy.system import memory
 
 
 @pytest.mark.parametrize(

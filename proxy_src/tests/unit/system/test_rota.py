@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from mcp_proxy.rota import PER_TURN, SLICE, Account, Portion, Rota
+from mcp_proxy.system.rota import PER_TURN, SLICE, Account, Portion, Rota
 
 
 class Bench:

@@ -1,0 +1,9 @@
+"""What the event loop and the kernel are asked for.
+
+``turn`` and ``rota`` decide when work is done and by which connection, ``transports`` stands in for
+a connection that is lost. ``descriptors``, ``keepalive`` and ``memory`` ask the kernel and the C
+library.
+
+``tunnel`` and ``upstream`` use it. It imports no other room, and knows nothing of what a connection
+carries.
+"""
