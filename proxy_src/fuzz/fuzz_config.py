@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from mcp_proxy.config import Config, ConfigError, load
+from mcp_proxy.config.load import ConfigError, load
+from mcp_proxy.config.model import Config
 
 _PATH = f"/dev/fd/{os.memfd_create('config')}"
 

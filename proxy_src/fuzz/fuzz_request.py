@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import h11
 from fakes import FakeChannel, FakeHandler, Requests
 from inputs import pieces
+from mcp_proxy.config.model import Limits, Upstream
 from mcp_proxy.forwarding import request_bytes, trailer_fields
 from mcp_proxy.http1 import Http1Server
 from mcp_proxy.router import Router
-from mcp_proxy.settings import Limits, Upstream
 from wire import read_requests
 
 _LIMITS = Limits(max_header_bytes=4096)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import h11
 from fakes import FakeChannel
 from inputs import pieces
+from mcp_proxy.config.model import Limits
 from mcp_proxy.forwarding import response_headers, trailer_fields
 from mcp_proxy.http1 import Http1Server
 from mcp_proxy.http1_client import ResponseError, ResponseReader
 from mcp_proxy.messages import ClientStream, Headers, RequestHead, ResponseHead
-from mcp_proxy.settings import Limits
 
 _METHODS = ("GET", "HEAD", "POST")
 

@@ -6,8 +6,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from mcp_proxy import config
-from mcp_proxy.config import Config, ConfigError
+from mcp_proxy.config import load as config
+from mcp_proxy.config.load import ConfigError
+from mcp_proxy.config.model import Config
 
 DOMAIN = "abcd1234.tunnel.anthropic.com"
 

@@ -15,7 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.firewa
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes import (
     dialled_networks,
 )
-from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config import Config
+from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config.model import Config
 
 _Network = TypeVar("_Network", IPv4Network, IPv6Network)
 

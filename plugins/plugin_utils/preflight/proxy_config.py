@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import Values, shown
-from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy import config as proxy
+from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config import load as proxy
 
 # The fields of the proxy that an operator reaches, in the order of the file, to their variables.
 # Maps are passed on whole: a new timeout or limit of the proxy needs no change here.

@@ -17,7 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
     shown,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_config import Judged
-from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config import Config
+from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config.model import Config
 
 VARIABLE = "mcp_tunnel_routes"
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from . import log
+from .config.model import Tls, UpstreamPolicy
 from .metrics import Metrics
-from .settings import Tls, UpstreamPolicy
 from .tls_contexts import CertificateError, server_context, upstream_context
 
 _MAX_FILE_BYTES = 1 << 20

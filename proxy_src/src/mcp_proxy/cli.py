@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import Callable
 
-from . import __version__, config, log, reload_socket
+from . import __version__, log, reload_socket
 from .certificates import read_ca, read_pair
+from .config import load as config
 from .reloading import as_problem
 from .tls_contexts import CertificateError, server_context
 

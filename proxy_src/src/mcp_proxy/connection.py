@@ -13,13 +13,13 @@ from typing import cast
 from websockets.frames import CloseCode
 
 from . import log
+from .config.model import Limits, Timeouts
 from .exchange import Exchange, Forwarder
 from .http1 import Http1Server
 from .http2 import Http2Server
 from .inner_tls import RECORD, InnerTls, TlsFailed
 from .messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
-from .settings import Limits, Timeouts
 from .system.rota import QUICK, SLICE, Account, Portion
 from .system.transports import CLOSED
 from .system.turn import Turn

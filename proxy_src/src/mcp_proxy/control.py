@@ -6,7 +6,7 @@ A message is a JSON object after its length in four bytes. ``kind`` tells what i
 kind              from           fields
 ================  =============  ==================================================================
 ``settings``      supervisor     what to use from now on, the first one being all of it: ``config``
-                                 (:mod:`settings_wire`), ``pair`` (chain and key, PEM), ``tickets``
+                                 (:mod:`config.wire`), ``pair`` (chain and key, PEM), ``tickets``
                                  (:mod:`ticket_keys`, hex)
 ``drain``         supervisor     ``seconds`` that requests may still take; 0 after that: end now
 ``count``         supervisor     asks for ``alive`` at once

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar
 
-from .settings import Upstream, UpstreamPolicy
+from .config.model import Upstream, UpstreamPolicy
 from .system import descriptors, keepalive
 from .tls_contexts import upstream_context
 from .upstream_tls import UpstreamTls

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .config.model import Upstream
 from .messages import Headers, RequestHead
-from .settings import Upstream
 
 # RFC 9110 §7.6.1 names what must not be forwarded even when Connection forgets to list it;
 # the two framing fields are written anew by whoever sends the message on, and the credentials in

@@ -11,12 +11,12 @@ from typing import Callable
 
 import httptools
 
+from .config.model import Limits
 from .http1_head import request_head
 from .http1_stream import Http1Stream
 from .http_rules import Refusal, too_large
 from .messages import BUSY, GONE, HEAD, IDLE, Channel, Headers, OnRequest
 from .reasons import status_line
-from .settings import Limits
 
 _DISCARD = 1 << 18
 """Bytes of a request's content still taken after its answer, to save the connection."""

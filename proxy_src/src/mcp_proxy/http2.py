@@ -6,6 +6,7 @@ waits per stream for the client's window, the upstream being held back meanwhile
 
 from __future__ import annotations
 
+from .config.model import Limits
 from .http2_frames import (
     ACK,
     PING,
@@ -37,7 +38,6 @@ from .messages import (
     RequestHead,
     ResponseHead,
 )
-from .settings import Limits
 
 _HIGH_WATER = 1 << 16
 """Bytes of a response waiting for the client's window from which on the upstream is held back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .config.model import Limits
 from .http2_frames import (
     MAX_WINDOW,
     ConnectionFault,
@@ -11,7 +12,6 @@ from .http2_frames import (
     settings,
 )
 from .http2_stream import STREAM_WINDOW
-from .settings import Limits
 
 ENABLE_PUSH = 0x2
 MAX_CONCURRENT_STREAMS = 0x3

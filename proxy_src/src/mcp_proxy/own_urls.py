@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import re
 
+from .config.model import Upstream
 from .forwarding import host_value
 from .messages import Headers
-from .settings import Upstream
 
 _PLACES = frozenset((b"location", b"content-location", b"refresh"))
 """RFC 9110 §10.2.2 and §8.7; the third is HTML's."""

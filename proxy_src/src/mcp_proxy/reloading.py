@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from . import config as configuration
 from .certificates import CertificateStore, Pair, read_ca
-from .config import Config, ConfigError, Problem
+from .config import load as configuration
+from .config.load import ConfigError, Problem
+from .config.model import Config
 from .tls_contexts import CertificateError
 
 _SETTLED_AT_START = {"listen": "listen_addr", "admin": "admin_addr", "workers": "workers"}

@@ -10,12 +10,12 @@ from typing import cast
 
 from . import log
 from .access_log import AccessLog
+from .config.model import Config
 from .connection import Listener, TunnelConnection
 from .dial import Dialer
 from .exchange import Forwarder
 from .metrics import Metrics
 from .router import Router
-from .settings import Config
 from .system import descriptors
 from .system.memory import Surplus
 from .system.turn import Turn

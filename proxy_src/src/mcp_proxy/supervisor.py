@@ -17,12 +17,12 @@ from prometheus_client.registry import Collector
 from . import __version__, exposition, listening, log, reload_socket, reloading, succession
 from .admin import AdminServer
 from .certificates import CertificateStore, Pair, read_ca
-from .config import ConfigError
+from .config.load import ConfigError
+from .config.model import Config
 from .firewall_metrics import FirewallCounters
 from .metrics import Metrics
 from .reload_socket import Outcome, ReloadServer
 from .sdnotify import Notifier
-from .settings import Config
 from .snapshots import unite
 from .ticket_keys import ROTATION_SECONDS
 from .tunnel_metrics import TunnelConnections

@@ -8,10 +8,10 @@ import time
 from collections import deque
 from typing import Protocol, cast
 
+from .config.model import Upstream
 from .dial import Dialer
 from .http1_client import ResponseError, ResponseHandler, ResponseReader
 from .messages import Headers
-from .settings import Upstream
 from .system import keepalive
 from .system.rota import QUICK, Account, Portion
 from .system.transports import CLOSED, send_at_once

@@ -17,13 +17,13 @@ from typing import Any
 
 from . import log, ticket_keys
 from .channel import Channel
+from .config.model import Config
+from .config.wire import from_wire
 from .control import HEARTBEAT, Message
 from .listening import BACKLOG
 from .metrics import Metrics
 from .process_metrics import measure
 from .server import ProxyServer
-from .settings import Config
-from .settings_wire import from_wire
 from .tls_contexts import ServerTls, server_context
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from . import listening, log, ticket_keys
 from .certificates import Pair
+from .config.model import Config
+from .config.wire import to_wire
 from .control import HEARTBEAT
 from .metrics import Metrics, Snapshot
-from .settings import Config
-from .settings_wire import to_wire
 from .snapshots import of_the_dead, unite
 from .worker_process import WorkerProcess
 

@@ -19,7 +19,7 @@ import pytest_asyncio
 from bridge import TunnelBridge
 from load import event_upstream, load
 from mcp_proxy import listening, reload_socket
-from mcp_proxy.settings import Address
+from mcp_proxy.config.model import Address
 from running import DOMAIN, SRC, RunningProxy, proxied, running_proxy
 from test_service import admin
 from tunnelled import answer, get, raw_client
@@ -259,7 +259,7 @@ async def test_the_admin_port_is_never_free(tmp_path: Path, sockets: list[socket
 
 async def test_a_release_that_refuses_the_configuration_is_refused(proxy: RunningProxy) -> None:
     release = await exchanged(proxy)
-    module = release / "mcp_proxy/config.py"
+    module = release / "mcp_proxy/config/load.py"
     module.write_text(module.read_text().replace('    "workers",\n', ""))
     workers = proxy.workers()
     switch(proxy, release)

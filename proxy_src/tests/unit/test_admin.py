@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from mcp_proxy import admin
 from mcp_proxy.admin import AdminServer
-from mcp_proxy.config import Address
+from mcp_proxy.config.model import Address
 
 
 class Running:

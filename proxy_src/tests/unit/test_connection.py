@@ -12,10 +12,10 @@ import pytest
 from fakes import Requests, deliver
 from h2.connection import H2Connection
 from h2.events import DataReceived
+from mcp_proxy.config.model import Limits, Timeouts
 from mcp_proxy.connection import Listener, TunnelConnection
 from mcp_proxy.messages import ResponseHead
 from mcp_proxy.metrics import Metrics
-from mcp_proxy.settings import Limits, Timeouts
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.tls_contexts import ServerTls, server_context
 from pki import Authority

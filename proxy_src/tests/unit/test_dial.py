@@ -13,8 +13,8 @@ from unittest import mock
 
 import pytest
 import uvloop
+from mcp_proxy.config.model import Upstream, UpstreamPolicy
 from mcp_proxy.dial import Dialer, DialError
-from mcp_proxy.settings import Upstream, UpstreamPolicy
 from mcp_proxy.upstream_tls import UpstreamTls
 
 LOOPBACK = (IPv4Network("127.0.0.0/8"),)

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from mcp_proxy import config, durations, exposition
-from mcp_proxy.config_rules import _LIMIT_RANGES
+from mcp_proxy import exposition
+from mcp_proxy.config import durations
+from mcp_proxy.config import load as config
+from mcp_proxy.config.rules import _LIMIT_RANGES
 from mcp_proxy.firewall_metrics import FirewallCounters
 from mcp_proxy.metrics import Metrics
 from mcp_proxy.tunnel_metrics import TunnelConnections

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from mcp_proxy.config.model import Upstream
 from mcp_proxy.forwarding import host_value, request_bytes, response_headers, trailer_fields
 from mcp_proxy.messages import Headers, RequestHead
-from mcp_proxy.settings import Upstream
 
 
 def forwarded(

@@ -10,8 +10,8 @@ from fakes import PLACES, cuts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp_proxy.certificates import read_pair
+from mcp_proxy.config.model import Tls
 from mcp_proxy.inner_tls import InnerTls, TlsFailed
-from mcp_proxy.settings import Tls
 from mcp_proxy.tls_contexts import server_context
 from pki import Authority
 

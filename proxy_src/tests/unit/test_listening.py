@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from mcp_proxy import listening
-from mcp_proxy.settings import Address
+from mcp_proxy.config.model import Address
 
 ANY = Address("127.0.0.1", 0)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.config import Upstream
+from mcp_proxy.config.model import Upstream
 from mcp_proxy.router import Router
 
 DOMAIN = "abcd1234.tunnel.anthropic.com"

@@ -10,8 +10,8 @@ from unittest import mock
 
 import pytest
 import uvloop
+from mcp_proxy.config.model import Upstream, UpstreamPolicy
 from mcp_proxy.dial import Dialer
-from mcp_proxy.settings import Upstream, UpstreamPolicy
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
 from pki import Authority

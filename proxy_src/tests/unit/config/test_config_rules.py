@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from config_files import DOMAIN, load, minimal, problems
-from mcp_proxy import config
+from mcp_proxy.config import load as config
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from . import config_rules as rules
-from .config_reader import ConfigError, Problem, Report, Section, compose, read_file, shown
-from .settings import (
+from . import rules
+from .model import (
     Address,
     Config,
     Limits,
@@ -20,6 +19,7 @@ from .settings import (
     Upstream,
     UpstreamPolicy,
 )
+from .reader import ConfigError, Problem, Report, Section, compose, read_file, shown
 
 __all__ = [
     "Address",

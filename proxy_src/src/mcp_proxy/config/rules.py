@@ -9,8 +9,7 @@ from dataclasses import fields
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, ip_address
 from types import MappingProxyType
 
-from .config_reader import Section, shown
-from .settings import (
+from .model import (
     PRIVATE_NETWORKS,
     Address,
     Limits,
@@ -20,6 +19,7 @@ from .settings import (
     Upstream,
     UpstreamPolicy,
 )
+from .reader import Section, shown
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\Z")

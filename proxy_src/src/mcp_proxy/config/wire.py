@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from types import MappingProxyType
 from typing import Any
 
-from .settings import (
+from .model import (
     Address,
     Config,
     Limits,

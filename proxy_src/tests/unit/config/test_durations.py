@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy import durations
+from mcp_proxy.config import durations
 
 UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3}
 

@@ -5,8 +5,8 @@ from dataclasses import fields, is_dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from mcp_proxy import settings
-from mcp_proxy.settings_wire import from_wire, to_wire
+from mcp_proxy.config import model as settings
+from mcp_proxy.config.wire import from_wire, to_wire
 
 # Nothing here is a default, so that nothing can be left out unnoticed.
 FULL = settings.Config(

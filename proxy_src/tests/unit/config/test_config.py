@@ -7,8 +7,9 @@ import pytest
 from config_files import DOMAIN, MINIMAL, load, minimal, problems
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mcp_proxy import config
-from mcp_proxy.config import Address, ConfigError, Upstream
+from mcp_proxy.config import load as config
+from mcp_proxy.config.load import ConfigError
+from mcp_proxy.config.model import Address, Upstream
 
 
 def test_a_vendor_file_works_unchanged(files: Path) -> None:
