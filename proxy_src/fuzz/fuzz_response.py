@@ -6,10 +6,10 @@ import h11
 from fakes import FakeChannel
 from inputs import pieces
 from mcp_proxy.config.model import Limits
-from mcp_proxy.forwarding import response_headers, trailer_fields
+from mcp_proxy.http.forwarding import response_headers, trailer_fields
+from mcp_proxy.http.messages import ClientStream, Headers, RequestHead, ResponseHead
 from mcp_proxy.http1 import Http1Server
 from mcp_proxy.http1_client import ResponseError, ResponseReader
-from mcp_proxy.messages import ClientStream, Headers, RequestHead, ResponseHead
 
 _METHODS = ("GET", "HEAD", "POST")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_proxy.trace_context import trace_id
+from mcp_proxy.http.trace_context import trace_id
 
 _HEX = frozenset(b"0123456789abcdef")
 

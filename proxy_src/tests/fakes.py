@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from hypothesis import strategies as st
-from mcp_proxy.messages import ClientStream, Headers, RequestHead, ResponseHead
+from mcp_proxy.http.messages import ClientStream, Headers, RequestHead, ResponseHead
 
 
 class FakeChannel:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from . import log
-from .messages import Headers, RequestHead
-from .trace_context import trace_id
+from .http.messages import Headers, RequestHead
+from .http.trace_context import trace_id
 
 _FINISHED = log.Frequent(
     log.INFO, "request finished", "route", "method", "status", "bytes_in", "bytes_out", "seconds"

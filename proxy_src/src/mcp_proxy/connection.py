@@ -15,10 +15,10 @@ from websockets.frames import CloseCode
 from . import log
 from .config.model import Limits, Timeouts
 from .exchange import Exchange, Forwarder
+from .http.messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .http1 import Http1Server
 from .http2 import Http2Server
 from .inner_tls import RECORD, InnerTls, TlsFailed
-from .messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .metrics import Metrics
 from .system.rota import QUICK, SLICE, Account, Portion
 from .system.transports import CLOSED
@@ -65,7 +65,7 @@ class Listener:
 
 
 class TunnelConnection(asyncio.BufferedProtocol):
-    """See the module. Implements :class:`messages.Channel` for the HTTP layer."""
+    """See the module. Implements :class:`http.messages.Channel` for the HTTP layer."""
 
     def __init__(self, listener: Listener, refusal: str = "") -> None:
         """With a *refusal*, only say so (503) to whoever connected."""
@@ -287,7 +287,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     # -- output (Channel) --------------------------------------------------------------------
 
     def wake(self) -> None:
-        """See :class:`messages.Channel`."""
+        """See :class:`http.messages.Channel`."""
         if not self._turn_scheduled:
             self._turn_scheduled = True
             self._listener.turn.add(self._run_turn)
@@ -339,7 +339,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     # -- the end -----------------------------------------------------------------------------
 
     def abort(self) -> None:
-        """See :class:`messages.Channel`."""
+        """See :class:`http.messages.Channel`."""
         # Without close_notify: TLS' own sign of truncation (RFC 8446 §6.1).
         if not self._closing:
             self._finish(CloseCode.INTERNAL_ERROR)

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from . import log
 from .access_log import AccessLog
 from .dial import DialError
-from .forwarding import host_value, request_bytes, response_headers, trailer_fields
-from .messages import ClientStream, Headers, RequestHead, ResponseHead
+from .http.forwarding import host_value, request_bytes, response_headers, trailer_fields
+from .http.messages import ClientStream, Headers, RequestHead, ResponseHead
+from .http.own_urls import public
 from .metrics import NO_ROUTE, Metrics
-from .own_urls import public
 from .router import Route, Router
 from .upstream import UpstreamConnection, UpstreamPool
 
@@ -54,7 +54,7 @@ class Forwarder:
 
 
 class Exchange:
-    """Implements :class:`messages.RequestHandler` and :class:`upstream.UpstreamUser`."""
+    """Implements :class:`http.messages.RequestHandler` and :class:`upstream.UpstreamUser`."""
 
     # What few requests ever change stands here, so that making an exchange does not set it.
     _route: Route | None = None
@@ -163,7 +163,7 @@ class Exchange:
             connection.write_last_chunk(trailer_fields(trailers))
 
     def request_body(self, data: bytes) -> None:
-        """See :class:`messages.RequestHandler`."""
+        """See :class:`http.messages.RequestHandler`."""
         if self._done:
             return
         self._received += len(data)
@@ -174,7 +174,7 @@ class Exchange:
             self._forward(self._connection, data)
 
     def request_end(self, trailers: Headers) -> None:
-        """See :class:`messages.RequestHandler`."""
+        """See :class:`http.messages.RequestHandler`."""
         if self._done:
             return
         self._trailers = trailers
@@ -230,13 +230,13 @@ class Exchange:
         self._stream.send_end(trailer_fields(trailers))
 
     def pause(self) -> None:
-        """See :class:`messages.RequestHandler`."""
+        """See :class:`http.messages.RequestHandler`."""
         self._download_paused = True
         if self._connection is not None:
             self._connection.pause_reading()
 
     def resume(self) -> None:
-        """See :class:`messages.RequestHandler`."""
+        """See :class:`http.messages.RequestHandler`."""
         self._download_paused = False
         if self._connection is not None:
             self._connection.resume_reading()
@@ -277,7 +277,7 @@ class Exchange:
             self._stream.abort()
 
     def client_gone(self) -> None:
-        """See :class:`messages.RequestHandler`."""
+        """See :class:`http.messages.RequestHandler`."""
         if self._done:
             return
         if self._status == _SWITCHED:
@@ -293,7 +293,7 @@ class Exchange:
         self._finish(error)
 
     def tick(self, now: float) -> None:
-        """See :class:`messages.RequestHandler`: nobody may keep the other side waiting for ever.
+        """See :class:`http.messages.RequestHandler`: no side may keep the other waiting for ever.
 
         That is: a client that does not take what there is for it, one that does not send the
         content that it announced, an upstream that does not take it. Silence of an upstream is no

@@ -12,10 +12,10 @@ from typing import Callable
 import httptools
 
 from .config.model import Limits
+from .http.messages import BUSY, GONE, HEAD, IDLE, Channel, Headers, OnRequest
+from .http.rules import Refusal, too_large
 from .http1_head import request_head
 from .http1_stream import Http1Stream
-from .http_rules import Refusal, too_large
-from .messages import BUSY, GONE, HEAD, IDLE, Channel, Headers, OnRequest
 from .reasons import status_line
 
 _DISCARD = 1 << 18
@@ -32,10 +32,10 @@ _AT_ONCE = 16
 class Http1Server:
     """The protocol on one connection.
 
-    ``served`` counts the requests that are over. ``phase`` is :data:`messages.IDLE`, ``HEAD`` or
-    ``BUSY``. ``finished`` tells whether the connection is to be closed once the output is sent.
-    After a bad request nothing more is read, and the connection closes once the earlier
-    requests and this one are answered.
+    ``served`` counts the requests that are over. ``phase`` is :data:`http.messages.IDLE`, ``HEAD``
+    or ``BUSY``. ``finished`` tells whether the connection is to be closed once the output is sent.
+    After a bad request nothing more is read, and the connection closes once the earlier requests
+    and this one are answered.
 
     Implements :class:`http1_stream.Http1Output`.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
+from .http.messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
 
 
 class Http1Output(Protocol):
@@ -33,7 +33,7 @@ class Http1Output(Protocol):
 
 
 class Http1Stream:
-    """One request and its response. Implements :class:`messages.ClientStream`."""
+    """One request and its response. Implements :class:`http.messages.ClientStream`."""
 
     room = 1 << 18
     handler: RequestHandler | None = None

@@ -7,6 +7,17 @@ waits per stream for the client's window, the upstream being held back meanwhile
 from __future__ import annotations
 
 from .config.model import Limits
+from .http.messages import (
+    BUSY,
+    GONE,
+    IDLE,
+    Channel,
+    Headers,
+    OnRequest,
+    RequestHead,
+    ResponseHead,
+)
+from .http.rules import Refusal, too_large
 from .http2_frames import (
     ACK,
     PING,
@@ -27,17 +38,6 @@ from .http2_queue import ResponseQueue
 from .http2_settings import INITIAL_WINDOW_SIZE, announced
 from .http2_stream import Http2Stream
 from .http2_windows import ReceiveWindow
-from .http_rules import Refusal, too_large
-from .messages import (
-    BUSY,
-    GONE,
-    IDLE,
-    Channel,
-    Headers,
-    OnRequest,
-    RequestHead,
-    ResponseHead,
-)
 
 _HIGH_WATER = 1 << 16
 """Bytes of a response waiting for the client's window from which on the upstream is held back."""
@@ -111,7 +111,7 @@ class Http2Server:
 
     @property
     def phase(self) -> str:
-        """:data:`messages.BUSY` or :data:`messages.IDLE`."""
+        """:data:`http.messages.BUSY` or :data:`http.messages.IDLE`."""
         return BUSY if self._streams else IDLE
 
     @property
@@ -328,7 +328,7 @@ class Http2Server:
 
     @property
     def room(self) -> int:
-        """See :class:`messages.ClientStream`."""
+        """See :class:`http.messages.ClientStream`."""
         return _ROOM if self._responses.buffered <= _BUDGET else _SCANT
 
     def send_interim(self, stream: Http2Stream, status: int, fields: Headers) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Callable
 
+from .http.messages import Headers
 from .http2_frames import (
     CONTINUATION,
     DATA,
@@ -22,7 +23,6 @@ from .http2_frames import (
 )
 from .http2_hpack import EMPTY_TABLE, encode
 from .http2_stream import Http2Stream
-from .messages import Headers
 
 _INITIAL = 65535
 _TINY = 256

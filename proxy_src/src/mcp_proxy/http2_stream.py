@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
+from .http.messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
 from .http2_frames import ErrorCode, StreamFault
 from .http2_windows import ReceiveWindow
-from .messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
 
 STREAM_WINDOW = 1 << 18
 """Bytes of a request's content that may be on the way to an upstream."""
@@ -21,7 +21,7 @@ class Http2Output(Protocol):
 
     @property
     def room(self) -> int:
-        """See :class:`messages.ClientStream`."""
+        """See :class:`http.messages.ClientStream`."""
 
     def send_interim(self, stream: Http2Stream, status: int, fields: Headers) -> None:
         """Send an interim response on *stream*."""
@@ -40,7 +40,7 @@ class Http2Output(Protocol):
 
 
 class Http2Stream:
-    """One request and its response. Implements :class:`messages.ClientStream`."""
+    """One request and its response. Implements :class:`http.messages.ClientStream`."""
 
     def __init__(
         self, output: Http2Output, number: int, length: int | None, complete: bool, head_only: bool
@@ -72,7 +72,7 @@ class Http2Stream:
 
     @property
     def room(self) -> int:
-        """See :class:`messages.ClientStream`."""
+        """See :class:`http.messages.ClientStream`."""
         return self._output.room
 
     def received(self, size: int, ended: bool) -> None:

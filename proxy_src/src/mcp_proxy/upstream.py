@@ -10,8 +10,8 @@ from typing import Protocol, cast
 
 from .config.model import Upstream
 from .dial import Dialer
+from .http.messages import Headers
 from .http1_client import ResponseError, ResponseHandler, ResponseReader
-from .messages import Headers
 from .system import keepalive
 from .system.rota import QUICK, Account, Portion
 from .system.transports import CLOSED, send_at_once

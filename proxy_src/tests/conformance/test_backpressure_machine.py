@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from mcp_proxy.access_log import AccessLog
 from mcp_proxy.config.model import Limits, Upstream
 from mcp_proxy.exchange import Exchange, Forwarder
+from mcp_proxy.http.messages import ClientStream, RequestHead
 from mcp_proxy.http1 import Http1Server
 from mcp_proxy.http2 import Http2Server
-from mcp_proxy.messages import ClientStream, RequestHead
 from mcp_proxy.metrics import Metrics
 from mcp_proxy.router import Router
 from mcp_proxy.system.turn import Turn

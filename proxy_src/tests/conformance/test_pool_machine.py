@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 from mcp_proxy.config.model import Upstream
 from mcp_proxy.dial import DialError
-from mcp_proxy.messages import Headers, ResponseHead
+from mcp_proxy.http.messages import Headers, ResponseHead
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
 

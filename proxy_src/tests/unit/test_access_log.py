@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy import log
 from mcp_proxy.access_log import AccessLog
-from mcp_proxy.messages import RequestHead
+from mcp_proxy.http.messages import RequestHead
 
 
 def request(target: bytes = b"/mcp", **fields: bytes) -> RequestHead:

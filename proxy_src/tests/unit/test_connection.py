@@ -14,7 +14,7 @@ from h2.connection import H2Connection
 from h2.events import DataReceived
 from mcp_proxy.config.model import Limits, Timeouts
 from mcp_proxy.connection import Listener, TunnelConnection
-from mcp_proxy.messages import ResponseHead
+from mcp_proxy.http.messages import ResponseHead
 from mcp_proxy.metrics import Metrics
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.tls_contexts import ServerTls, server_context

@@ -23,8 +23,8 @@ from h2.settings import SettingCodes
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.config.model import Limits
+from mcp_proxy.http.messages import BUSY, IDLE, ResponseHead
 from mcp_proxy.http2 import Http2Server
-from mcp_proxy.messages import BUSY, IDLE, ResponseHead
 
 BASE = [(":method", "GET"), (":scheme", "https"), (":authority", "x.example"), (":path", "/a?b")]
 POST = [(":method", "POST"), *BASE[1:]]

@@ -7,10 +7,10 @@ from fakes import PLACES, FakeChannel, FakeHandler, Requests, cuts, feed
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.config.model import Limits
-from mcp_proxy.forwarding import request_bytes
+from mcp_proxy.http.forwarding import request_bytes
+from mcp_proxy.http.messages import BUSY, Headers, RequestHead, ResponseHead
 from mcp_proxy.http1 import Http1Server
 from mcp_proxy.http1_client import ResponseError, ResponseReader
-from mcp_proxy.messages import BUSY, Headers, RequestHead, ResponseHead
 
 HOST = b"Host: x.example\r\n"
 WISH = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .config.model import Upstream
+from ..config.model import Upstream
 from .messages import Headers, RequestHead
 
 # RFC 9110 §7.6.1 names what must not be forwarded even when Connection forgets to list it;

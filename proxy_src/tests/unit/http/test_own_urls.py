@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from mcp_proxy.config.model import Upstream
-from mcp_proxy.own_urls import public
+from mcp_proxy.http.own_urls import public
 
 PRIVATE = Upstream("http", "127.0.0.1", 8000)
 PLAIN = Upstream("http", "wiki.lan", 80)

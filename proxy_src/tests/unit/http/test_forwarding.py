@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from mcp_proxy.config.model import Upstream
-from mcp_proxy.forwarding import host_value, request_bytes, response_headers, trailer_fields
-from mcp_proxy.messages import Headers, RequestHead
+from mcp_proxy.http.forwarding import host_value, request_bytes, response_headers, trailer_fields
+from mcp_proxy.http.messages import Headers, RequestHead
 
 
 def forwarded(

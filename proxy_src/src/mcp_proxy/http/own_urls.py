@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 
-from .config.model import Upstream
+from ..config.model import Upstream
 from .forwarding import host_value
 from .messages import Headers
 
