@@ -10,7 +10,7 @@ from fakes import FakeChannel, FakeHandler, Requests
 from inputs import pieces
 from mcp_proxy.config.model import Limits, Upstream
 from mcp_proxy.http.forwarding import request_bytes, trailer_fields
-from mcp_proxy.http1 import Http1Server
+from mcp_proxy.http1.server import Http1Server
 from mcp_proxy.router import Router
 from wire import read_requests
 

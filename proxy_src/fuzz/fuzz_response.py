@@ -8,8 +8,8 @@ from inputs import pieces
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http.forwarding import response_headers, trailer_fields
 from mcp_proxy.http.messages import ClientStream, Headers, RequestHead, ResponseHead
-from mcp_proxy.http1 import Http1Server
-from mcp_proxy.http1_client import ResponseError, ResponseReader
+from mcp_proxy.http1.client import ResponseError, ResponseReader
+from mcp_proxy.http1.server import Http1Server
 
 _METHODS = ("GET", "HEAD", "POST")
 

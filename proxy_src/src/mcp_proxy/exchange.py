@@ -200,11 +200,11 @@ class Exchange:
         return self._stream.room
 
     def response_interim(self, status: int, headers: Headers) -> None:
-        """See :class:`http1_client.ResponseHandler`."""
+        """See :class:`http1.client.ResponseHandler`."""
         self._stream.send_interim(status, response_headers(headers))
 
     def response_head(self, head: ResponseHead) -> None:
-        """See :class:`http1_client.ResponseHandler`."""
+        """See :class:`http1.client.ResponseHandler`."""
         self._status = head.status
         self._waited = time.monotonic() - self._started
         fields = response_headers(head.headers)
@@ -215,12 +215,12 @@ class Exchange:
         self._stream.send_head(ResponseHead(head.status, fields, head.length))
 
     def response_body(self, data: bytes) -> None:
-        """See :class:`http1_client.ResponseHandler`."""
+        """See :class:`http1.client.ResponseHandler`."""
         self._sent += len(data)
         self._stream.send_body(data)
 
     def response_end(self, trailers: Headers) -> None:
-        """See :class:`http1_client.ResponseHandler`."""
+        """See :class:`http1.client.ResponseHandler`."""
         connection, self._connection = self._connection, None
         if connection is not None:
             # In HTTP/2 the end may come by itself, after all of the content that was announced.

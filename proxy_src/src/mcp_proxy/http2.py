@@ -60,7 +60,7 @@ _DEFAULT_WINDOW = 65535
 class Http2Server:
     """The protocol on one connection.
 
-    ``finished``, ``phase`` and ``served`` as in :class:`http1.Http1Server`.
+    ``finished``, ``phase`` and ``served`` as in :class:`http1.server.Http1Server`.
 
     Implements :class:`http2_input.InputUser` and :class:`http2_stream.Http2Output`.
     """

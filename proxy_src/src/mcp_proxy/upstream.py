@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from .config.model import Upstream
 from .dial import Dialer
 from .http.messages import Headers
-from .http1_client import ResponseError, ResponseHandler, ResponseReader
+from .http1.client import ResponseError, ResponseHandler, ResponseReader
 from .system import keepalive
 from .system.rota import QUICK, Account, Portion
 from .system.transports import CLOSED, send_at_once
@@ -241,7 +241,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def begin(self, user: UpstreamUser, head: bytes, method: bytes, upgrade: bytes = b"") -> None:
         """Send the request *head*; the response to *method* goes to *user*.
 
-        *upgrade* as in :meth:`http1_client.ResponseReader.begin`.
+        *upgrade* as in :meth:`http1.client.ResponseReader.begin`.
         """
         self._user = user
         self._untouched = True

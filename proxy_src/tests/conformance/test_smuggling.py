@@ -21,7 +21,7 @@ import pytest_asyncio
 from bridge import TunnelBridge
 from fakes import FakeChannel, Requests
 from mcp_proxy.config.model import Limits
-from mcp_proxy.http1 import Http1Server
+from mcp_proxy.http1.server import Http1Server
 from running import DOMAIN, RunningProxy, running_proxy
 from tables import Case, as_bytes, cases, rows
 from tunnelled import answer, get, raw_client

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http.forwarding import request_bytes
 from mcp_proxy.http.messages import BUSY, Headers, RequestHead, ResponseHead
-from mcp_proxy.http1 import Http1Server
-from mcp_proxy.http1_client import ResponseError, ResponseReader
+from mcp_proxy.http1.client import ResponseError, ResponseReader
+from mcp_proxy.http1.server import Http1Server
 
 HOST = b"Host: x.example\r\n"
 WISH = (

@@ -6,7 +6,7 @@ import pytest
 from fakes import FakeChannel, Requests
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http.rules import METHODS, Refusal
-from mcp_proxy.http1 import Http1Server
+from mcp_proxy.http1.server import Http1Server
 from mcp_proxy.http2_frames import StreamFault
 from mcp_proxy.http2_head import interpret, request_head
 

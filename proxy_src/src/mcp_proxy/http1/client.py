@@ -7,8 +7,8 @@ from typing import Protocol
 
 import httptools
 
-from .http.forwarding import tokens
-from .http.messages import BODILESS_STATUSES, MAX_LENGTH, Headers, ResponseHead
+from ..http.forwarding import tokens
+from ..http.messages import BODILESS_STATUSES, MAX_LENGTH, Headers, ResponseHead
 
 _TIMEOUT = re.compile(rb"(?:^|,)\s*timeout=([0-9]{1,9})\s*(?:,|\Z)", re.IGNORECASE)
 """In ``Keep-Alive``: the seconds for which the peer keeps an idle connection (RFC 2068 §19.7.1)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .http.messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
+from ..http.messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
 
 
 class Http1Output(Protocol):

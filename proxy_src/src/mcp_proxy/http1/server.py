@@ -11,12 +11,12 @@ from typing import Callable
 
 import httptools
 
-from .config.model import Limits
-from .http.messages import BUSY, GONE, HEAD, IDLE, Channel, Headers, OnRequest
-from .http.rules import Refusal, too_large
-from .http1_head import request_head
-from .http1_stream import Http1Stream
+from ..config.model import Limits
+from ..http.messages import BUSY, GONE, HEAD, IDLE, Channel, Headers, OnRequest
+from ..http.rules import Refusal, too_large
+from .head import request_head
 from .reasons import status_line
+from .stream import Http1Stream
 
 _DISCARD = 1 << 18
 """Bytes of a request's content still taken after its answer, to save the connection."""
@@ -37,7 +37,7 @@ class Http1Server:
     After a bad request nothing more is read, and the connection closes once the earlier requests
     and this one are answered.
 
-    Implements :class:`http1_stream.Http1Output`.
+    Implements :class:`stream.Http1Output`.
     """
 
     def __init__(self, on_request: OnRequest, channel: Channel, limits: Limits) -> None:

@@ -8,7 +8,7 @@ from fakes import PLACES, cuts, feed
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.http.messages import Headers, ResponseHead
-from mcp_proxy.http1_client import ResponseError, ResponseReader
+from mcp_proxy.http1.client import ResponseError, ResponseReader
 
 
 class Seen:

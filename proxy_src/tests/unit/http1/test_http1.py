@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http.messages import BUSY, HEAD, IDLE, ClientStream, RequestHead, ResponseHead
-from mcp_proxy.http1 import Http1Server
+from mcp_proxy.http1.server import Http1Server
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: x.example\r\n\r\n"
 

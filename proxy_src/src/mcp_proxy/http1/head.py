@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from .http.forwarding import tokens
-from .http.messages import MAX_LENGTH, Headers, RequestHead
-from .http.rules import Refusal, check_authority, check_target
+from ..http.forwarding import tokens
+from ..http.messages import MAX_LENGTH, Headers, RequestHead
+from ..http.rules import Refusal, check_authority, check_target
 
 _READ_HERE = frozenset((b"host", b"content-length", b"transfer-encoding"))
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
