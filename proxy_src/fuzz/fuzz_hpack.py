@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hpack
-from mcp_proxy.http2_frames import ConnectionFault
-from mcp_proxy.http2_hpack import Decoder, encode
+from mcp_proxy.http2.frames import ConnectionFault
+from mcp_proxy.http2.hpack import Decoder, encode
 
 _MAX = 16384
 

@@ -6,7 +6,7 @@ from fakes import FakeChannel, Requests
 from fuzz_request import check_passed_on
 from inputs import pieces
 from mcp_proxy.config.model import Limits
-from mcp_proxy.http2 import Http2Server
+from mcp_proxy.http2.server import Http2Server
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _LIMITS = Limits(max_header_bytes=4096, max_streams=4)

@@ -17,7 +17,7 @@ from .config.model import Limits, Timeouts
 from .exchange import Exchange, Forwarder
 from .http.messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .http1.server import Http1Server
-from .http2 import Http2Server
+from .http2.server import Http2Server
 from .inner_tls import RECORD, InnerTls, TlsFailed
 from .metrics import Metrics
 from .system.rota import QUICK, SLICE, Account, Portion

@@ -9,7 +9,7 @@ from typing import Any
 import h11
 import hypothesis.strategies as st
 import mcp_proxy.http1.server
-import mcp_proxy.http2
+import mcp_proxy.http2.server
 import pytest
 from fakes import FakeChannel, deliver
 from h2.config import H2Configuration
@@ -22,7 +22,7 @@ from mcp_proxy.config.model import Limits, Upstream
 from mcp_proxy.exchange import Exchange, Forwarder
 from mcp_proxy.http.messages import ClientStream, RequestHead
 from mcp_proxy.http1.server import Http1Server
-from mcp_proxy.http2 import Http2Server
+from mcp_proxy.http2.server import Http2Server
 from mcp_proxy.metrics import Metrics
 from mcp_proxy.router import Router
 from mcp_proxy.system.turn import Turn
@@ -312,7 +312,7 @@ class ExchangeMachine(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    for layer in (mcp_proxy.http1.server, mcp_proxy.http2):
+    for layer in (mcp_proxy.http1.server, mcp_proxy.http2.server):
         monkeypatch.setattr(layer, "_HIGH_WATER", LOW)
 
 

@@ -7,8 +7,8 @@ from fakes import FakeChannel, Requests
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http.rules import METHODS, Refusal
 from mcp_proxy.http1.server import Http1Server
-from mcp_proxy.http2_frames import StreamFault
-from mcp_proxy.http2_head import interpret, request_head
+from mcp_proxy.http2.frames import StreamFault
+from mcp_proxy.http2.head import interpret, request_head
 
 # IANA's registry of methods, those of RTSP, which the parser has, too, and others.
 REGISTERED = (

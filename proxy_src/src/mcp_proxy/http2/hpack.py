@@ -13,7 +13,7 @@ from typing import Callable, Generic, TypeVar
 from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import decode_huffman
 
-from .http2_frames import ConnectionFault, ErrorCode
+from .frames import ConnectionFault, ErrorCode
 
 _Entry = TypeVar("_Entry")
 _Row = tuple[bytes, bytes, int, _Entry]  # name, value, size as of RFC 7541 §4.1, what it means

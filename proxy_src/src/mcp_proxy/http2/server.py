@@ -6,8 +6,8 @@ waits per stream for the client's window, the upstream being held back meanwhile
 
 from __future__ import annotations
 
-from .config.model import Limits
-from .http.messages import (
+from ..config.model import Limits
+from ..http.messages import (
     BUSY,
     GONE,
     IDLE,
@@ -17,8 +17,8 @@ from .http.messages import (
     RequestHead,
     ResponseHead,
 )
-from .http.rules import Refusal, too_large
-from .http2_frames import (
+from ..http.rules import Refusal, too_large
+from .frames import (
     ACK,
     PING,
     SETTINGS,
@@ -30,14 +30,14 @@ from .http2_frames import (
     rst_stream,
     window_update,
 )
-from .http2_head import Field, request_head, request_trailers
-from .http2_input import Http2Input
-from .http2_numbers import CANCELLED, ENDED, RESET, StreamNumbers
-from .http2_patience import Patience
-from .http2_queue import ResponseQueue
-from .http2_settings import INITIAL_WINDOW_SIZE, announced
-from .http2_stream import Http2Stream
-from .http2_windows import ReceiveWindow
+from .head import Field, request_head, request_trailers
+from .input import Http2Input
+from .numbers import CANCELLED, ENDED, RESET, StreamNumbers
+from .patience import Patience
+from .queue import ResponseQueue
+from .settings import INITIAL_WINDOW_SIZE, announced
+from .stream import Http2Stream
+from .windows import ReceiveWindow
 
 _HIGH_WATER = 1 << 16
 """Bytes of a response waiting for the client's window from which on the upstream is held back."""
@@ -62,7 +62,7 @@ class Http2Server:
 
     ``finished``, ``phase`` and ``served`` as in :class:`http1.server.Http1Server`.
 
-    Implements :class:`http2_input.InputUser` and :class:`http2_stream.Http2Output`.
+    Implements :class:`input.InputUser` and :class:`stream.Http2Output`.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Http2Server:
         self.client_gone()
 
     def fields_came(self, number: int, fields: list[Field], size: int, ended: bool) -> None:
-        """See :class:`http2_input.InputUser`."""
+        """See :class:`input.InputUser`."""
         if self.finished:
             return
         if number > self._numbers.highest:
@@ -207,7 +207,7 @@ class Http2Server:
         stream.send_end([])
 
     def content_came(self, number: int, data: bytes, size: int, ended: bool) -> None:
-        """See :class:`http2_input.InputUser`."""
+        """See :class:`input.InputUser`."""
         if self.finished:
             return
         self._numbers.check_begun(number)
@@ -257,7 +257,7 @@ class Http2Server:
         self._numbers.check_late(number)
 
     def reset_came(self, number: int) -> None:
-        """See :class:`http2_input.InputUser`."""
+        """See :class:`input.InputUser`."""
         self._numbers.check_begun(number)
         if self.finished:
             return
@@ -271,7 +271,7 @@ class Http2Server:
             self._numbers.over(number, CANCELLED)
 
     def stream_failed(self, number: int, code: ErrorCode) -> None:
-        """See :class:`http2_input.InputUser`."""
+        """See :class:`input.InputUser`."""
         stream = self._streams.get(number)
         if stream is not None:
             self._give_up(stream, RESET)
@@ -279,7 +279,7 @@ class Http2Server:
         self._failures.spend()
 
     def window_came(self, number: int, increment: int) -> None:
-        """See :class:`http2_input.InputUser`."""
+        """See :class:`input.InputUser`."""
         if not number:
             self._responses.widen(increment)
         else:
@@ -291,22 +291,22 @@ class Http2Server:
             self._channel.wake()
 
     def settings_came(self, values: dict[int, int]) -> None:
-        """See :class:`http2_input.InputUser`."""
+        """See :class:`input.InputUser`."""
         window = values.get(INITIAL_WINDOW_SIZE)
         if window is not None:
             self._responses.set_initial(window, self._streams.values())
         self._out.append(frame(SETTINGS, ACK, 0))
 
     def settings_acknowledged(self) -> None:
-        """See :class:`http2_input.InputUser`."""
+        """See :class:`input.InputUser`."""
         self._settings_known = True
 
     def ping_came(self, payload: bytes) -> None:
-        """See :class:`http2_input.InputUser`."""
+        """See :class:`input.InputUser`."""
         self._out.append(frame(PING, ACK, 0, payload))
 
     def goaway_came(self, code: int) -> None:
-        """See :class:`http2_input.InputUser`."""
+        """See :class:`input.InputUser`."""
         if code == ErrorCode.NO_ERROR:
             self.drain()
         else:

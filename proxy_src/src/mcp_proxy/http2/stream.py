@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from .http.messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
-from .http2_frames import ErrorCode, StreamFault
-from .http2_windows import ReceiveWindow
+from ..http.messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
+from .frames import ErrorCode, StreamFault
+from .windows import ReceiveWindow
 
 STREAM_WINDOW = 1 << 18
 """Bytes of a request's content that may be on the way to an upstream."""

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http.messages import BUSY, IDLE, ResponseHead
-from mcp_proxy.http2 import Http2Server
+from mcp_proxy.http2.server import Http2Server
 
 BASE = [(":method", "GET"), (":scheme", "https"), (":authority", "x.example"), (":path", "/a?b")]
 POST = [(":method", "POST"), *BASE[1:]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hpack
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.http2_frames import ConnectionFault
-from mcp_proxy.http2_hpack import EMPTY_TABLE, Decoder, encode
+from mcp_proxy.http2.frames import ConnectionFault
+from mcp_proxy.http2.hpack import EMPTY_TABLE, Decoder, encode
 
 NAMES = st.sampled_from([b":path", b":status", b"accept", b"x-a", b"x-b", b"content-type"])
 NAMES |= st.binary(max_size=200)

@@ -9,7 +9,7 @@ forgiven with time and with work that is done.
 
 from __future__ import annotations
 
-from .http2_frames import ConnectionFault, ErrorCode
+from .frames import ConnectionFault, ErrorCode
 
 
 class Patience:

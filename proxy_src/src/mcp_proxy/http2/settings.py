@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .config.model import Limits
-from .http2_frames import (
+from ..config.model import Limits
+from .frames import (
     MAX_WINDOW,
     ConnectionFault,
     ErrorCode,
@@ -11,7 +11,7 @@ from .http2_frames import (
     setting_items,
     settings,
 )
-from .http2_stream import STREAM_WINDOW
+from .stream import STREAM_WINDOW
 
 ENABLE_PUSH = 0x2
 MAX_CONCURRENT_STREAMS = 0x3

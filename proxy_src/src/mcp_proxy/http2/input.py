@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .http2_frames import (
+from .frames import (
     ACK,
     CONTINUATION,
     DATA,
@@ -28,10 +28,10 @@ from .http2_frames import (
     unpadded,
     word,
 )
-from .http2_head import Field, interpret
-from .http2_hpack import Decoder
-from .http2_patience import Patience
-from .http2_settings import client_settings
+from .head import Field, interpret
+from .hpack import Decoder
+from .patience import Patience
+from .settings import client_settings
 
 _REQUEST_EARNS = 20
 """Frames without use that a client may send with each request."""

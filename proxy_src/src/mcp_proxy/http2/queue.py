@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Callable
 
-from .http.messages import Headers
-from .http2_frames import (
+from ..http.messages import Headers
+from .frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -21,8 +21,8 @@ from .http2_frames import (
     frame,
     frame_header,
 )
-from .http2_hpack import EMPTY_TABLE, encode
-from .http2_stream import Http2Stream
+from .hpack import EMPTY_TABLE, encode
+from .stream import Http2Stream
 
 _INITIAL = 65535
 _TINY = 256

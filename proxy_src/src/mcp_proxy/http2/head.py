@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .http.messages import Headers, RequestHead
-from .http.rules import METHODS, Refusal, check_target
-from .http2_frames import ErrorCode, StreamFault
+from ..http.messages import Headers, RequestHead
+from ..http.rules import METHODS, Refusal, check_target
+from .frames import ErrorCode, StreamFault
 
 _METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*\Z")

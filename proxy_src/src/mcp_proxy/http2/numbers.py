@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .http2_frames import ConnectionFault, ErrorCode, StreamFault, protocol_error
+from .frames import ConnectionFault, ErrorCode, StreamFault, protocol_error
 
 _REMEMBERED = 1024
 """Streams whose end is remembered: frames may still be on their way to the latest only."""
