@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mcp_proxy import exposition
-from mcp_proxy.metrics import Metrics
+from mcp_proxy.watch import exposition
+from mcp_proxy.watch.metrics import Metrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 from typing import Callable
 
-from . import __version__, log, reload_socket
+from . import __version__, reload_socket
 from .certificates import read_ca, read_pair
 from .config import load as config
 from .reloading import as_problem
 from .tls_contexts import CertificateError, server_context
+from .watch import log
 
 
 def main(argv: Sequence[str] | None = None) -> int:

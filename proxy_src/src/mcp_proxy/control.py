@@ -12,8 +12,8 @@ kind              from           fields
 ``count``         supervisor     asks for ``alive`` at once
 ``ready``         worker         connections are accepted
 ``applied``       worker         the last ``settings`` are in use
-``alive``         worker         ``counts`` (:meth:`metrics.Metrics.snapshot`), ``process``
-                                 (:func:`process_metrics.measure`)
+``alive``         worker         ``counts`` (:meth:`watch.metrics.Metrics.snapshot`), ``process``
+                                 (:func:`watch.process_metrics.measure`)
 ``leaving``       worker         no connection is accepted any more
 ``drained``       worker         ``cut``: how many requests were cut; it ends now
 ================  =============  ==================================================================

@@ -18,15 +18,15 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from . import log
-from .access_log import AccessLog
 from .dial import DialError
 from .http.forwarding import host_value, request_bytes, response_headers, trailer_fields
 from .http.messages import ClientStream, Headers, RequestHead, ResponseHead
 from .http.own_urls import public
-from .metrics import NO_ROUTE, Metrics
 from .router import Route, Router
 from .upstream import UpstreamConnection, UpstreamPool
+from .watch import log
+from .watch.access_log import AccessLog
+from .watch.metrics import NO_ROUTE, Metrics
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _SWITCHED = 101

@@ -8,19 +8,19 @@ import socket
 from collections.abc import Iterable
 from typing import cast
 
-from . import log
-from .access_log import AccessLog
 from .config.model import Config
 from .connection import Listener, TunnelConnection
 from .dial import Dialer
 from .exchange import Forwarder
-from .metrics import Metrics
 from .router import Router
 from .system import descriptors
 from .system.memory import Surplus
 from .system.turn import Turn
 from .tls_contexts import ServerTls
 from .upstream import UpstreamPool
+from .watch import log
+from .watch.access_log import AccessLog
+from .watch.metrics import Metrics
 
 _MAX_TICK = 1.0
 _GRACE = 2.0

@@ -14,18 +14,19 @@ from typing import Any
 
 from prometheus_client.registry import Collector
 
-from . import __version__, exposition, listening, log, reload_socket, reloading, succession
-from .admin import AdminServer
+from . import __version__, listening, reload_socket, reloading, succession
 from .certificates import CertificateStore, Pair, read_ca
 from .config.load import ConfigError
 from .config.model import Config
-from .firewall_metrics import FirewallCounters
-from .metrics import Metrics
 from .reload_socket import Outcome, ReloadServer
 from .sdnotify import Notifier
-from .snapshots import unite
 from .ticket_keys import ROTATION_SECONDS
-from .tunnel_metrics import TunnelConnections
+from .watch import exposition, log
+from .watch.admin import AdminServer
+from .watch.firewall_metrics import FirewallCounters
+from .watch.metrics import Metrics
+from .watch.snapshots import unite
+from .watch.tunnel_metrics import TunnelConnections
 from .worker_pool import WorkerEnded, WorkerPool
 
 _ADMIN_PAUSE = 5.0

@@ -15,16 +15,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import log, ticket_keys
+from . import ticket_keys
 from .channel import Channel
 from .config.model import Config
 from .config.wire import from_wire
 from .control import HEARTBEAT, Message
 from .listening import BACKLOG
-from .metrics import Metrics
-from .process_metrics import measure
 from .server import ProxyServer
 from .tls_contexts import ServerTls, server_context
+from .watch import log
+from .watch.metrics import Metrics
+from .watch.process_metrics import measure
 
 
 def main(arguments: Sequence[str]) -> int:

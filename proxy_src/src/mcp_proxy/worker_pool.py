@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import listening, log, ticket_keys
+from . import listening, ticket_keys
 from .certificates import Pair
 from .config.model import Config
 from .config.wire import to_wire
 from .control import HEARTBEAT
-from .metrics import Metrics, Snapshot
-from .snapshots import of_the_dead, unite
+from .watch import log
+from .watch.metrics import Metrics, Snapshot
+from .watch.snapshots import of_the_dead, unite
 from .worker_process import WorkerProcess
 
 _FIRST_DELAY = 0.1

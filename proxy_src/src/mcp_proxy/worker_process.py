@@ -13,7 +13,7 @@ from typing import Any
 
 from .channel import Channel
 from .control import Message
-from .metrics import Snapshot
+from .watch.metrics import Snapshot
 
 PATIENCE = 5
 """Heartbeats that may be missing in a row before a worker counts as hung."""
@@ -173,7 +173,7 @@ class WorkerProcess:
         return f"exit status {self.exit_status}"
 
     def why_it_ended(self) -> str:
-        """For :meth:`metrics.Metrics.worker_restarted`."""
+        """For :meth:`watch.metrics.Metrics.worker_restarted`."""
         if self.silent:
             return "silent"
         return "killed" if self.exit_status < 0 else "exit"

@@ -17,16 +17,16 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from mcp_proxy.access_log import AccessLog
 from mcp_proxy.config.model import Limits, Upstream
 from mcp_proxy.exchange import Exchange, Forwarder
 from mcp_proxy.http.messages import ClientStream, RequestHead
 from mcp_proxy.http1.server import Http1Server
 from mcp_proxy.http2.server import Http2Server
-from mcp_proxy.metrics import Metrics
 from mcp_proxy.router import Router
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
+from mcp_proxy.watch.access_log import AccessLog
+from mcp_proxy.watch.metrics import Metrics
 from wire import read_requests
 
 HIGH, LOW = 1 << 14, 1 << 12

@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mcp_proxy.certificates import CertificateStore, parse_pair, read_pair
 from mcp_proxy.config.model import Tls, UpstreamPolicy
-from mcp_proxy.metrics import Metrics
 from mcp_proxy.tls_contexts import CertificateError, server_context, upstream_context
+from mcp_proxy.watch.metrics import Metrics
 from pki import Authority, Issued
 
 HOST = "echo.example.test"

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from mcp_proxy import exposition
 from mcp_proxy.config import durations
 from mcp_proxy.config import load as config
 from mcp_proxy.config.rules import _LIMIT_RANGES
-from mcp_proxy.firewall_metrics import FirewallCounters
-from mcp_proxy.metrics import Metrics
-from mcp_proxy.tunnel_metrics import TunnelConnections
+from mcp_proxy.watch import exposition
+from mcp_proxy.watch.firewall_metrics import FirewallCounters
+from mcp_proxy.watch.metrics import Metrics
+from mcp_proxy.watch.tunnel_metrics import TunnelConnections
 
 OTHERS = [FirewallCounters("/none"), TunnelConnections("/none")]
 TEXT = (Path(__file__).parents[3] / "docs/proxy.md").read_text()

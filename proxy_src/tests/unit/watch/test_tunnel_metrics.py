@@ -9,8 +9,8 @@ import pytest
 from exposed import samples
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.metrics import Metrics
-from mcp_proxy.tunnel_metrics import TunnelConnections
+from mcp_proxy.watch.metrics import Metrics
+from mcp_proxy.watch.tunnel_metrics import TunnelConnections
 
 NUMBER = "mcp_tunnel_ready_connections"
 AGE = "mcp_tunnel_ready_connections_age_seconds"

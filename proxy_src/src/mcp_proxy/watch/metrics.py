@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
-from . import __version__
+from .. import __version__
 from .series import DURATIONS
 
 NO_ROUTE = "-"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from ..http.messages import Headers, RequestHead
+from ..http.trace_context import trace_id
 from . import log
-from .http.messages import Headers, RequestHead
-from .http.trace_context import trace_id
 
 _FINISHED = log.Frequent(
     log.INFO, "request finished", "route", "method", "status", "bytes_in", "bytes_out", "seconds"

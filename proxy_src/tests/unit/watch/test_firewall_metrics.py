@@ -9,8 +9,8 @@ import pytest
 from exposed import samples
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.firewall_metrics import FirewallCounters
-from mcp_proxy.metrics import Metrics
+from mcp_proxy.watch.firewall_metrics import FirewallCounters
+from mcp_proxy.watch.metrics import Metrics
 
 # As nft 1.0.6 prints it.
 NFT = """\

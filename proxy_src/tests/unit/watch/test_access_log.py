@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy import log
-from mcp_proxy.access_log import AccessLog
 from mcp_proxy.http.messages import RequestHead
+from mcp_proxy.watch import log
+from mcp_proxy.watch.access_log import AccessLog
 
 
 def request(target: bytes = b"/mcp", **fields: bytes) -> RequestHead:

@@ -8,9 +8,9 @@ import sys
 from exposed import Labels, read
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy import exposition
-from mcp_proxy.metrics import Metrics
-from mcp_proxy.snapshots import of_the_dead, unite
+from mcp_proxy.watch import exposition
+from mcp_proxy.watch.metrics import Metrics
+from mcp_proxy.watch.snapshots import of_the_dead, unite
 
 ECHO = (("route", "echo"),)
 
@@ -82,7 +82,8 @@ def test_the_order_and_the_grouping_do_not_matter(counts: list[int], cut: int) -
 
 def test_who_only_counts_does_not_load_the_library_that_shows() -> None:
     code = (
-        "import sys, mcp_proxy.metrics, mcp_proxy.snapshots, mcp_proxy.process_metrics;"
+        "import sys, mcp_proxy.watch.metrics, mcp_proxy.watch.snapshots;"
+        "import mcp_proxy.watch.process_metrics;"
         "print([name for name in sys.modules if name.startswith('prometheus')])"
     )
     run = subprocess.run(

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
-from mcp_proxy import admin
-from mcp_proxy.admin import AdminServer
 from mcp_proxy.config.model import Address
+from mcp_proxy.watch import admin
+from mcp_proxy.watch.admin import AdminServer
 
 
 class Running:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mcp_proxy.log_output import LogOutput
+from mcp_proxy.watch.log_output import LogOutput
 
 LINE = "x" * 99 + "\n"
 

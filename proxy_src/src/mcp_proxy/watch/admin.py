@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Sequence
 from typing import Callable
 
-from .config.model import Address
+from ..config.model import Address
 
 _MAX_HEAD = 8192
 _MAX_CLIENTS = 32

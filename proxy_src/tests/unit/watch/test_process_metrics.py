@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 from exposed import samples
-from mcp_proxy import process_metrics
-from mcp_proxy.metrics import Metrics
+from mcp_proxy.watch import process_metrics
+from mcp_proxy.watch.metrics import Metrics
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 

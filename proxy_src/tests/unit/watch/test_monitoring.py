@@ -12,10 +12,10 @@ import yaml
 from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from mcp_proxy import exposition
-from mcp_proxy.firewall_metrics import FirewallCounters
-from mcp_proxy.metrics import Metrics
-from mcp_proxy.tunnel_metrics import TunnelConnections
+from mcp_proxy.watch import exposition
+from mcp_proxy.watch.firewall_metrics import FirewallCounters
+from mcp_proxy.watch.metrics import Metrics
+from mcp_proxy.watch.tunnel_metrics import TunnelConnections
 from prometheus import ROOT, SHIPPED, dashboard_queries, promtool, rules
 
 DASHBOARD = json.loads((SHIPPED / "dashboard.json").read_text())

@@ -5,7 +5,7 @@ import time
 import pytest
 from exposed import samples
 from mcp_proxy import __version__
-from mcp_proxy.metrics import NO_ROUTE, Metrics
+from mcp_proxy.watch.metrics import NO_ROUTE, Metrics
 
 
 def test_a_request_is_counted_by_route_and_class() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy import log
+from mcp_proxy.watch import log
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +183,7 @@ async def test_no_write_is_larger_than_a_pipe_keeps_together() -> None:
 def test_nothing_is_lost_when_the_process_ends() -> None:
     program = (
         "import asyncio\n"
-        "from mcp_proxy import log\n"
+        "from mcp_proxy.watch import log\n"
         "log.configure('info')\n"
         "async def main():\n"
         "    log.event(log.logger, log.INFO, 'last words')\n"
