@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Callable
 
 from . import __version__, reload_socket
-from .certificates import read_ca, read_pair
 from .config import load as config
 from .reloading import as_problem
-from .tls_contexts import CertificateError, server_context
+from .tls.certificates import read_ca, read_pair
+from .tls.contexts import CertificateError, server_context
 from .watch import log
 
 

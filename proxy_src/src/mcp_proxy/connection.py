@@ -21,7 +21,7 @@ from .inner_tls import RECORD, InnerTls, TlsFailed
 from .system.rota import QUICK, SLICE, Account, Portion
 from .system.transports import CLOSED
 from .system.turn import Turn
-from .tls_contexts import ServerTls
+from .tls.contexts import ServerTls
 from .watch import log
 from .watch.metrics import Metrics
 from .websocket import WebSocketLayer, WebSocketRefused

@@ -7,7 +7,7 @@ kind              from           fields
 ================  =============  ==================================================================
 ``settings``      supervisor     what to use from now on, the first one being all of it: ``config``
                                  (:mod:`config.wire`), ``pair`` (chain and key, PEM), ``tickets``
-                                 (:mod:`ticket_keys`, hex)
+                                 (:mod:`tls.ticket_keys`, hex)
 ``drain``         supervisor     ``seconds`` that requests may still take; 0 after that: end now
 ``count``         supervisor     asks for ``alive`` at once
 ``ready``         worker         connections are accepted

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from .config.model import Upstream, UpstreamPolicy
 from .system import descriptors, keepalive
-from .tls_contexts import upstream_context
+from .tls.contexts import upstream_context
 from .upstream_tls import UpstreamTls
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BufferedProtocol)
@@ -93,7 +93,7 @@ class Dialer:
 
         That a machine is gone can be seen *gone_after* seconds later.
 
-        Raises :class:`certificates.CertificateError`.
+        Raises :class:`tls.certificates.CertificateError`.
         """
         self._allowed = None if policy.disable_ip_validation else policy.allowed_ips
         self._timeout = connect_timeout

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .certificates import CertificateStore, Pair, read_ca
 from .config import load as configuration
 from .config.load import ConfigError, Problem
 from .config.model import Config
-from .tls_contexts import CertificateError
+from .tls.certificates import CertificateStore, Pair, read_ca
+from .tls.contexts import CertificateError
 
 _SETTLED_AT_START = {"listen": "listen_addr", "admin": "admin_addr", "workers": "workers"}
 

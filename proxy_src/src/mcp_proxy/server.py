@@ -16,7 +16,7 @@ from .router import Router
 from .system import descriptors
 from .system.memory import Surplus
 from .system.turn import Turn
-from .tls_contexts import ServerTls
+from .tls.contexts import ServerTls
 from .upstream import UpstreamPool
 from .watch import log
 from .watch.access_log import AccessLog
@@ -46,7 +46,7 @@ class ProxyServer:
     def __init__(self, config: Config, metrics: Metrics, tls: ServerTls) -> None:
         """Prepare everything but the sockets; new connections begin with what *tls* then holds.
 
-        Raises :class:`tls_contexts.CertificateError`.
+        Raises :class:`tls.contexts.CertificateError`.
         """
         self._config = config
         self._metrics = metrics
@@ -87,7 +87,7 @@ class ProxyServer:
         No connection is touched, and requests that have begun end as they began. The next request
         on an old connection finds the new routes; the limits that a connection agrees upon with
         its client (``max_header_bytes``, ``max_streams``) are for new connections. Raises
-        :class:`tls_contexts.CertificateError`, and then nothing has changed.
+        :class:`tls.contexts.CertificateError`, and then nothing has changed.
         """
         before = self._config
         if _dialling(config) != _dialling(before):

@@ -15,12 +15,12 @@ from typing import Any
 from prometheus_client.registry import Collector
 
 from . import __version__, listening, reload_socket, reloading, succession
-from .certificates import CertificateStore, Pair, read_ca
 from .config.load import ConfigError
 from .config.model import Config
 from .reload_socket import Outcome, ReloadServer
 from .sdnotify import Notifier
-from .ticket_keys import ROTATION_SECONDS
+from .tls.certificates import CertificateStore, Pair, read_ca
+from .tls.ticket_keys import ROTATION_SECONDS
 from .watch import exposition, log
 from .watch.admin import AdminServer
 from .watch.firewall_metrics import FirewallCounters
@@ -44,8 +44,8 @@ async def run(path: str, config: Config) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is in flight within ``shutdown_timeout``.
 
     *config* was read from *path*, which SIGHUP reads again. A second SIGTERM or SIGINT cuts the
-    wait short. Raises :class:`StartError` or :class:`certificates.CertificateError` if it cannot
-    start.
+    wait short. Raises :class:`StartError` or :class:`tls.certificates.CertificateError` if it
+    cannot start.
     """
     log.event(
         log.logger,

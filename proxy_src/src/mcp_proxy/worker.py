@@ -15,14 +15,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import ticket_keys
 from .channel import Channel
 from .config.model import Config
 from .config.wire import from_wire
 from .control import HEARTBEAT, Message
 from .listening import BACKLOG
 from .server import ProxyServer
-from .tls_contexts import ServerTls, server_context
+from .tls import ticket_keys
+from .tls.contexts import ServerTls, server_context
 from .watch import log
 from .watch.metrics import Metrics
 from .watch.process_metrics import measure

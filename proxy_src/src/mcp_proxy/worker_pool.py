@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import listening, ticket_keys
-from .certificates import Pair
+from . import listening
 from .config.model import Config
 from .config.wire import to_wire
 from .control import HEARTBEAT
+from .tls import ticket_keys
+from .tls.certificates import Pair
 from .watch import log
 from .watch.metrics import Metrics, Snapshot
 from .watch.snapshots import of_the_dead, unite

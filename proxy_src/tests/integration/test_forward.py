@@ -190,9 +190,9 @@ async def test_any_certificate_of_the_chain_can_be_the_trusted_one(
     tmp_path: Path, pinned: str
 ) -> None:
     """As in curl and in Go, whose TLS the vendor's proxy has."""
-    from mcp_proxy.certificates import read_pair
     from mcp_proxy.config.model import Tls
-    from mcp_proxy.tls_contexts import server_context
+    from mcp_proxy.tls.certificates import read_pair
+    from mcp_proxy.tls.contexts import server_context
     from pki import Authority, Issued
 
     root = Authority("upstream root", below=1)
@@ -220,9 +220,9 @@ async def test_any_certificate_of_the_chain_can_be_the_trusted_one(
 @pytest.mark.parametrize(("trusted", "name"), [(True, True), (False, True), (True, False)])
 async def test_https_upstream(tmp_path: Path, trusted: bool, name: bool) -> None:
     """The CA file decides, and the certificate must be for the name, not for the address."""
-    from mcp_proxy.certificates import read_pair
     from mcp_proxy.config.model import Tls
-    from mcp_proxy.tls_contexts import server_context
+    from mcp_proxy.tls.certificates import read_pair
+    from mcp_proxy.tls.contexts import server_context
     from pki import Authority
 
     authority = Authority("upstream CA")

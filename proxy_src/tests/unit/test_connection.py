@@ -16,7 +16,7 @@ from mcp_proxy.config.model import Limits, Timeouts
 from mcp_proxy.connection import Listener, TunnelConnection
 from mcp_proxy.http.messages import ResponseHead
 from mcp_proxy.system.turn import Turn
-from mcp_proxy.tls_contexts import ServerTls, server_context
+from mcp_proxy.tls.contexts import ServerTls, server_context
 from mcp_proxy.watch.metrics import Metrics
 from pki import Authority
 from running import DOMAIN

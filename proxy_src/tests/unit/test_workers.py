@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from mcp_proxy.certificates import read_pair
 from mcp_proxy.config import model as settings
+from mcp_proxy.tls.certificates import read_pair
 from mcp_proxy.watch.metrics import Metrics
 from mcp_proxy.worker_pool import WorkerPool, with_share
 from mcp_proxy.worker_process import PATIENCE, WorkerProcess

@@ -59,7 +59,7 @@ def load(path: str) -> Config:
 
     Raises :class:`ConfigError` with every problem of the file at once. That the
     certificate, key and CA files can be opened is part of the check; what stands in them is not
-    (see :mod:`certificates`).
+    (see :mod:`tls.certificates`).
     """
     config, problems = examine(read_file(path), path)
     if problems:

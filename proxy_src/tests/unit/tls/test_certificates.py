@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mcp_proxy.certificates import CertificateStore, parse_pair, read_pair
 from mcp_proxy.config.model import Tls, UpstreamPolicy
-from mcp_proxy.tls_contexts import CertificateError, server_context, upstream_context
+from mcp_proxy.tls.certificates import CertificateStore, parse_pair, read_pair
+from mcp_proxy.tls.contexts import CertificateError, server_context, upstream_context
 from mcp_proxy.watch.metrics import Metrics
 from pki import Authority, Issued
 

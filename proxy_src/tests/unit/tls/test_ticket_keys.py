@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from mcp_proxy import ticket_keys
-from mcp_proxy.tls_contexts import server_context
+from mcp_proxy.tls import ticket_keys
+from mcp_proxy.tls.contexts import server_context
 from pki import Authority
 
 HOST = "a.t.example"

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from .config.model import Tls, UpstreamPolicy
-from .tls_contexts import CertificateError, server_context, upstream_context
-from .watch import log
-from .watch.metrics import Metrics
+from ..config.model import Tls, UpstreamPolicy
+from ..watch import log
+from ..watch.metrics import Metrics
+from .contexts import CertificateError, server_context, upstream_context
 
 _MAX_FILE_BYTES = 1 << 20
 _UNPARSABLE = (
