@@ -11,7 +11,7 @@ from inputs import pieces
 from mcp_proxy.config.model import Limits, Upstream
 from mcp_proxy.http.forwarding import request_bytes, trailer_fields
 from mcp_proxy.http1.server import Http1Server
-from mcp_proxy.router import Router
+from mcp_proxy.upstream.router import Router
 from wire import read_requests
 
 _LIMITS = Limits(max_header_bytes=4096)

@@ -13,7 +13,6 @@ from typing import cast
 from websockets.frames import CloseCode
 
 from .config.model import Limits, Timeouts
-from .exchange import Exchange, Forwarder
 from .http.messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from .http1.server import Http1Server
 from .http2.server import Http2Server
@@ -22,6 +21,7 @@ from .system.rota import QUICK, SLICE, Account, Portion
 from .system.transports import CLOSED
 from .system.turn import Turn
 from .tls.contexts import ServerTls
+from .upstream.exchange import Exchange, Forwarder
 from .watch import log
 from .watch.metrics import Metrics
 from .websocket import WebSocketLayer, WebSocketRefused

@@ -10,14 +10,14 @@ from typing import cast
 
 from .config.model import Config
 from .connection import Listener, TunnelConnection
-from .dial import Dialer
-from .exchange import Forwarder
-from .router import Router
 from .system import descriptors
 from .system.memory import Surplus
 from .system.turn import Turn
 from .tls.contexts import ServerTls
-from .upstream import UpstreamPool
+from .upstream.dial import Dialer
+from .upstream.exchange import Forwarder
+from .upstream.pool import UpstreamPool
+from .upstream.router import Router
 from .watch import log
 from .watch.access_log import AccessLog
 from .watch.metrics import Metrics

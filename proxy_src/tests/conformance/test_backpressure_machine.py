@@ -18,13 +18,13 @@ from h2.events import DataReceived, StreamEnded
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from mcp_proxy.config.model import Limits, Upstream
-from mcp_proxy.exchange import Exchange, Forwarder
 from mcp_proxy.http.messages import ClientStream, RequestHead
 from mcp_proxy.http1.server import Http1Server
 from mcp_proxy.http2.server import Http2Server
-from mcp_proxy.router import Router
 from mcp_proxy.system.turn import Turn
-from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
+from mcp_proxy.upstream.exchange import Exchange, Forwarder
+from mcp_proxy.upstream.pool import UpstreamConnection, UpstreamPool
+from mcp_proxy.upstream.router import Router
 from mcp_proxy.watch.access_log import AccessLog
 from mcp_proxy.watch.metrics import Metrics
 from wire import read_requests

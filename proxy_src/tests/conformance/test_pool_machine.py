@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 import hypothesis.strategies as st
-import mcp_proxy.upstream
+import mcp_proxy.upstream.pool
 import pytest
 from fakes import deliver
 from hypothesis import settings
@@ -22,10 +22,10 @@ from hypothesis.stateful import (
     rule,
 )
 from mcp_proxy.config.model import Upstream
-from mcp_proxy.dial import DialError
 from mcp_proxy.http.messages import Headers, ResponseHead
 from mcp_proxy.system.turn import Turn
-from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
+from mcp_proxy.upstream.dial import DialError
+from mcp_proxy.upstream.pool import UpstreamConnection, UpstreamPool
 
 UPSTREAMS = [Upstream("http", name, 80) for name in ("a", "b")]
 IDLE_SECONDS = 60
@@ -143,7 +143,7 @@ class PoolMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.now = 1000.0
         self.loop = asyncio.new_event_loop()
-        self.clock = mock.patch.object(mcp_proxy.upstream, "time", self)
+        self.clock = mock.patch.object(mcp_proxy.upstream.pool, "time", self)
         self.clock.start()
         self.errors: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
@@ -354,7 +354,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_proxy.upstream, "_MAX_IDLE", LIMIT)
+    monkeypatch.setattr(mcp_proxy.upstream.pool, "_MAX_IDLE", LIMIT)
 
 
 TestPool = PoolMachine.TestCase

@@ -13,7 +13,7 @@ import os
 import ssl
 from typing import Any, cast
 
-from .system.transports import CLOSED, send_at_once
+from ..system.transports import CLOSED, send_at_once
 
 _CIPHERTEXT = 1 << 16
 """Bytes read from the network at a time."""

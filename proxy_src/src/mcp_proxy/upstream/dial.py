@@ -18,10 +18,10 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar
 
-from .config.model import Upstream, UpstreamPolicy
-from .system import descriptors, keepalive
-from .tls.contexts import upstream_context
-from .upstream_tls import UpstreamTls
+from ..config.model import Upstream, UpstreamPolicy
+from ..system import descriptors, keepalive
+from ..tls.contexts import upstream_context
+from .tls import UpstreamTls
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BufferedProtocol)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.config.model import Upstream
-from mcp_proxy.router import Router
+from mcp_proxy.upstream.router import Router
 
 DOMAIN = "abcd1234.tunnel.anthropic.com"
 ECHO = Upstream("http", "10.0.0.5", 8000)

@@ -18,15 +18,15 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from ..http.forwarding import host_value, request_bytes, response_headers, trailer_fields
+from ..http.messages import ClientStream, Headers, RequestHead, ResponseHead
+from ..http.own_urls import public
+from ..watch import log
+from ..watch.access_log import AccessLog
+from ..watch.metrics import NO_ROUTE, Metrics
 from .dial import DialError
-from .http.forwarding import host_value, request_bytes, response_headers, trailer_fields
-from .http.messages import ClientStream, Headers, RequestHead, ResponseHead
-from .http.own_urls import public
+from .pool import UpstreamConnection, UpstreamPool
 from .router import Route, Router
-from .upstream import UpstreamConnection, UpstreamPool
-from .watch import log
-from .watch.access_log import AccessLog
-from .watch.metrics import NO_ROUTE, Metrics
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _SWITCHED = 101
@@ -54,7 +54,7 @@ class Forwarder:
 
 
 class Exchange:
-    """Implements :class:`http.messages.RequestHandler` and :class:`upstream.UpstreamUser`."""
+    """Implements :class:`http.messages.RequestHandler` and :class:`pool.UpstreamUser`."""
 
     # What few requests ever change stands here, so that making an exchange does not set it.
     _route: Route | None = None
@@ -182,12 +182,12 @@ class Exchange:
             self._forward_end(self._connection, trailers)
 
     def pause_upload(self) -> None:
-        """See :class:`upstream.UpstreamUser`."""
+        """See :class:`pool.UpstreamUser`."""
         self._upload_paused = True
         self._stream.hold()
 
     def resume_upload(self) -> None:
-        """See :class:`upstream.UpstreamUser`."""
+        """See :class:`pool.UpstreamUser`."""
         self._upload_paused = False
         if self._connection is not None:
             self._stream.release()
@@ -196,7 +196,7 @@ class Exchange:
 
     @property
     def room(self) -> int:
-        """See :class:`upstream.UpstreamUser`."""
+        """See :class:`pool.UpstreamUser`."""
         return self._stream.room
 
     def response_interim(self, status: int, headers: Headers) -> None:
@@ -255,7 +255,7 @@ class Exchange:
     # -- when something goes wrong -----------------------------------------------------------
 
     def upstream_failed(self, error: Exception, untouched: bool) -> None:
-        """See :class:`upstream.UpstreamUser`."""
+        """See :class:`pool.UpstreamUser`."""
         connection, self._connection = self._connection, None
         route = self._route
         if connection is None or route is None:

@@ -14,8 +14,8 @@ from unittest import mock
 import pytest
 import uvloop
 from mcp_proxy.config.model import Upstream, UpstreamPolicy
-from mcp_proxy.dial import Dialer, DialError
-from mcp_proxy.upstream_tls import UpstreamTls
+from mcp_proxy.upstream.dial import Dialer, DialError
+from mcp_proxy.upstream.tls import UpstreamTls
 
 LOOPBACK = (IPv4Network("127.0.0.0/8"),)
 
@@ -241,7 +241,7 @@ def test_a_connection_that_is_lost_at_once_is_none(
     monkeypatch: Any, new_loop: Any, scheme: Any
 ) -> None:
     """An upstream that resets what it has accepted: the loop has heard of it before the dialler."""
-    monkeypatch.setattr("mcp_proxy.dial.UpstreamTls", LostTls)
+    monkeypatch.setattr("mcp_proxy.upstream.dial.UpstreamTls", LostTls)
     complaints: list[Any] = []
     policy = UpstreamPolicy(allowed_ips=LOOPBACK, include_system_cas=True)
     with socket.create_server(("127.0.0.1", 0)) as server, contextlib.closing(new_loop()) as loop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .config.model import Upstream
+from ..config.model import Upstream
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import time
 from collections import deque
 from typing import Protocol, cast
 
-from .config.model import Upstream
+from ..config.model import Upstream
+from ..http.messages import Headers
+from ..http1.client import ResponseError, ResponseHandler, ResponseReader
+from ..system import keepalive
+from ..system.rota import QUICK, Account, Portion
+from ..system.transports import CLOSED, send_at_once
+from ..system.turn import Turn
 from .dial import Dialer
-from .http.messages import Headers
-from .http1.client import ResponseError, ResponseHandler, ResponseReader
-from .system import keepalive
-from .system.rota import QUICK, Account, Portion
-from .system.transports import CLOSED, send_at_once
-from .system.turn import Turn
 
 _MAX_IDLE = 64
 """Connections kept in reserve per upstream."""

@@ -11,9 +11,9 @@ from unittest import mock
 import pytest
 import uvloop
 from mcp_proxy.config.model import Upstream, UpstreamPolicy
-from mcp_proxy.dial import Dialer
 from mcp_proxy.system.turn import Turn
-from mcp_proxy.upstream import UpstreamConnection, UpstreamPool
+from mcp_proxy.upstream.dial import Dialer
+from mcp_proxy.upstream.pool import UpstreamConnection, UpstreamPool
 from pki import Authority
 from upstreams import raw_upstream
 
