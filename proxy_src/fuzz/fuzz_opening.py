@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inputs import pieces
-from mcp_proxy.websocket import WebSocketLayer, WebSocketRefused
+from mcp_proxy.tunnel.websocket import WebSocketLayer, WebSocketRefused
 
 
 def _run(parts: list[bytes]) -> tuple[bool, bool, bytes, bytes]:

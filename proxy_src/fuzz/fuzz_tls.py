@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from inputs import pieces
-from mcp_proxy.inner_tls import InnerTls, TlsFailed
+from mcp_proxy.tunnel.inner_tls import InnerTls, TlsFailed
 from pki import Authority
 
 _HOME = Path(tempfile.mkdtemp(prefix="fuzz-tls-"))

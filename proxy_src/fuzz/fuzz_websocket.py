@@ -6,7 +6,7 @@ import logging
 import struct
 
 from inputs import pieces
-from mcp_proxy.websocket import MAX_FRAME, WebSocketLayer
+from mcp_proxy.tunnel.websocket import MAX_FRAME, WebSocketLayer
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol

@@ -20,9 +20,9 @@ from .config.model import Config
 from .config.wire import from_wire
 from .control import HEARTBEAT, Message
 from .listening import BACKLOG
-from .server import ProxyServer
 from .tls import ticket_keys
 from .tls.contexts import ServerTls, server_context
+from .tunnel.server import ProxyServer
 from .watch import log
 from .watch.metrics import Metrics
 from .watch.process_metrics import measure

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from mcp_proxy.websocket import MAX_FRAME, MAX_SENT, WebSocketLayer, WebSocketRefused
+from mcp_proxy.tunnel.websocket import MAX_FRAME, MAX_SENT, WebSocketLayer, WebSocketRefused
 from running import DOMAIN, proxied
 from tunnelled import get
 from upstreams import plain_answer, raw_upstream, read_head

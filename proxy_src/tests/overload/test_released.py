@@ -17,8 +17,8 @@ from clients import UPGRADE, Client
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
 from mcp_proxy.config.model import Address, Config, Timeouts, Tls, Upstream, UpstreamPolicy
-from mcp_proxy.server import ProxyServer
 from mcp_proxy.tls.contexts import ServerTls, server_context
+from mcp_proxy.tunnel.server import ProxyServer
 from mcp_proxy.watch.metrics import Metrics
 from pki import Authority
 from running import DOMAIN

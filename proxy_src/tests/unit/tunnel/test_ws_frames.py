@@ -9,7 +9,7 @@ import struct
 from fakes import PLACES, cuts
 from hypothesis import example, given
 from hypothesis import strategies as st
-from mcp_proxy.websocket import MAX_FRAME, WebSocketLayer
+from mcp_proxy.tunnel.websocket import MAX_FRAME, WebSocketLayer
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 from websockets.server import ServerProtocol

@@ -13,10 +13,10 @@ from fakes import Requests, deliver
 from h2.connection import H2Connection
 from h2.events import DataReceived
 from mcp_proxy.config.model import Limits, Timeouts
-from mcp_proxy.connection import Listener, TunnelConnection
 from mcp_proxy.http.messages import ResponseHead
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.tls.contexts import ServerTls, server_context
+from mcp_proxy.tunnel.connection import Listener, TunnelConnection
 from mcp_proxy.watch.metrics import Metrics
 from pki import Authority
 from running import DOMAIN

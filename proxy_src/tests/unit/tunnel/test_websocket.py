@@ -8,7 +8,7 @@ import pytest
 from fakes import PLACES, cuts
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.websocket import MAX_FRAME, WebSocketLayer, WebSocketRefused
+from mcp_proxy.tunnel.websocket import MAX_FRAME, WebSocketLayer, WebSocketRefused
 from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode

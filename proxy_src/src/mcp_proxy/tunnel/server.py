@@ -8,19 +8,19 @@ import socket
 from collections.abc import Iterable
 from typing import cast
 
-from .config.model import Config
+from ..config.model import Config
+from ..system import descriptors
+from ..system.memory import Surplus
+from ..system.turn import Turn
+from ..tls.contexts import ServerTls
+from ..upstream.dial import Dialer
+from ..upstream.exchange import Forwarder
+from ..upstream.pool import UpstreamPool
+from ..upstream.router import Router
+from ..watch import log
+from ..watch.access_log import AccessLog
+from ..watch.metrics import Metrics
 from .connection import Listener, TunnelConnection
-from .system import descriptors
-from .system.memory import Surplus
-from .system.turn import Turn
-from .tls.contexts import ServerTls
-from .upstream.dial import Dialer
-from .upstream.exchange import Forwarder
-from .upstream.pool import UpstreamPool
-from .upstream.router import Router
-from .watch import log
-from .watch.access_log import AccessLog
-from .watch.metrics import Metrics
 
 _MAX_TICK = 1.0
 _GRACE = 2.0

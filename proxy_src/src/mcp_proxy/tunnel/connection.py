@@ -12,18 +12,18 @@ from typing import cast
 
 from websockets.frames import CloseCode
 
-from .config.model import Limits, Timeouts
-from .http.messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
-from .http1.server import Http1Server
-from .http2.server import Http2Server
+from ..config.model import Limits, Timeouts
+from ..http.messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
+from ..http1.server import Http1Server
+from ..http2.server import Http2Server
+from ..system.rota import QUICK, SLICE, Account, Portion
+from ..system.transports import CLOSED
+from ..system.turn import Turn
+from ..tls.contexts import ServerTls
+from ..upstream.exchange import Exchange, Forwarder
+from ..watch import log
+from ..watch.metrics import Metrics
 from .inner_tls import RECORD, InnerTls, TlsFailed
-from .system.rota import QUICK, SLICE, Account, Portion
-from .system.transports import CLOSED
-from .system.turn import Turn
-from .tls.contexts import ServerTls
-from .upstream.exchange import Exchange, Forwarder
-from .watch import log
-from .watch.metrics import Metrics
 from .websocket import WebSocketLayer, WebSocketRefused
 
 _HIGH_WATER = 1 << 18

@@ -10,9 +10,9 @@ from fakes import PLACES, cuts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp_proxy.config.model import Tls
-from mcp_proxy.inner_tls import InnerTls, TlsFailed
 from mcp_proxy.tls.certificates import read_pair
 from mcp_proxy.tls.contexts import server_context
+from mcp_proxy.tunnel.inner_tls import InnerTls, TlsFailed
 from pki import Authority
 
 NAME = "a.t.example"
