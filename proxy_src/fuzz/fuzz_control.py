@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from inputs import pieces
-from mcp_proxy.control import Decoder, OutOfStep, encode
+from mcp_proxy.process.control import Decoder, OutOfStep, encode
 
 
 def _run(parts: list[bytes]) -> tuple[list[object], bool]:

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Callable
 
-from . import __version__, reload_socket
+from . import __version__
 from .config import load as config
-from .reloading import as_problem
+from .process import reload_socket
+from .process.reloading import as_problem
 from .tls.certificates import read_ca, read_pair
 from .tls.contexts import CertificateError, server_context
 from .watch import log
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from .supervisor import StartError, run
+    from .process.supervisor import StartError, run
 
     log.configure("info")
     try:

@@ -18,8 +18,8 @@ import pytest
 import pytest_asyncio
 from bridge import TunnelBridge
 from load import event_upstream, load
-from mcp_proxy import listening, reload_socket
 from mcp_proxy.config.model import Address
+from mcp_proxy.process import listening, reload_socket
 from running import DOMAIN, SRC, RunningProxy, proxied, running_proxy
 from test_service import admin
 from tunnelled import answer, get, raw_client

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..config.model import Config
+from ..config.wire import to_wire
+from ..tls import ticket_keys
+from ..tls.certificates import Pair
+from ..watch import log
+from ..watch.metrics import Metrics, Snapshot
+from ..watch.snapshots import of_the_dead, unite
 from . import listening
-from .config.model import Config
-from .config.wire import to_wire
 from .control import HEARTBEAT
-from .tls import ticket_keys
-from .tls.certificates import Pair
-from .watch import log
-from .watch.metrics import Metrics, Snapshot
-from .watch.snapshots import of_the_dead, unite
 from .worker_process import WorkerProcess
 
 _FIRST_DELAY = 0.1

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..watch.metrics import Snapshot
 from .channel import Channel
 from .control import Message
-from .watch.metrics import Snapshot
 
 PATIENCE = 5
 """Heartbeats that may be missing in a row before a worker counts as hung."""
@@ -27,7 +27,7 @@ _REAP_SECONDS = 0.01
 _CODE = """\
 import sys
 sys.path[:] = {path!r}
-from mcp_proxy.worker import main
+from mcp_proxy.process.worker import main
 sys.exit(main(sys.argv[1:]))
 """
 

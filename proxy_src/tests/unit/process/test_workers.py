@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 from mcp_proxy.config import model as settings
+from mcp_proxy.process.worker_pool import WorkerPool, with_share
+from mcp_proxy.process.worker_process import PATIENCE, WorkerProcess
 from mcp_proxy.tls.certificates import read_pair
 from mcp_proxy.watch.metrics import Metrics
-from mcp_proxy.worker_pool import WorkerPool, with_share
-from mcp_proxy.worker_process import PATIENCE, WorkerProcess
 from pki import Authority
 
 

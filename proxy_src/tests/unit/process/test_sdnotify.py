@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from mcp_proxy.sdnotify import Notifier
+from mcp_proxy.process.sdnotify import Notifier
 
 
 def listen(address: str) -> socket.socket:

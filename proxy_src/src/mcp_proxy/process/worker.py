@@ -15,17 +15,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..config.model import Config
+from ..config.wire import from_wire
+from ..tls import ticket_keys
+from ..tls.contexts import ServerTls, server_context
+from ..tunnel.server import ProxyServer
+from ..watch import log
+from ..watch.metrics import Metrics
+from ..watch.process_metrics import measure
 from .channel import Channel
-from .config.model import Config
-from .config.wire import from_wire
 from .control import HEARTBEAT, Message
 from .listening import BACKLOG
-from .tls import ticket_keys
-from .tls.contexts import ServerTls, server_context
-from .tunnel.server import ProxyServer
-from .watch import log
-from .watch.metrics import Metrics
-from .watch.process_metrics import measure
 
 
 def main(arguments: Sequence[str]) -> int:

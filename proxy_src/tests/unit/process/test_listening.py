@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mcp_proxy import listening
 from mcp_proxy.config.model import Address
+from mcp_proxy.process import listening
 
 ANY = Address("127.0.0.1", 0)
 
@@ -80,7 +80,7 @@ def test_what_systemd_passes(bound: list[socket.socket]) -> None:
     """In a process of its own, as descriptors 3 and up are the test's otherwise."""
     code = (
         "import os, sys\n"
-        "from mcp_proxy import listening\n"
+        "from mcp_proxy.process import listening\n"
         "os.environ['LISTEN_PID'] = str(os.getpid())\n"
         "sockets = listening.inherited(os.environ)\n"
         "print(len(sockets), sockets[0].getsockname()[1], sockets[0].get_inheritable(),\n"
@@ -93,7 +93,7 @@ def test_what_systemd_passes(bound: list[socket.socket]) -> None:
         env={
             **os.environ,
             "LISTEN_FDS": "2",
-            "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
+            "PYTHONPATH": str(Path(__file__).parents[3] / "src"),
         },
         pass_fds=[first, second],
         capture_output=True,

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import MutableMapping, Sequence
 
-from .config.model import Address
+from ..config.model import Address
 
 BACKLOG = 4096
 """What systemd asks for as well; the kernel's own limit is net.core.somaxconn."""

@@ -7,7 +7,7 @@ import pytest
 from fakes import PLACES, cuts
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.control import MAX_BYTES, Decoder, OutOfStep, encode
+from mcp_proxy.process.control import MAX_BYTES, Decoder, OutOfStep, encode
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

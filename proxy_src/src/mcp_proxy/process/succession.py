@@ -19,7 +19,7 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from pathlib import Path
 from socket import socket
 
-from . import __file__ as _package
+from .. import __file__ as _package
 
 CODE = str(Path(_package).resolve().parent)
 """Where the running code came from: tells one release from another."""

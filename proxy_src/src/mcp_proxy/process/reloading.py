@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .config import load as configuration
-from .config.load import ConfigError, Problem
-from .config.model import Config
-from .tls.certificates import CertificateStore, Pair, read_ca
-from .tls.contexts import CertificateError
+from ..config import load as configuration
+from ..config.load import ConfigError, Problem
+from ..config.model import Config
+from ..tls.certificates import CertificateStore, Pair, read_ca
+from ..tls.contexts import CertificateError
 
 _SETTLED_AT_START = {"listen": "listen_addr", "admin": "admin_addr", "workers": "workers"}
 

@@ -14,19 +14,20 @@ from typing import Any
 
 from prometheus_client.registry import Collector
 
-from . import __version__, listening, reload_socket, reloading, succession
-from .config.load import ConfigError
-from .config.model import Config
+from .. import __version__
+from ..config.load import ConfigError
+from ..config.model import Config
+from ..tls.certificates import CertificateStore, Pair, read_ca
+from ..tls.ticket_keys import ROTATION_SECONDS
+from ..watch import exposition, log
+from ..watch.admin import AdminServer
+from ..watch.firewall_metrics import FirewallCounters
+from ..watch.metrics import Metrics
+from ..watch.snapshots import unite
+from ..watch.tunnel_metrics import TunnelConnections
+from . import listening, reload_socket, reloading, succession
 from .reload_socket import Outcome, ReloadServer
 from .sdnotify import Notifier
-from .tls.certificates import CertificateStore, Pair, read_ca
-from .tls.ticket_keys import ROTATION_SECONDS
-from .watch import exposition, log
-from .watch.admin import AdminServer
-from .watch.firewall_metrics import FirewallCounters
-from .watch.metrics import Metrics
-from .watch.snapshots import unite
-from .watch.tunnel_metrics import TunnelConnections
 from .worker_pool import WorkerEnded, WorkerPool
 
 _ADMIN_PAUSE = 5.0

@@ -6,7 +6,7 @@ import asyncio
 import os
 
 import pytest
-from mcp_proxy import succession
+from mcp_proxy.process import succession
 
 
 async def judged(monkeypatch: pytest.MonkeyPatch, *program: str) -> list[str]:
