@@ -39,6 +39,10 @@ CHECKS: dict[str, tuple[str, ...]] = {
         *("env", "PYTHONPATH=.build/collections", "lint-imports", "--no-cache", "pyproject.toml"),
     ),
     "mypy: proxy": ("mypy", "proxy_src/src"),
+    "import-linter: proxy": (
+        *("env", "-C", "proxy_src", "PYTHONPATH=src"),
+        *("lint-imports", "--no-logo", "--no-cache", "pyproject.toml"),
+    ),
     "yamllint": ("yamllint", "--strict", "."),
     "ruff check": ("ruff", "check", "."),
     "ruff format": ("ruff", "format", "--check", "."),
