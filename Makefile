@@ -11,7 +11,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # As in tools/environment: bytecode is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help bootstrap demo demo-down test test-all hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard fuzz conformance changelog build lock release clean
+.PHONY: help bootstrap demo demo-down test test-all hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard docs fuzz conformance changelog build lock release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -81,6 +81,9 @@ changelog: bootstrap  ## the changelog of the version in galaxy.yml, of changelo
 
 dashboard: bootstrap  ## the picture of the dashboard in docs/monitoring, from two replicas under traffic
 	@tools/dashboard
+
+docs: bootstrap  ## the documentation site in .build/docs: the guides, and the reference of modules, roles and lookups
+	@tools/docs
 
 build: bootstrap  ## the collection's tarball, in .build
 	@ansible-galaxy collection build --force --output-path .build

@@ -44,6 +44,7 @@ TEST: tuple[Stage, ...] = (
     _molecule("firewall"),
     _molecule("default"),
     Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
+    Stage("documentation site", ("tools/docs",)),
     _pytest("tests of the tools", "benchmarks/tests", "tools/stages/tests", "tools/release/tests"),
     # The collection's unit tests run there, too: on the collection as it is shipped.
     Stage(
