@@ -35,6 +35,10 @@ _ANSIBLE_PAGES = {
 _LINK = re.compile(r"\]\((?:\.\./)+([^)#]+)(#[^)]*)?\)")
 _PLUGIN = re.compile(r"plugins/(module|lookup|filter)s?/(\w+)\.py")
 _ROLE = re.compile(r"roles/(\w+)(?:/.*)?")
+# What antsibull-docs writes for Ansible's own theme.
+_CONTENTS = re.compile(r"^\.\. contents::\n(?:   +:.*\n)*", re.MULTILINE)
+_TITLE = re.compile(r"^mcp_tunnels\.stack\.(\w+ \w+) -- (.+)\n(\++)\n", re.MULTILINE)
+_INDEX = "Mcp_Tunnels.Stack\n================="
 _NAME = re.compile(r"mcp_tunnels\.stack\.(\w+)")
 
 
@@ -42,6 +46,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("source-read", _read)
     app.connect("doctree-read", _mark_rows)
+    app.connect("doctree-read", _label_cells)
     app.connect("doctree-resolved", _link_names)
     app.connect("missing-reference", _of_ansible)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -67,9 +72,15 @@ def role_of() -> dict[str, str]:
 
 def _read(app: Sphinx, page: str, source: list[str]) -> None:
     if page.startswith("reference/"):
-        source[0] += _guides(app, page)
+        source[0] = _for_the_theme(source[0]) + _guides(app, page)
     elif page in app.env.found_docs and page != "index":
         source[0] = _LINK.sub(lambda link: _outside(app, page, link), source[0])
+
+
+def _for_the_theme(text: str) -> str:
+    """A page of the reference without its own contents, with a title that fits the navigation."""
+    text = _TITLE.sub(r"\1\n\3\n\n*\2.*\n", _CONTENTS.sub("", text))
+    return text.replace(_INDEX, f"Modules, roles, lookups\n{'=' * 23}")
 
 
 def _outside(app: Sphinx, page: str, link: re.Match[str]) -> str:
@@ -111,6 +122,19 @@ def _mark_rows(app: Sphinx, tree: nodes.document) -> None:
         for literal in row.children[0].findall(nodes.literal):
             if literal.astext() in role_of():
                 row["ids"].append(literal.astext())
+
+
+def _label_cells(app: Sphinx, tree: nodes.document) -> None:
+    """Give each cell the heading of its column, which a phone shows in place of the first row."""
+    if app.env.docname.startswith("reference/"):
+        return
+    for table in tree.findall(nodes.tgroup):
+        head, body = table.children[-2:]
+        headings = [cell.astext() for cell in head.children[0].children]
+        for row in body.children:
+            for heading, cell in list(zip(headings, row.children))[1:]:
+                if heading and cell.astext().strip():
+                    cell.children[0].insert(0, nodes.inline("", heading, classes=["heading"]))
 
 
 def _link_names(app: Sphinx, tree: nodes.document, page: str) -> None:

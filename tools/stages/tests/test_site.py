@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,13 +77,33 @@ def test_each_picture_is_of_its_source(source: Path) -> None:
     )
 
 
-def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
-    file = ROOT / "tools/docs-site/check_links.py"
-    spec = importlib.util.spec_from_file_location("check_links", file)
+def of_the_site(name: str) -> Any:
+    """A module of the site, whose folder is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"tools/docs-site/{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_files_of_the_collection_have_pages_of_the_reference() -> None:
+    page = of_the_site("site_links").reference_page
+    assert page("plugins/modules/replica.py") == "reference/replica_module"
+    assert page("plugins/lookup/identity_token.py") == "reference/identity_token_lookup"
+    assert page("roles/proxy/README.md") == "reference/proxy_role"
+    assert page("tools/test") == ""
+
+
+def test_titles_are_short_and_contents_are_left_to_the_theme() -> None:
+    text = "mcp_tunnels.stack.x module -- Does y\n++++++++++++\n\n.. contents::\n   :local:\n\nz\n"
+    assert of_the_site("site_links")._for_the_theme(text) == (
+        "x module\n++++++++++++\n\n*Does y.*\n\n\nz\n"
+    )
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
+    module = of_the_site("check_links")
     (tmp_path / "a.html").write_text(
         '<p id="here"><a href="#here"><a href="b.html#there"><a href="https://other.example/x">'
         '<a href="#gone"><a href="b.html#gone"><img src="c.png">'
