@@ -134,7 +134,9 @@ def _label_cells(app: Sphinx, tree: nodes.document) -> None:
         for row in body.children:
             for heading, cell in list(zip(headings, row.children))[1:]:
                 if heading and cell.astext().strip():
-                    cell.children[0].insert(0, nodes.inline("", heading, classes=["heading"]))
+                    cell.children[0].insert(
+                        0, nodes.inline("", f"{heading}: ", classes=["heading"])
+                    )
 
 
 def _link_names(app: Sphinx, tree: nodes.document, page: str) -> None:
