@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import settings
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    proxy_config,
+    settings,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes import check_routes
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.wif import check_wif
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
@@ -23,7 +27,12 @@ def programmatic(**changes):
 
 def told(**changes):
     values = programmatic(**changes)
-    return [str(problem) for problem in [*settings.check_all(values), *check_wif(values)]]
+    problems = [
+        *settings.check_all(values),
+        *check_routes(values, proxy_config.judge(values)),
+        *check_wif(values),
+    ]
+    return [str(problem) for problem in problems]
 
 
 @pytest.mark.parametrize(
