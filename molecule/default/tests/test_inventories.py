@@ -29,13 +29,3 @@ def test_a_run_on_one_replica_leaves_the_others_alone(name: str, caching: dict[s
     counters = recap(done.stdout)
     assert list(counters) == [name]
     assert counters[name]["changed"] == 0
-
-
-def test_a_fact_cache_gets_no_secret(fact_cache: Path) -> None:
-    """In the runs on one replica. That it changes nothing: see test_repeat.py."""
-    token = Path(LAB["tunnel_token_file"]).read_text().strip()
-    kept = [path.read_text() for path in fact_cache.rglob("*") if path.is_file()]
-    assert kept
-    # The variables, and what follows from them, are no facts.
-    assert not [text for text in kept if "mcp_tunnel" in text]
-    assert not [text for text in kept if token in text or "PRIVATE KEY-----" in text]
