@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs/troubleshooting.md").read_text()
 #: Where our parts say something, and where the laboratory says what the vendor's parts do.
-SOURCES = ("plugins", "proxy_src/src", "roles", "playbooks", "tests/lab")
+SOURCES = ("plugins", "proxy_src/src", "roles", "playbooks", "lab")
 SAYING = ("the client reads", "the log or `verify` says", "the log says", "the run says", "symptom")
 #: OpenSSL's own words, which come with ``tls handshake failed``.
 OF_OTHERS = {
@@ -33,7 +33,7 @@ def said() -> str:
         for folder in SOURCES
         for path in sorted((ROOT / folder).rglob("*"))
         if path.suffix in {".py", ".yml", ".j2", ".service", ".conf"}
-        and "tests/lab/tests" not in str(path)
+        and "lab/tests" not in str(path)
     ]
     return re.sub(r'"\s*\n\s*[bfr]*"', "", "\n".join(texts))
 
@@ -60,7 +60,8 @@ def test_what_the_guide_quotes_is_said() -> None:
 
 def test_each_sentence_that_clients_get_is_in_the_guide() -> None:
     sources = "\n".join(
-        (ROOT / "proxy_src/src/mcp_proxy" / name).read_text() for name in ("exchange.py", "dial.py")
+        (ROOT / "proxy_src/src/mcp_proxy/upstream" / name).read_text()
+        for name in ("exchange.py", "dial.py")
     )
     sentences = set(re.findall(r'"((?:Upstream|No route) [a-zA-Z ]+)"', sources))
     assert len(sentences) > 7
