@@ -50,9 +50,9 @@ options:
         Required with O(state=loaded).
       - "The names are V(mcp-tunnel-firewall.service), V(mcp-tunnel-firewall-counters.service),
         V(mcp-tunnel-firewall-counters.timer), V(mcp-tunnel-connections.service) and
-        V(nftables.service.d/mcp-tunnel.conf); and V(mcp-tunnel-counters.py) and
-        V(mcp-tunnel-connections.py), the programs of two of them, which are kept beside the rules
-        of instances."
+        V(nftables.service.d/mcp-tunnel.conf); and V(mcp-tunnel-counters.py),
+        V(mcp-tunnel-connections.py) and V(mcp-tunnel-restore.sh), the programs that three of them
+        run, which are kept beside the rules of instances."
     type: dict
   rollback_timeout:
     description:
@@ -79,6 +79,7 @@ EXAMPLES = r"""
       nftables.service.d/mcp-tunnel.conf: "{{ lookup('ansible.builtin.file', 'nftables.conf') }}"
       mcp-tunnel-counters.py: "{{ lookup('ansible.builtin.file', 'copy.py') }}"
       mcp-tunnel-connections.py: "{{ lookup('ansible.builtin.file', 'ask.py') }}"
+      mcp-tunnel-restore.sh: "{{ lookup('ansible.builtin.file', 'restore.sh') }}"
     rollback_timeout: 60
   register: rules
 

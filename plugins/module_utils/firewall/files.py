@@ -29,12 +29,12 @@ COUNTERS = "mcp-tunnel-firewall-counters"
 _GUARD = "nftables.service.d/mcp-tunnel.conf"
 # What the service of the counters wants beside itself: how many connections cloudflared has.
 CONNECTIONS = "mcp-tunnel-connections.service"
-# What these two services run, beside the rules of instances: not beside those of the host, where
-# administrators include every file that there is.
-_PROGRAMS = ("mcp-tunnel-counters.py", "mcp-tunnel-connections.py")
-# Below the directory of units, but for the programs.
+# What these services and the guard run, beside the rules of instances: not beside those of the
+# host, where administrators include every file that there is.
+_PROGRAMS = ("mcp-tunnel-counters.py", "mcp-tunnel-connections.py", "mcp-tunnel-restore.sh")
+# Below the directory of units, but for the programs, which are there before what runs them.
 UNIT_FILES = (
-    UNIT, f"{COUNTERS}.service", f"{COUNTERS}.timer", CONNECTIONS, _GUARD, *_PROGRAMS,
+    *_PROGRAMS, UNIT, f"{COUNTERS}.service", f"{COUNTERS}.timer", CONNECTIONS, _GUARD,
 )  # fmt: skip
 # What `systemctl enable` makes, and what each leads to.
 _LINKS = {
@@ -146,7 +146,7 @@ class RuleFiles:
         """Removes the files, and directories in which nothing else is."""
         for instance in self.read().instances:
             secret_files.remove_file(str(self.instance_path(instance)))
-        for path in (self.host_path, *self._units):
+        for path in (self.host_path, *reversed(self._units)):
             secret_files.remove_file(str(path))
         for directory in (self._instances, self._directory, (self._unit_directory / _GUARD).parent):
             if directory.is_dir() and not any(directory.iterdir()):

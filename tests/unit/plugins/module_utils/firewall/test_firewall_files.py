@@ -20,6 +20,7 @@ UNITS = {
     "nftables.service.d/mcp-tunnel.conf": "[Unit]\n",
     "mcp-tunnel-counters.py": "import this\n",
     "mcp-tunnel-connections.py": "import that\n",
+    "mcp-tunnel-restore.sh": "exit\n",
 }
 LINKS = (
     "sysinit.target.wants/mcp-tunnel-firewall.service",
@@ -87,7 +88,9 @@ def test_units_are_there_and_enabled(place, tmp_path):
     done = place.settle_units(UNITS, check_mode=False)
     assert (done["changed"], done["changed_paths"]) == (True, predicted["changed_paths"])
     for name, text in UNITS.items():
-        path = (tmp_path / "nftables.d/mcp-tunnel.d" if name.endswith(".py") else units) / name
+        path = (
+            tmp_path / "nftables.d/mcp-tunnel.d" if name.endswith((".py", ".sh")) else units
+        ) / name
         assert path.read_text() == text
         assert path.stat().st_mode & 0o777 == 0o644
     for link in LINKS:
@@ -109,7 +112,7 @@ def test_a_unit_that_somebody_changed(place, tmp_path):
 
 @pytest.mark.parametrize("texts", [{}, {"other.service": ""}])
 def test_other_units_than_ours_are_refused(place, texts):
-    with pytest.raises(TunnelError, match=r"Give mcp-tunnel-firewall\.service, "):
+    with pytest.raises(TunnelError, match=r"Give mcp-tunnel-counters\.py, "):
         place.settle_units(texts, check_mode=False)
 
 
