@@ -1,0 +1,25 @@
+"""The last lines of a run: the addresses that Claude is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
+
+_TASKS = Path(__file__).resolve().parents[4] / "playbooks/tasks/next_steps.yml"
+DOMAIN = "abcd1234.tunnel.example"
+
+
+def test_the_address_of_a_route_has_the_domain_once(tmp_path: Path) -> None:
+    """Of a single label, of a full name, and of the domain itself."""
+    plan = {
+        "mode": "wif",
+        "domain": DOMAIN,
+        "replicas": ["host1"],
+        "routes": dict.fromkeys(["wiki", f"files.{DOMAIN}", DOMAIN], "http://10.0.0.1:80"),
+    }
+    steps = [{"ansible.builtin.include_tasks": str(_TASKS)}]
+    status, output = run_playbook(tmp_path, steps, {"host1": {}}, mcp_tunnel_plan=plan)
+    assert status == 0, output
+    addresses = f"    https://{DOMAIN}, https://files.{DOMAIN}, https://wiki.{DOMAIN}"
+    assert f'"{addresses}"' in output, output
