@@ -122,7 +122,7 @@ def test_every_printed_command_works_from_anywhere(demo: Demo) -> None:
     calls = demo.calls.read_text().splitlines()
     assert len(calls) == len(ours)
     for call in calls:
-        assert call.startswith(f"{demo.root}|{demo.root}/tests:{demo.root}/tools|")
+        assert call.startswith(f"{demo.root}|{demo.root}:{demo.root}/tools|")
     for command in set(commands) - set(ours):
         paths = re.findall(r"(?:-C|-F|--cacert) ((?:\\.|\S)+)", command)
         assert paths, command

@@ -67,6 +67,7 @@ def answer(port, seconds):
     received = b""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=seconds) as sock:
+            sock.settimeout(max(0.05, end - time.monotonic()))
             sock.sendall(REQUEST)
             while block := sock.recv(LONGEST):
                 received += block

@@ -1,7 +1,8 @@
 """Memory that was needed once, given back to the system.
 
 The C library keeps what is freed: after many streams that nobody read, most of it in holes that it
-only returns when asked to (malloc_trim(3)).
+only returns when asked to (malloc_trim(3)). A load between two looks is not noticed; the next load
+takes its memory over.
 """
 
 from __future__ import annotations
