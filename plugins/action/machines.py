@@ -14,7 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 
 def _taken(hostvars: Mapping[str, Any]) -> dict[str, Any]:
-    """What the preflight has seen of a host; of one that takes no part, what the inventory says."""
+    """The variables that the preflight saw; those of the inventory if the host takes no part."""
     settings = hostvars.get("__mcp_tunnel_settings")
     if isinstance(settings, Mapping) and isinstance(settings.get("variables"), Mapping):
         return dict(settings["variables"])

@@ -104,6 +104,6 @@ def _members(
 
 
 def _machine(name: str, hostvars: Mapping[str, Any]) -> tuple[str, str]:
-    """What tells machines apart: inventory hosts with one address and port are one machine."""
+    """The key that tells machines apart: hosts with one address and port are one machine."""
     host = hostvars[name]
     return str(host.get("ansible_host", name)), str(host.get("ansible_port", 22))

@@ -34,7 +34,7 @@ _KNOWN = {
 
 
 class ActionModule(CheckedModule):
-    """What a tunnel's own files say goes to other hosts, so it has to look like it."""
+    """Checks the form of what a tunnel's own files say, because it goes to other hosts."""
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""

@@ -64,7 +64,7 @@ class ActionModule(CheckedModule):
     _VALID_ARGS = frozenset(_ARGUMENTS)
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
-        """What release_tree returns."""
+        """The fields that release_tree returns."""
         return {"present": flag, "path": text(), "version": RELEASE}
 
     def ask(
@@ -113,7 +113,7 @@ class ActionModule(CheckedModule):
 
 
 def _found(part: str, version: str) -> dict[str, Any]:
-    """What release_tree says of a release that is there."""
+    """The answer that release_tree gives for a release that is there."""
     path = str(Releases(part).path(version))
     return {"changed": False, "present": True, "path": path, "version": version}
 

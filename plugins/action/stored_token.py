@@ -22,12 +22,12 @@ _LARGEST = 64 * 1024
 
 
 class ActionModule(CheckedModule):
-    """What the state host answers goes into a file of every replica: only a token does."""
+    """Accepts nothing but a token: the state host's answer goes into a file of every replica."""
 
     _VALID_ARGS = frozenset(("path",))
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
-        """What slurp returns, as far as it is used."""
+        """The fields that slurp returns, as far as they are used."""
         return {"content": text(_LARGEST)}
 
     def ask(

@@ -47,5 +47,5 @@ class ActionModule(CheckedModule):
 
 
 def _anything(value: Any) -> str:
-    """What a query makes of the list; its size is limited for all answers."""
+    """Accepts any result of a query on the list; the size of all answers is limited elsewhere."""
     return ""

@@ -33,7 +33,7 @@ class Federation:
     workspace_id: str = ""
 
     def fields(self) -> dict[str, str]:
-        """What a token exchange sends of it."""
+        """The fields that a token exchange sends; empty optional IDs are left out."""
         optional = {
             "service_account_id": self.service_account_id,
             "workspace_id": self.workspace_id,

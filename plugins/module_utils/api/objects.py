@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Tunnels API tells of its objects, with types."""
+"""The objects of the Tunnels API, with types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names impor
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
 
 _FRACTION = re.compile(r"\.(\d+)")
-# What becomes part of a URL's path, of a file, or of a line that an operator reads.
+# These values become part of a URL's path, of a file, or of a line that an operator reads.
 _ID = re.compile(r"[a-z]{1,16}_[A-Za-z0-9_-]{1,128}")
 _WORKSPACE = re.compile(r"[A-Za-z0-9_-]{1,144}")
 _TIME = re.compile(

@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 # The whole of a workspace in one call, unless it has more archived tunnels than that.
 _PAGE = 1000
 _MOST_PAGES = 100
-# What the vendor's own clients ask for.
+# The version that the vendor's own clients ask for.
 _API_VERSION = "2026-10-21"
 # Which APIs of bearer tokens are open to a client.
 _OAUTH_BETA = "oauth-2025-04-20"

@@ -34,7 +34,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records 
 
 CONFIGURATIONS = "/etc/mcp-tunnel"
 STATES = "/var/lib/mcp-tunnel"
-# What the role proxy gives the pair.
+# The owner, group and mode that the role proxy gives the pair.
 OWNER, GROUP, MODE = "root", "mcp-proxy", "0640"
 
 

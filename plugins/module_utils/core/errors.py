@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-# What a key, a JWT, a tunnel token or an access token looks like: an operator may put one into the
+# The form of a key, a JWT, a tunnel token or an access token: an operator may put one into the
 # wrong option, and a server may quote one in its error.
 _SECRET_SHAPE = re.compile(
     r"(?:-----BEGIN [A-Z0-9 ]*)?PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)"
@@ -21,14 +21,15 @@ _SECRET_SHAPE = re.compile(
     re.DOTALL,
 )
 
-# What a terminal obeys, or shows in another order than it is written: C0 and C1 but newline and
-# tab, line and paragraph separators, directions of writing, and halves of characters.
+# Characters that a terminal obeys, or shows in another order than they are written: C0 and C1
+# except newline and tab, line and paragraph separators, directions of writing, and halves of
+# characters.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _LONGEST = 10_000  # characters of one part of a message
 
-# What to do when the system refuses a file.
+# The remedies when the system refuses a file.
 _NO_ACCESS = "Run the task with become, and check the path and its file system"
 _NO_ROOM = (
     "Make room on that file system of the host (see df -h and df -i there), and run the playbook "
@@ -75,8 +76,8 @@ def run(module: Any, action: Callable[[], dict[str, Any]]) -> None:
 
     ``warnings`` in the result are shown as warnings.
     """
-    # What is for everybody has to be readable for the services' users, also where root's umask
-    # is a hardened one; secrets are written with permissions of their own.
+    # The services' users have to be able to read public files, even where root's umask is a
+    # hardened one; secrets are written with permissions of their own.
     os.umask(0o022)
     # A secret in an option that is not meant for one must not come back in "invocation".
     for value in module.params.values():

@@ -20,7 +20,7 @@ _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
 @dataclass(frozen=True)
 class _Found:
-    """What is at a path. ``content`` of a file, or the target of a link."""
+    """The entry at a path. ``content`` of a file, or the target of a link."""
 
     kind: str  # file, directory, link, other, absent
     status: os.stat_result | None = None

@@ -38,7 +38,7 @@ class Attributes:
 
 
 def private_attributes() -> Attributes:
-    """What a secret of the running user gets."""
+    """The owner, group and mode for a secret of the running user."""
     return Attributes(os.geteuid(), os.getegid(), 0o600)
 
 
@@ -231,7 +231,7 @@ def settle_private_directory(path: str, check_mode: bool) -> bool:
         return False
     if not check_mode:
         if status is None:
-            # What another run has made meanwhile is looked at like what was there before.
+            # If another run has made it meanwhile, it is treated like one that was there before.
             return make_private_directory(path) or settle_private_directory(path, check_mode)
         set_attributes(path, wanted)
     return True

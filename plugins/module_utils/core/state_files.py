@@ -52,9 +52,9 @@ class StateFile:
 
 
 class Intent:
-    """What a run was about to ask of the API: written before, removed when the answer is stored.
+    """A request to the API: written before it is made, removed once its answer is stored.
 
-    A run that finds one looks first at what became of it.
+    A run that finds one first looks at what became of it.
     """
 
     def __init__(self, directory: str, name: str) -> None:

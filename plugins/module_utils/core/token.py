@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a tunnel token and a tunnel's ID look like."""
+"""The forms of a tunnel token and of a tunnel's ID."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COPY = "Copy the tunnel token from the Console again, whole and without the com
 
 @dataclass(frozen=True)
 class TunnelToken:
-    """What may be known of a token: nothing in here is secret or derived from the secret."""
+    """The public part of a token: nothing in here is secret or derived from the secret."""
 
     tunnel_uuid: str
 

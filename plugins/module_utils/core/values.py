@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the value of a variable is, for the rules about it."""
+"""Describes, checks and converts the values of variables, for the rules about them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values = Mapping[str, Any]
 
 
 def shape(value: Any) -> str:
-    """What kind of value this is, without the value."""
+    """The kind of the value, without the value."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -27,16 +27,16 @@ UNIT = "mcp-tunnel-firewall.service"
 COUNTERS = "mcp-tunnel-firewall-counters"
 # Puts our table back when the distribution's service empties the ruleset.
 _GUARD = "nftables.service.d/mcp-tunnel.conf"
-# What the service of the counters wants beside itself: how many connections cloudflared has.
+# The service that the counters' service wants: it says how many connections cloudflared has.
 CONNECTIONS = "mcp-tunnel-connections.service"
-# What these services and the guard run, beside the rules of instances: not beside those of the
-# host, where administrators include every file that there is.
+# The programs that these services and the guard run. They lie beside the rules of instances, not
+# beside those of the host, because administrators include every file that is there.
 _PROGRAMS = ("mcp-tunnel-counters.py", "mcp-tunnel-connections.py", "mcp-tunnel-restore.sh")
 # Below the directory of units, but for the programs, which are there before what runs them.
 UNIT_FILES = (
     *_PROGRAMS, UNIT, f"{COUNTERS}.service", f"{COUNTERS}.timer", CONNECTIONS, _GUARD,
 )  # fmt: skip
-# What `systemctl enable` makes, and what each leads to.
+# The links that `systemctl enable` makes, and their targets.
 _LINKS = {
     f"sysinit.target.wants/{UNIT}": UNIT,
     f"timers.target.wants/{COUNTERS}.timer": f"{COUNTERS}.timer",
@@ -89,7 +89,7 @@ class RuleFiles:
         return (self._instances if name in _PROGRAMS else self._unit_directory) / name
 
     def read(self) -> Rules:
-        """What is there."""
+        """The rules that the files hold now."""
         paths = sorted(self._instances.glob("*.nft"))
         return Rules(_text(self.host_path), {path.stem: _text(path) for path in paths})
 

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a listing of our table says: whether it is still what was loaded, and what was counted."""
+"""Reads a listing of our table: whether it is still what was loaded, and what was counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import 
     accounts as firewall_accounts,
 )
 
-# What the kernel adds to what was loaded, and what changes while packets pass.
+# Keys that the kernel adds to the loaded rules, and keys that change while packets pass.
 _VOLATILE = {"handle", "packets", "bytes"}
 # Elements of named and of anonymous sets, which a hash may list in any order.
 _UNORDERED = {"elem", "set"}

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is remembered of the firewall of a host, in a directory for root only."""
+"""The records of a host's firewall, in a directory for root only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an operator wants to know about the firewall of a host. Changes nothing."""
+"""Reports on a host's firewall what an operator wants to know. Changes nothing."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Finding:
 
 
 def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]:
-    """What the module returns.
+    """The module's result.
 
-    *deploying*: a deployment has noted the counters in this run; what was refused is counted from
-    the one before.
+    *deploying*: a deployment has noted the counters in this run; refusals are counted from the
+    one before.
     """
     listing, unread = _listed()
     look = firewall.records.looks(instance).get("before" if deploying else "last", {})
@@ -76,7 +76,7 @@ def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]
 
 
 def _listed() -> tuple[nft_table.Listing | None, list[Finding]]:
-    """What the kernel has; where nft cannot say, None and the row about that: others follow."""
+    """The kernel's table; where nft cannot say, None and the row about that: others follow."""
     try:
         return nft_table.listing(), []
     except TunnelError as error:
@@ -92,7 +92,7 @@ def _unit() -> Finding:
 
 
 def _next_boot() -> list[Finding]:
-    """What would be missing after the next boot; nothing where nothing would."""
+    """The units that would be missing after the next boot; empty if none would."""
     cycles = boot_cycles.cycles()
     if cycles is None:
         return [Finding("next boot", NOT_PROVEN, "systemd-analyze could not be asked")]

@@ -32,7 +32,7 @@ _SHOWN_PEERS = 4
 
 @dataclass
 class Row:
-    """What a counter has counted, and for which packets: *peers* are addresses and ports."""
+    """The count of a counter, and for which packets: *peers* are addresses and ports."""
 
     counter: str
     who: str

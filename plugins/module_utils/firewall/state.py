@@ -77,7 +77,7 @@ def load(
 def predict(
     firewall: Firewall, instance: str, host: str, rules: str, rollback_timeout: int
 ) -> dict[str, Any]:
-    """What :func:`load` would do, as its result."""
+    """The result that :func:`load` would have."""
     found = firewall.files.read()
     wanted = found.with_instance(host, instance, rules)
     reasons = _reasons(firewall, found, wanted, nft_table.listing())
@@ -296,5 +296,5 @@ def _exists(user: str) -> bool:
 
 
 def _settle_timer(wanted: bool, check_mode: bool) -> list[str]:
-    """What root copies for the proxies' metrics: the timer, and both services that it starts."""
+    """Settles the timer, with both services that it starts; they copy, as root, for the metrics."""
     return timer_state.settle(COUNTERS, wanted, check_mode, (CONNECTIONS,))

@@ -1,9 +1,9 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd would leave out at the next boot, because units are ordered in a circle.
+"""Finds units that systemd would leave out at the next boot, because of an ordering cycle.
 
-It breaks a cycle by deleting the job of a unit that takes part. Nothing says so before that boot:
+Systemd breaks a cycle by deleting the job of a unit in it. Nothing says so before that boot:
 a unit that runs and is enabled looks fine until then.
 """
 

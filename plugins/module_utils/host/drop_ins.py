@@ -33,7 +33,7 @@ _DIRECTORIES = (
 _OF_CLOUDFLARED = ("mcp-cloudflared@.service.d", "mcp-.service.d", "service.d")
 _OF_PROXY = ("mcp-proxy@.service.d", "mcp-.service.d", "service.d")
 CREDENTIAL = "LoadCredential"
-# What our units set to confine the services; see the unit files of the roles.
+# The settings with which our units confine the services; see the unit files of the roles.
 SANDBOX = (
     *("CapabilityBoundingSet", "DevicePolicy", "InaccessiblePaths", "LockPersonality"),
     *("MemoryDenyWriteExecute", "NoExecPaths", "NoNewPrivileges", "PrivateDevices"),
@@ -103,7 +103,7 @@ def undone_by(paths: list[str]) -> list[Undone]:
 
 
 def credential_problem(undone: Undone) -> TunnelError:
-    """What to say of a drop-in that takes the token."""
+    """The error for a drop-in that takes the token away."""
     parent = os.path.basename(os.path.dirname(undone.path))
     if parent.startswith("mcp-cloudflared@"):
         return TunnelError(
@@ -126,7 +126,7 @@ def credential_problem(undone: Undone) -> TunnelError:
 
 
 def sandbox_warning(undone: Undone) -> str:
-    """What to say of a drop-in that takes protection away; '' of one that does not."""
+    """The warning about a drop-in that takes protection away; '' for one that does not."""
     if not undone.sandbox:
         return ""
     directory = "/etc/systemd/system/mcp-proxy@.service.d"

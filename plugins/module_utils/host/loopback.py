@@ -27,7 +27,7 @@ class Stranger(Exception):
 
 
 def must_be(unit: str) -> Callable[[socket.socket], None]:
-    """What raises :class:`Stranger` for a connection that was not accepted by *unit*.
+    """A check that raises :class:`Stranger` for a connection that *unit* did not accept.
 
     It raises :class:`TimeoutError` if nobody has accepted it in time.
     """

@@ -92,7 +92,7 @@ def _main(unit: str) -> tuple[int, float]:
 
 
 def _binary(release: Path) -> str:
-    """What the unit starts: the first of the release's programs (mcp-proxy, cloudflared)."""
+    """The program that the unit starts: the release's first one (mcp-proxy, cloudflared)."""
     found = sorted((release / "bin").glob("*"))
     return os.path.realpath(found[0]) if found else ""
 
@@ -113,7 +113,7 @@ def _of(release: Path, process: Process) -> bool:
 
 
 def _others(release: Path, process: Process) -> list[str]:
-    """What the process has mapped of other releases of the same part."""
+    """The files of other releases of the same part that the process has mapped."""
     return [
         name
         for name in process.mapped

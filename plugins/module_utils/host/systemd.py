@@ -25,7 +25,7 @@ _PROPERTIES = (
     "Id,ActiveState,SubState,UnitFileState,NeedDaemonReload,LoadState,NRestarts,"
     "ExecMainStartTimestampMonotonic,Job"
 )
-# What a tunnel token or a key would look like in a log. Neither belongs there; make sure.
+# The form of a tunnel token or a key in a log. Neither belongs there; make sure.
 _SECRETS = re.compile(r"eyJ[A-Za-z0-9+/_=-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY-----.*")
 
 

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host is, and what it lacks to become a replica. Reads only."""
+"""Finds out what a host is, and what it lacks to become a replica. Reads only."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def architecture() -> str:
 
 
 def machine(root: Path = Path("/")) -> str:
-    """What tells machines apart while they run, however they are called; not to be stored.
+    """A mark that tells running machines apart, however they are called; not to be stored.
 
     machine-id(5) alone does not: careless clones share it. Nor does the boot: containers of one
     host share that, and where they were cloned both; but each has processes of its own.
@@ -103,7 +103,7 @@ def cores() -> int:
 
 
 def warnings() -> list[str]:
-    """What the operator should know of a host that can become a replica."""
+    """Warnings that the operator should see about a host that can become a replica."""
     return list(filter(None, map(drop_ins.sandbox_warning, drop_ins.undoing())))
 
 
@@ -169,7 +169,7 @@ def gather(
 def unsupported(
     facts: dict[str, Any], version: str, name: str, glibc: tuple[int, ...]
 ) -> list[str]:
-    """What the operating system lacks, each with the remedy."""
+    """The things that the operating system lacks, each with the remedy."""
     problems = []
     oldest = DISTRIBUTIONS.get(facts["distribution"])
     if oldest is None or _number(version) < oldest:

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the variables of the firewall mean on a host, and what is wrong with that. Reads only."""
+"""Checks what the firewall's variables mean on a host, and what is wrong with that. Reads only."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ table inet mcp_tunnel_probe {
 
 
 def lacks() -> list[str]:
-    """What the host lacks for the firewall, each with the remedy; needs root."""
+    """The things that the host lacks for the firewall, each with the remedy; needs root."""
     try:
         version = _nft("--version").stdout
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def lacks() -> list[str]:
 
 
 def refused(error: str, kernel: str) -> str:
-    """What is told about a probe that failed: *error* is what nft wrote, *kernel* the release."""
+    """The message about a failed probe: *error* is what nft wrote, *kernel* the release."""
     found = re.search(r"^\S*?:(\d+):[\d-]+: Error: (.*)$", error, re.MULTILINE)
     if not found:
         reason = error.strip().partition("\n")[0] or "it said nothing"

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the identity sources share: their options, and HTTP to places of this machine."""
+"""The common part of the identity sources: options, and HTTP to places of this machine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be known of an identity token (JWT) without its issuer's keys."""
+"""Reads an identity token (JWT) as far as that is possible without its issuer's keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGEST_JWT = 16 * 1024
 _LEEWAY = 30
 _LONGEST_LIFETIME = 3600
 _ALGORITHMS = {f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)}
-# What datetime can show: the years 1 to 9999, in seconds since 1970.
+# The range that datetime can show: the years 1 to 9999, in seconds since 1970.
 _FIRST_MOMENT = -62135596800
 _LAST_MOMENT = 253402300799
 
@@ -89,7 +89,7 @@ def _decode(part: str) -> bytes:
 
 
 def jwt_findings(jwt: Jwt, now: datetime) -> list[str]:
-    """What the token exchange would object to, as far as it shows from here.
+    """The objections that the token exchange would have, as far as they show from here.
 
     :param now: aware; the server's clock where it is known.
     """

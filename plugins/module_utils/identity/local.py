@@ -79,7 +79,7 @@ def read_token(path: str) -> str:
         raise TunnelError(
             path, f"cannot be read ({error.strerror})", "Run the task with become, or mend the path"
         ) from None
-    # What is too long or not text is reported with the rules of a JWT.
+    # The rules of a JWT report content that is too long or not text.
     return content.decode("utf-8", "replace")
 
 

@@ -87,7 +87,7 @@ IDENTITY_SPEC: dict[str, dict[str, Any]] = {
 
 
 def origin(options: Mapping[str, Any]) -> str:
-    """What a message calls the token: where it comes from, without secrets.
+    """The token's name in messages: it says where the token comes from, without secrets.
 
     :param options: those of ``IDENTITY_SPEC``; unset ones are ``None``.
     """

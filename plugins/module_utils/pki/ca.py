@@ -69,7 +69,7 @@ def ca_problems(certificate: x509.Certificate, now: datetime) -> list[str]:
 
 
 def ca_facts(certificate: x509.Certificate) -> dict[str, Any]:
-    """What may be shown of a CA certificate."""
+    """The facts of a CA certificate that may be shown."""
     return {
         "fingerprint": crypto.fingerprint(certificate),
         "subject": certificate.subject.rfc4514_string(),

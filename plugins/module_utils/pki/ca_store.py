@@ -39,7 +39,7 @@ class CaRequest:
 
 @dataclass(frozen=True)
 class Pair:
-    """What is, or shall be, in the two files. The key may be missing."""
+    """The content of the two files, present or wanted. The key may be missing."""
 
     certificate: Any = None
     key: Any = None
@@ -222,7 +222,7 @@ def _result(
 
 
 def _public(pair: Pair) -> dict[str, Any]:
-    """What a diff shows."""
+    """The part of the state that a diff shows."""
     if pair.certificate is None:
         return {"certificate": "none", "private_key": "stored" if pair.key else "none"}
     facts = ca_facts(pair.certificate)

@@ -188,7 +188,7 @@ def extension(certificate: Any, kind: Any) -> Any:
 
 
 def key_problem(key: Any) -> str | None:
-    """What is wrong with the strength of a public key (vendor rule: RSA 2048 or ECDSA P-256)."""
+    """The problem with a public key's strength, if any (vendor rule: RSA 2048 or ECDSA P-256)."""
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size < 2048:
             return f"its RSA key has {key.key_size} bits and needs at least 2048"

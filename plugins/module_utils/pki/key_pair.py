@@ -83,7 +83,7 @@ class KeyPair:
         secret_files.write_file(self.pending_certificate_path, content, attributes)
 
     def stale_files(self) -> list[str]:
-        """What is left to remove once the live pair is good: pending files, half-written ones."""
+        """The files to remove once the live pair is good: pending and half-written ones."""
         paths = [
             self.key_path,
             self.certificate_path,

@@ -117,7 +117,7 @@ def renewal_reasons(
 
 
 def server_facts(certificate: x509.Certificate) -> dict[str, Any]:
-    """What may be shown of a server certificate."""
+    """The facts of a server certificate that may be shown."""
     return {
         "fingerprint": crypto.fingerprint(certificate),
         "names": dns_names(certificate),

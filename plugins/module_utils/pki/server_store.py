@@ -312,5 +312,5 @@ def _clean(files: KeyPair, check_mode: bool) -> bool:
 
 
 def _public(certificate: Any | None) -> dict[str, Any]:
-    """What a diff shows."""
+    """The part of the state that a diff shows."""
     return {"certificate": server_facts(certificate) if certificate is not None else "none"}

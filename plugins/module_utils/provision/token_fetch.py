@@ -168,7 +168,7 @@ def _tunnel_id(request: FetchRequest, state: _State, check_mode: bool) -> str:
 
 
 def _prediction(state: _State, version: str) -> dict[str, Any]:
-    """What can be said in check mode before there is a tunnel."""
+    """The result in check mode before there is a tunnel."""
     return {
         "changed": True,
         "rotated": False,

@@ -34,7 +34,7 @@ class TokenRequest:
 
 @dataclass(frozen=True)
 class _Identity:
-    """What the three files hold; empty text: no such file."""
+    """The content of the three files; empty text: no such file."""
 
     token: str = ""
     tunnel_id: str = ""
@@ -85,7 +85,7 @@ def settle_token(request: TokenRequest, check_mode: bool) -> dict[str, Any]:
 
 
 def _merge(stored: _Identity, given: _Identity, paths: dict[str, str], replace: bool) -> _Identity:
-    """What shall be stored. Whatever contradicts is refused here, before anything is written."""
+    """The values to store. A contradiction is refused here, before anything is written."""
     if not given.token and not stored.token:
         raise TunnelError(
             "token",
@@ -164,7 +164,7 @@ def _settle(
 def _public(
     identity: _Identity, paths: dict[str, str], before: _Identity | None = None
 ) -> dict[str, str]:
-    """What a diff shows: of the token its tunnel, and whether it is another one."""
+    """The part that a diff shows: of the token, its tunnel and whether it is another one."""
     try:
         tunnel_uuid = identity.tunnel_uuid(paths["token"]) or "none"
     except TunnelError:

@@ -22,7 +22,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files
 
 # Vendor rule: active tunnels of an organization.
 _MOST = 10
-# What a server's Date header, in whole seconds, may be off (seconds).
+# A server's Date header, in whole seconds, may be off by this much (seconds).
 _LEEWAY = 5.0
 # How long a tunnel whose answer was lost may need to appear in the list (seconds between looks).
 _LOOKS = (0.0, 1.0, 3.0)

@@ -37,7 +37,7 @@ class TunnelRequest:
 
 
 class _State:
-    """What the state directory says of the tunnel."""
+    """The state directory's files about the tunnel."""
 
     def __init__(self, request: TunnelRequest) -> None:
         self.directory = secret_files.absolute_path(request.path)

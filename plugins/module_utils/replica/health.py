@@ -40,7 +40,7 @@ _PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Replica:
-    """What is looked at: units, loopback ports, the tunnel and its routes (name: upstream).
+    """The replica to examine: units, loopback ports, the tunnel, its routes (name: upstream).
 
     ``releases``: the directory of the release that each unit has to run, where that is known.
     """
@@ -98,7 +98,7 @@ def failure(findings: list[Finding]) -> str:
 
 
 def result(findings: list[Finding]) -> dict[str, Any]:
-    """What the module returns."""
+    """The module's result."""
     return {
         "changed": False,
         "healthy": all(item.ok for item in findings),

@@ -28,7 +28,7 @@ _Result = TypeVar("_Result")
 
 
 class ProbeError(Exception):
-    """What failed, in the words of the operator; ``layer`` is ``proxy`` or ``inner TLS``."""
+    """A failed probe, in the words of the operator; ``layer`` is ``proxy`` or ``inner TLS``."""
 
     def __init__(self, layer: str, text: str) -> None:
         super().__init__(text)
@@ -134,7 +134,7 @@ class _InnerTls:
         self._flush()
 
     def receive(self) -> bytes:
-        """What arrives next, b'' at the end of the stream."""
+        """The data that arrives next, b'' at the end of the stream."""
         try:
             return self._drive(lambda: self._tls.read(65536))
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is remembered of a replica: what its services were started with, and what was proven."""
+"""The records of a replica: what its services were started with, and what was proven."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECORDS = Path("/var/lib/mcp-tunnel-replica")
 
 
 class Records:
-    """What is remembered of one instance, in a directory for root only (it holds its secrets)."""
+    """The records of one instance, in a directory for root only (they hold its secrets)."""
 
     def __init__(self, instance: str, root: Path = RECORDS) -> None:
         self._directory = root / check_instance(instance)

@@ -197,7 +197,7 @@ def remove(services: list[Service], records: Records, check_mode: bool) -> dict[
 
 
 def _observe(service: Service, root: Path) -> dict[str, Any]:
-    """What the service would run with if it were started once its release is active."""
+    """The state with which the service would run if it started once its release is active."""
     binary = Releases(service.part, root).path(service.version) / "bin"
     return {
         "part": service.part,
@@ -294,8 +294,8 @@ def _settle(
             (i for i, service in enumerate(services) if i > first and reasons[service.unit]), None
         )
     if first is not None:
-        # What comes after a service depends on it: cloudflared without its proxy would answer
-        # 502 to requests that another replica could serve, so it leaves the edge first.
+        # Later services depend on earlier ones: cloudflared without its proxy would answer 502
+        # to requests that another replica could serve, so it leaves the edge first.
         killed += _restart(services[first:], new_sockets)
     return killed
 
@@ -350,7 +350,7 @@ def _restart_socket(service: Service) -> list[str]:
     if socket.active not in ("", "inactive", "failed"):
         systemd.systemctl("stop", service.socket)
     killed = _enforce("stop", service.unit)
-    # What was good before may have had no socket.
+    # The release that was good before may have had no socket.
     if socket.loaded:
         try:
             systemd.systemctl("start", service.socket)

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What it means that a request was not answered: was it sent, and what can the operator do?"""
+"""Explains why a request has no answer: was it sent, and what can the operator do?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Distrusted(NoAnswer):
 
 
 def no_answer(request: Request, error: Exception, kinds: Any) -> NoAnswer:
-    """What an exception means for the operator, without its text: that may quote secrets.
+    """The meaning of an exception for the operator, without its text: that may quote secrets.
 
     :param kinds: the module ``requests.exceptions``.
     """

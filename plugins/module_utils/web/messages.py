@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is sent and what comes back, without a library in sight."""
+"""Requests and replies, independent of any library."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Reply:
 
     @property
     def request_id(self) -> str:
-        """What the vendor's support asks for; empty when the server gives none."""
+        """The ID that the vendor's support asks for; empty when the server gives none."""
         return self.headers.get("request-id", "")[:100]
 
     @property

@@ -180,7 +180,7 @@ def _read(response: Any, request: Request) -> bytes:
 
 
 def _may_send_again(request: Request, error: NoAnswer) -> bool:
-    """What was never sent can be sent; a certificate that is not trusted stays that."""
+    """An unsent request can be sent again; an untrusted certificate stays untrusted."""
     return not isinstance(error, Distrusted) and (request.repeatable or not error.sent)
 
 

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has answered: refused when it is not what was asked for, else what is left of it.
+"""Judges a host's answer: refuses one that was not asked for, else returns what is left of it.
 
 A host may be compromised, and its Python with it. So of an answer, the controller takes the keys
 that the module documents, each checked by a rule, and a few of Ansible's own as plain text.
@@ -123,7 +123,7 @@ def take(
 
 
 def _of_ansible(answer: Mapping[str, Any], failed: bool) -> dict[str, Any]:
-    """What Ansible itself shows of an answer, as plain text."""
+    """The keys of an answer that Ansible itself shows, as plain text."""
     kept: dict[str, Any] = {}
     message = answer.get("msg")
     if isinstance(message, str) or failed:

@@ -77,7 +77,7 @@ def one_of(choices: Collection[Any]) -> Rule:
 
 
 def either(first: Rule, second: Rule) -> Rule:
-    """What one of two rules lets pass."""
+    """Lets a value pass if one of the two rules does."""
     return lambda value: first(value) and second(value)
 
 

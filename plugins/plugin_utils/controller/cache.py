@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller keeps between runs: built once, published atomically, shared by all forks.
+"""The controller's cache between runs: built once, published atomically, shared by all forks.
 
 Nothing is trusted for its name. The directory is one that no other user can write, and the content
 of a file is verified each time that it is about to be shipped.

@@ -35,7 +35,7 @@ def settle_private_directory(path: Path) -> Path:
     status = real.lstat()
     if status.st_uid != os.geteuid():
         raise _refusal(path, real, f"belongs to the user with ID {status.st_uid}")
-    # What the user's private group, or the umask of another day, has left open.
+    # The user's private group, or the umask of another day, may have left it open.
     if stat.S_IMODE(status.st_mode) != _PRIVATE:
         real.chmod(_PRIVATE)
     return real

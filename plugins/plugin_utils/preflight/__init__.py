@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller concludes from variables before any host is touched.
+"""The conclusions that the controller draws from variables before it touches any host.
 
 ``settings`` has the rules for a replica's variables, with a file for each subject: ``cloudflared``,
 ``firewall``, ``upstreams``, ``routes``, ``wif``, ``credentials``. ``proxy_config`` writes the

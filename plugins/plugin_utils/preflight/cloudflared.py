@@ -55,7 +55,7 @@ def check_cloudflared(values: Values) -> Iterator[TunnelError]:
 
 
 def known_bad(values: Values) -> Iterator[TunnelError]:
-    """What is known against the version that will run; nothing if the operator accepts it.
+    """The known faults of the version that will run; none if the operator accepts them.
 
     Which version a binary of the operator's own has (method file) is not known.
     """

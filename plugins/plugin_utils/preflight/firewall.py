@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
     shape,
 )
 
-# What the rules of a host, not of an instance, are made from.
+# The variables from which the rules of a host are made, not those of an instance.
 HOST_WIDE = (
     "firewall_audit",
     "firewall_resolvers",

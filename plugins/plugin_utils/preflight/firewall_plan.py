@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the firewall of an instance has to let through, as elements of nftables sets."""
+"""The traffic that an instance's firewall has to let through, as elements of nftables sets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def firewall_plan(values: Mapping[str, Any], config: Config) -> dict[str, list[s
 
 
 def firewall_check(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """What M(mcp_tunnels.stack.host_check) has to look at for the firewall's sake."""
+    """The arguments that tell M(mcp_tunnels.stack.host_check) what to check for the firewall."""
     networks = [str(network) for network in dialled_networks(config)]
     return {
         "resolvers": values["firewall_resolvers"],

@@ -16,7 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shape
 
 _LONGEST = 100  # characters of a value that a message repeats
-# What a type is, and how to write one.
+# For each type: its name in a message, and how to write a value of it.
 _KINDS = {
     "bool": ("true or false", "Write true or false, without quotes"),
     "int": ("a whole number", "Write it in digits"),

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the preflight concludes from the variables of a host and of its group."""
+"""The preflight's conclusions from the variables of a host and of its group."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudfl
     BroughtCloudflared,
 )
 
-# What the replicas of one tunnel must agree on.
+# The variables on which the replicas of one tunnel must agree.
 _SHARED = (
     "mcp_tunnel_domain",
     "mcp_tunnel_state_host",
@@ -54,7 +54,7 @@ COMPARED = (*_SHARED, *settings.OF_THE_MACHINE)
 
 Members = Mapping[str, Mapping[str, Any]]
 
-#: What a run is for, to the phase in which it puts the CA; see tunnel_ca.
+#: The purpose of a run, to the phase in which it puts the CA; see tunnel_ca.
 DUTIES = {
     "deploy": "current",
     "recover": "current",
@@ -64,7 +64,7 @@ DUTIES = {
 
 
 def check_values(values: Mapping[str, Any]) -> list[TunnelError]:
-    """What is wrong with the variables of one host: by our rules, the proxy's, and their types."""
+    """The problems with one host's variables: by our rules, the proxy's, and their types."""
     judged = judge(values)
     problems = [
         *settings.check_all(values),
@@ -127,7 +127,7 @@ def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list
 
 
 def warnings(values: Mapping[str, Any]) -> list[str]:
-    """What is worth a word about the variables of one host, and no reason to refuse them."""
+    """Remarks on one host's variables that are no reason to refuse them."""
     if values["cloudflared_known_bad"] != "warn":
         return []
     return [str(fault) for fault in cloudflared_settings.known_bad(values)]
@@ -238,7 +238,7 @@ def _check_renewal_timer(values: Mapping[str, Any], members: Members) -> list[Tu
 def make_plan(
     name: str, members: Members, play_hosts: list[str], duty: str = "deploy"
 ) -> dict[str, Any]:
-    """What follows from the variables of host *name*; see the module's documentation.
+    """The plan that follows from host *name*'s variables; see the module's documentation.
 
     *play_hosts* are the hosts that take part in this run, in their order; *duty* is one of DUTIES.
     """

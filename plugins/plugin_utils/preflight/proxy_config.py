@@ -56,7 +56,7 @@ _LONGEST = 4096  # characters of one text: those of a path (PATH_MAX)
 
 @dataclass(frozen=True)
 class Judged:
-    """What the proxy's code says about the variables of a host.
+    """The verdict of the proxy's code on the variables of a host.
 
     ``text`` is the content of the file, without a domain as long as nobody knows it; ``config`` is
     its meaning, with defaults in place of what is wrong; ``domain`` is empty while it is unknown.
@@ -160,7 +160,10 @@ def _written(document: Mapping[str, Any]) -> str:
 
 
 def _too_long(document: Mapping[str, Any]) -> Iterator[TunnelError]:
-    """What is longer than any text of this file can mean: reading it would take its time."""
+    """A problem for each text that is longer than any text of this file has to be.
+
+    Reading such a text would take too much time.
+    """
     for field in FIELDS:
         value: Any = document
         for name in field.split("."):

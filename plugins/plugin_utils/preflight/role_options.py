@@ -60,7 +60,7 @@ def with_truth_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def type_problems(values: Mapping[str, Any]) -> list[TunnelError]:
-    """What is wrong with the types and choices of the variables."""
+    """The problems with the types and choices of the variables."""
     found = (type_problem(name, values[name], option) for name, option in options().items())
     return [problem for problem in found if problem]
 

@@ -20,7 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 #: Lists the names that look like ours and are not.
 OTHERS = "mcp_tunnel_other_variables"
-#: What the playbooks register under a name that looks like a public one.
+#: Names that the playbooks register and that look like public ones.
 _REGISTERED = frozenset(("mcp_tunnel_plan",))
 #: How alike two names are at least, from 0 to 1: before one with another prefix is suggested, and
 #: after it.

@@ -35,7 +35,7 @@ def _imports(directory: Path, path: Path) -> Iterator[Path]:
             module = node.module[len(PACKAGE) + 1 :]
             for alias in node.names:
                 inner = f"{module}.{alias.name}".lstrip(".")
-                # What is imported is a file, or something in one.
+                # The imported name is a file, or something in one.
                 yield _file(directory, inner if _file(directory, inner).is_file() else module)
 
 

@@ -62,7 +62,7 @@ def asked(port, seconds):
 
 
 def answer(port, seconds):
-    """What /ready answers, head and body; empty if nothing does. Bounded in size and time."""
+    """The answer of /ready, head and body; empty without one. Bounded in size and time."""
     end = time.monotonic() + seconds
     received = b""
     try:
