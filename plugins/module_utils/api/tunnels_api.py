@@ -36,7 +36,7 @@ _PAGE = 1000
 _MOST_PAGES = 100
 # The version that the vendor's own clients ask for.
 _API_VERSION = "2026-10-21"
-# Which APIs of bearer tokens are open to a client.
+# The beta header that opens the APIs of bearer tokens to a client.
 _OAUTH_BETA = "oauth-2025-04-20"
 
 
@@ -75,7 +75,7 @@ class TunnelsApi:
         self._server_ahead: float | None = None
 
     def now(self) -> float | None:
-        """The server's clock in seconds since 1970; ``None`` when its answers have not told."""
+        """The server's clock in seconds since 1970; ``None`` when no answer has given it."""
         if self._server_ahead is None:
             return None
         return datetime.now(timezone.utc).timestamp() + self._server_ahead
@@ -208,7 +208,7 @@ class TunnelsApi:
     def _send(self, subject: str, request: Request) -> Reply:
         reply = self._ask(subject, request, _obtained(self._tokens.current))
         if reply.status == 401 and self._tokens.may_have_ended:
-            # It was revoked, or the service account was: a fresh exchange tells.
+            # The token was revoked, or the service account was: a fresh exchange shows which.
             refused = ApiError(subject, reply)
             try:
                 token = _obtained(self._tokens.renew)

@@ -156,7 +156,7 @@ def _is_settled(entry: _Entry, found: _Found, gone: set[str]) -> bool:
 def _is_empty(entry: _Entry, found: _Found, gone: set[str]) -> bool:
     """Whether this is a directory of ours with nothing in it, and nothing mounted on it.
 
-    In check mode, what earlier entries would have removed is still there.
+    In check mode, entries that earlier ones would have removed are still there.
     """
     if found.kind != "directory" or found.status is None or found.status.st_uid != os.geteuid():
         return False

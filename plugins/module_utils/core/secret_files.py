@@ -112,7 +112,7 @@ def read_file(path: str) -> bytes | None:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise _not_a_file(path) from None
         raise
-    # Before it becomes a stream: of a directory, Python makes none and names no path.
+    # Before it becomes a stream: Python makes none of a directory, and its error names no path.
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _not_a_file(path)
@@ -162,7 +162,7 @@ def write_file(path: str, content: bytes, attributes: Attributes) -> None:
             os.fsync(descriptor)
         rename(temporary, path)
     except BaseException as error:
-        # Of a descriptor, the system names no file.
+        # For a descriptor, the system's error names no file.
         if isinstance(error, OSError) and error.filename is None:
             error.filename = path
         remove_file(temporary)
@@ -170,7 +170,7 @@ def write_file(path: str, content: bytes, attributes: Attributes) -> None:
 
 
 def replace_link(path: str, target: str) -> None:
-    """Makes ``path`` a symbolic link in one step, also where another link was."""
+    """Makes ``path`` a symbolic link in one step, even where another link was."""
     temporary = temporary_path(path)
     os.symlink(target, temporary)
     try:
@@ -208,7 +208,7 @@ def make_directory(path: str, attributes: Attributes) -> None:
 def make_private_directory(path: str) -> bool:
     """Makes a directory of mode 0700, and those above it.
 
-    Returns whether it did: not when something is there, also when it came in the same moment.
+    Returns whether it did: false if something is there, even if that came in the same moment.
     """
     os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
     try:
@@ -238,7 +238,7 @@ def settle_private_directory(path: str, check_mode: bool) -> bool:
 
 
 def temporary_path(path: str) -> str:
-    """A free name beside ``path`` for this process; removes what killed processes left there."""
+    """A free name beside ``path`` for this process; removes files that killed processes left."""
     directory, name = os.path.split(path)
     for leftover in leftovers(path):
         remove_file(leftover)

@@ -35,7 +35,7 @@ _RUN_SITE = "Run the site playbook, which loads the rules again"
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was looked at, and what to do when it FAILED."""
+    """The result of one check, and what to do if it FAILED."""
 
     object: str
     state: str
@@ -144,7 +144,7 @@ def _refusals(rows: list[nft_rows.Row], at: int | None) -> list[Finding]:
 
 
 def _accounts(listing: nft_table.Listing | None) -> list[Finding]:
-    """Whether the kernel judges the packets of those whom the rules name, and of nobody else."""
+    """Whether the kernel judges the packets of the accounts that the rules name, and no others."""
     if listing is None:
         return []
     name = "accounts of the rules"

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The firewall of a host: that its rules are loaded, stay loaded, and can be taken back."""
+"""A host's firewall: loads its rules, keeps them loaded, and can take them back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared")
 
 @dataclass(frozen=True)
 class Firewall:
-    """Where the rules of this host and what is remembered of them are."""
+    """The places of this host's rules and of the records about them."""
 
     files: RuleFiles = field(default_factory=RuleFiles)
     records: Records = field(default_factory=Records)
@@ -48,7 +48,7 @@ def load(
     With *rollback_timeout* (seconds, 0: none) new rules stay on trial: they are not on disk, and
     are taken back when that time is over, until :func:`confirm` is called.
 
-    :raises TunnelError: if nft or the kernel refuse them, with the rules of before in force.
+    :raises TunnelError: if nft or the kernel refuse them; the earlier rules are still in force.
     """
     files, records = firewall.files, firewall.records
     with records.locked():
@@ -65,7 +65,7 @@ def load(
             nft_table.load(nft_listing.continued(wanted.text, nft_listing.counters(listing)))
             actions = [f"rules on trial for {rollback_timeout} seconds: {', '.join(reasons)}"]
         else:
-            # Of a run that ended in the middle of one.
+            # An earlier run may have ended in the middle of a trial.
             _end_trial(firewall, instance)
             actions = _settle(firewall, found, wanted, listing, reasons)
         return {
@@ -81,7 +81,7 @@ def predict(
     found = firewall.files.read()
     wanted = found.with_instance(host, instance, rules)
     reasons = _reasons(firewall, found, wanted, nft_table.listing())
-    # On a host that nothing was deployed on yet, nft knows neither user.
+    # On a host without any deployment yet, nft knows neither user.
     if reasons and all(_exists(user) for user in SERVICE_USERS):
         nft_table.check(wanted.text)
     actions = [f"rules loaded: {', '.join(reasons)}"] if reasons else []
@@ -94,7 +94,7 @@ def predict(
 
 
 def confirm(firewall: Firewall, instance: str) -> dict[str, Any]:
-    """Keeps the rules that are on trial: the host could be reached anew.
+    """Keeps the rules that are on trial: a new connection reached the host.
 
     :raises TunnelError: if they have been taken back already.
     """
@@ -157,7 +157,7 @@ def restore(firewall: Firewall, instance: str, check_mode: bool) -> dict[str, An
 
 
 def remove(firewall: Firewall, instance: str, check_mode: bool) -> dict[str, Any]:
-    """Removes the rules of an instance, and with those of the last one everything."""
+    """Removes the rules of an instance; with the last instance, removes everything."""
     if not _traces(firewall):
         return {"changed": False, "actions": [], "last": True}
     with _locked(firewall, check_mode):
@@ -181,13 +181,13 @@ def _locked(firewall: Firewall, check_mode: bool) -> contextlib.AbstractContextM
 
 
 def _traces(firewall: Firewall) -> bool:
-    """Whether anything of the firewall is there."""
+    """Whether the host has any trace of the firewall."""
     on_disk = firewall.files.exist() or firewall.records.exist()
     return on_disk or nft_table.listing() is not None or systemd.show([UNIT])[0].running
 
 
 def _end_trial(firewall: Firewall, instance: str) -> bool:
-    """Stops the dead man's switch and forgets what was on trial; returns whether anything was."""
+    """Stops the dead man's switch and forgets the trial; returns whether there was one."""
     if not firewall.records.on_trial(instance):
         return False
     firewall.records.end_trial(instance)
@@ -206,14 +206,14 @@ def _remove_all(firewall: Firewall) -> None:
         nft_table.delete()
     firewall.files.remove()
     systemd.systemctl("daemon-reload")
-    # Last, so that an interrupted run is completed by the next one.
+    # Last, so that the next run completes an interrupted one.
     firewall.records.remove()
 
 
 def _reasons(
     firewall: Firewall, found: Rules, wanted: Rules, listing: nft_table.Listing | None
 ) -> list[str]:
-    """Why the rules have to be loaded; empty if they have not."""
+    """Why the rules have to be loaded; empty if they need not be."""
     reasons = []
     if found.host != wanted.host:
         reasons.append(f"{firewall.files.host_path} changed")
@@ -296,5 +296,5 @@ def _exists(user: str) -> bool:
 
 
 def _settle_timer(wanted: bool, check_mode: bool) -> list[str]:
-    """Settles the timer, with both services that it starts; they copy, as root, for the metrics."""
+    """Settles the timer whose two services copy, as root, what the proxies' metrics need."""
     return timer_state.settle(COUNTERS, wanted, check_mode, (CONNECTIONS,))

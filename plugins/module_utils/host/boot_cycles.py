@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Finds units that systemd would leave out at the next boot, because of an ordering cycle.
 
-Systemd breaks a cycle by deleting the job of a unit in it. Nothing says so before that boot:
+systemd breaks a cycle by deleting the job of a unit in it. Nothing says so before that boot:
 a unit that runs and is enabled looks fine until then.
 """
 

@@ -46,8 +46,8 @@ def architecture() -> str:
 def machine(root: Path = Path("/")) -> str:
     """A mark that tells running machines apart, however they are called; not to be stored.
 
-    machine-id(5) alone does not: careless clones share it. Nor does the boot: containers of one
-    host share that, and where they were cloned both; but each has processes of its own.
+    machine-id(5) alone does not: careless clones share it. Nor does the boot ID: containers of one
+    host share that, and cloned containers share both; but each has processes of its own.
     """
     parts = [_read(str(root / name)) for name in ("etc/machine-id", _BOOT_ID)]
     with contextlib.suppress(OSError):
@@ -91,10 +91,10 @@ def glibc_version() -> tuple[int, ...]:
 
 
 def cores() -> int:
-    """How many processors services may use.
+    """The number of processors that services may use.
 
-    They inherit what the service manager may use (CPUAffinity= in systemd-system.conf(5), or what a
-    container has), which the login of this task need not have. The proxy counts its own.
+    Services inherit those of the service manager (CPUAffinity= in systemd-system.conf(5), or those
+    of a container); the login of this task need not have the same. The proxy counts its own.
     """
     for process in (1, 0):
         with contextlib.suppress(OSError):
@@ -123,7 +123,7 @@ def gather(
     users: list[str],
     firewall: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The host's facts. Ports, files and *firewall* are what the host's variables name.
+    """The host's facts. Ports, files and *firewall* come from the host's variables.
 
     :raises TunnelError: with every reason for which the host cannot become a replica.
     """

@@ -20,7 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import (
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
 
-# Server certificates never outlive the CA, so they get shorter from here on.
+# Server certificates never outlive the CA, so from here on their lifetimes are shorter.
 _WARN_BEFORE = timedelta(days=90)
 _UNKNOWN = {"fingerprint": "", "subject": "", "not_before": "", "not_after": "", "certificate": ""}
 
@@ -176,7 +176,7 @@ def _tidy(files: KeyPair, interrupted: bool, check_mode: bool) -> bool:
 
 
 def _made(request: CaRequest, stored: Pair, duration: timedelta, now: datetime) -> Pair:
-    # A key without certificate is what a run leaves that was interrupted between the two.
+    # A run that is interrupted between the two leaves a key without a certificate.
     reuse = request.regenerate == "never" and stored.key is not None
     key = stored.key if reuse else crypto.generate_key()
     certificate = make_ca(key, request.common_name, duration, now)
@@ -192,7 +192,7 @@ def store_pair(files: KeyPair, pair: Pair) -> None:
         files.switch(pair.certificate, attributes)
         return
     files.write_pending_certificate(pair.certificate, attributes)
-    # The key of the CA that is being replaced: it must not lie beside another certificate.
+    # The key of the replaced CA must not lie beside another certificate.
     secret_files.remove_file(files.key_path)
     files.finish()
 

@@ -93,7 +93,7 @@ def load_certificate(pem: str, subject: str) -> x509.Certificate:
         )
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
-        # Both are parsed lazily, and everything below reads them.
+        # cryptography parses both lazily, and everything below reads them.
         certificate.public_key()
         list(certificate.extensions)
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
@@ -202,7 +202,7 @@ def key_problem(key: Any) -> str | None:
 
 
 def certificate_problems(certificate: x509.Certificate, now: datetime) -> list[str]:
-    """Which rules for both kinds of certificates this one breaks: validity and strength."""
+    """The rules for both kinds of certificates that this one breaks: validity and strength."""
     problems = []
     if now < not_before(certificate):
         problems.append(

@@ -70,7 +70,7 @@ def brought_names(domain: str, routes: Iterable[str]) -> list[str]:
 def server_problems(
     certificate: x509.Certificate, ca: x509.Certificate, now: datetime
 ) -> list[str]:
-    """Which requirements a server certificate breaks, apart from its names."""
+    """The requirements that a server certificate breaks, apart from its names."""
     problems = []
     if certificate.issuer != ca.subject or not crypto.is_signed_by(certificate, ca):
         problems.append(
@@ -91,7 +91,7 @@ def server_problems(
 
 
 def name_problems(certificate: x509.Certificate, names: Iterable[str]) -> list[str]:
-    """Which of these names the certificate does not cover."""
+    """Those of the names that the certificate does not cover."""
     present = dns_names(certificate)
     missing = [name for name in names if name not in present and not covers(present, name)]
     return [f"its SubjectAlternativeName does not cover {', '.join(missing)}"] if missing else []

@@ -126,8 +126,8 @@ def sign(
 def _own_domain(options: ServerCertOptions) -> str:
     """The domain, which has to be that of the tunnel whose CA signs.
 
-    Who asks may be another replica, or a controller that was told something wrong. What this host
-    has stored with the CA says whose CA it is.
+    The request may come from another replica, or from a controller with wrong data. The domain
+    that this host has stored with the CA says whose CA it is.
 
     :raises TunnelError: if it is another one, or this host knows none.
     """
@@ -202,7 +202,7 @@ def install(
 
 
 def _begin(options: ServerCertOptions, now: datetime | None) -> datetime:
-    """Checks what all verbs have in common and returns the moment to check validity at."""
+    """Makes the checks that all verbs share; returns the moment at which to check validity."""
     crypto.require_cryptography()
     wanted_names(options.domain, options.routes)
     duration = parse_duration(options.duration, "duration")
@@ -232,7 +232,7 @@ def _pair(options: ServerCertOptions, check_mode: bool) -> KeyPair:
 def _attributes(
     options: ServerCertOptions, check_mode: bool, required: bool = True
 ) -> secret_files.Attributes:
-    # Accounts are needed only where a file is to get them.
+    # Accounts are needed only where files will belong to them.
     lenient = check_mode or not required
     return secret_files.Attributes(
         secret_files.resolve_account("user", options.owner, lenient, "owner"),
@@ -303,7 +303,7 @@ def _repair(files: KeyPair, attributes: secret_files.Attributes, check_mode: boo
 
 
 def _clean(files: KeyPair, check_mode: bool) -> bool:
-    """Removes what earlier runs have left beside a good pair."""
+    """Removes files that earlier runs have left beside a good pair."""
     stale = files.stale_files()
     if not check_mode:
         for path in stale:

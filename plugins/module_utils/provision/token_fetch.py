@@ -38,7 +38,7 @@ class FetchRequest:
 
 
 class _State:
-    """The files of the state directory that the token's life is kept in."""
+    """The files of the state directory that record the token's life."""
 
     def __init__(self, path: str) -> None:
         self.directory = secret_files.absolute_path(path)
@@ -54,8 +54,8 @@ def settle_fetched_token(
 ) -> dict[str, Any]:
     """Makes the stored token the tunnel's present one, and rotates it when the version changes.
 
-    A rotation is recorded before it is asked for, with a digest of the token that it replaces: so
-    whoever finds the record sees whether it has happened.
+    A rotation is recorded before it is requested, with a digest of the token that it replaces. A
+    run that finds the record sees from it whether the rotation has happened.
 
     :raises TunnelError: if the tunnel is not known here, or the API refuses.
     """
@@ -83,7 +83,7 @@ def settle_fetched_token(
     changed = secret_files.settle_private_directory(state.directory, check_mode)
     wanted_version = version or recorded or stored_version
     if not stored:
-        # Before the token: one without version would be rotated by the run after a killed one.
+        # Before the token: the run after a killed one would rotate a token without a version.
         changed |= state.version.settle(wanted_version, check_mode)
     changed |= state.token.settle(revealed.value, check_mode)
     if finished:
@@ -134,7 +134,7 @@ def _rotate(api: TunnelsApi, tunnel_id: str, reason: str, old: RevealedToken) ->
         api.rotate_token(tunnel_id, reason)
     except LostAnswer as error:
         lost = error
-    # Not what was answered: the first request may have arrived after the second.
+    # Not the token in the answer: the first request may have arrived after the second.
     revealed = _checked(api.reveal_token(tunnel_id))
     if lost and revealed.value == old.value:
         raise lost

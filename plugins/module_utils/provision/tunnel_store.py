@@ -44,7 +44,7 @@ class _State:
         self.id = StateFile(self.directory, "tunnel-id")
         self.domain = StateFile(self.directory, "tunnel-domain")
         self.token = StateFile(self.directory, "tunnel-token")
-        # Of the tunnel that is left when the instance moves to another one.
+        # These belong to the tunnel that the instance leaves when it moves to another one.
         self.others = [
             self.token,
             *(StateFile(self.directory, name) for name in ("token-version", "token-rotate.json")),
@@ -87,7 +87,7 @@ def settle_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> 
     else:
         maker = TunnelMaker(api, state.directory)
         tunnels = api.tunnels()
-        # A directory of mode manual knows the domain, and perhaps not the ID.
+        # A directory of mode manual has the domain, and perhaps not the ID.
         known = domain or state.known_domain()
         found = _of_domain(tunnels, known) if known else _found(maker, tunnels, name)
         if found is not None:
@@ -204,7 +204,7 @@ def _found(maker: TunnelMaker, tunnels: list[Tunnel], name: str) -> Tunnel | Non
 
 
 def _of_domain(tunnels: list[Tunnel], domain: str) -> Tunnel:
-    """The tunnel with this domain, which nobody can choose: so none is ever made for it."""
+    """The tunnel with this domain; none is ever made for it, as nobody can choose a domain."""
     for tunnel in tunnels:
         if tunnel.domain == domain:
             return tunnel

@@ -33,7 +33,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.finding 
     stranger,
 )
 
-# How the proxy begins what it answers in an upstream's place; everything else came from upstream.
+# How the proxy's own answers in an upstream's place begin; all others come from upstream.
 PROXY_ANSWERS = (b"Upstream ", b"No route configured for host")
 _PAUSE_SECONDS = 0.5
 
@@ -59,7 +59,7 @@ class Replica:
 def examine(replica: Replica, timeout: float) -> list[Finding]:
     """Looks at all layers, waiting *timeout* seconds in all for the replica to be ready.
 
-    Nothing waits for what a service would do that is down.
+    Nothing waits for the work of a service that is down.
     """
     deadline = time.monotonic() + timeout
     findings, down = _services(replica, deadline)
@@ -90,7 +90,7 @@ def table(findings: list[Finding]) -> list[str]:
 
 
 def failure(findings: list[Finding]) -> str:
-    """The error message for what failed: layer, what to look at, last lines of the journal."""
+    """The error message about failures: layer, what to look at, last lines of the journal."""
     failed = [item for item in findings if not item.ok]
     lines = [f"{item.layer}: {item.object}: {item.detail}. {item.remedy}." for item in failed]
     units = dict.fromkeys(item.unit for item in failed if item.unit)
@@ -117,7 +117,7 @@ def _until(deadline: float, look: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def _services(replica: Replica, deadline: float) -> tuple[list[Finding], set[str]]:
-    """Their rows, once all run that are about to; and which units are down."""
+    """The rows of the services, once those that are starting run; and the units that are down."""
     while True:
         units = systemd.show([replica.proxy_unit, replica.cloudflared_unit])
         findings = [_service(unit, replica.releases.get(unit.name)) for unit in units]
@@ -129,7 +129,7 @@ def _services(replica: Replica, deadline: float) -> tuple[list[Finding], set[str
 
 
 def _at_boot(replica: Replica) -> list[Finding]:
-    """The services that would not come back after a reboot; nothing where all of them would."""
+    """The services that would not come back after a reboot; empty if all would."""
     return [
         Finding(
             "service",
@@ -145,7 +145,7 @@ def _at_boot(replica: Replica) -> list[Finding]:
 
 
 def _credential(replica: Replica) -> list[Finding]:
-    """Why cloudflared has no tunnel token; nothing where it has one."""
+    """Why cloudflared has no tunnel token; empty if it has one."""
     problem = unit_credentials.problem(replica.cloudflared_unit)
     if problem is None:
         return []
@@ -155,7 +155,7 @@ def _credential(replica: Replica) -> list[Finding]:
 
 
 def _labels(replica: Replica) -> list[Finding]:
-    """Releases that SELinux would not start as services; nothing where it would, or is disabled."""
+    """Releases that SELinux would not start as services; empty if it would, or is disabled."""
     rows = [_label(unit, release) for unit, release in replica.releases.items()]
     return [row for row in rows if row is not None]
 
@@ -201,7 +201,7 @@ def _service(unit: systemd.Unit, release: Path | None) -> Finding:
 
 
 def _state(unit: systemd.Unit) -> str:
-    """Its state in systemd's words. One that dies and comes back runs whenever one looks."""
+    """The unit's state in systemd's words. One that dies and comes back always seems to run."""
     text = f"{unit.active} ({unit.sub})"
     if not unit.restarts:
         return text

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One HTTP request through the inner TLS of this host's proxy, as the tunnel's other end makes it.
 
-Only the standard library: the check must work on a host whose release is what is broken.
+It uses only the standard library: the check must work on a host whose release is broken.
 """
 
 from __future__ import annotations

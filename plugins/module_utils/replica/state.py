@@ -38,8 +38,8 @@ class Service:
     ``reload_files``: those of ``files`` that it reads again on ``systemctl reload``; a service that
     has some also goes over to another release then, unless ``takeover`` is false: then it is
     restarted, so that nothing of the one before is trusted.
-    ``socket``: the unit whose sockets it is given; while that is up, who connects waits for a
-    service that is restarted. ``socket_files``: those of ``files`` that make that unit.
+    ``socket``: the unit whose sockets it is given; while that is up, clients wait for a service
+    that restarts. ``socket_files``: those of ``files`` that make that unit.
     """
 
     unit: str
@@ -116,7 +116,7 @@ def apply(
 
 
 def confirm(services: list[Service], records: Records, root: Path = ROOT) -> dict[str, Any]:
-    """Remembers what is applied as good, and removes releases that nothing needs any more."""
+    """Remembers the applied state as good, and removes releases that nothing needs any more."""
     records.store("good", records.load("applied"))
     removed = []
     for part in sorted({service.part for service in services}):
@@ -133,9 +133,9 @@ def restore(
     kept_paths: frozenset[str] = frozenset(),
     root: Path = ROOT,
 ) -> dict[str, Any]:
-    """Puts back what was last proven good: files, releases, running services.
+    """Puts back the state that was last proven good: files, releases, running services.
 
-    *kept_paths* are files that stay what they are: what was good once is not any more.
+    *kept_paths* are files that stay as they are: their earlier content is no longer good.
     """
     good = records.load("good")
     if not good:
@@ -164,7 +164,7 @@ def restore(
 
 
 def renew(services: list[Service], records: Records, check_mode: bool) -> dict[str, Any]:
-    """Remembers live files as good that were replaced by their equals: new certificates, say."""
+    """Remembers as good the live files that replaced their equals: new certificates, say."""
     if not check_mode:
         records.take_for_good([path for service in services for path in service.live_files])
     return {"changed": False}
@@ -172,7 +172,7 @@ def renew(services: list[Service], records: Records, check_mode: bool) -> dict[s
 
 def remove(services: list[Service], records: Records, check_mode: bool) -> dict[str, Any]:
     """Stops the services for good, and forgets what they ran with. Their files stay."""
-    # A socket first: it would start its service again.
+    # The sockets first: a socket would start its service again.
     both = [name for service in reversed(services) for name in (service.socket, service.unit)]
     names = [name for name in both if name]
     units = systemd.show(names)
@@ -190,7 +190,7 @@ def remove(services: list[Service], records: Records, check_mode: bool) -> dict[
             systemd.systemctl("reset-failed", *failed)
     actions = [f"{unit} stopped" for unit in running] + [f"{unit} disabled" for unit in enabled]
     actions += killed
-    # Last, so that an interrupted run is completed by the next one.
+    # Last, so that the next run completes an interrupted one.
     if records.remove(check_mode):
         actions.append("records removed")
     return {"changed": bool(actions), "actions": actions, "alone": records.is_alone()}
@@ -217,7 +217,7 @@ def _identity(path: Path) -> list[int]:
 def _reasons(
     wanted: dict[str, Any], applied: dict[str, Any] | None, unit: systemd.Unit
 ) -> list[str]:
-    """Why the service has to be (re)started; empty if it has not."""
+    """Why the service has to be (re)started; empty if it need not be."""
     if not unit.running:
         return [f"it was {unit.active or 'not there'}"]
     if applied is None:
@@ -237,7 +237,7 @@ def _other_release(wanted: dict[str, Any], applied: dict[str, Any] | None) -> li
 
 
 def _strange_code(service: Service, applied: dict[str, Any], root: Path) -> list[str]:
-    """Why what runs is not the release that was recorded, nor the one that is wanted."""
+    """Why the running code is neither the recorded release nor the wanted one."""
     releases = Releases(service.part, root)
     problem = ""
     for version in dict.fromkeys((service.version, applied["version"])):
@@ -248,7 +248,7 @@ def _strange_code(service: Service, applied: dict[str, Any], root: Path) -> list
 
 
 def _changed(wanted: dict[str, Any], applied: dict[str, Any]) -> list[str]:
-    """The files whose content is another one than what the service runs with."""
+    """The files whose content differs from what the service runs with."""
     live = set(wanted["live"])
     return [
         path
@@ -265,7 +265,7 @@ def _settle(
     applied: dict[str, Any],
     wanted: dict[str, Any],
 ) -> list[str]:
-    """Starts what has a reason; returns what had to be killed for it."""
+    """Starts the services that have a reason; returns what had to be killed for it."""
     changed = any(why for why in reasons.values())
     if changed or any(unit.needs_reload for unit in units.values()):
         systemd.systemctl("daemon-reload")
@@ -303,7 +303,7 @@ def _settle(
 def _reload(services: list[Service], root: Path) -> list[str]:
     """Reloads the services; returns which of them had to be restarted, and why.
 
-    That another release has taken over is not believed, but looked at from outside.
+    The takeover by another release is not taken on trust, but checked from outside.
     """
     actions = []
     for service in services:
@@ -333,7 +333,7 @@ def _restart(services: list[Service], new_sockets: set[str]) -> list[str]:
     dependents = [state.name for state in states[1:] if state.running]
     if dependents:
         killed += _enforce("stop", *reversed(dependents))
-    # A unit that failed too often is not started before it is forgiven.
+    # systemd does not start a unit that failed too often before its failures are reset.
     failed = [state.name for state in states if state.active == "failed"]
     if failed:
         systemd.systemctl("reset-failed", *failed)
@@ -345,7 +345,7 @@ def _restart(services: list[Service], new_sockets: set[str]) -> list[str]:
 
 
 def _restart_socket(service: Service) -> list[str]:
-    """Not while the service runs: it may have the port, and systemd refuses."""
+    """Restarts the socket while its service is down: else systemd refuses a port that is in use."""
     (socket,) = systemd.show([service.socket])
     if socket.active not in ("", "inactive", "failed"):
         systemd.systemctl("stop", service.socket)

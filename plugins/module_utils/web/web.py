@@ -35,7 +35,7 @@ except ImportError:
     requests = None  # type: ignore
 
 MINIMUM_VERSION = "2.25.0"
-# Far above any answer of the services that are asked.
+# Far above the size of any answer of the services that this collection asks.
 _LARGEST_ANSWER = 8 * 1024 * 1024
 _LONGEST_PAUSE = 60.0
 _CONNECT_TIMEOUT = 10.0
@@ -90,7 +90,7 @@ class Web:
             self._session.proxies = {"http": proxy, "https": proxy}
 
     def send(self, request: Request, again: Callable[[], Request | None] | None = None) -> Reply:
-        """Returns the answer of whatever status, after 429, 5xx and lost ones were repeated.
+        """Returns the answer with any status, after repeats for 429, 5xx and lost answers.
 
         A request that is not repeatable is sent again only when it certainly had no effect.
 
@@ -185,12 +185,12 @@ def _may_send_again(request: Request, error: NoAnswer) -> bool:
 
 
 def _passes(request: Request, reply: Reply) -> bool:
-    """Whether it is an error that time heals; 429 is refused without effect."""
+    """Whether it is an error that passes with time; a 429 has had no effect."""
     return reply.status == 429 or (request.repeatable and reply.status >= 500)
 
 
 def _pause(attempt: int, retry_after: str) -> float:
-    """Seconds until the next attempt: what the server asks for, else growing and random."""
+    """Seconds until the next attempt: the server's wish, else a growing and random time."""
     text = retry_after.strip()
     wanted: float | None = None
     if text.isdigit():
@@ -200,6 +200,6 @@ def _pause(attempt: int, retry_after: str) -> float:
         if moment:
             wanted = max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
     if wanted is not None:
-        # A little more, so that several hosts do not come back in the same moment.
+        # A little more, so that several hosts do not come back at the same moment.
         return min(wanted, _LONGEST_PAUSE) + _RANDOM.uniform(0, 0.25)
     return min(0.5 * 2.0**attempt, 8.0) * _RANDOM.uniform(0.5, 1.0)

@@ -38,7 +38,7 @@ _REMEDY = (
 
 
 def clean(value: str, limit: int) -> str:
-    """The text without what steers a terminal, and not longer than *limit*.
+    """The text without characters that steer a terminal, and not longer than *limit*.
 
     C0 and C1 controls, and the marks that change the direction of text, are shown as escapes.
     """
@@ -56,7 +56,7 @@ def clean(value: str, limit: int) -> str:
 def without_orders(host: str, module: str, output: str) -> str:
     """The output of a module, without what Ansible itself would act on while it parses it.
 
-    Of the keys that Ansible has for itself, none stays: depending on its version, it shows
+    None of the keys that Ansible has for itself stays: depending on its version, it shows
     warnings, adds hosts, or masks what the host calls a secret in all further output. Warnings
     stay, as clean texts. Output that holds no JSON object stays as it is: Ansible refuses it.
 
@@ -79,7 +79,7 @@ def without_orders(host: str, module: str, output: str) -> str:
             # Ansible's own parser, with more room on the stack, might take it.
             raise _refused(host, module, "it is nested too deeply") from None
         except ValueError:
-            # Ansible refuses it as well: it takes the first line that begins like an object.
+            # Ansible refuses it, too: it takes the first line that begins like an object.
             return output
     return output
 
@@ -178,7 +178,7 @@ def _check_no_facts(host: str, module: str, facts: Mapping[str, Any] | None) -> 
 
 
 def _check_size(host: str, module: str, answer: Any) -> None:
-    """Refuses what is too large or too deep to be an answer, before anything else looks at it."""
+    """Refuses a value too large or too deep to be an answer, before anything else reads it."""
     size, waiting = 0, [(answer, 0)]
     while waiting:
         value, depth = waiting.pop()
@@ -194,7 +194,7 @@ def _check_size(host: str, module: str, answer: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The value with clean texts, and nothing but what JSON has."""
+    """The value with clean texts, and with types of JSON only."""
     if isinstance(value, str):
         return clean(value, TEXT)
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the variables of cloudflared: which one, where it comes from, how it ends."""
+"""Rules for the variables of cloudflared: its version, its source, how it ends."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _check_binary(values: Values) -> Iterator[TunnelError]:
 
 
 def _absolute(path: Any) -> str:
-    """The place that is looked at: a relative path is one below the working directory."""
+    """The absolute path to look at: a relative one is below the working directory."""
     try:
         return os.path.abspath(os.path.expanduser(str(path)))
     except ValueError:  # a NUL in it
@@ -120,8 +120,8 @@ def _is_file(path: Any) -> bool:
 def _lacks_flag(path: Any) -> bool:
     """Whether this is a program that was compiled without the newest flag of our unit.
 
-    A script, or a program that was compressed, has no text to look for. One that cannot be read
-    is told later, by who takes it.
+    A script, or a program that was compressed, has no text to look for. If the file cannot be
+    read, the code that takes it reports that later.
     """
     try:
         with open(os.path.expanduser(str(path)), "rb") as file:

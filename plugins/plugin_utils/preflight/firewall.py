@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the variables of the firewall: what is wrong here would open or close the host."""
+"""Rules for the variables of the firewall: a mistake here would open or close the host."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HOST_WIDE = (
 )
 SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared")
 PROTOCOLS = ("tcp", "udp")
-LONGEST_ROLLBACK_TIMEOUT = 3600  # seconds; whoever is locked out for longer repairs it otherwise
+LONGEST_ROLLBACK_TIMEOUT = 3600  # seconds; after a longer lockout, people repair it in other ways
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")  # useradd(8); nft takes it in quotes
 _REQUIRED = ("protocol", "ports", "networks")

@@ -73,7 +73,7 @@ def check_values(values: Mapping[str, Any]) -> list[TunnelError]:
         *check_brought_credentials(_as_meant(values, judged)),
         *_check_brought_binary(values),
     ]
-    # Our rules say more about a value than the proxy's, which know nothing of the variables.
+    # Our rules say more about a value than the proxy's do: those know nothing of the variables.
     told = {problem.subject for problem in problems}
     problems += [item for item in judged.problems if item.subject not in told]
     # Our rules say more about a variable than its type does.
@@ -94,7 +94,7 @@ def _as_meant(values: Mapping[str, Any], judged: Judged) -> dict[str, Any]:
 
 
 def _check_brought_binary(values: Mapping[str, Any]) -> Iterator[TunnelError]:
-    """Whether the binary is the one that was meant; that it is a file is a rule of its own."""
+    """Whether the binary is the intended one; another rule checks that it is a file."""
     path = Path(str(values["cloudflared_binary_file"])).expanduser()
     checksum = values["cloudflared_binary_sha256"]
     if values["cloudflared_install_method"] == "file" and checksum and path.is_file():
@@ -108,7 +108,7 @@ def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list
     """Everything that is wrong with the variables of host *name*, alone and beside the others.
 
     *members* has all variables of this host and COMPARED ones of the others of its group,
-    *machines* tells which of them are the same machine.
+    *machines* says which of them are the same machine.
     """
     values = members[name]
     neighbours = {
@@ -264,7 +264,7 @@ def make_plan(
         "proxy_unit": proxy_unit,
         "proxy_socket": f"mcp-proxy@{instance}.socket",
         "cloudflared_unit": cloudflared_unit,
-        # A limit of nought is none for timeout(1).
+        # For timeout(1), 0 means no limit.
         "cloudflared_grace_seconds": max(seconds(values["cloudflared_grace_period"]), 0.1),
         "renewal_unit": f"mcp-tunnel-renew-cert@{instance}",
         "ports": {variable: as_port(values[variable]) for variable in settings.PORTS},
@@ -289,7 +289,7 @@ def make_plan(
             str(item) for item in values["proxy_allowed_ips"] or judged.config.upstream.allowed_ips
         ],
         "proxy_config": judged.text,
-        # Whole ones, as systemd does not know all of Go's units.
+        # Whole seconds, because systemd does not know all of Go's units.
         "proxy_shutdown_seconds": math.ceil(judged.config.shutdown_timeout),
         "health_timeout": values["mcp_tunnel_health_timeout"],
     }

@@ -44,7 +44,7 @@ _IN_TEXT = {
     **FIELDS,
     "upstream.tls.ca_file": "proxy_upstream_ca (PEM) or proxy_upstream_ca_file (path on the host)",
 }
-# A value in quotes is the operator's; of two fields, the longer one comes first in the table.
+# A value in quotes is the operator's. In the table, the longer of two fields comes first.
 _QUOTED_OR_FIELD = re.compile(
     rf"'(?:\\.|[^'\\])*'|(?<![\w.])({'|'.join(map(re.escape, _IN_TEXT))})(?:\.(\w+))?(?!\w)"
 )
@@ -191,7 +191,7 @@ def _texts(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _cut(value: Any) -> Any:
-    """The value with its texts and names cut to a length that is soon read."""
+    """The value with its texts and names cut to a length that is read quickly."""
     if isinstance(value, dict):
         return {name[: _LONGEST + 1]: _cut(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -56,7 +56,7 @@ _MEMORY = re.compile(r"infinity|[1-9][0-9]?%|[1-9][0-9]{0,5}[GT]|[1-9][0-9]{2,7}
 
 
 def check_all(values: Values) -> list[TunnelError]:
-    """Everything that is wrong with the variables of one host, but for what the proxy judges."""
+    """Everything that is wrong with one host's variables, except for what the proxy judges."""
     checks: tuple[Callable[[Values], Iterable[TunnelError]], ...] = (
         _check_mode,
         _check_instance,
@@ -223,7 +223,7 @@ def _check_renewal_timer(values: Values) -> Iterator[TunnelError]:
 def _check_memory(values: Values) -> Iterator[TunnelError]:
     for variable in ("proxy_memory_max", "cloudflared_memory_max"):
         value = values[variable]
-        # Only the proxy's may be empty: it goes by the number of its workers.
+        # Only the proxy's may be empty: its limit then follows the number of its workers.
         if value == "" and variable == "proxy_memory_max":
             continue
         if not isinstance(value, str) or not _MEMORY.fullmatch(value):
@@ -258,7 +258,7 @@ def read_token_file(path: Any) -> str:
     """
     absolute = os.path.expanduser(str(path))
     if not os.path.isabs(absolute):
-        # The path may be the token itself; and roles look for files elsewhere than we do.
+        # The path may be the token itself, and roles look for files in other places than we do.
         raise TunnelError(
             "mcp_tunnel_token_file",
             f"is not an absolute path, is {shape(path)}",

@@ -66,7 +66,7 @@ _PYTHON_VERSION = re.compile(r"3\.[0-9]{1,3}\.[0-9]{1,3}(?:(?:a|b|rc)[0-9]{1,3})
 class Target:
     """A host's CPython: its full version (``3.11.2``), and the machine as ``uname -m`` says it.
 
-    The host said so itself. Both become part of file names and of pip's arguments here.
+    The host itself supplies both. They become part of file names and of pip's arguments here.
 
     :raises TunnelError: if the host has said anything else.
     """
@@ -112,7 +112,7 @@ class Target:
 
 
 class ProxyRelease:
-    """One release, known by its content before anything is downloaded.
+    """One release, identified by its content before anything is downloaded.
 
     *source* is the collection's ``proxy_src``, *module_utils* its directory of that name,
     *module_lock* the lock file of the libraries for modules, *python* the controller's own
@@ -138,7 +138,7 @@ class ProxyRelease:
         )
 
     def archive(self) -> Path:
-        """The release as tar.gz. Raises :class:`TunnelError` when a wheel cannot be had."""
+        """The release as tar.gz. Raises :class:`TunnelError` when a wheel is not available."""
         return cached(f"proxy-{self.version}.tar.gz", self._build)
 
     def is_assembled(self) -> bool:
