@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the controller can assemble what its hosts lack. Connects to nobody."""
+"""Checks that the controller can assemble what its hosts lack. Makes no connection."""
 
 from __future__ import annotations
 

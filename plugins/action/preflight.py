@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks the variables of all hosts, and works out what follows from them. Connects to nobody."""
+"""Checks the variables of all hosts, and works out the plan. Makes no connection."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         group = task_vars["groups"].get(arguments["group"], [])
         settings = task_vars.get(_SETTINGS)
         try:
-            # Alone: with such a version, anything that follows may go wrong.
+            # Reported alone: with such a version, anything that follows may go wrong.
             for problem in core_version.check_core():
                 raise problem
             self._check_facts(task_vars, group)
@@ -73,7 +73,7 @@ class ActionModule(ActionBase):
 
 
 def _taken(settings: Any) -> tuple[dict[str, Any], list[TunnelError]]:
-    """The variables that were taken of this host, and those without a value."""
+    """The variables that were taken from this host, and those without a value."""
     if not isinstance(settings, Mapping):
         raise TunnelError(
             _SETTINGS,
@@ -96,7 +96,7 @@ def _taken(settings: Any) -> tuple[dict[str, Any], list[TunnelError]]:
 def _members(
     name: str, values: Mapping[str, Any], group: Iterable[str], hostvars: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """The hosts of the group, name to what has to be compared between them."""
+    """The hosts of the group, name to the variables to compare between them."""
     return {
         member: dict(values) if member == name else plan.compared(hostvars[member])
         for member in group

@@ -97,8 +97,8 @@ class ActionModule(CheckedModule):
     def _transfer(
         self, archive: Path, request: dict[str, Any], task_vars: dict[str, Any]
     ) -> dict[str, Any]:
-        # Without pipelining the first call has made a directory already. Ansible removes the one
-        # that it knows of when the task ends, and it knows of one only.
+        # Without pipelining, the first call has already made a directory. Ansible knows of one
+        # directory only, and removes that one when the task ends.
         directory = self._connection._shell.tmpdir or self._make_tmp_path()
         remote = self._connection._shell.join_path(directory, "release.tar.gz")
         self._transfer_file(str(archive), remote)
@@ -107,7 +107,7 @@ class ActionModule(CheckedModule):
 
     def _on_host(self, request: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         answer = super().ask(task_vars, _HOST_MODULE, request)
-        # Where it is and how it is called is known here, whatever the host says.
+        # The controller knows the path and the version, so the host's word for them does not count.
         known = _found(request["part"], request["version"])
         return {**answer, "path": known["path"], "version": known["version"]}
 

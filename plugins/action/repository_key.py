@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
         except TunnelError as error:
             result.update(failed=True, msg=str(error))
             return result
-        except Exception as error:  # open_url raises whatever its many layers raise
+        except Exception as error:  # open_url raises the errors of all its layers
             result.update(
                 failed=True,
                 msg=f"{url}: {error}. Do not use this key before you know why; if the vendor has "

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes the variables of a host as the operator has set them. Connects to nobody."""
+"""Takes the variables of a host as the operator has set them. Makes no connection."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import W
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _BETAS = "oauth-2025-04-20,oidc-federation-2026-04-01"
-# A clock that is further away than this is worth a word (seconds).
+# A message mentions a clock that is off by more than this (seconds).
 _NOTABLE_SKEW = 30
 
 
@@ -43,8 +43,8 @@ class AccessToken:
 class _Assertions:
     """The identity tokens of one exchange.
 
-    One that has a ``jti`` is accepted once. So after an attempt that may have used it up another
-    one is asked for, and if there is none, that attempt's failure is what the operator sees.
+    A token with a ``jti`` is accepted only once. So after an attempt that may have used it up,
+    another one is fetched. If there is none, the operator sees the failure of that attempt.
     """
 
     def __init__(self, fetch: Callable[[], str], origin: str) -> None:
@@ -57,7 +57,7 @@ class _Assertions:
         return is_single_use(decode_jwt(self.token, self._origin))
 
     def has_another(self) -> bool:
-        """Takes what can be sent after this one was; whether there is anything."""
+        """Fetches another token if this one is used up; returns whether there is one to send."""
         if not self.is_single_use:
             return True
         try:
@@ -75,7 +75,7 @@ def exchange(
     """Exchanges an identity token.
 
     :param fetch: gives the JWT; a second time, another one if the platform has issued one.
-    :param origin: what it is and where it comes from, for messages.
+    :param origin: what the token is and where it comes from, for messages.
     :raises TunnelError: if it is no JWT, or the exchange is denied: with what can be checked here.
     """
     assertions = _Assertions(fetch, origin)
@@ -120,7 +120,7 @@ def _spent(failed: TunnelError) -> TunnelError:
 
 
 def _denied(reply: Reply, federation: Federation, token: str, origin: str) -> ApiError:
-    """The vendor says the same to every denial, so this says what shows from here."""
+    """The error for a denial. The vendor words all denials alike, so it adds local findings."""
     if reply.status != 401:
         return ApiError("token exchange", reply)
     here = datetime.now(timezone.utc)

@@ -21,7 +21,7 @@ DIRECTORY = Path("/etc/nftables.d")
 UNITS = Path("/etc/systemd/system")
 _HOST = "mcp-tunnel.nft"
 _INSTANCES = "mcp-tunnel.d"
-# Absolute: administrators include our file from theirs, and nft would look for it elsewhere.
+# Absolute: administrators include our file from theirs, and nft would look elsewhere for it.
 _INCLUDE = f'include "{DIRECTORY}/{_INSTANCES}/*.nft"\n'
 UNIT = "mcp-tunnel-firewall.service"
 COUNTERS = "mcp-tunnel-firewall-counters"
@@ -61,7 +61,7 @@ class Rules:
 
     @property
     def text(self) -> str:
-        """All of them as what nft makes of the files: the includes are in their place."""
+        """All rules as nft reads the files: the included text stands in place of each include."""
         parts = [self.instances[name] for name in sorted(self.instances)]
         return self.host.replace(_INCLUDE, "".join(parts))
 
@@ -111,7 +111,7 @@ class RuleFiles:
             secret_files.remove_file(str(self.instance_path(name)))
 
     def settle_units(self, texts: dict[str, str], check_mode: bool) -> dict[str, Any]:
-        """Makes systemd's directory have the UNIT_FILES with these texts, and what enables them.
+        """Puts the UNIT_FILES with these texts into systemd's directory, with the links for them.
 
         Returns ``changed``, ``changed_paths`` and ``diff``, as module file_set does.
 
@@ -138,7 +138,7 @@ class RuleFiles:
         return file_entries.settle_entries([*directories, *files, *links], check_mode)
 
     def exist(self) -> bool:
-        """Whether any of them is there."""
+        """Whether any of the files exists."""
         rules = (self.host_path, *self._instances.glob("*.nft"))
         return any(secret_files.lstat(str(path)) for path in (*rules, *self._units))
 

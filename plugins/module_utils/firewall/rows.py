@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may talk to what, read from a listing of our table: what the kernel does, not what was asked.
+"""Who may talk to what, read from a listing of our table: it shows what the kernel really does.
 
 Counters are named ``<who>/<rule>[/<instance>]``; one with a rule that has a comment is a row.
 """
@@ -45,7 +45,7 @@ class Row:
 
 
 def rows(listing: list[dict[str, Any]], instance: str, earlier: nft_listing.Counters) -> list[Row]:
-    """The rows of the host and of *instance*, in the order of WHO, what is allowed first.
+    """The rows of the host and of *instance*, in the order of WHO, with allowed ones first.
 
     *earlier* are the counters at the time that ``since`` counts from.
     """
@@ -69,7 +69,7 @@ def rows(listing: list[dict[str, Any]], instance: str, earlier: nft_listing.Coun
                 peers=[],
                 packets=packets,
                 bytes=size,
-                # A counter that is behind has begun anew: at a boot, say.
+                # A counter that is behind has started again from zero: at a boot, say.
                 since=packets - before if packets >= before else packets,
             )
         row.peers += [peer for peer in _peers(rule["expr"], sets) if peer not in row.peers]

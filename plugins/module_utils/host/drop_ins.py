@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drop-ins of others that undo what our service units set (systemd.unit(5)).
+"""Finds others' drop-ins that undo settings of our service units (systemd.unit(5)).
 
 Images of LXC and Incus have a generator that writes such a file for all services of a container.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
-# Where systemd looks for units and drop-ins, first what takes precedence (systemd.unit(5)).
+# Where systemd looks for units and drop-ins, in order of precedence (systemd.unit(5)).
 _DIRECTORIES = (
     "etc/systemd/system.control",
     "run/systemd/system.control",
@@ -50,7 +50,7 @@ _HARMLESS = {("CapabilityBoundingSet", ""), ("RestrictNamespaces", "all")}
 
 @dataclass(frozen=True)
 class Undone:
-    """A drop-in, and those of our settings that it takes away for good."""
+    """A drop-in, and the settings of ours that it takes away for good."""
 
     path: str
     settings: tuple[str, ...]
@@ -84,7 +84,7 @@ def undoing(root: Path = Path("/")) -> list[Undone]:
 
 
 def undone_by(paths: list[str]) -> list[Undone]:
-    """Those of the drop-ins, in the order in which they are applied, that have the last word."""
+    """The drop-ins that have the last word, in the order in which systemd applies them."""
     last: dict[str, tuple[str, str]] = {}
     for path in paths:
         for name, value in _assignments(_read(path)):
@@ -145,16 +145,16 @@ def _takes_away(name: str, value: str) -> bool:
 
 
 def _of_instances(root: Path, general: tuple[str, ...]) -> list[str]:
-    """The names of directories that are for one instance of our unit alone."""
+    """The names of directories that belong to one instance of our unit only."""
     pattern = general[0].replace("@", "@?*")
     return sorted({path.name for place in _DIRECTORIES for path in (root / place).glob(pattern)})
 
 
 def _effective(root: Path, directories: tuple[str, ...]) -> dict[str, Path]:
-    """The drop-ins that are read, by their names, in whose order they are applied.
+    """The drop-ins that systemd reads, by name; systemd applies them in the order of names.
 
-    A file hides those of its name in directories that come later; so one of our unit hides that of
-    all services.
+    A file hides those of its name in later directories; so one of our unit hides that of all
+    services.
     """
     found: dict[str, Path] = {}
     for directory in directories:

@@ -32,7 +32,7 @@ _COLLIDING = {
 class Listener:
     """A process with a socket.
 
-    ``unit`` is its systemd unit, '' when it has none or is not visible; ``uid`` whose it is.
+    ``unit`` is its systemd unit, '' when it has none or is not visible; ``uid`` is its user.
     """
 
     pid: int
@@ -67,14 +67,14 @@ def answerer(
 ) -> Listener | None:
     """The process that has accepted *connection*, an IPv4 one on loopback, waiting for it so long.
 
-    None if nobody has: who listens does not look after its clients. This is about the connection
-    at hand; who listened a moment ago does not matter.
+    None if no process has: a listener need not accept its clients. This is about the connection
+    at hand; the listener of a moment ago does not matter.
     """
     theirs, ours = connection.getpeername(), connection.getsockname()
     deadline = time.monotonic() + seconds
     while True:
         found = _of_connection(proc, theirs, ours)
-        # A process that is just accepting it has no descriptor of it yet.
+        # A process that is accepting it at this moment has no descriptor of it yet.
         if (found is not None and found.pid) or time.monotonic() >= deadline:
             return found
         time.sleep(_PAUSE_SECONDS)
@@ -87,14 +87,14 @@ def _of_connection(proc: Path, local: tuple[str, int], remote: tuple[str, int]) 
         with contextlib.suppress(OSError):
             for line in (proc / "net" / table).read_text().splitlines()[1:]:
                 fields = line.split()
-                # The kernel gives a connection that nobody has accepted, or all have closed, none.
+                # Inode 0: nobody has accepted the connection, or all have closed it.
                 if fields[1:3] == wanted and fields[9] != "0":
                     return _owner(proc, uid=int(fields[7]), inode=fields[9])
     return None
 
 
 def _hexadecimal(host: str) -> str:
-    """An IPv4 address as /proc prints it: the number that is in memory."""
+    """An IPv4 address as /proc prints it: the number as it lies in memory."""
     return f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}"
 
 

@@ -1,12 +1,12 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which code the processes of a unit run: looked at from outside, in /proc, as root.
+"""Finds the code that the processes of a unit run, from outside, in /proc, as root.
 
-What a service says of itself, that it has become another release say, is worth nothing once it was
-taken over. Its executable and the files that it has mapped are the kernel's word. They show who has
-not let go of the old code; they cannot show that a process which has loaded the new release does
-nothing else besides. Only a start by systemd does.
+A service's own word, for example that it has become another release, is worth nothing once it was
+taken over. Its executable and the files that it has mapped are the kernel's word. They show which
+process has not let go of the old code; they cannot show that a process which has loaded the new
+release does nothing else besides. Only a start by systemd does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Process:
 
 
 def processes(unit: str, proc: Path = Path("/proc")) -> list[Process]:
-    """All processes of the unit, those that end meanwhile left out."""
+    """All processes of the unit, except those that end meanwhile."""
     return sorted(_processes(unit, proc), key=lambda process: process.pid)
 
 
@@ -62,7 +62,8 @@ def problem(unit: str, release: Path, proc: Path = Path("/proc")) -> str:
     """Why *unit* does not run the release in the directory *release*, '' if it does.
 
     Its main process has to have the release's code. All others run the same program, and the code
-    of the same release; those of the one before only as long as its unit gives them to finish.
+    of the same release. Processes of the release before may go on only for as long as their unit
+    gives them to finish.
     """
     release = Path(os.path.realpath(release))
     found = processes(unit, proc)
@@ -131,12 +132,12 @@ def _release_of(release: Path, process: Process) -> str:
 def _may_finish(
     process: Process, found: list[Process], release: Path, patience: float, proc: Path
 ) -> bool:
-    """Whether it is one that another release has taken over from, not longer ago than *patience*.
+    """Whether another release took over from it, not longer ago than *patience*.
 
-    That was when the first process was started that has the code of the new release alone.
+    The takeover is the start of the first process that has only the code of the new release.
     """
     heirs = [other.began for other in found if _of(release, other) and not _others(release, other)]
-    # The main process has kept its id, and when it began.
+    # The main process has kept its ID and its start time.
     heirs = [began for began in heirs if began > process.began]
     if not heirs:
         return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
-# On top of a unit's own limits: until systemd has noticed, and what has been killed is gone.
+# On top of a unit's own limits: until systemd has noticed, and killed processes are gone.
 _MARGIN_SECONDS = 15.0
 _KILL_SECONDS = 30.0
 _DEFAULT_LIMIT = 90.0  # DefaultTimeoutStopSec= (systemd-system.conf(5))
@@ -56,7 +56,7 @@ class Unit:
 
     @property
     def stopped(self) -> bool:
-        """Whether it neither runs nor tries to; one that failed, or comes back again, is not."""
+        """Whether it neither runs nor tries to; false if it failed or is about to come back."""
         return self.loaded and self.active == "inactive"
 
     @property
@@ -90,14 +90,14 @@ def show(names: list[str]) -> list[Unit]:
 
 
 class Overdue(Exception):
-    """systemd has not done what it was asked for in time, and is still about it."""
+    """systemd has not finished a job in time, and is still at it."""
 
 
 def enforce(verb: str, *units: str) -> bool:
     """``systemctl stop`` or ``restart`` that ends, whatever the services say to systemd.
 
-    A service may ask for ever more time (sd_notify(3), EXTEND_TIMEOUT_USEC=). One that is not at
-    its end some seconds after the limits of its unit is killed, with all of its processes. Returns
+    A service may ask for ever more time (sd_notify(3), EXTEND_TIMEOUT_USEC=). One that has not
+    ended some seconds after the limits of its unit is killed, with all of its processes. Returns
     whether that was necessary.
 
     :raises TunnelError: if systemd refuses.
@@ -126,7 +126,7 @@ def enforce(verb: str, *units: str) -> bool:
 
 
 def reload(unit: str) -> str:
-    """Has *unit* reload; returns why it has not, '' if it has.
+    """Makes *unit* reload; returns why it has not, '' if it has.
 
     Bounded as :func:`enforce` is, but nothing is killed: a restart helps.
     """
@@ -145,7 +145,7 @@ def ports(socket: str) -> list[int]:
 
 
 def _limit(units: Sequence[str]) -> float:
-    """Seconds that the slowest of the units may take to stop and start, by their own limits."""
+    """The seconds that the slowest unit may take to stop and start, by the units' own limits."""
     text = systemctl("show", f"--property={_LIMITS}", *units)
     spans = [line.partition("=")[2] for line in text.splitlines() if line]
     slowest = max((seconds(span) for span in spans), default=_DEFAULT_LIMIT)
@@ -181,7 +181,7 @@ def systemctl(verb: str, *arguments: str, seconds: float | None = None) -> str:
 
 
 def journal(unit: str, lines: int = 8) -> list[str]:
-    """The last lines that the unit logged, and systemd about it, without secrets."""
+    """The last lines by the unit, and by systemd about it, without secrets."""
     done = _run(["journalctl", "--unit", unit, "--lines", str(lines), "--output=cat", "--no-pager"])
     return [_SECRETS.sub("[hidden]", line) for line in done.stdout.splitlines()]
 

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether nft and the kernel of a host know all that the firewall's rules are made of."""
+"""Checks that a host's nft and kernel know everything that the firewall's rules use."""
 
 from __future__ import annotations
 

@@ -149,12 +149,12 @@ def _times(claims: dict[str, Any], now: float) -> list[str]:
 
 
 def is_single_use(jwt: Jwt) -> bool:
-    """Whether it is accepted once (RFC 7519 section 4.1.7, RFC 7523 section 3)."""
+    """Whether it is accepted only once (RFC 7519 section 4.1.7, RFC 7523 section 3)."""
     return jwt.claims.get("jti") is not None
 
 
 def jwt_facts(jwt: Jwt) -> str:
-    """The claims that a federation rule looks at, for comparison with the rule."""
+    """The claims that a federation rule checks, for comparison with the rule."""
     names = ("iss", "sub", "aud")
     return ", ".join(f"{name} {_shown(jwt.claims.get(name, 'missing'))}" for name in names)
 

@@ -28,7 +28,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.identit
 
 @dataclass(frozen=True)
 class Source:
-    """How a token is fetched, and which options (``identity_<name>``) that needs and takes."""
+    """The function that fetches a token, and the options (``identity_<name>``) for it."""
 
     fetch: Callable[[Identity], str]
     needs: tuple[str, ...] = ()

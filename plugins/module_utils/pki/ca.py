@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The CA of a tunnel: what the service requires of it, and how a compliant one is made."""
+"""The CA of a tunnel: the service's requirements, and the making of a compliant one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def validate_ca(
 
 
 def ca_problems(certificate: x509.Certificate, now: datetime) -> list[str]:
-    """Which requirements (vendor reference, certificates) a CA certificate breaks."""
+    """The requirements (vendor reference, certificates) that a CA certificate breaks."""
     problems = []
     constraints = crypto.extension(certificate, x509.BasicConstraints)
     if constraints is None:

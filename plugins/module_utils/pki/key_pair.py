@@ -54,7 +54,7 @@ class KeyPair:
         return _key(self.key_path)
 
     def pending_key(self) -> Any:
-        """A key that waits for its certificate; ``None`` when there is none that can be read."""
+        """The key that waits for its certificate; ``None`` without one that can be read."""
         return _key(self.pending_key_path)
 
     def make_pending_key(self) -> Any:
@@ -94,7 +94,7 @@ class KeyPair:
         return stale + [path for path in paths[2:] if secret_files.lstat(path)]
 
     def wrong_attributes(self, attributes: secret_files.Attributes) -> list[str]:
-        """Which of the live files have other attributes than these."""
+        """The live files that have other attributes than these."""
         wrong = []
         for path in (self.key_path, self.certificate_path):
             status = secret_files.lstat(path)

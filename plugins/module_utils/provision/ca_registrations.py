@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which CA certificates are registered on a tunnel, and what is to be done about one of ours."""
+"""The CA certificates that are registered on a tunnel, and the registration of our own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Registrations:
         self.refresh()
 
     def refresh(self) -> None:
-        """Reads them anew."""
+        """Reads the registrations again."""
         listed = self._api.certificates(self._tunnel_id, include_archived=True)
         self.active = [certificate for certificate in listed if not certificate.archived_at]
         self._archived = [certificate for certificate in listed if certificate.archived_at]
@@ -55,7 +55,7 @@ class Registrations:
         )
 
     def refuse_archived(self, fingerprint: str, subject: str, remedy: str) -> None:
-        """Refuses to register what somebody has archived: that may have been on purpose.
+        """Refuses to register a CA that somebody has archived: that may have been on purpose.
 
         :raises TunnelError: about ``subject`` (where the CA comes from), with ``remedy``.
         """
@@ -91,7 +91,7 @@ class Registrations:
     ) -> dict[str, Any]:
         """Registers the CA of a result of ``settle_ca``, unless it is; returns the new result.
 
-        A registration that was asked for twice may have become two: of our own CAs, one stays.
+        A registration that was requested twice may have become two: of our own CAs, one stays.
 
         :param own: as for :meth:`require_slot`.
         :raises TunnelError: if the API refuses.
@@ -113,7 +113,7 @@ class Registrations:
         return {**result, "changed": changed, "diff": diff}
 
     def archive(self, certificate: Certificate) -> None:
-        """Archives one. :raises TunnelError: if the API refuses."""
+        """Archives a registration. :raises TunnelError: if the API refuses."""
         self._api.archive_certificate(self._tunnel_id, certificate.id)
         self.active.remove(certificate)
 
@@ -138,7 +138,7 @@ class Registrations:
         try:
             self._api.add_certificate(self._tunnel_id, pem)
         except (LostAnswer, ApiError):
-            # Perhaps refused because the first one has arrived meanwhile.
+            # Perhaps the API refused because the first request has arrived meanwhile.
             self.refresh()
             if not self.find(fingerprint):
                 raise

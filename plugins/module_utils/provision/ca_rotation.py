@@ -4,9 +4,9 @@
 """Rotation of a registered CA, in steps that can each be killed and repeated.
 
 A new CA is made as ``ca-next``, registered beside the old one, and only then becomes ``ca``; the
-old certificate stays as ``ca-previous.crt``: the sign of a rotation under way, and the memory of
-what is to be archived. From then on everything is signed by the new CA, while both are trusted.
-Once all servers are, the old one is archived and the file goes.
+old certificate stays as ``ca-previous.crt``: the sign of a rotation under way, and the record of
+the CA to archive. From then on the new CA signs everything, while both are trusted. Once all
+servers have certificates of the new CA, the old one is archived and the file is removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_reg
 
 
 class Rotation:
-    """The CAs of one state directory, and how far the rotation has come."""
+    """The CAs of one state directory, and the progress of the rotation."""
 
     def __init__(self, directory: str, registrations: Registrations) -> None:
         self._registrations = registrations
@@ -61,7 +61,7 @@ class Rotation:
                 "is not there or cannot be read, so there is no CA to rotate",
                 "Run with phase=current first",
             )
-        # One that was archived since has to be replaced in its turn.
+        # A CA that was archived since has to be replaced in its turn.
         is_done = not self._registrations.is_archived(crypto.fingerprint(current))
         if is_done and self._previous.read() and not self._has_next():
             return self.keep(request, check_mode)
@@ -102,7 +102,7 @@ class Rotation:
         return {**result, "changed": True, "diff": {"before": before, "after": after}}
 
     def _settle(self, request: CaRequest, stem: str, check_mode: bool) -> dict[str, Any]:
-        # First as a prediction: what is refused is so before a CA is made or replaced.
+        # First as a prediction, so that a refusal comes before a CA is made or replaced.
         result = settle_ca(request, check_mode=True, stem=stem)
         self._refuse_archived(request, stem, result["fingerprint"])
         if not self._registrations.find(result["fingerprint"]):
@@ -116,7 +116,7 @@ class Rotation:
             subject, remedy = "certificate", "bring another CA, and rotate it in with phase=added"
         elif stem == "ca-next":
             subject = self._next.certificate_path
-            # The key first: one without certificate would become another CA of the same key.
+            # The key first: a key without a certificate would become another CA of the same key.
             remedy = (
                 f"remove {self._next.key_path} and {subject}, and run phase=added again, which "
                 "makes another"
@@ -148,7 +148,7 @@ class Rotation:
         return any(secret_files.lstat(path) for path in paths)
 
     def _own(self) -> dict[str, str]:
-        """Fingerprints of the CAs in this directory, and what each is; a text for messages."""
+        """Fingerprints of the CAs in this directory, each with its description for messages."""
         own = {}
         for files, what in ((self._next, "the next CA"), (self._current, "the CA in use")):
             certificate = files.certificate()

@@ -106,7 +106,7 @@ def _merge(stored: _Identity, given: _Identity, paths: dict[str, str], replace: 
         new, old = getattr(given, name), getattr(stored, name)
         if new and old and new != old and not replace:
             raise TunnelError(name, f"is {new}, but {paths[name]} says {old}", _REPLACE)
-    # ID and domain of the tunnel that is being left must not be taken for the new one's.
+    # The old tunnel's ID and domain must not be taken for the new one's.
     base = _Identity() if moves else stored
     wanted = _Identity(
         token=given.token or stored.token,

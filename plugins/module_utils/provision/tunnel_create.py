@@ -32,8 +32,8 @@ class TunnelMaker:
     """Creates the tunnel of a state directory.
 
     The request is not idempotent, so the name, the tunnels that existed before, and the server's
-    time (where it tells it) are recorded first: a tunnel of that name that is newer and was not
-    there is ours. It is sent once in a run: one that is slow to take effect would else make a
+    time (if it gives it) are recorded first: a newer tunnel of that name that was not there before
+    is ours. A run sends the request once: else one that is slow to take effect would lead to a
     second tunnel.
     """
 
@@ -77,7 +77,7 @@ class TunnelMaker:
             fields = {
                 "display_name": name,
                 "known": [tunnel.id for tunnel in tunnels],
-                # Our own clock may be wrong by any amount, so it does not stand in.
+                # Our own clock may be wrong by any amount, so it cannot replace the server's.
                 "recorded_at": self._api.now(),
             }
             self._intent.settle(fields, check_mode=False)

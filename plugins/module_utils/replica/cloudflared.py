@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether the connector is connected, and whether it sends requests to our proxy.
 
-``/ready`` says the first, and nothing else does: the metric ``ha_connections`` counts attempts.
+Only ``/ready`` says the first: the metric ``ha_connections`` counts attempts.
 ``/config`` says the second: rules of a foreign configuration file, or ones that the edge has
 pushed, win over our ``--url``, and all connections stay up. Vendor reference, section 8.
 """
@@ -65,7 +65,7 @@ def connector(unit: str, metrics_port: int, listen_port: int) -> list[Finding]:
     """The rows about the connector *unit*: its connections, and where requests go."""
     edge = _edge(unit, metrics_port)
     answered, ingress = _ingress(unit, metrics_port, f"http://127.0.0.1:{listen_port}")
-    # One that does not answer at all has been told about already.
+    # If it does not answer at all, an earlier row says so already.
     return [edge, ingress] if answered else [edge]
 
 
@@ -89,7 +89,7 @@ def _edge(unit: str, port: int) -> Finding:
 
 
 def only_udp_fails(lines: Sequence[str]) -> bool:
-    """Whether the connector says, since it was started, that UDP fails, and not that TCP does."""
+    """Whether the connector has said since its start that UDP fails, and not that TCP does."""
     starts = [number for number, line in enumerate(lines) if _START in line]
     recent = lines[starts[-1] :] if starts else lines
     return any(_NO_UDP in line for line in recent) and not any(_NO_TCP in line for line in recent)
@@ -119,7 +119,7 @@ def _ingress(unit: str, port: int, origin: str) -> tuple[bool, Finding]:
 def rule_problems(
     rules: Sequence[dict[str, Any]], origin: str, everywhere: dict[str, Any] | None = None
 ) -> Iterator[str]:
-    """Why these ingress rules are not the one that leads everything to *origin*, unchanged.
+    """Why these ingress rules do not lead everything to *origin*, unchanged, by one rule.
 
     *everywhere*: the ``originRequest`` of the configuration, for rules that have none.
 
@@ -140,7 +140,7 @@ def rule_problems(
 
 
 def changed_settings(settings: dict[str, Any]) -> list[str]:
-    """Those of an ``originRequest`` that lead requests elsewhere, or change them on the way."""
+    """The settings of an ``originRequest`` that redirect requests, or change them on the way."""
     return [
         name
         for name in _LEADING

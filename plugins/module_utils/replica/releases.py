@@ -44,7 +44,7 @@ class Releases:
         self._directory = root / part
 
     def path(self, version: str) -> Path:
-        """Where that release is, or will be."""
+        """The place where that release is, or will be."""
         return self._directory / version
 
     def is_present(self, version: str) -> bool:
@@ -65,7 +65,7 @@ class Releases:
     def open_to_services(self, version: str, check_mode: bool) -> bool:
         """Lets the services' users read a release that is present; returns whether that changes it.
 
-        It may have been made under a umask that hides it from them, as hardened hosts have it, and
+        It may have been made under a umask that hides it from them, as on hardened hosts, and
         without the labels of SELinux, by which the kernel knows a service from systemd.
 
         :raises TunnelError: if restorecon fails.
@@ -120,7 +120,7 @@ class Releases:
 
     @contextlib.contextmanager
     def _building(self, version: str) -> Iterator[Path]:
-        """A tree that becomes the release at the end; a killed one leaves nothing with its name."""
+        """A tree that becomes the release at the end; a killed run leaves nothing with its name."""
         self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         with self._locked():
             if self.is_present(version):  # another instance on this machine was faster
@@ -165,10 +165,10 @@ def _extract(packed: tarfile.TarFile, member: tarfile.TarInfo, tree: Path) -> No
 
 
 def _compile(lib: Path) -> None:
-    """Services cannot write below /opt, so they would compile everything again at each start.
+    """Compiles the release: services cannot write below /opt, so each start would compile it all.
 
-    With hashes that nobody checks, because a release never changes. What does not compile is some
-    package's test data and is imported by nobody.
+    The hashes are unchecked, because a release never changes. A file that does not compile is
+    some package's test data, and nothing imports it.
     """
     command = [PYTHON, "-I", "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash"]
     # The path that goes into tracebacks must be that of the finished release.

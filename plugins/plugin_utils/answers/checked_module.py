@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How this collection runs a module on a host: the answer is checked before anybody uses it."""
+"""Runs a module of this collection on a host: the answer is checked before anything uses it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INTERPRETER = "ansible_python_interpreter"
 
 
 class _Expired(BaseException):
-    """No Exception: no layer between here and the connection may take it for its own."""
+    """Not an Exception: no layer between here and the connection may take it for its own."""
 
 
 def _expire(*_signal: Any) -> None:
@@ -31,7 +31,7 @@ def _expire(*_signal: Any) -> None:
 
 
 def _number(value: Any, default: int) -> int:
-    """A whole number above nought, however it came."""
+    """A whole number above zero, whatever its type was."""
     try:
         return max(int(value), 1)
     except (TypeError, ValueError):
@@ -51,16 +51,16 @@ def names_in(value: Any) -> list[str]:
 
 
 class CheckedModule(ActionBase):
-    """Runs the module of the same name, and hands on what the rules let pass.
+    """Runs the module of the same name, and hands on only the values that the rules let pass.
 
-    A host whose facts set variables of ours is not asked at all. Neither is another host on behalf
-    of it: the question could be of its making.
+    A host whose facts set variables of ours gets no question at all. Nor does another host on its
+    behalf: the first one could have made the question.
     """
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = False
-    #: Host and module of the question that is being answered.
+    #: Host and module of the current question.
     _asked = ("", "")
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
@@ -128,7 +128,7 @@ class CheckedModule(ActionBase):
     def _limited(
         self, host: str, module: str, given: Mapping[str, Any], task_vars: Mapping[str, Any]
     ) -> Iterator[None]:
-        """Gives up a host that does not answer. A time limit of the task takes the place of it."""
+        """Gives up on a host that does not answer. A time limit of the task replaces this one."""
         if self._task.timeout:
             yield
             return

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for values in the answer of a host. A rule takes a value and returns what is wrong, or ''.
+"""Rules for values in a host's answer. A rule takes a value and returns its problem, or ''.
 
 A host may answer anything, so a rule says all that a value may be: type, size, characters.
 """
@@ -127,7 +127,7 @@ def list_of(rule: Rule, most: int = _MANY) -> Rule:
 
 
 def subset(choices: Collection[str]) -> Rule:
-    """A list of some of the values that were asked about."""
+    """A list of some of the values in the question."""
 
     def element(value: Any) -> str:
         right = isinstance(value, str) and value in choices
@@ -155,7 +155,7 @@ def record(fields: Mapping[str, Rule], optional: Collection[str] = ()) -> Rule:
     return check
 
 
-#: Of firewall_info, and of replica_health where it is asked for the firewall.
+#: The result of firewall_info, and of replica_health if the task asks for the firewall.
 FINDINGS = list_of(
     record({name: text(TEXT) for name in ("object", "state", "detail", "remedy")}), 4096
 )

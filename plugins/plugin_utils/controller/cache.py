@@ -28,7 +28,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.priva
 _BLOCK = 1 << 20
 
 
-# Of the errors of the operating system, what concerns the place and not the file.
+# The operating system's errors that concern the place, not the file.
 _NO_PLACE = (
     errno.EACCES,
     errno.EPERM,
@@ -41,9 +41,9 @@ _NO_PLACE = (
 
 
 def cache_root() -> Path:
-    """Where this collection caches on the controller (XDG Base Directory Specification).
+    """This collection's cache directory on the controller (XDG Base Directory Specification).
 
-    :raises TunnelError: if nothing says where.
+    :raises TunnelError: if nothing says where it is.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
@@ -88,7 +88,7 @@ def _cached(
     def is_hit() -> bool:
         if is_right is not None:
             return is_private_file(target) and is_right(target)
-        # A file without record is one that a killed run, or an older release, has left.
+        # A killed run, or an older release, leaves a file without a record.
         return all([is_private_file(target), is_private_file(record)]) and record.read_text(
             encoding="ascii", errors="replace"
         ) == sha256_of(target)
@@ -100,7 +100,7 @@ def _cached(
             return target
         with scratch_directory(root) as scratch:
             build(scratch / name)
-            # Whatever umask says: what others can write is not used again.
+            # Independent of the umask: a file that others can write is not used again.
             os.chmod(scratch / name, 0o600)
             if is_right is None:
                 _write_private(scratch / record.name, sha256_of(scratch / name))
@@ -128,14 +128,14 @@ def _has_a_place() -> Iterator[None]:
 
 
 def _lies_on(path: str, root: str) -> bool:
-    """Whether it is the directory, in it, or on the way to it, whatever links lead there."""
+    """Whether it is the directory, in it, or on the way to it, through any links."""
     path, root = os.path.realpath(path), os.path.realpath(root)
     return os.path.commonpath([path, root]) in (path, root)
 
 
 @contextlib.contextmanager
 def scratch_directory(parent: Path) -> Iterator[Path]:
-    """A temporary directory below *parent*, removed at the end whatever happens."""
+    """A temporary directory below *parent*, removed at the end in any case."""
     scratch = tempfile.mkdtemp(prefix=".building-", dir=parent)
     try:
         yield Path(scratch)

@@ -26,7 +26,7 @@ _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 def settle_private_directory(path: Path) -> Path:
     """Makes the absolute *path* a directory of the running user's alone; returns its real path.
 
-    What is missing on the way is made with mode 0700.
+    Missing parts of the path are made with mode 0700.
 
     :raises TunnelError: if others own, or can write, a part of the path.
     :raises OSError: if it cannot be made.
@@ -101,7 +101,7 @@ def _settled(path: Path) -> Path:
 
 
 def others_write(status: os.stat_result) -> bool:
-    """Whether somebody but root and the running user can write what has this status."""
+    """Whether anybody but root and the running user can write a file with this status."""
     if not status.st_mode & _WRITABLE:
         return False
     return bool(status.st_mode & stat.S_IWOTH) or not _is_private_group(status.st_gid)

@@ -49,7 +49,7 @@ class DownloadedCloudflared:
         self.version = f"{version}-{self._checksum[:8]}"
 
     def archive(self) -> Path:
-        """The release as tar.gz. Raises :class:`TunnelError` if it cannot be had as pinned."""
+        """The release as tar.gz. Raises :class:`TunnelError` if the pinned one is not available."""
         return _cached_binary(self._checksum, self._build)
 
     def _build(self, archive: Path) -> None:
@@ -70,7 +70,7 @@ class DownloadedCloudflared:
         try:
             with open_url(self._url, timeout=_TIMEOUT_SECONDS) as answer:
                 return _install(answer, target)
-        except Exception as error:  # open_url raises whatever its many layers raise
+        except Exception as error:  # open_url raises the errors of all its layers
             raise TunnelError(
                 self._url,
                 f"cannot be downloaded on the controller: {error}",

@@ -1,12 +1,12 @@
 # Of the Ansible collection mcp_tunnels.stack; edits are overwritten.
-"""Notes for the proxies' metrics how many connections to the edge each cloudflared has.
+"""Notes, for the proxies' metrics, the number of connections to the edge of each cloudflared.
 
 cloudflared's own metrics do not have the number: its ``ha_connections`` counts attempts, and stays
-when the edge is gone. ``GET /ready`` on the same port does (200 or 503, ``readyConnections``). The
-firewall lets root ask, and not the proxy. A cloudflared that does not answer has no connection; one
-whose answer is no such thing neither, nor has another user's program on its port: both are told on
-standard error, with exit status 1. All are asked at the same time, and each is noted as soon as it
-has answered.
+when the edge is gone. ``GET /ready`` on the same port has it (200 or 503, ``readyConnections``).
+The firewall lets root ask, and not the proxy. A cloudflared that does not answer counts as having
+no connection. So does one with any other answer, and another user's program on its port: both are
+reported on standard error, with exit status 1. All are asked at the same time, and each is noted as
+soon as it has answered.
 """
 
 import glob
