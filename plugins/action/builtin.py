@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a module of ansible-core on a host; none of its answer's own keys is handed on."""
+"""Runs a module of ansible-core on a host; hands on none of its answer's own keys."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MODULES = ("apt", "command", "dnf", "systemd_service", "user")
 
 
 class ActionModule(CheckedModule):
-    """Without it, facts in the answer become variables, which say how to connect, too."""
+    """Without this, facts in the answer would become variables, even those for connections."""
 
     _VALID_ARGS = frozenset(("module", "arguments"))
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
-        """Nobody needs more than whether it has changed, or why it has failed."""
+        """No fields: nothing needs more than whether it changed, or why it failed."""
         return {}
 
     def ask(

@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
 
 
 class ActionModule(CheckedModule):
-    """The paths that it names go into other tasks."""
+    """The answer's paths go into other tasks."""
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks a host what it is; a host may lie, but not say anything else."""
+"""Asks a host for its facts; a host may lie, but only in the form of such facts."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
         try:
             own_names.check_facts(task_vars["inventory_hostname"], task_vars.get("ansible_facts"))
         except TunnelError:
-            # The preflight says so, where it can be read. Nothing is evaluated.
+            # The preflight reports it, where the report can be read. Nothing is evaluated.
             variables: dict[str, Any] = dict(role_options.defaults())
             undefined: dict[str, str] = {}
         else:
@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
         return result
 
     def _evaluate(self, task_vars: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """All public variables with their defaults, and why some have no value."""
+        """All public variables with their defaults, and the reasons why some have no value."""
         variables = dict(role_options.defaults())
         undefined = {}
         for name in variables:

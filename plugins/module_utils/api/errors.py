@@ -19,9 +19,9 @@ _LATER = "Run again in a while; the vendor's status page and support want the re
 
 
 class ApiError(TunnelError):
-    """The API has refused a call, or could not serve it.
+    """The API refused a call, or could not serve it.
 
-    ``status``: of HTTP. ``detail``: what the API said.
+    ``status``: of HTTP. ``detail``: the API's own text.
     """
 
     def __init__(self, subject: str, reply: Reply, remedy: str = "") -> None:
@@ -41,12 +41,12 @@ class ApiError(TunnelError):
 
 
 def _line(value: object, default: str, longest: int) -> str:
-    """A server's text as a part of one line: it cannot pretend to begin another one."""
+    """A server's text as a part of one line: it cannot fake the beginning of another line."""
     return " ".join(str(value or default)[:longest].split()) or default
 
 
 class LostAnswer(TunnelError):
-    """A call that must not be repeated blindly was sent; nobody knows whether it took effect."""
+    """A call that must not be repeated blindly was sent; its effect is unknown."""
 
     def __init__(self, cause: TunnelError) -> None:
         super().__init__(

@@ -25,7 +25,7 @@ _OPTIONAL = ("service_account_id", "workspace_id")
 
 @dataclass(frozen=True)
 class Federation:
-    """Who is let in, by which rule, and where; checked."""
+    """The checked IDs: the account, the rule that lets it in, and the place."""
 
     rule_id: str
     organization_id: str

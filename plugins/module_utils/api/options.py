@@ -73,8 +73,8 @@ def api_client(options: Mapping[str, Any]) -> TunnelsApi:
 
     session = None
     if options["session_file"]:
-        # A literal may be another one for each task (a lookup), and says nothing that the ids of
-        # the federation do not say.
+        # A literal may differ between tasks (a lookup), and says nothing that the IDs of the
+        # federation do not say.
         names = [name for name in IDENTITY_SPEC if name != "identity_literal"]
         purpose = {name: options[name] for name in names if options[name]}
         purpose |= {"api_url": api_url, **federation.fields()}
@@ -108,7 +108,7 @@ def _membership(federation: Federation) -> str:
 
 
 def check_api_id(text: str, subject: str = "tunnel_id") -> str:
-    """Returns a tunnel's ID as the API takes it.
+    """Returns a tunnel's ID in the form that the API takes.
 
     :raises TunnelError: if it is not ``tnl_...``.
     """

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An access token that the tasks of one play share, in a file that only root can read.
 
-Three modules in three processes would else exchange three tokens.
+Otherwise, three modules in three processes would exchange three tokens.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.federation i
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
-# Memory, not disk: what is left over is gone with the next boot.
+# Memory, not disk: a leftover is gone with the next boot.
 _BELOW = "/run/"
-# A token that ends within this is not begun with. Short: it may live for a minute only, and its
-# identity token may be good for one exchange.
+# No task begins with a token that ends within this time. It is short: a token may live for only a
+# minute, and its identity token may be good for only one exchange.
 _RESERVE = timedelta(seconds=10)
 
 
@@ -29,7 +29,7 @@ class SessionFile:
     """One file with one access token.
 
     :param path: below ``/run``.
-    :param purpose: what the token was obtained with; a token of another purpose is not used.
+    :param purpose: the options that the token was obtained with; a token of others is not used.
     :raises TunnelError: if the path is elsewhere, or its directory is somebody else's.
     """
 

@@ -38,7 +38,7 @@ _NO_ROOM = (
 
 
 def without_control(text: str) -> str:
-    """The text with escapes (``\\x1b``) in place of control characters but newline and tab."""
+    """The text with escapes (``\\x1b``) for control characters except newline and tab."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
@@ -56,14 +56,14 @@ def _shown(text: str) -> str:
 
 
 class TunnelError(Exception):
-    """Something that the operator can put right. What looks like a secret is not shown.
+    """A problem that the operator can put right. Text that looks like a secret is not shown.
 
-    Parts of it may come from a server or a host: control characters are escaped, and what is very
-    long is cut.
+    Parts of it may come from a server or a host: control characters are escaped, and a very long
+    text is cut.
 
     :param subject: the object that is wrong: a variable, an option or a file.
-    :param problem: what is wrong with it, as the rest of a sentence.
-    :param remedy: what to do, as a sentence without full stop.
+    :param problem: the fault of the object, as the rest of a sentence.
+    :param remedy: the action to take, as a sentence without full stop.
     """
 
     def __init__(self, subject: str, problem: str, remedy: str) -> None:

@@ -15,10 +15,10 @@ INSTANCE = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 def check_instance(name: str) -> str:
     """Returns the name of an instance.
 
-    The preflight has checked it on the controller; a module that writes and removes what is called
-    after it does not rely on that.
+    The preflight has checked it on the controller, but a module that writes and removes files of
+    that name does not rely on that check.
 
-    :raises TunnelError: if it is none.
+    :raises TunnelError: if it is not a name of an instance.
     """
     if not INSTANCE.fullmatch(name):
         raise TunnelError(

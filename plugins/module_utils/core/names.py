@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Host names of a tunnel: which ones exist, and which ones a certificate covers."""
+"""Host names of a tunnel: rules for their form, and for the names that a certificate covers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def is_hostname(name: str) -> bool:
 def check_domain(text: str, subject: str = "domain") -> str:
     """Returns the domain of a tunnel in lower case.
 
-    Nothing else is repaired: who uses *text* itself gets the same name, in another case perhaps.
+    Nothing else is repaired, so a user of *text* itself gets the same name, perhaps in another
+    case.
 
     :raises TunnelError: if it is not a domain name of at least two labels, the last one no number
         (RFC 3696 section 2: that would be an address).
@@ -94,7 +95,7 @@ def _is_route(name: str) -> bool:
 
 
 def wanted_names(domain: str, routes: Iterable[str] = (), subject: str = "routes") -> list[str]:
-    """Names that a certificate of our own carries: wildcard, bare domain, and what these leave out.
+    """Names for a certificate of our own: wildcard, bare domain, and routes that these leave out.
 
     :raises TunnelError: if the domain or a route's key is wrong.
     """

@@ -10,7 +10,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 _HIDDEN = "(a secret, not shown)"
-#: Else Ansible adds all options to the answer.
+#: Without it, Ansible adds all options to the answer.
 _NO_OPTIONS: dict[str, Any] = {"invocation": {"module_args": {}}}
 
 
@@ -43,7 +43,7 @@ class QuietModule(AnsibleModule):
         super().warn(self._without_secrets(warning), **kwargs)
 
     def _without_secrets(self, value: Any) -> Any:
-        # Of ansible-core 2.22 and later: what the answer would carry for the controller to blank.
+        # ansible-core 2.22 and later would put these into the answer, for the controller to blank.
         tracker = getattr(self, "_new_secrets", None)
         if tracker is not None:
             tracker.flush()
@@ -52,7 +52,7 @@ class QuietModule(AnsibleModule):
 
 
 def _hidden(value: Any, secrets: list[str]) -> Any:
-    """The value, which is what JSON has, with all secrets hidden in its texts and keys."""
+    """The value, of types of JSON, with all secrets hidden in its texts and keys."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, _HIDDEN) if secret else value

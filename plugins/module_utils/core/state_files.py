@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The small files of a state directory: one value each, whole or not there."""
+"""The small files of a state directory: each has one value, and is whole or absent."""
 
 from __future__ import annotations
 

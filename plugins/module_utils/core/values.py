@@ -41,7 +41,7 @@ def shown(value: Any, longest: int = 100) -> str:
 
 
 def described(value: Any) -> str:
-    """A wrong value as a message quotes it; one that is long or no scalar, by its kind."""
+    """A wrong value as a message quotes it; a long value, or one that is no scalar, by its kind."""
     is_short = isinstance(value, (str, int, float)) and len(str(value)) <= 100
     return repr(value) if is_short else shape(value)
 
@@ -77,7 +77,7 @@ def check_path(value: Any, subject: str) -> str:
 def as_number(value: Any, low: int, high: int) -> int | None:
     """The whole number from *low* to *high* that a variable means; ``None`` if it means none.
 
-    Numbers that came as text are written as they are used: ASCII digits, no sign, no leading zero
+    A number that came as text has to have its plain form: ASCII digits, no sign, no leading zero
     (to systemd and nft, ``010`` is eight).
     """
     text = str(value)

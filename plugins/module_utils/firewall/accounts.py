@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The accounts that the rules are about: the kernel knows numbers, and those of a host may change.
+"""The accounts in the rules: the kernel knows numbers, and those of a host may change.
 
 Each account has a set ``account/<name>`` in our table, which nft fills with its number when the
 rules are loaded.

@@ -22,7 +22,7 @@ _SECONDS = 10
 
 
 def enforced() -> bool | None:
-    """Whether a unit that may talk to nobody cannot; None if that could not be tried.
+    """Whether a unit that may talk to no address cannot; None if that could not be tried.
 
     systemd accepts the setting everywhere, and does without where the kernel has no control groups
     of version 2 or no BPF for them.

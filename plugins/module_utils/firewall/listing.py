@@ -24,7 +24,7 @@ Counters = dict[str, list[int]]
 
 
 def digest(listing: list[dict[str, Any]]) -> str:
-    """The same for the same rules, however often they were loaded and whatever they counted.
+    """A digest that is equal for equal rules, independent of reloads and counts.
 
     The numbers of accounts are left out: they may change between two boots, and are compared with
     the accounts themselves.
@@ -34,7 +34,7 @@ def digest(listing: list[dict[str, Any]]) -> str:
 
 
 def nft_version(listing: list[dict[str, Any]]) -> str:
-    """Version of the nft that made the listing: another may describe the same rules otherwise."""
+    """Version of the nft that made the listing: another may describe the same rules differently."""
     return next((item["metainfo"]["version"] for item in listing if "metainfo" in item), "")
 
 

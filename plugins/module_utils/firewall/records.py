@@ -25,14 +25,14 @@ RECORDS = Path("/var/lib/mcp-tunnel-firewall")
 
 
 class Records:
-    """Of the host's rules: what was loaded, what is on trial, what was proven good; counters."""
+    """Records of the host's rules: those loaded, on trial and proven good; and of counters."""
 
     def __init__(self, directory: Path = RECORDS) -> None:
         self._directory = directory
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Instances that share this machine may be deployed at the same time."""
+        """Holds the lock: instances that share this machine may be deployed at the same time."""
         secret_files.settle_private_directory(str(self._directory), check_mode=False)
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -52,7 +52,7 @@ class Records:
         return self._load("loaded")
 
     def store_loaded(self, rules: Rules, listing: list[dict[str, Any]]) -> None:
-        """Notes what the kernel has after the rules on disk were loaded."""
+        """Notes the kernel's table after the rules on disk were loaded."""
         self._store("loaded", _description(rules, listing))
 
     def on_trial(self, instance: str) -> dict[str, Any]:
@@ -64,16 +64,16 @@ class Records:
         self._store(f"trial-{instance}", {"host": host, "instance": rules})
 
     def end_trial(self, instance: str) -> None:
-        """Forgets them."""
+        """Forgets the rules on trial."""
         secret_files.remove_file(str(self._path(f"trial-{instance}")))
 
     def good(self) -> Rules:
-        """The rules that last passed the gate, each instance's for itself."""
+        """The rules that last passed the gate, separately for each instance."""
         record = self._load("good")
         return Rules(record.get("host", ""), record.get("instances", {}))
 
     def store_good(self, rules: Rules) -> None:
-        """Keeps rules that were proven."""
+        """Keeps rules that were proven good."""
         self._store("good", {"host": rules.host, "instances": rules.instances})
 
     def looks(self, instance: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Records:
         return self._load(f"counters-{instance}")
 
     def look(self, instance: str, totals: nft_listing.Counters) -> None:
-        """Notes the counters of a deployment that begins.
+        """Notes the counters at the start of a deployment.
 
         Each instance has its own: a run deploys one after the other.
         """
@@ -90,16 +90,16 @@ class Records:
         self._store(f"counters-{instance}", {"last": now, "before": looks.get("last", now)})
 
     def forget(self, instance: str) -> None:
-        """Removes what is remembered of an instance whose rules are gone."""
+        """Removes the records of an instance whose rules are gone."""
         self.store_good(self.good().without_instance(instance))
         secret_files.remove_file(str(self._path(f"counters-{instance}")))
 
     def remove(self) -> None:
-        """Removes everything that is remembered."""
+        """Removes all records."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def exist(self) -> bool:
-        """Whether anything is remembered."""
+        """Whether there is any record."""
         return self._directory.is_dir()
 
     def _path(self, name: str) -> Path:

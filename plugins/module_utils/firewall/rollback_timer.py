@@ -14,7 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import syst
 
 
 def arm(instance: str, seconds: int, rules: Path) -> None:
-    """Has the file *rules* loaded again in that time, or, without the file, our table removed.
+    """Lets systemd load the file *rules* after that time, or, without it, remove our table.
 
     The timer is transient: a reboot, which loads what is on disk, also ends it.
 
@@ -42,7 +42,7 @@ def arm(instance: str, seconds: int, rules: Path) -> None:
 
 
 def disarm(instance: str) -> bool:
-    """Stops it; returns whether it was still in time."""
+    """Stops the timer; returns whether that was still in time."""
     timer = f"{_name(instance)}.timer"
     state = systemd.show([timer])[0]
     if state.active == "active":

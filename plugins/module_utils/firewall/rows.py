@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may talk to what, read from a listing of our table: it shows what the kernel really does.
+"""Who may talk to what, from a listing of our table: by the kernel's rules, not the wanted ones.
 
 Counters are named ``<who>/<rule>[/<instance>]``; one with a rule that has a comment is a row.
 """

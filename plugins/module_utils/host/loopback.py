@@ -1,9 +1,9 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asking a service on a loopback port, and believing it only if it is the one that was meant.
+"""Asks a service on a loopback port, and believes it only if it is the intended one.
 
-Every local user may listen on a port that is free: in the moment in which a service restarts, say.
+Any local user may listen on a free port: while a service restarts, say.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def must_be(unit: str) -> Callable[[socket.socket], None]:
 def get(port: int, path: str, unit: str) -> tuple[int, str]:
     """Status and body of a plain request on loopback; status 0 and the reason if there is none.
 
-    :raises Stranger: if it is not *unit* that has taken the connection; nothing was said to it.
+    :raises Stranger: if another process than *unit* took the connection; nothing was sent to it.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
     with contextlib.closing(connection):

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Labels of SELinux on files, as the host's policy wants them: restorecon(8) knows.
+"""Labels of SELinux on files, as the host's policy wants them; restorecon(8) knows them.
 
 A file that is made gets the label of its directory. Below ``/opt`` that is not the one of a
 program, so systemd would start a service from it in its own domain, and not in that of a service.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
-# There while SELinux is enabled, enforcing or permissive.
+# Exists while SELinux is enabled, enforcing or permissive.
 SELINUXFS = Path("/sys/fs/selinux/enforce")
 PROGRAMS = (Path("/usr/sbin/restorecon"), Path("/sbin/restorecon"))
 # One line a file, of policycoreutils 2.6 and later, and of earlier ones.

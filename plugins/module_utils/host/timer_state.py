@@ -35,7 +35,7 @@ def _start(timer: systemd.Unit, services: list[systemd.Unit], check_mode: bool) 
 
 
 def _stop(units: list[systemd.Unit], check_mode: bool) -> list[str]:
-    """Also when their files are gone already: until systemd is told, it keeps them running."""
+    """Stops them, even without their files: until told otherwise, systemd keeps them running."""
     live = [unit.name for unit in units if unit.active not in ("", "inactive", "failed")]
     failed = [unit.name for unit in units if unit.active == "failed"]
     if not check_mode:

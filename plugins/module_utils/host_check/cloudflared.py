@@ -4,7 +4,8 @@
 """Foreign configuration files of cloudflared on a host. Reads only.
 
 cloudflared looks for one by itself, and its rules win over our ``--url`` (vendor reference, section
-8). Our unit hides these directories from it; who finds one here should know that ours ignores it.
+8). Our unit hides these directories from it, so an operator who has such a file should know that
+our cloudflared ignores it.
 """
 
 from __future__ import annotations

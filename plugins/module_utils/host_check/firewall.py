@@ -19,7 +19,7 @@ _LOOKUPS_AT_A_TIME = 16
 
 
 def problems(asked: dict[str, Any], resolvers: list[str], accounts: list[str]) -> list[str]:
-    """Everything for which the host cannot have the firewall, each with the remedy.
+    """All reasons for which the host cannot have the firewall, each with the remedy.
 
     :param asked: the option ``firewall`` of M(mcp_tunnels.stack.host_check).
     :param resolvers: addresses of the name servers that the host uses.
@@ -48,10 +48,10 @@ def _without_resolver(given: list[str], resolvers: list[str]) -> Iterator[str]:
 
 
 def _not_dialled(upstreams: list[dict[str, Any]]) -> Iterator[str]:
-    """About upstreams whose names lead where the proxy would not follow.
+    """Problems with upstreams whose names lead to addresses that the proxy would not dial.
 
     A name that does not resolve is no mistake here: its server may come later, and until then the
-    health check tells.
+    health check reports it.
     """
     names = sorted({upstream["name"] for upstream in upstreams})
     with ThreadPoolExecutor(_LOOKUPS_AT_A_TIME) as pool:

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the host lets programs run that its package manager has not installed (fapolicyd)."""
+"""Checks that the host runs programs that its package manager did not install (fapolicyd)."""
 
 from __future__ import annotations
 

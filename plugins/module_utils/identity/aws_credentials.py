@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a machine on AWS finds its credentials and its region, in the order of AWS's own tools."""
+"""Finds an AWS machine's credentials and its region, in the order of AWS's own tools."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _container_endpoint() -> tuple[str, dict[str, str]]:
 
 
 class _Imds:
-    """The instance's metadata service, version 2: every question carries a session's token."""
+    """The instance's metadata service, version 2: every request carries a session's token."""
 
     def __init__(self, identity: Identity) -> None:
         self._web = identity.local_web

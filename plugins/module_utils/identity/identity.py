@@ -19,7 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages imp
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 
-# Reached without leaving the machine's own link, though their addresses do not show it.
+# These are on the machine's own link, though their addresses do not show it.
 _METADATA_HOSTS = ("metadata.google.internal", "fd00:ec2::254", "fd00:ec2::23")
 
 
@@ -69,7 +69,7 @@ def asked(web: Web, request: Request, what: str, remedy: str) -> Reply:
     """The good answer to a request.
 
     :param what: whose answer it is, for messages.
-    :raises TunnelError: for every other one. Of its content nothing is shown: it may be secret.
+    :raises TunnelError: for every other answer. Its content is not shown: it may be secret.
     """
     reply = web.send(request)
     if not reply.is_good:

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Identity tokens that are at hand: in a file, a variable, an option, or a command's output."""
+"""Identity tokens from a file, a variable, an option, or a command's output."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def read_token(path: str) -> str:
 
 
 def from_command(identity: Identity) -> str:
-    """Runs ``identity_command``, without a shell, and takes what it prints."""
+    """Runs ``identity_command``, without a shell, and takes its output."""
     command = [str(word) for word in identity.options["identity_command"]]
     return run_command(command, "identity_command")
 
 
 def run_command(command: list[str], subject: str) -> str:
-    """Runs a program and returns what it prints.
+    """Runs a program and returns its output.
 
     :raises TunnelError: if it is missing, fails, or takes longer than a minute.
     """

@@ -49,7 +49,7 @@ def from_spiffe(identity: Identity) -> str:
 def _made_by_somebody(path: str) -> str:
     """The part of the path that any local user may have made; empty if there is none.
 
-    That is what lies in a directory that everybody can write, and is neither root's nor ours.
+    Such a part lies in a directory that everybody can write, and is neither root's nor ours.
     """
     for start in (os.path.abspath(path), os.path.realpath(path)):
         here = start

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The work of module tunnel_info: what the API says, and what a query makes of it."""
+"""The work of module tunnel_info: the API's tunnels, and the result of a query on them."""
 
 from __future__ import annotations
 

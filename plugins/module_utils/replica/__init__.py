@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A replica: its releases, what its services run with, and whether it works.
+"""A replica: its releases, the state of its services, and its health.
 
 ``releases`` is /opt/mcp-tunnel, ``state`` the work of module replica, ``records`` what that one
 remembers; ``health`` is the work of replica_health, with a file for each layer that needs one.

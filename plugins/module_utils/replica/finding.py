@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One row of the health table, whatever has looked."""
+"""One row of the health table, from any of the checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table. ``unit`` is whose journal explains a failure."""
+    """One row of the table. The journal of ``unit`` explains a failure."""
 
     layer: str
     object: str
@@ -21,6 +21,6 @@ class Finding:
 
 
 def stranger(layer: str, url: str, found: Exception, unit: str, variable: str) -> Finding:
-    """The row for a port that somebody else holds than *unit*; *variable* sets the port."""
+    """The row for a port that is held, but not by *unit*; *variable* sets the port."""
     remedy = f"End that program and restart {unit}, or give {variable} another port"
     return Finding(layer, url, False, str(found), remedy, unit)

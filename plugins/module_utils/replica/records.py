@@ -41,14 +41,14 @@ class Records:
             self._write(digest, content)
 
     def content(self, digest: str) -> bytes:
-        """A content that was kept."""
+        """The content that was kept under this SHA-256."""
         return secret_files.read_file(str(self._directory / digest)) or b""
 
     def take_for_good(self, paths: list[str]) -> None:
-        """Takes these files as they are now for what was applied and good, where they were named.
+        """Records these files, as they are now, as applied and good, if the records name them.
 
-        For files that were replaced by their equals outside a deployment: putting back what was
-        good must not bring back a certificate that has expired since.
+        For files that were replaced by their equals outside a deployment: a return to the good
+        state must not bring back a certificate that has expired since.
         """
         for name in ("applied", "good"):
             record = self.load(name)

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether cloudflared gets its tunnel token from systemd, which is no question of the edge."""
+"""Checks that cloudflared gets its tunnel token from systemd; the edge plays no part in it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages imp
 
 
 class Distrusted(NoAnswer):
-    """TLS failed, which a repetition does not heal."""
+    """TLS failed; another attempt would fail, too."""
 
 
 def no_answer(request: Request, error: Exception, kinds: Any) -> NoAnswer:
@@ -56,8 +56,8 @@ def no_answer(request: Request, error: Exception, kinds: Any) -> NoAnswer:
 def _is_unsent(error: Exception, kinds: Any) -> bool:
     """Whether no part of the request has left this host.
 
-    A ``ProxyError`` alone does not tell: urllib3 makes one of whatever happens to a connection
-    that leads through a proxy, also after the request was sent.
+    A ``ProxyError`` alone does not show it: urllib3 raises one for any failure of a connection
+    through a proxy, even after the request was sent.
     """
     return (
         isinstance(error, (kinds.InvalidURL, kinds.InvalidHeader, kinds.InvalidSchema))

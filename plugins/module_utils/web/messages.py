@@ -17,7 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 
 
 class NoAnswer(TunnelError):
-    """The request was answered by nobody, or by something that cannot be read.
+    """Nobody answered the request, or the answer cannot be read.
 
     ``sent``: whether it may have taken effect.
     """
@@ -27,7 +27,7 @@ class NoAnswer(TunnelError):
         super().__init__(subject, problem, remedy)
 
     def during(self, what: str) -> NoAnswer:
-        """The same, named after what was being done."""
+        """The same error, with the name of the work that was being done."""
         return NoAnswer(what, f"{self.subject} {self.problem}", self.remedy, self.sent)
 
 
@@ -97,7 +97,7 @@ class Reply:
 
     @property
     def date(self) -> datetime | None:
-        """The server's clock (aware), when it said."""
+        """The server's clock (aware), if the answer gives it."""
         return http_date(self.headers.get("date", ""))
 
 

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which servers secrets may be sent to, and whose certificates they are to show."""
+"""The servers to which secrets may be sent, and the CAs that verify their certificates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_url(text: str, subject: str) -> str:
     :raises TunnelError: if it is not https; plain http is for this machine only.
     """
     url = text.strip().rstrip("/")
-    # The parser drops newlines and tabs, who uses the URL does not.
+    # The parser drops newlines and tabs, but users of the URL do not.
     if not _CHARACTERS.fullmatch(url):
         url = ""
     try:
@@ -59,7 +59,7 @@ def check_url(text: str, subject: str) -> str:
 
 
 def ca_bundle(option: str | None) -> str | bool:
-    """Which CAs are trusted: the option, an environment variable, the system's, else certifi's.
+    """The trusted CAs: the option's, an environment variable's, the system's, else certifi's.
 
     :raises TunnelError: if what the option names does not exist.
     """
@@ -72,7 +72,7 @@ def ca_bundle(option: str | None) -> str | bool:
     for variable in _BUNDLE_VARIABLES:
         if os.environ.get(variable):
             return os.environ[variable]
-    # An interpreter of a release trusts certifi's list, where the company's own CA is not.
+    # An interpreter of a release trusts certifi's list, which lacks the company's own CA.
     paths = ssl.get_default_verify_paths()
     for path in (paths.cafile, paths.capath):
         if path and os.path.exists(path) and (os.path.isfile(path) or os.listdir(path)):

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of variables that are this collection's, and hosts whose facts use them.
+"""The names of this collection's variables, and hosts whose facts use them.
 
 Ansible takes facts from any result of a module, and from a cache of earlier runs. They outrank the
 inventory, so a host could set what another host, or the controller, works with.
@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
 
-#: Of variables that no operator sets, and of all that begin like the tunnel's own.
+#: Beginnings of variables that no operator sets, and of all that begin like the tunnel's own.
 _PREFIXES = (
     "mcp_tunnel_",
     "__mcp_tunnel_",
@@ -24,8 +24,8 @@ _PREFIXES = (
     "__cloudflared_",
     "__firewall_",
 )
-#: Of Ansible's connection plugins, those that it does not remove from facts by itself. Where facts
-#: are variables, they choose programs of the controller, and sockets to other hosts.
+#: Variables of Ansible's connection plugins that it does not itself remove from facts. Where facts
+#: are variables, these choose programs of the controller, and sockets to other hosts.
 _OF_CONNECTIONS = frozenset(
     (
         "control_path",
@@ -44,7 +44,7 @@ _SHOWN = 5
 
 
 def own_names(names: Iterable[Any]) -> list[str]:
-    """Those of the names that are this collection's, sorted."""
+    """The names that belong to this collection, sorted."""
     public = role_options.defaults()
     return sorted(
         name
@@ -54,7 +54,7 @@ def own_names(names: Iterable[Any]) -> list[str]:
 
 
 def _steering(names: Iterable[Any]) -> list[str]:
-    """Those of the names that say how Ansible connects, sorted."""
+    """The names that say how Ansible connects, sorted."""
     return sorted(
         name for name in map(str, names) if name.removeprefix("ansible_") in _OF_CONNECTIONS
     )
@@ -63,7 +63,7 @@ def _steering(names: Iterable[Any]) -> list[str]:
 def check_facts(host: str, facts: Any) -> None:
     """Refuses a host whose facts have a name of ours, or one that says how Ansible connects.
 
-    :param facts: what Ansible has as ``ansible_facts`` of the host.
+    :param facts: Ansible's ``ansible_facts`` of the host.
     :raises TunnelError: if there is such a name.
     """
     if not isinstance(facts, Mapping):

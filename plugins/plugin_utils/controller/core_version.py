@@ -35,7 +35,7 @@ def _is_older(version: str, least: str) -> bool:
 
 
 def check_core(version: str = __version__) -> Iterator[TunnelError]:
-    """One problem, if this version of ansible-core is none of the :func:`required` ones."""
+    """One problem, if this version of ansible-core is not one of the :func:`required` ones."""
     if _is_older(version, required().removeprefix(">=")):
         yield TunnelError(
             f"ansible-core {version}",

@@ -16,7 +16,7 @@ from typing import Any
 def refusal(headline: str, problems: Iterable[object]) -> dict[str, Any]:
     """The result of an action that refuses.
 
-    :param headline: one line without full stop: what is refused, and what that means.
+    :param headline: one line without full stop: the refusal, and its consequence.
     :param problems: errors or texts; those of several lines become several entries.
     """
     lines = [line for problem in problems for line in str(problem).splitlines()]
@@ -25,6 +25,6 @@ def refusal(headline: str, problems: Iterable[object]) -> dict[str, Any]:
         "changed": False,
         "msg": f"{headline}. See problems.",
         "problems": lines,
-        # As debug does: results in JSON are indented, also without -v.
+        # As debug does: results in JSON are indented, even without -v.
         "_ansible_verbose_always": True,
     }

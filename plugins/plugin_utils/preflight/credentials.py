@@ -79,7 +79,7 @@ def _check_contents(values: Mapping[str, Any]) -> Iterator[TunnelError]:
             subject="mcp_tunnel_ca_cert",
             key_subject="mcp_tunnel_ca_key",
         )
-        # Routes of another type are refused for themselves.
+        # Another rule refuses routes of another type.
         if server_cert and isinstance(values["mcp_tunnel_routes"], Mapping):
             validate_server_cert(
                 server_cert,

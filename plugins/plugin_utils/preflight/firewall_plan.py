@@ -51,7 +51,7 @@ def firewall_check(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
 
 
 def _upstreams(config: Config) -> list[str]:
-    """``network . port`` of all that a route may mean: a name, any address that may be dialled."""
+    """``network . port`` of all routes; a name stands for any address that may be dialled."""
     by_port: dict[int, list[IPv4Network]] = {}
     for upstream in config.routes.values():
         try:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a value has the type that its option declares, in words for the operator.
 
-Ansible's own messages are about its conversions; which values are accepted is still its decision.
+Ansible's own messages are about its conversions; Ansible still decides which values it accepts.
 """
 
 from __future__ import annotations

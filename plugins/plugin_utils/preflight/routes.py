@@ -23,7 +23,7 @@ VARIABLE = "mcp_tunnel_routes"
 
 
 def check_routes(values: Values, judged: Judged) -> Iterator[TunnelError]:
-    """Everything that is wrong with the routes and that the proxy cannot know."""
+    """Everything that is wrong with the routes and unknown to the proxy."""
     routes = values[VARIABLE]
     if not isinstance(routes, Mapping) or not routes:
         yield TunnelError(
@@ -48,7 +48,7 @@ def _check_names(routes: Mapping[Any, Any], is_single: bool) -> Iterator[TunnelE
     """Whether the names can be meant; *is_single* without a domain that they could lie in."""
     for name in routes:
         if not isinstance(name, str):
-            # YAML's `1:` and `on:` are no texts: what was written is lost.
+            # YAML's `1:` and `on:` are no texts: the original spelling is lost.
             yield TunnelError(VARIABLE, f"{name!r} is {shape(name)}", "Put the name in quotes")
         elif is_single and "." in name.rstrip("."):
             yield TunnelError(

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Variables that are meant for this collection and are not known to it.
 
-Ansible ignores a variable that nobody reads. A misspelt ``proxy_allowed_ip`` would so leave the
+Ansible ignores a variable that nothing reads. So a misspelt ``proxy_allowed_ip`` would leave the
 default of ``proxy_allowed_ips`` in force, which is wider than what the operator wanted.
 """
 
@@ -30,19 +30,19 @@ _ALIKE = 0.7
 
 @functools.cache
 def prefixes() -> tuple[str, ...]:
-    """How public names begin: the words that those with the same first word share."""
+    """The beginnings of public names: the words shared by names with the same first word."""
     names = sorted(role_options.defaults())
     families = itertools.groupby(names, key=lambda name: name.partition("_")[0])
     return tuple(_words_in_common(list(family)) for _word, family in families)
 
 
 def _words_in_common(names: list[str]) -> str:
-    """Of sorted names, so what the first and the last one share, all share."""
+    """The words that all names share. They are sorted, so the first and the last one decide."""
     return names[0][: _shared(names[0], names[-1])].rpartition("_")[0] + "_"
 
 
 def _shared(left: str, right: str) -> int:
-    """How many characters both begin with."""
+    """The length of the beginning that both share."""
     pairs = zip(left, right)
     return sum(1 for _pair in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
@@ -52,7 +52,7 @@ def check_names(names: Iterable[Any], others: Any) -> Iterator[TunnelError]:
 
     :param names: names of all variables of a host. Those that begin with an underscore belong to
         the playbooks and roles themselves.
-    :param others: what the operator has in :data:`OTHERS`; what is no list lists nothing.
+    :param others: the operator's value of :data:`OTHERS`; any value but a list lists nothing.
     """
     known = role_options.defaults().keys() | _REGISTERED
     allowed = {*others} if isinstance(others, (list, tuple)) else set()
@@ -69,7 +69,7 @@ def _looks_like_ours(name: str) -> bool:
 
 
 def _one_slip(name: str, known: str) -> bool:
-    """Whether one letter is wrong, missing or too many, or two neighbours have changed places."""
+    """Whether one letter is wrong, missing or extra, or two neighbours have changed places."""
     if abs(len(name) - len(known)) > 1:
         return False
     begin = _shared(name, known)

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules about upstreams that the proxy does not have: what the firewall lets it dial, and CAs."""
+"""Rules about upstreams that the proxy lacks: the firewall's limits on dialling, and CAs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check_upstream_ca(values: Values) -> Iterator[TunnelError]:
 
 
 def _can_be_trusted(certificates: str) -> bool:
-    """Whether a TLS client, as the proxy is one, can load the certificates as its CAs."""
+    """Whether a TLS client like the proxy can load the certificates as its CAs."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
     except (ssl.SSLError, ValueError):

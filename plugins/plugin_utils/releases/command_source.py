@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which files of module_utils a command needs that runs on a host without this collection."""
+"""Finds the files of module_utils for a command on a host without this collection."""
 
 from __future__ import annotations
 

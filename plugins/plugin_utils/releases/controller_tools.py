@@ -53,7 +53,7 @@ def _waiting(hosts: Mapping[str, Mapping[str, Any]], python: str) -> Iterator[st
 
 def _has_pip(python: str) -> bool:
     command = [python, "-m", "pip", "--version"]
-    # As it is run later: not one that lies in the directory that Ansible was started in.
+    # Run as later on: without a pip from the directory in which Ansible was started.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     try:
         done = subprocess.run(  # noqa: S603

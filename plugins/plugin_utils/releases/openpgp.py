@@ -26,7 +26,7 @@ _ARMOR = re.compile(
 def parse_fingerprint(text: str) -> str:
     """The fingerprint of a version 4 key: 40 upper-case hex digits, given with or without blanks.
 
-    :raises TunnelError: if the text is none.
+    :raises TunnelError: if the text is no fingerprint.
     """
     digits = "".join(text.split()).upper()
     if not _FINGERPRINT.fullmatch(digits):

@@ -1,10 +1,10 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which cloudflared downloads are trusted: versions, architectures, SHA-256 sums.
+"""The trusted downloads of cloudflared: versions, architectures, SHA-256 sums.
 
 The vendor publishes no checksum file beside its binaries; these sums are those of its release
-notes. How a pin is renewed: docs/deployment.md, "Another version of cloudflared".
+notes. To renew a pin, see docs/deployment.md, "Another version of cloudflared".
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
 VENDOR_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 NEWEST = "2026.10.0"
-# Each sum was found in public repositories of several people who pin the download as well. Of
-# 2026.10.2 and later the sum for aarch64 was not to be had in November 2026.
+# Each sum was found in public repositories of several people who also pin the download. For
+# 2026.10.2 and later, the sum for aarch64 was not available in November 2026.
 PINS = {
     "2026.10.0": {
         "x86_64": "d33ff2d14475178d2012c2c56beba87389ac5ded27649519f198a7d3134a99db",
@@ -37,7 +37,7 @@ PINS = {
 OLDEST = "2026.5.0"
 NEWEST_FLAG = "no-prechecks"
 
-# The last release with a fault that is worth a word, and the word: newest first.
+# The last release with a notable fault, and a text about the fault: newest first.
 KNOWN_BAD = (
     (
         "2026.10.1",
@@ -64,7 +64,7 @@ def check_version(version: str) -> None:
 
 
 def is_too_old(version: str) -> bool:
-    """Whether *version* does not know the flags of our unit. False of what is no version."""
+    """Whether *version* does not know the flags of our unit. False for text that is no version."""
     return bool(_VERSION.fullmatch(version)) and _numbers(version) < _numbers(OLDEST)
 
 

@@ -1,10 +1,11 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operator's settings of pip that an assembly uses: where packages come from, and how.
+"""The operator's pip settings that an assembly uses: the sources of packages, and the way there.
 
-Others say where pip installs for that operator (``user``, ``require-virtualenv``, ``prefix``), or
-what (``no-binary``, ``constraint``, ``dry-run``). They mean somebody's environment, not a release.
+Other settings say where pip installs for that operator (``user``, ``require-virtualenv``,
+``prefix``), or what (``no-binary``, ``constraint``, ``dry-run``). They are for somebody's
+environment, not for a release.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import re
 import subprocess
 from collections.abc import Mapping
 
-# Of pip's options, what concerns indexes, the network and the cache.
+# The options of pip that concern indexes, the network and the cache.
 _KEPT = {
     *("index-url", "extra-index-url", "no-index", "find-links", "pypi-url"),
     *("trusted-host", "cert", "client-cert", "proxy", "timeout", "default-timeout", "retries"),
     *("resume-retries", "keyring-provider", "cache-dir", "no-cache-dir", "use-feature"),
     *("use-deprecated", "no-input"),
 }
-# In the order in which pip lets one replace the other.
+# In pip's order: a later one replaces an earlier one.
 _SECTIONS = ("global", "install", ":env:")
 _LINE = re.compile(r"(global|install|:env:)\.([a-z-]+)=(.+)")
 
@@ -30,10 +31,11 @@ _LINE = re.compile(r"(global|install|:env:)\.([a-z-]+)=(.+)")
 def environment(python: str) -> dict[str, str]:
     """The environment for pip of the interpreter *python*: its settings, as far as they are used.
 
-    They replace those of its files, of which none is read any more, and of its own environment.
+    They replace the settings of its files, none of which is read any more, and of its own
+    environment.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    # Else `-m` would take a pip that lies in the directory that Ansible was started in.
+    # Otherwise, `-m` would take a pip from the directory in which Ansible was started.
     kept["PYTHONSAFEPATH"] = "1"
     asked = subprocess.run(  # noqa: S603
         [python, "-m", "pip", "config", "list"],
@@ -49,7 +51,7 @@ def environment(python: str) -> dict[str, str]:
 
 
 def used(listing: str) -> dict[str, str]:
-    """Those settings in the output of ``pip config list`` that an assembly uses."""
+    """The settings in the output of ``pip config list`` that an assembly uses."""
     sections: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
     for line in listing.splitlines():
         found = _LINE.fullmatch(line.strip())
@@ -70,7 +72,7 @@ def _text(shown: str) -> str:
 
 
 def _variables(settings: Mapping[str, str]) -> dict[str, str]:
-    """As variables of pip, of which those with several values are separated by blanks."""
+    """The settings as pip's variables; blanks separate several values of one."""
     return {
         f"PIP_{name.upper().replace('-', '_')}": " ".join(value.split())
         for name, value in settings.items()

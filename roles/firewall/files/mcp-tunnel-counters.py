@@ -1,12 +1,12 @@
 # Of the Ansible collection mcp_tunnels.stack; edits are overwritten.
 """Copies the counters of table inet mcp_tunnel for the proxy's metrics, as nft prints them.
 
-One is added: ``accounts/wrong``, how many accounts the rules do not mean any more. The kernel knows
-users by number; the set ``account/<name>`` has the one that an account had when the rules were
-loaded. Each such account is told on standard error, and the exit status is 1.
+One is added: ``accounts/wrong``, the number of accounts that the rules do not mean any more. The
+kernel knows users by number; the set ``account/<name>`` has the number that the account had when
+the rules were loaded. Each such account is reported on standard error, and the exit status is 1.
 
-nft is given a pipe, and this program writes the file. Under SELinux nft has a domain of its own,
-which may not write what is for services; it then prints nothing, and reports success.
+nft writes to a pipe, and this program writes the file. Under SELinux nft has a domain of its own,
+which may not write files for services; it then prints nothing, and reports success.
 """
 
 import json
@@ -22,7 +22,7 @@ REMEDY = "Run the site playbook, which loads the rules again"
 
 
 def wrong_accounts(listing):
-    """Texts about the accounts whose number is not what the kernel has, or not theirs alone."""
+    """Texts about accounts whose number differs from the kernel's, or is not theirs alone."""
     sets = [item["set"] for item in listing if "set" in item]
     held = {each["name"]: each.get("elem", []) for each in sets}
     held = {name[8:]: held[name] for name in held if name.startswith("account/")}
@@ -74,7 +74,7 @@ def main():
 
 
 def write(copied):
-    """Replaces the copy, or leaves the one of before."""
+    """Replaces the copy, or leaves the previous one."""
     with open(COPY + ".new", "w", encoding="utf-8") as file:
         json.dump({"nftables": copied}, file)
     os.replace(COPY + ".new", COPY)
