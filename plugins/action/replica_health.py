@@ -49,5 +49,5 @@ class ActionModule(CheckedModule):
         return _FIELDS
 
     def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
-        """The firewall was asked for, or was not."""
+        """The rows of the firewall are there only if the task asks for them."""
         return () if arguments.get("firewall") is not None else ("firewall",)

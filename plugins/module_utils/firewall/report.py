@@ -76,7 +76,7 @@ def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]
 
 
 def _listed() -> tuple[nft_table.Listing | None, list[Finding]]:
-    """The kernel's table; where nft cannot say, None and the row about that: others follow."""
+    """The kernel's table; if nft cannot say, None and a row about that, so other rows follow."""
     try:
         return nft_table.listing(), []
     except TunnelError as error:

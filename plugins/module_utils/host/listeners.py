@@ -105,7 +105,7 @@ def _owner(proc: Path, uid: int, inode: str) -> Listener:
             continue
         try:
             owner = process.stat().st_uid
-            # A forked worker may have changed its user: root's processes are looked at as well.
+            # A forked worker may have changed its user: root's processes are checked, too.
             if owner not in (uid, 0):
                 continue
             if any(_target(fd) == wanted for fd in (process / "fd").iterdir()):

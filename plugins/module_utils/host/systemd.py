@@ -112,7 +112,7 @@ def enforce(verb: str, *units: str) -> bool:
                 _run(["systemctl", "kill", "--signal=SIGKILL", unit], _KILL_SECONDS)
     else:
         return False
-    # A restart that was asked for is still to be done by systemd: this waits for it.
+    # systemd still has to do a requested restart: this waits for it.
     again = "start" if verb == "restart" else verb
     try:
         systemctl(again, *units, seconds=limit + _KILL_SECONDS)

@@ -88,7 +88,7 @@ def _by_library(path: str, audience: str) -> str:
         with WorkloadApiClient(f"unix://{path}") as client:
             return str(client.fetch_jwt_svid({audience}, timeout=_TIMEOUT).token)
     except PySpiffeError as error:
-        # Its text comes from the agent and quotes no token; what looks like one is blanked.
+        # Its text comes from the agent and quotes no token; text that looks like one is blanked.
         raise TunnelError(
             f"SPIFFE Workload API {path}", f"gave no token ({error})", _REMEDY
         ) from None

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Server certificates of a tunnel: what the service requires, requests, and signing."""
+"""Server certificates of a tunnel: the service's requirements, requests, and signing."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Registrations:
         return surplus
 
     def _add(self, pem: str, fingerprint: str) -> None:
-        """Registers a CA, once: also when the answer is lost."""
+        """Registers a CA exactly once, even if the answer is lost."""
         try:
             self.active.insert(0, self._api.add_certificate(self._tunnel_id, pem))
             return

@@ -135,11 +135,11 @@ class Rotation:
         current, new = self._current.certificate(), self._next.certificate()
         if crypto.fingerprint(current) != crypto.fingerprint(new):
             if not self._previous.read():
-                # Else the current one was archived before it was everywhere: what is to be
-                # archived in the end is still the one before it.
+                # Else the current one was archived before it was everywhere: the CA to archive
+                # in the end is still the one before it.
                 self._previous.write(crypto.pem_of(current))
             store_pair(self._current, Pair(new, self._next.key()))
-        # The key first: one without certificate would be taken for the beginning of another CA.
+        # The key first: a key without a certificate would be taken for the start of another CA.
         secret_files.remove_file(self._next.key_path)
         secret_files.remove_file(self._next.certificate_path)
 

@@ -135,7 +135,7 @@ def _stored_uuid(stored: _Identity, given: _Identity, paths: dict[str, str]) -> 
         return stored.tunnel_uuid(paths["token"])
     except TunnelError:
         if given.token:
-            return ""  # what cannot be used is simply replaced
+            return ""  # an unusable value is simply replaced
         raise
 
 

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making a tunnel, once: also when the answer is lost or the run is killed."""
+"""Makes a tunnel exactly once, even if the answer is lost or the run is killed."""
 
 from __future__ import annotations
 

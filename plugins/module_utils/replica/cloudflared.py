@@ -24,7 +24,7 @@ CONNECTIONS = 4  # of one cloudflared process to the edge: vendor behaviour
 _PORT_VARIABLE = "cloudflared_metrics_port"
 _LONGEST = 200  # characters of what somebody else says
 _OWN_VERSION = -1  # of rules that no edge has pushed
-# In the connector's own words: how a start begins, and what fails over UDP and over TCP.
+# In the connector's own words: the beginning of a start, and failures over UDP and over TCP.
 _START = "Starting tunnel tunnelID="
 _NO_UDP = "Failed to dial a quic connection"
 _NO_TCP = "Unable to establish connection with Cloudflare edge"

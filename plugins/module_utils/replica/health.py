@@ -161,7 +161,7 @@ def _labels(replica: Replica) -> list[Finding]:
 
 
 def _label(unit: str, release: Path) -> Finding | None:
-    """The row about one release, also where its labels cannot be asked for: others are."""
+    """The row about one release, even if its labels cannot be read: other releases still follow."""
     try:
         wrong = selinux_labels.wrong(release)
     except TunnelError as error:

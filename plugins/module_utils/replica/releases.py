@@ -134,7 +134,7 @@ class Releases:
                 os.sync()
                 if not self.is_present(version):
                     secret_files.rename(str(tree), str(self.path(version)))
-                    # Which labels they have to have depends on their final paths.
+                    # Their right labels depend on their final paths.
                     selinux_labels.restore(self.path(version))
             finally:
                 shutil.rmtree(tree, ignore_errors=True)

@@ -345,7 +345,9 @@ def _restart(services: list[Service], new_sockets: set[str]) -> list[str]:
 
 
 def _restart_socket(service: Service) -> list[str]:
-    """Restarts the socket while its service is down: else systemd refuses a port that is in use."""
+    """Restarts the socket while its service is down: the service may have the port, and systemd
+    would refuse the socket.
+    """
     (socket,) = systemd.show([service.socket])
     if socket.active not in ("", "inactive", "failed"):
         systemd.systemctl("stop", service.socket)

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judges a host's answer: refuses one that was not asked for, else returns what is left of it.
+"""Judges a host's answer: refuses an unexpected one, else returns the part that may be used.
 
 A host may be compromised, and its Python with it. So of an answer, the controller takes the keys
 that the module documents, each checked by a rule, and a few of Ansible's own as plain text.

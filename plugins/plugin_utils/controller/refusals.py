@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an action of the controller fails: a headline, and one entry for each problem.
+"""The failure of an action of the controller: a headline, and one entry for each problem.
 
 ansible-core 2.19 and later show the message of a failure twice for each host. So the message is
 short, and the problems are a list, which every format of results shows one below the other.

@@ -57,7 +57,7 @@ def check_cloudflared(values: Values) -> Iterator[TunnelError]:
 def known_bad(values: Values) -> Iterator[TunnelError]:
     """The known faults of the version that will run; none if the operator accepts them.
 
-    Which version a binary of the operator's own has (method file) is not known.
+    The version of the operator's own binary (method file) is not known.
     """
     version = str(values["cloudflared_version"])
     fault = cloudflared_pins.known_bad(version)

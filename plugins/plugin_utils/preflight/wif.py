@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the variables of mode wif: who the state host is, and which tunnel is meant."""
+"""Rules for the variables of mode wif: the state host, and the tunnel that is meant."""
 
 from __future__ import annotations
 
