@@ -94,9 +94,9 @@ class RuleFiles:
         return Rules(_text(self.host_path), {path.stem: _text(path) for path in paths})
 
     def write(self, rules: Rules) -> None:
-        """Makes the files hold these rules and no others. The host's come first: an instance's
+        """Makes the files hold these rules and no others.
 
-        rules are of no use without its chains.
+        The host's come first: an instance's rules do not work without its chains.
         """
         found = self.read()
         for directory in (self._directory, self._instances):

@@ -345,9 +345,7 @@ def _restart(services: list[Service], new_sockets: set[str]) -> list[str]:
 
 
 def _restart_socket(service: Service) -> list[str]:
-    """Restarts the socket while its service is down: the service may have the port, and systemd
-    would refuse the socket.
-    """
+    """Restarts the socket while its service is down: with the port in use, systemd refuses."""
     (socket,) = systemd.show([service.socket])
     if socket.active not in ("", "inactive", "failed"):
         systemd.systemctl("stop", service.socket)

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tools that the controller needs to assemble the releases that its hosts lack."""
+"""Checks that the controller has the tools to assemble the releases that its hosts lack."""
 
 from __future__ import annotations
 
