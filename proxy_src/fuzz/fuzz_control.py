@@ -1,4 +1,4 @@
-"""What supervisor and worker say to each other: the same in any pieces, or out of step."""
+"""Messages between supervisor and worker: the same in any pieces, or out of step."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def one_input(data: bytes) -> None:
 
 
 def check_passed_on(request: FakeHandler) -> None:
-    """What goes upstream for *request* is one request, to a strict reader."""
+    """Check that a strict reader sees one request in the bytes sent upstream for *request*."""
     head = request.head
     _ROUTER.lookup(head.authority.decode("latin-1"))
     wire = request_bytes(head, b"127.0.0.1", head.authority)

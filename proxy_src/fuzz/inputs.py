@@ -1,4 +1,4 @@
-"""What the targets make of the bytes that they are given."""
+"""Helpers for the bytes that the targets are given."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The proxy's configuration: the vendor's YAML fields, and the documented ones of our own.
 
-:func:`load` reads a file, checks every rule and returns one immutable :class:`Config`. What each
-field means to operators is described in ``docs/proxy.md``.
+:func:`load` reads a file, checks every rule and returns one immutable :class:`Config`.
+``docs/proxy.md`` describes what each field means to operators.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class MetricsSources:
-    """What ``/metrics`` shows of others: paths of files that root writes, empty for none."""
+    """Paths of files that root writes with others' figures for ``/metrics``; empty for none."""
 
     firewall_counters_file: str = ""
     connections_file: str = ""

@@ -29,7 +29,7 @@ _SYNTAX_REMEDIES = {
     "end of stream": "close the quote or the bracket",
     "another document": "keep one document, without a line `---` in its midst",
 }
-"""What to do, by words in the YAML library's message."""
+"""The remedies, by words in the YAML library's message."""
 
 
 @dataclass(frozen=True, order=True)
@@ -67,7 +67,7 @@ def shown(text: str) -> str:
 
 
 class Report:
-    """What one pass over a file found: its problems, and the line on which each field stands.
+    """The result of one pass over a file: its problems, and the line on which each field stands.
 
     ``on_host`` tells whether the files that the configuration names are looked at.
     """

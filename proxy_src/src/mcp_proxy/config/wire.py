@@ -41,7 +41,7 @@ def to_wire(config: Config) -> dict[str, Any]:
 
 
 def from_wire(document: Mapping[str, Any]) -> Config:
-    """What :func:`to_wire` was given."""
+    """Return the configuration that :func:`to_wire` was given."""
     values = dict(document)
     for name, kind in _PARTS.items():
         if values[name] is not None:

@@ -1,4 +1,4 @@
-"""What becomes of header fields on the way through (RFC 9110 §7.6, RFC 9112 §6, RFC 9113 §8.2)."""
+"""The changes to header fields on the way through (RFC 9110 §7.6, RFC 9112 §6, RFC 9113 §8.2)."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
 
 
 def _with_special(lines: list[bytes], special: Headers, peer: bytes) -> tuple[list[bytes], bytes]:
-    """What of the *special* fields goes on, added to *lines*; and the ``X-Forwarded-For``."""
+    """Return *lines* with those *special* fields that go on, and the ``X-Forwarded-For``."""
     named = tokens(special, b"connection")
     if named:
         lines = [line for line in lines if line.split(b":", 1)[0].lower() not in named]

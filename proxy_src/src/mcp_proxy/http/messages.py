@@ -79,7 +79,7 @@ class ClientStream(Protocol):
 
 
 class RequestHandler(Protocol):
-    """What a client's request is handed to, as it comes in."""
+    """The receiver of a client's request, as it comes in."""
 
     def request_body(self, data: bytes) -> None:
         """Take a part of the content."""
@@ -104,7 +104,7 @@ class OnRequest(Protocol):
     """Starts handling a request."""
 
     def __call__(self, head: RequestHead, stream: ClientStream) -> RequestHandler:
-        """Return what will be told of the rest of the request."""
+        """Return the handler for the rest of the request."""
 
 
 class Channel(Protocol):

@@ -1,4 +1,4 @@
-"""What must hold for every request before it is acted on, whatever version carried it."""
+"""The rules for every request before it is acted on, whatever version carried it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def too_large() -> Refusal:
 def check_target(method: bytes, target: bytes, authority: bytes) -> None:
     """Raise :class:`Refusal` (400) unless *target* and *authority* can be written into a head.
 
-    What got past here ends up in the request line and Host of another request: blanks and line
-    ends in it would be request smuggling.
+    Anything that gets past here ends up in the request line and Host of another request: blanks
+    and line ends in it would be request smuggling.
     """
     if not _TARGET.match(target) and not (target == b"*" and method == b"OPTIONS"):
         raise Refusal(400, "Bad request target")  # the asterisk: RFC 9110 §7.1

@@ -28,7 +28,7 @@ class ResponseError(Exception):
 
 
 class ResponseHandler(Protocol):
-    """What the parts of a response are handed to."""
+    """The receiver of a response's parts."""
 
     def response_interim(self, status: int, headers: Headers) -> None:
         """An interim (1xx) response."""

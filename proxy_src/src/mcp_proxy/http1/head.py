@@ -1,4 +1,4 @@
-"""What a request's head must look like before it is acted on (RFC 9112 §3, §6; RFC 9110 §7.2)."""
+"""The checks of a request's head before it is acted on (RFC 9112 §3, §6; RFC 9110 §7.2)."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Http1Stream:
                 self._chunked = True
                 fields.append((b"Transfer-Encoding", b"chunked"))
         if not self.complete and not self.continued and _expects_continue(self.head):
-            # The client may or may not send the content now: what follows cannot be told apart.
+            # The client may or may not send the content now: the bytes that follow are ambiguous.
             self.keep_alive = False
         if self._output.draining:
             self.keep_alive = False

@@ -41,7 +41,7 @@ class ErrorCode(enum.IntEnum):
 
 
 class ConnectionFault(Exception):
-    """What the peer did ends the connection (§5.4.1)."""
+    """A fault of the peer that ends the connection (§5.4.1)."""
 
     def __init__(self, code: ErrorCode, text: str) -> None:
         super().__init__(text)
@@ -49,7 +49,7 @@ class ConnectionFault(Exception):
 
 
 class StreamFault(Exception):
-    """What the peer did ends the stream that the frame belongs to (§5.4.2)."""
+    """A fault of the peer that ends the stream that the frame belongs to (§5.4.2)."""
 
     def __init__(self, code: ErrorCode) -> None:
         super().__init__(code.name)
@@ -108,7 +108,7 @@ def setting_items(payload: bytes) -> Iterator[tuple[int, int]]:
 
 
 def unpadded(payload: bytes) -> bytes:
-    """What is left of a ``PADDED`` payload (§6.1)."""
+    """Return a ``PADDED`` payload without its padding (§6.1)."""
     if not payload or payload[0] >= len(payload):
         raise protocol_error("more padding than payload")
     return payload[1 : len(payload) - payload[0]]

@@ -115,8 +115,8 @@ def _static_rows(interpret: Callable[[bytes, bytes], _Entry]) -> list[_Row[_Entr
 class Decoder(Generic[_Entry]):
     """The client's header blocks of one connection.
 
-    What a field means is worked out once, when it is first sent: *interpret* makes of its name and
-    value what :meth:`decode` returns, however often the field is repeated out of the table.
+    The meaning of a field is worked out once, when it is first sent: *interpret* turns its name and
+    value into what :meth:`decode` returns, however often the field is repeated out of the table.
     """
 
     def __init__(self, interpret: Callable[[bytes, bytes], _Entry], max_list: int) -> None:

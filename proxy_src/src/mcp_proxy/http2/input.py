@@ -38,7 +38,7 @@ _REQUEST_EARNS = 20
 
 
 class InputUser(Protocol):
-    """What frames are handed to. Any method may raise the two kinds of fault."""
+    """The receiver of frames. Any method may raise the two kinds of fault."""
 
     def fields_came(self, number: int, fields: list[Field], size: int, ended: bool) -> None:
         """A field section of the stream *number*, *size* bytes as of RFC 9113 §10.5.1."""

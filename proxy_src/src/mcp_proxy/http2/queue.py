@@ -36,7 +36,7 @@ class ResponseQueue:
     """
 
     def __init__(self, out: list[bytes | memoryview], earned: Callable[[int], None]) -> None:
-        """Frames go to *out*; *earned* is told how many frames of content were worth sending."""
+        """Frames go to *out*; *earned* gets the number of frames of content worth sending."""
         self._out = out
         self._earned = earned
         self._waiting: deque[Http2Stream] = deque()
@@ -109,7 +109,7 @@ class ResponseQueue:
     def send(self, sent: Callable[[Http2Stream, bool], None]) -> None:
         """Send what the windows allow, one frame of content per stream in turn.
 
-        *sent* is told after each which stream it was of, and whether that was its last.
+        *sent* is called after each frame with its stream, and whether that was its last one.
         """
         waiting = self._waiting
         stuck: list[Http2Stream] = []

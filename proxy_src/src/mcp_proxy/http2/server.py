@@ -157,8 +157,8 @@ class Http2Server:
         if self.draining or len(self._streams) >= self._limits.max_streams:
             # Tells the client that nothing was done, so that it may try again (RFC 9113 §8.7).
             self._reset(number, ErrorCode.REFUSED_STREAM)
-            # Even while the client need not know the limit yet: it would have to be told first, or
-            # else open hundreds at once.
+            # Count it even before the client has to know the limit: otherwise it could open
+            # hundreds at once until then.
             if not self.draining:
                 self._failures.spend()
             return

@@ -22,7 +22,7 @@ NO_RFC7540_PRIORITIES = 0x9
 
 
 def announced(limits: Limits) -> bytes:
-    """The frame with what the client is told: everything else is the protocol's default."""
+    """Return the frame with our settings; all others keep the protocol's default."""
     return settings(
         {
             MAX_CONCURRENT_STREAMS: limits.max_streams,
@@ -33,7 +33,7 @@ def announced(limits: Limits) -> bytes:
 
 
 def client_settings(payload: bytes) -> dict[int, int]:
-    """What the client says. Raises :class:`ConnectionFault` (§6.5.2; RFC 9218 §2.1)."""
+    """Return the client's settings. Raises :class:`ConnectionFault` (§6.5.2; RFC 9218 §2.1)."""
     values: dict[int, int] = {}
     for key, value in setting_items(payload):
         if key in (ENABLE_PUSH, NO_RFC7540_PRIORITIES) and value > 1:

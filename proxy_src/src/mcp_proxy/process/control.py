@@ -1,4 +1,4 @@
-"""What supervisor and worker say to each other, as bytes (sans-IO).
+"""The messages between supervisor and worker, as bytes (sans-IO).
 
 A message is a JSON object after its length in four bytes. ``kind`` tells what it is about:
 

@@ -15,7 +15,7 @@ from collections.abc import MutableMapping, Sequence
 from ..config.model import Address
 
 BACKLOG = 4096
-"""What systemd asks for as well; the kernel's own limit is net.core.somaxconn."""
+"""The backlog that systemd asks for, too; the kernel's own limit is net.core.somaxconn."""
 
 _FIRST = 3
 """The first descriptor that systemd passes (sd_listen_fds(3), SD_LISTEN_FDS_START)."""
@@ -27,7 +27,7 @@ def inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
     """The sockets that systemd, or whoever works like it, has passed; they are passed only once.
 
     Children get them only if they are meant to: the descriptors are closed on exec from here on,
-    and the variables are removed from *environ* as sd_listen_fds(3) can be told to.
+    and the variables are removed from *environ* as sd_listen_fds(3) does on request.
     """
     values = [environ.pop(name, "") for name in _VARIABLES]
     if values[0] != str(os.getpid()) or not values[1].isdecimal():

@@ -1,4 +1,4 @@
-"""What a reload would change, judged as a whole before any of it is used."""
+"""The changes that a reload would make, judged as a whole before any of them is used."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def _program() -> list[str]:
 
 
 async def objections(config: str) -> list[str]:
-    """What the code on disk has against the configuration file *config*, or why it does not run."""
+    """Return the objections of the code on disk to the file *config*, or why it does not run."""
     try:
         process = await asyncio.create_subprocess_exec(
             *_program(),
@@ -88,7 +88,8 @@ def predecessors(environ: MutableMapping[str, str]) -> list[int]:
 async def reap(workers: list[int], seconds: float) -> None:
     """Wait for *workers* to end; from time to time those that have are taken off the list.
 
-    What has not ended after *seconds* is killed: it is a child of this process, so the id is its.
+    A worker that has not ended after *seconds* is killed. It is a child of this process, so its id
+    cannot belong to another process.
     """
     deadline = time.monotonic() + seconds
     while workers:

@@ -364,7 +364,7 @@ async def _rotate_tickets(pool: WorkerPool) -> None:
 
 
 def _of_others(config: Config) -> list[Collector]:
-    """What the metrics show that root has left on the host."""
+    """Return the collectors for the files that root has left on the host."""
     firewall, tunnel = config.metrics.firewall_counters_file, config.metrics.connections_file
     found: list[Collector] = [FirewallCounters(firewall)] if firewall else []
     return [*found, TunnelConnections(tunnel)] if tunnel else found

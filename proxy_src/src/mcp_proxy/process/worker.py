@@ -1,4 +1,4 @@
-"""A worker: the data path in a process of its own, told by its supervisor what to do.
+"""A worker: the data path in a process of its own, controlled by its supervisor.
 
 It is started by :mod:`worker_process`, which is also where the command line is made.
 """
@@ -29,7 +29,7 @@ from .listening import BACKLOG
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Work until told to end. *arguments*: the descriptors of the channel and of the listeners."""
+    """Work until asked to end. *arguments*: the descriptors of the channel and of the listeners."""
     import uvloop
 
     channel, *listeners = (socket.socket(fileno=int(text)) for text in arguments)
@@ -125,7 +125,7 @@ class Worker:
 
     async def _start(self, server: ProxyServer) -> None:
         await server.start(self._listeners, BACKLOG)
-        # What there is by now stays: the garbage collector need not look at it again.
+        # All objects made so far stay: the garbage collector need not look at them again.
         gc.collect()
         gc.freeze()
         if self._draining is not None:

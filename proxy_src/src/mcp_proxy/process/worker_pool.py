@@ -92,7 +92,7 @@ class WorkerPool:
         return [worker.pid for worker in self._alive()]
 
     async def count(self) -> tuple[Snapshot, dict[str, dict[str, float]]]:
-        """What all workers together have counted, and what each of them costs, by its number."""
+        """Return the counts of all workers together, and the cost of each by its number."""
         asked = [worker.count() for worker in self._alive()]
         if asked:
             await asyncio.wait(asked, timeout=_COUNT_SECONDS)

@@ -38,7 +38,7 @@ class WorkerProcess:
     """See the module. The attributes are for reading."""
 
     def __init__(self, number: int, on_change: Callable[[WorkerProcess, str], None]) -> None:
-        """*on_change* is told of ``ready``, ``leaving`` and ``ended``."""
+        """*on_change* is called with ``ready``, ``leaving`` and ``ended``."""
         self.number = number
         self.ready = asyncio.Event()
         self.left = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What the event loop and the kernel are asked for.
+"""The proxy's dealings with the event loop and the kernel.
 
 ``turn`` and ``rota`` decide when work is done and by which connection, ``transports`` stands in for
 a connection that is lost. ``descriptors``, ``keepalive`` and ``memory`` ask the kernel and the C

@@ -1,6 +1,6 @@
 """How many descriptors are left: the kernel's limit, and when to stop taking on more work.
 
-Without any, nothing can be accepted, dialled, read from disk or said to systemd's watchdog. So the
+Without any, nothing can be accepted, dialled, read from disk or sent to systemd's watchdog. So the
 last ones are never given to connections.
 """
 

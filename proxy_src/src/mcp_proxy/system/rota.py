@@ -36,7 +36,7 @@ QUICK, _LONG = SLICE / 4, SLICE
 
 
 class Account:
-    """What one peer has used, and the work that is put off for it."""
+    """The time that one peer has used, and the work that is put off for it."""
 
     __slots__ = ("since", "used", "waiting")
 
@@ -128,7 +128,7 @@ class Rota:
     def _next_turn(self) -> None:
         waiting = self._waiting
         began = self.clock()
-        # What is put off again while this runs comes behind those that wait now.
+        # Work that is put off again while this runs queues behind the work that waits now.
         while waiting:
             account = waiting.popleft()
             work = account.waiting.popleft()

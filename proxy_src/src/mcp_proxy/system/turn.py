@@ -1,4 +1,4 @@
-"""What is put off to the end of a turn of the event loop, so that all of the turn is done at once.
+"""Work that is put off to the end of a turn of the event loop, to be done all at once.
 
 Everything that arrives together is answered together: one TLS record, one system call.
 """

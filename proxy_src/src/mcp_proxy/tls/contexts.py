@@ -33,7 +33,7 @@ class CertificateError(Exception):
 
 @dataclass
 class ServerTls:
-    """What inner-TLS connections begin with; a swap does not touch those that have begun."""
+    """The context that inner-TLS connections begin with; a swap spares those that have begun."""
 
     context: ssl.SSLContext
 

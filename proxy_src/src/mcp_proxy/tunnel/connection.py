@@ -49,7 +49,7 @@ and balancers on the way close WebSockets that are quiet for a minute or two."""
 
 @dataclass
 class Listener:
-    """What all connections share, as it is now. ``forget`` is called by one that has ended.
+    """State that all connections share, as it is now. ``forget`` is called by one that has ended.
 
     ``buffer`` is what a read goes into, so its size is what a connection can take in one go.
     """
@@ -279,7 +279,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def _handshake_failed(self, kind: str, reason: str) -> None:
         self._begin_closing()
         if self._fresh or self._refusal:
-            return  # somebody only tried whether the port is open, or has been told what is wrong
+            return  # only a test whether the port is open, or the client has the reason already
         self._listener.metrics.handshake_failed(kind)
         message = "websocket handshake failed" if kind == "websocket" else "tls handshake failed"
         log.event(log.logger, log.WARN, message, reason=reason, peer=self._peer)

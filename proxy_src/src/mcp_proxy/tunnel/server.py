@@ -29,7 +29,7 @@ _GRACE = 2.0
 _READ = 1 << 16
 """Bytes read from a connection at a time: of the smallest frames, a tenth of a second's work."""
 _MAX_REFUSED = 256
-"""Connections at a time that are told why they are refused; beyond them, they are only closed."""
+"""Connections at a time that are refused with a reason; any beyond them are only closed."""
 
 
 class _Rejected(asyncio.Protocol):
@@ -91,7 +91,7 @@ class ProxyServer:
         """
         before = self._config
         if _dialling(config) != _dialling(before):
-            # What may no longer be dialled is not reached over an old connection either.
+            # No old connection may reach an upstream that may no longer be dialled.
             old, self._pool = self._pool, self._new_pool(config)
             old.close()
         self._config = config
@@ -113,8 +113,8 @@ class ProxyServer:
     async def drain(self, timeout: float) -> int:
         """Let requests in flight finish for *timeout* seconds, cut the rest.
 
-        Whoever has just connected is in flight as well, for a moment. Returns how many requests
-        were cut. If the call is cancelled, cuts at once.
+        A client that has just connected is in flight as well, for a moment. Returns how many
+        requests were cut. If the call is cancelled, cuts at once.
         """
         expecting = {item for item in self._connections if item.expects_request}
         for connection in (self._connections | self._refused) - expecting:
@@ -226,6 +226,6 @@ class ProxyServer:
 
 
 def _dialling(config: Config) -> tuple[object, ...]:
-    """What a pool is made from."""
+    """Return the settings that a pool is made from."""
     timeouts = config.timeouts
     return config.upstream, timeouts.connect, timeouts.upstream_idle, timeouts.upstream_gone

@@ -147,7 +147,7 @@ class WebSocketLayer:
         return bool(self._out)
 
     def output(self) -> bytes:
-        """What must be sent to the network now."""
+        """Return the bytes to send to the network now."""
         data = b"".join(self._out)
         self._out.clear()
         return data
@@ -197,7 +197,7 @@ class _Opening:
             self.release()
 
     def release(self) -> None:
-        """Go on no more. What the library has refers to itself, by way of frames, and is parted."""
+        """Stop, and break the library's reference cycles, which run through stack frames."""
         self._protocol.parser.close()
         for failure in (self._protocol.handshake_exc, self._protocol.parser_exc):
             if failure is not None:

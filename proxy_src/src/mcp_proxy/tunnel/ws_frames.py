@@ -31,7 +31,7 @@ _KNOWN = frozenset(map(int, Opcode))
 
 
 def frame_header(length: int, first: int = _BINARY) -> bytes:
-    """What precedes *length* bytes of payload in a frame that begins with the byte *first*."""
+    """Return the header of a frame: *first* is its first byte, *length* the size of its payload."""
     if length < 126:
         return bytes((first, length))
     if length < 65536:

@@ -31,12 +31,12 @@ from .router import Route, Router
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _SWITCHED = 101
 _CLIENT_CLOSED = 499
-"""What the log and the metrics show for a request whose client left before the answer's head."""
+"""The status that log and metrics show if the client left before the answer's head."""
 
 
 @dataclass(frozen=True)
 class Forwarder:
-    """What all exchanges share. ``stall_timeout`` and ``gone_after`` are in seconds."""
+    """State that all exchanges share. ``stall_timeout`` and ``gone_after`` are in seconds."""
 
     router: Router
     pool: UpstreamPool
@@ -56,7 +56,7 @@ class Forwarder:
 class Exchange:
     """Implements :class:`http.messages.RequestHandler` and :class:`pool.UpstreamUser`."""
 
-    # What few requests ever change stands here, so that making an exchange does not set it.
+    # Few requests ever change these: as class attributes, a new exchange need not set them.
     _route: Route | None = None
     _connection: UpstreamConnection | None = None
     _dialling: asyncio.Task[None] | None = None

@@ -61,7 +61,7 @@ class UpstreamUser(ResponseHandler, Protocol):
 class UpstreamConnection(asyncio.BufferedProtocol):
     """One connection to an upstream: idle in the pool, or serving one exchange."""
 
-    # What few connections ever need stands here, so that making one does not set it.
+    # Few connections ever change these: as class attributes, a new one need not set them.
     _held = False  # by the user
     _resting = False  # until it is this upstream's turn again
     _deaf = False  # and reads nothing until then
@@ -328,7 +328,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.discard()
 
     def close(self) -> None:
-        """Close after what was written has left; the user is not told."""
+        """Close once everything written has left, without notice to the user."""
         self._user = None
         self._late = b""
         self._reader.close()
@@ -339,7 +339,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._lingering = loop.call_later(_LINGER, self.discard)
 
     def discard(self) -> None:
-        """Close, whatever is going on; the user is not told."""
+        """Close in any state, without notice to the user."""
         self._user = None
         self._late = b""
         self._reader.close()

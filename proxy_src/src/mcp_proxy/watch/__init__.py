@@ -1,4 +1,4 @@
-"""What operators see: the log, the metrics and the admin address.
+"""The operators' view: the log, the metrics and the admin address.
 
 ``log`` is the log, ``log_lines`` its lines, ``log_output`` its descriptor; ``access_log`` has a
 line per request. ``metrics`` counts in one process, ``series`` names the families, ``snapshots``

@@ -1,4 +1,4 @@
-"""What root leaves for the proxy in a file: the proxy itself has no privilege to ask for it."""
+"""Files that root leaves for the proxy, which has no privilege to ask for the content itself."""
 
 from __future__ import annotations
 

@@ -101,7 +101,8 @@ def under_journal() -> bool:
 class _Lines(logging.Handler):
     """Writes a line per record; those of one turn of the event loop together, at its end.
 
-    What is left is written when the process exits (by ``logging``, which flushes every handler).
+    Lines that are left are written when the process exits (by ``logging``, which flushes every
+    handler).
     """
 
     def __init__(self, write: _Write, as_json: bool) -> None:

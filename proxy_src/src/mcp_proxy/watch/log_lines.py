@@ -28,10 +28,10 @@ class Form(Protocol):
         """A line; fields that are ``None`` are left out."""
 
     def template(self, level: str, msg: str, names: Sequence[str]) -> str:
-        """What gives a line with these fields by ``%`` with their :meth:`words`."""
+        """Return the ``%`` format of a line with these fields; their :meth:`words` fill it in."""
 
     def words(self, stamp: str, values: Sequence[object]) -> tuple[str, ...]:
-        """What stands in a :meth:`template` for *stamp* and *values*."""
+        """Return the strings that fill in a :meth:`template` for *stamp* and *values*."""
 
 
 class JsonForm:

@@ -82,7 +82,7 @@ class LogOutput:
         except OSError:
             # The disk is full, or the reader gone. Either may come back, so every write tries.
             self._missing += _count(self._waiting)
-            # What follows the part of a line that was written is a line of its own.
+            # After a line that was written only in part, the next text starts a new line.
             self._waiting[:] = b"\n" if self._torn else b""
         return False
 
@@ -111,9 +111,9 @@ def _count(data: bytes | bytearray) -> int:
 
 
 def _way_to(descriptor: int) -> tuple[Callable[[bytes], int], Callable[[], None]]:
-    """What writes to *descriptor* without waiting, whatever others who share it have set.
+    """Return a function that writes to *descriptor*, and one that frees what the first one uses.
 
-    And what gives up the means to do so.
+    The first does not wait, whatever flags others who share the descriptor have set.
     """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):

@@ -1,4 +1,4 @@
-"""What one process of the proxy counts, in plain numbers: a request costs less than its log line.
+"""The counts of one proxy process, in plain numbers: a request costs less than its log line.
 
 Nothing here knows how the figures are shown. :meth:`Metrics.snapshot` gives them as a value that
 can be sent to another process, added to those of others (:mod:`snapshots`) and shown

@@ -1,4 +1,4 @@
-"""What a process costs, as Prometheus' client libraries name it after ``process_``.
+"""The cost of a process, as Prometheus' client libraries name it after ``process_``.
 
 The library's own collector reads ``/proc/stat`` and gives nothing at all where systemd hides it
 (``ProcSubset=pid``, as in the proxy's unit); this one gets by with ``/proc/self``.

@@ -174,4 +174,4 @@ _ALL = (
 )
 
 FAMILIES = {family.name: family for family in _ALL}
-"""What the proxy counts itself, by name, in the order in which it is shown."""
+"""The proxy's own metrics by name, in the order in which they are shown."""

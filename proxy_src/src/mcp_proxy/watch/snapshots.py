@@ -31,7 +31,7 @@ def unite(snapshots: Iterable[Snapshot]) -> Snapshot:
 
 
 def of_the_dead(snapshot: Snapshot) -> Snapshot:
-    """What remains true of a process that has ended: its counters; nothing of it is in flight."""
+    """Return the counters of a process that has ended: they stay true, nothing is in flight."""
     return {
         name: samples
         for name, samples in snapshot.items()
