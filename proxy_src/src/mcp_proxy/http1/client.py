@@ -83,7 +83,7 @@ class ResponseReader:
         self._until_close = False
 
     def close(self) -> None:
-        """Read nothing more: let go of everybody, so that all is freed at once."""
+        """Read nothing more, and drop all references, so that everything is freed at once."""
         self._handler = self._parser = None
         self._content.clear()
 

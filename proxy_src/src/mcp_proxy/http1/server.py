@@ -379,7 +379,7 @@ class Http1Server:
             self._channel.abort()
 
     def drain(self) -> None:
-        """Finish what is in flight, then close."""
+        """Finish the requests in flight, then close."""
         self.draining = True
         if not self._streams and not self.finished:
             self._end()
@@ -389,7 +389,7 @@ class Http1Server:
         self._refuse(Refusal(408, "Request header not received in time"))
 
     def input_ends(self) -> None:
-        """The client sends nothing more, but may read: what is complete is answered."""
+        """The client sends nothing more, but may read: complete requests are answered."""
         if not self._streams or self._switched or not self._streams[0].complete:
             self.client_gone()
             return
@@ -410,7 +410,7 @@ class Http1Server:
         self._channel.wake()
 
     def release(self) -> None:
-        """Nothing is asked of this any more: let go of everybody, so that all is freed at once."""
+        """Drop all references, so that everything is freed at once: this is not used any more."""
         self.client_gone()
         self._channel = GONE
         del self._on_request, self._parser

@@ -40,17 +40,17 @@ from .stream import Http2Stream
 from .windows import ReceiveWindow
 
 _HIGH_WATER = 1 << 16
-"""Bytes of a response waiting for the client's window from which on the upstream is held back."""
+"""The upstream is held back once this many bytes of a response wait for the client's window."""
 _BUDGET = 1 << 20
-"""Bytes of all responses on a connection that wait for the client, beyond which an upstream is held
-back as soon as anything of its response waits: so a stream that the client does take goes on."""
+"""Once more bytes than this wait for the client, of all responses on a connection, an upstream is
+held back as soon as any of its response waits: so a stream that the client does take goes on."""
 _ROOM, _SCANT = 1 << 16, 1 << 13
 """Bytes of a response that are read at a time, before and after that."""
 _WITHOUT_CONTENT = frozenset((b"GET", b"HEAD"))
-"""Methods of requests that are not begun before it is seen whether content comes: an empty frame at
-the end is none, and who takes it for some hands on a request that servers may refuse."""
+"""Requests with these methods are begun only when it is clear whether content comes. An empty frame
+at the end is no content; forwarded as content, it makes a request that servers may refuse."""
 _SETTINGS_SECONDS = 10.0
-"""Within which a client has to acknowledge our settings (§6.5.3)."""
+"""Seconds that a client has to acknowledge our settings (§6.5.3)."""
 _CONNECTION_WINDOW = 1 << 23
 """Bytes of content of all requests together that may be on the way to upstreams: those of 32 whose
 upstreams take nothing, so that the others are not held up with them."""
@@ -70,7 +70,7 @@ class Http2Server:
     ) -> None:
         """Hand requests to *on_request*.
 
-        *stall_timeout* is for how many seconds the rest of a response may wait for the client.
+        The rest of a response may wait *stall_timeout* seconds for the client.
         """
         self._on_request = on_request
         self._channel = channel
@@ -90,7 +90,7 @@ class Http2Server:
         self._goaway = b""
         self._output_paused = False
         self._interims: list[Http2Stream] = []
-        self._undecided: list[Http2Stream] = []  # come since the last tick ...
+        self._undecided: list[Http2Stream] = []  # arrived since the last tick ...
         self._overdue: list[Http2Stream] = []  # ... and before it
         self._settings_known = False
         self._settings_due = 0.0
@@ -105,7 +105,7 @@ class Http2Server:
     def wants_input(self) -> bool:
         """Whether :meth:`receive` may be called now.
 
-        Not while the client leaves our output lying: answers to its frames would pile up.
+        Not while the client leaves our output unread: answers to its frames would pile up.
         """
         return not (self.finished or self._output_paused)
 
@@ -180,7 +180,7 @@ class Http2Server:
             self._start(stream, head)
 
     def _decide(self, stream: Http2Stream, length: int | None) -> None:
-        """Begin a request of which it is seen now whether it has content."""
+        """Begin a request, now that it is clear whether it has content."""
         head, stream.undecided = stream.undecided, None
         if head is not None and not stream.gone:
             self._start(stream, head._replace(length=length))
@@ -318,7 +318,7 @@ class Http2Server:
         """Fetch what must be sent now."""
         if not self._output_paused:
             self._responses.send(self._sent)
-        # The last word, because widespread clients let no stream go on after it.
+        # GOAWAY comes last: widespread clients let no stream go on after it.
         data = b"".join((*self._out, self._goaway))
         self._out.clear()
         self._goaway = b""
@@ -364,7 +364,7 @@ class Http2Server:
             self._channel.wake()
 
     def _progress(self, frames: int) -> None:
-        # A client may answer each with an update of the stream's window and one of the whole's.
+        # A client may answer each with two window updates: the stream's and the connection's.
         self._input.patience.earn(3 * frames)
 
     def _sent(self, stream: Http2Stream, over: bool) -> None:
@@ -394,7 +394,7 @@ class Http2Server:
         self.served += 1
 
     def _give_up(self, stream: Http2Stream, how: str) -> None:
-        """The stream ends before its response does."""
+        """End the stream before its response."""
         handler = stream.handler
         self._forget(stream)
         self._numbers.over(stream.number, how)
@@ -409,7 +409,7 @@ class Http2Server:
         self._out.append(rst_stream(number, code))
 
     def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
-        """Give *stream* up; what the client takes of its response at once still goes out."""
+        """Give *stream* up; the part of its response that the client takes now still goes out."""
         if not stream.gone and not self._output_paused:
             self._responses.send(self._sent)
         if not stream.gone:
@@ -447,7 +447,7 @@ class Http2Server:
             self._channel.wake()
 
     def drain(self) -> None:
-        """Finish what is in flight, then close."""
+        """Finish the requests in flight, then close."""
         if not self.draining and not self.finished:
             self.draining = True
             self._goaway = goaway(self._numbers.highest, ErrorCode.NO_ERROR)
@@ -458,7 +458,7 @@ class Http2Server:
         """Never: an incomplete head is idleness here."""
 
     def input_ends(self) -> None:
-        """The client sends nothing more, but may read: what is complete is answered."""
+        """The client sends nothing more, but may read: complete requests are answered."""
         self._settings_known = True  # or will never be
         self.draining = True
         for stream in list(self._streams.values()):
@@ -484,7 +484,7 @@ class Http2Server:
         self._channel.wake()
 
     def release(self) -> None:
-        """Nothing is asked of this any more: let go of everybody, so that all is freed at once."""
+        """Drop all references, so that everything is freed at once: this is not used any more."""
         self.client_gone()
         self._channel = GONE
         del self._on_request, self._input, self._responses
@@ -512,7 +512,7 @@ class Http2Server:
                 self._fail(
                     ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, "settings not acknowledged in time")
                 )
-        # Those that were not begun at the last tick either wait for no end any more.
+        # Requests that the last tick did not begin, either, wait no longer for their end.
         overdue, self._overdue, self._undecided = self._overdue, self._undecided, []
         for stream in overdue:
             self._decide(stream, None)

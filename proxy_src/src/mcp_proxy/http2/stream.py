@@ -33,7 +33,7 @@ class Http2Output(Protocol):
         """Send *data* on *stream*, as the windows allow."""
 
     def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
-        """Give *stream* up; what the client takes of its response at once still goes out."""
+        """Give *stream* up; the part of its response that the client takes now still goes out."""
 
     def acknowledge(self, stream: Http2Stream, size: int) -> None:
         """Open the windows again by *size* bytes of *stream*'s content."""

@@ -1,10 +1,10 @@
 """Who may work now: the time of the event loop, shared out among the peers that cause work.
 
-A peer decides how much work a byte is: one read may hold ten thousand frames, chunks or heads. So
-what counts is time. Each peer has an :class:`Account`. One that has used little lately is served as
-soon as something comes from it. One that has used much is served as long as there is time for its
-kind in this turn of the loop; then it has to wait, unread, for one of the next turns, in which
-those that wait come one after the other. A turn is therefore never long, whatever comes.
+A peer decides how much work a byte makes: one read may hold ten thousand frames, chunks or heads.
+So time is counted, not bytes. Each peer has an :class:`Account`. A peer that has used little time
+lately is served as soon as something comes from it. A heavy user is served as long as this turn of
+the loop has time for heavy users. Then it has to wait, unread, for one of the next turns, in which
+the waiting peers are served one after the other. A turn is therefore never long, whatever comes.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from collections import deque
 from collections.abc import Callable
 
 PER_TURN = 0.004
-"""Seconds of a turn of the event loop for all those together that use much."""
+"""Seconds of a turn of the event loop for all heavy users together."""
 
 SLICE = 0.002
 """Seconds of work for one peer after which it is the next one's turn."""
 
 _FREE = 0.005
-"""Seconds used, less what is forgiven, above which a peer counts as one that uses much."""
+"""Seconds used, less those forgiven, above which a peer counts as a heavy user."""
 _FORGIVEN = 0.02
 """Seconds that are forgiven in each second: the share of the processor that nobody minds."""
 _MOST = 0.05
-"""Seconds that are remembered at most: who was a nuisance is one for another few seconds."""
+"""Seconds that are remembered at most: a heavy user counts as one for a few more seconds."""
 
 _SMALLEST = 1 << 10
 _FIRST = 1 << 13
@@ -47,7 +47,7 @@ class Account:
 
 
 class Portion:
-    """How many bytes of a peer's are taken in one go: what was worth a slice of time lately."""
+    """Bytes to take from a peer in one go: as many as cost a slice of time lately."""
 
     __slots__ = ("_largest", "size")
 
@@ -67,8 +67,8 @@ class Portion:
 class Rota:
     """See the module; one for each event loop.
 
-    ``busy`` is whether somebody waits, or the time of this turn for those that use much is spent.
-    As long as it is false, everybody is served.
+    ``busy`` tells whether a peer waits, or this turn's time for heavy users is spent. As long as
+    it is false, every peer is served.
     """
 
     __slots__ = ("_loop", "_spent", "_waiting", "busy", "clock")
@@ -77,7 +77,7 @@ class Rota:
         self.clock = clock
         self.busy = False
         self._waiting: deque[Account] = deque()
-        self._spent = 0.0  # in this turn, for those that use much
+        self._spent = 0.0  # in this turn, for heavy users
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def serves(self, account: Account, now: float) -> bool:
@@ -93,7 +93,7 @@ class Rota:
         seconds = now - began
         used = account.used + seconds
         if used > _FREE:
-            # Only now is it seen what is forgiven since then: most never come here.
+            # Forgiven time is worked out only now: most peers never come here.
             used -= (now - account.since) * _FORGIVEN
             if used < seconds:
                 used = seconds
@@ -107,7 +107,7 @@ class Rota:
         account.used = used
 
     def turn_ends(self) -> None:
-        """The time for those that use much is counted anew."""
+        """Count the time for heavy users anew."""
         if not self.busy:
             self._spent = 0.0
 

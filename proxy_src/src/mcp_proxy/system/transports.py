@@ -10,7 +10,7 @@ class _Closed(asyncio.Transport):
     """Takes every call, and does nothing.
 
     A protocol and its transport refer to each other. Event loops do not all part them in the end,
-    so the protocol does: else both would stay until the garbage collector comes.
+    so the protocol does: otherwise both would stay until the garbage collector runs.
     """
 
     def is_closing(self) -> bool:
@@ -34,11 +34,11 @@ CLOSED = _Closed()
 
 
 def send_at_once(fileno: int, data: bytes) -> bytes | memoryview:
-    """Write *data* to the socket *fileno*; return what of it the system does not take now.
+    """Write *data* to the socket *fileno*; return the part that the system does not take.
 
-    An upstream may answer, and close with the request unread: a write then fails, for which a
-    transport closes at once, with the answer unread. Here that is left to the next read, which
-    finds the answer before the end (RFC 9112 §9.6).
+    An upstream may answer, and close with the request unread. A write then fails, and a transport
+    closes at once, with the answer unread. Here the failure is left to the next read, which finds
+    the answer before the end (RFC 9112 §9.6).
     """
     try:
         return memoryview(data)[os.write(fileno, data) :]

@@ -27,31 +27,31 @@ from .inner_tls import RECORD, InnerTls, TlsFailed
 from .websocket import WebSocketLayer, WebSocketRefused
 
 _HIGH_WATER = 1 << 18
-"""Bytes waiting to be sent to the connector from which on upstreams are held back."""
+"""Upstreams are held back once this many bytes wait to be sent to the connector."""
 
 _UNREAD = 1 << 16
-"""Ciphertext kept undecrypted while the HTTP layer takes no input, so that a client that leaves is
-still noticed; from there on nothing more is read."""
+"""Bytes of ciphertext kept while the HTTP layer takes no input, so that a client that leaves is
+still noticed; beyond them, nothing more is read."""
 
 _SWAMPED = 1 << 20
-"""Bytes waiting to be sent from which on a peer that only sends (pings, say) is not read."""
+"""A peer that only sends (pings, say) is not read once this many bytes wait to be sent to it."""
 
 _FRAMES = 512
-"""WebSocket frames taken apart at a time: of the smallest, a read holds ten thousand."""
+"""WebSocket frames parsed at a time: a read may hold ten thousand of the smallest."""
 
 _CLOSING_SECONDS = 5.0
-"""How long the peer may take for its part of the closing handshake."""
+"""Seconds that the peer may take for its part of the closing handshake."""
 
 _QUIET_SECONDS = 30.0
-"""After which a connection with a request open, to which nothing was sent, gets a PING: proxies
-and balancers on the way close WebSockets that are quiet for a minute or two."""
+"""Seconds without output after which a connection with an open request gets a PING: proxies and
+balancers on the way close WebSockets that are quiet for a minute or two."""
 
 
 @dataclass
 class Listener:
     """State that all connections share, as it is now. ``forget`` is called by one that has ended.
 
-    ``buffer`` is what a read goes into, so its size is what a connection can take in one go.
+    Reads go into ``buffer``, so its size is the most that a connection takes in one go.
     """
 
     forwarder: Forwarder
@@ -68,7 +68,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     """See the module. Implements :class:`http.messages.Channel` for the HTTP layer."""
 
     def __init__(self, listener: Listener, refusal: str = "") -> None:
-        """With a *refusal*, only say so (503) to whoever connected."""
+        """With a *refusal*, only answer the client with it (503)."""
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._refusal = refusal
@@ -113,7 +113,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         now = rota.clock()
         data = self._listener.buffer[:nbytes]
         if self._resting or (rota.busy and not rota.serves(self._account, now)):
-            # After one that is short, nothing more may come for a while, so no effort is made.
+            # After a short read, nothing more may come for a while: a pause is not worth its cost.
             self._deaf = self._resting or nbytes == self._read_portion.size
             self._late += data
             self._rest()
@@ -121,7 +121,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._work(data, now)
 
     def _work(self, data: bytes | memoryview, began: float) -> None:
-        """Take *data* from the network, about a slice of time's worth of it and of what waits."""
+        """Work on *data* from the network, and on data that waits, for about a slice of time."""
         self._take(data, began + SLICE)
         rota = self._listener.turn.rota
         now = rota.clock()
@@ -156,7 +156,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._pace()
 
     def _answers_itself(self) -> bool:
-        """Whether there is something to send that no HTTP layer has called for with a wake."""
+        """Whether there is something to send without a wake by the HTTP layer."""
         return (
             self._http is None
             or self._closing
@@ -169,7 +169,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._lost = True
         self._leave()
         self._listener.forget(self)
-        # They refer to each other and are large: freed now, not when the garbage collector comes.
+        # They refer to each other and are large: freed now, not when the garbage collector runs.
         http, self._http, self._tls = self._http, None, None
         if http is not None:
             http.release()
@@ -190,7 +190,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     # -- input -------------------------------------------------------------------------------
 
     def _pump(self, until: float) -> None:
-        """Decrypt and hand on what there is, as long as it is wanted and there is time."""
+        """Decrypt and hand on data, as long as it is wanted and there is time."""
         tls = self._tls
         if self._pumping or self._closing or tls is None or tls.ended:
             return
@@ -300,7 +300,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._turn()
 
     def _resume(self) -> None:
-        """Take what has come before and was not wanted then."""
+        """Take the data that has come before and was not wanted then."""
         rota = self._listener.turn.rota
         now = rota.clock()
         if rota.serves(self._account, now):
@@ -309,7 +309,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._rest()
 
     def _turn(self) -> None:
-        """Send what has gathered."""
+        """Send the output that has gathered."""
         if self._lost:
             return
         if self._tls is not None:

@@ -8,8 +8,9 @@ RECORD = 16384
 """Plaintext bytes of one TLS record at most (RFC 8446 §5.1); a read never returns more."""
 
 _FIRST_RECORDS = 4096
-"""Plaintext bytes of each record at the begin of something long: a record can only be used when all
-of it has come, and on a connection that was quiet few packets leave before the peer's word."""
+"""Plaintext bytes of each record for the first 32 KiB of a long write: the peer can use a record
+only when it is complete, and a connection that was quiet sends few packets before the peer's
+acknowledgement."""
 _BULK_AFTER = 32768
 """How many bytes leave in such records before full ones cost less than they delay."""
 
@@ -47,7 +48,7 @@ class InnerTls:
     def may_answer(self) -> bool:
         """Whether the peer may still read after its close_notify.
 
-        So it is from TLS 1.3 on (RFC 8446 §6.1); before, it is the end of both directions
+        It may from TLS 1.3 on (RFC 8446 §6.1); before, the close_notify ends both directions
         (RFC 5246 §7.2.1).
         """
         return self._tls.version() == "TLSv1.3"
@@ -69,7 +70,7 @@ class InnerTls:
 
     @property
     def resumed(self) -> bool:
-        """Whether the client came back with a session of before."""
+        """Whether the client resumed an earlier session."""
         return bool(self._tls.session_reused)
 
     def handshake(self) -> bool:
@@ -119,7 +120,7 @@ class InnerTls:
             raise TlsFailed(_reason(error)) from error
 
     def _write_gently(self, data: bytes) -> bytes:
-        """Write the begin of *data* in small records; return the rest."""
+        """Write the start of *data* in small records; return the rest."""
         gently = min(len(data), _BULK_AFTER - self._at_length)
         for start in range(0, gently, _FIRST_RECORDS):
             self._tls.write(data[start : min(start + _FIRST_RECORDS, gently)])
@@ -127,12 +128,12 @@ class InnerTls:
         return data[gently:]
 
     def close(self) -> None:
-        """Say that nothing follows (close_notify), without waiting for the peer to say so."""
+        """Send close_notify, without waiting for that of the peer."""
         try:
             self._tls.unwrap()
         except (ssl.SSLError, ValueError):
-            # Wanting the peer's close_notify is the normal case; any other error means that there
-            # is no connection left that could be closed.
+            # Normally the error asks for the peer's close_notify; any other means that there is no
+            # connection left to close.
             return
 
 

@@ -1,7 +1,7 @@
 """Connections to upstreams: name resolution, address validation, TCP and TLS.
 
-Every address that a name resolves to must be allowed, and what is then dialled is one of those
-very addresses, so no second answer of the name server can lead elsewhere.
+Every address that a name resolves to must be allowed. The proxy then dials one of those very
+addresses, so no second answer of the name server can lead elsewhere.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class DialError(Exception):
 class Resolver:
     """IPv4 addresses of names, from the system's resolver.
 
-    A name server that is gone keeps a look-up busy for half a minute. So each has a thread of its
-    own, in which it holds up neither other names nor the end of the process; and whoever asks for
-    a name that is being looked up waits for that answer, so there are no more threads than names.
+    A name server that is gone keeps a look-up busy for half a minute. So each look-up has a thread
+    of its own, in which it holds up neither other names nor the end of the process. A second
+    request for the same name waits for the same answer, so there are no more threads than names.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Resolver:
 
     def _forget(self, host: str, done: asyncio.Future[list[str]]) -> None:
         del self._running[host]
-        done.exception()  # nobody may be waiting any more, and that is no reason to complain
+        done.exception()  # retrieve it, or asyncio logs "never retrieved"
 
 
 def _look_up(host: str, answer: asyncio.Future[list[str]]) -> None:
@@ -91,7 +91,7 @@ class Dialer:
     ) -> None:
         """Give up after *connect_timeout* seconds for everything together.
 
-        That a machine is gone can be seen *gone_after* seconds later.
+        A machine that is gone can be recognised *gone_after* seconds later.
 
         Raises :class:`tls.certificates.CertificateError`.
         """
@@ -109,7 +109,7 @@ class Dialer:
         self._validate(addresses)
         failure: DialError | None = None
         for position, address in enumerate(addresses):
-            # A share for each: one that is silent must not keep the others from being tried.
+            # Each address has its share: a silent one must not keep the others from being tried.
             share = (deadline - loop.time()) / (len(addresses) - position)
             try:
                 return await asyncio.wait_for(self._dial(upstream, address, factory), share)
@@ -194,8 +194,8 @@ class Dialer:
 def _part(error: Exception) -> None:
     """Part *error* from the frames that it came through.
 
-    Event loops keep it in one of them: it would stay, with all that the frames refer to, until the
-    garbage collector comes.
+    Event loops keep the error in one of these frames: it would stay, with all that the frames refer
+    to, until the garbage collector runs.
     """
     error.__traceback__ = None
 

@@ -21,7 +21,7 @@ _MAX_IDLE = 64
 """Connections kept in reserve per upstream."""
 
 _HIGH_WATER = 1 << 18
-"""Bytes waiting to be sent to an upstream from which on the client is held back."""
+"""The client is held back once this many bytes wait to be sent to an upstream."""
 
 _READ, _BUSY_READ = 1 << 18, 1 << 16
 """Bytes read from an upstream at a time, at most; the latter while others wait for their turn."""
@@ -31,11 +31,11 @@ _HEAD_READ = 1 << 13
 welcome even when a client has no room."""
 
 _SENDING = 1e-9
-"""Seconds for which each byte read will keep the processor at the end of the turn: the client's TLS
-and the system's socket. So much work is made by reading it."""
+"""Seconds of work that each byte read causes at the end of the turn, in the client's TLS and the
+system's socket."""
 
 _SHORT = 1 << 10
-"""Bytes below which a read has most probably taken all that there was."""
+"""A read of fewer bytes has most probably taken all that there was."""
 
 _LINGER = 5.0
 """Seconds for an upstream to take what was written before the connection was closed."""
@@ -106,7 +106,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See :class:`asyncio.BufferedProtocol`."""
-        # From here, for with TLS the loop decrypts before it says that something has come.
+        # The clock starts here: with TLS, the loop decrypts before it reports the data.
         rota = self._rota
         self._began = rota.clock()
         size = self._portion.size
@@ -128,7 +128,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         began = self._began
         rota = self._rota
         if self._resting or (rota.busy and not rota.serves(self._account, began)):
-            # After one that is short, nothing more may come for a while, so no effort is made.
+            # After a short read, nothing more may come for a while: a pause is not worth its cost.
             self._deaf = self._resting or nbytes >= _SHORT
             self._late += self._pool.buffer[:nbytes]
             self._rest()
@@ -136,15 +136,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._take(self._pool.buffer[:nbytes], began)
 
     def _take(self, data: bytes | memoryview, began: float) -> None:
-        """Look at *data*, of which one portion's work is made at most."""
+        """Look at *data*, which makes one portion's work at most."""
         try:
             self._reader.receive(data)
         except ResponseError as error:
             self._fail(error)
         else:
             if self._finished:
-                # Not before: what follows a response in the same read would answer the next
-                # request.
+                # Not before: bytes that follow a response in the same read would answer the
+                # next request.
                 self._finished = False
                 if self._held:
                     self.resume_reading()
@@ -254,10 +254,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.write(head)
 
     def write(self, *data: bytes) -> None:
-        """Send a part of the request, with all of this turn in one go, within reason.
+        """Send a part of the request, in one go with the rest of this turn, within reason.
 
-        One turn may read megabytes from the same client before it ends, and only what the transport
-        has got makes it say that it is enough.
+        One turn may read megabytes from the same client before it ends, and the transport asks for
+        a pause only because of bytes that it has got.
         """
         if not self._unsent:
             self._pool.turn.add(self._send)
@@ -310,9 +310,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self.transport.pause_reading()
 
     def finish(self, request_complete: bool) -> None:
-        """The exchange is over, which :meth:`data_received` has brought about.
+        """End the exchange; :meth:`data_received` has brought this about.
 
-        The connection goes back into the pool after that if it can serve another exchange.
+        After that, the connection goes back into the pool if it can serve another exchange.
         """
         self._user = None
         if (
@@ -373,21 +373,21 @@ class UpstreamPool:
         self.head_buffer = self.buffer[:_HEAD_READ]
 
     def take(self, upstream: Upstream) -> UpstreamConnection | None:
-        """An idle connection that is still open, or ``None``."""
+        """Return an idle connection that is still open, or ``None``."""
         idle = self._idle.get(upstream)
         while idle:
             connection = idle.pop()
-            # To the moment, and not to the tick: the upstream's own limit may be just behind.
+            # Exact time, not the tick's: the upstream's own limit may come just after ours.
             if connection.expires > time.monotonic() and connection.is_alive():
                 return connection
             connection.discard()
         return None
 
     async def dial(self, upstream: Upstream) -> UpstreamConnection:
-        """A new connection. Raises :class:`dial.DialError`."""
+        """Open a new connection. Raises :class:`dial.DialError`."""
         made: list[UpstreamConnection] = []
         idle = self._idle.setdefault(upstream, deque())
-        # One for all of its connections, so that it does not get more by having more of them.
+        # All connections of an upstream share one account: more of them get no more time.
         account = self._accounts.setdefault(upstream, Account())
 
         def factory() -> UpstreamConnection:
@@ -407,7 +407,7 @@ class UpstreamPool:
         """Take *connection* back; *keep_alive_seconds* is how long the upstream said it waits."""
         seconds = self._idle_timeout
         if keep_alive_seconds is not None:
-            # Well before the upstream closes, for a request on its way at that moment is lost.
+            # Well before the upstream closes: a request on its way at that moment would be lost.
             seconds = min(seconds, keep_alive_seconds - 1)
         idle = connection.reserve
         if self._closed or seconds <= 0 or len(idle) >= _MAX_IDLE:
@@ -418,12 +418,12 @@ class UpstreamPool:
         idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
-        """*connection* is closed."""
+        """Drop *connection*, which is closed."""
         if connection in connection.reserve:
             connection.reserve.remove(connection)
 
     def tick(self, now: float) -> None:
-        """Close what has been idle too long; *now* is the loop's time in seconds."""
+        """Close connections that have been idle too long; *now* is the loop's time in seconds."""
         for idle in self._idle.values():
             for connection in [item for item in idle if item.expires <= now]:
                 idle.remove(connection)
