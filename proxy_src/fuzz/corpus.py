@@ -23,7 +23,7 @@ _DIGEST = re.compile("[0-9a-f]{40}")
 
 
 def archive(target: str) -> Path:
-    """Where the corpus of *target* is."""
+    """Return the path of the corpus of *target*."""
     return FUZZ / "corpus" / f"{target}.zip"
 
 
@@ -39,7 +39,7 @@ def unpack(target: str, directory: Path) -> list[Path]:
 
 
 def keep(target: str, more: Sequence[Path]) -> None:
-    """Make the archive of *target* anew, of what it holds and of the inputs in *more*."""
+    """Make the archive of *target* anew, from its own inputs and those in *more*."""
     with tempfile.TemporaryDirectory() as scratch:
         before, after = Path(scratch, "before"), Path(scratch, "after")
         before.mkdir()
@@ -62,7 +62,7 @@ def keep(target: str, more: Sequence[Path]) -> None:
 
 
 def _pack(target: str, directory: Path) -> None:
-    """The same inputs make the same bytes, whoever packs them: ZipInfo is of no day and no user."""
+    """Pack the same inputs into the same bytes for everyone: ZipInfo has no date and no user."""
     # Not compressed: versions of zlib differ, and git compresses what it stores.
     with ZipFile(archive(target), "w", ZIP_STORED) as packed:
         for path in sorted(directory.iterdir()):

@@ -48,7 +48,7 @@ def one_input(data: bytes) -> None:
     assert _run(pieces(data[1:], data[0])).seen() == whole.seen()
     for request in whole.requests:
         check_passed_on(request)
-    # Nobody who was not asked answers: an answer for each request, and one for the refusal.
+    # No answer without a request: one for each request, and one for the refusal.
     complete = [request for request in whole.requests if request.trailers is not None]
     finals = [status for status in _STATUS.findall(whole.output) if status[:1] != b"1"]
     assert len(complete) <= len(finals) <= len(complete) + 1, finals

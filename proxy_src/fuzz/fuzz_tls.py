@@ -1,4 +1,4 @@
-"""The inner TLS: whatever comes, it fails as documented; what was not sent is never read."""
+"""The inner TLS: any input fails as documented, and data that was not sent is never read."""
 
 from __future__ import annotations
 

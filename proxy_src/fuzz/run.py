@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / place) for place in ("fuzz", "src", "tests", "tests/conformance")]
 
 name, *options = sys.argv[1:]
-# Not the libraries: what is compared with is not what is explored.
+# Not the libraries: they are the reference, not the code to explore.
 with atheris.instrument_imports(include=["mcp_proxy"]):
     target = importlib.import_module(f"fuzz_{name}")
 # For -merge libFuzzer starts its own command again.

@@ -57,9 +57,9 @@ _TOP = (
 def load(path: str) -> Config:
     """Read and check the configuration file at *path*.
 
-    Raises :class:`ConfigError` with every problem of the file at once. That the
-    certificate, key and CA files can be opened is part of the check; what stands in them is not
-    (see :mod:`tls.certificates`).
+    Raises :class:`ConfigError` with every problem of the file at once. The
+    check includes that the certificate, key and CA files can be opened, but not their content (see
+    :mod:`tls.certificates`).
     """
     config, problems = examine(read_file(path), path)
     if problems:
@@ -70,9 +70,9 @@ def load(path: str) -> Config:
 def examine(
     content: bytes, path: str = "", on_host: bool = True
 ) -> tuple[Config, tuple[Problem, ...]]:
-    """Return what *content* means, and everything that is wrong with it.
+    """Return the configuration in *content*, and every problem that it has.
 
-    With problems, the configuration has defaults or empty values in the place of what is wrong.
+    With problems, the configuration has defaults or empty values in the place of wrong ones.
     Elsewhere than *on_host*, such as on an Ansible controller, no file that it names is opened.
     Raises :class:`ConfigError`, which names *path*, if it is not YAML.
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..config.model import Upstream
 from .messages import Headers, RequestHead
 
-# RFC 9110 §7.6.1 names what must not be forwarded even when Connection forgets to list it;
-# the two framing fields are written anew by whoever sends the message on, and the credentials in
+# RFC 9110 §7.6.1 names fields that must not be forwarded even if Connection forgets to list them.
+# The sender of the next message writes the two framing fields anew. The credentials in
 # Proxy-Authorization are for the first proxy that asked for them (§11.7.2).
 _HOP_BY_HOP = frozenset(
     (

@@ -1,7 +1,7 @@
 """An upstream's own address in the fields of its responses that say where to go.
 
-With ``upstream.rewrite_host`` an upstream is spoken to under its own address, so that is what its
-redirects name; no client can reach it.
+With ``upstream.rewrite_host``, the proxy addresses an upstream by its own address. So its redirects
+name this address, which no client can reach.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ _DISCARD = 1 << 18
 """Bytes of a request's content still taken after its answer, to save the connection."""
 
 _HIGH_WATER = 1 << 16
-"""Bytes of output from which on the upstream is held back: one turn of the event loop may deliver
-several megabytes."""
+"""The upstream is held back once this many bytes of output wait: one turn of the event loop may
+deliver several megabytes."""
 
 _AT_ONCE = 16
 """Requests of a pipeline that are begun in one go: those that are refused are answered at once."""
@@ -78,7 +78,7 @@ class Http1Server:
 
     @property
     def _undecided(self) -> bool:
-        """Whether it depends on an answer to come what the client's bytes mean."""
+        """Whether the meaning of the client's bytes depends on an answer to come."""
         return bool(self._streams and self._streams[-1].head.upgrade and not self._switched)
 
     @property
@@ -107,7 +107,7 @@ class Http1Server:
             data = self._parse(data)
 
     def _parse(self, data: bytes) -> bytes:
-        """Parse *data*; returns what follows a request to switch protocols."""
+        """Parse *data*; return the bytes that follow a request to switch protocols."""
         self._progress = False
         self._read_bytes = len(data)
         self._head_bytes += self._read_bytes
@@ -126,7 +126,7 @@ class Http1Server:
             return b""
         if self._content:
             self._hand_on()
-        # The parser hoards an incomplete field without telling: bound what came without effect.
+        # The parser keeps an incomplete field silently: bound the input that had no effect.
         self._silent = 0 if self._progress else self._silent + len(data)
         if self._silent > self._max_head:
             self._refuse(too_large())
@@ -184,7 +184,7 @@ class Http1Server:
         head = request_head(parser.get_method(), self._target, fields, version, upgrade)
         self._in_head = False
         self._chunked = head.length is None
-        # HTTP/1.0 keep-alive is left to those who need it: nobody who speaks it is expected here.
+        # No keep-alive for HTTP/1.0: no client that speaks it is expected here.
         stream = Http1Stream(self, head, version != "1.0" and parser.should_keep_alive())
         self._streams.append(stream)
         if len(self._streams) == 1:
@@ -289,7 +289,7 @@ class Http1Server:
             self._take_rest(self.receive)
 
     def switch(self) -> None:
-        """The protocol is switched: what comes and goes is no longer HTTP."""
+        """Switch the protocol: from now on, no byte in either direction is HTTP."""
         self._switched = True
         self._take_rest(self._pass_on)
         self._channel.wake()

@@ -20,7 +20,7 @@ class Http1Output(Protocol):
         """Write a response head."""
 
     def switch(self) -> None:
-        """The protocol is switched: what comes and goes is no longer HTTP."""
+        """Switch the protocol: from now on, no byte in either direction is HTTP."""
 
     def set_held(self, held: bool) -> None:
         """Whether the request in front takes no more content for now."""
@@ -112,7 +112,7 @@ class Http1Stream:
             self._output.write(b"".join(lines))
         self.answered = True
         self.handler = None
-        self._output.set_held(False)  # nobody is left to mind how fast the rest comes in
+        self._output.set_held(False)  # the rest may come in at any speed now
         self._output.advance()
 
     def abort(self) -> None:

@@ -82,7 +82,7 @@ class Http2Input:
     """The client's side of a connection."""
 
     def __init__(self, user: InputUser, max_header_bytes: int) -> None:
-        """Hand what comes to *user*. A head may be twice *max_header_bytes* to be refused alone."""
+        """Hand input to *user*. A head up to twice *max_header_bytes* can be refused alone."""
         self._user = user
         self._max_block = 2 * max_header_bytes
         self._reader = FrameReader()

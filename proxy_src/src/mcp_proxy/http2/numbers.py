@@ -8,11 +8,11 @@ _REMEMBERED = 1024
 """Streams whose end is remembered: frames may still be on their way to the latest only."""
 
 ENDED, CANCELLED, RESET = "ended", "cancelled", "reset"
-"""How a stream is over: both sides are complete, the client has reset it, we have."""
+"""How a stream has ended: both sides complete, reset by the client, reset by us."""
 
 
 class StreamNumbers:
-    """``highest`` is that of the latest stream that the client has opened."""
+    """``highest`` is the number of the latest stream that the client has opened."""
 
     def __init__(self) -> None:
         self.highest = 0
@@ -30,7 +30,7 @@ class StreamNumbers:
             raise protocol_error("frame of an idle stream")
 
     def check_late(self, number: int) -> None:
-        """A frame has come of the stream *number*, which is over: return if it is to be ignored.
+        """Judge a late frame of the stream *number*, which is over; return if it is to be ignored.
 
         Raises :class:`ConnectionFault` or :class:`StreamFault`.
         """

@@ -26,7 +26,7 @@ from .stream import Http2Stream
 
 _INITIAL = 65535
 _TINY = 256
-"""Bytes of content that are worth a frame; less because of a small window is not progress."""
+"""Bytes of content that are worth a frame; fewer, because of a small window, are no progress."""
 
 
 class ResponseQueue:

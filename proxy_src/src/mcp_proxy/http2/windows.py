@@ -13,14 +13,14 @@ class ReceiveWindow:
         self._owed = 0
 
     def take(self, size: int) -> bool:
-        """*size* bytes have come; returns whether they were allowed."""
+        """Count *size* bytes that have come; return whether they were allowed."""
         self._left -= size
         return self._left >= 0
 
     def give(self, size: int) -> int:
-        """*size* bytes are dealt with; returns what to announce now.
+        """Count *size* bytes as dealt with; return the increment to announce now, 0 for none.
 
-        Rarely, but before the client runs dry: when that at least doubles what it may send.
+        Announced rarely, but before the client runs dry: when it at least doubles the window.
         """
         self._owed += size
         if self._owed < self._left:

@@ -1,4 +1,4 @@
-"""The control channel of supervisor and worker on an event loop; what is said is in control.py."""
+"""The control channel of supervisor and worker on an event loop; control.py has the messages."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The listening sockets: inherited from systemd, or bound here; one for each worker.
 
 Each worker has sockets of its own, all bound to one port with SO_REUSEPORT (socket(7)): the kernel
-spreads new connections over them. The supervisor keeps every one of them open, so that what waits
-in the queue of a worker that died is accepted by its successor instead of being reset.
+spreads new connections over them. The supervisor keeps every one of them open, so that connections
+in the queue of a worker that died are accepted by its successor instead of being reset.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
 def inherited(environ: MutableMapping[str, str]) -> list[socket.socket]:
-    """The sockets that systemd, or whoever works like it, has passed; they are passed only once.
+    """Return the sockets that systemd, or a program like it, has passed; this works only once.
 
-    Children get them only if they are meant to: the descriptors are closed on exec from here on,
+    Children get them only if they are meant to. The descriptors are closed on exec from here on,
     and the variables are removed from *environ* as sd_listen_fds(3) does on request.
     """
     values = [environ.pop(name, "") for name in _VARIABLES]
@@ -52,7 +52,7 @@ def split(
 
 
 def bind(address: Address, count: int) -> list[socket.socket]:
-    """Listen on *address*, with *count* sockets for each IP address that it stands for.
+    """Listen on *address*, with *count* sockets for each of its IP addresses.
 
     Raises :class:`OSError` if that is not possible.
     """
@@ -109,10 +109,10 @@ def _socket(family: int, where: tuple[object, ...], shared: bool) -> socket.sock
 
 
 def share(sockets: Sequence[socket.socket], worker: int, workers: int) -> list[socket.socket]:
-    """The sockets that *worker* (from 0) of so many *workers* accepts from.
+    """Return the sockets that *worker* (from 0) of so many *workers* accepts from.
 
-    Every socket has somebody who accepts from it, and every worker a socket: of too few, several
-    workers accept from the same one.
+    Every socket has a worker that accepts from it, and every worker has a socket. If there are too
+    few, several workers accept from the same one.
     """
     if len(sockets) < workers:
         return [sockets[worker % len(sockets)]]
@@ -120,7 +120,7 @@ def share(sockets: Sequence[socket.socket], worker: int, workers: int) -> list[s
 
 
 def mismatch(sockets: Sequence[socket.socket], address: Address) -> str:
-    """Why *sockets* are not what *address* asks for, ``""`` if they are."""
+    """Return why *sockets* do not fit *address*, ``""`` if they do."""
     for sock in sockets:
         if sock.family not in (socket.AF_INET, socket.AF_INET6) or not sock.getsockopt(
             socket.SOL_SOCKET, socket.SO_ACCEPTCONN

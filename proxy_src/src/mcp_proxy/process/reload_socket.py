@@ -1,4 +1,4 @@
-"""``mcp-proxy reload``: asks the running proxy to reload, and waits for what comes of it.
+"""``mcp-proxy reload``: asks the running proxy to reload, and waits for the outcome.
 
 A signal cannot do that, and ``systemctl reload`` should say what is wrong. The two meet at a socket
 in the service's own directory below ``/run`` (systemd.exec(5), ``RuntimeDirectory=``), which only
@@ -19,15 +19,15 @@ from dataclasses import asdict, dataclass, field
 from .succession import CODE
 
 _SECONDS = 25.0
-"""Less than the unit's TimeoutStartSec=, which is for a reload as well."""
+"""Less than the unit's TimeoutStartSec=, which applies to a reload as well."""
 
 _MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``problems`` speak against it, and nothing has changed; else ``needs_restart`` names fields
-    of the configuration whose new values have to wait for the next start.
+    """With ``problems``, nothing has changed; otherwise ``needs_restart`` names fields of the
+    configuration whose new values have to wait for the next start.
 
     With ``upgrading``, the proxy is about to become the release that asked: ask again then.
     """
@@ -42,7 +42,7 @@ class NoProxy(Exception):
 
 
 def path(environ: Mapping[str, str]) -> str:
-    """Where the two meet, ``""`` if the service manager gave no directory."""
+    """Return where the two meet, ``""`` if the service manager gave no directory."""
     directory = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     return f"{directory}/control.sock" if directory else ""
 
@@ -53,7 +53,7 @@ class ReloadServer:
     def __init__(
         self, reload: Callable[[str], Awaitable[Outcome]], upgrade: Callable[[], None]
     ) -> None:
-        """*reload* gets to know where the code of whoever asks came from."""
+        """*reload* gets the place that the asking program's code came from."""
         self._reload = reload
         self._upgrade = upgrade
         self._server: asyncio.AbstractServer | None = None
@@ -77,7 +77,7 @@ class ReloadServer:
                 if outcome.upgrading:
                     self._upgrade()
         except (OSError, ValueError):
-            pass  # whoever asked is gone, or has not asked for anything
+            pass  # the asking program is gone, or has asked for nothing
         finally:
             writer.close()
 

@@ -26,19 +26,19 @@ class Notifier:
             self.watchdog_interval = int(microseconds) / 2_000_000
 
     def ready(self, status: str) -> None:
-        """The service is up, or done with reloading; *status* is shown by ``systemctl status``."""
+        """Say that the service is up or has reloaded; ``systemctl status`` shows *status*."""
         self._send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        """A reload begins, to be followed by :meth:`ready`."""
+        """Say that a reload begins; :meth:`ready` has to follow."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str, seconds: float) -> None:
-        """The service ends, which may take *seconds*: systemd must not kill it before."""
+        """Say that the service ends within *seconds*: systemd must not kill it before."""
         self._send("STOPPING=1", f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def alive(self) -> None:
-        """The event loop turns: feed the watchdog."""
+        """Feed the watchdog: the event loop runs."""
         self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:

@@ -1,6 +1,6 @@
 """The proxy becomes another release of itself without letting go of its listening sockets.
 
-The supervisor replaces its own program (execve(2)) by what is on disk now, under the same process
+The supervisor replaces its own program (execve(2)) by that on disk now, under the same process
 id, and passes the sockets on as systemd would (sd_listen_fds(3)). Its workers notice that their
 channel is gone, finish what they have begun, and end; new ones take what comes from now on.
 """
@@ -29,7 +29,7 @@ _ABOVE = 256
 _DRAINING = "MCP_PROXY_DRAINING"
 
 _PATIENCE = 15.0
-"""Seconds for the verdict of the code on disk: whoever has asked for it waits longer."""
+"""Seconds for the verdict of the code on disk; ``mcp-proxy reload`` waits longer."""
 
 
 def _program() -> list[str]:
@@ -64,12 +64,12 @@ async def objections(config: str) -> list[str]:
 
 
 def succeed(sockets: Sequence[socket], workers: Iterable[int]) -> None:
-    """Become what is on disk now, with *sockets*; *workers* are left to end. Never returns.
+    """Become the release on disk, with *sockets*; *workers* are left to end. Never returns.
 
-    Raises :class:`OSError` if there is nothing to become; descriptors are in disorder by then.
+    Raises :class:`OSError` if it cannot be run; descriptors are in disorder by then.
     """
     logging.shutdown()
-    # Out of the way first: the places that they have to be in may be each other's.
+    # Out of the way first: one socket may be in the place that another has to take.
     kept = [fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _ABOVE) for sock in sockets]
     for place, descriptor in enumerate(kept, _FIRST):
         os.dup2(descriptor, place, inheritable=True)
@@ -81,12 +81,12 @@ def succeed(sockets: Sequence[socket], workers: Iterable[int]) -> None:
 
 
 def predecessors(environ: MutableMapping[str, str]) -> list[int]:
-    """The workers of whoever this process was before; they are passed only once."""
+    """Return the workers of the release that this process was before; they are passed only once."""
     return [int(pid) for pid in environ.pop(_DRAINING, "").split()]
 
 
 async def reap(workers: list[int], seconds: float) -> None:
-    """Wait for *workers* to end; from time to time those that have are taken off the list.
+    """Wait for *workers* to end; now and then, take those that have ended off the list.
 
     A worker that has not ended after *seconds* is killed. It is a child of this process, so its id
     cannot belong to another process.

@@ -34,7 +34,7 @@ _ADMIN_PAUSE = 5.0
 """Seconds between two tries to get the admin address."""
 
 _STOP_MARGIN = 10.0
-"""Seconds that systemd grants on top of ``shutdown_timeout`` for closing what was cut."""
+"""Seconds that systemd grants on top of ``shutdown_timeout`` to close requests that were cut."""
 
 
 class StartError(Exception):
@@ -162,7 +162,7 @@ class Supervisor:
     async def _start_admin(self) -> str:
         """Listen for health and metrics, and return where.
 
-        If the address is not to be had, requests are served all the same, and it is tried again.
+        If the address cannot be bound, requests are served all the same, and more tries follow.
         """
         if self._config.admin is None:
             return ""
@@ -198,7 +198,7 @@ class Supervisor:
     # -- while it runs -----------------------------------------------------------------------
 
     async def reload(self, code: str = succession.CODE) -> Outcome:
-        """Go on with what the configuration file and the files named there say now.
+        """Go on with the present content of the configuration file and of the files named there.
 
         If *code* is not the place that the running code came from, be ready to :meth:`_upgrade`.
         """
@@ -239,7 +239,7 @@ class Supervisor:
             sockets = [*self._sockets, *self._admin_sockets]
             succession.succeed(sockets, [*workers, *self._predecessors])
         except OSError as error:
-            # systemd starts it again, and its sockets are with systemd.
+            # systemd starts the proxy again, and holds its sockets meanwhile.
             os.write(2, f"cannot become the release on disk: {error}\n".encode())
             os._exit(1)
 
@@ -275,7 +275,7 @@ class Supervisor:
             self._spawn(self._pool.apply(pair=pair))
 
     def _watch_certificates(self) -> None:
-        """Poll them, from now on in the interval that is configured now."""
+        """Poll the certificates, from now on at the interval that is configured now."""
         if self._watching is not None:
             self._watching.cancel()
         self._watching = self._spawn(self._certificates.watch())
@@ -308,8 +308,8 @@ class Supervisor:
         timeout = self._config.shutdown_timeout
         self._unready = "stopping"
         self._notifier.stopping("finishing requests in flight", timeout + _STOP_MARGIN)
-        # Before the line, so that whoever has read it can rely on it. Sockets that systemd has
-        # passed stay open there, and what comes now waits for the next start.
+        # Before the line, so that its readers can rely on it. Sockets that systemd has passed stay
+        # open there, and connections that come now wait for the next start.
         for sock in self._sockets:
             sock.close()
         await pool.stop_accepting(timeout)

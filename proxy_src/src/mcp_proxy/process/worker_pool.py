@@ -88,7 +88,7 @@ class WorkerPool:
         return ""
 
     def pids(self) -> list[int]:
-        """The processes of all workers, those that leave included."""
+        """Return the process ids of all workers, including those that are leaving."""
         return [worker.pid for worker in self._alive()]
 
     async def count(self) -> tuple[Snapshot, dict[str, dict[str, float]]]:
@@ -103,7 +103,7 @@ class WorkerPool:
         return counts, costs
 
     async def stop_accepting(self, seconds: float) -> None:
-        """From the return on, no worker accepts; each has *seconds* for what it has begun."""
+        """Stop all workers from accepting, and wait for that; each has *seconds* to finish."""
         self._stopping = True
         workers = self._alive()
         for worker in workers:
@@ -191,7 +191,7 @@ class WorkerPool:
         lived = asyncio.get_running_loop().time() - worker.started
         self._failures[number] = 0 if lived >= _STEADY else self._failures[number] + 1
         failures = self._failures[number]
-        # The first one may be an accident; what fails again and again must not eat the machine.
+        # One failure may be an accident; repeated failures must not eat the machine.
         delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (failures - 2)) if failures > 1 else 0.0
         task = asyncio.ensure_future(self._start_later(number, delay))
         self._tasks.add(task)
@@ -203,7 +203,7 @@ class WorkerPool:
             try:
                 await self._start_one(number)
             except OSError as error:
-                # No process, no descriptor to be had: that may pass.
+                # The system is short of processes or descriptors: that may pass.
                 problem = error.strerror or str(error)
                 log.event(log.logger, log.ERROR, "worker cannot be started", problem=problem)
                 await asyncio.sleep(_LONGEST_DELAY)
@@ -218,7 +218,7 @@ class WorkerPool:
 
 
 def with_share(config: Config, worker: int, workers: int) -> Config:
-    """*config* for *worker* (from 0) of so many: ``max_connections`` is for all of them."""
+    """Return *worker*'s *config* (from 0, of *workers*): all of them share ``max_connections``."""
     most = config.limits.max_connections
     share = max(1, most // workers + (worker < most % workers))
     return replace(config, limits=replace(config.limits, max_connections=share))

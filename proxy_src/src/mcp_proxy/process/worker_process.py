@@ -56,7 +56,7 @@ class WorkerProcess:
         self._counting: list[asyncio.Future[None]] = []
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Run the process, which will accept from *sockets* once it has got its settings.
+        """Run the process, which accepts from *sockets* once it has its settings.
 
         Raises :class:`OSError`.
         """
@@ -146,11 +146,11 @@ class WorkerProcess:
             self.cut = message["cut"]
 
     def _on_close(self) -> None:
-        # It ends, or is of no use any more: a worker without a channel cannot be led.
+        # It ends, or is of no use any more: a worker without a channel cannot be controlled.
         self._reap(asyncio.get_running_loop().time() + _GRACE)
 
     def _reap(self, deadline: float) -> None:
-        # Without a thread, which may not be to be had just when workers die.
+        # Without a thread: the system may be short of them just when workers die.
         loop = asyncio.get_running_loop()
         status = self._child.poll()
         if status is None:
@@ -165,7 +165,7 @@ class WorkerProcess:
         self._on_change(self, "ended")
 
     def how_it_ended(self) -> str:
-        """For the log: ``killed by SIGKILL``, ``exit status 1``."""
+        """Return the end for the log: ``killed by SIGKILL``, ``exit status 1``."""
         if self.silent:
             return "it did not answer"
         if self.exit_status < 0:
@@ -173,7 +173,7 @@ class WorkerProcess:
         return f"exit status {self.exit_status}"
 
     def why_it_ended(self) -> str:
-        """For :meth:`watch.metrics.Metrics.worker_restarted`."""
+        """Return the reason for :meth:`watch.metrics.Metrics.worker_restarted`."""
         if self.silent:
             return "silent"
         return "killed" if self.exit_status < 0 else "exit"

@@ -17,7 +17,7 @@ _SPARE = 32
 
 
 def raise_limit() -> int:
-    """Allow this process as many descriptors as it may allow itself; return how many that are.
+    """Raise the soft limit of descriptors as far as this process may; return the new limit.
 
     The soft limit is low for the sake of select(2), which nothing here uses (systemd.exec(5)).
     """
@@ -33,7 +33,7 @@ def connections() -> int:
 
 
 def short() -> bool:
-    """Whether so few are left that no connection may take one.
+    """Whether too few descriptors are left to give one to a connection.
 
     The kernel hands out the lowest number that is free, so all numbers below are taken.
     """

@@ -1,11 +1,11 @@
 """Whether the machine at the other end of a TCP connection is still there.
 
 A machine that vanishes (power, network, a firewall that forgets) sends neither FIN nor RST, and a
-connection on which nothing is to be said would stay for ever. So the kernel asks the quiet ones
-(RFC 1122 §4.2.3.6), and is asked here what became of it.
+quiet connection would stay for ever. So the kernel probes the quiet ones (RFC 1122 §4.2.3.6), and
+this module reads the outcome.
 
-``TCP_USER_TIMEOUT`` would do the same for what was sent, but also end the connection to a living
-server that does not read for a while (a window of zero), which is no business of this.
+``TCP_USER_TIMEOUT`` would do the same for sent data, but would also end the connection to a living
+server that does not read for a while (a window of zero). That must not happen here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import struct
 _UNANSWERED = struct.Struct("=2xBB52xI")
 """Of ``struct tcp_info`` (linux/tcp.h): retransmits, probes, last_ack_recv in milliseconds."""
 _MAX_IDLE = 32767
-"""Seconds that the kernel takes for TCP_KEEPIDLE and TCP_KEEPINTVL at most."""
+"""The most seconds that the kernel takes for TCP_KEEPIDLE and TCP_KEEPINTVL."""
 _ENOUGH = 2
-"""Unanswered packets in a row that mean something: a first one may just be on its way."""
+"""Unanswered packets in a row that mean silence: one alone may just be on its way."""
 
 
 def watch(sock: socket.socket, seconds: float) -> None:
-    """Have the peer asked often enough for :func:`silence` to tell after *seconds*."""
+    """Have the peer probed often enough for :func:`silence` to tell after *seconds*."""
     quarter = min(max(round(seconds / 4), 1), _MAX_IDLE)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, quarter)

@@ -1,8 +1,8 @@
 """Memory that was needed once, given back to the system.
 
-The C library keeps what is freed: after many streams that nobody read, most of it in holes that it
-only returns when asked to (malloc_trim(3)). A load between two looks is not noticed; the next load
-takes its memory over.
+The C library keeps memory that is freed. After many streams that nobody read, most of it lies in
+holes, which the library returns only on request (malloc_trim(3)). A load between two looks is not
+noticed; the next load takes its memory over.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Callable
 
 _MUCH = 64
-"""Connections and requests together, from which on they may have taken memory worth asking for."""
+"""So many connections and requests together may have taken memory worth asking for."""
 
 
 def _no_trim(_keep: int) -> int:
@@ -19,7 +19,7 @@ def _no_trim(_keep: int) -> int:
 
 
 def _malloc_trim() -> Callable[[int], int]:
-    """The C library's, or one that does nothing (musl has none)."""
+    """Return malloc_trim of the C library, or a function that does nothing (musl has none)."""
     found: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", _no_trim)
     return found
 
@@ -36,7 +36,7 @@ class Surplus:
     def watch(self, load: int) -> None:
         """Take note of the *load*: how many connections and requests there are now."""
         self._peak = max(self._peak, load)
-        # Not while it still falls: that takes a few ms, and one time is enough.
+        # Not while the load still falls: a trim takes a few ms, and one is enough.
         if self._peak >= _MUCH and load <= self._peak // 2 and load >= self._before:
             self._trim(0)
             self._peak = load

@@ -25,7 +25,7 @@ class Turn:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, work: Callable[[], None]) -> None:
-        """Run *work* later in this turn; what is added while it runs comes in the next one."""
+        """Run *work* later in this turn; work that is added meanwhile runs in the next one."""
         self._due.append(work)
         if len(self._due) == 1:
             if self._loop is None:

@@ -42,7 +42,7 @@ class Pair:
 
     @property
     def digest(self) -> bytes:
-        """Tells two states of the files apart."""
+        """A digest that tells two states of the files apart."""
         return _digest(self.chain, self.key)
 
     @property
@@ -141,8 +141,8 @@ class CertificateStore:
     def poll(self) -> bool:
         """Look at the files; return whether a new pair was taken into use.
 
-        The whole content is compared, and not times of modification: it is small, and times lie
-        after a restore. A bad pair is refused with one line in the log, however long it stays.
+        The comparison uses the whole content, which is small, and not times of modification, which
+        lie after a restore. A bad pair is refused with one line in the log, however long it stays.
         """
         self._note_validity()
         digest = b""

@@ -101,7 +101,7 @@ class InnerTls:
             raise TlsFailed(_reason(error)) from error
 
     def _end(self) -> None:
-        """Nothing that follows means anything."""
+        """Treat the peer's side as ended: nothing that follows counts."""
         self.ended = True
         self._partly = False
         self._incoming.read()

@@ -185,7 +185,7 @@ class ProxyServer:
         return connection
 
     def _limit(self) -> int:
-        # So that half of them can have a request under way, with its connection to an upstream.
+        # Half of them can then have a request under way, with its connection to an upstream.
         room = descriptors.connections() * 2 // 3
         return min(self._config.limits.max_connections, room)
 

@@ -1,8 +1,8 @@
 """The outermost layer: a byte stream in the binary messages of a WebSocket connection (RFC 6455).
 
-Sans-IO: bytes from the network go into :meth:`WebSocketLayer.receive`, payload comes out; what must
-go to the network is fetched with :meth:`WebSocketLayer.output`. The opening handshake is the work
-of the ``websockets`` library, what follows that of :mod:`ws_frames`.
+Sans-IO: bytes from the network go into :meth:`WebSocketLayer.receive`, payload comes out; bytes for
+the network come out of :meth:`WebSocketLayer.output`. The ``websockets`` library does the opening
+handshake, :mod:`ws_frames` the rest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_SENT = 1 << 16
 """Largest frame sent, in bytes, so that a peer that waits for whole frames is not held up."""
 
 _HEAD_END = b"\r\n\r\n"
-# At debug the library would log what passes through.
+# At debug the library would log the data that passes through.
 _quiet = logging.getLogger("mcp_proxy.websocket.frames")
 _quiet.setLevel(logging.ERROR)
 
@@ -52,7 +52,7 @@ class WebSocketLayer:
         self.closed = False
 
     def release(self) -> None:
-        """The connection is lost: all is freed at once."""
+        """Free everything at once: the connection is lost."""
         if self._opening is not None:
             self._opening.release()
 
@@ -111,7 +111,7 @@ class WebSocketLayer:
             self.closing = self.closed = True
 
     def _fail(self, code: CloseCode) -> None:
-        """Fail the connection (RFC 6455 §7.1.7): nothing of what follows means anything."""
+        """Fail the connection (RFC 6455 §7.1.7) and ignore everything that follows."""
         self.close(code)
         self.closed = True
 
@@ -128,7 +128,7 @@ class WebSocketLayer:
             self._out += (frame_header(len(part)), part)
 
     def ping(self) -> None:
-        """Ask the peer to say something; its answer is of no further interest."""
+        """Ask the peer for a sign of life; the answer itself does not matter."""
         if self.open and not self.closing:
             self._send_control(Opcode.PING, b"")
 
@@ -165,14 +165,14 @@ class _Opening:
         self.accepted = False
 
     def receive(self, data: bytes) -> bytes:
-        """Take *data*; return what of it follows the request. Raises :class:`WebSocketRefused`."""
+        """Take *data*; return the part after the request. Raises :class:`WebSocketRefused`."""
         if data and not self._last and not (b"A" <= data[:1] <= b"Z"):
             # A TLS client would wait for ever for an answer to its ClientHello, and the library
             # for the end of a line.
             raise self._refused("the listener speaks plain WebSocket; inner TLS goes inside it")
         seen = self._last + data
         end = seen.find(_HEAD_END)
-        # Not a byte more: the library would take what follows for itself.
+        # Not a byte more: the library would keep the bytes that follow.
         mine = len(data) if end < 0 else end + len(_HEAD_END) - len(self._last)
         self._last = seen[1 - len(_HEAD_END) :]
         self._protocol.receive_data(data[:mine])

@@ -1,7 +1,8 @@
 """Frames of an open WebSocket, the server's side (RFC 6455 §5), sans-IO: bytes in, payload out.
 
-Every byte of the tunnel passes here, so that this is not the library's work; the tests hold it
-against the library. Payload is passed on in pieces, as it comes: nothing waits for a frame's end.
+Every byte of the tunnel passes here, so this is written for speed instead of left to the library.
+The tests compare it with the library. Payload is passed on in pieces, as it comes: nothing waits
+for a frame's end.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def frame_header(length: int, first: int = _BINARY) -> bytes:
 
 
 class FrameReader:
-    """Takes a client's frames apart.
+    """Parses a client's frames.
 
     ``controls`` collects (opcode, payload) of control frames; its owner empties it. Nothing more
     comes out after a close frame, or once ``failure`` is the status with which to fail the

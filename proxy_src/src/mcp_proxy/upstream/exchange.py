@@ -295,10 +295,10 @@ class Exchange:
     def tick(self, now: float) -> None:
         """See :class:`http.messages.RequestHandler`: no side may keep the other waiting for ever.
 
-        That is: a client that does not take what there is for it, one that does not send the
-        content that it announced, an upstream that does not take it. Silence of an upstream is no
-        such case, as long as its machine is there: it may be a long tool call, or a stream of
-        events that are rare.
+        The limits are for a client that does not take its response, a client that does not send the
+        content that it announced, and an upstream that does not take that content. A silent
+        upstream is no such case, as long as its machine is there: it may be busy with a long tool
+        call, or send a stream of rare events.
         """
         moved = self._received + self._sent
         waiting = (

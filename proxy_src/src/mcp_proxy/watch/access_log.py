@@ -1,4 +1,4 @@
-"""The lines that a request leaves in the log, and what of the client's words they repeat."""
+"""The lines that a request leaves in the log, and which of the client's words they repeat."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _path(target: bytes) -> bytes:
 
 
 def _redacted(query: bytes) -> bytes:
-    """The names of the parameters in *query*; what stands alone or looks like no name is hidden."""
+    """Return the names of the parameters in *query*; any other part of it is hidden."""
     shown = []
     for parameter in query.split(b"&"):
         name, equals, _dummy = parameter.partition(b"=")

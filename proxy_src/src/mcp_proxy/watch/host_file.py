@@ -16,8 +16,8 @@ T = TypeVar("T")
 class HostFile(Generic[T]):
     """A file of one kind of content, read anew each time.
 
-    It may be missing, and becomes unusable in any way without harm: that costs one line in the log
-    for each distinct reason, however often it is read.
+    It may be missing, or unusable in any other way, without harm. That costs one line in the log
+    for each new reason, however often the file is read.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class HostFile(Generic[T]):
     ) -> None:
         """*parse* raises :class:`ValueError` with what is wrong.
 
-        *tell* logs path and problem when there is another, and ``""`` when it is over.
+        *tell* logs the path with each new problem, and with ``""`` once the problem is over.
         """
         self._path = path
         self._parse = parse

@@ -30,12 +30,12 @@ _FIELDS = "mcp_fields"
 
 logger = logging.getLogger("mcp_proxy")
 access = logging.getLogger("mcp_proxy.access")
-"""For who wants a line of each request, whatever the level of the log."""
+"""Logs a line of each request for those who want it, whatever the level of the log."""
 access.setLevel(INFO)
 
 
 def event(log: logging.Logger, level: int, msg: str, **fields: object) -> None:
-    """Log *msg*, a fixed text that operators can search for, with what varies in *fields*.
+    """Log *msg*, a fixed text that operators can search for, with the variable parts in *fields*.
 
     *level* is one of :data:`DEBUG`, :data:`INFO`, :data:`WARN`, :data:`ERROR`. Fields that are
     ``None`` are left out.
@@ -78,7 +78,7 @@ def configure(level: str, stream: TextIO | None = None, as_json: bool | None = N
     _own = _Lines(write, under_journal() if as_json is None else as_json)
     root = logging.getLogger()
     root.handlers[:] = [_own]
-    # Libraries stay quiet unless something is wrong: at debug they would log what passes through.
+    # Libraries log warnings only: at debug they would log the data that passes through.
     root.setLevel(WARN)
     logger.setLevel(_LEVELS[level])
     logging.raiseExceptions = (
@@ -153,7 +153,7 @@ class _Lines(logging.Handler):
             self.flush()
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write the lines that have gathered."""
         lines, self._lines = self._lines, []
         text = ""
         for line in lines:

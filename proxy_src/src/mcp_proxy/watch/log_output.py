@@ -1,7 +1,7 @@
 """Where the log goes: a descriptor that may be full, broken, or read by nobody.
 
-A proxy that waits for its log serves nobody. So what cannot be written at once is kept for a while
-and lost beyond that; how many lines were lost is said as soon as there is somebody to hear it.
+A proxy that waits for its log serves nobody. So lines that cannot be written at once are kept for a
+while, and lost beyond that. The log gives the number of lost lines as soon as it is read again.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable
 
 _KEPT = 1 << 20
-"""Bytes that wait for the reader at most."""
+"""Bytes that may wait for the reader."""
 
 _AT_ONCE = 1 << 16
 _FIRST_RETRY = 0.01
 _LAST_RETRY = 0.5
-"""Seconds until the next attempt, from a reader that is only slow to one that has stopped."""
+"""Seconds until the next attempt: first for a reader that is slow, at last for a stopped one."""
 
 _LAST_SECONDS = 1.0
-"""How long the end of the process is held up for what is still waiting."""
+"""Seconds that the end of the process waits for lines that are not written yet."""
 
 
 class LogOutput:
@@ -40,7 +40,7 @@ class LogOutput:
     def write(self, lines: str, lost: Callable[[int], str]) -> None:
         """Write *lines*, each with its end, now or later.
 
-        *lost* makes the line that says how many are missing, if these are among them.
+        *lost* makes the line that says how many lines are missing, if these are among them.
         """
         self._lost = lost
         data = lines.encode("ascii", "backslashreplace")
@@ -53,7 +53,7 @@ class LogOutput:
             self._waiting += data
 
     def finish(self) -> None:
-        """Write what is waiting, if somebody reads it soon; nothing can be written after that."""
+        """Write the waiting lines, if they are read soon; after that, no write is possible."""
         end = time.monotonic() + _LAST_SECONDS
         while not self._drain() and self._waiting and time.monotonic() < end:
             time.sleep(0.02)
@@ -70,7 +70,7 @@ class LogOutput:
         return done
 
     def _drain(self) -> bool:
-        """Write what is waiting; return whether nothing is left of it."""
+        """Write the waiting bytes; return whether none are left."""
         try:
             while self._waiting:
                 sent = self._send(bytes(self._waiting[:_AT_ONCE]))
@@ -121,7 +121,7 @@ def _way_to(descriptor: int) -> tuple[Callable[[bytes], int], Callable[[], None]
         return lambda data: sock.send(data, socket.MSG_DONTWAIT), sock.close
     if stat.S_ISFIFO(mode):
         try:
-            # Opened anew, for O_NONBLOCK belongs to all who share an opening.
+            # Opened anew, because O_NONBLOCK applies to all who share an open file.
             path = f"/proc/self/fd/{descriptor}"
             own = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:

@@ -29,7 +29,7 @@ many values fell into each bucket, not cumulated, how many into none, and the su
 Snapshot = dict[str, list[Sample]]
 """The samples of each family of :mod:`series`, at one moment. It survives JSON."""
 
-# Shown as 0 before they happen first: otherwise rate() and increase() do not see the first one.
+# Shown as 0 before the first event: otherwise rate() and increase() do not see that one.
 _HANDSHAKES = tuple(product(("TLSv1.2", "TLSv1.3"), ("h2", "http/1.1", ""), (False, True)))
 _HANDSHAKE_FAILURES = ("closed", "timeout", "tls", "websocket")
 _CONNECT_FAILURES = ("dns", "refused", "timeout", "tls", "unreachable")
