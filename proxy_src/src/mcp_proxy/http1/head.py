@@ -66,8 +66,8 @@ def request_head(
 def _upgrade(method: bytes, headers: Headers, length: int | None, version: str) -> bytes:
     """The protocol to offer to the upstream (RFC 6455 §4.1).
 
-    Any other wish is not granted, which RFC 9110 §7.8 allows: the request is an ordinary one. Above
-    all ``h2c``, which nobody needs (RFC 9113 §3.1) and behind which requests could be hidden.
+    No other protocol is granted, which RFC 9110 §7.8 allows: the request is an ordinary one. Above
+    all ``h2c`` is not: nobody needs it (RFC 9113 §3.1), and requests could be hidden behind it.
     """
     if length != 0:
         # The parser would take the content for the other protocol.

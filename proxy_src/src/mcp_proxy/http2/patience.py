@@ -1,6 +1,6 @@
-"""How much a client may ask for that leads nowhere (RFC 9113 §10.5).
+"""Limits on requests of a client that lead nowhere (RFC 9113 §10.5).
 
-Counted are frames that carry nothing (PING, SETTINGS, PRIORITY, empty DATA, window updates of a
+This counts frames that carry nothing (PING, SETTINGS, PRIORITY, empty DATA, window updates of a
 byte, frames of unknown types, field sections without a field), and streams that come to nothing:
 refused because there are too many, cancelled by the client before their answer began
 (CVE-2023-44487), or made invalid by it so that we must cancel them (CVE-2025-8671). Both are

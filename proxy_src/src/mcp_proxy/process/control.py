@@ -30,7 +30,7 @@ from typing import Any
 Message = dict[str, Any]
 
 MAX_BYTES = 1 << 26
-"""More than any configuration; a longer one means that the two sides are out of step."""
+"""More than any configuration: a longer message means that the two sides are out of step."""
 
 HEARTBEAT = 2.0
 """Seconds between two ``alive``."""

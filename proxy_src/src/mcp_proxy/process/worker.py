@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _work(listeners: list[socket.socket], channel: socket.socket) -> None:
-    # Made here, as before Python 3.10 what asyncio makes belongs to the loop of that moment.
+    # Made here: before Python 3.10, asyncio's objects belong to the loop of that moment.
     await Worker(listeners).run(channel)
 
 
@@ -105,7 +105,7 @@ class Worker:
         if tickets is not None and self._tls is not None:
             shared = ticket_keys.use(self._tls.context, bytes.fromhex(tickets))
             if not shared and self._server is None:
-                # Once, and no more than a loss of speed.
+                # Logged once, because only speed is lost.
                 log.event(log.logger, log.WARN, "session tickets are not shared by the workers")
         wire: dict[str, Any] | None = message.get("config")
         if wire is not None:
@@ -135,7 +135,7 @@ class Worker:
     # -- the end -----------------------------------------------------------------------------
 
     def _drain_by_itself(self) -> None:
-        """The supervisor is gone, or somebody wants this very process to end."""
+        """Drain because the supervisor is gone, or because this very process is asked to end."""
         if self._draining is None:
             self._drain(self._config.shutdown_timeout if self._config else 0)
 

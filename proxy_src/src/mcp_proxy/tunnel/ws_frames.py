@@ -1,7 +1,7 @@
 """Frames of an open WebSocket, the server's side (RFC 6455 §5), sans-IO: bytes in, payload out.
 
-Every byte of the tunnel passes here, so this is written for speed instead of left to the library.
-The tests compare it with the library. Payload is passed on in pieces, as it comes: nothing waits
+Every byte of the tunnel passes here, so this work is not left to the library. The tests compare the
+two. Payload is passed on in pieces, as it comes: nothing waits
 for a frame's end.
 """
 

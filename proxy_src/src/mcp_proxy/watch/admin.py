@@ -47,7 +47,7 @@ class AdminServer:
         self._clients = 0
 
     async def start(self, sockets: Sequence[socket.socket] = ()) -> int:
-        """Listen on *sockets* that somebody has passed, or on an own one, and return the port.
+        """Listen on *sockets* that were passed, or on a new one, and return the port.
 
         Raises :class:`OSError` if the address cannot be bound.
         """
@@ -59,7 +59,7 @@ class AdminServer:
             port: int = server.sockets[0].getsockname()[1]
             return port
         for sock in sockets:
-            # Those that were passed stay open for a successor: the server closes what it is given.
+            # Passed sockets stay open for a successor: the server closes those that it is given.
             server = await asyncio.start_server(self._serve, sock=sock.dup(), limit=_MAX_HEAD)
             self._servers.append(server)
         port = sockets[0].getsockname()[1]

@@ -84,7 +84,7 @@ def _parse(content: bytes) -> _Counts:
 
 
 def _labels(name: str) -> tuple[str, str, str] | None:
-    # Whatever else somebody counts in the table has no place among the stack's rules.
+    # Other counters in the table have no place among the stack's rules.
     match = _NAME.match(name)
     return (match[1], match[2], match[3] or "") if match else None
 

@@ -1,7 +1,7 @@
 """The two forms of a log line: text for people, JSON for the journal.
 
-Whatever a client sends may end up in a field, so both forms are pure printable ASCII on one line: a
-hostile value can neither start a line of its own nor send an escape sequence to a terminal.
+Anything that a client sends may end up in a field, so both forms are pure printable ASCII on one
+line: a hostile value can neither start a line of its own nor send an escape sequence to a terminal.
 """
 
 from __future__ import annotations
