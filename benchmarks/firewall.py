@@ -135,7 +135,7 @@ async def _round(work: Work, target: Target, amount: int, ruled: bool) -> Sample
 
 
 def _packets_to_upstreams() -> int:
-    """What the rule for upstreams has counted, in the network where this process is; 0 without."""
+    """Packets that the rule for upstreams has counted in this process's network; 0 without it."""
     command = ["nft", "--json", "list", "counters"]
     done = subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS)  # noqa: S603
     counters = [item.get("counter", {}) for item in json.loads(done.stdout)["nftables"]]

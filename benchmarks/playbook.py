@@ -25,7 +25,7 @@ CONTROLLER = "controller"
 
 @dataclass(frozen=True)
 class Census:
-    """What one run did.
+    """The work that one run did.
 
     :param tasks_per_host: tasks that ran (not those that were skipped) for the host with most
     :param skipped_per_host: tasks whose condition was false, for the host with most

@@ -57,7 +57,7 @@ def store(path: Path, new: Results) -> None:
 
 
 def slower(new: Results, recorded: Results, columns: Mapping[str, float]) -> list[str]:
-    """What became worse: one line per figure.
+    """The figures that became worse, one line each.
 
     Compares only what another machine would also measure.
 

@@ -90,7 +90,7 @@ def _deploy_line(cells: Sequence[str]) -> str:
 
 
 def verdict(recorded: bool, worse: Sequence[str]) -> str:
-    """What the comparison with the recorded figures says."""
+    """The result of the comparison with the recorded figures."""
     if not recorded:
         return "Nothing is recorded yet to compare with (--record does it)."
     if not worse:

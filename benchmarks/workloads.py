@@ -1,4 +1,4 @@
-"""What is done to a chain and measured. Every response is checked: a broken run is an error."""
+"""The work that chains are measured with. Every response is checked: a broken run is an error."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _forwarded(paths: LabPaths, hosts: list[str]) -> Iterator[dict[str, dict[str
 
 
 def _record(name: str, seconds: float) -> dict[str, Any]:
-    """What every panel's queries answer about a lab's *seconds* of traffic and trouble."""
+    """The answers to every panel's queries about a lab's *seconds* of traffic and trouble."""
     with contextlib.ExitStack() as stack:
         paths = stack.enter_context(_laboratory(name))
         lab = facts.read(paths)

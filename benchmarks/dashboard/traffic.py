@@ -1,4 +1,4 @@
-"""What happens while it is recorded: MCP clients that call tools, and some trouble."""
+"""The traffic of a recording: MCP clients that call tools, and some trouble."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def clients(front: str, ca: str, domain: str) -> Iterator[None]:
         dice = random.Random(seed)  # noqa: S311
         while not over.is_set():
             ((route, tool, arguments),) = dice.choices(_CALLS, _ODDS)
-            # What fails while the edge is gone, or for want of a route, is part of the picture.
+            # Calls that fail while the edge is gone, or for want of a route, are in the picture.
             with contextlib.suppress(LabError):
                 call(front, ca, f"{route}.{domain}", tool, arguments, http2=dice.random() < 0.5)
             over.wait(dice.uniform(*_PAUSE_SECONDS))
@@ -57,7 +57,7 @@ def clients(front: str, ca: str, domain: str) -> Iterator[None]:
 
 
 class Trouble:
-    """What is done to the replicas, at times that are parts of the recording."""
+    """The trouble that the replicas get, at times that are parts of the recording."""
 
     def __init__(self, lab: str, ssh_config: Path, hosts: list[str]) -> None:
         self._lab = lab

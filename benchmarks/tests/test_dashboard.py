@@ -11,7 +11,7 @@ from benchmarks.dashboard.panels import DASHBOARD, Panel, legend, panels, shown
 
 PICTURE = DASHBOARD.parent / "dashboard.png"
 KINDS = {"row", "timeseries", "stat", "heatmap", "table"}
-"""What draw.py can draw."""
+"""The kinds of panels that draw.py can draw."""
 
 
 def test_every_panel_can_be_recorded_and_drawn() -> None:

@@ -20,7 +20,7 @@ def load(files: Path, text: str) -> Config:
 
 
 def problems(files: Path, text: str) -> list[str]:
-    """What is wrong, as ``LINE field: what; remedy``."""
+    """The problems of a configuration, each as ``LINE field: what; remedy``."""
     with pytest.raises(ConfigError) as caught:
         load(files, text)
     return [f"{problem.line} {problem}" for problem in caught.value.problems]

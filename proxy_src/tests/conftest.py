@@ -11,8 +11,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-# What lands is judged by the same examples every time; a slow one says nothing about the code,
-# as booting hosts share the machine. pytest --hypothesis-profile=explore looks for new ones.
+# Every change is judged by the same examples; a slow example says nothing about the code, as
+# booting hosts share the machine. pytest --hypothesis-profile=explore looks for new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", max_examples=5000, deadline=None)
 hypothesis.settings.load_profile("repeatable")

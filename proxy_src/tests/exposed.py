@@ -1,4 +1,4 @@
-"""What a scraper reads on the proxy's page of metrics."""
+"""The samples that a scraper reads on the proxy's page of metrics."""
 
 from __future__ import annotations
 

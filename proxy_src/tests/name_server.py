@@ -28,7 +28,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered to a question for IPv4 addresses; any other one gets an empty answer.
+    """The answer to a question for IPv4 addresses; any other question gets an empty answer.
 
     ``raw`` replaces the answer's records; a ``foreign`` answer belongs to no question.
     """

@@ -40,7 +40,7 @@ table inet watch {{
 
 
 class Namespace:
-    """What the proxy has tried to reach, as the kernel saw it."""
+    """The addresses that the proxy has tried to reach, as the kernel saw it."""
 
     REFUSING = "10.0.0.66"
     SILENT = "10.0.0.99"

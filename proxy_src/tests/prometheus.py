@@ -24,7 +24,7 @@ _INTERVAL = 1
 
 
 def promtool(*arguments: str, stdin: str = "") -> str:
-    """What ``promtool`` prints; fails with it if it finds anything wrong."""
+    """Return the output of ``promtool``; fail with it if ``promtool`` finds anything wrong."""
     run = subprocess.run(
         [_PROGRAMS / "promtool", *arguments], input=stdin, capture_output=True, text=True
     )

@@ -148,7 +148,7 @@ class RunningProxy:
         return "\n".join(map(str, self.log))
 
     def client_tls(self, *alpn: str) -> ssl.SSLContext:
-        """What a client needs to trust the proxy's certificate."""
+        """A client's TLS context that trusts the proxy's certificate."""
         context = ssl.create_default_context(cafile=str(self.ca_file))
         if alpn:
             context.set_alpn_protocols(list(alpn))

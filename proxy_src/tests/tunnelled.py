@@ -15,7 +15,7 @@ VERSIONS = ("1.1", "2")
 
 
 async def curl(proxy: RunningProxy, url: str, *options: str, version: str = "1.1") -> str:
-    """What curl prints for *url* (``route/path``); fails with its message if it fails."""
+    """Return curl's output for *url* (``route/path``); fail with its message if it fails."""
     route, _, path = url.partition("/")
     async with TunnelBridge(proxy.port) as port:
         process = await asyncio.create_subprocess_exec(

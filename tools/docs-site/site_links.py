@@ -35,7 +35,7 @@ _ANSIBLE_PAGES = {
 _LINK = re.compile(r"\]\((?:\.\./)+([^)#]+)(#[^)]*)?\)")
 _PLUGIN = re.compile(r"plugins/(module|lookup|filter)s?/(\w+)\.py")
 _ROLE = re.compile(r"roles/(\w+)(?:/.*)?")
-# What antsibull-docs writes for Ansible's own theme.
+# The table of contents that antsibull-docs writes for Ansible's own theme.
 _CONTENTS = re.compile(r"^\.\. contents::\n(?:   +:.*\n)*", re.MULTILINE)
 _TITLE = re.compile(r"^mcp_tunnels\.stack\.(\w+ \w+) -- (.+)\n(\++)\n", re.MULTILINE)
 _INDEX = "Mcp_Tunnels.Stack\n================="

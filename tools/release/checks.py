@@ -1,6 +1,6 @@
-"""What the archive of a release has to withstand, installed as users install it.
+"""The checks of a release's archive, installed as users install it.
 
-No check reads the checkout: what is judged is what is published.
+No check reads the checkout: the published files are judged, and only they.
 """
 
 from __future__ import annotations

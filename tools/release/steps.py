@@ -106,7 +106,7 @@ class Release:
         places.write(tree, self._version)
         self._program("python", "-m", "stages.changelog")
         self._program("antsibull-changelog", "lint-changelog-yaml", "changelogs/changelog.yaml")
-        # What the release has written has to pass lint as well, or the next commit would not.
+        # The files that the release wrote have to pass lint as well, or the next commit would not.
         self._program("yamllint", "--strict", ".")
         self._program("antsibull-changelog", "lint")
         self._tree.git("add", "--all")

@@ -1,4 +1,4 @@
-"""What Galaxy does with the collection when it is published: built, and imported with its importer.
+"""Do as Galaxy does with a published collection: build it, and import it with Galaxy's importer.
 
 ``python -m stages.importer [ARCHIVE]``; without an archive, one is built of this checkout. The
 importer ends with success when it has only warned; here a warning is a failure, too.

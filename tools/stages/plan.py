@@ -68,7 +68,7 @@ def _exhaustive(stage: Stage) -> Stage:
     return replace(stage, command=("env", *everything, *stage.command), limit=2 * stage.limit)
 
 
-#: What ``make test`` has no time for: the same questions again, with more examples.
+#: With those that ``make test`` has no time for: the same questions again, with more examples.
 ALL: tuple[Stage, ...] = (
     *(_exhaustive(stage) if stage.name in _EXHAUSTIVE else stage for stage in TEST),
     Stage(

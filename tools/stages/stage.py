@@ -42,7 +42,7 @@ class Failure:
 
 @dataclass
 class Tests:
-    """What the reports of a stage say.
+    """The test results that a stage's reports give.
 
     Attributes:
         passed: number of tests.
@@ -63,7 +63,7 @@ class Tests:
 
 @dataclass
 class Result:
-    """What became of a stage.
+    """The outcome of a stage.
 
     Attributes:
         tests: what its reports say.

@@ -1,4 +1,4 @@
-"""What a run says: while it runs a line for each stage, at the end what happened, in short."""
+"""The output of a run: a line for each stage while it runs, and a short summary at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BAD = re.compile(r"fatal: |FAILED|FAILURES|ERROR|Error:|Traceback|error:")
 
 
 def told(event: Result | Stage) -> str:
-    """What is printed when a stage begins or ends."""
+    """The line that is printed when a stage begins or ends."""
     if isinstance(event, Stage):
         return f"---- {event.name}: begins"
     tests = event.tests

@@ -55,7 +55,7 @@ def as_bytes(text: str) -> bytes:
     for name, value in _PLACEHOLDERS.items():
         text = text.replace(name, value)
     data = text.encode("latin-1")
-    # What is too long to be written out: REPEAT(times,text)
+    # Text that is too long to be written out: REPEAT(times,text)
     while (at := data.find(b"REPEAT(")) >= 0:
         times, _, rest = data[at + 7 :].partition(b",")
         unit, _, after = rest.partition(b")")

@@ -1,7 +1,7 @@
-"""What RFC 9113 and RFC 7541 say a server must do with each frame, and with what no peer may send.
+"""A server's duties by RFC 9113 and RFC 7541: each frame, and frames that no peer may send.
 
-Frames are made and read here with hyperframe and hpack, so that nothing of what is judged helps to
-judge it. Each case names the section that its expectation comes from.
+Frames are made and read here with hyperframe and hpack, so that the code under test has no part in
+judging itself. Each case names the section that its expectation comes from.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def one_by_one(frames: bytes) -> list[bytes]:
 
 @dataclass
 class Outcome:
-    """What the layer answered."""
+    """The answers of the layer."""
 
     goaways: list[int] = field(default_factory=list)
     resets: dict[int, int] = field(default_factory=dict)

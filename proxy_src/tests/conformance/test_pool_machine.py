@@ -124,7 +124,7 @@ class User:
         self.machine.lent.remove(self.connection)
         self.connection.finish(request_complete=self.machine.request_complete)
         if not self.machine.request_complete:
-            # What is still to come of the request would be read as the next one.
+            # The rest of the request would be read as the next one.
             assert self.connection.transport.is_closing()
 
     def upstream_failed(self, error: Exception, untouched: bool) -> None:
@@ -284,7 +284,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.open_transports())
     @rule(which=st.integers(0, 99))
     def says_that_it_closes(self, which: int) -> None:
-        """What the kernel knows already, and the event loop does not."""
+        """The kernel knows it already, and the event loop does not."""
         transports = self.open_transports()
         transports[which % len(transports)].peer.shutdown(socket.SHUT_WR)
 

@@ -1,7 +1,7 @@
 """Request smuggling: bytes on which two servers could disagree, through a running proxy.
 
-``requests.yaml`` and ``responses.yaml`` are the tables. Whatever reaches an upstream is read by a
-strict reader and by the parsers of common upstreams, and all must read the same.
+``requests.yaml`` and ``responses.yaml`` are the tables. A strict reader and the parsers of common
+upstreams read everything that reaches an upstream, and all must read the same.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Capture:
         self.arrived = asyncio.Event()
 
     def opened(self, writer: asyncio.StreamWriter) -> Callable[[bytes], None]:
-        """What a new connection's bytes are told to."""
+        """Note a new connection; return the function that takes its bytes."""
         received = bytearray()
         self._connections.append((writer, received))
 
@@ -65,7 +65,7 @@ class Capture:
         self.arrived.clear()
 
     def received(self) -> list[bytes]:
-        """What came on each connection on which anything did."""
+        """The bytes of each connection on which any came."""
         return [bytes(received) for _, received in self._connections if received]
 
 
@@ -89,7 +89,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class Stage:
-    """What the tests of this module share."""
+    """The servers and connections that the tests of this module share."""
 
     proxy: RunningProxy
     capture: Capture
@@ -115,7 +115,7 @@ class Stage:
             writer.transport.abort()
 
     async def probed(self, route: str, *targets: str) -> list[bytes]:
-        """What a client that has nothing to do with all this gets for *targets*."""
+        """Return the answers that an uninvolved client gets for *targets*."""
         reader, writer = self.probe
         found = []
         for target in targets:
@@ -214,7 +214,7 @@ async def test_request(stage: Stage, case: Case) -> None:
         wanted = expected["answers"]
     assert got == wanted, stage.proxy.transcript()[-1000:]
 
-    # Whoever comes next is not touched, although it may get the same upstream connection.
+    # The next client is not affected, although it may get the same upstream connection.
     assert await stage.probed("echo", "/probe") == [b"<<GET /probe >>"]
 
     connections = stage.capture.received()
@@ -315,7 +315,7 @@ async def test_request_over_http2(stage: Stage, case: dict[str, Any]) -> None:
 
 
 async def ask_over_http2(stage: Stage, case: dict[str, Any]) -> str | int:
-    """What becomes of the request *case*: what the upstream read of it, the status, or a reset."""
+    """The outcome of the request *case*: what the upstream read of it, the status, or a reset."""
     before, given = (
         [(as_bytes(name), as_bytes(value)) for name, value in case.get(key, [])]
         for key in ("before", "fields")

@@ -68,7 +68,7 @@ def close(code: int | None = 1000, reason: bytes = b"") -> bytes:
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent, the payload that is taken of it, and the control frames that come back.
+    """The bytes sent, the payload that is taken of them, and the control frames that come back.
 
     ``fails`` is the status with which the connection fails, ``closes`` the payload of the close
     frame with which it ends well; without both it lives on.
@@ -82,7 +82,7 @@ class Case:
 
 
 AFTER = frame(BINARY, b"after") + frame(PING, b"after")
-"""What follows a fault: it must be as if it had not been sent."""
+"""Frames that follow a fault: it must be as if they had not been sent."""
 
 A, B, C = b"a" * 10, b"b" * 10, b"c" * 10
 MASKS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\xff\0\xff", b"\x80\0\0\x01")
@@ -421,7 +421,7 @@ def test_openings_that_are_refused(name: str) -> None:
 )
 def test_openings_that_are_accepted(old: str, new: str) -> None:
     layer = WebSocketLayer()
-    # What follows in the same read belongs to the stream.
+    # Bytes that follow in the same read belong to the stream.
     data = OPENING.replace(old, new).encode() + frame(BINARY, A)
     assert received(layer, [data]) == A
     answer = layer.output()

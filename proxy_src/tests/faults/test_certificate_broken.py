@@ -128,7 +128,7 @@ async def test_what_does_not_work_is_not_used(tmp_path: Path) -> None:
             pair(new.cert, new.key)(cert_file, key_file)
             await proxy.logged("certificate loaded", after=seen)
             assert await presented(proxy) == ssl.PEM_cert_to_DER_cert(new.cert.decode())
-            # Whoever was there before has noticed nothing.
+            # A client that was connected before has noticed nothing.
             writer.write(get())
             assert (await answer(reader))[0] == 200
 

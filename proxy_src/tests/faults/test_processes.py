@@ -26,7 +26,7 @@ async def served(proxy: RunningProxy) -> None:
 
 
 async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
-    """Whoever it had accepted is lost; whoever waited to be is served by the next one."""
+    """Clients that it had accepted are lost; the next worker serves those that still waited."""
     async with proxied(tmp_path, raw_upstream(polite)) as proxy:
         (hung,) = proxy.workers()
         os.kill(hung, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""What clients notice of a reload, a renewal, a restart, a lost worker: nothing, or the least."""
+"""Clients notice nothing of a reload, renewal, restart or lost worker, or as little as can be."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ async def test_a_stop_outruns_another_release(proxy: RunningProxy) -> None:
 
 
 async def ask_as(proxy: RunningProxy, code: str) -> reload_socket.Outcome:
-    """What the proxy answers a reload of *code*."""
+    """The proxy's answer to a reload of *code*."""
     reader, writer = await asyncio.open_unix_connection(proxy.home / "run/control.sock")
     writer.write(f"reload {code}\n".encode())
     said = await reader.read()
@@ -411,7 +411,7 @@ async def test_sessions_outlive_their_worker_but_not_the_certificate(proxy: Runn
             await proxy.logged("worker ready", after=seen, worker=number)
         for pid in began_with:
             await gone(pid)
-        # Whoever takes it now, it is none of those who made it.
+        # Any worker that takes the ticket now is none of those that made it.
         assert await visit(proxy, port, "-sess_in", ticket) == "Reused"
         proxy.authority.issue(f"*.{DOMAIN}").write(proxy.home / "tls")
         assert await proxy.reload() == (0, "", "")

@@ -27,7 +27,7 @@ async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def ends(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the connection ends; fails if it does not end."""
+    """Return all that comes until the connection ends; fail if it does not end."""
     with contextlib.suppress(ConnectionResetError, ssl.SSLError):
         return await asyncio.wait_for(reader.read(), 15)
     return b""

@@ -30,7 +30,7 @@ class Judge:
         self.upstream = upstream
 
     async def call(self, kind: str, tool: str, arguments: Any, *rest: str) -> list[dict[str, Any]]:
-        """What the command prints; fails unless it ends well."""
+        """Return the lines of JSON that the command prints; fail unless it ends well."""
         assert MODULES.is_dir(), "the npm client is not installed: run tools/bootstrap"
         where = f"https://{HOST}:{self._port}/{'mcp' if kind == 'http' else 'sse'}"
         process = await asyncio.create_subprocess_exec(

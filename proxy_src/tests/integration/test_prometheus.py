@@ -31,7 +31,7 @@ cloudflared_tunnel_request_errors 0
 # TYPE cloudflared_tunnel_server_locations gauge
 cloudflared_tunnel_server_locations{connection_id="0",edge_location="ams01"} 1
 """
-"""What the real one says when the edge is gone: it counts attempts, and where it once was."""
+"""The real one's metrics when the edge is gone: it counts attempts, and where it once was."""
 TIMERS_PROGRAM = ROOT / "roles/firewall/files/mcp-tunnel-connections.py"
 FIREWALL = ("proxy/upstreams/default", "proxy/refused", "others/listener/default")
 
@@ -77,7 +77,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def count_packets(path: Path, packets: int) -> None:
-    """What root's timer does on a host."""
+    """Write the counters as root's timer does on a host."""
     counters = [
         {"counter": {"name": name, "packets": packets, "bytes": 60 * packets}} for name in FIREWALL
     ]
@@ -158,7 +158,7 @@ ACTIVE = {
     "McpTunnelFirewallRefusals": "firing",
     "McpTunnelFirewallStrangers": "firing",
 }
-"""What this traffic sets off."""
+"""The alerts that this traffic sets off."""
 
 
 async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> None:

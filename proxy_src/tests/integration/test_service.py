@@ -90,7 +90,7 @@ class Client:
 
     @property
     def certificate(self) -> str:
-        """What the proxy presented, in PEM."""
+        """The certificate that the proxy presented, in PEM."""
         return ssl.DER_cert_to_PEM_cert(
             self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         )

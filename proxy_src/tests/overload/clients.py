@@ -167,7 +167,7 @@ def descriptors(proxy: RunningProxy) -> int:
 
 
 def cpu_seconds(proxy: RunningProxy) -> float:
-    """What the proxy has used until now."""
+    """The processor time that the proxy has used until now, workers included."""
     stats = [Path(f"/proc/{pid}/stat").read_text() for pid in (proxy.process.pid, *proxy.workers())]
     fields = [stat.rpartition(")")[2].split() for stat in stats]
     return sum(int(item[11]) + int(item[12]) for item in fields) / 100

@@ -1,4 +1,4 @@
-"""What a flood took is given back to the system, and not kept in holes of the C library's heap."""
+"""A flood's memory goes back to the system, and is not kept in holes of the C library's heap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connection took is given back when it ends, and not when the garbage collector comes."""
+"""A connection gives its objects back when it ends, not when the garbage collector comes."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def foreign(item: object) -> bool:
 
 
 def living() -> Counter[str]:
-    """What there is of the proxy's objects, and of those that it uses."""
+    """Count the living objects of the proxy, and those that it uses, by class."""
     kinds = Counter(type(item) for item in gc.get_objects() if not foreign(item))
     return Counter(
         {
@@ -334,7 +334,7 @@ def test_all_is_freed_when_a_connection_ends(
             before = living()
             await leave(TIMES)
             assert not server._connections
-            # What the client's side of this very process has, is no concern of the proxy's.
+            # The client's side runs in this process, too; the proxy does not answer for it.
             more = {name: count for name, count in (living() - before).items() if count >= TIMES}
             assert more == {}
         finally:

@@ -211,7 +211,7 @@ CASES = (
     Case("hosts-file", "pinned.test", (), refused(METADATA)),
     Case("hosts-file-allowed", "good.pinned.test", (), served(UPSTREAM)),
     Case("hosts-file-localhost", "localhost", (), refused("127.0.0.1")),
-    # What inet_aton(3) takes for an address is judged by the address.
+    # A name that inet_aton(3) takes for an address is judged by the address.
     Case("hexadecimal", "0x7f000001", (), refused("127.0.0.1")),
     Case("hexadecimal-allowed", "0x0a000005", (), served(UPSTREAM)),
     Case("hexadecimal-metadata", "0xa9fea9fe", (), refused(METADATA)),

@@ -289,7 +289,7 @@ async def test_fields_of_a_request_lead_nowhere(scene: Scene) -> None:
 
 
 async def test_the_server_name_of_the_inner_tls_is_no_route(scene: Scene) -> None:
-    """What counts is the host of each request, not the name that the connection was made for."""
+    """The host of each request counts, not the name that the connection was made for."""
     assert (await scene.ask(_get(f"literal-allowed.{DOMAIN}"), "localhost"))[0] == 200
     scene.expect_dialled(UPSTREAM)
 

@@ -1,4 +1,4 @@
-"""What a contributor's tools do: the same as ``make lint`` and CI, and held together with them."""
+"""A contributor's tools do the same as ``make lint`` and CI; these tests hold them together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``make test`` leaves out, ``make test-all`` runs."""
+"""``make test-all`` runs what ``make test`` leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published: the changelog, the pages, and what Galaxy's importer says."""
+"""The published parts: the changelog, the pages, and what Galaxy's importer says."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_the_docstring_of_each_package_is_its_map() -> None:
 
 
 def test_the_page_has_the_rooms_in_the_order_of_the_rules() -> None:
-    """What stands higher may import what stands lower: import-linter holds the code to it."""
+    """A higher room may import a lower one: import-linter holds the code to it."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     shown = [row[0].strip("`") for row in rows()]
     for contract in settings["tool"]["importlinter"]["contracts"]:

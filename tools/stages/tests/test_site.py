@@ -39,7 +39,7 @@ def said() -> str:
 
 
 def quoted(guide: str) -> list[str]:
-    """What the first column of each table of sentences quotes."""
+    """The quotes in the first column of each table of sentences."""
     found: list[str] = []
     saying = False
     for line in guide.splitlines():

@@ -1,4 +1,4 @@
-"""What becomes of header fields."""
+"""The header fields of requests and responses, as they are passed on, changed or left out."""
 
 from __future__ import annotations
 

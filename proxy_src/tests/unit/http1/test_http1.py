@@ -34,7 +34,7 @@ def status(answer: bytes) -> int:
 
 
 def responses(data: bytes, *methods: str) -> list[tuple[h11.Response, bytes, list[Any]]]:
-    """What h11 understands of *data* as the answers to requests with *methods*."""
+    """Return *data* as h11 reads it: the answers to requests with *methods*."""
     client = h11.Connection(h11.CLIENT)
     client.receive_data(data)
     found = []

@@ -134,6 +134,6 @@ def test_the_admin_listener_is_told_from_the_others(bound: list[socket.socket]) 
         assert listening.split(everything, listen, admin) == (bound, [passed])
         assert listening.split([passed], listen, admin) == ([], [passed])
         assert listening.split(bound, listen, admin) == (bound, [])
-        # What belongs to neither is the listener's problem.
+        # A socket that belongs to neither is the listener's problem.
         for other in (None, ANY, Address("127.0.0.1", 1)):
             assert listening.split(everything, listen, other) == (everything, [])

@@ -1,4 +1,4 @@
-"""What the code on disk says, and how long it is listened to."""
+"""The release on disk judges the configuration, and the proxy waits so long for its answer."""
 
 from __future__ import annotations
 

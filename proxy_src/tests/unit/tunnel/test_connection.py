@@ -61,7 +61,7 @@ class Transport(asyncio.Transport):
         return self.closed
 
     def pause_reading(self) -> None:
-        """What comes all the same is kept by the proxy."""
+        """Do nothing: the proxy keeps the bytes that come all the same."""
 
     resume_reading = pause_reading
 

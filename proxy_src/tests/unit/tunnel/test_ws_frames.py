@@ -24,7 +24,7 @@ _SIZE = "current_size" if hasattr(ServerProtocol(), "current_size") else "cur_si
 
 
 class Library(ServerProtocol):
-    """What the layer must do, done by the library: binary messages of any length."""
+    """The library, made to do what the layer must do: take binary messages of any length."""
 
     def __init__(self) -> None:
         quiet = logging.getLogger("test.quiet")
@@ -97,7 +97,7 @@ FRAMES = st.one_of(
 
 
 def said(data: bytes) -> list[tuple[Opcode, object]]:
-    """What a client reads in *data*; of a close frame the status, as reasons are for people."""
+    """Frames that a client reads in *data*; of a close frame the status: reasons are for people."""
     reader = Protocol(Side.CLIENT, state=OPEN, max_size=None)
     reader.receive_data(data)
     frames = [event for event in reader.events_received() if isinstance(event, Frame)]

@@ -25,7 +25,7 @@ AGE = "mcp_tunnel_firewall_counters_age_seconds"
 
 
 class Scraped:
-    """What /metrics shows of the file at ``path``."""
+    """The samples that /metrics shows of the file at ``path``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -49,7 +49,7 @@ async def test_a_pipe_that_nobody_reads_holds_up_nobody(pipe: tuple[int, int]) -
     output = LogOutput(write)
     for number in range(30_000):
         output.write(f"{number:099}\n", lost)
-    # What was kept comes by itself, in order and whole, and then how much was not.
+    # The kept lines come by themselves, in order and whole, and then the number of lost ones.
     lines = await asyncio.to_thread(everything, lambda: readable(read), b"lost\n")
     kept = len(lines) - 1
     assert lines[:kept] == [b"%099d" % number for number in range(kept)]

@@ -1,4 +1,4 @@
-"""What docs/monitoring ships, judged by promtool and by Grafana's own schema."""
+"""The files of docs/monitoring, judged by promtool and by Grafana's own schema."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ OTHERS = [FirewallCounters("/none"), TunnelConnections("/none")]
 NAME = re.compile(
     r"\b(?:mcp_proxy|mcp_tunnel_firewall|mcp_tunnel_ready|process|cloudflared_tunnel)_[a-z_]+[a-z]\b"
 )
-#: What may be asked for of cloudflared's series: these count what has happened (2026.8.2).
+#: The series of cloudflared that may be asked for: they count what has happened (2026.8.2).
 OF_CLOUDFLARED = {"cloudflared_tunnel_total_requests", "cloudflared_tunnel_request_errors"}
-#: And what may not, and is named in the page with the reason: attempts, and what once was.
+#: Those that may not: attempts, and what once was. The page names them with the reason.
 UNTRUE = {"cloudflared_tunnel_ha_connections", "cloudflared_tunnel_server_locations"}
 
 

@@ -17,7 +17,7 @@ AGE = "mcp_tunnel_ready_connections_age_seconds"
 
 
 class Scraped:
-    """What /metrics shows of the file at ``path``."""
+    """The samples that /metrics shows of the file at ``path``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
