@@ -132,9 +132,9 @@ async def small_requests(target: Target, count: int) -> Sample:
 
 
 async def busiest_process(target: Target, count: int) -> Sample:
-    """Microseconds of CPU that the chain's busiest process has per small request of the chain.
+    """Microseconds of CPU in the chain's busiest process per small request of the chain.
 
-    On 128 connections, so many that the kernel spreads them over the workers about evenly.
+    On 128 connections: enough for the kernel to spread them about evenly over the workers.
     """
 
     async def loop(connection: TunnelConnection, times: int) -> None:

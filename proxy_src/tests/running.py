@@ -60,7 +60,7 @@ class RunningProxy:
         command += ["serve", "--config", str(self.config)]
         descriptors = [sock.fileno() for sock in self._listeners]
         if descriptors:
-            # As systemd passes them (sd_listen_fds(3)): from 3 on, for the process that is run.
+            # As systemd passes them (sd_listen_fds(3)): from 3 on, to the process that it runs.
             places = [f"{3 + i}<&{descriptor}" for i, descriptor in enumerate(descriptors)]
             script = f'export LISTEN_PID=$$; exec "$@" {" ".join(places)}'
             command = ["/bin/bash", "-c", script, "bash", *command]
@@ -75,7 +75,7 @@ class RunningProxy:
                 "PYTHONPATH": str(self.code),
                 "RUNTIME_DIRECTORY": str(run),
                 "LISTEN_FDS": str(len(descriptors)),
-                # Lines of JSON, as under systemd, are easier to look into.
+                # Lines of JSON, as under systemd, are easier to search.
                 "JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}",
             },
         )
@@ -168,7 +168,7 @@ class RunningProxy:
         return total
 
     def forget_peak(self) -> None:
-        """Start measuring :meth:`peak_rss` anew."""
+        """Start measuring :meth:`peak_rss` again."""
         for pid in (self.process.pid, *self.workers()):
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
@@ -217,8 +217,8 @@ async def running_proxy(
 ) -> AsyncIterator[RunningProxy]:
     """Run ``mcp-proxy serve`` in the directory *home* with *routes* and further *settings*.
 
-    *listeners* are passed on as systemd does. *through* is a command that ends in running another
-    one in its place. Loopback upstreams are allowed unless the settings say otherwise. Ends the
+    *listeners* are passed on as systemd does. *through* is a command that runs another one in its
+    place at the end. Loopback upstreams are allowed unless the settings say otherwise. Ends the
     process afterwards.
     """
     proxy = prepared_proxy(home, routes, authority, listeners, through, **settings)

@@ -1,6 +1,6 @@
-"""Servers that say how they have read a stream of requests: the parsers of common upstreams.
+"""Servers that report how they read a stream of requests: the parsers of common upstreams.
 
-Each answers every request with what :func:`described` makes of it, so that the bytes which the
+Each answers every request with its description by :func:`described`, so that the bytes which the
 proxy sent to one upstream can be shown to all of them.
 """
 
@@ -21,7 +21,7 @@ from upstreams import asgi_upstream, raw_upstream
 
 _LAST = b"GET /last HTTP/1.1\r\nHost: judge\r\nConnection: close\r\n\r\n"
 LAST = "GET /last "
-"""How the request is described that :func:`readings` adds."""
+"""The description of the request that :func:`readings` adds."""
 
 _NODE = """
 const http = require('http');
@@ -58,7 +58,7 @@ def described(method: str, target: str, body: bytes) -> str:
 
 
 async def readings(port: int, data: bytes) -> list[str]:
-    """How the judge at *port* describes the requests in *data*, and one more that ends them.
+    """Return how the judge at *port* describes the requests in *data*, and one more at the end.
 
     A judge that refuses a request describes neither that nor any later one.
     """
@@ -91,7 +91,7 @@ def read_with_h11(
         lambda data: None
     ),
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    """A handler for ``raw_upstream``; *seen* makes what is told of a connection's bytes."""
+    """A handler for ``raw_upstream``; *seen* makes the function that takes a connection's bytes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         note = seen(writer)
@@ -150,7 +150,7 @@ async def _asgi(scope: Any, receive: Any, send: Any) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Knows lengths as every application on ``http.server`` has to: by its own means."""
+    """Works out lengths by itself, as every application on ``http.server`` has to."""
 
     protocol_version = "HTTP/1.1"
 
@@ -208,7 +208,7 @@ async def _node() -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def _haproxy(reader_port: int) -> AsyncIterator[int]:
-    # It gets a socket that listens already, so there is nothing to wait for.
+    # It gets a socket that already listens, so there is nothing to wait for.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         text = _HAPROXY.replace("FD", str(listener.fileno())).replace("PORT", str(reader_port))
         with tempfile.NamedTemporaryFile("w", suffix=".cfg") as file:

@@ -30,7 +30,7 @@ from mcp_proxy.watch.metrics import Metrics
 from wire import read_requests
 
 HIGH, LOW = 1 << 14, 1 << 12
-"""Bytes in a transport at which it says stop, and from which on it says go: small, to be quick."""
+"""Bytes in a transport at which it says stop, and at which it says go: small, to be quick."""
 MOST = 1 << 13
 """Bytes that come in one read."""
 WINDOW = 1 << 18
@@ -71,14 +71,14 @@ class Pipe(asyncio.Transport):
             self._say_go()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        # As over TLS, so that everything goes by way of the transport.
+        # As over TLS, so that all data goes through the transport.
         return self if name in ("socket", "ssl_object") else default
 
     def fileno(self) -> int:
         return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """They are those above."""
+        """Ignore the limits: those above hold."""
 
     def get_write_buffer_size(self) -> int:
         return len(self.buffer)
@@ -212,7 +212,7 @@ class ExchangeMachine(RuleBasedStateMachine):
         return self.protocol
 
     def do(self, action: Callable[[], Any]) -> None:
-        """Run *action* in the event loop, and what it leads to; what is to be sent leaves."""
+        """Run *action* in the event loop, with its consequences, and send what is to be sent."""
 
         async def act() -> None:
             result = action()
@@ -232,7 +232,7 @@ class ExchangeMachine(RuleBasedStateMachine):
             part, self.unsent = self.unsent[:16384], self.unsent[16384:]
             self.do(lambda part=part: self.server.receive(part))
 
-    # -- what happens --------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------
 
     @precondition(lambda self: not self.upload_over and not self.unsent)
     @rule(size=SIZES)
@@ -270,7 +270,7 @@ class ExchangeMachine(RuleBasedStateMachine):
             data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + data
         self.do(lambda: deliver(self.protocol, data))
 
-    # -- what must hold ------------------------------------------------------------------------
+    # -- invariants ----------------------------------------------------------------------------
 
     @invariant()
     def nothing_is_hoarded(self) -> None:
@@ -284,11 +284,11 @@ class ExchangeMachine(RuleBasedStateMachine):
         if self.down.stopped and self.answer_begun:
             assert not self.up.reading
         if self.up.stopped and not self.upload_over:
-            # HTTP/1.1 stops reading. In HTTP/2 it is the window that is not opened again.
+            # HTTP/1.1 stops reading; HTTP/2 does not open the window again.
             assert not self.server.wants_input or isinstance(self.client, Http2Client)
 
     def teardown(self) -> None:
-        """All sides go on to the end, and all of it arrives."""
+        """Let all sides go on to the end: everything arrives."""
         if not self.upload_over:
             self.client_ends()
         for _ in range(200):
@@ -317,7 +317,7 @@ def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TestExchange = ExchangeMachine.TestCase
-# Each is long: of the many examples of the profile "explore" only as many as fit into the limit.
+# Examples are long: the profile "explore" gets only as many of its many as fit into the limit.
 TestExchange.settings = settings(
     max_examples=min(settings().max_examples, 400), stateful_step_count=50
 )

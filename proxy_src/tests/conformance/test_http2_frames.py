@@ -87,12 +87,12 @@ class Client:
         return raw(HEADERS, flags | END_HEADERS, number, self.block(fields))
 
     def post(self, number: int = 1, *more: tuple[str, str]) -> bytes:
-        """A request of which content is to follow."""
+        """A request whose content is still to follow."""
         return self.head(number, [*POST, *more], flags=0)
 
 
 def one_by_one(frames: bytes) -> list[bytes]:
-    """*frames* apart, so that each may be answered before the next comes."""
+    """Split *frames*, so that each may be answered before the next one comes."""
     parts = []
     while frames:
         size = 9 + int.from_bytes(frames[:3], "big")
@@ -183,7 +183,7 @@ def begun(answer: bytes | None = b"ok", **limits: int) -> Peer:
     return peer
 
 
-# -- what is an error of the connection -----------------------------------------------------------
+# -- errors of the connection ---------------------------------------------------------------------
 
 Make = Callable[[Client], bytes]
 
@@ -370,7 +370,7 @@ def test_3_4_the_preface_comes_byte_by_byte() -> None:
     assert peer.outcome.ended == {1}
 
 
-# -- what is an error of one stream ----------------------------------------------------------------
+# -- errors of one stream --------------------------------------------------------------------------
 
 
 def fields(*more: tuple[str, str]) -> Make:
@@ -394,7 +394,7 @@ STREAM_ERRORS: dict[str, tuple[int, Make]] = {
     "6.9.1 window of a stream overflows": (FLOW, lambda c: c.post() + window(1, (1 << 31) - 1)),
     "6.9.1 more content than allowed": (
         FLOW,
-        # Not taken by the upstream: see `held`.
+        # The upstream does not take it: see `held`.
         lambda c: c.post() + data(1, bytes(16384)) * 16 + data(1),
     ),
     "8.1 second HEADERS without END_STREAM": (
@@ -531,7 +531,7 @@ def test_is_answered_in_the_upstreams_place(status: int, make: Make) -> None:
     assert peer.alive()
 
 
-# -- what must work --------------------------------------------------------------------------------
+# -- legal frames that must work -------------------------------------------------------------------
 
 FINE: dict[str, Make] = {
     "4.1 unknown type": lambda c: raw(0xAA, 0xFF, 0, b"x") + c.head(),
@@ -879,7 +879,7 @@ def test_has_an_end(case: str) -> None:
 
 @pytest.mark.parametrize("acknowledged", [False, True])
 def test_streams_that_are_refused_have_an_end(acknowledged: bool) -> None:
-    """Whether or not the client says that it knows the limit: it is what floods do not say."""
+    """With and without an acknowledgement of the limit: floods do not send it."""
     peer = Peer(answer=None, max_streams=1)
     peer.send(PREFACE + setting())
     if acknowledged:

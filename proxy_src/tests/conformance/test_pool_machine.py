@@ -35,7 +35,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%b\r\nok"
 
 
 class Transport(asyncio.Transport):
-    """Takes everything that is written, and can be asked what the kernel knows of its peer."""
+    """Takes everything that is written, and tells what the kernel knows of its peer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: UpstreamConnection) -> None:
         self.loop = loop
@@ -71,7 +71,7 @@ class Transport(asyncio.Transport):
     close = abort
 
     def report(self, error: Exception | None) -> None:
-        """As event loops do, once, whoever closed."""
+        """Report the end once, as event loops do, whichever side closed."""
         if not self.reported:
             self.closed = self.reported = True
             self.protocol.connection_lost(error)
@@ -80,7 +80,7 @@ class Transport(asyncio.Transport):
 
 
 class Dialer:
-    """Connects as it is told: at once, never, or not at all."""
+    """Connects as the test says: at once, never, or not at all."""
 
     def __init__(self) -> None:
         self.fate = "connects"
@@ -160,7 +160,7 @@ class PoolMachine(RuleBasedStateMachine):
         return self.now
 
     def do(self, action: Callable[[], Any]) -> Any:
-        """Run *action* inside the event loop, and then what it has put off."""
+        """Run *action* inside the event loop, and then the calls that it has put off."""
 
         async def act() -> Any:
             result = action()
@@ -186,7 +186,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(upstream=st.sampled_from(UPSTREAMS))
     def take(self, upstream: Upstream) -> None:
-        """As an exchange does: an idle connection, or else a new one."""
+        """Take a connection as an exchange does: an idle one, or else a new one."""
 
         async def ask() -> None:
             connection = self.pool.take(upstream)
@@ -257,7 +257,7 @@ class PoolMachine(RuleBasedStateMachine):
         at=st.integers(1, 200),
     )
     def answer(self, which: int, answer: bytes, request_complete: bool, at: int) -> None:
-        """In one piece or in two."""
+        """Answer in one piece or in two."""
         connection = self.one_of(which)
         self.request_complete = request_complete
         for part in (answer[:at], answer[at:]):
@@ -271,7 +271,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.do(
             lambda: deliver(self.one_of(which), b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
         )
-        # The rest never comes, and nobody else may get the connection.
+        # The rest never comes, and no other exchange may get the connection.
 
     @precondition(lambda self: self.open_transports())
     @rule(which=st.integers(0, 99), error=st.booleans())
@@ -306,7 +306,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from((0.5, 59.0, 61.0)))
     def time_passes(self, seconds: float) -> None:
-        """And the pool has not had its turn yet."""
+        """Time passes, and the pool has not had its turn yet."""
         self.now += seconds
 
     @rule(seconds=st.sampled_from((0.5, 3.0, 5.0, 61.0)))
@@ -319,12 +319,12 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.served > 5)
     @rule()
     def close(self) -> None:
-        """Late, for there is little to be seen after it."""
+        """Close the pool late, as there is little to test afterwards."""
         self.do(self.pool.close)
         self.closed = True
         assert not any(self.idle())
 
-    # -- what must hold ------------------------------------------------------------------------
+    # -- invariants ----------------------------------------------------------------------------
 
     def idle(self) -> list[list[UpstreamConnection]]:
         return [list(connections) for connections in self.pool._idle.values()]
@@ -358,5 +358,5 @@ def _small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TestPool = PoolMachine.TestCase
-# Each is long: of the many examples of the profile "explore" only as many as fit into the limit.
+# Examples are long: the profile "explore" gets only as many of its many as fit into the limit.
 TestPool.settings = settings(max_examples=min(settings().max_examples, 400), stateful_step_count=40)

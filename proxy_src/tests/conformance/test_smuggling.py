@@ -233,7 +233,7 @@ async def test_request(stage: Stage, case: Case) -> None:
 
 
 async def judged(stage: Stage, data: bytes, expected: dict[str, Any]) -> None:
-    """All judges read *data* as the strict reader does, but for what the table says of them."""
+    """All judges read *data* as the strict reader does, except where the table says otherwise."""
     # An answer to HEAD has no place for a description.
     wanted = [text for text in map(described, read_requests(data)) if not text.startswith("HEAD ")]
     wanted.append(judges.LAST)

@@ -99,7 +99,7 @@ def _framing() -> Iterator[tuple[str, Case]]:
         yield f"mask {mask.hex()}", Case(frame(BINARY, A, mask=mask), A)
     yield "a mask for each frame", Case(b"".join(frame(BINARY, A, mask=m) for m in MASKS), A * 4)
     for name, size in (("two", 2), ("eight", 8)):
-        # Senders must not (§5.2); there is only one way to read it.
+        # Senders must not do this (§5.2), but there is only one way to read it.
         yield f"length in {name} bytes, needlessly", Case(frame(BINARY, A, size=size), A)
         yield f"length 0 in {name} bytes", Case(frame(BINARY, size=size) + frame(BINARY, A), A)
     yield "length of 65535 in eight bytes", Case(frame(BINARY, bytes(65535), size=8), bytes(65535))

@@ -165,7 +165,7 @@ async def test_a_restart_refuses_nobody(tmp_path: Path, sockets: list[socket.soc
 
 
 async def exchanged(proxy: RunningProxy) -> Path:
-    """Let the proxy run from a link to its code, and lead that to a copy, which is returned."""
+    """Start the proxy anew from a link to its code; return a copy of the code for the link."""
     release, current = proxy.home / "release", proxy.home / "current"
     shutil.copytree(SRC, release)
     current.symlink_to(SRC)
@@ -182,7 +182,7 @@ def switch(proxy: RunningProxy, release: Path) -> None:
 
 
 async def test_another_release_takes_over_in_place(proxy: RunningProxy) -> None:
-    """The code on disk is exchanged, and ``mcp-proxy reload`` of the new one asks for it."""
+    """The code on disk is replaced, and ``mcp-proxy reload`` of the new code asks for it."""
     release = await exchanged(proxy)
     async with load(proxy) as clients:
         before = proxy.workers()
@@ -193,7 +193,7 @@ async def test_another_release_takes_over_in_place(proxy: RunningProxy) -> None:
         started = await proxy.logged("starting", after=seen)
         assert started["pid"] == proxy.process.pid
         await clients.more(100)
-        # The streams go on in the workers of before, which end with them.
+        # The streams go on in the old workers, which end with them.
         assert clients.streams_cut == 0
         assert set(before) < set(proxy.workers())
         await clients.close_streams()
@@ -222,7 +222,7 @@ async def test_a_third_release_takes_over_while_the_first_still_finishes(
 
 
 def reaped(pids: list[int]) -> None:
-    """Wait until somebody has taken note that the processes have ended (proc(5))."""
+    """Wait until some process has reaped all of them (proc(5))."""
     deadline = time.monotonic() + 20
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, "processes have not been waited for"

@@ -1,4 +1,4 @@
-"""The listener: who is refused, how long nobody may dally, and how connections end."""
+"""The listener: clients that are refused, time limits, and how connections end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real Prometheus scrapes a proxy under traffic, and answers all that is shipped for it."""
+"""The real Prometheus scrapes a proxy under traffic, and answers all queries that are shipped."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def count_packets(path: Path, packets: int) -> None:
 
 
 async def resume(proxy: RunningProxy) -> None:
-    """Come with one TLS session until it is resumed: each worker knows only its own."""
+    """Connect with one TLS session until it is resumed: each worker knows only its own."""
     context = proxy.client_tls()
 
     def visit(port: int, session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool]:

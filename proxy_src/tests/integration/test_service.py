@@ -23,7 +23,7 @@ REQUEST = f"GET /slow HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 
 
 class Upstream:
-    """Answers a request when told to."""
+    """Answers a request when the test says so."""
 
     def __init__(self) -> None:
         self.arrived = asyncio.Event()

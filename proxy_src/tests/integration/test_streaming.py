@@ -91,7 +91,7 @@ async def test_large_bodies_pass_through_little_memory(
 async def test_an_upstream_that_closes_after_its_answer_loses_nothing_of_it(
     tmp_path: Path, version: str
 ) -> None:
-    """Its FIN is there long before a slow client has taken what came before it."""
+    """Its FIN arrives long before a slow client has taken the bytes before it."""
     size = 8 * MIB
 
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,7 +134,7 @@ async def test_a_slow_reader_stops_the_upstream(tmp_path: Path) -> None:
             held = sent
             assert held < 100 * MIB
             got = 0
-            while got < held + 10 * MIB:  # and on it goes once the client reads
+            while got < held + 10 * MIB:  # it goes on once the client reads
                 data = await reader.read(MIB)
                 assert data
                 got += len(data)
@@ -200,7 +200,7 @@ async def test_a_client_that_leaves_ends_the_upstream_request(tmp_path: Path, ve
 
 
 async def test_a_client_that_widens_its_window_only_when_it_is_empty(tmp_path: Path) -> None:
-    """Then its update is the only thing that is there to wake the connection."""
+    """Only its window update can wake the connection then."""
     size = MIB
     async with proxied(tmp_path, raw_upstream(serve_bulk)) as proxy:
         async with raw_client(proxy, "echo", "h2") as (reader, writer):

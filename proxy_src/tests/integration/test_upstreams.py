@@ -25,7 +25,7 @@ EMPTY_POST = get("echo", "/", "Content-Length: 0").replace(b"GET", b"POST")
 class Forgetful:
     """Answers the first request of each connection, reads the second one and closes without a word.
 
-    As an upstream does whose idle timeout ends while a request is on its way to it.
+    An upstream does so if its idle timeout ends while a request is on its way to it.
     """
 
     def __init__(self) -> None:
@@ -223,7 +223,7 @@ def secure_server(home: Path) -> tuple[ssl.SSLContext, dict[str, Any]]:
 @pytest.mark.parametrize("tls", ["TLSv1_2", "TLSv1_3"])
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_much_in_both_directions_over_https(tmp_path: Path, version: str, tls: str) -> None:
-    """The upstream closes as soon as it has said all; a slow client still waits for much of it."""
+    """The upstream closes once it has sent all; a slow client still waits for much of it."""
     size = 12 << 20
     content = os.urandom(1 << 16) * (size >> 16)
     got = hashlib.sha256()

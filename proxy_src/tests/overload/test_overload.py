@@ -1,4 +1,4 @@
-"""More than there should be: memory stays bounded, others are served, and afterwards all is well.
+"""Under overload memory stays bounded and others are served; afterwards everything works again.
 
 As many clients as ``OVERLOAD_CLIENTS`` says, 10,000 in ``make overload``.
 """
@@ -221,7 +221,7 @@ async def test_an_upstream_that_does_not_read(tmp_path: Path) -> None:
 
 
 async def test_an_upstream_that_never_answers(tmp_path: Path) -> None:
-    """And one whose queue of connections is full, so that it never accepts."""
+    """Also an upstream whose queue of connections is full, so that it never accepts."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()  # until the proxy gives up
@@ -258,7 +258,7 @@ async def test_an_upstream_that_never_answers(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def full_backlog() -> AsyncIterator[int]:
-    """A port that completes no connection any more."""
+    """A port that no longer completes any connection."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -280,7 +280,7 @@ async def test_connections_above_the_limit(tmp_path: Path) -> None:
         before, empty = descriptors(proxy), rss(proxy)
         with closing_all() as inside, closing_all() as outside:
             await opened(inside, 20, proxy.port, use)
-            # Of those who say nothing, only some are waited for; the others are not even told.
+            # Some of the silent clients are waited for; the others are closed without an answer.
             await opened(outside, CLIENTS, proxy.port, lambda client: None)
             for _ in range(3):
                 for client in inside:
@@ -342,7 +342,7 @@ async def test_more_clients_than_descriptors(
                         client.send(get())
                     for client in busy:
                         assert (await asyncio.to_thread(client.read)).startswith(b"HTTP/1.1 200")
-                    # Neither the watchdog nor whoever looks at the metrics goes short.
+                    # The watchdog and the readers of the metrics are still served.
                     with contextlib.suppress(BlockingIOError):
                         while watchdog.recv(1000):
                             pass
@@ -360,7 +360,7 @@ async def idle_costs_nothing(proxy: RunningProxy) -> None:
 
 
 async def test_more_requests_than_descriptors(tmp_path: Path) -> None:
-    """Over few connections: HTTP/2 carries many requests, each with its own to the upstream."""
+    """Few connections are enough: HTTP/2 carries many requests, each with one to the upstream."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -383,9 +383,9 @@ async def test_more_requests_than_descriptors(tmp_path: Path) -> None:
                         )
                     writer.write(h2.data_to_send())
                 await proxy.logged("cannot reach 127.0.0.1: Too many open files", route="mute")
-                # The proxy has one more for the moment in which it looks how many are left.
+                # The proxy has one more for a moment, while it looks how many are left.
                 assert min(descriptors(proxy) for _ in range(5)) <= LIMIT - 32
-                await comes_to(proxy, OPEN, 3)  # there is a descriptor for whoever asks
+                await comes_to(proxy, OPEN, 3)  # there is a descriptor for the scraper
             await served_again(proxy, before)
 
 

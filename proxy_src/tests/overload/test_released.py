@@ -32,14 +32,14 @@ UPGRADE_INSIDE = get("echo", "/socket", "Connection: Upgrade", "Upgrade: websock
 
 
 class Way:
-    """How to get at the server: its port, and what its clients trust."""
+    """The way to the server: its port, and the CA that its clients trust."""
 
     def __init__(self, port: int, authority: Authority) -> None:
         self.port = port
         self.context = ssl.create_default_context(cadata=authority.cert.decode())
 
     def client(self, *alpn: str) -> Client:
-        """A client whose handshakes are through."""
+        """A client that has completed its handshakes."""
         client = Client(self.port)
         client.open_websocket()
         self.context.set_alpn_protocols(list(alpn))

@@ -131,7 +131,7 @@ CASES = (
         for address in FORBIDDEN_BY_DEFAULT
     ),
     Case("literal-allowed", UPSTREAM, (), served(UPSTREAM)),
-    # Several addresses: one that is forbidden spoils the name, wherever it stands.
+    # Several addresses: one forbidden address spoils the name, wherever it stands.
     _named("both-allowed", served(UPSTREAM), addresses(UPSTREAM, OTHER)),
     _named("good-then-bad", refused(METADATA), addresses(UPSTREAM, METADATA)),
     _named("bad-then-good", refused(METADATA), addresses(METADATA, UPSTREAM)),
@@ -232,7 +232,7 @@ EDGES = (
     *((address, False) for address in ("192.168.0.1", "172.16.0.1", METADATA, "0.0.0.0")),
 )
 
-# Refused before anything runs: the value of a route, and what is said about it.
+# Refused before anything runs: the value of a route, and the message about it.
 _NOT_FOUR = "write an IPv4 address as four decimal numbers"
 _NO_HOST = "the host is neither a hostname nor an IPv4 address"
 _SHAPE = "give scheme http or https, host and port, and no path"

@@ -1,7 +1,7 @@
-"""Nothing that an upstream's name, a client or an upstream says leads to a forbidden address.
+"""No upstream name, client or answer of an upstream leads the proxy to a forbidden address.
 
 A real proxy, resolver and name server in a network of the test's own, in which every address of the
-table answers. What was tried is known twice: by the upstream that listens on all addresses, and by
+table answers. Two witnesses know the addresses tried: the upstream that listens on all of them, and
 the kernel.
 """
 
@@ -185,7 +185,7 @@ async def test_a_name_that_alternates_is_judged_each_time(scene: Scene) -> None:
     for _ in range(3):
         await scene.expect("alternates", served(UPSTREAM))
         await scene.expect("alternates", refused(METADATA))
-    # One look-up for each connection: what was checked is what is dialled.
+    # One look-up for each connection: the address that was checked is the one dialled.
     assert scene.names.questions == [("alternates.test", A)] * 6
 
 

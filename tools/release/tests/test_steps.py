@@ -69,7 +69,7 @@ class Checkout:
         return tuple(self.git(*words) for words in questions)
 
     def refused(self, version: str) -> str:
-        """Why there is no release; nothing may have changed."""
+        """The reason why there is no release; nothing may have changed."""
         before = self.state()
         with pytest.raises(Refused) as refusal:
             self.release(version)

@@ -1,6 +1,6 @@
-"""Runs of stages that pass, fail, crash, hang, or run no test, as somebody at a terminal has them.
+"""Runs of stages that pass, fail, crash, hang, or run no test, as a user at a terminal has them.
 
-The JUnit XML is made by pytest itself, as in a real run.
+Pytest itself makes the JUnit XML, as in a real run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def shell(name: str, script: str, **options: object) -> Stage:
 def end(
     root: Path, capsys: pytest.CaptureFixture[str], *stages: Stage, workers: int = 2
 ) -> tuple[int, str, list[str]]:
-    """Run the stages: exit status, whole output, and the lines that somebody sees who looks last.
+    """Run the stages: exit status, whole output, and the lines that a user sees at the end.
 
     The output is as short as it has to be, and ends with pytest's line.
     """
@@ -141,7 +141,7 @@ def test_a_crash_after_good_tests(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_run_that_was_stopped_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The laboratory is gone: what failed before does not hide that most tests did not run."""
+    """The laboratory is gone: earlier failures do not hide that most tests did not run."""
     # In the set-up, as molecule/conftest.py does.
     body = f"""{FAILING}
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_the_report_of_an_earlier_run_does_not_count(
 def test_what_a_report_says_beside_its_message_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As ansible-test writes it: the finding stands in the text alone."""
+    """A report as ansible-test writes it: the finding is only in the text."""
     failure = '<failure message="failed with 1 error:">a.py:1:2: disallowed name</failure>'
     case = f'<a><testcase classname="sanity" name="pylint">{failure}</testcase></a>'
     script = f"echo '{case}' >s.xml; exit 1"

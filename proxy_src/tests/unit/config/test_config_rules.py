@@ -250,7 +250,7 @@ def test_an_https_upstream_needs_a_trust_anchor(files: Path) -> None:
 def test_workers_are_the_processors_that_the_service_may_use(
     files: Path, monkeypatch: pytest.MonkeyPatch, cores: int, expected: int
 ) -> None:
-    """Of at most as many as the field takes; the role counts so, too, for the unit's limits."""
+    """But no more than the field takes; the role counts the same way for the unit's limits."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: set(range(cores)))
     assert load(files, minimal()).workers == expected
     assert load(files, minimal(x="workers: 0")).workers == expected

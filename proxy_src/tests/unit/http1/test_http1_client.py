@@ -12,7 +12,7 @@ from mcp_proxy.http1.client import ResponseError, ResponseReader
 
 
 class Seen:
-    """Collects what the reader tells."""
+    """Collects the reader's calls."""
 
     def __init__(self) -> None:
         self.interim: list[int] = []

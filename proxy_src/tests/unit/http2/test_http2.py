@@ -56,7 +56,7 @@ class Pair:
         while True:
             out = self.client.data_to_send()
             feed(self.layer.receive, cuts(out, places or []))
-            # As the connection does: who does not ask to send something does not get to send it.
+            # As the connection does: a layer that does not ask to send does not get to send.
             back = b"".join(self.layer.output()) if self.channel.woken else b""
             self.channel.woken = False
             if not out and not back:
@@ -214,7 +214,7 @@ def test_responses_that_are_not_read_have_a_budget_together() -> None:
             handler.stream.send_body(bytes(size))
             taken += size
     assert taken < (1 << 20) + (1 << 16) + 99 * 8192
-    # The one that the client does read is not held up by the others.
+    # The others do not hold up the one that the client does read.
     first = pair.requests[0]
     for _ in range(50):
         first.stream.send_body(bytes(first.stream.room))
@@ -224,7 +224,7 @@ def test_responses_that_are_not_read_have_a_budget_together() -> None:
         pair.exchange(acknowledge=False)
         assert not first.paused
     assert len(pair.bodies[read]) == 50 * 8192
-    # All is well again once they are gone.
+    # Everything works again once they are gone.
     for number in range(3, 201, 2):
         pair.client.reset_stream(number, ErrorCodes.CANCEL)
     pair.exchange(acknowledge=False)

@@ -206,7 +206,7 @@ def test_a_broken_pair_is_refused_once_and_the_old_one_stays(
         # Neither a key nor anything else from the files is ever quoted.
         assert "PRIVATE KEY" not in json.dumps([str(entry) for entry in journal.entries])
         assert live.metric("reloads", result="refused") == 1
-    # Put back, and broken anew: a state of its own, so a line of its own.
+    # Put back and broken again: this is a new state, so it gets a new line.
     good.write(live.directory)
     assert not live.store.poll()
     broken.write(live.directory)
@@ -249,7 +249,7 @@ def test_an_expired_pair_is_better_than_none(
     live = Live(tmp_path, authority.issue(HOST, begins_days=-9, ends_days=-1))
     assert "expired at" in live.store.pair.invalidity()
     assert len(journal.refusals()) == 1
-    # Replacing one expired certificate by another is no step back.
+    # One expired certificate may replace another: that is no step back.
     authority.issue(HOST, begins_days=-9, ends_days=-0.5).write(tmp_path)
     assert live.store.poll()
 
@@ -284,7 +284,7 @@ def test_a_missing_file_names_field_and_path(tmp_path: Path) -> None:
     st.booleans(),
 )
 def test_no_bytes_are_an_internal_error(changes: list[tuple[int, int]], in_key: bool) -> None:
-    """Damaged anywhere, a pair is taken or refused; whatever else is raised would end the proxy."""
+    """Damaged anywhere, a pair is taken or refused; any other exception would end the proxy."""
     part = DAMAGED.key if in_key else DAMAGED.cert
     lines = part.decode().splitlines()
     der = bytearray(base64.b64decode("".join(lines[1:-1])))

@@ -115,7 +115,7 @@ class Tunnel:
         await self.exchange()
 
     async def exchange(self) -> None:
-        """Let both sides have what the other has sent."""
+        """Give each side what the other has sent."""
         for _ in range(3):
             if data := self._out.read():
                 self._ws.send_binary(data)
@@ -186,7 +186,7 @@ async def test_a_quiet_request_is_accompanied_by_pings(
     assert tunnel.controls == [Opcode.PING, Opcode.PING]
     handler.reply(b"done")
     await tunnel.exchange()
-    # Nothing is kept open for the sake of a connection that nobody uses.
+    # No pings keep an unused connection open.
     await tunnel.ticks(100, 200, 300)
     assert tunnel.controls == [Opcode.PING, Opcode.PING]
 

@@ -1,4 +1,4 @@
-"""Switching protocols: what an upstream is offered, and what its answer makes of the connection."""
+"""Switching protocols: the offer to an upstream, and the connection after its answer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def switched() -> tuple[Http1Server, FakeHandler]:
 
 @given(early=st.binary(max_size=300), late=st.binary(max_size=300), places=PLACES)
 def test_after_101_bytes_pass_as_they_are(early: bytes, late: bytes, places: list[int]) -> None:
-    """However the reads fall, and even if the client did not wait for the answer."""
+    """At any split of the reads, and even if the client did not wait for the answer."""
     layer, requests = server()
     feed(layer.receive, cuts(UPGRADE + early, places))
     (handler,) = requests
@@ -133,7 +133,7 @@ def test_http_1_0_has_no_upgrade() -> None:
     "framing", [b"Content-Length: 27\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1b\r\n"]
 )
 def test_content_is_never_taken_for_a_request(protocol: bytes, framing: bytes) -> None:
-    """The parser stops in front of the content: what it then sees would be a second request."""
+    """The parser stops before the content, or it would take the content for a second request."""
     hidden = b"GET /hidden HTTP/1.1\r\nA: b"
     layer, requests = server(answer=b"ok")
     layer.receive(WISH.replace(b"websocket", protocol) + framing + hidden + b"\r\n\r\n")

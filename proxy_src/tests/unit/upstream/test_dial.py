@@ -1,4 +1,4 @@
-"""Address validation at dial time: what is resolved, what is refused, what is dialled."""
+"""Address validation at dial time: names resolved, addresses refused, and addresses dialled."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def test_a_silent_address_leaves_time_for_the_others(monkeypatch: Any) -> 
 
 
 async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
-    """Nor does it take more than one thread, however many ask for the name."""
+    """Nor does it take more than one thread, however many requests ask for the name."""
     network = Network(monkeypatch, "10.0.0.1")
     real, release = network.getaddrinfo, threading.Event()
 
@@ -199,7 +199,7 @@ async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
     outcomes = await asyncio.gather(*stuck, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes].count(asyncio.CancelledError) == 1
     assert sum(isinstance(outcome, asyncio.BufferedProtocol) for outcome in outcomes) == 49
-    # The next one asks anew: no answer is kept.
+    # The next one asks again: no answer is kept.
     await connect("stuck.lan")
     assert [host for host, *_ in network.lookups].count("stuck.lan") == 2
 
@@ -228,7 +228,7 @@ class Lost(asyncio.BufferedProtocol):
 
 
 class LostTls(UpstreamTls):
-    """The same of one with TLS."""
+    """The same with TLS."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -240,7 +240,7 @@ class LostTls(UpstreamTls):
 def test_a_connection_that_is_lost_at_once_is_none(
     monkeypatch: Any, new_loop: Any, scheme: Any
 ) -> None:
-    """An upstream that resets what it has accepted: the loop has heard of it before the dialler."""
+    """An upstream resets a connection that it accepted: the loop knows before the dialler does."""
     monkeypatch.setattr("mcp_proxy.upstream.dial.UpstreamTls", LostTls)
     complaints: list[Any] = []
     policy = UpstreamPolicy(allowed_ips=LOOPBACK, include_system_cas=True)

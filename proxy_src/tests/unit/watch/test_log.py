@@ -146,7 +146,7 @@ def test_json_exactly_when_stderr_is_the_journal(monkeypatch: pytest.MonkeyPatch
 
 
 class _Counted(io.StringIO):
-    """Remembers what it was given at a time."""
+    """Remembers each piece that was written."""
 
     def __init__(self) -> None:
         super().__init__()
