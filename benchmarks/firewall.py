@@ -90,7 +90,7 @@ def run(rounds: int, scale: float, done: Done) -> dict[str, Comparison]:
         )
         routes = {"mcp_tunnel_routes": {_ROUTE: f"http://{UPSTREAM_V4}:{_UPSTREAM_PORT}"}}
         run_playbook("playbooks/site.yml", str(_LAB.inventory()), 900, extra=routes)
-        # It would ask the kernel for the counters now and then, and fail without the table.
+        # It asks the kernel for counters now and then, and would fail without the table.
         _on_host(["sudo", "systemctl", "stop", "mcp-tunnel-firewall-counters.timer"])
         proxy = Running(_PROXY, _process_of("mcp-proxy@default.service"))
         chain = Chain("proxy", 8080, [proxy, Running("load generator", os.getpid()), upstream])

@@ -1,6 +1,6 @@
-"""HTTP/2 inside: the load generator's connections, and what is done on them.
+"""HTTP/2 inside: the load generator's connections and its work on them.
 
-Frames are made by hand, for a load generator that takes its time gets more wake-ups out of a chain.
+Frames are made by hand: a slow load generator would get more wake-ups out of a chain.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Http2Connection(TunnelConnection):
     async def small_request(self) -> None:
         """One request and its answer.
 
-        :raises BenchError: the answer is not as it must be, or STEP_SECONDS passed
+        :raises BenchError: the answer is wrong, or STEP_SECONDS passed
         """
         number = self._next
         self._next += 2
@@ -72,7 +72,7 @@ class Http2Connection(TunnelConnection):
             raise BenchError(f"expected 200 and {len(SMALL_ANSWER)} bytes, got {result}")
 
     def _fields(self, number: int) -> bytes:
-        """The field section; from the second request on all of it stands in the table."""
+        """The field section; from the second request on the table has all of it."""
         if number <= 3:
             self._block = self._encoder.encode(
                 [

@@ -47,7 +47,7 @@ class Running:
 class Child:
     """One started command and its descendants.
 
-    :param name: how errors call it
+    :param name: its name in errors
     :param log: file that holds its stdout and stderr
     """
 
@@ -128,7 +128,7 @@ def _wait_for_port(started: Child, port: int) -> None:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
+    """A TCP port of the loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

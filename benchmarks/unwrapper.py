@@ -1,7 +1,7 @@
 """The part of the rival chain that haproxy cannot do: WebSocket in, TCP out.
 
-Does the listener's job of the proxy and nothing else, as cheaply as Python
-can: protocol callbacks on uvloop, unmasking in C, one read is one write.
+Does only the job of the proxy's listener, as cheaply as Python can: protocol
+callbacks on uvloop, unmasking in C, one read is one write.
 
 Usage: python -m benchmarks.unwrapper LISTEN_PORT TARGET_PORT
 """
@@ -108,7 +108,7 @@ class Listener(asyncio.Protocol):
         )
 
     def target_ready(self, target: asyncio.Transport) -> None:
-        """The target's connection stands: the upgrade is answered."""
+        """Answer the upgrade, as the target is connected."""
         self._target = target
         self.transport.write(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"

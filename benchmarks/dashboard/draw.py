@@ -29,12 +29,12 @@ _DPI = 90
 _GROUND, _CARD, _INK, _DIM, _LINE = "#111217", "#181b1f", "#d8d9da", "#8e8e8e", "#2f3237"
 _PALETTE = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#37872d")
 _COLOURS = {"green": "#73bf69", "yellow": "#f2cc0c", "orange": "#ff780a", "red": "#f2495c"}
-_ROUND = (1, 2, 2.5, 5, 10)  # what an axis is divided by
-_NAMES = 4  # series that a legend has room for
+_ROUND = (1, 2, 2.5, 5, 10)  # the steps between the ticks of an axis
+_NAMES = 4  # a legend has room for so many series
 
 
 def _series(panel: Panel, answers: Answers, span: Span) -> Iterator[tuple[str, Any, Any]]:
-    """Name, minutes and values of each series; what is no number is a gap."""
+    """Name, minutes and values of each series; a value that is no number is a gap."""
     for query, found in zip(panel.queries, answers):
         for item in found:
             name = legend(query.legend, item["metric"]) or panel.title
@@ -47,10 +47,10 @@ def _highest(values: list[float]) -> float:
 
 
 def _on_one_axis(lines: list[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:
-    """The same with all times that any has, for stacking: where one has no value it is 0."""
+    """The same series with the times of all, for stacking: a series without a value has 0."""
     times = sorted({when for _, minutes, _ in lines for when in minutes})
     step = min((later - when for when, later in itertools.pairwise(times)), default=0.0)
-    # Where none has any value, there is nothing, and no line from one side to the other.
+    # Without any value there is no line, rather than one from side to side.
     times += [
         edge
         for when, later in itertools.pairwise(times)
@@ -111,7 +111,7 @@ def _time_axis(axes: Any, span: Span) -> None:
 def _heatmap(axes: Any, panel: Panel, answers: Answers, span: Span) -> None:
     lines = sorted(_series(panel, answers, span), key=lambda line: float(line[0]))
     grid = [values for _, _, values in lines]
-    # Prometheus' buckets have all that is less; Grafana takes the difference.
+    # Prometheus' buckets include all smaller values; Grafana takes the difference.
     rows = [grid[0]] + [
         [max(0.0, high - low) for low, high in zip(below, row)]
         for below, row in zip(grid, grid[1:])
@@ -203,7 +203,7 @@ def draw(recording: dict[str, Any], picture: Path) -> None:
 
 
 def _shrink(picture: Path) -> None:
-    """Store it with a palette: a quarter of the bytes, and nobody sees it."""
+    """Store it with a palette: a quarter of the bytes, and no visible difference."""
     from PIL import Image  # type: ignore[import-not-found]
 
     with Image.open(picture) as image:

@@ -104,7 +104,7 @@ class _Client(asyncio.Protocol):
         return not self._finished
 
     def finish(self) -> None:
-        """The tunnel ends. The client is heard out, as a reset would overtake the answer."""
+        """End the tunnel, and read the client to its end: a reset would overtake the answer."""
         self._finished = True
         if self._heard_out:
             self.transport.close()

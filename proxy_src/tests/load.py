@@ -1,4 +1,4 @@
-"""Load on a proxy while something happens to it, and what became of every request.
+"""Load on a proxy while something happens to it, and the outcome of every request.
 
 About 200 requests a second: on connections that are kept, and on new ones, each with its own inner
 TLS handshake; beside them streams of events.
@@ -119,8 +119,8 @@ class Load:
                 if error.partial:
                     self.failed.append(f"on a kept connection: {error!r}")
                 else:
-                    # Closed while it was idle, at the moment of the request: what every HTTP client
-                    # has to reckon with, and sends anew (RFC 9112 §9.3.1).
+                    # Closed while it was idle, at the moment of the request: every HTTP client has
+                    # to expect this, and sends again (RFC 9112 §9.3.1).
                     self.sent_again += 1
                 reader, writer = await self._connect()
                 continue
@@ -165,7 +165,7 @@ class Load:
 
 
 def _sockets(pid: int) -> int:
-    """How many sockets a process has open."""
+    """The number of sockets that a process has open."""
     links = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A DNS server that answers as it is told: also what no decent one would."""
+"""A DNS server that answers as the test says, also in ways that no decent server would."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STREAM = 0xFFFF
 
 @dataclass(frozen=True)
 class Record:
-    """``owner`` is the name asked for, or the target of the CNAME before, if not given."""
+    """``owner`` defaults to the name asked for, or to the target of the CNAME before."""
 
     kind: int
     value: str

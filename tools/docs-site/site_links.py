@@ -1,6 +1,6 @@
 """Links between guides and reference, which plain Markdown cannot have.
 
-A guide stays readable on a forge: there a link leads to a file of the repository. On the site it
+A guide stays readable on a forge: a link there leads to a file of the repository. On the site it
 leads to the page of the reference that describes this file, or to the file on the forge. The name
 of a variable or of a module becomes a link, and each page of the reference ends with the guides
 that name it.
@@ -84,7 +84,7 @@ def _for_the_theme(text: str) -> str:
 
 
 def _outside(app: Sphinx, page: str, link: re.Match[str]) -> str:
-    """A link out of ``docs``, as one that holds on the site."""
+    """Turn a link out of ``docs`` into one that works on the site."""
     path, anchor = link[1], link[2] or ""
     if (Path(app.srcdir) / path).is_file() and page.count("/"):
         return link[0]
@@ -96,7 +96,7 @@ def _outside(app: Sphinx, page: str, link: re.Match[str]) -> str:
 
 
 def _guides(app: Sphinx, page: str) -> str:
-    """The end of a page of the reference: the guides that name what it describes."""
+    """The end of a page of the reference: the guides that name its subject."""
     name, _, kind = page.removeprefix("reference/").rpartition("_")
     if kind == "role":
         names = [variable for variable, role in role_of().items() if role == name]
@@ -160,7 +160,7 @@ def _of_ansible(
 
 
 def _target(app: Sphinx, page: str, literal: nodes.literal) -> tuple[str, str]:
-    """Page and anchor of what a name in a guide stands for; empty for anything else."""
+    """Page and anchor for a name in a guide; empty for anything else."""
     text = literal.astext()
     role = role_of().get(text)
     if role and page != VARIABLES:

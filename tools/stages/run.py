@@ -13,16 +13,16 @@ from pathlib import Path
 from . import reports
 from .stage import Result, Stage
 
-#: Seconds for a stage that is told to end: it takes its laboratory down.
+#: Seconds that a stage has to end after the signal: it takes its laboratory down.
 GRACE = 120
 
 
 class Run:
     """One run of several stages.
 
-    The first stages of the sequence begin first; so many at a time as there are workers. One that
-    comes after others begins when they have ended well; if one of them has not, it fails unrun.
-    Every other stage runs, whatever fails beside it.
+    The first stages of the sequence begin first, as many at a time as there are workers. A stage
+    that comes after others begins when they have ended well; if one of them has not, the stage
+    fails without a run. Every other stage runs, even if others fail.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A certificate that is replaced with something else: clients go on getting the one that works."""
+"""The certificate is replaced with something broken: clients still get the one that works."""
 
 from __future__ import annotations
 

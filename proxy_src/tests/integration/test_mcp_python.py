@@ -123,8 +123,8 @@ async def test_an_event_leaves_as_soon_as_it_arrives(
 ) -> None:
     """The server goes on only after the client has seen its last step: a buffer would hang."""
     opened = path.sse(http2) if transport == "sse" else path.client(transport, http2)
-    # The releases take a connection of their own: with three open streams on one HTTP/2 connection,
-    # httpx2 leaves a response that it has already read lying until the next bytes come in.
+    # The releases use their own connection: with three open streams on one HTTP/2 connection,
+    # httpx2 holds back a response that it has already read until the next bytes come in.
     async with opened as client, path.client("2026-07-28", http2=False) as other:
         seen: asyncio.Queue[float] = asyncio.Queue()
 
@@ -162,7 +162,7 @@ async def test_last_event_id_and_challenges_pass_through(path: WholePath) -> Non
 
 @http_versions
 async def test_a_hundred_calls_at_once(path: WholePath, http2: bool) -> None:
-    """They all have to be at the server at the same time before any of them returns."""
+    """All have to be at the server at the same time before any of them returns."""
     async with path.client("2026-07-28", http2) as client:
         calls = [client.call_tool("meet", {"people": 100}) for _ in range(100)]
         results = await asyncio.wait_for(asyncio.gather(*calls), 60)

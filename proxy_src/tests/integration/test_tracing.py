@@ -1,6 +1,6 @@
-"""W3C trace context passes through as it came, and the log tells to which trace a request belongs.
+"""W3C trace context passes through unchanged, and the log names the trace of each request.
 
-The access log says who asked for what, and never what may be a credential.
+The access log says who asked for what, and never anything that may be a credential.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ async def test_no_secret_gets_into_any_line(tmp_path: Path, level: str) -> None:
                 headers=dict(field.split(": ", 1) for field in fields),
             )
             assert reply.status_code == 200
-        # Userinfo has no place in a request: it is refused, and not repeated either.
+        # Userinfo has no place in a request: the proxy refuses it, and does not repeat it either.
         for start in (f"https://u:{SECRET}@echo.{DOMAIN}/", "/"):
             async with raw_client(proxy) as (reader, writer):
                 head = get("echo", start)
@@ -146,4 +146,4 @@ async def test_no_secret_gets_into_any_line(tmp_path: Path, level: str) -> None:
                 assert (await answer(reader))[0] == 400
         await proxy.logged("request finished", http="2")
     assert SECRET not in proxy.transcript()
-    assert proxy.transcript().count("'/mcp'") >= 6  # it was the access log that was searched
+    assert proxy.transcript().count("'/mcp'") >= 6  # the access log was searched, not an empty one

@@ -64,7 +64,7 @@ async def test_messages_pass_both_ways(tmp_path: Path) -> None:
             await (await connection.ping())
         line = await proxy.logged("request finished", status=101)
         assert line["bytes_out"] > 24 * MIB
-        assert line["bytes_in"] > 24 * MIB // 100  # what is sent may be compressed
+        assert line["bytes_in"] > 24 * MIB // 100  # the client may compress
         assert "error" not in line
         assert proxy.peak_rss() < 100_000_000
 
@@ -115,7 +115,7 @@ async def test_an_upstream_that_knows_no_upgrade(tmp_path: Path) -> None:
 
 
 async def test_what_the_client_says_last_arrives(tmp_path: Path) -> None:
-    """Its farewell and the end of its connection come in one read."""
+    """Its last words and the end of its connection come in one read."""
     got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -27,7 +27,7 @@ def frame(data: bytes) -> bytes:
 
 
 class Client:
-    """A client of the tunnel that goes as far as it is told."""
+    """A client of the tunnel that goes as far as the test says."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), _SECONDS)
@@ -106,7 +106,7 @@ class Client:
 
 @contextlib.contextmanager
 def closing_all() -> Iterator[list[Client]]:
-    """A list of clients that are closed in the end."""
+    """A list of clients that are closed at the end."""
     clients: list[Client] = []
     try:
         yield clients
@@ -117,7 +117,7 @@ def closing_all() -> Iterator[list[Client]]:
 
 @contextlib.asynccontextmanager
 async def others_are_served(proxy: RunningProxy, route: str = "echo") -> AsyncIterator[None]:
-    """Meanwhile another client asks, on an old connection and on new ones: it is answered."""
+    """Meanwhile another client is answered, on an old connection and on new ones."""
     served = asyncio.Event()
 
     async def ask_on_and_on() -> None:
@@ -141,7 +141,7 @@ async def others_are_served(proxy: RunningProxy, route: str = "echo") -> AsyncIt
     await once_more()
     try:
         yield
-        # Twice: the first one may have been under way before there was anything to notice.
+        # Twice: the first one may have begun before there was anything to notice.
         await once_more()
         await once_more()
     finally:
@@ -159,7 +159,7 @@ def rss(proxy: RunningProxy) -> int:
 
 
 def descriptors(proxy: RunningProxy) -> int:
-    """How many descriptors are open in the process that has most."""
+    """The number of open descriptors in the process that has most."""
     return max(
         len(list(Path(f"/proc/{pid}/fd").iterdir()))
         for pid in (proxy.process.pid, *proxy.workers())

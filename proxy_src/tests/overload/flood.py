@@ -1,9 +1,9 @@
-"""Floods, made in a process of their own, so that those who are measured do not wait for it.
+"""Floods, made in a process of their own, so that the measured clients do not wait for them.
 
     flood.py upstream NAME             serve; prints the port
     flood.py client NAME PORT CA ROUTE flood the proxy at PORT
 
-Cheap on purpose: what is sent is made once, what comes back is dropped unread where that can be.
+Cheap on purpose: the bytes to send are made once, and answers are dropped unread where possible.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from running import DOMAIN
 from tunnelled import get
 
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-UPSTREAM = {  # how an answer begins, and what follows without end
+UPSTREAM = {  # the start of an answer, and the bytes that follow without end
     "interim": (b"", b"HTTP/1.1 103 x\r\n\r\n"),
     "interim in good measure": (
         b"",
@@ -76,7 +76,7 @@ def streams(end: bytes = b"") -> Iterator[bytes]:
 
 _POST = http2_frame(1, 1, block("flood", b"\x83"), 4)
 _UPLOAD = get("flood", "/", "Transfer-Encoding: chunked").replace(b"GET", b"POST")
-CLIENT = {  # the protocol, how a connection begins, and what follows without end
+CLIENT = {  # the protocol, the start of a connection, and the bytes that follow without end
     "chunks of a byte": ("http/1.1", _UPLOAD, b"1\r\nx\r\n"),
     "chunk extensions": ("http/1.1", _UPLOAD, b"1;a=b;c;d=e\r\nx\r\n"),
     "trailers": ("http/1.1", _UPLOAD + b"0\r\n", b"a:\r\n"),

@@ -1,4 +1,4 @@
-"""Who may work now: those that use little at once, those that use much in turns that are short."""
+"""The right to work: light users have it at once, heavy users in short turns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Bench:
         self.rota.charge(account, began, self.now)
 
     def burden(self, account: Account) -> None:
-        """Make *account* one that has used much, and let that turn end."""
+        """Make *account* a heavy user, and let that turn end."""
         self.work(account, 0.05)
         self.done.clear()
 
@@ -101,7 +101,7 @@ async def test_a_turn_is_short_however_many_wait(peers: int) -> None:
         await turn()
         assert bench.now - began <= PER_TURN + SLICE
         assert len(bench.done) > done, "stuck"
-    # In turns: nobody comes a second time before everybody has come once.
+    # In turns: no account comes a second time before every one has come once.
     assert len(set(bench.done[:peers])) == peers
 
 
@@ -154,7 +154,7 @@ def test_a_portion_is_what_takes_a_slice() -> None:
     assert largest == 1 << 16
     portion.took(largest, 16 * SLICE)
     assert portion.size == largest // 16
-    portion.took(100, 0.00001)  # less than it could have been says nothing
+    portion.took(100, 0.00001)  # a portion that was not full says nothing
     assert portion.size == largest // 16
     portion.took(portion.size, 1.0)
     assert portion.size == 1 << 10

@@ -182,7 +182,7 @@ def records(ciphertext: bytes) -> list[int]:
 def test_what_is_long_begins_in_small_records(contexts: tuple[ssl.SSLContext, str]) -> None:
     server, client = InnerTls(contexts[0]), Client(contexts[1])
     connect(server, client, [])
-    tag = 17  # AES-GCM's, and the byte that tells the type (RFC 8446 §5.2)
+    tag = 17  # AES-GCM's tag, and the byte of the type (RFC 8446 §5.2)
     server.write(b"short" * 800)
     ciphertext = server.output()
     assert records(ciphertext) == [4000 + tag], "something short is one record"

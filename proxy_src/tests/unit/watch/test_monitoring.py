@@ -87,7 +87,7 @@ def test_dashboard_rules_and_readme_name_only_series_that_exist() -> None:
 
 
 def test_every_family_is_on_the_dashboard() -> None:
-    """All but those that others make up for."""
+    """All families, except those that others make up for."""
     queries = " ".join(query for _, query in dashboard_queries())
     shown = {re.sub("_(bucket|count|sum)$", "", name) for name in NAME.findall(queries)}
     families = {re.sub("_(bucket|count|sum)$", "", name) for name in exposed()}
@@ -117,7 +117,7 @@ def lost(given: Any, understood: Any, path: str = "") -> Iterator[str]:
 
 
 def test_grafana_knows_every_field_of_the_dashboard() -> None:
-    """Read by Grafana Labs' own library and written again, nothing is missing."""
+    """Grafana Labs' own library reads it and writes it again, and nothing is missing."""
     plugins.register_default_plugins()
     again = json.loads(JSONEncoder().encode(Dashboard.from_json(DASHBOARD)))
     assert list(lost(DASHBOARD, again)) == []
