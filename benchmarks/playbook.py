@@ -1,4 +1,4 @@
-"""A timed run of ansible-playbook, with a census of what it did on each host."""
+"""A timed run of ansible-playbook, with a census of its work on each host."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def timed(command: Sequence[str], limit: float, env: Mapping[str, str] | None = 
 def run_playbook(
     playbook: str, inventory: str, limit: float, extra: Mapping[str, object] | None = None
 ) -> tuple[float, Census]:
-    """Runs a playbook: seconds that it took, and what it did.
+    """Runs a playbook: seconds that it took, and the census of its work.
 
     :param extra: variables that overrule the inventory's
     :raises BenchError: it failed

@@ -29,7 +29,7 @@ class Row:
     """A workload with its amount per round.
 
     :param fresh: each round needs a newly started chain (memory only ever grows)
-    :param chains: ours, and what it is compared with
+    :param chains: ours, and the one that it is compared with
     """
 
     key: str

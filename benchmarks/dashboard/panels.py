@@ -49,7 +49,7 @@ class Panel:
 
 
 def panels(path: Path = DASHBOARD) -> list[Panel]:
-    """The dashboard's panels, variables replaced by all that there is."""
+    """The dashboard's panels, with variables replaced by all their values."""
     return [_panel(item) for item in json.loads(path.read_text())["panels"]]
 
 

@@ -1,4 +1,4 @@
-"""Debian's Prometheus on loopback, with the shipped jobs and rules, and what it answers."""
+"""Debian's Prometheus on loopback, with the shipped jobs and rules, and its answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PATIENCE = 60.0  # seconds, for a program that is started beside others
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has now."""
+    """A port of loopback that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

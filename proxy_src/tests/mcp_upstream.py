@@ -1,4 +1,4 @@
-"""A real MCP server as the proxy's upstream, which also notes down the requests that reach it."""
+"""A real MCP server as the proxy's upstream, which also records the requests that reach it."""
 
 from __future__ import annotations
 

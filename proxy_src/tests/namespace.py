@@ -15,7 +15,7 @@ PROXY_GROUP = 54321
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
-# Counts by what the kernel is asked to do, before routing or a filter could prevent it.
+# Counts the requests to the kernel, before routing or a filter could prevent anything.
 _RULES = f"""
 table inet watch {{
     set dialled4 {{ type ipv4_addr . inet_service; flags dynamic; size 4096; }}
@@ -51,7 +51,7 @@ class Namespace:
         subprocess.run(["nft", "; ".join(commands)], check=True)
 
     def dialled(self) -> set[str]:
-        """The destinations of all TCP connections tried, and whatever else was sent."""
+        """The destinations of all TCP connections tried, and any other packets that were sent."""
         listed = subprocess.run(
             ["nft", "--json", "list", "table", "inet", "watch"], check=True, capture_output=True
         ).stdout
@@ -62,7 +62,7 @@ class Namespace:
         return found
 
     def vanish(self, port: int) -> None:
-        """Lose whatever goes to this TCP *port*, and whatever comes from there."""
+        """Drop all packets to this TCP *port*, and all from there."""
         rules = (
             "add chain inet watch lost { type filter hook input priority 0; policy accept; }\n"
             f"add rule inet watch lost tcp dport {port} drop\n"
@@ -74,7 +74,7 @@ class Namespace:
         """A command that runs another with 127.0.0.1 as its only name server.
 
         *hosts* is its /etc/hosts. The files are laid over the machine's in a mount namespace that
-        nobody else sees and that ends with the command.
+        no other process sees and that ends with the command.
         """
         contents = {
             "resolv.conf": "nameserver 127.0.0.1\nsearch corp.test\noptions timeout:2 attempts:1\n",
@@ -93,15 +93,14 @@ class Namespace:
 def own_network(*addresses: str) -> Iterator[Namespace]:
     """Move this thread, and what it starts, into a network with only a loopback interface.
 
-    The interface has all of *addresses*, so whatever is sent to one of them arrives, and nothing
-    can leave.
+    The interface has all of *addresses*: packets to any of them arrive, and nothing can leave.
     """
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         _call("unshare", _CLONE_NEWNET)
         try:
             lines = [f"address add {address}/32 dev lo" for address in addresses]
-            # No route for the rest: what has no address here is refused at once.
+            # No route for the rest: a destination without an address here is refused at once.
             batch = "\n".join(["link set lo up", *lines, ""])
             subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
             subprocess.run(["nft", "-f", "-"], input=_RULES, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The real Prometheus (Debian's, unpacked by tools/bootstrap), and what is shipped for it."""
+"""The real Prometheus (Debian's, unpacked by tools/bootstrap), and the files shipped for it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Prometheus:
         raise AssertionError("Prometheus is not ready")
 
     async def get(self, path: str, **parameters: str) -> Any:
-        """The ``data`` of an answer; fails with the error that Prometheus tells."""
+        """The ``data`` of an answer; fails with Prometheus' own error."""
 
         def fetch() -> Any:
             url = f"{self._url}{path}?{urllib.parse.urlencode(parameters)}"

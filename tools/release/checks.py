@@ -27,14 +27,14 @@ class Archive:
     """A built collection and a directory in which it is installed."""
 
     def __init__(self, archive: Path, version: Version, scratch: Path, tools: Path) -> None:
-        """``scratch`` is an empty directory; ``tools`` that of the tree that the archive is of."""
+        """``scratch`` is an empty directory; ``tools`` is that of the archive's own tree."""
         self.archive = archive
         self.version = version
         self.scratch = scratch
         self.tools = tools
         self.collections = scratch / "collections"
         self.installed = self.collections / "ansible_collections" / NAME.replace(".", "/")
-        # Neither the configuration of a user nor that of a checkout counts.
+        # The configuration of a user or of a checkout must not count.
         settings = scratch / "ansible.cfg"
         settings.touch()
         self.variables = {
@@ -45,9 +45,9 @@ class Archive:
         }
 
     def check(self, told: Callable[[str], None]) -> None:
-        """Install it and run all checks; ``told`` is called with the name of each that is passed.
+        """Install it and run all checks; ``told`` is called with the name of each that passes.
 
-        :raises Refused: with the problems of all checks that it has not passed.
+        :raises Refused: with the problems of all checks that failed.
         """
         self.install()
         told("ansible-galaxy collection install")

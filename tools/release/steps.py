@@ -1,8 +1,8 @@
 """The way of a release, from the checkout to the tag.
 
-All work happens in a working tree of its own below ``.build``. The tag is made after the last check
-has been passed, and the branch follows it: so an interruption before the tag leaves nothing to
-keep, and one after it leaves nothing to decide.
+All work happens in a separate working tree below ``.build``. The tag is made after the last check
+has passed, and the branch follows the tag: an interruption before the tag leaves nothing to keep,
+and one after it leaves nothing to decide.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Release:
             yield
 
     def _undo(self) -> None:
-        """Remove what this run, or one that was interrupted, has made on the way."""
+        """Remove the intermediate files of this run, or of one that was interrupted."""
         shutil.rmtree(self._work, ignore_errors=True)
         self._here.forget_worktree(self._tree.root)
 
@@ -84,7 +84,7 @@ class Release:
         )
 
     def _complete(self, check: bool) -> None:
-        """Let the branch follow the tag, over files that the interrupted run had written."""
+        """Let the branch follow the tag, over the files that the interrupted run wrote."""
         tag = self._version.tag
         for path in self._here.changed():
             known = [self._here.content(commit, path) for commit in ("HEAD", tag)]
@@ -100,7 +100,7 @@ class Release:
         self._told(f"completed: the branch {self._here.branch()} has {tag}")
 
     def _built(self, base: str) -> Path:
-        """Commit the release on top of ``base`` in the own tree; build and check the archive."""
+        """Commit the release on top of ``base`` in its own tree; build and check the archive."""
         tree = self._tree.root
         self._here.git("worktree", "add", "--quiet", "--detach", str(tree), base)
         places.write(tree, self._version)

@@ -10,11 +10,11 @@ from .stage import Failure, Result, Stage
 
 #: The end of the output, in lines, in which each failure has to be found.
 LAST_LINES = 40
-#: Of a failing stage's output, where it ends.
+#: Lines from the end of a failing stage's output.
 EXCERPT = 60
 WIDTH = 150
 _SKIPPED_LINES = 12
-# Where the output of a command usually says that it has failed; else its end is shown.
+# Lines in which commands usually say that they failed; without any, the output's end is shown.
 _BAD = re.compile(r"fatal: |FAILED|FAILURES|ERROR|Error:|Traceback|error:")
 
 
@@ -38,7 +38,7 @@ def closing(results: Sequence[Result], seconds: float, root: Path) -> str:
     bad = [result for result in results if not result.good]
     lines = _skipped(results)
     if bad:
-        # Beside a heading for each.
+        # One line less for the heading of each.
         room = max(1, (LAST_LINES - len(table)) // len(bad) - 1)
         for result in bad:
             log = result.log.relative_to(root) if result.log.is_relative_to(root) else result.log
@@ -48,14 +48,14 @@ def closing(results: Sequence[Result], seconds: float, root: Path) -> str:
 
 
 def _failure(result: Result, room: int) -> list[str]:
-    """At most so many lines that say how a stage has failed."""
+    """At most ``room`` lines that say how a stage failed."""
     failures = result.tests.failures
     lines = _tests(failures, room) if failures else _excerpt(result.log, room)
     return [_cut(f"    {line}") for line in lines]
 
 
 def _tests(failures: Sequence[Failure], room: int) -> list[str]:
-    """The first of the failures with what it says, then names: the same error is not repeated."""
+    """The first failure with its text, then names: the same error is not repeated."""
     first, *others = failures
     said = [line for line in first.text.splitlines() if line.strip()]
     names = min(len(others), max(1, room // 3))
@@ -117,7 +117,7 @@ def _row(
 
 
 def _pytest_line(results: Sequence[Result], seconds: float) -> str:
-    """The total, as pytest writes it: that is what a CI looks for."""
+    """The total, as pytest writes it: CI systems look for this line."""
     numbers = {
         "failed": sum(len(result.tests.failures) for result in results),
         "passed": sum(result.tests.passed for result in results),

@@ -1,7 +1,7 @@
-"""A reader of HTTP/1.1 requests that forgives nothing: what the proxy sends must be of one form.
+"""A strict reader of HTTP/1.1 requests: all that the proxy sends must be of one form.
 
-Where the parsers of upstreams differ, a request that this reader takes leaves them nothing to
-differ about (RFC 9112 §3, §5, §6, §7.1; RFC 9110 §5.5, §5.6.2).
+The parsers of upstreams differ, but not about a request that this reader takes (RFC 9112 §3, §5,
+§6, §7.1; RFC 9110 §5.5, §5.6.2).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SINGLE = (b"host", b"content-length", b"transfer-encoding", b"x-forwarded-host"
 
 
 class Malformed(Exception):
-    """Not what the proxy may send."""
+    """The proxy may not send this."""
 
 
 class Incomplete(Exception):

@@ -1,4 +1,4 @@
-"""Nobody takes the log, or there is no room for it: lines are lost, and nothing else is."""
+"""The log has no reader, or there is no room for it: only lines are lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_log_that_nobody_reads(tmp_path: Path) -> None:
         await many_are_served(proxy)
         await many_are_served(proxy)
         proxy._pipe.resume_reading()
-        # As nothing was lost, nothing is said about it.
+        # Nothing was lost, so the log says nothing about it.
         while sum(line["msg"] == "request finished" for line in proxy.log) < 2 * MANY:
             await proxy.logged("request finished", after=len(proxy.log))
         assert not [line for line in proxy.log if "lost" in line["msg"]]
@@ -47,7 +47,7 @@ async def test_the_reader_of_the_log_has_gone(tmp_path: Path) -> None:
     async with proxied(tmp_path, raw_upstream(polite)) as proxy:
         proxy._pipe.close()
         await many_are_served(proxy)
-        # A worker that begins without a log does its work all the same.
+        # A worker that begins without a log works all the same.
         os.kill(proxy.workers()[0], signal.SIGKILL)
         await many_are_served(proxy)
         proxy.terminate()
@@ -65,7 +65,7 @@ async def test_the_disk_is_full(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with raw_upstream(polite) as port:
             routes = {"echo": f"http://127.0.0.1:{port}"}
-            # Its lines are not seen, so what they would say is known before.
+            # Its lines are not seen, so the test has to know beforehand what they would say.
             proxy = prepared_proxy(
                 tmp_path, routes, listeners=[listener], through=through, admin_addr=""
             )
@@ -77,7 +77,7 @@ async def test_the_disk_is_full(tmp_path: Path) -> None:
                 assert size(log) == DISK
                 await more_room(proxy, disk)
                 await many_are_served(proxy)
-                # Every line is whole, but for those that the disk cut, and what is missing is said.
+                # Lines are whole, except those that the disk cut; the log counts the missing ones.
                 lines = log.read_text().splitlines()  # noqa: ASYNC240 - it is in memory
                 (lost,) = (line for line in lines if " log lines lost lines=" in line)
                 served = sum(" request finished route=echo " in line for line in lines)

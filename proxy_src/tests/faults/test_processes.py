@@ -52,7 +52,7 @@ async def test_a_supervisor_without_descriptors(tmp_path: Path) -> None:
 
 
 async def test_the_directory_it_was_started_in_is_gone(tmp_path: Path) -> None:
-    """And /tmp, and every other place to which it might write."""
+    """So are /tmp and every other place to which it might write."""
     place = tmp_path / "place"
     place.mkdir()
     tls = {
@@ -72,7 +72,7 @@ async def test_the_directory_it_was_started_in_is_gone(tmp_path: Path) -> None:
 
 
 async def test_an_upstream_restarts(tmp_path: Path) -> None:
-    """Idle connections to it are no trap, and what it does not take is answered as such."""
+    """Idle connections to it do no harm, and requests that it does not take get an error."""
     server = await asyncio.start_server(polite_until_closed, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:

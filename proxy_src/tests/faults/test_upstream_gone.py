@@ -25,7 +25,7 @@ def network() -> Iterator[Namespace]:
 
 
 class Server:
-    """One that answers and falls silent, until all of its streams may end."""
+    """A server that answers and falls silent, until all of its streams may end."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Semaphore(0)
@@ -108,7 +108,7 @@ async def test_websocket_tunnels_too(network: Namespace, tmp_path: Path) -> None
 
 
 async def test_calls_that_are_not_answered(network: Namespace, tmp_path: Path) -> None:
-    """One that had arrived, one that never will; an upstream that does not read yet is alive."""
+    """One call arrived, one never will; an upstream that does not read yet counts as alive."""
     large = 8 << 20
     async with (
         two_upstreams(tmp_path) as (proxy, gone, port, living),
@@ -128,7 +128,7 @@ async def test_calls_that_are_not_answered(network: Namespace, tmp_path: Path) -
         unread[1].write(bytes(large))
         await living.begun.acquire()
         network.vanish(port)
-        never[1].write(b"xx")  # leaves for where nobody is
+        never[1].write(b"xx")  # nothing receives it
         for reader, _ in (arrived, never):
             assert (await answer(reader))[0] == 502
         assert len([line for line in proxy.log if "acknowledged nothing" in line["msg"]]) == 2

@@ -1,4 +1,4 @@
-"""Peers that do what no honest one does: nobody else may notice."""
+"""Peers that do what no honest peer does: no other client may notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of an archive, on a collection of three files that is good and then made bad."""
+"""The checks of an archive, on a good collection of three files that the tests then spoil."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 
 @pytest.fixture
 def edited(installed: Archive) -> Iterator[Archive]:
-    """The same; what a test changes in it is put back."""
+    """The same archive; a test's changes are undone afterwards."""
     yield installed
     for name, text in FILES.items():
         if (installed.installed / name).parent.is_dir() and name != "galaxy.yml":

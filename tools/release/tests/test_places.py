@@ -1,4 +1,4 @@
-"""Where the version is written: all places are known, set together, and nothing else states it."""
+"""The places of the version: all are known and set together, and nothing else states it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from release.refused import Refused
 from release.version import Version
 
 ROOT = Path(__file__).resolve().parents[3]
-#: Lines that name a version and state no version of this tree: when something came, and examples.
+#: Lines that name a version but not this tree's: the version that added something, and examples.
 OTHER = (
     re.compile(r"version_added: "),
     re.compile(r"\d+\.\d+\.\d+-cp3\d+-"),  # the name of a release on a host

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs/troubleshooting.md").read_text()
-#: Where our parts say something, and where the laboratory says what the vendor's parts do.
+#: The sources of our parts' messages, and the laboratory, which says what the vendor's parts do.
 SOURCES = ("plugins", "proxy_src/src", "roles", "playbooks", "lab")
 SAYING = ("the client reads", "the log or `verify` says", "the log says", "the run says", "symptom")
 #: OpenSSL's own words, which come with ``tls handshake failed``.
@@ -27,7 +27,7 @@ OF_OTHERS = {
 
 
 def said() -> str:
-    """All that can be said, with literals that Python joins as one text."""
+    """All sources of messages; literals that Python joins are one text."""
     texts = [
         path.read_text()
         for folder in SOURCES

@@ -77,7 +77,7 @@ def test_every_socket_has_a_worker_and_every_worker_a_socket(
 
 
 def test_what_systemd_passes(bound: list[socket.socket]) -> None:
-    """In a process of its own, as descriptors 3 and up are the test's otherwise."""
+    """Runs in its own process, as descriptors 3 and up belong to the test here."""
     code = (
         "import os, sys\n"
         "from mcp_proxy.process import listening\n"

@@ -1,4 +1,4 @@
-"""The log's way out, held against real descriptors that are full, broken or slow."""
+"""The log's output, tested against real descriptors that are full, broken or slow."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_a_pipe_that_nobody_reads_holds_up_nobody(pipe: tuple[int, int]) -
     assert lines[kept] == b"%d lost" % (30_000 - kept)
     output.write("after\n", lost)
     assert os.read(read, 100) == b"after\n"
-    assert os.get_blocking(write)  # others write there, too, and have not asked for this
+    assert os.get_blocking(write)  # others write there, too, and expect it to block
 
 
 async def test_a_socket_that_nobody_reads_holds_up_nobody() -> None:
