@@ -11,7 +11,7 @@ from benchmarks.playbook import Census, run_playbook, timed
 
 _SITE = "playbooks/site.yml"
 _MINUTES = 60.0
-#: Of this many no-op runs the fastest counts: what it takes, without the neighbours' noise.
+#: The fastest of this many no-op runs counts: its time has the least noise of the neighbours.
 _NO_OP_RUNS = 2
 
 

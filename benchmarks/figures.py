@@ -42,7 +42,7 @@ class Comparison:
     rival_parts: dict[str, float]
 
     def as_json(self) -> dict[str, object]:
-        """The row as it stands in a results file, rounded to what it is worth."""
+        """The row as it stands in a results file, rounded to its meaningful digits."""
         return {
             key: round_significant(value) if isinstance(value, float) else value
             for key, value in asdict(self).items()

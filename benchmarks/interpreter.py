@@ -1,8 +1,8 @@
-"""The interpreter that both rivals' Python runs on: a host's, where it can be had.
+"""The interpreter that both rivals' Python runs on: a host's, where there is one.
 
 A deployed proxy runs on the distribution's interpreter, which is built with the profile-guided
-optimisations that an interpreter of one's own often lacks; that is worth a tenth to a sixth of
-the time.
+optimisations that a locally built interpreter often lacks; they save a tenth to a sixth of the
+time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def interpreter() -> str:
 
 @functools.cache
 def version() -> str:
-    """The version of :func:`interpreter`, and which one it is."""
+    """The version of :func:`interpreter`, and whose it is."""
     ask = [interpreter(), "-c", "import platform; print(platform.python_version())"]
     answer = subprocess.run(ask, capture_output=True, text=True, check=True).stdout  # noqa: S603
     return f"{answer.strip()}{' of the distribution' if interpreter() == _OF_HOSTS else ''}"

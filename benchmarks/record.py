@@ -1,4 +1,4 @@
-"""Results on disk, and what became worse than the recorded ones."""
+"""Results on disk, and the figures that became worse than the recorded ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load(path: Path) -> Results:
 
 
 def store(path: Path, new: Results) -> None:
-    """Puts the new sections into a results file; sections that were not run stay."""
+    """Puts the new sections into a results file; it keeps sections that were not run."""
     content = json.dumps({**load(path), **new}, indent=2, ensure_ascii=False, sort_keys=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(content + "\n")
@@ -59,7 +59,7 @@ def store(path: Path, new: Results) -> None:
 def slower(new: Results, recorded: Results, columns: Mapping[str, float]) -> list[str]:
     """The figures that became worse, one line each.
 
-    Compares only what another machine would also measure.
+    Compares only figures that another machine would also measure.
 
     :param columns: name of each compared column and by which part it may grow
     """

@@ -3,7 +3,7 @@
 The file is named by TASK_CENSUS_FILE. Lines: ``{"task": state, "host": …,
 "name": …}`` for each task's result on a host, and ``{"module": name, "host": …}``
 for each module execution, where the host is the address that it ran on, or
-"controller". Module executions are what costs time, and one task can need none
+"controller". Module executions cost the time, and one task can need none
 (debug), one or several (copy, loops, action plugins), so they are counted where
 every one of them passes: at the base class of the action plugins.
 """

@@ -1,4 +1,4 @@
-"""The dashboard as the picture's recorder and its draughtsman read it."""
+"""The dashboard as the recorder and the drawing program of the picture read it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_every_panel_can_be_recorded_and_drawn() -> None:
     assert all(bool(panel.queries) == (panel.kind != "row") for panel in read)
     expressions = [query.expression for panel in read for query in panel.queries]
     assert [text for text in expressions if "$" in text] == []
-    # A picture that shows one of many moments, or many of one, would be wrong.
+    # A picture with one of many moments, or with many where one is asked for, would be wrong.
     for panel in read:
         for query in panel.queries:
             assert query.instant == (panel.kind in ("stat", "table"))

@@ -1,4 +1,4 @@
-"""Configuration files for tests: the smallest good one, and what is wrong with others."""
+"""Configuration files for tests: the smallest good one, and the problems of others."""
 
 from __future__ import annotations
 

@@ -42,14 +42,14 @@ def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[No
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Interrupt a test that keeps the interpreter busy, where no event loop could cancel it.
 
-    What is stuck outside Python's reach is ended by pytest's ``faulthandler_timeout``.
+    Pytest's ``faulthandler_timeout`` ends a test that is stuck outside Python's reach.
     """
 
     def overdue(*_: object) -> None:
         pytest.fail(f"{item.nodeid} hangs")
 
     before = signal.signal(signal.SIGALRM, overdue)
-    # Again and again: the loop logs what one of its callbacks raises, and goes on.
+    # Repeatedly: the loop logs an exception of one of its callbacks, and goes on.
     signal.setitimer(signal.ITIMER_REAL, LIMIT + 5, 5)
     try:
         return (yield)

@@ -42,7 +42,7 @@ async def client(proxy: RunningProxy, version: str = "1.1", **options: Any) -> A
 
 
 class _ThroughBridge(httpx.AsyncHTTPTransport):
-    """Connects to the bridge whatever the URL's host, and verifies that host's certificate."""
+    """Connects to the bridge for any host of a URL, and verifies that host's certificate."""
 
     def __init__(self, port: int, proxy: RunningProxy, version: str) -> None:
         super().__init__(verify=proxy.client_tls(), http1=version == "1.1", http2=version == "2")

@@ -1,4 +1,4 @@
-"""Upstream servers for tests: one that misbehaves as told, and an ASGI application on uvicorn."""
+"""Upstream servers for tests: one that misbehaves as a test says, and an ASGI one on uvicorn."""
 
 from __future__ import annotations
 

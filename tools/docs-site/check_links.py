@@ -1,6 +1,6 @@
-"""Whether each link inside a built site leads to a page, and to an anchor on it.
+"""Check that each link inside a built site leads to a page, and to an anchor on it.
 
-Usage: ``check_links.py DIRECTORY``. It reads the HTML alone, and nothing of what made it.
+Usage: ``check_links.py DIRECTORY``. It reads only the HTML, and none of its sources.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ pygments_style = "ansible"
 
 # The anchors that a forge gives to headings, for links such as proxy.md#reload.
 myst_heading_anchors = 4
-# A folder that a guide names is shown by the forge, and is not a page here.
+# The forge shows a folder that a guide names; here it has no page.
 nitpicky = False
 
 html_theme = "furo"

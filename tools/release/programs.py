@@ -13,7 +13,7 @@ from .refused import Refused
 def output(
     subject: str, command: Sequence[str], directory: Path, variables: Mapping[str, str]
 ) -> str:
-    """The standard output of a program, which runs in a directory with more variables.
+    """Run a program in a directory, with more variables; return its standard output.
 
     :raises Refused: if it fails; names the subject, and has the whole output.
     """

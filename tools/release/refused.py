@@ -9,7 +9,7 @@ class Refused(Exception):
     """Nothing was released. Each problem names its object, and what to do."""
 
     def __init__(self, *problems: str, output: str = "") -> None:
-        """``output`` is what a program printed that found the problem."""
+        """``output`` is the output of the program that found the problem."""
         super().__init__("; ".join(problems))
         self.problems: Sequence[str] = problems
         self.output = output

@@ -1,1 +1,1 @@
-"""Runs the stages of a test run beside each other, and says at the end what each of them did."""
+"""Runs the stages of a test run in parallel, and reports the outcome of each at the end."""

@@ -1,7 +1,7 @@
 """Makes the changelog of a release of the fragments: ``python -m stages.changelog``.
 
-The first release has no predecessor. Nobody had what its fragments repair, limit or rename, so it
-lists only what it is.
+The first release has no predecessor. No user had the things that its fragments repair, limit or
+rename, so its changelog lists only its contents.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Sections of fragments that say what a release is, without a look at an earlier one.
+#: Sections of fragments that describe a release without reference to an earlier one.
 FIRST = ("release_summary", "major_changes", "known_issues")
 
 
 def keep_what_is_new(changelogs: Path) -> None:
-    """Before the first release, take out of the fragments what compares with an earlier one."""
+    """Before the first release, remove the sections of fragments that refer to an earlier one."""
     if yaml.safe_load((changelogs / "changelog.yaml").read_text(encoding="utf-8"))["releases"]:
         return
     for path in sorted((changelogs / "fragments").glob("*.y*ml")):

@@ -17,7 +17,7 @@ def read(paths: Iterable[Path]) -> Tests:
     """Return what the reports say together.
 
     Raises:
-        ValueError: a file is no JUnit XML: whoever wrote it did not come to its end.
+        ValueError: a file is no JUnit XML: its writer did not come to its end.
     """
     tests = Tests()
     for path in sorted(paths):
@@ -51,7 +51,7 @@ def _count(case: ElementTree.Element, tests: Tests) -> None:
 
 
 def _said(element: ElementTree.Element) -> str:
-    """The message, then the text: pytest says all in the first, ansible-test in the second."""
+    """The message, then the text: pytest puts all in the first, ansible-test in the second."""
     message, text = (element.get("message") or "").strip(), (element.text or "").strip()
     return "\n".join(part for part in (message, text) if part)
 

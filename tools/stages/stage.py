@@ -1,4 +1,4 @@
-"""A stage of a test run, and what became of it."""
+"""A stage of a test run, and its outcome."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Stage:
     """A command that runs tests, or prepares something for those that do.
 
     Attributes:
-        name: what the summary calls it; its log is named after it.
+        name: its name in the summary; its log is named after it.
         command: program and arguments, run in the repository's root.
         reports: patterns of the JUnit XML files that it writes, relative to the repository's root.
-            A stage without patterns runs no tests: its exit status is all.
+            A stage without patterns runs no tests: only its exit status counts.
         after: names of stages without which this one has nothing to run on.
-        limit: seconds after which it counts as hanging, and is ended.
+        limit: seconds after which it counts as hanging and is ended.
     """
 
     name: str

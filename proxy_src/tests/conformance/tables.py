@@ -16,7 +16,7 @@ _PLACEHOLDERS = {"HOST": f"echo.{DOMAIN}", "VICTIM": f"victim.{DOMAIN}"}
 
 @dataclass(frozen=True)
 class Case:
-    """One line of a table: bytes, and what is expected of whoever reads them."""
+    """One line of a table: bytes, and the expectation of their readers."""
 
     data: bytes
     expected: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The fuzz targets: their corpus, and some thousand new inputs each (``make fuzz`` runs on)."""
+"""The fuzz targets: their corpus, and some thousand new inputs each (``make fuzz`` goes on)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_corpus_is_one_archive_of_a_target() -> None:
     ]
     for target in TARGETS:
         for name, data in corpus(target).items():
-            # A digest, or the words for an input that is kept whatever it reaches.
+            # A digest; or words, for an input that is kept regardless of the code it reaches.
             digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
             assert name == digest or re.fullmatch("[a-z]+(-[a-z]+)+", name)
 

@@ -1,6 +1,6 @@
-"""The clock of the machine is set while the proxy runs, as libfaketime has it for this process.
+"""The machine's clock is set while the proxy runs: libfaketime does so for this process.
 
-What a kernel does not do, it does not do here: its monotonic clock goes on.
+The monotonic clock goes on, as a kernel does not set it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def test_the_clock_jumps(tmp_path: Path, library: str) -> None:
                 offset.write_text(f"{days * DAY:+}\n")
                 line = await proxy.logged("certificate not valid", after=seen)
                 assert line["problem"].startswith(why)
-                # Nothing is closed and nothing waits: only wall clocks jump.
+                # No connection is closed and none waits: only wall clocks jump.
                 await still_served()
                 assert (await ready(proxy)).startswith(f"503 {why}")
                 offset.write_text("+0\n")

@@ -1,4 +1,4 @@
-"""The name server is gone, or says nothing: what does not need it goes on, and it may come back."""
+"""The name server is gone or silent: requests that do not need it go on, and it may come back."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_a_silent_name_server_holds_up_nobody(network: Namespace, tmp_path
         assert await ask(proxy, "plain") == (200, b"ok")
         told = await asyncio.gather(*waiting)
         assert set(told) == {(502, b"Upstream name cannot be resolved\n")}
-        # They have waited together.
+        # They have waited together for the same look-up.
         assert [name for name, _ in names.questions].count("stuck.test") < 5
         proxy.terminate()
         assert await asyncio.wait_for(proxy.process.wait(), 20) == 0

@@ -1,4 +1,4 @@
-"""A client that does not like our certificate, or we not its TLS, costs one line and one count."""
+"""A client that rejects our certificate, or whose TLS we reject, costs one line and one count."""
 
 from __future__ import annotations
 

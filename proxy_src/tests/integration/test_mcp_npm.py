@@ -88,5 +88,5 @@ async def test_the_session_is_ended(judge: Judge) -> None:
     (end,) = judge.upstream.headers_of("DELETE", "/mcp")
     posts = judge.upstream.headers_of("POST", "/mcp")
     assert end["mcp-session-id"] == posts[-1]["mcp-session-id"]
-    # The client keeps a stream open for what the server may want to say.
+    # The client keeps a stream open for messages of the server.
     assert judge.upstream.headers_of("GET", "/mcp")

@@ -1,9 +1,9 @@
 """Input that costs far more work than its bytes are worth: others are served meanwhile.
 
-Each flood runs for ``FLOOD_SECONDS`` (``make overload``: 5) beside an honest client, another one on
-another route. How long that one waits is printed and recorded, and judged by no test: it depends on
-the machine. What must hold is that the worker lives, that memory stays small, and that the honest
-one is served; that nobody works longer than a slice at a time is what ``test_rota.py`` holds.
+Each flood runs for ``FLOOD_SECONDS`` (``make overload``: 5) beside another client, an honest one on
+another route. Its waiting time is printed and recorded, but no test judges it: it depends on the
+machine. The tests require that the worker lives, that memory stays small, and that the honest
+client is served. ``test_rota.py`` holds that nothing works longer than a slice at a time.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def flooding(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]
 
 
 def waits(proxy: RunningProxy, seconds: float) -> list[float]:
-    """How long an honest client waits for each of its answers, for some *seconds*."""
+    """Return how long an honest client waits for each answer, during some *seconds*."""
     client = Client(proxy.port)
     client.open_websocket()
     client.open_tls(proxy.client_tls("http/1.1"))

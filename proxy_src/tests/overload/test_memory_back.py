@@ -16,7 +16,7 @@ TIMEOUTS = {"header": "2s"}
 SEVERAL_LOOKS = 3.0
 LIMITS = {"max_connections": 100}
 IN_FLIGHT = "mcp_proxy_requests_in_flight"
-#: How often the memory is looked at; the proxy gives back within some of its ticks.
+#: Number of looks at the memory; the proxy gives it back within some of its ticks.
 LOOKS, PAUSE = 60, 0.1
 
 
@@ -38,7 +38,7 @@ def requests(route: str) -> bytes:
 
 
 async def test_most_of_it_comes_back_when_the_streams_have_gone(tmp_path: Path) -> None:
-    """Compared with what the same process took before and during the flood."""
+    """Compared with the memory of the same process before and during the flood."""
     async with raw_upstream(stalled) as port:
         routes = {"bulk": f"http://127.0.0.1:{port}"}
         async with running_proxy(tmp_path, routes, timeouts=TIMEOUTS, limits=LIMITS) as proxy:

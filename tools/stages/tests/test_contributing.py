@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-#: In code, from the root of the repository. Names with a capital are the reader's own.
+#: A path in code, from the root of the repository. Names with a capital are the reader's own.
 PATH = re.compile(r"(?:[a-z0-9_.][a-z0-9_.-]*/)+[a-z0-9_.-]*|[\w.-]+\.md")
 WALKS = {
     "an identity source",
@@ -29,7 +29,7 @@ def named(text: str) -> set[str]:
 
 
 def test_every_path_is_there() -> None:
-    # The proxy's own test folder is named from within.
+    # The page names the proxy's own test folder relative to the proxy.
     missing = {
         path
         for path in named(TEXT)

@@ -49,7 +49,7 @@ def test_what_is_exhaustive_is_for_test_all(tmp_path: Path) -> None:
 
 
 def test_every_marked_test_belongs_to_a_stage_that_runs_it() -> None:
-    """Elsewhere nothing would ever run it."""
+    """No other stage would ever run it."""
     marked = [
         str(path.relative_to(ROOT))
         for top in ("molecule", "tests", "lab", "benchmarks")

@@ -1,4 +1,4 @@
-"""An upstream that is spoken to under its own address names that address in redirects."""
+"""An upstream that is addressed by its own address names that address in redirects."""
 
 from __future__ import annotations
 

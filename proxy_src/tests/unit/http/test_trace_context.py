@@ -1,4 +1,4 @@
-"""Cases of W3C Trace Context §3.2: what is a valid traceparent, and what is none."""
+"""Cases of W3C Trace Context §3.2: valid traceparents, and invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a worker counts as hung, how soon it is replaced, and what each may take."""
+"""Workers: when one counts as hung, how soon it is replaced, and the share of each."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from mcp_proxy.system import memory
     ("loads", "trims"),
     [
         ([5000, 5000, 0, 0, 0], 1),
-        ([5000, 4000, 1000, 500, 10, 10, 10], 1),  # once, when it falls no more
+        ([5000, 4000, 1000, 500, 10, 10, 10], 1),  # once, when it no longer falls
         ([100, 90, 80, 90, 100], 0),
         ([100, 40, 45, 100, 40, 40], 2),
         ([63, 0, 0, 0], 0),

@@ -76,7 +76,7 @@ names = st.from_regex(r"[a-z]{1,3}(\.[a-z]{1,3}){0,2}", fullmatch=True)
 
 @given(st.sets(names, min_size=1), names, names)
 def test_the_table_is_the_rule(keys: set[str], domain: str, host: str) -> None:
-    """Against the rule as it is written: exact first, then without the domain."""
+    """Compare with the rule as it is written: exact first, then without the domain."""
     routes = {key: Upstream("http", key, 1) for key in keys}
     expected = routes.get(host)
     if expected is None and host.endswith(f".{domain}"):

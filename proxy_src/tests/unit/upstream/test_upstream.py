@@ -25,7 +25,7 @@ async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def lost(directory: Path, user: mock.Mock) -> UpstreamConnection:
-    """A connection with much to send, and whose answer waits, when the upstream resets it."""
+    """A connection that the upstream resets while it has much to send and its answer waits."""
     authority = Authority()
     certificate, key = authority.issue("localhost").write(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -51,7 +51,7 @@ async def lost(directory: Path, user: mock.Mock) -> UpstreamConnection:
 def test_a_lost_connection_whose_answer_waits_has_nobody_to_be_asked(
     tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """An error would end the clock of all time limits of the worker."""
+    """An error here would stop the worker's clock for all time limits."""
 
     async def run() -> None:
         user = mock.Mock()

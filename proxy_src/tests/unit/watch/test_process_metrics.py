@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 
 def test_the_process_is_measured_without_proc_stat() -> None:
-    """Against the library's own collector, which needs what the unit's sandbox hides."""
+    """Compare with the library's own collector, which needs files that the unit's sandbox hides."""
     reference = CollectorRegistry()
     ProcessCollector(registry=reference)
     found = samples(Metrics())
@@ -17,7 +17,7 @@ def test_the_process_is_measured_without_proc_stat() -> None:
         assert found[f"process_{name}", ()] == pytest.approx(expected, rel=0.1)
     assert found["process_max_fds", ()] == reference.get_sample_value("process_max_fds")
     started = reference.get_sample_value("process_start_time_seconds")
-    # Ours is when the module was loaded, here with the tests.
+    # Our start time is when the module was loaded, here with the tests.
     assert found["process_start_time_seconds", ()] == pytest.approx(started, abs=120)
 
 
