@@ -149,7 +149,7 @@ class TunnelConnection(HttpConnection):
             self.transport.abort()
 
     def _upgrade(self, data: bytes) -> bytes:
-        """Consumes the upgrade's answer; gives back what follows it."""
+        """Consumes the upgrade's answer; returns the bytes after it."""
         self._head += data
         head, end, rest = self._head.partition(b"\r\n\r\n")
         if end:
@@ -168,7 +168,7 @@ class TunnelConnection(HttpConnection):
         self._reader.controls.clear()
 
     def _advance(self) -> None:
-        """Moves the handshake or the received records on."""
+        """Continues the handshake, then reads the received records."""
         try:
             if not self.opened.done():
                 self.tls.do_handshake()

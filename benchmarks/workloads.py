@@ -52,7 +52,7 @@ _Connection = TypeVar("_Connection", bound=TunnelConnection)
 
 @dataclass(frozen=True)
 class Target:
-    """A running chain as a workload sees it; ``host`` is what requests ask for."""
+    """A running chain as a workload sees it; ``host`` is the host of its requests."""
 
     chain: Chain
     context: ssl.SSLContext

@@ -1,4 +1,4 @@
-"""Callback: writes what a playbook run did, one JSON object per line.
+"""Callback: writes the work of a playbook run, one JSON object per line.
 
 The file is named by TASK_CENSUS_FILE. Lines: ``{"task": state, "host": …,
 "name": …}`` for each task's result on a host, and ``{"module": name, "host": …}``

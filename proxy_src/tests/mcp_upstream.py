@@ -20,7 +20,7 @@ RESOURCE_METADATA = "https://echo.t.example/.well-known/oauth-protected-resource
 
 
 class McpUpstream:
-    """Streamable HTTP at ``/mcp``, SSE at ``/sse``, and what came in: (method, path, headers)."""
+    """Streamable HTTP at ``/mcp``, SSE at ``/sse``, and the requests: (method, path, headers)."""
 
     def __init__(self, security: TransportSecuritySettings | None) -> None:
         self.requests: list[tuple[str, str, dict[str, str]]] = []

@@ -22,7 +22,7 @@ SRC = (Path(__file__).parents[1] / "src").resolve()
 
 
 class RunningProxy:
-    """The process, where it listens, and what it has logged (one dict per line)."""
+    """The process, its addresses, and its log so far (one dict per line)."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="do everything but keep nothing")
     parser.add_argument("version", metavar="VERSION", help="such as 1.2.3")
     given = parser.parse_args()
-    # A run that is told to end removes what it has made.
+    # A run that gets SIGTERM removes the files that it has made.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         version = Version.parse(given.version)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class Refused(Exception):
-    """Nothing was released. Each problem names its object, and what to do."""
+    """Nothing was released. Each problem names its object and the remedy."""
 
     def __init__(self, *problems: str, output: str = "") -> None:
         """``output`` is the output of the program that found the problem."""

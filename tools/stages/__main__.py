@@ -54,10 +54,10 @@ def main() -> int:
     if given.list:
         print("\n".join(stage.name for stage in stages))
         return 0
-    # A run that is told to end, ends what it has started.
+    # A run that gets SIGTERM ends the stages that it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        # Half of what runs on hosts is waiting.
+        # Work on hosts spends half of its time waiting.
         return run(stages, ROOT, workers=(os.cpu_count() or 1) + 1)
     except KeyboardInterrupt:
         return 130

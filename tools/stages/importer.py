@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-#: How the importer marks what it does not like.
+#: The importer's marks for its findings.
 _BAD = re.compile(r"^(?:WARNING|ERROR|CRITICAL)\b|^Traceback ")
 
 
@@ -40,7 +40,7 @@ def _run(command: list[str], directory: str, **environment: str) -> tuple[int, s
 
 
 def main() -> int:
-    """Import the archive in a directory of its own; say what is wrong."""
+    """Import the archive in a directory of its own; print the problems."""
     with tempfile.TemporaryDirectory() as directory:
         archives = [Path(name).resolve() for name in sys.argv[1:]]
         if not archives:

@@ -166,7 +166,7 @@ class Run:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Let a stage end what it has started; it is killed if it takes too long over it."""
+    """Let a stage end its own processes; kill it if it takes too long."""
     _signal(child, signal.SIGTERM)
     killer = threading.Timer(GRACE, _signal, (child, signal.SIGKILL))
     killer.daemon = True

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-#: More is cut off by what shows logs.
+#: Programs that show logs cut off more.
 LONGEST = 72
-#: The part (two words at most), or some, in small letters; then a sentence without a point.
+#: One part or several (two words each at most) in small letters; then a sentence without a point.
 _PART = r"[a-z0-9_][a-z0-9_./-]*(?: [a-z0-9_./-]+)?"
 _FORM = re.compile(rf"{_PART}(?:, {_PART})*: (?P<does>\S.*)")
-#: No verb in the imperative begins so.
+#: No verb in the imperative begins like this.
 _NO_VERB = re.compile(
     r"(?:a|an|the|this|that|these|those|no|some|all|one|two|three|it|we|i|its|our)\b|"
     r"\w+ing\b(?<!\bbring)(?<!\bring)(?<!\bstring)|"
@@ -28,7 +28,7 @@ _NO_VERB = re.compile(
 )
 #: Git writes these itself.
 _GITS_OWN = re.compile(r"(?:Merge|Revert|Reapply) ")
-#: So are these, which may be committed and have to be gone when commits are judged.
+#: Git writes these, too: they may be committed, but must be gone when commits are judged.
 _TO_BE_SQUASHED = re.compile(r"(?:fixup|squash|amend)! ")
 
 

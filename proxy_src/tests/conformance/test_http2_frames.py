@@ -117,7 +117,7 @@ class Outcome:
 
 
 class Peer:
-    """The layer, and what came out of it so far."""
+    """The layer, and its output so far."""
 
     def __init__(self, answer: bytes | None = b"ok", **limits: int) -> None:
         self.requests = Requests(answer)

@@ -40,7 +40,7 @@ SENTINEL = get("echo", "/sentinel", "Connection: close")
 
 
 class Capture:
-    """The upstream: remembers what came, on each connection by itself."""
+    """The upstream: remembers the bytes of each connection separately."""
 
     def __init__(self) -> None:
         self._connections: list[tuple[asyncio.StreamWriter, bytearray]] = []
@@ -58,7 +58,7 @@ class Capture:
         return note
 
     def restart(self) -> None:
-        """Forget what came, and close what is open."""
+        """Forget all bytes, and close all connections."""
         for writer, _ in self._connections:
             writer.transport.abort()
         self._connections.clear()

@@ -165,7 +165,7 @@ async def test_a_restart_refuses_nobody(tmp_path: Path, sockets: list[socket.soc
 
 
 async def exchanged(proxy: RunningProxy) -> Path:
-    """Start the proxy anew from a link to its code; return a copy of the code for the link."""
+    """Restart the proxy from a link to its code; return a copy of the code for the link."""
     release, current = proxy.home / "release", proxy.home / "current"
     shutil.copytree(SRC, release)
     current.symlink_to(SRC)

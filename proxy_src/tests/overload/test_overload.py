@@ -95,7 +95,7 @@ async def test_idle_connections(
 
         before = descriptors(proxy)
         with closing_all() as clients:
-            await opened(clients, 50, proxy.port, use_once)  # what is only needed once
+            await opened(clients, 50, proxy.port, use_once)  # one-time allocations
             empty = rss(proxy)
             async with others_are_served(proxy):
                 await opened(clients, CLIENTS, proxy.port, use_once)

@@ -1,4 +1,4 @@
-"""The table of the SSRF tests: what an upstream's name may be, and what then happens."""
+"""The table of the SSRF tests: possible names of an upstream, and the outcome of each."""
 
 from __future__ import annotations
 

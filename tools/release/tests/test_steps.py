@@ -27,7 +27,7 @@ FILES = {
 
 
 class Checkout:
-    """A repository with one commit, and what the release tells."""
+    """A repository with one commit, and the release's messages."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -80,7 +80,7 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
-    """A checkout whose programs make what the real ones make, and whose archive is good."""
+    """A checkout whose programs make the same files as the real ones, and a good archive."""
     (tmp_path / "checkout").mkdir()
     made = Checkout(tmp_path / "checkout")
 

@@ -1,4 +1,4 @@
-"""The published parts: the changelog, the pages, and what Galaxy's importer says."""
+"""The published parts: the changelog, the pages, and the findings of Galaxy's importer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAGMENTS = {
 
 
 def made(directory: Path, releases: dict[str, Any]) -> dict[str, Any]:
-    """The fragments that are left, before a release that follows these."""
+    """The fragments that are left before a release that follows *releases*."""
     (directory / "fragments").mkdir()
     (directory / "changelog.yaml").write_text(yaml.safe_dump({"releases": releases}))
     for name, content in FRAGMENTS.items():

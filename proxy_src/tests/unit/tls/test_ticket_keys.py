@@ -1,4 +1,4 @@
-"""Session tickets under one key: OpenSSL's own client and server decide what is resumed."""
+"""Session tickets under one key: OpenSSL's own client and server decide about resumption."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_one_worker_resumes_what_another_began(servers: Servers, version: ssl.TL
     resumed, session = servers.visit(servers.worker(key), None)
     assert not resumed
     assert servers.visit(servers.worker(key), session)[0]
-    # Without a common key, as with one of before, there is a full handshake and nothing worse.
+    # Without a common key, as after a change of keys, there is a full handshake and no error.
     assert not servers.visit(servers.worker(None), session)[0]
     assert not servers.visit(servers.worker(ticket_keys.new_key()), session)[0]
 

@@ -61,7 +61,7 @@ class Transport(asyncio.Transport):
         return self.closed
 
     def pause_reading(self) -> None:
-        """Do nothing: the proxy keeps the bytes that come all the same."""
+        """Do nothing: the proxy keeps the bytes that still come."""
 
     resume_reading = pause_reading
 
@@ -151,7 +151,7 @@ class Tunnel:
 
     def say_goodbye(self) -> None:
         """Send close_notify."""
-        self.read()  # what comes in between would be an error to unwrap()
+        self.read()  # unwrap() would take data in between for an error
         with pytest.raises(ssl.SSLWantReadError):
             self.tls.unwrap()
 
