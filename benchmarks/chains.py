@@ -40,7 +40,7 @@ def client_context(ca: str) -> ssl.SSLContext:
 
 @dataclass(frozen=True)
 class Site:
-    """Both rivals' common ground in one run: certificates, the upstream, a directory for files."""
+    """The shared parts of both rivals in one run: certificates, upstream, a directory for files."""
 
     directory: Path
     upstream_port: int

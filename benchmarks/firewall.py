@@ -55,7 +55,7 @@ WORKS = (
 )
 _PROXY = "proxy"
 
-#: Suffix of a row's key -> its title, and the figure that it takes from a measurement.
+#: Suffix of a row's key -> its title, and the figure of a measurement that it shows.
 _FIGURES: Mapping[str, tuple[str, Callable[[Work, Sample], Sample]]] = {
     "proxy_cpu": ("proxy's CPU", lambda _, one: Sample(one.parts[_PROXY])),
     "all_cpu": ("everybody's CPU", lambda _, one: Sample(one.value, one.parts)),

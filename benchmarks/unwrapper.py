@@ -1,4 +1,4 @@
-"""The part of the rival chain that haproxy cannot do: WebSocket in, TCP out.
+"""The part of the rival chain that haproxy lacks: WebSocket in, TCP out.
 
 Does only the job of the proxy's listener, as cheaply as Python can: protocol
 callbacks on uvloop, unmasking in C, one read is one write.

@@ -1,4 +1,4 @@
-"""Links between guides and reference, which plain Markdown cannot have.
+"""Links between guides and reference, which plain Markdown cannot express.
 
 A guide stays readable on a forge: a link there leads to a file of the repository. On the site it
 leads to the page of the reference that describes this file, or to the file on the forge. The name

@@ -1,4 +1,4 @@
-"""Why there is no release."""
+"""The reasons why there is no release."""
 
 from __future__ import annotations
 

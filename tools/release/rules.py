@@ -1,4 +1,4 @@
-"""When there is no release: everything that speaks against it, at once, before anything is made."""
+"""The rules against a release: all objections are found together, before anything is made."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """RFC 6455 as the proxy speaks it: a byte stream in binary messages, so text is refused (1003).
 
-The sections are those of the Autobahn test suite, whose cases for text are here cases of refusal.
-Frames are written by hand, for no library writes bad ones. Each case is given whole and in pieces.
+The sections are those of the Autobahn test suite; its cases for text are cases of refusal here.
+Frames are written by hand, as no library writes bad ones. Each case is sent whole and in pieces.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def frame(
 
 
 def close(code: int | None = 1000, reason: bytes = b"") -> bytes:
-    """A close frame; no code, no payload."""
+    """A close frame; without a code it has no payload."""
     return frame(CLOSE, b"" if code is None else struct.pack("!H", code) + reason)
 
 

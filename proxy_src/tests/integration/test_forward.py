@@ -83,7 +83,7 @@ async def test_host_can_be_rewritten(tmp_path: Path) -> None:
 
 
 async def test_a_redirect_to_itself_leads_to_the_proxy(tmp_path: Path) -> None:
-    """As Starlette answers /mcp where /mcp/ is served."""
+    """Starlette answers /mcp this way where it serves /mcp/."""
 
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line, fields = await read_head(reader)
@@ -123,7 +123,7 @@ async def test_hop_by_hop_fields_end_at_the_proxy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_hundred_requests_at_once(tmp_path: Path, version: str) -> None:
-    """Over HTTP/2 a hundred streams of one connection, over HTTP/1.1 a hundred connections."""
+    """HTTP/2 uses a hundred streams of one connection, HTTP/1.1 a hundred connections."""
     waiting = asyncio.Semaphore(0)
     everyone = asyncio.Event()
 
@@ -189,7 +189,7 @@ async def test_continue_reaches_the_client(tmp_path: Path) -> None:
 async def test_any_certificate_of_the_chain_can_be_the_trusted_one(
     tmp_path: Path, pinned: str
 ) -> None:
-    """As in curl and in Go, whose TLS the vendor's proxy has."""
+    """curl and Go do the same; the vendor's proxy has Go's TLS."""
     from mcp_proxy.config.model import Tls
     from mcp_proxy.tls.certificates import read_pair
     from mcp_proxy.tls.contexts import server_context
@@ -213,7 +213,7 @@ async def test_any_certificate_of_the_chain_can_be_the_trusted_one(
         routes = {"echo": f"https://localhost:{port}", "other": f"https://127.0.0.1:{port}"}
         async with running_proxy(tmp_path, routes, upstream=policy) as proxy:
             assert await curl(proxy, "echo/") == "secure"
-            # A certificate that is pinned is good for its names only.
+            # A pinned certificate is good only for its names.
             assert await curl(proxy, "other/", "-w", "%{http_code}", "-o", "/dev/null") == "502"
 
 

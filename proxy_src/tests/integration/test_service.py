@@ -99,7 +99,7 @@ class Client:
         self._writer.write(REQUEST)
 
     async def answer(self) -> bytes:
-        """The status line and body, or as much as came before the end."""
+        """The status line and body, or the part that came before the end."""
         try:
             head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 20)
             return head.split(b"\r\n")[0] + b" " + await self._reader.readexactly(2)

@@ -327,14 +327,14 @@ def test_all_is_freed_when_a_connection_ends(
                     break
             await asyncio.sleep(0.05)
 
-        await leave(1)  # what is only needed once
+        await leave(1)  # one-time allocations
         gc.collect()
         gc.disable()
         try:
             before = living()
             await leave(TIMES)
             assert not server._connections
-            # The client's side runs in this process, too; the proxy does not answer for it.
+            # The client's side runs in this process, too: its objects do not count.
             more = {name: count for name, count in (living() - before).items() if count >= TIMES}
             assert more == {}
         finally:

@@ -31,7 +31,7 @@ def verbs() -> set[str]:
 
 def hooks() -> list[dict[str, Any]]:
     (own,) = read(".pre-commit-config.yaml")["repos"]
-    # Hooks of other repositories would be fetched over the network.
+    # The network would be needed for hooks of other repositories.
     assert own["repo"] == "local"
     return list(own["hooks"])
 

@@ -1,4 +1,4 @@
-"""Where the code of the plugins lies: docs/architecture.md names each room, and none is full."""
+"""The rooms of the plugins' code: docs/architecture.md names each room, and none is full."""
 
 from __future__ import annotations
 

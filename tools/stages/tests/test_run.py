@@ -142,7 +142,7 @@ def test_a_run_that_was_stopped_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The laboratory is gone: earlier failures do not hide that most tests did not run."""
-    # In the set-up, as molecule/conftest.py does.
+    # The exit comes from the set-up, as in molecule/conftest.py.
     body = f"""{FAILING}
 @pytest.fixture
 def lab(): pytest.exit("the laboratory is gone: see /logs", 3)

@@ -1,4 +1,4 @@
-"""The release on disk judges the configuration, and the proxy waits so long for its answer."""
+"""The judgement of the release on disk, and the time that the proxy waits for it."""
 
 from __future__ import annotations
 

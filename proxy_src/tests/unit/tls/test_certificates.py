@@ -203,7 +203,7 @@ def test_a_broken_pair_is_refused_once_and_the_old_one_stays(
         assert live.store.context is context
         (problem,) = journal.refusals()
         assert said in problem
-        # Neither a key nor anything else from the files is ever quoted.
+        # Nothing from the files is ever quoted, keys included.
         assert "PRIVATE KEY" not in json.dumps([str(entry) for entry in journal.entries])
         assert live.metric("reloads", result="refused") == 1
     # Put back and broken again: this is a new state, so it gets a new line.

@@ -170,7 +170,7 @@ async def test_a_silent_address_leaves_time_for_the_others(monkeypatch: Any) -> 
 
 
 async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
-    """Nor does it take more than one thread, however many requests ask for the name."""
+    """It takes only one thread, even if many requests ask for the name."""
     network = Network(monkeypatch, "10.0.0.1")
     real, release = network.getaddrinfo, threading.Event()
 

@@ -79,7 +79,7 @@ def test_a_full_disk_that_gets_room_again(tmp_path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         output = LogOutput(descriptor)
-        # As on a full disk, a write is cut short, and the next one fails.
+        # A write is cut short, and the next one fails, as on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (1050, before[1]))
         for _ in range(20):
             output.write(LINE, lost)
