@@ -83,7 +83,7 @@ class HostAddress:
 
     @property
     def link_local(self) -> str:
-        """What the kernel makes of the MAC address (RFC 4291, appendix A)."""
+        """The address that the kernel makes from the MAC address (RFC 4291, appendix A)."""
         return f"fe80::77:ff:fe00:{self._last:x}"
 
 
@@ -91,7 +91,7 @@ NEIGHBOUR = HostAddress(_NEIGHBOUR - _FIRST_HOST)
 
 
 def local_addresses() -> tuple[str, ...]:
-    """What the bridge itself holds, with prefix length: services are reached there."""
+    """The bridge's own addresses with prefix length: services are reached there."""
     lan = (
         *(f"{address}/24" for address in (GATEWAY_V4, UPSTREAM_V4, API_V4, IDENTITY_V4)),
         *(f"{GATEWAY_V6}/64", f"{UPSTREAM_V6}/64"),

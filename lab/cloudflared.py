@@ -52,7 +52,7 @@ def provide(paths: LabPaths) -> Connector:
 
 
 def plan(site: Site) -> Plan:
-    """What the lab tells of its connector, and the variables with which hosts get it."""
+    """Plan the lab's facts about its connector, and the variables with which hosts get it."""
     chosen = Connector(**json.loads(_note(site.run_dir).read_text()))
     return Plan(
         facts={"cloudflared": asdict(chosen)},

@@ -1,4 +1,4 @@
-"""What the lab makes up in place of the vendor: a tunnel with its token, and the edge's CA.
+"""Credentials that the lab makes in the vendor's place: a tunnel with its token, the edge's CA.
 
 Formats as the vendor's: a token is base64 JSON of account, tunnel UUID and secret; domains are
 eight characters below `tunnel.anthropic.com`.

@@ -1,4 +1,4 @@
-"""What a ready lab tells programs: lab.json, and an inventory for Ansible."""
+"""Facts of a ready lab, for programs: lab.json, and an inventory for Ansible."""
 
 from __future__ import annotations
 

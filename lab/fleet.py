@@ -32,7 +32,7 @@ class _Spec(Protocol):
 
 
 class Bootable(Protocol):
-    """What the fleet needs of a host (see :class:`lab.hosts.Host`)."""
+    """A host as the fleet needs it (see :class:`lab.hosts.Host`)."""
 
     @property
     def spec(self) -> _Spec: ...

@@ -137,7 +137,7 @@ class Stream:
             self._link.forget(self.id)
 
     def _drop(self) -> None:
-        # What nobody will read still counts against the connection's window.
+        # Data that nobody will read still counts against the connection's window.
         while self._received:
             self._link.acknowledge(self._received.popleft()[1], self.id)
 

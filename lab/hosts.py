@@ -21,7 +21,7 @@ _CA_SOURCES = Path("usr/local/share/ca-certificates")
 
 @dataclass(frozen=True)
 class HostSpec:
-    """What a host is made of.
+    """Specification of a host.
 
     Attributes:
         name: host name, SSH alias and inventory name.
@@ -88,7 +88,7 @@ class Host:
         target.chmod(mode)
 
     def _trust(self, cas: Sequence[str]) -> None:
-        # What update-ca-certificates would do, and would keep if it were run on the host.
+        # As update-ca-certificates would do it; a run of it on the host keeps this.
         sources = self._root / _CA_SOURCES
         sources.mkdir(parents=True, exist_ok=True)
         bundle = self._root / _CA_BUNDLE
@@ -103,7 +103,7 @@ class Host:
         """
         name = self.spec.name
         network.attach_host(name, self.spec.address)
-        # What a previous boot left in its cgroup would confuse the next systemd.
+        # Remains of a previous boot in the cgroup would confuse the next systemd.
         cgroups.remove(self._paths.label, name)
         group = cgroups.create(self._paths.label, name)
         with (self._paths.logs / f"{name}.log").open("ab") as log:

@@ -156,7 +156,7 @@ def _follow(keeper: socket.socket, progress: Progress) -> tuple[bool, str]:
 
 @dataclass(frozen=True)
 class Down:
-    """What `lab down` found.
+    """The findings of `lab down`.
 
     Attributes:
         found: whether there was anything.

@@ -1,4 +1,4 @@
-"""What supervisor, keeper and `lab up` tell each other: one JSON object per line."""
+"""Messages between supervisor, keeper and `lab up`: one JSON object per line."""
 
 from __future__ import annotations
 

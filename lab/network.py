@@ -62,8 +62,8 @@ def build_bridge() -> None:
         f"address add {address} dev {BRIDGE} {'nodad' if ':' in address else ''}"
         for address in local_addresses()
     ]
-    # What has no address here is refused at once instead of vanishing: programs on the hosts
-    # that look for the Internet find out quickly.
+    # A packet to an address that is not here is refused at once instead of vanishing: programs
+    # on the hosts that look for the Internet find out quickly.
     lines += ["route add unreachable default", "route add unreachable ::/0"]
     _batch(lines)
     for switch in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):

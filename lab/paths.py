@@ -15,7 +15,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]{0,7}\Z")
 
 
 def cache_root() -> Path:
-    """What survives a lab: root file systems, downloads."""
+    """The directory for everything that survives a lab: root file systems, downloads."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "mcp-tunnel-lab"
 
@@ -69,7 +69,7 @@ class LabPaths:
 
     @property
     def state(self) -> Path:
-        """What the supervisor knows of its processes."""
+        """The supervisor's knowledge of its processes."""
         return self.run_dir / "state.json"
 
     @property

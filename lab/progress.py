@@ -1,4 +1,4 @@
-"""What a person sees while a lab is being made: one line per step, on standard error."""
+"""Progress for a person to see while a lab is being made: a line per step, on standard error."""
 
 from __future__ import annotations
 

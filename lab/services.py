@@ -1,4 +1,4 @@
-"""What runs beside the hosts, and how a part of the lab is plugged in.
+"""The services that run beside the hosts, and how a part of the lab is plugged in.
 
 A *part* (DNS, edge, MCP servers, …) is a function from :class:`Site` to :class:`Plan`. It
 is called once per lab, in the supervisor, inside the lab's namespaces and before any host
@@ -48,7 +48,7 @@ FRONT_DOORS: tuple[str, ...] = ("edge",)
 
 @dataclass(frozen=True)
 class Site:
-    """What a part may know about the lab it is planned for.
+    """A part's view of the lab that it is planned for.
 
     Attributes:
         name: the lab's name.
@@ -73,7 +73,7 @@ def _no_layers(_debian: str) -> Sequence[Path]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a part needs from the supervisor.
+    """A part's needs, which the supervisor meets.
 
     Attributes:
         services: started in order, each once the one before it is ready.

@@ -1,4 +1,4 @@
-"""What `lab up` hands to the keeper and the supervisor: one JSON file."""
+"""The specification that `lab up` hands to the keeper and the supervisor: one JSON file."""
 
 from __future__ import annotations
 

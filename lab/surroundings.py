@@ -1,4 +1,4 @@
-"""What lies around the hosts, as a part of a lab: a LAN neighbour, the Internet, and their sinks.
+"""The hosts' surroundings, as a part of a lab: a LAN neighbour, the Internet, and their sinks.
 
 The sinks answer where a firewall has to decide and nothing else of the lab does: on the addresses
 of the edge, the upstreams and the metadata servers too, at other ports than theirs.

@@ -91,7 +91,7 @@ def _call(arguments: argparse.Namespace) -> int:
 
 
 def _stored(paths: LabPaths, lab: dict[str, Any], file: str, option: str) -> str:
-    """What the state host, the first one, keeps in a file of its state directory."""
+    """The text of a file in the state directory of the state host, which is the first one."""
     host = lab["hosts"][0]["name"]
     path = f"/var/lib/mcp-tunnel/default/{file}"
     text = ssh.output(paths, host, ["sudo", "cat", path], timeout=10)

@@ -25,7 +25,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a file says; nothing without a file. `rules` are its ingress rules, unchecked."""
+    """A file's contents, empty without a file. `rules` are its ingress rules, unchecked."""
 
     path: str = ""
     flags: Mapping[str, str] = field(default_factory=dict)
@@ -44,7 +44,7 @@ def find() -> str:
 
 
 def read(path: str) -> Configuration:
-    """What the file at `path` says; nothing for "". Raises Unreadable."""
+    """Return the contents of the file at `path`, empty ones for "". Raises Unreadable."""
     if not path:
         return Configuration()
     try:

@@ -34,7 +34,7 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Context:
-    """What all connections of a process share. `draining` is set when shutdown begins."""
+    """State shared by all connections of a process. `draining` is set when shutdown begins."""
 
     who: Identity
     ingress: Ingress

@@ -48,7 +48,7 @@ class Usage(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What `tunnel … run …` asks for. Times in seconds; `url` is None when nobody set one."""
+    """Options of `tunnel … run …`. Times are in seconds; `url` is None when nobody set one."""
 
     token: str
     metrics: str = "localhost:20241"

@@ -69,7 +69,7 @@ class Ingress:
         return _json({"lastAppliedVersion": self.version, "err": failure})
 
     def shown(self) -> bytes:
-        """What `/config` says."""
+        """Return the body of `/config`."""
         rules: list[dict[str, object]] = [
             {
                 "hostname": rule.hostname,

@@ -1,7 +1,7 @@
-"""What `/ready`, `/metrics` and `/config` on the metrics address report.
+"""Reports of `/ready`, `/metrics` and `/config` on the metrics address.
 
 Vendor behaviour: `cloudflared_tunnel_ha_connections` counts attempts, and `server_locations` keeps
-what was; with the edge gone only `/ready` tells.
+past locations. When the edge is gone, only `/ready` shows it.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Connection:
         return ours == tunnel.replace("-", "") and not self.draining and not self.link.closed
 
     def facts(self) -> dict[str, object]:
-        """What `status` shows."""
+        """The connection as `status` shows it."""
         who = self.application
         return {
             "peer": self.peer,

@@ -33,7 +33,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Application:
-    """What a connector says of itself when it registers."""
+    """A connector's description of itself when it registers."""
 
     account: str
     secret: bytes
@@ -45,7 +45,7 @@ class Application:
 
 
 class Registrar(Protocol):
-    """Who decides about one connection."""
+    """The object that decides about one connection."""
 
     def register(self, application: Application) -> tuple[uuid.UUID, str]:
         """Accept; return the connection's id and location. Raises Refused."""

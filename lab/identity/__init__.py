@@ -1,1 +1,1 @@
-"""What platforms answer when a machine asks who it is, signed by issuers of the lab's own."""
+"""Platforms that tell a machine who it is, with answers signed by the lab's own issuers."""

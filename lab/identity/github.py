@@ -13,7 +13,7 @@ from .issuers import Issuer
 
 SUBJECT = "repo:acme/tunnels:ref:refs/heads/main"
 _PATH = "/actions/_apis/distributedtask/idtoken"
-#: What comes behind the host in ACTIONS_ID_TOKEN_REQUEST_URL.
+#: The part behind the host in ACTIONS_ID_TOKEN_REQUEST_URL.
 REQUEST = _PATH + "?api-version=2.0"
 _DEFAULT_AUDIENCE = "https://github.com/acme"
 _LIFETIME = 300

@@ -213,7 +213,7 @@ class Tunnel:
 
 
 def _with_resolver(file: Path) -> list[str]:
-    """What goes before a command so that it asks the name servers in `file`."""
+    """Return the prefix with which a command asks the name servers in `file`."""
     script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
     return ["unshare", "--mount", "sh", "-c", script, str(file)]
 

@@ -1,4 +1,4 @@
-"""What the laboratory's tests share."""
+"""Helpers that the laboratory's tests share."""
 
 from __future__ import annotations
 

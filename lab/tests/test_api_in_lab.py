@@ -29,7 +29,7 @@ _BETAS = {"anthropic-beta": "oauth-2025-04-20,oidc-federation-2026-04-01"}
 def _ask(
     lab: RunningLab, method: str, url: str, headers: dict[str, str], body: object = None
 ) -> tuple[int, Any]:
-    """What the host gets: (status, JSON or text)."""
+    """Return the answer that the host gets: (status, JSON or text)."""
     if body is not None:
         headers = {**headers, "content-type": "application/json"}
     given = "" if body is None else json.dumps(body)

@@ -1,4 +1,4 @@
-"""What units ask of the kernel is enforced on the lab's hosts, as it is on a real machine.
+"""The lab's hosts enforce the sandbox settings of units, as a real machine does.
 
 A scenario that proves a unit's hardening here relies on it. (Not enforced on a machine with
 cgroup v1: MemoryMax, TasksMax, IPAddressDeny; no scenario may rely on those.)

@@ -139,7 +139,7 @@ def in_private(script: str, *arguments: str) -> str:
     return done.stdout + (f"\nstatus {done.returncode}" if done.returncode else "")
 
 
-#: What other programs of the machine do while a lab is up.
+#: Actions of the machine's other programs while a lab is up.
 _DISTURBERS = {
     "plain ip netns add": "ip netns add other",
     "a shared /run": "mount --make-rshared /run",

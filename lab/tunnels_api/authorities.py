@@ -1,4 +1,4 @@
-"""What a CA must be like to be registered on a tunnel (vendor rule)."""
+"""Rules that a CA must meet to be registered on a tunnel (vendor rule)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ PART = "api"
 _NAME = "api.anthropic.com"
 #: The platform whose metadata server the inventory's operator asks.
 _HOSTS_ARE_ON = "gcp"
-#: What Azure's tokens are asked for.
+#: The resource for which tokens of Azure are requested.
 AZURE_RESOURCE = "api://lab-tunnels"
 
 

@@ -1,4 +1,4 @@
-"""What the API knows, as one JSON file that several processes may read and change."""
+"""The API's state: one JSON file that several processes may read and change."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".build" / "collect
 
 @pytest.fixture(scope="session", autouse=True)
 def direct():
-    """No proxy, CA bundle or credential of whoever runs the tests."""
+    """Hide the proxy, CA bundle and credentials of the person who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.lower().endswith("_proxy") or name.startswith("ANTHROPIC_"):
@@ -75,7 +75,7 @@ def site(lab_api, tmp_path, identity_file, session_file):
 
 @pytest.fixture(scope="session")
 def provisioned(running_api, tmp_path_factory, identity_file, session_file):
-    """What a first run leaves, for instances to begin with."""
+    """The state that a first run leaves, for instances to begin with."""
     from contract.site import Site, Snapshot
 
     running_api.reset()

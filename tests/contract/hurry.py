@@ -1,4 +1,4 @@
-"""Time that passes faster, for runs that wait for what will not come."""
+"""Time that passes faster, for runs that wait for something that will not come."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import requests
 
 _TIMEOUT = 0.05
-# What has an effect is to have had it before anybody looks for it.
+# Long enough that a call has had its effect before anybody looks for it.
 _TIMEOUT_OF_EFFECTS = 0.3
 _EFFECTS = ("create", "add_certificate", "rotate_token")
 # Call of the API -> method and end of the path.

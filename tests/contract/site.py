@@ -23,7 +23,7 @@ CREDENTIALS = {"tunnel-id", "tunnel-domain", "tunnel-token", "ca.crt", "ca.key"}
 
 @dataclass(frozen=True)
 class Run:
-    """What the modules of one run said, up to the first that failed, and the calls it made."""
+    """The outcomes of one run's modules, up to the first that failed, and the calls it made."""
 
     outcomes: list[Outcome]
     calls: list[str]
@@ -34,7 +34,7 @@ class Run:
 
     @property
     def message(self) -> str:
-        """Of the failure."""
+        """The message of the failure."""
         return self.outcomes[-1].message
 
     @property
@@ -44,7 +44,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the API knows, a copy of the state directory, and the options that go with them."""
+    """The API's state, a copy of the state directory, and the options that go with them."""
 
     state: State
     path: Path
@@ -52,7 +52,7 @@ class Snapshot:
 
 
 class Site:
-    """The state directory of one instance, and what its modules are told."""
+    """The state directory of one instance, and the options of its modules."""
 
     def __init__(self, api: Api, path: Path, identity_file: Path, session_file: Path) -> None:
         self.api = api
@@ -78,11 +78,11 @@ class Site:
         self.options = dict(snapshot.options)
 
     def provision(self, **tunnel: str) -> Run:
-        """What site.yml does. ``tunnel``: options of the module tunnel."""
+        """Run the modules as site.yml does. ``tunnel``: options of the module tunnel."""
         return self._run(("tunnel", tunnel), ("tunnel_token", {}), ("tunnel_ca", {}))
 
     def rotate(self) -> Run:
-        """What rotate_token.yml and rotate_ca.yml do."""
+        """Run the modules as rotate_token.yml and rotate_ca.yml do."""
         return self._run(
             ("tunnel", {}),
             ("tunnel_token", {"token_version": "2"}),
@@ -112,12 +112,12 @@ class Site:
         return (self.path / name).read_text()
 
     def fingerprint(self) -> str:
-        """Of the stored CA."""
+        """The fingerprint of the stored CA."""
         certificate = x509.load_pem_x509_certificate(self.stored("ca.crt").encode())
         return certificate.fingerprint(hashes.SHA256()).hex()
 
     def _secrets(self) -> list[str]:
-        """What no module may say, where there is one."""
+        """The secrets that exist now, which no module may reveal."""
         paths = [self.path / name for name in ("tunnel-token", "ca.key", "ca-next.key")]
         texts = [path.read_text() for path in paths if path.exists()]
         secrets = [text.splitlines()[1] if "KEY" in text else text for text in texts]

@@ -9,7 +9,7 @@ import pytest
 from contract.site import Run, Site, check_settled
 from lab.tunnels_api.faults import FAULTS, STATUSES
 
-# What each kind of run calls, in its order.
+# The calls of each kind of run, in its order.
 RUNS = {
     "first run": (
         *("exchange", "list", "create", "reveal_token"),
@@ -33,7 +33,7 @@ LOOKED_FOR = {
 # The call has its effect, and the answer does not arrive whole.
 LOST_AFTER = ("reset_after", "timeout_after", "truncated")
 FOR_EVER = 1000
-# What is refused has no effect, and is repeated.
+# The call has no effect, and is repeated.
 REPEATED = ("429", "slow")
 
 
@@ -131,7 +131,7 @@ def test_a_fault_that_stays_is_told_and_the_next_run_completes(
     check_settled(site)
 
 
-# What was being done, as a message says it.
+# The step that was under way, as a message names it.
 DOING = {
     "exchange": "token exchange: ",
     "list": "tunnels: ",

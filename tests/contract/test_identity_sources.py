@@ -19,7 +19,7 @@ from contract.identity_cases import (
 from contract.secure import Secure
 
 OTHER_AUDIENCE = "https://tunnels.example"
-# What begins every JWT: of '{"', in base64url.
+# The beginning of every JWT: '{"' in base64url.
 JWT_START = "eyJ"
 
 

@@ -1,4 +1,4 @@
-"""What our modules write, the vendor's own client reads; what it makes, our modules take."""
+"""The vendor's own client reads what our modules write, and they accept what it makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused: before any effect, and with a message that says what to do."""
+"""Refusals come before any effect, and with a message that says what to do."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import ope
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_api import FakeApi
 
 DEFAULTS = {name: spec.get("default") for name, spec in API_SPEC.items()}
-# What says who asks and what for; the rest belongs to the HTTP library.
+# Headers that say who asks and for what; the rest belongs to the HTTP library.
 HEADERS = ("authorization", "anthropic-version", "anthropic-beta", "anthropic-workspace-id")
 
 
@@ -49,7 +49,7 @@ def pem(tmp_path):
 
 
 def said(asked, base="/v1/tunnels"):
-    """What counts of a request; the access token is another one each time."""
+    """Return the parts of a request to compare; the access token is another one each time."""
     headers = {name: asked.headers.get(name) for name in HEADERS}
     if headers["authorization"]:
         scheme, _space, token = headers["authorization"].partition(" ")

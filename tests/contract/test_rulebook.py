@@ -87,7 +87,7 @@ def proxy_accepts(files: Path, text: str) -> bool:
 
 
 def problems(values: dict[str, Any]) -> list[str]:
-    """What the preflight says about one host with these variables."""
+    """Return the problems that the preflight reports for one host with these variables."""
     return [str(problem) for problem in plan.check_host("a", {"a": values}, {"a": "a"})]
 
 

@@ -1,4 +1,4 @@
-"""What clients experience: their bytes arrive whole, in order, and no faster than they are read."""
+"""Clients' bytes arrive whole, in order, and no faster than they are read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_origin_sees_the_upgrade_of_the_edge(tunnel: Tunnel) -> None:
 
 @pytest.mark.parametrize("slow", ["client", "origin"])
 def test_who_does_not_read_stops_who_writes(tunnel: Tunnel, slow: str) -> None:
-    """Nothing on the way may take 200 MiB while the other end sleeps; then all of it arrives."""
+    """Nothing on the way may buffer 200 MiB while the other end sleeps; later, all arrives."""
     size, woken, digest = 200 * MIB, threading.Event(), hashlib.sha256()
 
     def sleepy(connection: ServerConnection) -> None:

@@ -1,4 +1,4 @@
-"""What connectors experience: registration, refusal, rotation, loss, shutdown."""
+"""The life of a connector at the edge: registration, refusal, rotation, loss, shutdown."""
 
 from __future__ import annotations
 

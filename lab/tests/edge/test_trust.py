@@ -63,7 +63,7 @@ class Made:
             Tunnels(state, None).archive_certificate(self.id, certificate)
 
     def call(self, host: str = "") -> bytes:
-        """What a client gets that trusts the proxy's CA; b"" if it is cut off."""
+        """Return the answer to a client that trusts the proxy's CA; b"" if it is cut off."""
         context = ssl.create_default_context(cadata=self.issued.ca)
         with self.tunnel.edge.client() as client, contextlib.suppress(OSError):
             with context.wrap_socket(client, server_hostname=host or self.host) as tls:

@@ -1,4 +1,4 @@
-"""What each platform answers, and that the Tunnels API takes the token."""
+"""Each platform answers as in the world, and the Tunnels API accepts its token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others do behind a program's back, as in the vendor's Console."""
+"""Changes that others make behind a program's back, as in the vendor's Console."""
 
 from __future__ import annotations
 

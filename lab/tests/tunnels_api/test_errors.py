@@ -1,4 +1,4 @@
-"""What the API refuses, seen through the published client and, where it is too polite, without."""
+"""Refusals of the API: through the published client and, where that is too polite, without it."""
 
 from __future__ import annotations
 
