@@ -59,7 +59,7 @@ def identity_file(tmp_path_factory, identity):
 
 @pytest.fixture(scope="session")
 def session_file():
-    """Where a run keeps its access token, which has to be below /run."""
+    """The file in which a run keeps its access token; it has to be below /run."""
     path = Path(f"/run/mcp-tunnel-contract-{os.getpid()}")
     yield path / "default"
     shutil.rmtree(path, ignore_errors=True)
@@ -88,7 +88,7 @@ def provisioned(running_api, tmp_path_factory, identity_file, session_file):
 
 @pytest.fixture
 def hurry(monkeypatch):
-    """Nobody waits long: for pauses, and for answers of which a test knows that they stay out."""
+    """Shorten waits: pauses, and timeouts for answers that a test knows will not come."""
     from contract.hurry import Hurry
 
     made = Hurry()

@@ -29,7 +29,7 @@ _CALLS = {
 
 @dataclass
 class Hurry:
-    """``pauses``: the seconds that were asked for. ``silent``: call -> answers that stay out."""
+    """``pauses``: seconds requested. ``silent``: call -> number of answers that do not come."""
 
     pauses: list[float] = field(default_factory=list)
     silent: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Ways to an identity token at the laboratory's platforms, each as a module is told of it."""
+"""Ways to an identity token at the laboratory's platforms, each as options of a module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AZURE_APP = "3f1c7f0e-8b52-4a0d-9c55-1f6e0d2b7a94"
 
 @dataclass(frozen=True)
 class Case:
-    """A way to a token: what the module is told, and the rule that lets that token in."""
+    """A way to a token: the module's options, and the rule that accepts that token."""
 
     source: str
     platform: str
@@ -132,7 +132,7 @@ def spiffe_agent(identity, path):
 
 
 def github_actions(identity, path):
-    """A rule for every branch of the repository that looks at one claim more."""
+    """The rule is for every branch of the repository and checks one more claim."""
     return Case(
         "github_actions",
         "github",
@@ -170,7 +170,7 @@ CASES = [
     *(spiffe_library, spiffe_library_by_variable, spiffe_agent),
     *(github_actions, okta_application),
 ]
-# Those whose platform takes the audience from whoever asks.
+# The caller chooses the audience on these platforms.
 ANY_AUDIENCE = [gcp, aws_instance, spiffe_library, spiffe_agent, github_actions]
-# Those whose platform is a service at a name of its own, not this machine or its link.
+# These platforms are services at a name of their own, not this machine or its link.
 OVER_TLS = [aws_credentials_in_variables, github_actions, okta_application]

@@ -1,8 +1,8 @@
 """Values of the variables that become fields of the proxy's configuration, and their verdicts.
 
-Three tables: what both the preflight and the proxy accept, what both refuse, and what the preflight
-refuses because it knows more than the proxy. Nothing is to be accepted by the preflight and refused
-by the proxy.
+Three tables: values that both the preflight and the proxy accept, values that both refuse, and
+values that only the preflight refuses because it knows more than the proxy. The preflight must
+accept nothing that the proxy refuses.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class _SecureIdentity(Identity):
 
 
 class Secure:
-    """`identity` and `api`, and the file `ca` of whoever wants to trust them."""
+    """`identity` and `api`, and the CA file `ca` for clients that trust them."""
 
     def __init__(self, path: Path) -> None:
         issued = issue("Contract CA", ("localhost",))

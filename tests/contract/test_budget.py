@@ -39,7 +39,7 @@ def test_calls_of_a_first_run_and_of_one_without_changes(site, tmp_path):
 
 
 def test_calls_of_a_prediction(site):
-    """Check mode reads only, but for the access token, which the next module needs."""
+    """Check mode only reads, except for the access token, which the next module needs."""
     for module, calls in (
         ("tunnel", ["exchange", "list"]),
         ("tunnel_token", []),

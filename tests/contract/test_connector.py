@@ -80,7 +80,7 @@ def _is_ready(connector: Connector) -> bool:
 
 
 def _started(tunnel: Tunnel, home: Path) -> Connector:
-    """A connector with one connection at least, told to serve the origin that echoes."""
+    """A connector for the origin that echoes, with at least one connection."""
     connector = tunnel.connect("run", "--url", _origin(tunnel), home=home)
     wait_for(lambda: _is_ready(connector))
     return connector
@@ -104,7 +104,7 @@ def _metric(connector: Connector, name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", [".cloudflared/config.yml", "cloudflare-warp/config.yaml"])
 def test_a_foreign_file_wins_over_url(tunnel: Tunnel, tmp_path: Path, name: str) -> None:
-    """And nothing else shows it: connections are up, /ready is content."""
+    """Nothing else shows it: connections are up, and /ready reports success."""
     _foreign(tmp_path, f"ingress:\n  - service: {_ELSEWHERE}\n", name)
     connector = _started(tunnel, tmp_path)
     assert _rules(connector) == [_ELSEWHERE]
@@ -114,7 +114,7 @@ def test_a_foreign_file_wins_over_url(tunnel: Tunnel, tmp_path: Path, name: str)
 
 
 def test_a_foreign_file_changes_flags(tunnel: Tunnel, tmp_path: Path) -> None:
-    """Those that are not on the command line: two connections of four."""
+    """The file sets flags that are not on the command line: two connections, not four."""
     _foreign(tmp_path, "ha-connections: 2\nmetrics: 127.0.0.1:1\n")
     connector = _started(tunnel, tmp_path)
     wait_for(lambda: connector.has(2))
@@ -141,7 +141,7 @@ def test_a_foreign_file_ends_it(
 
 
 def test_the_edge_pushes_a_configuration(tunnel: Tunnel, tmp_path: Path) -> None:
-    """In place of the one rule that leads to --url."""
+    """The pushed configuration replaces the one rule that leads to --url."""
     connector = _started(tunnel, tmp_path)
     config = json.loads(connector.get("/config")[1])
     assert config["version"] == -1
@@ -167,7 +167,7 @@ def test_the_edge_pushes_a_configuration(tunnel: Tunnel, tmp_path: Path) -> None
 
 
 def test_only_ready_tells_that_the_edge_is_gone(tmp_path: Path) -> None:
-    """`ha_connections` counts attempts, `server_locations` keeps what was."""
+    """`ha_connections` counts attempts, and `server_locations` keeps past locations."""
     tunnel = Tunnel(tmp_path)
     try:
         connected = tunnel.connected()
@@ -199,7 +199,7 @@ def test_the_longest_grace_period(tunnel: Tunnel, period: str, refused: bool) ->
 
 
 def test_a_stop_waits_for_a_stream_beyond_the_grace_period(tunnel: Tunnel) -> None:
-    """And a second signal ends it: by that signal, which systemd counts as a clean exit."""
+    """A second signal ends it: by that signal, which systemd counts as a clean exit."""
     connector = tunnel.connected("--grace-period", "1s", "run", "--url", _origin(tunnel))
     with tunnel.edge.client() as client:
         client.sendall(b"open")
@@ -239,7 +239,7 @@ def test_lost_udp_costs_time(tunnel: Tunnel, resolver: Path) -> None:
 
 
 def test_an_open_udp_socket_while_quic_is_tried(tunnel: Tunnel, resolver: Path) -> None:
-    """On every address, and connected to nobody."""
+    """The socket is bound to every address and is not connected."""
     tunnel.edge.ask("mute")
     connector = tunnel.connect("--protocol", "quic", resolver=resolver)
     wait_for(lambda: _udp_sockets(connector.process.pid) == [("0", "0")])

@@ -33,12 +33,12 @@ LOOKED_FOR = {
 # The call has its effect, and the answer does not arrive whole.
 LOST_AFTER = ("reset_after", "timeout_after", "truncated")
 FOR_EVER = 1000
-# The call has no effect, and is repeated.
+# A refused call has no effect, and is repeated.
 REPEATED = ("429", "slow")
 
 
 def is_given_up(call: str, fault: str) -> bool:
-    """Whether it fails a run: a creation that had no effect may still have it later."""
+    """Whether the fault fails a run: a creation without an effect so far may have it later."""
     return call == "create" and fault not in (*REPEATED, *LOST_AFTER)
 
 
@@ -48,7 +48,7 @@ def act(site: Site, run: str) -> Run:
 
 @pytest.fixture
 def prepare(site, provisioned):
-    """Goes as far as a run of that kind begins."""
+    """Bring the site to the point where a run of that kind begins."""
 
     def prepare(run):
         if run != "first run":

@@ -29,7 +29,7 @@ def each(cases):
 
 @pytest.fixture
 def ask_tunnels(monkeypatch):
-    """Runs tunnel_info with the identity of a case under a rule; nothing else is in reach."""
+    """Run tunnel_info with the identity of a case under a rule; nothing else is reachable."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "ACTIONS_", "SPIFFE_")):
             monkeypatch.delenv(name)
@@ -84,7 +84,7 @@ def test_audience_that_a_rule_wants(lab_api, identity, tmp_path, ask_tunnels, ma
 
 @each([gcp, spiffe_library, github_actions])
 def test_rule_of_another_platform(lab_api, identity, tmp_path, ask_tunnels, make):
-    """Denied, and the message names whose token it was."""
+    """The exchange is denied, and the message names the token's issuer and subject."""
     case = make(identity, tmp_path)
     outcome = ask_tunnels(lab_api, case, lab_api.add_rule("okta"))
     assert outcome.failed
@@ -105,7 +105,7 @@ def running_secure(tmp_path_factory):
 
 @pytest.fixture
 def secure(running_secure):
-    """Platforms and API that are reached by https only; the API has seen nothing yet."""
+    """Platforms and API that can be reached by https only; the API has seen nothing yet."""
     running_secure.api.reset()
     return running_secure
 
@@ -125,7 +125,7 @@ def test_trusted_ca(secure, tmp_path, ask_tunnels, monkeypatch, make, trust):
 
 @each(OVER_TLS)
 def test_unknown_ca(secure, tmp_path, ask_tunnels, make):
-    """Nothing secret is sent to a platform that cannot show who it is."""
+    """No secret is sent to a platform that cannot prove its identity."""
     case = make(secure.identity, tmp_path)
     outcome = ask_tunnels(secure.api, case, secure.api.add_rule(case.platform, **case.rule))
     assert outcome.failed

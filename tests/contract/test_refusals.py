@@ -10,7 +10,7 @@ from lab.tests.platforms import authority, in_seconds
 
 @pytest.fixture
 def theirs(lab_api, site):
-    """The vendor's client, for what others have done."""
+    """The vendor's client, for the actions of others."""
     return lab_api.client(site.rule).beta.tunnels
 
 
@@ -114,7 +114,7 @@ def test_slots_that_others_have_filled(site, theirs):
 
 
 def test_a_rotation_without_a_free_slot(site, theirs):
-    """The other one was registered by someone else, and is not ours to archive."""
+    """Someone else registered the other CA, so it is not ours to archive."""
     site.provision()
     site.api.ask("register-ca", site.stored("tunnel-id"), authority())
     before = site.api.ask("status")["tunnels"], contents(site)
@@ -125,7 +125,7 @@ def test_a_rotation_without_a_free_slot(site, theirs):
 
 
 def test_a_ca_of_someone_else_is_left_alone(site, theirs):
-    """With a slot free, ours goes beside it and comes and goes alone."""
+    """If a slot is free, ours is registered beside it; only ours comes and goes."""
     tunnel = theirs.create(display_name="production")
     other = theirs.certificates.create(tunnel.id, ca_certificate_pem=authority())
     assert not site.provision(tunnel_id=tunnel.id).failed
@@ -152,7 +152,7 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("what", BAD_FILES)
 def test_an_identity_token_that_is_none(site, tmp_path, refused, what):
-    """Nobody is asked."""
+    """The API is not called."""
     content, words = BAD_FILES[what]
     path = tmp_path / "identity"
     if content == "/":
@@ -182,7 +182,7 @@ BAD_TOKENS = {
 
 @pytest.mark.parametrize("what", BAD_TOKENS)
 def test_an_identity_token_that_is_denied(site, identity, tmp_path, refused, what):
-    """The vendor says the same to all of them; what shows from here is said beside it."""
+    """The vendor's answer is the same for all; the message adds the reason seen from here."""
     how, words = BAD_TOKENS[what]
     how = {**how, "claims": how.get("claims")}
     path = tmp_path / "identity"
@@ -195,7 +195,7 @@ def test_an_identity_token_that_is_denied(site, identity, tmp_path, refused, wha
 
 
 def test_an_identity_token_that_was_used_before(site, identity, tmp_path):
-    """It was exchanged by a program of someone else: nothing is wrong with it but that."""
+    """Someone else's program has exchanged it; nothing else is wrong with it."""
     path = tmp_path / "identity"
     path.write_text(identity.token(claims={"jti": "one"}))
     site.options["identity_file"] = str(path)

@@ -1,7 +1,7 @@
 """One rulebook: the preflight accepts a value if and only if the proxy's ``check-config`` does.
 
 The proxy's document is written here once more, plainly, from the variables: this test shares
-nothing with what it looks at.
+nothing with the code that it tests.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def verdicts(files: Path, row: Row) -> tuple[bool, bool]:
 
 
 def others(files: Path, rows: list[Row], expected: tuple[bool, bool]) -> dict[str, Any]:
-    """The rows with other verdicts than (preflight, proxy) *expected*: each with what it got.
+    """The rows whose verdicts differ from (preflight, proxy) *expected*, each with its verdicts.
 
-    One test has all rows of a table: a test for each would cost more than what it looks at.
+    One test has all rows of a table: a test for each would cost more than the check itself.
     """
     found = {ascii(row)[:120]: verdicts(files, row) for row in rows}
     return {row: verdict for row, verdict in found.items() if verdict != expected}
@@ -120,7 +120,7 @@ def test_both_refuse(files: Path) -> None:
 
 
 def test_the_file_on_a_host_is_the_one_that_was_judged(files: Path) -> None:
-    """It means what the variables mean, and the proxy accepts it as it is, to the byte."""
+    """It has the meaning of the variables, and the proxy accepts it as it is, to the byte."""
     for row in ACCEPTED:
         values = variables(files, row)
         text = plan.make_plan("a", {"a": values}, ["a"])["proxy_config"]
@@ -130,7 +130,7 @@ def test_the_file_on_a_host_is_the_one_that_was_judged(files: Path) -> None:
 
 
 def meaning(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that follow from the variables, without places that differ in a test."""
+    """The fields that follow from the variables, without the parts that differ in a test."""
     upstream = {**fields["upstream"], "tls": fields["upstream"]["tls"]["include_system_cas"]}
     return {**fields, "upstream": upstream, "tls": None, "metrics": None}
 
