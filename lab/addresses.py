@@ -73,7 +73,7 @@ class HostAddress:
 
     @property
     def v6(self) -> str:
-        # Written alike in both families (10.77.0.11, fd77::11): easier to read in a log.
+        # The same digits in both families (10.77.0.11, fd77::11) are easier to read in a log.
         return f"fd77::{self._last}"
 
     @property

@@ -1,4 +1,4 @@
-"""Which connector the hosts of a lab get: the real cloudflared where it can be had."""
+"""Chooses the connector for the hosts of a lab: the real cloudflared where it is available."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Connector:
 
     Attributes:
         path: the file that hosts get as `cloudflared`.
-        description: what it is and where it comes from, for people.
+        description: its kind and its origin, for people.
     """
 
     path: str

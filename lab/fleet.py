@@ -1,7 +1,7 @@
 """The hosts of a running lab. One that cannot be rebooted fails alone: the lab goes on.
 
 A reboot has many steps, and the kernel still takes the previous boot apart while they run. Each
-of them may fail, so all of them are repeated, some times and with pauses.
+of them may fail, so all of them are repeated several times, with pauses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REBOOT_STATUS = 133
 
 _ATTEMPTS = 6
 _FIRST_PAUSE = 0.1  # seconds; each is twice as long as the one before
-#: A process that ends with an error so soon after a reboot has not booted.
+#: A process that ends with an error within this time after a reboot has not booted.
 _SECONDS_TO_START = 10.0
 
 
@@ -51,7 +51,7 @@ class _Member:
 
 
 class Fleet:
-    """Boots hosts, and boots them again; knows how each of them is."""
+    """Boots hosts, and boots them again; knows the state of each."""
 
     def __init__(self) -> None:
         self._members: dict[str, _Member] = {}
@@ -84,7 +84,7 @@ class Fleet:
         member.due = None
         try:
             member.process = member.host.boot()
-        except Exception as error:  # a bug, too, is one host's trouble and no end of the lab
+        except Exception as error:  # even a bug fails this host only and does not end the lab
             self._try_later(member, f"{type(error).__name__}: {error}")
             return
         member.began = time.monotonic()
@@ -102,7 +102,7 @@ class Fleet:
         print(f"{name}: reboot, again in {pause:.1f} s: {reason}", flush=True)
 
     def pause(self) -> float | None:
-        """Seconds until :meth:`boot_due` has to be called; None: not as things are."""
+        """Seconds until :meth:`boot_due` has to be called; None if no reboot is waiting."""
         due = [member.due for member in self._members.values() if member.due is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 

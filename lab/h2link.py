@@ -112,8 +112,8 @@ class Link:
 
     def abort(self) -> None:
         """Cut the connection at once, as a failing network would."""
-        # asyncio's TLS transport (3.11) forgets its protocol when it is closed twice, which the
-        # peer's end does too; abort() would then fail.
+        # asyncio's TLS transport (3.11) forgets its protocol when it is closed twice, and the
+        # peer's end closes it too; abort() would then fail.
         if not self._writer.transport.is_closing():
             self._writer.transport.abort()
 
@@ -135,12 +135,12 @@ class Link:
             self.flush_soon()
 
     def flush_soon(self) -> None:
-        """Hand what h2 has to say to the transport without waiting for the socket."""
+        """Hand h2's pending output to the transport without waiting for the socket."""
         if not self.closed and (data := self.h2.data_to_send()):
             self._writer.write(data)
 
     async def flush(self) -> None:
-        """Send what h2 has to say and wait until the socket can take more. Raises LinkClosed."""
+        """Send h2's pending output and wait until the socket can take more. Raises LinkClosed."""
         if self.closed:
             raise LinkClosed("connection is closed")
         self.flush_soon()

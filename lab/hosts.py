@@ -54,7 +54,7 @@ class Host:
     def prepare(
         self, layers: Sequence[Path], cas: Sequence[str], key: HostKey, authorized: str
     ) -> None:
-        """Mounts the host's disk and writes what is this host's own.
+        """Mounts the host's disk and writes this host's own files.
 
         Args:
             layers: trees laid over the host's own, the first one on top.
@@ -66,7 +66,7 @@ class Host:
         for path in (upper, work, self._root):
             path.mkdir(parents=True)
         lower = ":".join(str(path) for path in (*layers, *self.spec.layers, self.spec.tree))
-        # volatile: nobody needs this disk after a crash of the machine, so no waiting for it.
+        # volatile: nobody needs this disk after a crash of the machine, so do not wait for it.
         options = f"lowerdir={lower},upperdir={upper},workdir={work},volatile"
         run(["mount", "-t", "overlay", self._paths.label, "-o", options, str(self._root)])
         self._write("etc/hostname", f"{self.spec.name}\n")
@@ -121,7 +121,7 @@ class Host:
         return [
             "systemd-nspawn",
             "--quiet",
-            # Not a unit or machine of a service manager outside, and no settings from there.
+            # Neither a unit nor a machine of a service manager outside, and no settings from it.
             "--register=no",
             "--keep-unit",
             "--settings=no",

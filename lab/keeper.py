@@ -44,7 +44,7 @@ class Keeper:
         self._spec = LabSpec.read(paths.spec)
 
     async def keep(self) -> None:
-        """Returns when somebody has asked for the lab's end.
+        """Returns when the lab's end was requested.
 
         Raises:
             LabError: it does not come up, or has ended by itself.
@@ -120,7 +120,7 @@ class Keeper:
         await asked.wait()
 
     async def _serve(self, supervisor: asyncio.StreamReader) -> None:
-        """Passes on what the supervisor says; returns when it says no more."""
+        """Passes on the supervisor's messages; returns when there are no more."""
         while line := await supervisor.readline():
             message: Message = decode(line)
             if "error" in message:
@@ -155,7 +155,7 @@ class Keeper:
             ) from None
 
     def _journal(self, name: str) -> str:
-        """The last lines that a host's journal holds, as text for a person."""
+        """The last lines of a host's journal, as text for a person."""
         directory = self._paths.disks / name / "upper/var/log/journal"
         try:
             return run(["journalctl", f"--directory={directory}", "--lines=15", "--no-pager"])
@@ -172,7 +172,7 @@ class Keeper:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
             )
-            # 255 is ssh's own failure, anything else systemctl's opinion.
+            # 255 is ssh's own failure; any other status is systemctl's.
             if await process.wait() != 255:
                 return
             await asyncio.sleep(0.2)
@@ -197,7 +197,7 @@ def main() -> int:
 
 
 def _kept(paths: LabPaths, launcher: socket.socket) -> str | None:
-    """Keeps a lab until its end; returns what was wrong, None if it was asked to end."""
+    """Keeps a lab until its end; returns the error, or None if the end was requested."""
     try:
         asyncio.run(Keeper(paths, launcher).keep())
     except LabError as error:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from .paths import LabPaths, cache_root
 
-#: So many are kept on this machine, of all checkouts together; the oldest go first.
+#: Crashed labs whose logs this machine keeps, of all checkouts together; the oldest go first.
 _KEPT = 20
 
 
 @dataclass(frozen=True)
 class Crash:
-    """An end that nobody asked for.
+    """An unexpected end of a lab.
 
     Attributes:
         lab: the lab's name.
@@ -38,9 +38,9 @@ class Crash:
 
 
 def keep(paths: LabPaths, reason: str) -> Crash:
-    """Puts a crashed lab's logs where its removal does not reach, and leaves a note of it.
+    """Copies a crashed lab's logs out of reach of its removal, and leaves a note of the crash.
 
-    What cannot be copied (a full disk) is said in the reason; the lab's removal has to go on.
+    The reason names failures to copy (a full disk); the lab's removal has to go on.
     """
     now = time.gmtime()
     logs = _root() / f"{time.strftime('%Y%m%dT%H%M%SZ', now)}-{paths.checkout.tag}-{paths.name}"
@@ -62,7 +62,7 @@ def keep(paths: LabPaths, reason: str) -> Crash:
 
 
 def keep_what_was_left(paths: LabPaths) -> Crash | None:
-    """The same for a lab whose keeper was killed, too; None if nothing of a lab is left.
+    """Does the same for a lab whose keeper was killed, too; None if nothing of a lab is left.
 
     The caller holds the lab's lock: nobody else will do it.
     """
@@ -72,7 +72,7 @@ def keep_what_was_left(paths: LabPaths) -> Crash | None:
 
 
 def last(paths: LabPaths) -> Crash | None:
-    """How the lab of this name ended last, if unexpectedly and if nobody has dealt with it."""
+    """The last end of the lab of this name, if it was unexpected and nobody has dealt with it."""
     try:
         return Crash(**json.loads(paths.crash.read_text()))
     except FileNotFoundError:

@@ -22,7 +22,7 @@ from .rootfs import fresh, in_own_namespaces, only_builder
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+\Z")
 
 #: Run in mount and PID namespaces of its own. Arguments: tree, upper directory, mount point with
-#: work directory beside it, directory of the mirror if it is one of this machine, packages.
+#: work directory beside it, directory of the mirror if it is on this machine, packages.
 _INSTALL = r"""
 set -eu
 tree=$1 upper=$2 root=$3 mirror=$4

@@ -35,7 +35,7 @@ _TOOLS = (
 
 
 def _lock(paths: LabPaths) -> int | None:
-    """The lab's lock as a descriptor, None if a living lab has it."""
+    """The lab's lock as a descriptor, or None if a running lab holds it."""
     paths.checkout.enter()
     descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -79,7 +79,7 @@ def up(name: str, count: int, releases: Sequence[str], packages: Sequence[str] =
     try:
         kept.keep_what_was_left(paths)
         cleanup.clean(paths)
-        kept.forget(paths)  # of a lab that is about to be
+        kept.forget(paths)  # a new lab of this name is about to be made
         paths.checkout.publish()
         trees = {each: _trees(each, packages, progress) for each in dict.fromkeys(releases)}
         spec = LabSpec(name, tuple(plan_hosts(count, releases, trees)))
@@ -119,7 +119,7 @@ def _launch(paths: LabPaths, lock: int, progress: Progress) -> None:
             stderr=log,
             cwd="/",
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            # The lock's descriptor too: held by the keeper, it says that the lab lives.
+            # The lock's descriptor too: while the keeper holds it, the lab counts as running.
             pass_fds=(theirs.fileno(), lock),
             start_new_session=True,
         )
@@ -209,7 +209,7 @@ def known(checkout: Checkout) -> list[LabPaths]:
 
 
 def state(paths: LabPaths) -> str:
-    """How a lab is, for people."""
+    """The state of a lab, for people."""
     keeper = recorded(paths.keeper)
     if keeper is not None and alive(keeper):
         return "running" if paths.facts.exists() else "coming up or ending"
@@ -217,12 +217,12 @@ def state(paths: LabPaths) -> str:
 
 
 def _is_locked(path: Path) -> bool:
-    """Looks without taking the lock, which would be in the way of somebody who wants it."""
+    """Looks without taking the lock: taking it would block others who want it."""
     try:
         inode = path.stat().st_ino
     except FileNotFoundError:
         return False
-    # "1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF"; one who waits has "->" in front.
+    # "1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF"; a waiter has "->" in front.
     held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return any(words[5].endswith(f":{inode}") for words in held if words[1] == "FLOCK")
 

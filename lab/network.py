@@ -53,7 +53,7 @@ def build_bridge() -> None:
     """Makes the bridge with all addresses of the lab's services, in the current namespace."""
     lines = [
         "link set lo up",
-        # Else it has the lowest address of its ports, which change with each boot of a host.
+        # Otherwise it has the lowest address of its ports, which change at each boot of a host.
         f"link add {BRIDGE} address {BRIDGE_MAC} type bridge",
         f"link set {BRIDGE} up",
     ]
@@ -76,7 +76,7 @@ INTERNET_NAMESPACE = "internet"
 
 
 def build_neighbour() -> None:
-    """Makes the namespace of a machine on the hosts' LAN that is none of them."""
+    """Makes the namespace of a machine on the hosts' LAN that is not a host."""
     run(["ip", "netns", "add", NEIGHBOUR_NAMESPACE])
     _attach(NEIGHBOUR_NAMESPACE, "neighbour", NEIGHBOUR)
 
@@ -101,7 +101,7 @@ def build_internet() -> None:
             f"address add {INTERNET_V4}/24 dev eth0",
             f"address add {INTERNET_V6}/64 dev eth0 nodad",
             f"address add {EDGE_SINK_V4}/32 dev eth0",
-            # Deprecated: not what the machine sends from by itself.
+            # Deprecated: the machine does not send from it unless told to.
             f"address add {EDGE_SINK_V6}/128 dev eth0 nodad preferred_lft 0",
             f"route add default via {INTERNET_GATEWAY_V4}",
             f"route add ::/0 via {INTERNET_GATEWAY_V6}",
@@ -116,9 +116,9 @@ def attach_host(namespace: str, address: HostAddress) -> None:
     Afresh at every boot, as a machine's network is: rules and sysctls do not survive.
     """
     port = f"port{address.index}"
-    # Both ends of a pair vanish with either namespace, but the kernel does that when it
-    # likes: a port that a previous boot left behind is in the way. It may go by itself at any
-    # moment, so neither removal is judged. The steps after them fail if something is still there.
+    # Both ends of a pair vanish with either namespace, but the kernel chooses the time: a port
+    # that a previous boot left behind is in the way. It may go by itself at any moment, so the
+    # result of neither removal counts. The steps after them fail if something is still there.
     _remove(["ip", "netns", "delete", namespace])
     _remove(["ip", "link", "delete", port])
     run(["ip", "netns", "add", namespace], timeout=_SECONDS)
@@ -154,8 +154,8 @@ def _attach(namespace: str, port: str, address: HostAddress) -> None:
 def end_connections(address: HostAddress) -> None:
     """Ends the TCP connections that services and SSH clients have with a host that is gone.
 
-    Its network vanishes with it before it could have said good-bye; a machine that shuts
-    down does. A kernel that cannot do this lets the peers find out by themselves, later.
+    A machine that shuts down closes its connections; the host's network vanishes before it can.
+    If the kernel cannot do this, the peers find out by themselves, later.
     """
     for destination in (address.v4, f"[{address.v6}]"):
         _remove(["ss", "--kill", "--tcp", "dst", destination])

@@ -1,4 +1,4 @@
-"""Where a lab keeps what, and the names derived from a lab's name."""
+"""The places where a lab keeps its files, and the names derived from a lab's name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from .checkouts import OWN, Checkout
 from .errors import LabError
 
-# Eight characters: socket paths (107) and machine names (64) are made from it.
+# Eight characters: socket paths (up to 107) and machine names (up to 64) are made from it.
 _NAME = re.compile(r"[a-z][a-z0-9]{0,7}\Z")
 
 

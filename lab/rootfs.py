@@ -25,7 +25,7 @@ from .progress import Progress
 #: Debian release -> suite.
 SUITES: dict[str, str] = {"12": "bookworm", "13": "trixie"}
 
-#: A bare server as an operator would hand it over: nothing of the project's needs beyond it.
+#: A bare server as an operator would hand it over, without anything extra for the project.
 _PACKAGES = (
     "ca-certificates",
     "dbus",
@@ -85,7 +85,7 @@ def only_builder(tree: Path, progress: Progress) -> Iterator[None]:
 
 
 def fresh(tree: Path, kind: str) -> Path:
-    """A path beside the tree that nobody has used; what killed builders left there is removed.
+    """A new path beside the tree; leftovers of killed builders are removed.
 
     The lock of a killed builder is free at once, its programs end a moment later: they must not
     write into what the next one builds. The caller is the only builder.
@@ -131,7 +131,7 @@ def _build(release: str, suite: str, tree: Path, progress: Progress) -> None:
 
 
 def in_own_namespaces(argv: list[str]) -> list[str]:
-    """Whatever the command mounts or leaves running ends with it, even if we are killed."""
+    """The command's mounts and processes end with it, even if we are killed."""
     unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *argv]
     return dies_with_me(unshare)
 

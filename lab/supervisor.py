@@ -1,7 +1,7 @@
 """Process 1 of a lab: makes everything in the lab's namespaces, and takes it along when it ends.
 
 Started by the keeper inside the lab's network namespace and fresh mount and PID namespaces.
-So whatever ends it, SIGKILL included, the kernel kills all processes of the lab and
+So however it ends, SIGKILL included, the kernel kills all processes of the lab and
 drops all its mounts. It ends by itself when the keeper closes the connection.
 """
 
@@ -40,7 +40,7 @@ class Supervisor:
     """The running lab.
 
     Args:
-        spec: what to make.
+        spec: the lab to make.
         keeper: connection to the keeper.
         fronts: front door -> listening socket on the machine's loopback.
     """
@@ -161,7 +161,7 @@ class Supervisor:
         return False
 
     def _update_state(self) -> float | None:
-        """Writes what has changed; returns after how many seconds to try again, if need be."""
+        """Writes changes; returns the number of seconds until another attempt, if one is due."""
         if self._state_is_old:
             try:
                 self._write_state()
@@ -181,7 +181,7 @@ class Supervisor:
         partial.replace(self._paths.state)
 
     def stop(self) -> None:
-        """Lets the services end orderly; everything else is killed when we return."""
+        """Lets the services end in an orderly way; the rest is killed when we return."""
         running = [p for p in self._services.values() if p.poll() is None]
         for process in running:
             process.terminate()
@@ -219,7 +219,7 @@ def main() -> int:
     parser.add_argument("--keeper", type=int, required=True)
     parser.add_argument("--front", action="append", default=[])
     arguments = parser.parse_args()
-    os.umask(0o022)  # what is written here is mostly the hosts'
+    os.umask(0o022)  # most files written here are the hosts'
     keeper = socket.socket(fileno=arguments.keeper)
     fronts = {}
     for front in arguments.front:

@@ -1,7 +1,7 @@
 """The hosts' surroundings, as a part of a lab: a LAN neighbour, the Internet, and their sinks.
 
-The sinks answer where a firewall has to decide and nothing else of the lab does: on the addresses
-of the edge, the upstreams and the metadata servers too, at other ports than theirs.
+The sinks answer where a firewall has to decide and nothing else of the lab answers: also on the
+addresses of the edge, the upstreams and the metadata servers, at other ports than theirs.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _CHUNK = 1 << 18
 
 
 class Lost(Exception):
-    """The connection ended against our will; the text is the one the vendor logs."""
+    """The connection ended unexpectedly; the text is the one that the vendor logs."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which origin a request goes to: by the rules of the file, else by `--url`, else to nobody.
+"""The origin of a request: by the rules of the file, else by `--url`, else none.
 
 Vendor behaviour: the last rule takes everything; rules that the edge pushes replace all others
 while the process runs; `/config` on the metrics address shows the rules in force.
@@ -32,7 +32,7 @@ class Rule:
     path: str = ""
 
     def matches(self, host: str, path: str) -> bool:
-        """Whether a request for this host and path is this rule's."""
+        """Whether this rule applies to a request for this host and path."""
         named = self.hostname in ("", "*", host) or (
             self.hostname.startswith("*.") and host.endswith(self.hostname[1:])
         )

@@ -1,4 +1,4 @@
-"""Entry point of the stand-in: what `cloudflared tunnel … run …` does, to its exit status."""
+"""Entry point of the stand-in: acts as `cloudflared tunnel … run …` does, to its exit status."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class Connector:
     async def _keep(
         self, context: Context, index: int, connected: asyncio.Event, choice: Choice
     ) -> None:
-        # Vendor behaviour: a connection waits a little by itself, then for a longer time that
+        # Vendor behaviour: a connection waits a short time of its own, then a longer one that
         # is meant for all that were lost together; the very first one waits only the former.
         place = index
         own = Backoff(_FIRST_RETRY, self.options.retries)
@@ -221,7 +221,7 @@ class Connector:
                 await connection.run(registered)
                 return
             except (Refused, Lost, OSError) as error:
-                # A problem of one connection among others is a warning, of the last one an error.
+                # A failure of one connection among others is a warning; of the last, an error.
                 complain = self.log.warn if context.status.connected else self.log.error
                 complain(_complaint(error), error=error, **where)
                 reason = error

@@ -54,7 +54,7 @@ class Channel:
         await self._flush()
 
     async def end(self) -> None:
-        """Say that nothing more comes. A WebSocket has no half-close: it ends both directions."""
+        """Announce the end of the data. A WebSocket has no half-close, so both directions end."""
         if self._frames.state is State.OPEN:
             self._frames.send_close(1000)
         await self._flush()

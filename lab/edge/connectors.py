@@ -221,7 +221,7 @@ class Connectors:
 
 
 async def _watch(link: Link) -> None:
-    """Cut a connection whose connector vanished without a word, as a host that lost power does."""
+    """Cut a connection whose connector vanished silently, as a host that lost power does."""
     loop = asyncio.get_running_loop()
     link.last_heard = loop.time()
     with contextlib.suppress(LinkClosed):

@@ -15,13 +15,13 @@ from .front import FrontDoor
 
 @dataclass(frozen=True)
 class EdgeControl:
-    """The verbs, and what they change."""
+    """The verbs, and the objects that they change."""
 
     connectors: Connectors
     front: FrontDoor
 
     def server(self) -> control.Control:
-        """Return what serves them."""
+        """Return the server of the verbs."""
         return control.Control(
             {
                 "status": self._status,

@@ -1,4 +1,4 @@
-"""The edge's directory: what it is started with and what it writes. Tunnels are the API's.
+"""The edge's directory: the files it starts with and those it writes. Tunnels are the API's.
 
 tunnel-token    token of the tunnel for manual mode, as its owner holds it (0600)
 ca.crt          the CA of the edge's certificate: hosts trust it

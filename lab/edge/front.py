@@ -1,8 +1,8 @@
 """The front door: carries any client's bytes through the tunnel without looking at them.
 
 The client speaks TLS with the proxy; the edge only wraps the bytes in WebSocket messages on a
-stream of one of the connectors, and unwraps the answer. Which tunnel: that of the name in the
-ClientHello.
+stream of one of the connectors, and unwraps the answer. The name in the ClientHello selects the
+tunnel.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ class FrontDoor:
             writer.close()
 
     async def _tunnel(self, reader: asyncio.StreamReader) -> tuple[Tunnel, bytes, str | None]:
-        """The client's tunnel, what it sent so far, the host it wants. Raises NoTunnel."""
+        """The client's tunnel, its bytes so far, and the host it wants. Raises NoTunnel."""
         known = self.connectors.directory.tunnels()
         alone = known[0] if len(known) == 1 else None
         if alone and alone["any_ca"] and alone["archived_at"] is None:
-            # No choice and nothing to check: also for clients that wait for the server's word.
+            # No choice and nothing to check: this also serves clients that wait for the server.
             return alone, b"", None
         first, name = await peek(reader)
         for tunnel in known:
@@ -105,7 +105,7 @@ class _Carried:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if inward.done():
                 inward.result()
-                # The client has ended: the proxy may still answer what came before its end.
+                # The client has ended: the proxy may still answer its earlier bytes.
                 await asyncio.wait([outward], timeout=_CLOSING)
             if outward.done():
                 outward.result()

@@ -17,7 +17,7 @@ from ..tunnels_api.state import Tunnel
 from .channel import Channel, Unanswered
 from .connectors import Connection
 
-#: How long a verdict holds, in seconds: a new or archived CA shows after that.
+#: A verdict holds this long, in seconds: a new or archived CA takes effect after that.
 _HOLDS = 1.0
 _TIMEOUT = 10.0
 
@@ -50,7 +50,7 @@ class Trust:
             context = ssl.create_default_context(cadata="\n".join(e["pem"] for e in active))
             task = asyncio.create_task(_probe(connection, tunnel["domain"], host, context))
             self._verdicts[key] = (moment, task)
-        # Shielded: others wait for the same verdict.
+        # Shielded because others wait for the same verdict.
         await asyncio.shield(self._verdicts[key][1])
 
 
@@ -89,7 +89,7 @@ async def _handshake(channel: Channel, host: str, context: ssl.SSLContext) -> No
         with contextlib.suppress(ssl.SSLWantReadError):
             tls.unwrap()
     finally:
-        # The end of the handshake, or why it failed: the proxy logs it.
+        # The end of the handshake, or the reason for its failure: the proxy logs it.
         if outgoing.pending:
             await channel.send(outgoing.read())
         await channel.end()

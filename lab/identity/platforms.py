@@ -30,7 +30,7 @@ class Platforms:
     """The platforms with their issuers.
 
     Args:
-        directory: where keys are kept.
+        directory: holds the keys.
         urls: platform -> URL of its issuer.
     """
 
@@ -55,7 +55,7 @@ class Platforms:
         )
 
     def control(self) -> control.Control:
-        """Return what serves the control API."""
+        """Return the server of the control API."""
         return control.Control(
             {
                 "status": self._status,

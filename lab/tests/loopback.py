@@ -1,7 +1,7 @@
 """An edge, an origin and connectors on this machine's loopback: the tunnel without a lab.
 
-The connector is the stand-in, or the real one with CLOUDFLARED_BINARY=/path; the real one asks
-name servers, so give the tests a network namespace of their own then:
+The connector is the stand-in, or the real one with CLOUDFLARED_BINARY=/path. The real one asks
+name servers, so give the tests a network namespace of their own in that case:
 
     unshare -n sh -c 'ip link set lo up; CLOUDFLARED_BINARY=/path pytest lab/tests/edge'
 
@@ -219,7 +219,7 @@ def _with_resolver(file: Path) -> list[str]:
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return what stands before and behind "run"."""
+    """Return the arguments before "run" and those behind it."""
     if "run" not in arguments:
         return arguments, []
     place = arguments.index("run")
@@ -227,7 +227,7 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def echo(connection: ServerConnection) -> None:
-    """Send back what comes."""
+    """Send every message back."""
     try:
         for message in connection:
             connection.send(message)
@@ -236,7 +236,7 @@ def echo(connection: ServerConnection) -> None:
 
 
 def receive(client: socket.socket, count: int) -> bytes:
-    """Read exactly `count` bytes, less if the peer ends before."""
+    """Read exactly `count` bytes, or fewer if the peer ends first."""
     parts = []
     while count and (data := client.recv(min(count, 1 << 20))):
         parts.append(data)

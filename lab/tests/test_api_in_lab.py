@@ -1,4 +1,4 @@
-"""The Tunnels API and the identity platforms as hosts of a lab meet them: at the world's names."""
+"""The Tunnels API and the identity platforms as the hosts of a lab see them: at real names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from lab import facts
 from lab.tests.support import RunningLab, lab
 
-# Nothing but the standard library: what a host has. Arguments: method, URL, headers, body.
+# Standard library only, as a host has nothing else. Arguments: method, URL, headers, body.
 _REQUEST = """
 import json, sys, urllib.error, urllib.request
 method, url, headers, body = sys.argv[1:]

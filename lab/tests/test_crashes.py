@@ -1,4 +1,4 @@
-"""A lab that ends unexpectedly keeps its logs, and everybody who asks for it hears where."""
+"""A lab that ends unexpectedly keeps its logs, and anyone who asks for it learns where."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def kill_keeper(paths: LabPaths) -> None:
 
 
 def kills(first: Kill, other: Kill) -> pytest.MarkDecorator:
-    """Both kinds of death; the other one is for make test-all, as another test has it."""
+    """Both kinds of death; only make test-all runs the other one, as another test has it."""
     again = pytest.param(other, marks=pytest.mark.exhaustive)
     return pytest.mark.parametrize("kill", [first, again])
 
@@ -161,7 +161,7 @@ def test_third():
 
 
 def test_a_scenarios_tests_stop_at_once(name: str, tmp_path: Path) -> None:
-    """With the conftest.py of the scenarios, and tests of which the first ends the lab."""
+    """Use the conftest.py of the scenarios, and tests of which the first ends the lab."""
     assert lab("up", name, "--hosts", "1")[0] == 0
     molecule = ROOT / "molecule"
     tests = tmp_path / "tests"

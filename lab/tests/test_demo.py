@@ -1,4 +1,4 @@
-"""`tools/demo`, with stand-ins for all that it calls: what it prints, and whose demo it is."""
+"""`tools/demo` with stand-ins for all that it calls: its output, and the owner of its demo."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_every_printed_command_works_from_anywhere(demo: Demo) -> None:
 
 
 def test_a_directory_that_cdpath_finds_is_no_checkout_of_ours(demo: Demo) -> None:
-    """It made the demo of another checkout this one's: that one was used, or ended."""
+    """CDPATH once made another checkout's demo look like this one's: it was used, or ended."""
     assert demo.demo(CDPATH=str(demo.other)).returncode == 0
     assert str(demo.other) not in demo.calls.read_text()
     assert demo.shell("tools/run pwd", CDPATH=str(demo.other)).returncode != 0  # not in "/"

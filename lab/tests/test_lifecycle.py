@@ -1,4 +1,4 @@
-"""Everything the lab starts, the lab ends: orderly, interrupted, or killed."""
+"""The lab ends everything that it starts: in an orderly end, interrupted, or killed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_second_up_is_refused(two: RunningLab) -> None:
 
 
 def test_labs_do_not_disturb_each_other(name: str, two: RunningLab) -> None:
-    """Same addresses and host names, at the same time."""
+    """Both labs have the same addresses and host names at the same time."""
     assert lab("up", name, "--hosts", "2")[0] == 0
     other = RunningLab(LabPaths(name))
     assert other.on("host1", "cat /etc/machine-id") != two.on("host1", "cat /etc/machine-id")

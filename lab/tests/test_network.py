@@ -1,4 +1,4 @@
-"""The lab's network: complete inside, closed to the outside, its names those of the world."""
+"""The lab's network: complete inside, closed to the outside, with the world's names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_nothing_else_can_be_reached_and_that_is_known_at_once(
 ) -> None:
     refused = two.on("host1", _REFUSAL.format(address))
     assert "Network is unreachable" in refused or "No route to host" in refused
-    # Somebody has said no: a neighbour that does not answer gives the same error, after 3 s.
+    # The error is a refusal: a neighbour that does not answer gives the same one, after 3 s.
     silent = two.on("host1", "ip neigh show nud incomplete nud failed").splitlines()
     assert not {address, "10.77.0.1", "fd77::1"} & {line.split()[0] for line in silent}
 
@@ -116,7 +116,7 @@ s.send(text.encode())
 print(s.recv(100).decode(), s.getsockname()[0])
 """
 
-#: Sinks that a firewall's tests rely on: who has them -> protocol, address, port.
+#: Sinks that a firewall's tests rely on: owner -> protocol, address, port.
 _SINKS = [
     ("neighbour", "tcp", "10.77.0.9", 443),
     ("neighbour", "udp", "fd77::9", 7844),

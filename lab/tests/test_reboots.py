@@ -22,13 +22,13 @@ from lab.tests.support import RunningLab, lab
 
 AddTool = Callable[[str, str], None]
 
-#: Of both hosts together. `make lab-reboots` and `make test-all` do more.
+#: Reboots of both hosts together. `make lab-reboots` and `make test-all` do more.
 REBOOTS = int(os.environ.get("REBOOTS", "4"))
 _HOSTS = ("host1", "host2")
 
 
-#: In front of the real `ip`: the given commands fail as often as the file says, each after it has
-#: done what it should: as if the kernel had been faster.
+#: Runs in front of the real `ip`: the given commands fail as often as the file says, each after
+#: `before` was done: as if the kernel had been faster.
 _FAILING_IP = """
 ip=$(PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v ip)
 case "$*" in {pattern})
@@ -45,7 +45,7 @@ exec "$ip" "$@"
 
 
 class FailingIp:
-    """In front of the machine's `ip`, for whoever has its directory first in PATH."""
+    """Replaces the machine's `ip` for programs that have its directory first in PATH."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -53,7 +53,7 @@ class FailingIp:
         self.fails("none", 0)
 
     def fails(self, pattern: str, times: int, before: str = "") -> None:
-        """Let commands that fit a shell's pattern fail so often, each after *before* was done."""
+        """Let commands that match a shell pattern fail *times* times, each after *before*."""
         self.counter.write_text(f"{times}\n")
         script = _FAILING_IP.format(pattern=pattern, counter=self.counter, before=before)
         new = self.directory / "new"
@@ -89,7 +89,7 @@ def boots(there: LabPaths) -> list[int]:
 
 @pytest.fixture
 def load() -> Iterator[None]:
-    """One process for each processor that computes all the time."""
+    """One process for each processor, computing all the time."""
     busy = [sys.executable, "-c", "while True: pass"]
     processes = [subprocess.Popen(dies_with_me(busy)) for _ in range(os.cpu_count() or 1)]
     yield
@@ -147,7 +147,7 @@ def test_a_step_that_fails_is_repeated(there: LabPaths, ip: FailingIp, step: str
 
 
 def test_a_host_that_cannot_be_rebooted_fails_alone(there: LabPaths, ip: FailingIp) -> None:
-    """Comes last of those with this lab: host1 stays down."""
+    """The last test with this lab: host1 stays down."""
     ip.fails("'netns add '*", 100000)
 
     status, output = lab("host", there.name, "reboot", "host1")

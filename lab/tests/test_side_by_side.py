@@ -20,7 +20,7 @@ from lab.paths import LabPaths
 from lab.tests.support import RunningLab, lab, leftovers
 
 _SUN_PATH = 107  # unix(7)
-_SSH_SUFFIX = 17  # what ssh appends while it makes a control socket
+_SSH_SUFFIX = 17  # the length that ssh appends while it makes a control socket
 
 
 class Other:
@@ -47,7 +47,7 @@ class Other:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Other]:
-    """Whatever of its labs is left at the end, is ended."""
+    """All its labs that are left at the end are ended."""
     made = Other(tmp_path.resolve() / "checkout")
     yield made
     for paths in lifecycle.known(made.checkout):
@@ -198,7 +198,7 @@ def test_a_busy_directory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_tree_that_vanishes_by_itself_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Look-then-act: somebody else is faster, in the middle of the removal."""
+    """Look-then-act race: another process removes the tree in the middle of the removal."""
     tree = tmp_path / "lab"
     (tree / "inside").mkdir(parents=True)
     real: Callable[[Path], None] = shutil.rmtree

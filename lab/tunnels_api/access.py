@@ -1,4 +1,4 @@
-"""Who may call: request headers, access tokens, scopes, workspaces."""
+"""Access control: request headers, access tokens, scopes, workspaces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .errors import ApiError
 from .state import AccessToken, Rule, State
 
-#: Vendor rule: the older version goes on working, and so do calls that name none.
+#: Vendor rule: the older version still works, and so do calls that name no version.
 _VERSIONS = ("2023-06-01", "2026-10-21")
 
 
@@ -63,7 +63,7 @@ def give_token(state: State, rule: Rule, workspace_id: str, lifetime: int) -> st
 
 
 def authenticate(state: State, headers: Mapping[str, str]) -> AccessToken:
-    """Return what the request's token stands for. Raises ApiError."""
+    """Return the access token of the request. Raises ApiError."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         digest = _digest(token.strip())

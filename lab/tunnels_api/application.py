@@ -182,7 +182,7 @@ async def _body(request: Request) -> Json:
 
 
 async def _before(fault: Fault | None) -> Response | None:
-    """The answer instead of the effect, if the fault is one of those. Raises ApiError."""
+    """The answer in place of the effect, if the fault prevents it. Raises ApiError."""
     if fault is None:
         return None
     if fault.fault in STATUSES:
@@ -198,7 +198,7 @@ async def _before(fault: Fault | None) -> Response | None:
 
 
 def _after(fault: Fault, response: Response) -> Response:
-    """The answer that becomes of the one to an effect."""
+    """Return the answer after an effect, as the fault changes it."""
     if fault.fault == "timeout_after":
         return Silence(fault.seconds)
     if fault.fault == "reset_after":

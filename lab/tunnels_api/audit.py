@@ -17,7 +17,7 @@ _HIDDEN = "***"
 
 @dataclass
 class Entry:
-    """A request and what became of it.
+    """A request and its outcome.
 
     `status` and `request_id` are None if no answer was sent; `reason` says why an exchange was
     denied. Credentials and secrets are hidden in `headers` and `body`.

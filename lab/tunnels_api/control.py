@@ -1,4 +1,4 @@
-"""The control API of the Tunnels API: what the vendor's Console would be used for, and faults."""
+"""The control API of the Tunnels API: actions as in the vendor's Console, and faults."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class ApiControl:
-    """The verbs, and what they change."""
+    """The verbs, and the objects that they change."""
 
     api: Api
 
     def server(self) -> control.Control:
-        """Return what serves them."""
+        """Return the server of the verbs."""
         faults = self.api.faults
         return control.Control(
             {

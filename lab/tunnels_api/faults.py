@@ -1,4 +1,4 @@
-"""Faults that are put in the way of calls."""
+"""Faults that are injected into calls."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Fault:
 
 @dataclass
 class Faults:
-    """Those that wait, in the order in which they were added."""
+    """The waiting faults, in the order in which they were added."""
 
     waiting: list[Fault] = field(default_factory=list)
 
     def add(self, **options: Any) -> list[dict[str, Any]]:
-        """Add one; return all. Raises LabError, TypeError."""
+        """Add a fault; return all. Raises LabError, TypeError."""
         self.waiting.append(Fault(**options))
         return self.facts()
 

@@ -82,7 +82,7 @@ class Exchange:
                 raise Denied(f"algorithm {header.get('alg')} is neither RSA nor ECDSA")
             if "kid" not in header:
                 raise Denied("the header has no kid")
-            # The rule's issuer, not the token's: nobody chooses where keys are fetched.
+            # The rule's issuer, not the token's: a caller cannot choose where keys are fetched.
             key = await self.keys.find(rule["issuer"], header["kid"])
             claims: Mapping[str, Any] = jwt.decode(
                 assertion,
@@ -139,7 +139,7 @@ def _check_claims(rule: Rule, claims: Mapping[str, Any]) -> None:
 
 
 def _lifetime(rule: Rule, claims: Mapping[str, Any]) -> int:
-    """Of the access token, in seconds: at most twice as long as the JWT has left."""
+    """The access token's lifetime in seconds: at most twice the time that the JWT has left."""
     left = int(claims["exp"]) - int(time.time())
     return min(rule["token_lifetime"], max(1, 2 * left))
 

@@ -28,8 +28,8 @@ class Certificate(TypedDict):
 class Tunnel(TypedDict):
     """A tunnel. `account`, `uuid` and `secret` make its token; `token_id` names the token's value.
 
-    `rotations` holds the reasons given; `any_ca` says that the edge does not check CAs: so
-    it is with the tunnel for manual mode until one is registered.
+    `rotations` holds the reasons given; `any_ca` says that the edge does not check CAs, as for
+    the tunnel for manual mode until a CA is registered.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Workspace(TypedDict):
 
 
 class ServiceAccount(TypedDict):
-    """`workspaces` are the ids of those that it is a member of."""
+    """`workspaces` are the ids of the workspaces that it is a member of."""
 
     id: str
     workspaces: list[str]
@@ -108,7 +108,7 @@ class State(TypedDict):
 
 @dataclass(frozen=True)
 class Store:
-    """The state in the file `path` (0600): replaced whole, so that no reader sees a half of it."""
+    """The state in the file `path` (0600): replaced whole, so that no reader sees half of it."""
 
     path: Path
 
@@ -123,7 +123,7 @@ class Store:
 
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
-        """Keep what the body makes of the state; if it raises, nothing has changed."""
+        """Keep the body's changes to the state; if the body raises, nothing changes."""
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = self.read()

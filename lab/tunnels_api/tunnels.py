@@ -1,4 +1,4 @@
-"""The tunnels of one credential: what every call does to the state, and the objects it answers."""
+"""The tunnels of one credential: each call's effect on the state, and the objects it returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which connector a lab gets."""
+"""The choice of a lab's connector."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_rotation(tunnel: Tunnel) -> None:
 
 
 def test_vanished_connector_is_forgotten(tunnel: Tunnel) -> None:
-    """As when a host loses power: no packet says so."""
+    """As when a host loses power: no packet announces the end."""
     connector = tunnel.connected()
     connector.process.send_signal(signal.SIGSTOP)
     wait_for(lambda: tunnel.edge.connections == [], 20)
@@ -142,7 +142,7 @@ def _stop(connector: Connector) -> float:
         (["tunnel", "run", "--token-file", "/nowhere"], 255, "no such file or directory"),
         (["tunnel", "run", "--token", "not a token"], 255, "Provided Tunnel token is not valid."),
         (["tunnel", "run", "--token", "eyJ0IjoieCJ9"], 255, "Provided Tunnel token is not valid."),
-        # Measured: a wrong command line is no failure in the vendor's eyes.
+        # Measured: the vendor does not count a wrong command line as a failure.
         (["tunnel", "--bogus", "run"], 0, "flag provided but not defined: -bogus"),
         (["tunnel", "run", "--metrics", "x"], 0, "flag provided but not defined: -metrics"),
         (["--version"], 0, "cloudflared version 2026."),

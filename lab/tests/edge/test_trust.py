@@ -153,7 +153,7 @@ def test_unknown_domain_and_archived_tunnel(made: Made) -> None:
 
 
 def test_tunnel_without_connectors(made: Made) -> None:
-    """The one for manual mode: its clients are not carried by the other's connectors."""
+    """The tunnel for manual mode: connectors of the other tunnel do not carry its clients."""
     assert made.call(f"echo.{made.tunnel.edge.tunnel.domain}") == b""
     assert "no connector is registered" in made.last_failure
 
@@ -173,7 +173,7 @@ def test_proxy_that_speaks_no_tls(tunnel: Tunnel) -> None:
 
 
 def test_verdict_is_kept_for_a_while(made: Made) -> None:
-    """So that a busy client costs one handshake a second, not one a connection."""
+    """A busy client therefore costs one handshake a second, not one a connection."""
     made.register(made.issued.ca)
     calls = 16
     began = time.monotonic()

@@ -29,7 +29,7 @@ def accepted(api: Api, platform: str, token: str, **options: Any) -> bool:
 
 
 def test_discovery(identity: Identity) -> None:
-    """By PyJWT's own client, for every issuer."""
+    """PyJWT's own client discovers the keys of every issuer."""
     for platform, facts in identity.ask("status").items():
         place = facts["issuer"].rstrip("/") + "/.well-known/openid-configuration"
         found = httpx2.get(place).json()

@@ -82,7 +82,7 @@ def test_wrong_authorities(
 
 
 def test_weak_signature(client: anthropic.Anthropic, tmp_path: Path) -> None:
-    """Made by openssl: the library that makes the others refuses to."""
+    """openssl makes this one: the library that makes the others refuses to."""
     made = tmp_path / "ca.crt"
     subprocess.run(
         [

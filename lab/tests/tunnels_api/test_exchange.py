@@ -1,4 +1,4 @@
-"""The token exchange: what is accepted, and that every refusal looks alike."""
+"""The token exchange accepts the right tokens, and all its refusals look alike."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_tampered_token(api: Api) -> None:
 
 @pytest.mark.parametrize("claims", [{"exp": in_seconds(900)}, {"nbf": in_seconds(900)}])
 def test_leeway(api: Api, claims: dict[str, Any]) -> None:
-    """30 seconds, both ways; computed afresh, since the tests before take their time."""
+    """30 seconds, both ways; computed afresh, since the tests before this one take time."""
     name = next(iter(claims))
     within = {name: in_seconds(-20 if name == "exp" else 20)}
     token = api.identity.token(claims={**within, "iat": in_seconds(-60)})
@@ -80,7 +80,7 @@ def test_algorithms(api: Api, algorithm: str) -> None:
 
 
 def test_a_jti_is_accepted_once(api: Api) -> None:
-    """Whatever the rule; a denial does not use it up, and other tokens are not meant."""
+    """The rule does not matter; a denial does not use the jti up, and other tokens still pass."""
     rule = api.add_rule()
     token = api.identity.token(claims={"jti": "one"})
     _denied(api, api.add_rule(claims={"cluster": "prod"}), "claim cluster", token)
