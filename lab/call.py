@@ -1,8 +1,8 @@
 """`lab call`: a real MCP client calls a tool through the whole tunnel.
 
 The client connects to the edge's front door and speaks TLS with the proxy behind it: it verifies
-the proxy's certificate against the tunnel's CA, which in production is registered with the vendor
-and here is read off the state host.
+the proxy's certificate against the tunnel's CA. In production that CA is registered with the
+vendor; here it is read from the state host.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One cgroup per lab and one per host below it.
 
-Two systemds in one cgroup would mistake each other's services for their own, and a crashed
-lab's processes are found again here.
+Two systemds in one cgroup would mistake each other's services for their own. The cgroups also
+serve to find the processes of a crashed lab.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ROOT = Path("/sys/fs/cgroup")
 
 
 def _hierarchies() -> list[Path]:
-    """Where systemd keeps its tree: cgroup v2, v1, or (hybrid) one of each."""
+    """The roots of systemd's tree: cgroup v2, v1, or (hybrid) one of each."""
     if (_ROOT / "cgroup.procs").is_file():
         return [_ROOT]
     found = [_ROOT / name for name in ("systemd", "unified")]
@@ -39,13 +39,13 @@ def create(lab: str, group: str) -> list[Path]:
 
 
 def join(files: list[Path]) -> None:
-    """Moves the calling process."""
+    """Moves the calling process into the group."""
     for path in files:
         path.write_text("0")
 
 
 def remove(lab: str, group: str = "") -> None:
-    """Kills what is left in the lab's group (or one group of it) and removes it.
+    """Kills the processes left in the lab's group (or one group of it) and removes the group.
 
     Raises:
         LabError: processes survive SIGKILL for ten seconds.

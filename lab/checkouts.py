@@ -16,7 +16,7 @@ from pathlib import Path
 from .errors import LabError
 
 RUN_ROOT = Path("/run/mcp-tunnel-lab")
-#: The checkout that holds this package: what PYTHONPATH must name elsewhere.
+#: The checkout that holds this package: programs started elsewhere need it in PYTHONPATH.
 ROOT = Path(__file__).resolve().parent.parent
 _TAG_LENGTH = 8
 
@@ -51,7 +51,7 @@ class Checkout:
         return self.run_root / "checkout"
 
     def enter(self) -> None:
-        """Makes the directory of its labs and notes there whose it is. May be repeated."""
+        """Makes the directory of its labs and notes its checkout there. May be repeated."""
         RUN_ROOT.mkdir(mode=0o700, exist_ok=True)
         self.run_root.mkdir(mode=0o700, exist_ok=True)
         if not self._note.exists():
@@ -81,7 +81,7 @@ class Checkout:
 
 
 def _replace(path: Path, make: Callable[[Path], object]) -> None:
-    """Puts what `make` makes at a partial name in place at once."""
+    """Makes a file under a partial name with `make`, then renames it to `path` at once."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.unlink(missing_ok=True)
     make(partial)

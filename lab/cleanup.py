@@ -1,4 +1,4 @@
-"""Removes what is left of a lab, however it ended. Every step may find nothing to do."""
+"""Removes the leftovers of a lab, however it ended. Every step may find nothing to do."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def clean(paths: LabPaths) -> None:
     directory cannot be removed.
     """
     cgroups.remove(paths.label)
-    # Shared SSH connections and whatever else was started with `nsenter`: as long as one of
-    # them lives, so does the namespace.
+    # Shared SSH connections and everything else that was started with `nsenter`: the namespace
+    # lives as long as any of them.
     _kill_inside(paths.network)
     mounts.remove_tree(paths.disks)
     mounts.remove_tree(paths.run_dir)
@@ -29,7 +29,7 @@ def clean(paths: LabPaths) -> None:
 def _kill_inside(namespace: Path) -> None:
     """Kills every process in a network namespace; does nothing if there is no such file.
 
-    The mount on the file keeps the namespace, so that its number cannot be another one's.
+    The mount on the file keeps the namespace, so its number cannot be reused.
     """
     try:
         wanted = namespace.stat()
@@ -45,8 +45,8 @@ def _kill_inside(namespace: Path) -> None:
 
 def _killed(process: Path, namespace: os.stat_result) -> bool:
     """Kills a process if it is in the namespace; returns whether it was."""
-    # A process may end while it is looked at, and its number be another one's: the descriptor
-    # stands for the process that was looked at.
+    # A process may end during the check, and its number may be reused: the descriptor always
+    # stands for the process that was checked.
     with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(int(process.name))
         try:

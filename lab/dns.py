@@ -1,4 +1,4 @@
-"""The lab's resolver: the tunnel edge's names as they are in the world, the lab's, no other."""
+"""The lab's resolver: the tunnel edge's names as in the world, the lab's own, and no others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def configuration(names: Mapping[str, Sequence[str]]) -> str:
     lines = [
         "no-resolv",
         "no-hosts",
-        # Not "no-daemon", with which a TCP client that stays keeps everybody else waiting.
+        # Not "no-daemon": with it, a TCP client that stays keeps everybody else waiting.
         "keep-in-foreground",
         "pid-file=",
         "user=root",  # of the lab's namespaces; it has nothing to protect and writes nothing

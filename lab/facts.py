@@ -45,8 +45,8 @@ def write(
 
 
 def _inventory(paths: LabPaths, spec: LabSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
-    # ControlPersist and ControlPath stand in ssh_config too, but Ansible looks for them among
-    # the arguments only, and without them `meta: reset_connection` would do nothing.
+    # ssh_config has ControlPersist and ControlPath too, but Ansible looks for them only among
+    # the arguments, and without them `meta: reset_connection` would do nothing.
     arguments = (
         f"-F {paths.ssh_config} -o ControlMaster=auto -o ControlPersist=60s "
         f"-o ControlPath={ssh.control_path(paths)}"
@@ -63,7 +63,7 @@ def read(paths: LabPaths) -> dict[str, Any]:
     """The contents of lab.json.
 
     Raises:
-        LabError: the lab is not up; if it has ended unexpectedly, with where its logs are.
+        LabError: the lab is not up; after an unexpected end, it names the place of the logs.
     """
     try:
         facts: dict[str, Any] = json.loads(paths.facts.read_text())
@@ -81,7 +81,7 @@ def read(paths: LabPaths) -> dict[str, Any]:
 
 
 def gone(paths: LabPaths) -> str | None:
-    """Why a lab that was up is not there any more, for people; None while it is there."""
+    """The reason why a lab that was up is gone, for people; None while it is there."""
     try:
         read(paths)
     except LabError as error:

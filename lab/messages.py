@@ -25,6 +25,6 @@ def decode(line: bytes) -> Message:
 
 
 def send(sock: socket.socket, message: Message) -> None:
-    """Sends, also to a peer that is gone: its absence is noticed where it is read from."""
+    """Sends, even to a peer that is gone: the reading side notices its absence."""
     with contextlib.suppress(OSError):
         sock.sendall(encode(message))

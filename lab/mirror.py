@@ -1,4 +1,4 @@
-"""Where this machine gets Debian from, according to its own apt."""
+"""The Debian mirror of this machine, according to its own apt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _setting(name: str) -> str:
 
 
 def find_mirror() -> Mirror:
-    """Asks apt.
+    """Asks apt for the mirror.
 
     Raises:
         LabError: no source is a Debian archive that debootstrap can use.

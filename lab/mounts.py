@@ -1,4 +1,4 @@
-"""Removes directories although something is, or was a moment ago, mounted in them."""
+"""Removes directories even if something is, or was a moment ago, mounted in them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def below(path: Path) -> list[Path]:
 
 
 def detach(path: Path) -> None:
-    """Takes off what is mounted at or below a path, also what is in use."""
+    """Takes off all mounts at or below a path, even those in use."""
     for point in reversed(below(path)):
-        # Somebody else may have been faster.
+        # Another process may have taken it off first.
         subprocess.run(["umount", "--lazy", str(point)], capture_output=True, check=False)
 
 

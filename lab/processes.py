@@ -36,7 +36,7 @@ def run(argv: Sequence[str], stdin: str | None = None, timeout: float | None = N
 
 
 def dies_with_me(argv: Sequence[str]) -> list[str]:
-    """The command, killed by the kernel when the thread that starts it ends, however it ends."""
+    """The command, which the kernel kills when the thread that starts it ends in any way."""
     return ["setpriv", "--pdeathsig", "KILL", *argv]
 
 

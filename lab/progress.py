@@ -23,7 +23,7 @@ class Progress:
         self._last_detail = time.monotonic()
 
     def detail(self, text: str) -> None:
-        """Says how far the current step is."""
+        """Shows the progress of the current step."""
         if self._terminal:
             print(f"\r\033[K  {text[:76]}", end="", file=sys.stderr, flush=True)
             self._open_line = True
@@ -32,7 +32,7 @@ class Progress:
             self._last_detail = time.monotonic()
 
     def clear(self) -> None:
-        """Takes the last detail off the terminal, for whoever writes next."""
+        """Takes the last detail off the terminal, before other output."""
         if self._open_line:
             print("\r\033[K", end="", file=sys.stderr)
             self._open_line = False

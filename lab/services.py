@@ -105,7 +105,7 @@ Part = Callable[[Site], Plan]
 
 def parts() -> tuple[Part, ...]:
     """The parts of every lab, in starting order. DNS is not among them: it needs their names."""
-    # They import this module.
+    # Imported here, because the parts import this module.
     from . import cloudflared, surroundings
     from .edge import part as edge
     from .identity import part as identity

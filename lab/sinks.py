@@ -30,7 +30,7 @@ async def _carry(at: str, reader: asyncio.StreamReader, writer: asyncio.StreamWr
             await writer.drain()
             data = await reader.read(_LARGEST)
     except ConnectionError:
-        pass  # the peer has what it wanted
+        pass  # the peer needs nothing more
     finally:
         writer.close()
 

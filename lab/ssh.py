@@ -54,7 +54,7 @@ def _make_key(path: Path, comment: str) -> None:
 
 
 def control_path(paths: LabPaths) -> str:
-    """Where the shared connections' sockets lie (a pattern of ssh's)."""
+    """The path of the shared connections' sockets (a pattern of ssh's)."""
     return f"{paths.run_dir}/ssh/%C"
 
 
@@ -101,7 +101,7 @@ def output(paths: LabPaths, host: str, argv: Sequence[str], timeout: float) -> s
             command(paths, host, argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            # A master that stays in the background inherits it: a pipe would never end.
+            # A master that stays in the background inherits stderr: a pipe would never end.
             stderr=subprocess.DEVNULL,
             text=True,
             timeout=timeout,

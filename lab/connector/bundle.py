@@ -1,7 +1,7 @@
 """Makes the stand-in's one executable file: a zip archive that any Python 3.10 or later runs.
 
-It carries the HTTP/2 and YAML libraries of the development environment (locked; of YAML the part in
-pure Python), so that a host needs nothing besides its own /usr/bin/python3.
+It carries the HTTP/2 and YAML libraries of the development environment (locked; only the pure
+Python part of YAML), so that a host needs nothing besides its own /usr/bin/python3.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LIBRARIES = ("h2", "hpack", "hyperframe", "yaml")
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
 _MAIN = "import sys\nfrom lab.connector.main import main\nsys.exit(main())\n"
 _LAB = Path(__file__).resolve().parent.parent
-# The archive's bytes depend on nothing but its content, so that a role sees an unchanged binary.
+# The archive's bytes depend only on its content, so that a role sees an unchanged binary.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

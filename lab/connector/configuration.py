@@ -1,4 +1,4 @@
-"""The configuration file that cloudflared looks for by itself, and what it takes from it.
+"""The configuration file that cloudflared looks for by itself, and the settings it takes from it.
 
 Vendor behaviour: five directories, those of the user's home first; the first file that can be
 opened is the one. Its `ingress` rules win over `--url`; every flag that is neither on the command
@@ -37,7 +37,7 @@ def find() -> str:
     for directory in (*map(os.path.expanduser, _HOME_DIRECTORIES), *_SYSTEM_DIRECTORIES):
         for name in _NAMES:
             path = os.path.join(directory, name)
-            # Measured: one that may not be read is passed over like one that is not there.
+            # Measured: a file without read permission is passed over like a missing one.
             if os.path.isfile(path) and os.access(path, os.R_OK):
                 return path
     return ""

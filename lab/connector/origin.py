@@ -162,7 +162,7 @@ async def _pipe(stream: Stream, reader: asyncio.StreamReader, writer: asyncio.St
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            # An origin that resets the connection ends the stream as one that closes it does.
+            # A reset by the origin ends the stream just as a close does.
             with contextlib.suppress(ConnectionResetError, BrokenPipeError):
                 task.result()
     finally:

@@ -1,4 +1,4 @@
-"""Connectivity pre-checks at start: they log, they send packets, and they decide nothing.
+"""Connectivity pre-checks at start: they log and send packets, and they decide nothing.
 
 Vendor behaviour: unless `--no-prechecks` is given, each start probes the edge over UDP and TCP and
 api.cloudflare.com:443, each up to three times, beside the start of the tunnel itself.

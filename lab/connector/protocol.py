@@ -1,8 +1,8 @@
-"""Which protocol a connection uses next: QUIC first, HTTP/2 when UDP is what fails.
+"""The next protocol of a connection: QUIC first, HTTP/2 when UDP fails.
 
 Vendor behaviour with `--protocol auto`: an address that cannot be dialled is left for the next one;
-after `--max-edge-addr-retries` of them (8) a connection falls back. Without `auto` nothing falls
-back, and nothing does once a connection was up over QUIC.
+after `--max-edge-addr-retries` of them (8) a connection falls back. Without `auto` it never falls
+back, nor does it once a connection was up over QUIC.
 """
 
 from __future__ import annotations

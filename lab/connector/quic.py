@@ -1,4 +1,4 @@
-"""QUIC as far as it matters here: whether UDP gets through to the edge, and how late that shows.
+"""QUIC as far as it matters here: whether UDP reaches the edge, and how late a failure shows.
 
 The stand-in carries everything over HTTP/2. Where the vendor's binary would make a QUIC handshake,
 it asks the edge for its QUIC version (RFC 9000 §17.2.1), over an unconnected socket on every
@@ -13,7 +13,7 @@ import socket
 
 from .discovery import Address
 
-#: Vendor behaviour: a handshake is given up when nothing has come for so long, in seconds.
+#: Vendor behaviour: a handshake is given up after this long without an answer, in seconds.
 HANDSHAKE_TIMEOUT = 5.0
 _SHORTEST = 1200  # the shortest datagram that a server answers (RFC 9000 §14.1)
 _UNKNOWN_VERSION = bytes.fromhex("1a2a3a4a")  # reserved: makes servers name theirs
@@ -30,7 +30,7 @@ async def dial(address: Address) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.bind(("", 0))
-        # Not connected: what the path refuses (ICMP) looks like silence.
+        # Not connected: a refusal by the path (ICMP) looks like silence.
         await loop.sock_sendto(sock, _hello(), (address.host, address.port))
         async with asyncio.timeout(HANDSHAKE_TIMEOUT):
             await loop.sock_recv(sock, 4096)

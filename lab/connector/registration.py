@@ -29,7 +29,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who registers: the token's three parts and this process."""
+    """The identity that registers: the token's three parts and this process."""
 
     account: str
     tunnel: uuid.UUID
@@ -126,7 +126,7 @@ class ControlStream:
             content = body.struct(0)
             if body.number(6, 2) != 0:
                 raise WireError(f"call failed at the edge: {content.text(0) if content else ''}")
-            # The bootstrap's result is a capability, which we only ever name by its question.
+            # The bootstrap's result is a capability; we name it by its question only.
             results = content.struct(0) if content and answered else None
             return answered, results or Reader(b"", 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Which host a client wants: the name in its TLS ClientHello (RFC 6066, section 3)."""
+"""The host that a client wants: the name in its TLS ClientHello (RFC 6066, section 3)."""
 
 from __future__ import annotations
 

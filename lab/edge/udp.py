@@ -15,7 +15,7 @@ _VERSION = (1).to_bytes(4, "big")
 
 
 class VersionNegotiation(asyncio.DatagramProtocol):
-    """Names QUIC version 1 to those who ask with another one, while `heard` says so."""
+    """Names QUIC version 1 to peers that ask with another version, while `heard` is true."""
 
     def __init__(self, heard: Callable[[], bool]) -> None:
         self._heard = heard
@@ -32,7 +32,7 @@ class VersionNegotiation(asyncio.DatagramProtocol):
 
 
 def negotiation(data: bytes) -> bytes | None:
-    """The answer to a datagram; None if it deserves none."""
+    """The answer to a datagram; None if it gets no answer."""
     if len(data) < _SHORTEST or not data[0] & _LONG_HEADER or data[1:5] == _VERSION:
         return None
     destination = data[6 : 6 + data[5]]

@@ -2,7 +2,7 @@
 
 issuers/NAME.json           keys of an issuer (0600)
 aws-role.json               credentials of the instance's role (0600)
-github-request-token        what a job has in ACTIONS_ID_TOKEN_REQUEST_TOKEN (0600)
+github-request-token        value of a job's ACTIONS_ID_TOKEN_REQUEST_TOKEN (0600)
 okta-client.pem             private key of the client at Okta (0600)
 control.sock, workload.sock the control API and the SPIFFE Workload API
 """
@@ -23,7 +23,7 @@ from .issuers import Issuer
 
 @dataclass(frozen=True)
 class IdentityDirectory:
-    """Paths below one directory; what is missing is made on first use."""
+    """Paths below one directory; missing files are made on first use."""
 
     path: Path
 

@@ -1,4 +1,4 @@
-"""Where issuers publish their keys, as routes of an ASGI application."""
+"""The places where issuers publish their keys, as routes of an ASGI application."""
 
 from __future__ import annotations
 

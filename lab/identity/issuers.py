@@ -49,7 +49,7 @@ class _Key:
 
     @classmethod
     def make(cls, algorithm: str) -> _Key:
-        """Raises LabError for an algorithm that has no key pair."""
+        """Make a key for the algorithm. Raises LabError if the algorithm has no key pair."""
         key: Any
         if algorithm.startswith(("RS", "PS")):
             key = rsa.generate_private_key(65537, 2048)
@@ -69,7 +69,7 @@ class _Key:
 
     @cached_property
     def jwk(self) -> dict[str, Any]:
-        """The public half. Loading a private key takes longer than the rest of an exchange."""
+        """The public half; cached, as loading a private key outlasts the rest of an exchange."""
         private: Any = serialization.load_pem_private_key(self.pem.encode(), password=None)
         found: Any = get_default_algorithms()[self.algorithm]
         public = found.to_jwk(private.public_key(), as_dict=True)
@@ -80,7 +80,7 @@ class Issuer:
     """One issuer; its keys live in `path` (0600), the newest last.
 
     Args:
-        url: what its tokens name as `iss`.
+        url: the `iss` of its tokens.
     """
 
     def __init__(self, url: str, path: Path) -> None:
@@ -119,8 +119,8 @@ class Issuer:
         """Return a JWT.
 
         Args:
-            claims: on top of iss, iat and exp; None takes one of them away.
-            lifetime: seconds from `iat`, which is now unless claimed.
+            claims: added to iss, iat and exp; None removes a claim.
+            lifetime: seconds from `iat`, which is now unless `claims` says otherwise.
             algorithm: also HS256 and none, which an issuer should not use.
             key: "current", or "unpublished": one that the key set does not hold, under the
                 current one's id.

@@ -29,7 +29,7 @@ def plan(site: Site) -> Plan:
     ca.write_text(issued.ca)
     certificate.write_text(issued.certificate)
     write_secret(key, issued.key)
-    # Made now, since the facts name their files.
+    # Both are made now, since the facts name their files.
     directory.okta_public_key()
     directory.github_token()
 

@@ -19,7 +19,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """The name of a lab that does not exist; should the test make it, it is ended."""
+    """The name of a lab that does not exist; if the test makes it, it is ended afterwards."""
     name = f"t{os.getpid() % 10000}x{next(_numbers)}"
     yield name
     lifecycle.down(LabPaths(name))
@@ -42,7 +42,7 @@ def two_is_up(two: RunningLab) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test that uses the shared lab first sees whether it is still there."""
+    """Every test that uses the shared lab first checks that it is still there."""
     for item in items:
         if isinstance(item, pytest.Function) and "two" in item.fixturenames:
             item.fixturenames.insert(0, "two_is_up")

@@ -1,4 +1,4 @@
-"""Packages beside a root file system: there for who starts them, whole or not at all, once."""
+"""Packages beside a root file system: installed once, whole or not at all, and switched off."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_layer_holds_what_was_installed_and_is_made_once(
     assert layers.ensure(tree, ["firewalld", "ufw", "ufw"], Progress()) == layer
     assert (layer / "usr/installed").read_text() == "install firewalld ufw\n"
     assert not (tree / "usr/installed").exists()
-    assert (layer / "etc/hosts").read_text() == ""  # the machine's was only lent
+    assert (layer / "etc/hosts").read_text() == ""  # the machine's file was only lent
     assert layers.ensure(tree, ["ufw"], Progress()) != layer
 
 

@@ -13,7 +13,7 @@ _EXTENSION = "lab.transport"
 
 
 class CuttableProtocol(H11Protocol):
-    """Hands the application its transport, which ASGI does not."""
+    """Hands its transport to the application, as ASGI does not."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

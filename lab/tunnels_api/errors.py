@@ -31,7 +31,7 @@ class Denied(ApiError):
     """A refused token exchange: the same answer for every reason.
 
     Attributes:
-        reason: what the vendor's Console would show in its authentication history.
+        reason: text as the vendor's Console would show it in its authentication history.
     """
 
     def __init__(self, reason: str) -> None:

@@ -11,7 +11,7 @@ import jwt
 from .errors import Denied
 
 _TIMEOUT = 5.0
-# Reading the world's CAs takes longer than everything else in an exchange: once is enough.
+# Loading the world's CAs takes longer than the rest of an exchange, so it is done once.
 _TRUST = httpx2.create_ssl_context()
 
 
@@ -23,7 +23,7 @@ def _direct() -> httpx2.AsyncBaseTransport:
 class IssuerKeys:
     """Fetches afresh each time, so that a rotated key is known at once.
 
-    `transport` makes what issuers are reached with, once for each exchange: it is closed after it.
+    `transport` makes the transport to the issuers, once for each exchange, which closes it.
     """
 
     transport: Callable[[], httpx2.AsyncBaseTransport] = _direct

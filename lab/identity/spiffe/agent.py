@@ -32,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="spire-agent")
     parser.add_argument("words", nargs=3, metavar="api fetch jwt")
     for name, default in (("audience", None), ("spiffeID", ""), ("socketPath", _SOCKET)):
-        # As Go's flag package takes them: with one hyphen or two.
+        # Go's flag package accepts one hyphen or two.
         parser.add_argument(f"-{name}", f"--{name}", default=default)
     parser.add_argument("-output", "--output", choices=("pretty", "json"), default="pretty")
     arguments = parser.parse_args()

@@ -22,7 +22,7 @@ METADATA = ("workload.spiffe.io", "true")
 
 
 class _Workload:
-    """The one workload that this agent knows: whoever asks."""
+    """The one workload that this agent knows: every caller is it."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
@@ -38,7 +38,7 @@ class _Workload:
         return messages.JWTSVIDResponse(svids=[svid])
 
     async def bundles(self, _request: Any, context: Any) -> AsyncIterator[Any]:
-        """The bundle now, and again whenever it changes."""
+        """Send the bundle now, and again whenever it changes."""
         await _check(context)
         sent = None
         while True:

@@ -127,7 +127,7 @@ def test_waits_grow_up_to_a_limit() -> None:
 def test_the_bundle_is_reproducible_and_runs_on_debians_python(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     build(first)
-    time.sleep(1.1)  # archives have times of members
+    time.sleep(1.1)  # archives hold the times of their members
     build(second)
     assert first.read_bytes() == second.read_bytes()
     done = subprocess.run(

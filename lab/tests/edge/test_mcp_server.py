@@ -14,7 +14,7 @@ HOST = "echo.abcd1234.tunnel.anthropic.com"
 
 
 def test_only_known_hosts_are_served() -> None:
-    """DNS rebinding protection: what an upstream behind a tunnel has to be told."""
+    """DNS rebinding protection: an upstream behind a tunnel must know the tunnel's hosts."""
 
     async def statuses() -> list[int]:
         app = application("test", [HOST])
