@@ -1,4 +1,4 @@
-"""An HTTP transport that dials one place whatever the URL says."""
+"""An HTTP transport that dials one place for every URL."""
 
 from __future__ import annotations
 

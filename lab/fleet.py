@@ -1,4 +1,4 @@
-"""The hosts of a running lab. One that cannot be rebooted fails alone: the lab goes on.
+"""The hosts of a running lab. One that cannot be rebooted fails alone: the lab keeps running.
 
 A reboot has many steps, and the kernel still takes the previous boot apart while they run. Each
 of them may fail, so all of them are repeated several times, with pauses.

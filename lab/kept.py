@@ -40,7 +40,7 @@ class Crash:
 def keep(paths: LabPaths, reason: str) -> Crash:
     """Copies a crashed lab's logs out of reach of its removal, and leaves a note of the crash.
 
-    The reason names failures to copy (a full disk); the lab's removal has to go on.
+    The reason names failures to copy (a full disk); the lab's removal has to continue.
     """
     now = time.gmtime()
     logs = _root() / f"{time.strftime('%Y%m%dT%H%M%SZ', now)}-{paths.checkout.tag}-{paths.name}"

@@ -78,7 +78,7 @@ class Plan:
     Attributes:
         services: started in order, each once the one before it is ready.
         facts: merged into lab.json; no secrets, paths of files that hold them instead.
-        variables: of all hosts in the inventories: what an operator of this tunnel would write.
+        variables: of all hosts in the inventories, as an operator of this tunnel would write them.
         modes: the same, for one value of mcp_tunnel_mode: each has an inventory of its own.
         names: DNS name -> addresses, answered by the lab's resolver.
         host_layers: Debian release ("12") -> directory trees laid over the hosts' root,

@@ -1,4 +1,4 @@
-"""The commands about the tunnel: what the edge does, and calls through it."""
+"""The commands about the tunnel: control of the edge, and calls through the tunnel."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 _LAST = "The last ingress rule must match all URLs, and only the last one may"
 _STATUS = "http_status:"
-#: Nobody has said where requests go.
+#: No rule and no URL says where requests go.
 NOWHERE = f"{_STATUS}503"
 
 
 class BadRules(ValueError):
-    """Rules that the vendor's binary does not start with, in its words."""
+    """Rules with which the vendor's binary does not start; the text is the binary's own."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Ingress:
         return next(rule for rule in self.rules if rule.matches(host, path))
 
     def push(self, body: bytes) -> bytes:
-        """Take what the edge pushes, if it is newer and can be used; return the answer."""
+        """Take the rules that the edge pushes, if newer and usable; return the answer."""
         failure = None
         try:
             pushed = json.loads(body)

@@ -60,7 +60,7 @@ def main() -> int:
 
 
 class Fatal(Exception):
-    """The process cannot go on; already logged."""
+    """The process cannot continue; the reason is already logged."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"exit status {status}")

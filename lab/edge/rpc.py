@@ -24,7 +24,7 @@ _CHUNK = 1 << 16
 
 
 class Refused(Exception):
-    """A registration that the edge does not accept. The text is what the connector logs."""
+    """A registration that the edge does not accept. The connector logs the text."""
 
     def __init__(self, cause: str, *, retry: bool) -> None:
         super().__init__(cause)

@@ -21,7 +21,7 @@ def application(name: str, hosts: list[str]) -> Starlette:
     """Return the ASGI application: streamable HTTP at /mcp, SSE at /sse.
 
     Args:
-        name: what the server calls itself.
+        name: the server's own name.
         hosts: Host header values that are served, with port, or `:*` for any.
     """
     server = MCPServer(name)

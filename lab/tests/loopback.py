@@ -138,7 +138,7 @@ class Connector:
 
 
 class Tunnel:
-    """Starts what a test needs and ends it all."""
+    """Starts the processes that a test needs and ends them all."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

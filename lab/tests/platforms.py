@@ -144,7 +144,7 @@ def authority(
     digest: Any = None,
     padding: int = 0,
 ) -> str:
-    """A CA certificate as PEM, right unless told otherwise; times in seconds from now."""
+    """A CA certificate as PEM, valid by default; times in seconds from now."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tunnel CA")])
     moment = datetime.now(timezone.utc)

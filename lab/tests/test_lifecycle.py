@@ -44,7 +44,7 @@ def supervisor(name: str) -> int:
 def test_down_leaves_nothing(name: str) -> None:
     status, output = lab("up", name, "--hosts", "2")
     assert status == 0, output
-    assert leftovers(name)  # the search does find what is there
+    assert leftovers(name)  # the search finds a running lab
 
     status, output = lab("down", name)
 

@@ -17,7 +17,7 @@ _STRONG_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 
 def parse(pem: object) -> x509.Certificate:
-    """Return the one CA certificate in `pem`. Raises ApiError with what is wrong with it."""
+    """Return the one CA certificate in `pem`. Raises ApiError that names the fault."""
     if not isinstance(pem, str) or not pem:
         raise _wrong("a PEM string is required")
     if len(pem.encode()) > _MAX_BYTES:

@@ -129,7 +129,7 @@ class Site:
 
 
 def check_settled(site: Site) -> None:
-    """The API has what the state directory says, nothing is left over, and the next run is idle."""
+    """API and state directory agree, nothing is left over, and the next run changes nothing."""
     [tunnel] = site.api.directory.store.read()["tunnels"]
     assert tunnel["archived_at"] is None
     assert site.stored("tunnel-id") == tunnel["id"]

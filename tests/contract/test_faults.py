@@ -82,7 +82,7 @@ def clear(site, hurry):
 
 
 def check_effects(site: Site, run: str) -> None:
-    """Nothing was done twice, whatever had to be repeated."""
+    """No effect happened twice, even if calls had to be repeated."""
     [tunnel] = site.api.directory.store.read()["tunnels"]
     rotated = run == "rotation"
     assert len(tunnel["rotations"]) == rotated

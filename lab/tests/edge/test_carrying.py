@@ -84,7 +84,7 @@ def test_who_does_not_read_stops_who_writes(tunnel: Tunnel, slow: str) -> None:
 
 
 def _pour(client: socket.socket, size: int) -> int:
-    """Send until nobody has taken anything for a second; return how many bytes were taken."""
+    """Send until no byte was taken for a second; return how many bytes were taken."""
     client.settimeout(1)
     taken = 0
     try:

@@ -1,4 +1,4 @@
-"""The published client, unmodified, against the lab's API: every call, and what it sends."""
+"""The published client, unmodified, against the lab's API: every call and its request."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def _denied(
     last = api.audit()[-1]
     assert reason in last["reason"]
     assert refused.value.request_id == last["request_id"]
-    # The same words whatever the reason.
+    # The words are the same for every reason.
     body = {**_body(api, rule), "assertion": token or api.identity.token(), **options}
     answer = _post(api, body).json()
     error = {"type": "authentication_error", "message": "Authentication failed"}
