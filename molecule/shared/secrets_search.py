@@ -8,7 +8,7 @@ import re
 
 from replicas import shell
 
-#: What shows or keeps things on a host: each is a root shell's command.
+#: Commands for a root shell that show what a host displays or keeps.
 PLACES = (
     "journalctl --no-pager --output=export",
     "ps -eo args e",

@@ -1,4 +1,4 @@
-"""What several tests of this scenario judge together."""
+"""Fixtures that several tests of this scenario share."""
 
 from __future__ import annotations
 

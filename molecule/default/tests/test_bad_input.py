@@ -1,6 +1,6 @@
 """Every wrong variable stops the play in its first task, on the controller, before any connection.
 
-What each rule is in full is tested with the modules; here is what an operator sees.
+Every rule is tested in full with the modules; these tests show what an operator sees.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def made(
 CA = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign")
 SERVER = (f"subjectAltName=DNS:*.{DOMAIN}", "basicConstraints=CA:FALSE")
 
-# What the operator sets, and what the message must name: variable, shape, remedy.
+# The operator's variables, and what the message must name: variable, shape, remedy.
 VALUES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     (
         "routes as a list",
@@ -108,7 +108,7 @@ VALUES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
 ]
 
 
-# What only the hosts themselves can say.
+# Mistakes that only the hosts themselves can reveal.
 STORED: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     (
         "a token of another tunnel",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from testinfra.host import Host
 
 MARKER = "/run/scenario-began"  # written by create.yml when the hosts had just booted
-# What a login and a running system write by themselves.
+# Paths that a login and a running system write by themselves.
 NOISE = ("/var/log", "/var/lib/systemd", "/var/lib/sudo", "/var/lib/dbus", "/var/cache")
 
 

@@ -28,7 +28,7 @@ _SECONDS = 60  # what the health gate gives a replica
 
 
 def asked(host: Host, path: str) -> dict[str, Any]:
-    """What the connector answers on its metrics port, by root, whatever the status."""
+    """Return what the connector answers root on its metrics port, whatever the status."""
     program = (
         "import urllib.request, urllib.error\n"
         "try:\n"

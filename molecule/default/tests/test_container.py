@@ -12,7 +12,7 @@ from testinfra.host import Host
 NAME = HOSTS[0]
 UNIT = "mcp-cloudflared@default"
 DROP_IN = "/run/systemd/system/service.d/zzz-lxc-service.conf"
-#: What the generator of such an image writes.
+#: The drop-in that the generator of such an image writes.
 TEXT = r"[Service]\nProcSubset=all\nProtectProc=default\nNoNewPrivileges=no\nLoadCredential=\n"
 TOKEN = f"/run/credentials/{UNIT}.service/tunnel-token"
 #: Waits until cloudflared is where it was: other tests count on it.

@@ -39,7 +39,7 @@ CHOSEN = (
 def cut(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
     """The laboratory. Returns the tasks after which a run is killed, before every change counts."""
     lab("up", NAME, "--hosts", "2", "--debian", "12,13")
-    # What root makes by sudo is then root's alone, unless somebody says otherwise.
+    # Only root can read the files that it then makes by sudo, unless somebody says otherwise.
     umask = "Defaults umask=0077, umask_override"
     lab("host", NAME, "exec", "host2", f"echo '{umask}' | sudo tee /etc/sudoers.d/umask")
     yield request.param

@@ -1,4 +1,4 @@
-"""What clients of a replica notice when systemd reloads or restarts its proxy: nothing."""
+"""Clients of a replica notice nothing when systemd reloads or restarts its proxy."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def served() -> str:
 
 
 def said() -> str:
-    """What the service has said last, after it was started by hand."""
+    """Start the service by hand and return what it logged."""
     host = state_host()
     host.check_output(f"systemctl start {NAME}.service")
     identifier = host.check_output(f"systemctl show --property=InvocationID --value {NAME}.service")
@@ -208,7 +208,7 @@ def test_the_next_run_has_nothing_to_do() -> None:
 
 @pytest.mark.usefixtures("due")
 def test_a_renewed_certificate_stays_when_a_replica_is_put_back() -> None:
-    """What was last good had another certificate; by the next failure that one may have expired."""
+    """The last good state had another certificate, which may have expired by the next failure."""
     assert said().startswith("renewed, ")
     before = fingerprint(stored_certificate())
     broken = {"mcp_tunnel_routes": {"echo": "http://10.77.0.2:9"}, "mcp_tunnel_health_timeout": 10}

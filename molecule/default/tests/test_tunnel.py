@@ -77,7 +77,7 @@ def test_an_unknown_name_is_answered_by_the_proxy() -> None:
 
 
 def test_the_edge_does_not_see_plaintext() -> None:
-    """What the edge's certificate authority signs is not what ends inner TLS."""
+    """The certificate that ends inner TLS is not signed by the edge's certificate authority."""
     done = subprocess.run(
         [
             *("curl", "--silent", "--max-time", "100", "--output", "/dev/null"),

@@ -29,7 +29,7 @@ OURS = [
     "mcp-tunnel-firewall-counters",
     "mcp-tunnel-connections",
 ]
-#: What each service may connect to of all sockets below /run.
+#: The sockets below /run that each service may connect to.
 SPEAKS_TO = {
     "mcp-proxy": {"/run/systemd/notify", "/run/mcp-proxy-default/control.sock"},
     "mcp-cloudflared": set(),
@@ -104,7 +104,7 @@ def test_what_the_service_can_write_it_cannot_run(host: Host, service: str) -> N
         finally:
             host.check_output(f"{inside}rm {program}")
     assert host.run(f"{inside}/usr/bin/true").rc == 0
-    # What it can run it cannot write, whatever the permissions of the files say.
+    # The unit cannot write where it can run programs, whatever the permissions of the files say.
     for place in ("/usr/bin", "/usr/lib", "/opt/mcp-tunnel", "/run/lock"):
         assert "Read-only" in host.run(f"{inside}touch {place}/program").stderr, place
 

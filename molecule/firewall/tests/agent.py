@@ -86,7 +86,7 @@ def _handed(place: dict[str, Any]) -> socket.socket:
 
 
 class _User:
-    """What one user's process does."""
+    """The work of one user's process."""
 
     def __init__(self, handed: dict[str, socket.socket]) -> None:
         self.heard: list[dict[str, Any]] = []

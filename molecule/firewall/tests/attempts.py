@@ -231,7 +231,7 @@ def begin(name: str, function: str, *arguments: object) -> tuple[str, int, int]:
 
 
 def outcome_of(reading: int, child: int) -> str:
-    """What has become of an attempt."""
+    """Return the outcome of an attempt."""
     with os.fdopen(reading) as stream:
         outcome = stream.read()
     os.waitpid(child, 0)

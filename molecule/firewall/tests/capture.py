@@ -1,4 +1,4 @@
-"""What tcpdump sees pass: the receiving side's word on what a firewall let through."""
+"""Packets that tcpdump sees: the receiving side's evidence of what a firewall let through."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Capture:
         return True
 
     def payload(self, flow: Flow) -> bytes | None:
-        """What was carried; None if there was not a single packet."""
+        """Return the data that the flow carried; None if there was not a single packet."""
         return self._seen.get(flow)
 
 

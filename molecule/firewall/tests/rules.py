@@ -13,7 +13,7 @@ UNIT = "mcp-tunnel-firewall"
 DIRECTORY = "/etc/nftables.d"
 RULES = f"{DIRECTORY}/mcp-tunnel.nft"
 SERVICES = ("mcp-proxy@default", "mcp-cloudflared@default")
-#: What site.yml does about the firewall, alone.
+#: The firewall part of site.yml, alone.
 PLAYBOOK = "../molecule/shared/firewall_rules"
 
 

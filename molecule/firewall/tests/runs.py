@@ -21,7 +21,7 @@ from matrix import OUTSIDE, Cell, cells, moved
 from places import Agent, inside
 from replicas import CHECKOUT
 
-#: What loads the deployed rules again.
+#: Loads the deployed rules again.
 RELOAD = ("systemctl", "reload", "mcp-tunnel-firewall")
 _TABLE = ("inet", "mcp_tunnel")
 #: How a refusal looks to who sends: TCP gets the reset at once, a datagram is not even taken.
@@ -93,7 +93,7 @@ class _Sent:
 
 
 def _data(cell: Cell, text: str, source_port: int) -> bytes:
-    """What is sent: something that makes a service answer, with the text in it."""
+    """Return the data to send: something that makes a service answer, with the text in it."""
     if cell.protocol == "icmp":
         return packets.echo_request(cell.address, source_port, text.encode())
     if cell.protocol == "segment":
@@ -107,7 +107,7 @@ def _data(cell: Cell, text: str, source_port: int) -> bytes:
 
 @dataclass
 class Verdict:
-    """What became of a host's cells.
+    """The results of a host's cells.
 
     Attributes:
         policy: firewall_host_policy.
@@ -268,7 +268,7 @@ class Runs:
         for where in ("neighbour", *hosts):
             scripts[where] = ["ip -6 neigh flush dev eth0"]
         for cell in {s.cell for s in sent if s.cell.protocol == "udp" and s.cell.source_port}:
-            # What the last run has sent from there must not let this one's through.
+            # A flow that the last run left behind must not let this run's datagram through.
             forget = f"conntrack -D -p udp --orig-port-src {cell.source_port}; true"
             scripts[cell.host].append(forget)
         for cell in {s.cell for s in sent if s.cell.protocol == "mptcp"}:

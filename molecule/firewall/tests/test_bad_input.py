@@ -1,7 +1,7 @@
-"""What would open a host or close it for good is refused before anything changes, with the remedy.
+"""Input that would open a host, or close it for good, is refused before anything changes.
 
-What each rule is in full is tested with the modules; here is what an operator sees, and that the
-deployed replicas are what they were.
+The message has the remedy. Every rule is tested in full with the modules; these tests show what an
+operator sees, and that the deployed replicas stay as they were.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 import yaml
 from replicas import HOSTS, LAB, play, recap, shell, unquoted
 
-# What a run could have changed, and what it could have restarted.
+# Everything that a run could have changed or restarted.
 STATE = """
 nft --stateless list ruleset
 find /etc /opt/mcp-tunnel /var/lib/mcp-tunnel* -printf '%p %y %m %u %g %s %T@ %l\\n' | sort
@@ -103,7 +103,7 @@ VALUES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("firewall_rollback_timeout: '1m' is not a whole number of seconds", "Leave it out"),
     ),
 }
-# What only the host can tell.
+# Mistakes that only the host can reveal.
 FOUND: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     HOSTS[0]: (
         {

@@ -34,14 +34,14 @@ def renumber(host: Host, numbers: dict[str, int]) -> None:
 
 
 def copied(host: Host) -> tuple[int, str]:
-    """What the timer's unit comes to, and what it says."""
+    """Start the timer's unit; return its exit status and its log."""
     since = host.check_output("date +@%s.%N")
     status = host.run(f"systemctl start {UNIT}.service").rc
     return status, host.check_output(f"journalctl --unit {UNIT} --since {since} --output cat")
 
 
 def outcomes(host: Host) -> set[str]:
-    """What becomes of a connection that neither service may begin."""
+    """Return the outcomes of a connection that neither service may begin."""
     return {made(host, user, [SSH])[SSH[0]] for user in NEW}
 
 

@@ -1,4 +1,4 @@
-"""Whoever takes the proxy over: what the unit's sandbox and the rules leave to them.
+"""An attacker who takes the proxy over gets no further than the unit's sandbox and the rules allow.
 
 The same attempts are made by an ordinary user first, so that it is known that each would get out.
 """

@@ -90,7 +90,7 @@ SPOILED = f"""[Service]
 ExecStartPre=+/bin/sh -c "echo 'table inet {{' >>{RULES}"
 """
 SPOILING = "/etc/systemd/system/nftables.service.d/a-spoiled.conf"
-# What nftables.service has queued goes on without it.
+# The jobs that nftables.service has queued go on without it.
 WITHOUT_JOBS = (
     "timeout 60 sh -c 'while [ -n \"$(systemctl list-jobs --no-legend)\" ]; do sleep 0.1; done'"
 )

@@ -11,7 +11,7 @@ from rules import HOSTS, UNIT, foreign, settle, table
 from testinfra.host import Host
 from trials import write
 
-# What our rules refuse: nobody else on the hosts does.
+# Our rules refuse this; nobody else's rules on the hosts do.
 FORBIDDEN = (
     "setpriv --reuid=mcp-proxy --clear-groups python3 -c"
     " 'import socket; socket.create_connection((\"10.77.0.4\", 443), 5)'"

@@ -37,7 +37,7 @@ def states() -> dict[str, State]:
 
 @contextmanager
 def ordered_in_a_circle(name: str) -> Iterator[None]:
-    """What somebody has added to our unit: nothing shows before the next boot, but to who looks."""
+    """Add a drop-in to our unit, which shows before the next boot only to those who look for it."""
     directory = f"/etc/systemd/system/{UNIT}.service.d"
     shell(name).check_output(f"mkdir {directory}")
     write(shell(name), f"{directory}/late.conf", "[Unit]\nAfter=ssh.service\n")
@@ -90,7 +90,7 @@ def test_check_mode_shows_the_rules_and_changes_nothing() -> None:
 
 @pytest.fixture
 def healthy() -> Iterator[dict[str, State]]:
-    """What the hosts have, and have again after the test."""
+    """The rules of every host, which must be the same again after the test."""
     found = states()
     yield found
     settle()

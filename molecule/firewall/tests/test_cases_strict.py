@@ -56,7 +56,7 @@ STRICT: dict[str, Any] = {
 
 AT_ONCE = {"mcp_tunnel_batch": "100%"}
 
-# What is tried on a host, by whom: the openings, then what is none.
+# Attempts on a host, by user: first those that are open, then those that are shut.
 OPEN: dict[str, list[Attempt]] = {
     "root": [
         ["NTP", "udp", V4, 123],
@@ -94,7 +94,7 @@ SHUT: dict[str, list[Attempt]] = {
         ["API of an ordinary user", "tcp", API, 443],
         ["metadata of an ordinary user", "tcp", METADATA, 80],
     ],
-    # What is named for the host is not for the services.
+    # The host's named destinations are not open to the services.
     "mcp-proxy": [
         ["named, but not for services", "tcp", NEIGHBOUR, 443],
         ["question of a resolver, by a service", "resolve", V4, "udp"],

@@ -15,7 +15,7 @@ STARTER = "mcp-tunnel-firewall-counters"
 CONNECTIONS = "mcp_tunnel_ready_connections"
 AGE = "mcp_tunnel_ready_connections_age_seconds"
 CLOUDFLARED = "mcp-cloudflared@default"
-#: What root's timer asks for, asked for by other means.
+#: Root's timer asks for the same number; this program asks for it by other means.
 READY = """
 import json, sys, time, urllib.error, urllib.request
 def ready():
@@ -40,7 +40,7 @@ def ask(host: Host) -> None:
 
 
 def ready(host: Host, wanted: int = 0) -> int:
-    """What /ready says, after waiting for *wanted* at least."""
+    """Return the number of connections from /ready, after waiting for at least *wanted*."""
     return int(host.check_output(f"python3 -c %s {wanted}", READY))
 
 

@@ -21,7 +21,7 @@ FETCH = f"import urllib.request as r; print(r.urlopen('{ADMIN}', timeout=10).rea
 
 
 def scrape(host: Host) -> dict[str, Any]:
-    """What Prometheus reads, by counter name as the kernel has it, or else by metric name."""
+    """Return Prometheus's samples, by the kernel's counter name, or else by metric name."""
     page = host.check_output("python3 -c %s", FETCH)
     found: dict[str, Any] = {}
     for family in text_string_to_metric_families(page):

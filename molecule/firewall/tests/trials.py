@@ -65,7 +65,7 @@ def made_from(where: str, attempts: list[Attempt]) -> dict[str, str]:
 
 
 def marks(attempts: list[Attempt]) -> dict[str, str]:
-    """What of each attempt is seen where it arrives."""
+    """Return the text by which each attempt is recognised where it arrives."""
     return {
         name: f"{name.replace(' ', '-')}.tunnel" if function == "resolve" else f"attempt:{name}|"
         for name, function, *_ in attempts

@@ -1,4 +1,4 @@
-"""What leaves a host, seen from outside of it."""
+"""Packets that leave a host, seen from outside of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BRIDGE = ("nsenter", f"--target={LAB['supervisor']}", "--net")
 #: To which a host may always send, and whom nothing surprises.
 _RESOLVER, _PORT = "10.77.0.1", 53
 _END = "the end of it"
-# What a host always sends: SSH, the connector's connections, and what IPv6 needs on a link.
+# A host always sends these: SSH, the connector's connections, and what IPv6 needs on a link.
 _OTHERS = (
     "not arp and not tcp port 22 and not port 7844"
     " and not (icmp6 and ip6[40] >= 133 and ip6[40] <= 136) and not (ip6 and ip6[6] = 0)"

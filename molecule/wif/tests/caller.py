@@ -26,7 +26,7 @@ _REVISION = "2026-07-28"  # of the protocol: one request per call
 
 @dataclass
 class Calls:
-    """What became of the calls: each has ``at``, seconds since the first, and ``error``, a text."""
+    """Results of the calls: each has ``at``, seconds since the first, and ``error``, a text."""
 
     made: list[dict[str, Any]] = field(default_factory=list)
 

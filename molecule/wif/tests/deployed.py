@@ -16,7 +16,7 @@ STATE = "/var/lib/mcp-tunnel/default"
 
 
 def stored(file: str) -> str:
-    """What the state host keeps in a file of the state directory."""
+    """Return the content of a file in the state directory of the state host."""
     return str(state_host().check_output(f"cat {STATE}/{file}")).strip()
 
 

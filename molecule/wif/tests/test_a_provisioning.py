@@ -1,4 +1,4 @@
-"""What converging has made, and what it has asked of the API. Comes first: it looks at the log."""
+"""Effects of converging, and its calls to the API. Comes first, because it reads the log."""
 
 from __future__ import annotations
 

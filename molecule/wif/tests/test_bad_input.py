@@ -1,6 +1,6 @@
-"""What the API or the state host refuses: before any effect, with a remedy.
+"""The API or the state host refuses input before any effect, and the message has a remedy.
 
-What each rule is in full is tested with the modules; here is what an operator sees.
+Every rule is tested in full with the modules; these tests show what an operator sees.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must not be done to some of the replicas alone, and what a roll-back must not bring back."""
+"""Steps that must not be done to some replicas alone; state that a roll-back must not restore."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of the API does not depend on the number of replicas."""
+"""The number of calls to the API does not depend on the number of replicas."""
 
 from __future__ import annotations
 
