@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# What lands is judged by the same examples every time; a slow one says nothing about the code,
+# Every run uses the same examples; a slow one says nothing about the code,
 # as booting hosts share the machine. pytest --hypothesis-profile=explore looks for new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", max_examples=5000, deadline=None)

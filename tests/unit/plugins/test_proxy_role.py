@@ -1,4 +1,4 @@
-"""What the role writes for the proxy, where it follows from the host."""
+"""Settings that the role derives from the host and writes for the proxy."""
 
 from __future__ import annotations
 

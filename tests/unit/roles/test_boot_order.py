@@ -25,7 +25,7 @@ OURS = (
     "mcp-cloudflared@.service",
 )
 RENEWAL = ("renew-cert.service", "renew-cert.timer")
-# What starts at boot; the proxy's service wants its socket.
+# These start at boot; the proxy's service wants its socket.
 STARTED = (
     "mcp-tunnel-firewall.service",
     "mcp-tunnel-firewall-counters.timer",
@@ -128,7 +128,7 @@ def ours(folder: Path) -> None:
 
 
 def deleted_at_boot(folder: Path) -> list[str]:
-    """What systemd says of cycles, when all of these units start with the machine."""
+    """Return systemd's messages about cycles when all of these units start with the machine."""
     wants = f"[Unit]\nRequires=multi-user.target\nWants={' '.join(STARTED)}\n"
     place(folder, "boot.target", wants)
     done = subprocess.run(

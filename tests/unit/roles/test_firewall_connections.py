@@ -1,4 +1,4 @@
-"""What root's timer notes of each cloudflared, against servers that answer as it does."""
+"""Root's timer's notes about each cloudflared, against servers that answer as it does."""
 
 from __future__ import annotations
 

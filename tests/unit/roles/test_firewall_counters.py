@@ -1,4 +1,4 @@
-"""What root's timer copies of the counters, from an nft that prints what a test has it print."""
+"""The copy of the counters that root's timer makes; nft prints what a test has it print."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Host:
         return [item["counter"]["name"] for item in items if "counter" in item]
 
     def kind(self):
-        """What nft has written to."""
+        """Return the kind of file that nft's standard output was."""
         return self._kind.read_text().strip()
 
 

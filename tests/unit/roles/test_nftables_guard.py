@@ -19,7 +19,7 @@ KILL = f"systemctl kill --signal=SIGKILL {SERVICES}"
 
 
 def run(tmp_path: Path, loaded: bool) -> tuple[list[str], str]:
-    """What the program has called, in order, and what it has said."""
+    """Return the programs that ours has called, in order, and its output."""
     calls = tmp_path / "calls"
     calls.touch()
     status = 0 if loaded else 1

@@ -1,4 +1,4 @@
-"""What is given is compared with what is stored: without an agreement nothing is deployed."""
+"""Given values are compared with stored ones: without an agreement nothing is deployed."""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ def test_teardown_asks_no_host_to_wipe_what_it_never_had(simulation):
 
 @pytest.mark.parametrize(("found", "goes"), [(FORMER, True), (SAME, False)])
 def test_teardown_of_a_former_state_host_alone(simulation, found, goes):
-    """What is the same as on the state host may be the same directory, by another name."""
+    """A directory with the state host's content may be the same directory, by another name."""
     simulation.world["contents"] = {"host2": found}
     status, output = simulation.run("teardown", "--limit", "host2", *CONFIRMED)
     assert status == 0, output[-3000:]

@@ -1,4 +1,4 @@
-"""What a run shows under Ansible's own settings, where the results of tasks are JSON."""
+"""Output of a run under Ansible's own settings, where the results of tasks are JSON."""
 
 from __future__ import annotations
 

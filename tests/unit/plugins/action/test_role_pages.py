@@ -1,4 +1,4 @@
-"""What the pages of the roles say about using one of them alone, run as it stands there."""
+"""The roles' pages say how to use one of them alone; the examples run as they stand there."""
 
 from __future__ import annotations
 

@@ -309,7 +309,7 @@ def test_a_rotation_to_a_brought_ca(api, state, options, tunnel, openssl_ca):
     for phase in ("added", "current"):
         assert not settled("tunnel_ca", **options, **brought, phase=phase)["changed"]
     assert settled("tunnel_ca", **options, **brought, phase="retired")["changed"]
-    # What is there already is not rotated in.
+    # A CA that is there already is not rotated in.
     assert not settled("tunnel_ca", **options, **brought, phase="added")["changed"]
     assert len(api.certificates) == 2
     assert sorted(os.listdir(state)) == KEPT

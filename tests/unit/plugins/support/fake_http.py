@@ -28,7 +28,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent. ``cut``: how many bytes of the body are missing; ``silent``: no answer."""
+    """An answer. ``cut``: how many bytes of the body are missing; ``silent``: no answer."""
 
     status: int = 200
     body: bytes = b""

@@ -30,7 +30,7 @@ KILLED = 99
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a module has said: ``everything`` is its output and its log, for searches."""
+    """A module's answer: ``everything`` is its output and its log, for searches."""
 
     result: dict[str, Any]
     everything: str

@@ -32,7 +32,7 @@ def run(*arguments: str | Path, stdin: str = "") -> str:
 
 
 def text(pem: str) -> str:
-    """What openssl says about a certificate."""
+    """Return openssl's description of a certificate."""
     return run("x509", "-noout", "-text", stdin=pem)
 
 

@@ -15,7 +15,7 @@ _COLLECTIONS = Path(__import__("ansible_collections.mcp_tunnels.stack").__path__
 _GOOD = {
     "mcp_tunnel_domain": openssl.DOMAIN,
     "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},
-    # Whoever connects fails, and says so.
+    # A task that connects fails, and says so.
     "ansible_connection": "ssh",
     "ansible_ssh_executable": "/bin/false",
 }

@@ -23,7 +23,7 @@ done <wrong
 
 
 class Selinux:
-    """What the policy says, and what was asked of restorecon."""
+    """The policy's labels, and the calls of restorecon."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

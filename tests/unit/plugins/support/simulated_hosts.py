@@ -1,4 +1,4 @@
-"""What simulated hosts answer: the truth, or what a test makes a hostile one say.
+"""Answers of simulated hosts: the truth, or what a test makes a hostile one say.
 
 A world is a JSON file::
 

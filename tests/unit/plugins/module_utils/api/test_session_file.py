@@ -204,7 +204,7 @@ def test_a_renewal_that_fails_does_not_hide_why_it_was_wanted(api, path, tmp_pat
 
 
 def test_check_mode_exchanges_once(api, path, tmp_path):
-    """What a single-use identity token allows."""
+    """A single-use identity token allows no more."""
     state = {"path": str(tmp_path / "state"), **api.options(session_file=str(path))}
     for module in ("tunnel", "tunnel_token", "tunnel_ca"):
         others = {} if module == "tunnel" else {"provisioning": "wif"}

@@ -129,7 +129,7 @@ def test_a_host_that_is_not_the_state_host(host, missing, what):
 
 
 def test_a_roll_back_keeps_the_renewed_certificate(host, tmp_path):
-    """What is put back is what was good, but never the certificate before its renewal."""
+    """A roll-back restores the last good files, but never the certificate before its renewal."""
     host.renew()
     other = tmp_path / "proxy.yaml"
     other.write_text("good")

@@ -35,7 +35,7 @@ def lockstep(monkeypatch):
 def test_a_directory_that_another_run_makes_meanwhile(tmp_path, lockstep, mode):
     path = tmp_path / "state" / "default"
     lockstep(path, lambda make: make(path, mode))
-    # What the other one has made as it should be is no change of ours.
+    # The other run made the directory as it should be, so we have changed nothing.
     assert settle_private_directory(str(path), check_mode=False) == (mode != 0o700)
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
@@ -50,7 +50,7 @@ def test_what_is_no_directory_is_refused_also_when_it_comes_meanwhile(tmp_path, 
 
 
 class Failed(Exception):
-    """What a module says in the end."""
+    """A module's last message."""
 
 
 def fail_json(msg):

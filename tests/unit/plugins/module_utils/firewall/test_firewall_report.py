@@ -1,4 +1,4 @@
-"""What an operator is told, and above all what is never said to be fine."""
+"""The report to an operator, and above all what it never calls fine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What loads rules, what does not, what takes them back, and what is left in the end."""
+"""The cases that load rules, those that do not, those that undo them, and the state in the end."""
 
 from __future__ import annotations
 

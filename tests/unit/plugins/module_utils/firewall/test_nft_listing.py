@@ -1,4 +1,4 @@
-"""What makes two listings the same, and how counters go on."""
+"""The conditions under which two listings are the same, and how counters go on."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.drop_ins import Undone, undoing
 
 ROLES = Path(__file__).resolve().parents[5] / "roles"
-# What images of LXC and Incus have at run time; in a privileged container the second part as well.
+# Images of LXC and Incus have this at run time; privileged containers have the second part, too.
 LXC = """\
 [Service]
 ProcSubset=all

@@ -1,4 +1,4 @@
-"""What is seen from outside of the code that a unit's processes run."""
+"""The code that a unit's processes run, as it is seen from outside."""
 
 from __future__ import annotations
 

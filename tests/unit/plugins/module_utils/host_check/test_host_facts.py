@@ -219,7 +219,7 @@ def test_a_listeners_unit(tmp_path, cgroup):
 
 
 def test_a_users_own_service_is_not_the_systems(tmp_path):
-    """Whoever may run services of its own gives them any name."""
+    """A user who may run services of their own gives them any name."""
     cgroup = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/mcp-proxy@second.service\n"
     assert find_listener(8080, proc(tmp_path, cgroup)).unit == "user@1000.service"
 

@@ -20,7 +20,7 @@ NOTHING = dict.fromkeys(IDENTITY_SPEC)
 
 
 def fetch(source, **options):
-    """What a source that asks nobody gives, as the options of a task would have it."""
+    """Return the token of a source that asks nobody, with options as a task would give them."""
     whole = NOTHING | {"identity_source": source}
     whole |= {f"identity_{name}": value for name, value in options.items()}
     return check_source(whole).fetch(Identity(whole, None, None)).strip()

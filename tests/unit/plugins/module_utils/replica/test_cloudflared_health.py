@@ -185,7 +185,7 @@ def test_a_connector_that_does_not_answer_is_told_once(look):
         (DOWN, [NO_UDP], True),
         (DOWN, [START, NO_UDP, NO_TCP], False),
         (DOWN, [START, NO_TCP], False),
-        # What was before the last start is not what fails now.
+        # An error from before the last start is not the present one.
         (DOWN, [START, NO_UDP, START], False),
         (DOWN, [START, NO_TCP, START, NO_UDP], True),
         (READY, [START, NO_UDP], False),

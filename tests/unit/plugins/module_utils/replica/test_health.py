@@ -463,7 +463,7 @@ def test_the_table_has_a_line_for_each_finding(replica):
 
 
 def test_the_proxys_own_answers_are_those_of_its_source():
-    """Whoever rewords them in the proxy has to do it here as well."""
+    """A change of their wording in the proxy has to be made here as well."""
     source = "".join(path.read_text() for path in (SOURCE / "mcp_proxy").rglob("*.py"))
     for beginning in (
         "No route configured for host",
@@ -500,6 +500,6 @@ def test_credentials_that_cannot_be_had_are_no_question_of_the_edge(replica):
     findings = setup.examine(0)
     assert "edge" not in [finding.layer for finding in findings]
     assert any("243/CREDENTIALS" in finding.detail for finding in findings if not finding.ok)
-    # What it ended with once is no matter while it runs.
+    # The status with which it once ended does not matter while it runs.
     setup.shown = "DropInPaths=\nExecMainStatus=243\nSubState=running\n"
     assert "edge" in [finding.layer for finding in setup.examine(0)]

@@ -47,14 +47,14 @@ def test_unpacked_as_it_was_packed_and_compiled(releases, archive):
 
 @pytest.fixture
 def hardened_umask():
-    """What a hardened host's sudoers sets for root."""
+    """The umask that a hardened host's sudoers sets for root."""
     before = os.umask(0o077)
     yield
     os.umask(before)
 
 
 def closed_to_services(directory):
-    """What below (and including) the directory the services' users could not read."""
+    """Return the paths, from the directory down, that the services' users could not read."""
     paths = [directory, *directory.rglob("*")]
     return [path for path in paths if path.stat().st_mode & 0o755 not in (0o755, 0o644)]
 

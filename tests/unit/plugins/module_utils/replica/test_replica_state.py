@@ -1,4 +1,4 @@
-"""What restarts a service, what does not, and what a roll-back brings back."""
+"""The cases that restart a service, those that do not, and what a roll-back brings back."""
 
 from __future__ import annotations
 

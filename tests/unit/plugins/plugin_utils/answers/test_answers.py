@@ -9,7 +9,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import a
 
 
 def parsed(output):
-    """What is left of the output of a module for Ansible's own parser, as JSON."""
+    """Return what is left of a module's output for Ansible's own parser, as JSON."""
     return json.loads(answers.without_orders("host2", "a.b.c", output))
 
 
@@ -37,7 +37,7 @@ def test_everything_else_stays_as_it_is():
 
 @pytest.mark.parametrize("message", [{}, {"msg": ""}, {"msg": " \n"}, {"msg": ["no text"]}])
 def test_a_failure_has_a_message_whatever_the_host_says(message):
-    """Whoever looks for the message knows by it that the module has failed."""
+    """The message tells every reader that the module has failed."""
     kept = answers.take("host2", "a.b.c", {"failed": True, **message}, {})
     assert kept == {"failed": True, "msg": "The module gave no message."}
 

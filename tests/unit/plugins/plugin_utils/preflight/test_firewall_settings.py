@@ -29,7 +29,7 @@ def told(**changes):
         {**STRICT, "firewall_ssh_ports": [22, "2222"], "firewall_api_networks": []},
         {"firewall_inbound": [OPENING], "firewall_outbound": [{**OPENING, "user": "backup"}]},
         {"firewall_outbound": [{**OPENING, "protocol": "udp", "user": None}]},
-        # Whoever allows loopback may route to it.
+        # An operator who allows loopback may route to it.
         {"mcp_tunnel_routes": {"a": "http://127.0.0.1:80"}, "proxy_allowed_ips": ["127.0.0.1"]},
     ],
 )

@@ -86,13 +86,13 @@ TEXTS = {
     "cloudflared_binary_sha256": "a" * 64,
     "mcp_tunnel_token": make_token(),
 }
-# What comes before it is stripped where it is used, too.
+# Blanks around these values are stripped where the values are used, too.
 STRIPPED = {"mcp_tunnel_token", "cloudflared_package_key_fingerprint"}
 BLANKS = {"newline after", "newline before", "carriage return", "blank after", "line separator"}
 
 
 def problems_of(values):
-    """What the preflight says, by the name of the variable."""
+    """Return the preflight's problems, by the name of the variable."""
     problems = plan.check_values(values)
     told = {problem.subject.partition("[")[0] for problem in problems}
     for problem in problems:

@@ -28,7 +28,7 @@ OPENING = {"protocol": "tcp", "ports": [443], "networks": ["203.0.113.0/24"]}
 
 
 def told(hosts, machines=None):
-    """What each host is told: hosts is name to changed variables."""
+    """Return the problems of each host; *hosts* is name to changed variables."""
     members = {name: good(**changes) for name, changes in hosts.items()}
     where = {name: (machines or {}).get(name, name) for name in hosts}
     return [str(item) for name in hosts for item in plan.check_host(name, members, where)]
@@ -39,7 +39,7 @@ def test_two_instances_on_one_machine():
 
 
 def sharing(hosts, machines):
-    """What is told about hosts (name to changed variables) that were looked at."""
+    """Return the problems of hosts (name to changed variables) that were looked at."""
     members = {name: good(**changes) for name, changes in hosts.items()}
     return [str(problem) for problem in plan.check_machines(members, machines)]
 
@@ -271,7 +271,7 @@ def test_a_wrong_type_of_a_secret_is_told_without_it():
 
 
 def brought(**variables):
-    """What is told about brought credentials; the names lack mcp_tunnel_."""
+    """Return the problems of brought credentials; the names lack mcp_tunnel_."""
     return "\n".join(told({"a": {f"mcp_tunnel_{name}": v for name, v in variables.items()}}))
 
 
@@ -338,7 +338,7 @@ def test_defaults_and_declared_options_are_in_step(role):
 
 @pytest.mark.parametrize("role", role_options.ROLES)
 def test_secrets_are_marked_in_the_declared_options(role):
-    """What has the name of a secret says whether it is one. An identity has values such as "gcp",
+    """An option named as a secret says whether it is one. An identity has values such as "gcp",
     which must not be blanked wherever they appear: its secrets are those of the modules' options.
     """
     specs = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text())

@@ -8,7 +8,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 
 def told(*names, others=()):
-    """What is told about variables of these names, with some that belong to something else."""
+    """Return the problems of variables with these names, and some that belong elsewhere."""
     return [str(problem) for problem in unknown_names.check_names(names, others)]
 
 

@@ -12,7 +12,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables 
 
 
 def programmatic(**changes):
-    """What an operator must set in mode wif, with *changes*."""
+    """Return the variables that an operator must set in mode wif, with *changes*."""
     return good(
         **{
             "mcp_tunnel_mode": "wif",

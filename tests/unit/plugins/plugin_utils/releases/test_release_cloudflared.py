@@ -28,7 +28,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def web(monkeypatch):
-    """What the vendor's server answers, and what it was asked for."""
+    """The vendor's server: its answer, and the addresses that it was asked for."""
     asked = []
 
     def open_url(url, timeout):

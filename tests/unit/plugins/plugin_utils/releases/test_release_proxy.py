@@ -201,7 +201,7 @@ def test_what_is_in_an_archive(source, pip):
     # Not through `current`: what is imported late must be of the release that was started.
     assert lib in launcher
     assert lib in interpreter
-    # What only modules need cannot be imported by the service.
+    # The service cannot import what only modules need.
     assert "module-lib" in interpreter
     assert "module-lib" not in launcher
     assert launcher.startswith("#!/usr/bin/python3 -IS\n")
