@@ -1,4 +1,4 @@
-"""Every test that asks for a host runs on each of them."""
+"""A test that asks for a host runs on each of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from testinfra.host import Host
 
 
 def pytest_runtest_setup() -> None:
-    """A laboratory that is gone ends the run at once: every further test would fail for it."""
+    """A laboratory that is gone ends the run at once: every further test would fail without it."""
     if gone := lost():
         pytest.exit(gone, returncode=pytest.ExitCode.INTERNAL_ERROR)
 

@@ -1,4 +1,4 @@
-"""The laboratory of the scenario that runs, its replicas, and what a test does to them."""
+"""The laboratory of the running scenario, its replicas, and what a test does to them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lab import facts
 from lab.paths import LabPaths
 
 LAB_NAME = os.environ["MOLECULE_SCENARIO_NAME"]
-#: How credentials reach the state host: the scenarios are named after it, but for the default.
+#: How credentials reach the state host: manual in the scenario default, wif in the others.
 MODE = "manual" if LAB_NAME == "default" else "wif"
 CHECKOUT = Path(__file__).resolve().parents[2]
-#: Where the run directories of this checkout's laboratories are.
+#: The run directories of this checkout's laboratories are here.
 LABS = CHECKOUT / ".build/lab"
 RUN = LABS / LAB_NAME
 LAB: dict[str, Any] = facts.read(LabPaths(LAB_NAME))
@@ -138,9 +138,9 @@ def killed_after_a_change(
 ) -> str:
     """Run a playbook that is killed right after the first result that says "changed".
 
-    With *tasks*, as TASK or as TASK on HOST, only their results count, and there has to be one.
-    Returns which task that was, and on which host; empty text if there was none, and the run has
-    ended well: then its recap is added to *ended*.
+    With *tasks*, as TASK or as TASK on HOST, only their results count, and one of them must come.
+    Returns the task and the host of that result. Returns empty text if there was none and the run
+    ended well; its recap is then added to *ended*.
     """
     settings = {**_callback("kill_after_change"), "KILL_AFTER": "\n".join(tasks)}
     done = play(*arguments, playbook=playbook, lab_name=lab_name, settings=settings)
@@ -170,7 +170,7 @@ def _callback(name: str) -> dict[str, str]:
 
 
 def unquoted(output: str) -> str:
-    """Return the text of results in YAML without what its line breaks and its quotes make of it."""
+    """Return the text of results in YAML, without the effects of its line breaks and quotes."""
     return " ".join(output.replace("''", "'").split())
 
 

@@ -1,4 +1,4 @@
-"""Looking for secrets where somebody could read them."""
+"""Search for secrets where somebody could read them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def key_lines(name: str) -> list[str]:
     """Return the lines of a host's private keys that hold secret bytes: any of them is a leak.
 
     A PKCS #8 P-256 key has three lines; the third holds the end of the public point only, which
-    stands in certificates, too.
+    in certificates, too.
     """
     text = shell(name).check_output(
         "cat /etc/mcp-tunnel/default/tls/tls.key /var/lib/mcp-tunnel/default/ca.key 2>/dev/null"
@@ -50,7 +50,7 @@ def token_forms(token: str) -> list[str]:
 
 
 def found(needles: list[str], haystack: str) -> list[int]:
-    """Return which needles the text holds, by number: a failing test must not print them."""
+    """Return the numbers of the needles that the text holds: a failing test must not print them."""
     squeezed = re.sub(r"\s+", "", haystack)
     return [
         number for number, needle in enumerate(needles) if needle in haystack or needle in squeezed

@@ -1,4 +1,4 @@
-"""A stub resolver hands every question on, as systemd-resolved does at 127.0.0.53."""
+"""A stub resolver that hands every question on, as systemd-resolved does at 127.0.0.53."""
 
 from __future__ import annotations
 

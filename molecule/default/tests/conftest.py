@@ -11,13 +11,13 @@ from replicas import play
 
 @pytest.fixture(scope="session")
 def fact_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which runs keep facts, and find those of earlier ones."""
+    """A directory in which runs keep facts, and find those of earlier runs."""
     return tmp_path_factory.mktemp("facts")
 
 
 @pytest.fixture(scope="session")
 def caching(fact_cache: Path) -> dict[str, str]:
-    """Ansible's settings for runs that do so, as many operators have them."""
+    """Ansible's settings for runs with that cache, as many operators have them."""
     return {
         "ANSIBLE_CACHE_PLUGIN": "jsonfile",
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(fact_cache),
@@ -28,6 +28,6 @@ def caching(fact_cache: Path) -> dict[str, str]:
 def second_run(caching: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """A whole run on replicas that another whole run has just left as they should be.
 
-    It is made when the first test asks for it. It finds facts of before in a cache.
+    The first test that asks for it starts it. It finds facts of earlier runs in a cache.
     """
     return play("--diff", settings=caching)

@@ -132,7 +132,7 @@ AUTHORITIES: list[tuple[str, tuple[str, ...], dict[str, str], str]] = [
 
 
 def certificates(folder: Path) -> list[tuple[str, dict[str, Any], tuple[str, ...]]]:
-    """Certificates and keys that do not do."""
+    """Return certificates and keys that must be refused."""
     cases: list[tuple[str, dict[str, Any], tuple[str, ...]]] = []
     for case, extensions, options, said in AUTHORITIES:
         certificate, private_key = made(folder, case, *extensions, **options)
@@ -152,7 +152,7 @@ def certificates(folder: Path) -> list[tuple[str, dict[str, Any], tuple[str, ...
 
 
 def stopped(*arguments: str, secrets: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
-    """Run the play, which must stop in preflight and show no secret; its output and recap."""
+    """Run the play, which must stop in preflight and show no secret; return output and recap."""
     done = play("--diff", *arguments)
     assert done.returncode != 0, done.stdout
     assert "PLAY [Ship the releases]" not in done.stdout
@@ -165,14 +165,14 @@ def stopped(*arguments: str, secrets: tuple[str, ...] = ()) -> tuple[str, dict[s
 
 
 def plain(text: str) -> str:
-    """The text without what line breaks and spellings make of it."""
+    """Return the text without the effects of line breaks and spellings."""
     return unquoted(text).lower().replace("-", "")
 
 
 def test_every_wrong_variable_is_refused_before_any_connection(tmp_path: Path) -> None:
-    """In one run: each case is a host of its own, beside the replicas, and refused for itself.
+    """All in one run: each case is a host of its own, beside the replicas, and refused by itself.
 
-    Nobody answers at its address, so whoever connects to it fails in another way.
+    Nobody answers at its address, so a play that connects to it fails in another way.
     """
     cases = {name.replace(" ", "_"): case for name, *case in VALUES + certificates(tmp_path)}
     hosts = {

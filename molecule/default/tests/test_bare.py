@@ -1,4 +1,4 @@
-"""Check mode on bare hosts left nothing behind: every file newer than the scenario's marker."""
+"""Check mode on bare hosts leaves nothing behind: no file is newer than the scenario's marker."""
 
 from __future__ import annotations
 

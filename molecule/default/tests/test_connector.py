@@ -1,4 +1,4 @@
-"""The connector where the world is less kind: foreign files, lost UDP, a stop with open streams."""
+"""The connector in a less friendly world: foreign files, lost UDP, a stop with open streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testinfra.host import Host
 
 UNIT = "mcp-cloudflared@default"
 ENVIRONMENT = "/etc/mcp-tunnel/default/cloudflared.env"
-#: Where cloudflared looks by itself: below the home of a user whose home is /, and for everybody.
+#: cloudflared looks here by itself: below the home of a user whose home is /, and for everybody.
 FOREIGN = (
     "/.cloudflared/config.yml",
     "/.cloudflare-warp/config.yml",
@@ -45,7 +45,7 @@ def asked(host: Host, path: str) -> dict[str, Any]:
 
 
 def connected(host: Host) -> bool:
-    """Whether all four connections are up before the gate would give the replica up."""
+    """Return whether all four connections are up before the gate would give the replica up."""
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         if asked(host, "/ready").get("readyConnections") == 4:
@@ -56,7 +56,7 @@ def connected(host: Host) -> bool:
 
 @contextmanager
 def open_stream(name: str) -> Iterator[ssl.SSLSocket]:
-    """A client's connection to the proxy of one host, on which nothing is asked."""
+    """Open a client's connection to one host's proxy, and ask nothing on it."""
     context = ssl.create_default_context(
         cadata=state_host().check_output("cat /var/lib/mcp-tunnel/default/ca.crt")
     )
@@ -71,7 +71,7 @@ def open_stream(name: str) -> Iterator[ssl.SSLSocket]:
 
 
 def test_a_stop_with_an_open_stream_ends_cleanly() -> None:
-    """The grace period, here 2 s, and then a second signal: no SIGKILL, no failed unit."""
+    """A second signal follows the grace period, here 2 s: no SIGKILL, no failed unit."""
     name = HOSTS[-1]
     host = shell(name)
     host.check_output(
@@ -83,7 +83,7 @@ def test_a_stop_with_an_open_stream_ends_cleanly() -> None:
         shown = host.check_output(
             f"systemctl show --property=ActiveState,Result,ExecMainCode,ExecMainStatus {UNIT}"
         )
-        # Killed (2) by SIGTERM (15), which systemd calls a success; by SIGKILL it would be failed.
+        # Killed (2) by SIGTERM (15): a success to systemd. After SIGKILL, the unit would be failed.
         assert set(shown.splitlines()) == {
             "ActiveState=inactive",
             "Result=success",
@@ -129,7 +129,7 @@ def test_a_foreign_configuration_is_not_taken(strained: Host) -> None:
 
 
 def test_nothing_is_probed_that_no_rule_allows(strained: Host) -> None:
-    """Pre-checks would knock at api.cloudflare.com, which our rules refuse, log and count."""
+    """Pre-checks would try api.cloudflare.com, which our rules refuse, log and count."""
     started = strained.check_output(f"systemctl show --property=InvocationID --value {UNIT}")
     log = strained.check_output(f"journalctl --no-pager _SYSTEMD_INVOCATION_ID={started}")
     assert "Starting tunnel" in log

@@ -1,4 +1,4 @@
-"""A host like a container of LXC or Incus, whose images undo settings of every service."""
+"""A host like an LXC or Incus container, whose image undoes settings of every service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DROP_IN = "/run/systemd/system/service.d/zzz-lxc-service.conf"
 #: The drop-in that the generator of such an image writes.
 TEXT = r"[Service]\nProcSubset=all\nProtectProc=default\nNoNewPrivileges=no\nLoadCredential=\n"
 TOKEN = f"/run/credentials/{UNIT}.service/tunnel-token"
-#: Waits until cloudflared is where it was: other tests count on it.
+#: Waits until cloudflared is connected again: other tests count on it.
 CONNECTED = (
     "for try in $(seq 120); do sleep 0.5; "
     "python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:20241/ready\")' "
@@ -38,7 +38,7 @@ def container() -> Iterator[Host]:
 
 
 def test_a_container_that_empties_the_credential(container: Host) -> None:
-    """Refused before a change, never told to be the edge's fault, and cured by what is said."""
+    """It is refused before a change, not blamed on the edge, and cured by the message's remedy."""
     refused = play()
     assert refused.returncode != 0
     assert all(counters["changed"] == 0 for counters in recap(refused.stdout).values())

@@ -1,6 +1,6 @@
-"""A replica whose Python was taken over: nothing of the controller, nor of another replica, is its.
+"""A replica whose Python was taken over gets nothing of the controller or of another replica.
 
-The other kinds of lies are tried on simulated hosts (tests/unit); here, it is a real one.
+The other kinds of lies are tried on simulated hosts (tests/unit); this host is a real one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from replicas import HOSTS, play, recap, shell
 HOSTILE = HOSTS[-1]
 INTERPRETER = "/usr/local/sbin/hostile-python"
 FACTS = "/usr/local/sbin/hostile-facts.json"
-#: The module runs, and what it says is taken for the host's own words, with facts among them.
+#: The module runs, and its output is taken for the host's own words, with facts among them.
 WRAPPER = """#!/usr/bin/python3
 import json, subprocess, sys
 done = subprocess.run(["/usr/bin/python3", *sys.argv[1:]], stdout=subprocess.PIPE)
@@ -27,12 +27,12 @@ except ValueError:
     sys.stdout.buffer.write(done.stdout)
 sys.exit(done.returncode)
 """
-#: All that a run may change on the replica that is not hostile.
+#: Everything that a run may change on the replica that is not hostile.
 KEPT = "/etc/mcp-tunnel /var/lib/mcp-tunnel /var/lib/mcp-tunnel-replica /etc/systemd/system"
 
 
 def digest(name: str) -> str:
-    """Contents, owners and permissions of all that is deployed on a host."""
+    """Return the contents, owners and permissions of everything that is deployed on a host."""
     listed = f"find {KEPT} -printf '%p %u %g %m %l\\n' 2>/dev/null | sort"
     summed = f"find {KEPT} -type f -exec sha256sum {{}} + 2>/dev/null | sort"
     return str(shell(name).run(f"{listed}; {summed}").stdout)
@@ -76,7 +76,7 @@ def taken_over(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
         ("site", []),
         ("site", ["--limit", HOSTILE]),
         ("verify", []),
-        # Without a yes: that is what the facts say.
+        # The operator has not confirmed it: the facts claim that.
         ("teardown", []),
     ],
 )

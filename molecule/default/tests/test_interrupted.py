@@ -37,7 +37,7 @@ CHOSEN = (
     ],
 )
 def cut(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
-    """The laboratory. Returns the tasks after which a run is killed, before every change counts."""
+    """The laboratory. Yields the tasks after which a run is killed, before every change counts."""
     lab("up", NAME, "--hosts", "2", "--debian", "12,13")
     # Only root can read the files that it then makes by sudo, unless somebody says otherwise.
     umask = "Defaults umask=0077, umask_override"
@@ -48,7 +48,7 @@ def cut(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
 
 @pytest.fixture(scope="module")
 def ended(cut: tuple[str, ...]) -> list[dict[str, dict[str, int]]]:
-    """The recaps of the runs that were not killed, which is the last one alone."""
+    """The recaps of the runs that were not killed: only the last run is one."""
     return []
 
 
@@ -72,7 +72,7 @@ def test_killed_after_changes(cut: tuple[str, ...], ended: list[dict[str, dict[s
 
 
 def test_the_next_run_changes_nothing(ended: list[dict[str, dict[str, int]]]) -> None:
-    """The one that nothing has killed: it came to its end, on both hosts."""
+    """The run that was not killed came to its end, on both hosts."""
     assert len(ended) == 1
     assert {name: each["changed"] for name, each in ended[0].items()} == {"host1": 0, "host2": 0}
     assert all(each["failed"] + each["unreachable"] == 0 for each in ended[0].values())

@@ -1,4 +1,4 @@
-"""Runs as operators' inventories and settings make them."""
+"""Runs with inventories and settings as operators have them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicas import HOSTS, LAB, play, recap, unquoted
 
 
 def test_two_names_of_one_machine_are_refused(tmp_path: Path) -> None:
-    """By its address a machine looks like another one, until it is asked."""
+    """The same machine looks like another one at another address, until it is asked."""
     extra = tmp_path / "inventory.json"
     again = {"ansible_host": LAB["hosts"][0]["address"]}
     extra.write_text(json.dumps({"mcp_tunnel": {"hosts": {"again": again}}}))

@@ -17,7 +17,7 @@ CLIENTS = 4
 
 
 class Clients:
-    """Some that ask on a connection they keep, some that open a new one each time."""
+    """Clients: some keep their connection, others open a new one for each request."""
 
     def __init__(self) -> None:
         self.answered = 0
@@ -50,7 +50,7 @@ class Clients:
                 answer.read()
             except (OSError, http.client.HTTPException) as error:
                 connection = None
-                # Closed while idle: sent anew, as clients do (RFC 9112 §9.3.1).
+                # Closed while idle: the request is sent again, as clients do (RFC 9112 §9.3.1).
                 if not reused:
                     self.failed.append(repr(error))
                 continue
@@ -66,7 +66,7 @@ class Clients:
                 self._changed.notify_all()
 
     def more(self, requests: int) -> None:
-        """Wait until so many more have been answered."""
+        """Wait until this many more requests have been answered."""
         with self._changed:
             target = self.answered + requests
             assert self._changed.wait_for(lambda: self.answered >= target, 240), self.failed
@@ -116,7 +116,7 @@ def test_a_reload_changes_settings_and_no_process() -> None:
             told = f"journalctl --unit {UNIT} --lines 1 --output=cat"
             last = host.check_output(told)
             clients.more(20)
-            # Requests are logged no more.
+            # Requests are not logged any more.
             assert host.check_output(told) == last
     host.check_output(f"mv {CONFIG}.kept {CONFIG}")
     host.check_output(f"systemctl reload {UNIT}")

@@ -1,4 +1,4 @@
-"""Certificates are renewed: by a run to which they are too short-lived, and by a timer.
+"""Certificates are renewed by a run that finds them too short-lived, and by a timer.
 
 The timer is on the replica that holds the CA: no run, no network, no restart.
 """
@@ -24,7 +24,7 @@ ON = (
     *("--extra-vars", "mcp_tunnel_cert_duration=4000h"),
     *("--extra-vars", "mcp_tunnel_cert_renew_before=3000h"),
 )
-# The timer is the state host's alone; that the others have none is a test of its own.
+# Only the state host has the timer; another test checks that the other hosts have none.
 HERE = (*ON, "--limit", HOSTS[0])
 NAME = "mcp-tunnel-renew-cert@default"
 DROP_IN = f"/etc/systemd/system/{NAME}.service.d"
@@ -32,7 +32,7 @@ CERTIFICATE = "/etc/mcp-tunnel/default/tls/tls.crt"
 KEY = "/etc/mcp-tunnel/default/tls/tls.key"
 PIDS = "systemctl show --property=MainPID mcp-proxy@default mcp-cloudflared@default"
 FILES = "find /etc/systemd /var/lib/systemd -name '*mcp-tunnel-renew-cert*'"
-# Overall exposure as systemd-analyze prints it: at most. It runs as root, who owns the CA's key.
+# The highest overall exposure that systemd-analyze may print. Root runs it, who owns the CA's key.
 EXPOSURE = 1.0
 EFFECTIVE = {
     "CapabilityBoundingSet": "",
@@ -62,12 +62,12 @@ class Deployed:
 
 @pytest.fixture(scope="module", autouse=True)
 def deployed() -> Iterator[Deployed]:
-    """The timer is on while the tests of this file run, and off after them."""
+    """The timer is on while this file's tests run, and off after them."""
     lifetimes, pids = lifetimes_of_all(), pids_of_all()
     done = play(*ON)
     assert done.returncode == 0, done.stdout[-3000:]
     yield Deployed(lifetimes, pids, recap(done.stdout))
-    # The last test has done so, if it came that far.
+    # The last test has switched it off already, if it got that far.
     if state_host().check_output(FILES):
         done = play()
         assert done.returncode == 0, done.stdout[-3000:]
@@ -75,7 +75,7 @@ def deployed() -> Iterator[Deployed]:
 
 @pytest.fixture
 def due() -> Iterator[int]:
-    """The certificate is due for renewal. Returns how many hours the next one is made for."""
+    """The certificate is due for renewal. Yields the lifetime of the next one, in hours."""
     remains = stored_certificate().not_valid_after_utc - datetime.now(timezone.utc)
     hours = round(remains.total_seconds() / 3600)
     command = state_host().check_output(f"grep ^ExecStart= /etc/systemd/system/{NAME}.service")
@@ -94,7 +94,7 @@ def stored_certificate(name: str = HOSTS[0]) -> x509.Certificate:
 
 
 def lifetime(certificate: x509.Certificate) -> int:
-    """How many hours a certificate is made for."""
+    """Return the lifetime of a certificate, in hours."""
     made_for = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     return round(made_for.total_seconds() / 3600)
 
@@ -112,7 +112,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def served() -> str:
-    """The fingerprint of what a TLS client gets through the tunnel from the state host."""
+    """Return the fingerprint that a TLS client gets through the tunnel from the state host."""
     context = ssl.create_default_context(
         cadata=state_host().check_output("cat /var/lib/mcp-tunnel/default/ca.crt")
     )
@@ -200,7 +200,7 @@ def test_a_certificate_that_is_due_is_renewed_without_a_restart(due: int) -> Non
 
 
 def test_the_next_run_has_nothing_to_do() -> None:
-    """Neither where the timer has renewed, nor where the run with longer lifetimes has."""
+    """Neither the timer's renewal nor the run with longer lifetimes has left anything to do."""
     pids = pids_of_all()
     nothing_is_left_to_do(*ON)
     assert pids_of_all() == pids
@@ -241,7 +241,7 @@ def test_nothing_is_left_of_it_when_it_is_off_again(request: pytest.FixtureReque
     units = "systemctl list-units --all --no-legend 'mcp-tunnel-renew-cert*'"
     assert state_host().check_output(units) == ""
     assert state_host().check_output(PIDS) == pids
-    # The whole run after this one, which test_repeat.py judges, too.
+    # The next whole run, which test_repeat.py judges, too.
     done = request.getfixturevalue("second_run")
     assert done.returncode == 0, done.stdout[-3000:]
     assert all(counters["changed"] == 0 for counters in recap(done.stdout).values()), done.stdout

@@ -1,4 +1,4 @@
-"""A second run, and what a run costs."""
+"""A second run, and the cost of a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from replicas import HOSTS, LAB, play, recap
 def test_a_second_run_changes_nothing_in_few_tasks(
     second_run: subprocess.CompletedProcess[str], fact_cache: Path
 ) -> None:
-    """With the facts that a cache has kept, too."""
+    """A run with facts that a cache has kept changes nothing, either."""
     done = second_run
-    # Each in a file that is named after its host, with a prefix.
+    # Each host's facts are in a file that is named after it, with a prefix.
     kept = {path.name.rpartition("_")[2] for path in fact_cache.rglob("*") if path.is_file()}
     assert kept == set(HOSTS), kept
     assert done.returncode == 0, done.stdout[-3000:]
@@ -32,10 +32,10 @@ def test_check_mode_agrees() -> None:
 def test_a_fact_cache_gets_no_secret(
     second_run: subprocess.CompletedProcess[str], fact_cache: Path
 ) -> None:
-    """Neither from the whole run nor from those on one replica, in test_inventories.py."""
+    """Neither the whole run nor the runs on one replica (test_inventories.py) put one there."""
     token = Path(LAB["tunnel_token_file"]).read_text().strip()
     kept = [path.read_text() for path in fact_cache.rglob("*") if path.is_file()]
     assert kept
-    # The variables, and what follows from them, are no facts.
+    # The variables, and values derived from them, are no facts.
     assert not [text for text in kept if "mcp_tunnel" in text]
     assert not [text for text in kept if token in text or "PRIVATE KEY-----" in text]

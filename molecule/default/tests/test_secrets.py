@@ -26,7 +26,7 @@ def test_not_on_the_hosts(planted: list[str]) -> None:
 
 
 def test_not_in_the_output_of_a_run_that_handles_them(planted: list[str]) -> None:
-    """A rotated token and new certificates, as loud as it gets; the old token is refused.
+    """A rotated token and new certificates, at full verbosity; the old token is refused.
 
     One host replaces the token, where --diff could show it; the other has none, and writes it.
     """

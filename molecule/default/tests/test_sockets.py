@@ -1,4 +1,4 @@
-"""Outbound only: what listens, listens on loopback."""
+"""Outbound only: every listening socket is on loopback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_three_ports_are_ours(host: Host) -> None:
 
 
 def test_nobody_gets_the_proxys_ports_while_it_is_away(host: Host) -> None:
-    """They are the socket unit's: a local user finds them taken also when the proxy is stopped."""
+    """The ports belong to the socket unit: a local user finds them taken even without the proxy."""
     take = (
         "import socket\n"
         "for port in (8080, 8081):\n"
@@ -36,7 +36,7 @@ def test_nobody_gets_the_proxys_ports_while_it_is_away(host: Host) -> None:
         "    except OSError as error:\n"
         "        print(port, error.errno)\n"
     )
-    # Nobody asks meanwhile: a connection would start it again.
+    # Nobody connects meanwhile: a connection would start it again.
     host.check_output("systemctl stop mcp-cloudflared@default mcp-proxy@default")
     try:
         taken = host.check_output("setpriv --reuid 65534 --clear-groups python3 -c %s", take)

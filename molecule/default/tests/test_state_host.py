@@ -1,4 +1,4 @@
-"""The CA stays the one that is registered, whatever becomes of the inventory."""
+"""The CA stays the registered one, whatever happens to the inventory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ CA = "sha256sum /etc/mcp-tunnel/default/ca.crt"
 
 
 def test_another_state_host_does_not_get_a_ca_of_its_own() -> None:
-    """An inventory in another order would make the last host the first one, the default."""
+    """An inventory in another order would make the last host the first, which is the default."""
     before = [shell(name).check_output(CA) for name in HOSTS]
     done = play("--extra-vars", f"mcp_tunnel_state_host={HOSTS[-1]}")
     assert done.returncode != 0, done.stdout

@@ -6,7 +6,7 @@ import pytest
 from testinfra.host import Host
 
 SERVICES = ["mcp-proxy", "mcp-cloudflared"]
-# Overall exposure as systemd-analyze prints it: at most.
+# The highest overall exposure, as systemd-analyze prints it.
 EXPOSURE = {"mcp-proxy": 1.0, "mcp-cloudflared": 1.0}
 EFFECTIVE = {
     "NoNewPrivileges": "yes",
@@ -170,5 +170,5 @@ def test_no_service_without_rules(host: Host, service: str) -> None:
 def test_the_rules_are_loaded_before_the_network(host: Host) -> None:
     shown = properties(host, "mcp-tunnel-firewall")
     assert "network-pre.target" in shown["Before"].split()
-    # Stopping it never opens anything.
+    # To stop the unit never opens anything.
     assert shown.get("ExecStop", "") == ""

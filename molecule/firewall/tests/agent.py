@@ -1,17 +1,17 @@
-"""Sends and receives as the users of a machine. Runs there as root, with no library but Python's.
+"""Send and receive as the users of a machine. Runs there as root, with only Python's own library.
 
 One JSON message a line comes in, one answer a line goes out. ``{"run": ARGV}`` runs a command.
 ``{"users": {USER: MESSAGE}}`` gives each user's process its message, all at once; a process is made
 with its user's identity and nothing else, no capability and no other group. Its messages:
 
-``handed``: only first: sockets (key, address, port) that root opens for it, bound as what is left
-of a listening one when its new holder has closed it.
+``handed``: only as the first: sockets (key, address, port) that root opens for it, bound like what
+is left of a listening one that its new holder has closed.
 ``listen``: places (protocol, address, port) to listen at; what comes is noted and sent back.
 ``send``: probes. Each goes out from a source port of its own (one that is kept goes on with the
 next probe from there; one that was handed over is used) and ends with an outcome: ``answered``,
 ``connected`` if there is nothing to send, ``closed``, ``silent``, or the name of an error
 (``ECONNREFUSED``, …).
-``heard``: what came to the listeners. ``{"end": true}`` ends all users' processes.
+``heard``: the data that the listeners got. ``{"end": true}`` ends all users' processes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LARGEST = 4096
 _LINE = 1 << 24
 
 
-#: Protocol of a probe -> kind and protocol number of its socket. Raw ones send what they are given.
+#: Protocol of a probe -> kind and protocol number of its socket. Raw ones send the given packets.
 _KINDS = {
     "tcp": (socket.SOCK_STREAM, 0),
     "mptcp": (socket.SOCK_STREAM, 262),
@@ -62,7 +62,7 @@ def _socket(probe: dict[str, Any]) -> socket.socket:
     if probe["protocol"] == "icmp" and family == socket.AF_INET6:
         number = socket.IPPROTO_ICMPV6
     sock = socket.socket(family, kind, number)
-    if probe["protocol"] == "mptcp":  # whose number getaddrinfo() refuses
+    if probe["protocol"] == "mptcp":  # getaddrinfo() refuses its number
         sock = socket.socket(family, kind, 0, sock.detach())
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -77,7 +77,7 @@ def _handed(place: dict[str, Any]) -> socket.socket:
     """A socket that one user opens and another one uses."""
     sock = socket.socket(_family(place["address"]), socket.SOCK_STREAM)
     sock.setblocking(False)
-    # Beside those that listen there, and beside their connections, which another user has accepted.
+    # Others listen there, and another user has accepted their connections: it is bound beside them.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -165,7 +165,7 @@ class _User:
                 return "connected"
             await loop.sock_sendall(sock, base64.b64decode(probe["data"]))
             answer = await loop.sock_recv(sock, _LARGEST)
-            # A raw socket gets what is for others, too.
+            # A raw socket gets packets for others, too.
             while probe["protocol"] == "icmp" and probe["id"].encode() not in answer:
                 answer = await loop.sock_recv(sock, _LARGEST)
         finally:

@@ -1,7 +1,7 @@
 """Ways to get something out of a host, or into it, all tried at once.
 
-Run as a program, by whichever user and in whichever sandbox, it reads a list of attempts as JSON
-(each a list: name, function, arguments) and prints what became of each: an error's name, "no
+Run as a program, by any user and in any sandbox, it reads a list of attempts as JSON
+(each a list: name, function, arguments) and prints the outcome of each: an error's name, "no
 answer", or one of SUCCESSES.
 """
 
@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-PATIENCE = 3.0  # seconds: who is refused hears of it at once
+PATIENCE = 3.0  # seconds: a refusal is known at once
 SUCCESSES = frozenset({"answered", "sent", "opened", "done"})
 _CLONE_NEWUSER = 0x10000000
 _FIRST_HANDED = 3
@@ -34,7 +34,7 @@ def _mark(name: str) -> bytes:
 
 
 def tcp(name: str, address: str, port: int) -> str:
-    """Connect, say which attempt this is, and wait for an answer."""
+    """Connect, name the attempt, and wait for an answer."""
     with socket.socket(_family(address), socket.SOCK_STREAM) as sock:
         sock.settimeout(PATIENCE)
         sock.connect((address, port))
@@ -44,7 +44,7 @@ def tcp(name: str, address: str, port: int) -> str:
 
 
 def fast_open(name: str, address: str, port: int) -> str:
-    """Data in the first packet of a connection."""
+    """Send data in the first packet of a connection."""
     with socket.socket(_family(address), socket.SOCK_STREAM) as sock:
         _send_at_once(sock, _mark(name), address, port)
         sock.recv(1)
@@ -60,7 +60,7 @@ def _send_at_once(sock: socket.socket, data: bytes, address: str, port: int) -> 
 
 
 def handed(name: str, number: int, way: str, address: str, port: int) -> str:
-    """Make a client of a socket that listens, and that systemd has opened (sd_listen_fds(3))."""
+    """Make a client of a listening socket that systemd has opened (sd_listen_fds(3))."""
     with socket.socket(fileno=os.dup(_FIRST_HANDED + number)) as sock:
         sock.settimeout(PATIENCE)
         if way == "disconnect":
@@ -88,7 +88,7 @@ def _disconnect(sock: socket.socket) -> None:
 
 
 def udp(name: str, address: str, port: int, sport: int = 0) -> str:
-    """Send a datagram, and wait for an answer, or for the news that it was refused."""
+    """Send a datagram, and wait for an answer or for the news that it was refused."""
     with socket.socket(_family(address), socket.SOCK_DGRAM) as sock:
         sock.settimeout(PATIENCE)
         if sport:
@@ -102,7 +102,7 @@ def udp(name: str, address: str, port: int, sport: int = 0) -> str:
 
 
 def broadcast(name: str, address: str, port: int) -> str:
-    """A datagram to everybody on the link."""
+    """Send a datagram to everybody on the link."""
     with socket.socket(_family(address), socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         scope = (0, socket.if_nametoindex("eth0")) if ":" in address else ()
@@ -125,13 +125,13 @@ def resolve(name: str, server: str, protocol: str) -> str:
 
 
 def opened(_name: str, family: int, kind: int, protocol: int = 0) -> str:
-    """A socket of a kind that a network service does not need."""
+    """Open a socket of a kind that a network service does not need."""
     socket.socket(family, kind, protocol).close()
     return "opened"
 
 
 def transport(name: str, address: str, port: int, kind: int, protocol: int) -> str:
-    """A datagram or connection over a transport that no rule names."""
+    """Send a datagram, or connect, over a transport that no rule names."""
     with socket.socket(_family(address), kind, protocol) as sock:
         sock.settimeout(PATIENCE)
         sock.connect((address, port))
@@ -141,7 +141,7 @@ def transport(name: str, address: str, port: int, kind: int, protocol: int) -> s
 
 
 def ping(name: str, address: str) -> str:
-    """An echo request that the kernel makes: a user of the right group needs no raw socket."""
+    """Send an echo request of the kernel's: a user of the right group needs no raw socket."""
     family = _family(address)
     kind, protocol = (128, 58) if family == socket.AF_INET6 else (8, 1)
     with socket.socket(family, socket.SOCK_DGRAM, protocol) as sock:
@@ -153,13 +153,13 @@ def ping(name: str, address: str) -> str:
 
 
 def namespace(name: str, address: str, port: int) -> str:
-    """Become root of a user namespace, which the host's network does not belong to, and send."""
+    """Become root of a user namespace, which does not own the host's network, and send."""
     _unshare()
     return udp(name, address, port)
 
 
 def raw_in_namespace(_name: str) -> str:
-    """The same with a raw socket."""
+    """Do the same with a raw socket."""
     _unshare()
     socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW).close()
     return "opened"
@@ -172,7 +172,7 @@ def _unshare() -> None:
 
 
 def helper(name: str, program: str, function: str, *arguments: object) -> str:
-    """The attempt, by a program that gives whoever starts it more rights."""
+    """Make the attempt with a program that gives its caller more rights."""
     nested = [[name, function, *arguments]]
     done = subprocess.run(
         [program, __file__],
@@ -188,7 +188,7 @@ def helper(name: str, program: str, function: str, *arguments: object) -> str:
 
 
 def command(_name: str, *argv: str) -> str:
-    """A command of the host's."""
+    """Run a command of the host's."""
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     return "done" if done.returncode == 0 else f"exit {done.returncode}"
 
@@ -214,7 +214,7 @@ _FUNCTIONS: dict[str, Callable[..., str]] = {
 
 
 def begin(name: str, function: str, *arguments: object) -> tuple[str, int, int]:
-    """Try in a process of its own, which may end as another user: name, where it tells, process."""
+    """Try in a new process, which may end as another user; return name, pipe and process."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 from places import inside
 from replicas import CHECKOUT
 
-#: Where probes come from: below the ports that the kernel takes for others.
+#: Source ports of probes: below the ports that the kernel takes for others.
 SOURCES = range(21000, 32000)
 
 
@@ -33,7 +33,7 @@ class Flow(NamedTuple):
 
 
 class Capture:
-    """The packets of the probes at one place, from the moment of its making."""
+    """The packets of the probes at one place, since the capture was made."""
 
     def __init__(self, where: str, interface: str) -> None:
         wanted = f"portrange {SOURCES.start}-{SOURCES.stop - 1} or udp portrange 67-68 or "
@@ -41,7 +41,7 @@ class Capture:
         # Whole Ethernet frames, and room for some thousands of them.
         options = ["-n", "-p", "-U", "--immediate-mode", "-s", "2048", "-B", "16384"]
         if where == "bridge":
-            options.remove("-p")  # what passes between its ports is not for the bridge itself
+            options.remove("-p")  # packets between its ports are not for the bridge itself
         self._process = subprocess.Popen(
             inside(where, "tcpdump", *options, "-i", interface, "-w", "-", wanted),
             cwd=CHECKOUT,
@@ -52,7 +52,7 @@ class Capture:
         self._thread = threading.Thread(target=self._read, daemon=True)
 
     def start(self) -> None:
-        """Return when every packet from now on is seen."""
+        """Return as soon as every later packet is seen."""
         assert self._process.stderr is not None
         said = b""
         while b"listening on" not in said:
@@ -83,7 +83,7 @@ class Capture:
             self._seen[flow] = self._seen.get(flow, b"") + payload
 
     def sees(self, flow: Flow, text: str) -> bool:
-        """Wait until a packet with this text has been seen, and so all that came before it."""
+        """Wait until a packet with this text has been seen, and so all packets before it."""
         deadline = time.monotonic() + _SECONDS_TO_SEE
         while text.encode() not in self._seen.get(flow, b""):
             if time.monotonic() > deadline:

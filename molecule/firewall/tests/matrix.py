@@ -1,4 +1,4 @@
-"""The cells of matrix.yml: what is sent, and what has to become of it."""
+"""The cells of matrix.yml: the packets that are sent, and their expected outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MATRIX: dict[str, Any] = yaml.safe_load(
 _USERS: dict[str, str] = MATRIX["users"]
 _LOGINS: dict[str, str] = {**_USERS, **MATRIX["more_users"]}
 _STATE_HOST: str = LAB["hosts"][0]["name"]
-#: Where packets come from that no host sends: place -> its addresses.
+#: Sources of the packets that no host sends: place -> its addresses.
 OUTSIDE: dict[str, tuple[str, str]] = {
     **{
         where: (LAB[where]["address"], LAB[where]["address6"])
@@ -28,7 +28,7 @@ OUTSIDE: dict[str, tuple[str, str]] = {
 }
 _ADDRESSES = {host["name"]: (host["address"], host["address6"]) for host in LAB["hosts"]}
 _FAMILIES = ("v4", "v6")
-#: From where the kernel sends to any loopback address.
+#: The kernel sends from these to any loopback address.
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -37,18 +37,18 @@ class Cell:
     """A connection or a datagram that one user tries.
 
     Attributes:
-        host: whose rules decide.
+        host: the host whose rules decide.
         sender: where the probe runs: the host, or a place outside.
-        user: login name of who sends.
+        user: login name of the sender.
         what: the destination, for people.
         source: the address that it is sent from.
         port: the port that it is sent to; 0: any.
         expected: answered, refused or silent.
-        counter: what it moves, if anything.
-        listener: login name of who listens for the test; empty: a service or a sink does.
-        through: address of the host, if it is not the destination but the way there.
+        counter: the counter that it moves, if any.
+        listener: login name of the user who listens for the test; empty: a service or a sink does.
+        through: address of the host, if it is only on the way to the destination.
         source_port: the port that it is sent from; 0: any.
-        set: which set is emptied before the sender goes on; empty: it does not.
+        set: the set that is emptied before the sender goes on; empty: it does not.
         handed: whether it is sent from a socket that root has opened and bound.
         early: whether the connection stands when the rules come, and then goes on.
         to: the address and the port that the host itself sends it on to; empty: none.
@@ -89,7 +89,7 @@ class Cell:
 
 
 def cells(host: str, policy: str) -> list[Cell]:
-    """All cells of a host, for a value of firewall_host_policy."""
+    """Return all cells of a host, for a value of firewall_host_policy."""
     found = [
         *(cell for row in MATRIX["outbound"] for cell in _outbound(host, policy, row)),
         *(cell for row in MATRIX["inbound"] for cell in _inbound(host, policy, row)),
@@ -102,7 +102,7 @@ def cells(host: str, policy: str) -> list[Cell]:
 
 
 def moved(policy: str) -> list[str]:
-    """The counters that the matrix moves, but not by which cell."""
+    """Return the counters that the matrix moves, without telling which cell does."""
     return [*MATRIX["moved"], *(MATRIX["strict_moved"] if policy == "strict" else ())]
 
 
@@ -176,7 +176,7 @@ def _inbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
 
 
 def _ends(host: str, where: str, family: str, row: dict[str, Any]) -> tuple[str, str]:
-    """Where it is sent to, and from."""
+    """Return the addresses that it is sent to, and from."""
     if row.get("link"):
         own = next(entry for entry in LAB["hosts"] if entry["name"] == host)
         return own["link_local"], LAB[where]["link_local"]

@@ -1,7 +1,7 @@
 """Deletes each rule of the deployed table in turn: the matrix has to notice every one.
 
-Each run of the matrix has a rule deleted on every host, another one on each: the hosts do not
-depend on each other. Prints which cells turn red; exit status 1 if a rule is not missed.
+Each run of the matrix deletes one rule on every host, a different one on each: the hosts do not
+depend on each other. Prints which cells turn red; exit status 1 if no cell shows a rule's loss.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rule(NamedTuple):
 
 
 def _rules(agent: Agent) -> dict[Rule, int]:
-    """All rules of a host's table with their handles, in their order."""
+    """Return all rules of a host's table with their handles, in their order."""
     listing = agent.run("nft", "--handle", "--stateless", "--guid", "list", "table", *_TABLE)
     found: dict[Rule, int] = {}
     chain = ""
@@ -57,7 +57,7 @@ def _load(agent: Agent, without: Rule | None = None) -> None:
 
 
 def _shared_out(left: dict[Rule, list[str]]) -> dict[str, Rule]:
-    """Which host does without which rule next; those that few hosts have come first."""
+    """Return the rule that each host lacks next; rules that few hosts have come first."""
     run: dict[str, Rule] = {}
     for host in HOSTS:
         own = [rule for rule, hosts in left.items() if host in hosts and rule not in run.values()]
@@ -70,7 +70,7 @@ def _red(runs: Runs, policy: str, deleted: dict[str, Rule]) -> dict[str, list[st
     try:
         verdicts = runs.run(policy, tuple(deleted))
     except Unreachable as error:
-        # Says nothing about the rules that the others do without.
+        # This says nothing about the rules that the other hosts lack.
         host = str(error).partition(":")[0]
         runs.renew(host)
         return {host: [str(error)]}

@@ -10,7 +10,7 @@ _PUSH_AND_ACK = 0x18
 
 
 def echo_request(address: str, number: int, payload: bytes) -> bytes:
-    """ICMP's for an IPv4 address; ICMPv6's, whose checksum the kernel fills in, for others."""
+    """Return ICMP's for an IPv4 address, else ICMPv6's, whose checksum the kernel fills in."""
     if ":" in address:
         return struct.pack(">BBHHH", 128, 0, 0, number, 1) + payload
     checked = _checksum(struct.pack(">BBHHH", 8, 0, 0, number, 1) + payload)
@@ -18,7 +18,7 @@ def echo_request(address: str, number: int, payload: bytes) -> bytes:
 
 
 def segment(source: str, source_port: int, address: str, port: int, payload: bytes) -> bytes:
-    """A TCP segment in the middle of a connection."""
+    """Return a TCP segment from the middle of a connection."""
     ends = ipaddress.ip_address(source).packed + ipaddress.ip_address(address).packed
     length = 20 + len(payload)
     pseudo = ends + struct.pack(
@@ -34,7 +34,7 @@ def segment(source: str, source_port: int, address: str, port: int, payload: byt
 
 
 def _checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
+    """Return the Internet checksum (RFC 1071)."""
     padded = data + b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f">{len(padded) // 2}H", padded))
     while total >> 16:

@@ -1,4 +1,4 @@
-"""The machines of the scenario: its hosts, the LAN neighbour, the Internet, and what runs there."""
+"""The machines of the scenario: hosts, LAN neighbour, Internet, and the agents that run there."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class Agent:
             raise Unreachable(f"{self.where}: the agent has ended") from None
 
     def tell(self, message: dict[str, Any]) -> None:
-        """Begin what :meth:`answer` ends."""
+        """Begin a request; :meth:`answer` ends it."""
         self._number += 1
         self._write(json.dumps({"number": self._number, **message}))
 
     def answer(self, seconds: float = 30) -> Any:
-        """The answer to the last message. Raises Unreachable."""
+        """Return the answer to the last message. Raises Unreachable."""
         deadline = time.monotonic() + seconds
         while True:
             line = self._line(deadline)
@@ -83,7 +83,7 @@ class Agent:
         return answers
 
     def ask(self, message: dict[str, Any], seconds: float = 30) -> Any:
-        """Tell and wait for the answer. Raises Unreachable."""
+        """Tell, and wait for the answer. Raises Unreachable."""
         self.tell(message)
         return self.answer(seconds)
 

@@ -1,4 +1,4 @@
-"""The rules on the hosts, and the playbook that settles nothing but them."""
+"""The rules on the hosts, and the playbook that settles only them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAYBOOK = "../molecule/shared/firewall_rules"
 
 
 def settle(*arguments: str, **variables: Any) -> dict[str, dict[str, int]]:
-    """Settle the rules, on all hosts at once, with these variables; return the play's recap."""
+    """Settle the rules on all hosts at once, with these variables; return the play's recap."""
     together = {"mcp_tunnel_batch": "100%", **variables}
     done = play("--extra-vars", json.dumps(together), *arguments, playbook=PLAYBOOK)
     assert done.returncode == 0, done.stdout[-4000:]
@@ -26,24 +26,24 @@ def settle(*arguments: str, **variables: Any) -> dict[str, dict[str, int]]:
 
 
 def changes_nothing(recapped: dict[str, dict[str, int]]) -> None:
-    """Whether a run has found every host as it should be."""
+    """Assert that a run has found every host as it should be."""
     assert {name: counters["changed"] for name, counters in recapped.items()} == dict.fromkeys(
         HOSTS, 0
     )
 
 
 def table(host: Host) -> str:
-    """Our table in the kernel, without what is counted."""
+    """Return our table in the kernel, without the counts."""
     return uncounted(host.check_output("nft --numeric list table inet mcp_tunnel"))
 
 
 def uncounted(listing: str) -> str:
-    """A listing of nft's without what is counted."""
+    """Return a listing of nft's without the counts."""
     return re.sub(r"packets \d+ bytes \d+", "", listing)
 
 
 def foreign(host: Host) -> str:
-    """All tables but ours, without what is counted: nft lists one after the other."""
+    """Return all tables except ours, without the counts: nft lists one after the other."""
     listing = host.check_output("nft --numeric list ruleset")
     parts = re.split(r"^(?=table )", uncounted(listing), flags=re.MULTILINE)
     ours = "table inet mcp_tunnel "
@@ -52,7 +52,7 @@ def foreign(host: Host) -> str:
 
 
 def files(host: Host) -> str:
-    """Every file of rules, its owner, mode, and contents."""
+    """Return every file of rules: its owner, mode, and contents."""
     return str(
         host.check_output(
             f"find {DIRECTORY} -type f -printf '%p %u:%g %m\\n' -exec sha256sum {{}} + | sort"

@@ -1,4 +1,4 @@
-"""Sends all cells of the matrix at once, and judges each by what arrived where it was sent to."""
+"""Send all cells of the matrix at once, and judge each by the packets at its destination."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from replicas import CHECKOUT
 #: Loads the deployed rules again.
 RELOAD = ("systemctl", "reload", "mcp-tunnel-firewall")
 _TABLE = ("inet", "mcp_tunnel")
-#: How a refusal looks to who sends: TCP gets the reset at once, a datagram is not even taken.
+#: The sender's view of a refusal: TCP gets the reset at once, a datagram is not even taken.
 _REFUSED = {"tcp": "ECONNREFUSED", "udp": "EPERM", "segment": "EPERM"}
-#: How it looks in the middle of a connection.
+#: The same view in the middle of a connection.
 _CUT = "ECONNRESET"
-#: Removes the table with what a host publishes.
+#: Removes the table of the ports that a host publishes.
 _FORGOTTEN = "table inet published; delete table inet published;"
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_OF_SILENCE = 1.5
@@ -36,9 +36,9 @@ _SECONDS_OF_SILENCE = 1.5
 
 @dataclass(frozen=True)
 class _Sent:
-    """A cell on its way: its text and one of its ports are its own, so that it is known where it is
+    """A cell on its way. Its text and one of its ports are its own, which tells where it is seen.
 
-    seen. Without a text, it only connects.
+    Without a text, it only connects.
     """
 
     cell: Cell
@@ -57,12 +57,12 @@ class _Sent:
 
     @property
     def key(self) -> str:
-        """Names the socket that is handed over, if one is."""
+        """The name of the socket that is handed over, if one is."""
         return f"{self.cell.source} {self.source_port} {self.port}" if self.cell.handed else ""
 
     @property
     def _place(self) -> tuple[str, int]:
-        """Where it is seen to arrive: outside of the host, so after what the host makes of it."""
+        """The place where it is seen to arrive: outside of the host, after the host's changes."""
         if self.cell.to and not self.cell.inbound:
             return self.cell.to
         return self.cell.address, self.port
@@ -111,7 +111,7 @@ class Verdict:
 
     Attributes:
         policy: firewall_host_policy.
-        wrong: cell -> what is not as it should be; all cells are there.
+        wrong: cell -> its deviations; all cells are there.
         counters: names of the table's counters -> packets that moved them.
         seen: whether the captures have seen all, the last packet of root's included.
     """
@@ -122,7 +122,7 @@ class Verdict:
     seen: bool
 
     def missing(self) -> list[str]:
-        """Counters that have not moved as often as they had to."""
+        """Return the counters that have not moved as often as they had to."""
         due = self._due()
         return [
             f"counter {name}: {self.counters.get(name, 'is not there')} of {count}"
@@ -131,7 +131,7 @@ class Verdict:
         ]
 
     def unexplained(self) -> set[str]:
-        """Counters of the table that no cell stands for."""
+        """Return the counters of the table that no cell stands for."""
         return set(self.counters) - set(self._due())
 
     def _due(self) -> Counter[str]:
@@ -140,7 +140,7 @@ class Verdict:
         return due
 
     def red(self) -> list[str]:
-        """All that is wrong, a line each."""
+        """Return everything that is wrong, a line each."""
         lines = [f"{cell}: {each}" for cell, found in self.wrong.items() for each in found]
         lines += [] if self.seen else ["the last packet was to be seen, and was not"]
         return lines + self.missing()
@@ -153,7 +153,7 @@ class Runs:
         self._hosts = hosts
         self._stack = ExitStack()
         self._ports = itertools.cycle(SOURCES)
-        for _ in range(random.randrange(len(SOURCES))):  # not those of the last process
+        for _ in range(random.randrange(len(SOURCES))):  # not the ports of the last process
             next(self._ports)
         self._ways: set[Cell] = set()
         self._numbers = itertools.count()
@@ -250,7 +250,7 @@ class Runs:
     def _connect_without_rules(
         self, hosts: Sequence[str], early: Sequence[_Sent]
     ) -> dict[str, str]:
-        """Let connections begin that the rules about users would not; return what they came to."""
+        """Start connections that the rules about users would refuse; return their outcomes."""
         handles = {}
         for host in hosts:
             said = self.agents[host].run(
@@ -263,7 +263,7 @@ class Runs:
         return outcomes
 
     def _prepare(self, hosts: Sequence[str], sent: Sequence[_Sent]) -> None:
-        """IPv6 neighbours have to be asked for anew; hosts would forward, and are asked to."""
+        """Make the kernels ask for IPv6 neighbours anew; hosts would forward, and are asked to."""
         scripts = {"bridge": ["ip -6 neigh flush dev br0"]}
         for where in ("neighbour", *hosts):
             scripts[where] = ["ip -6 neigh flush dev eth0"]
@@ -288,7 +288,7 @@ class Runs:
                 self._lead_through(cell)
 
     def _publish(self, host: str, sent: Iterable[_Sent]) -> None:
-        """Have the host send on what it publishes, for its own programs and for others."""
+        """Have the host forward what it publishes, for its own programs and for others."""
         own, foreign = [], []
         for cell in {s.cell for s in sent if s.cell.host == host and s.cell.to}:
             assert cell.to
@@ -297,7 +297,7 @@ class Runs:
             where = f"{family} daddr {cell.address} {cell.protocol} dport {cell.port}"
             rule = f"{where} dnat {family} to {shown}:{port};"
             (foreign if cell.inbound else own).append(rule)
-        # By number, as nft 1.0.6 knows the names for incoming packets only.
+        # A number, as nft 1.0.6 knows the names for incoming packets only.
         hook = "type nat hook {} priority -100;"
         self.agents[host].run(
             "nft",
@@ -308,12 +308,12 @@ class Runs:
 
     def _lead_through(self, cell: Cell) -> None:
         """Make the host a router, and the cell's sender use it."""
-        # From outside: a host cannot change its own.
+        # This is done from outside: a host cannot change its own setting.
         forward = inside(cell.host, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
         subprocess.run(forward, cwd=CHECKOUT, check=True, timeout=60)
         sender = self.agents[cell.sender]
         sender.run("ip", "route", "replace", cell.address, "via", cell.through)
-        # It is told of a shorter way, and must not take it the next time.
+        # The sender hears of a shorter way, and must not take it the next time.
         sender.run("sh", "-c", "echo 0 | tee /proc/sys/net/ipv4/conf/*/accept_redirects")
 
     def _listen(self, sent: Iterable[_Sent]) -> None:
@@ -366,7 +366,7 @@ class Runs:
     def _counters_at_last(
         self, host: str, before: dict[str, int], sent: Iterable[_Sent]
     ) -> dict[str, int]:
-        """The counters, once the kernel has tried what it tries in its own time."""
+        """Return the counters, once the kernel has tried what it tries in its own time."""
         due = Counter(
             s.cell.counter for s in sent if s.cell.host == host and s.cell.protocol == "mptcp"
         )
@@ -378,7 +378,7 @@ class Runs:
                 return found
 
     def _heard(self, host: str, sent: Iterable[_Sent]) -> str:
-        """All that came to the listeners of a host."""
+        """Return everything that the listeners of a host have received."""
         users = {s.cell.listener for s in sent if s.cell.host == host and s.cell.listener}
         answers = self.agents[host].ask({"users": {user: {"heard": True} for user in users}})
         return json.dumps(answers)
@@ -387,7 +387,7 @@ class Runs:
         cell = sent.cell
         wrong = []
         if cell.protocol == "segment" and cell.expected == "answered":
-            # There is no such connection: that the segment arrives is all.
+            # There is no such connection: the segment only has to arrive.
             arrived = sent.text.encode() in (self._captures["bridge"].payload(sent.flow) or b"")
             return [] if arrived else ["it was to arrive, and has not"]
         wanted = cell.expected

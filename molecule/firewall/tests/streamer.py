@@ -1,6 +1,6 @@
 """A client in the middle of a tool call that goes on until SIGTERM.
 
-Run as a program, it prints for each piece of progress when it arrived (monotonic, seconds).
+Run as a program, it prints the time at which each piece of progress arrived (monotonic, seconds).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 # The tool takes no more than 600 s.
 _LONG = {"to": 2400, "seconds_apart": 0.25}
-_SILENCE = 20.0  # seconds after which the client gives up
-_UNDER_WAY = 1.0  # seconds after which nothing arrives that was sent before
+_SILENCE = 20.0  # seconds until the client gives up
+_UNDER_WAY = 1.0  # seconds until everything sent before has arrived
 
 
 class Stream:

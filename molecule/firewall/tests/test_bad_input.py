@@ -39,7 +39,7 @@ def nothing_changes() -> Iterator[None]:
 
 
 def refused(values: dict[str, Any], *arguments: str) -> str:
-    """Run the play with the values; return what it said. It must stop in preflight."""
+    """Run the play with the values; return its output. It must stop in preflight."""
     done = play("--diff", "--extra-vars", json.dumps(values), *arguments)
     assert done.returncode != 0, done.stdout
     assert "PLAY [Ship the releases]" not in done.stdout
@@ -142,7 +142,7 @@ def cases_refused(
     cases: dict[str, tuple[dict[str, Any], tuple[str, ...]]],
     places: dict[str, dict[str, Any]],
 ) -> None:
-    """One run with every case at a host of its own: each is refused for itself."""
+    """Every case in one run, each at a host of its own: each is refused by itself."""
     hosts = {name: {**places[name], **values} for name, (values, _said) in cases.items()}
     extra = folder / "cases.json"
     extra.write_text(json.dumps({"mcp_tunnel": {"hosts": hosts}}))
@@ -154,7 +154,7 @@ def cases_refused(
 
 
 def test_values(tmp_path: Path) -> None:
-    """Beside the replicas, at addresses where nobody answers: nobody is asked."""
+    """The hosts stand beside the replicas, at addresses where nobody answers: nobody is asked."""
     cases = {name.replace(" ", "_"): case for name, case in VALUES.items()}
     places = {
         name: {
@@ -173,7 +173,7 @@ def test_what_only_the_host_can_tell(tmp_path: Path) -> None:
 
 @contextmanager
 def without(path: str) -> Iterator[None]:
-    """Let the first host lack a file; that the directory is written to does not show."""
+    """Let the first host lack a file; the change of the directory's times does not show."""
     host, folder = shell(HOSTS[0]), str(Path(path).parent)
     host.check_output("touch --reference=%s /run/before && mv %s %s.away", folder, path, path)
     try:
@@ -260,7 +260,7 @@ def test_an_instance_that_overlaps_with_another(
 
 
 def test_two_names_of_one_machine(tmp_path: Path) -> None:
-    """By its address a machine looks like another one, until it is asked."""
+    """The same machine looks like another one at another address, until it is asked."""
     again = {**SECOND, "ansible_host": LAB["hosts"][0]["address"], "firewall_audit": "true"}
     extra = tmp_path / "inventory.yml"
     extra.write_text(yaml.safe_dump({"mcp_tunnel": {"hosts": {"again": again}}}))

@@ -1,4 +1,4 @@
-"""Accounts whose number changes, or that share one: the kernel's rules know numbers alone."""
+"""Accounts whose number changes, or that share one: the kernel's rules know only numbers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """An attacker who takes the proxy over gets no further than the unit's sandbox and the rules allow.
 
-The same attempts are made by an ordinary user first, so that it is known that each would get out.
+An ordinary user makes the same attempts first, which proves that each would get out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from trials import (
 from wire import BRIDGE, wire
 
 OUTCOMES = "/run/attempts.out"
-# An instance of the shipped unit, with the deployed one's drop-in: only the program is another.
+# An instance of the shipped unit, with the deployed one's drop-in: only the program differs.
 UNIT = "mcp-proxy@attacker.service"
 DROPIN = f"/run/systemd/system/{UNIT}.d"
 DEPLOYED = "/etc/systemd/system/mcp-proxy@default.service.d/10-instance.conf"
@@ -99,19 +99,19 @@ PACKETS: list[Attempt] = [
     ["ping, IPv6", "ping", V6],
     ["root of a user namespace", "namespace", V4, 443],
 ]
-# Other programs on the host, which could carry something further.
+# Other programs on the host, which could pass data on.
 LOCAL: list[Attempt] = [
     ["SSH on loopback", "tcp", "127.0.0.1", 22],
     ["SSH on loopback, IPv6", "tcp", "::1", 22],
 ]
-# Kinds of socket that let their owner make packets of its own.
+# Kinds of socket that let their owner make packets of their own.
 RAW: list[Attempt] = [
     ["raw", "opened", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW],
     ["raw ICMP", "opened", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP],
     ["raw, IPv6", "opened", socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW],
     ["raw, as root of a user namespace", "raw_in_namespace"],
 ]
-# Families of which a network service needs none.
+# Families that no network service needs.
 FAMILIES: list[Attempt] = [
     [name, "opened", number, kind]
     for name, number, kind in (
@@ -129,16 +129,16 @@ FAMILIES: list[Attempt] = [
         ("qrtr", 42, socket.SOCK_DGRAM),
     )
 ]
-# From the proxy's listening sockets, which systemd has opened.
+# Attempts from the proxy's listening sockets, which systemd has opened.
 HANDED: list[Attempt] = [
-    # Another address each: from one port, there is one connection to each.
+    # Each has another address: from one port, there is only one connection to each.
     *(
         [f"SSH, {way}", "handed", number, way, f"127.0.0.{number + 1}", 22]
         for number, way in enumerate(WAYS)
     ),
     ["SSH at an address of the host", "handed", len(WAYS), "shutdown", "{address}", 22],
 ]
-# The port that it has is what it keeps.
+# A socket that has a port keeps it.
 REBOUND: Attempt = ["rebound", "handed", len(HANDED), "another port", "127.0.0.1", 22]
 HELPERS: list[Attempt] = [
     ["setuid root", "helper", SETUID, "udp", V4, 443],
@@ -178,7 +178,7 @@ def inside(host: Host, *attempts: Attempt) -> dict[str, str]:
     write(host, TASKS, json.dumps(attempts))
     host.check_output(f"systemctl start {UNIT}")
     for _ in range(100):
-        # A connection that still waits at the socket starts the unit again, and the file is empty.
+        # A connection that still waits at the socket starts the unit again, with an empty file.
         if said := host.check_output(f"cat {OUTCOMES}"):
             return dict(json.loads(said))
         time.sleep(0.1)
@@ -202,7 +202,7 @@ def test_out_of_the_sandbox(name: str, host: Host) -> None:
         packets = seen.packets()
     assert packets == ""
     assert {each for each in outcomes if outcomes[each] in SUCCESSES} == set()
-    # By the sandbox itself, not for want of something in this kernel.
+    # The sandbox itself refuses them; this kernel lacks nothing.
     assert {outcomes[each] for each, *_ in FAMILIES} == {"EAFNOSUPPORT"}
     assert {outcomes[each] for each, *_ in RAW} == {"EPERM"}
     assert outcomes["root of a user namespace"] == "EPERM"
@@ -210,7 +210,7 @@ def test_out_of_the_sandbox(name: str, host: Host) -> None:
 
 
 def test_without_the_sandbox(name: str, host: Host) -> None:
-    """Somebody with the proxy's user, but not in its unit, is refused by the rules alone."""
+    """The rules alone refuse somebody with the proxy's user who is not in its unit."""
     rules = table(host)
     made(host, "ops", [ANOTHER_USERS_FLOW])
     with wire(name) as seen:
@@ -237,7 +237,7 @@ def handed(name: str, host: Host) -> Iterator[list[Attempt]]:
 
 
 def test_out_of_a_listening_socket(host: Host, handed: list[Attempt]) -> None:
-    """The port tells, as the user of such a socket is root to the kernel."""
+    """The rules know it by its port, as the kernel takes the user of such a socket for root."""
     with lifted(host):
         outcomes = inside(host, *handed)
     assert {each for each in outcomes if outcomes[each] != "answered"} == set(), outcomes
@@ -271,7 +271,7 @@ def lifted(host: Host) -> Iterator[None]:
 
 
 def counted(host: Host, counter: str) -> int:
-    """Packets that a counter of the table has seen."""
+    """Return the packets that a counter of the table has seen."""
     listing = json.loads(host.check_output(f"nft --json list counter inet mcp_tunnel {counter}"))
     return next(
         int(item["counter"]["packets"]) for item in listing["nftables"] if "counter" in item
@@ -306,7 +306,7 @@ def test_a_bind_shell_answers_nobody(name: str, host: Host) -> None:
 
 
 def knocked(host: Host, name: str, start: str) -> str:
-    """Start a shell, and connect from the LAN once it listens; return what that has come to."""
+    """Start a shell, and connect from the LAN once it listens; return the outcome."""
     address = LAB["hosts"][HOSTS.index(name)]["address"]
     host.check_output(f"({start}) >/dev/null 2>&1 & until {LISTENS}; do sleep 0.1; done")
     knock = (

@@ -1,4 +1,4 @@
-"""Audit mode: what would be refused is counted and logged all the same, and let through."""
+"""Audit mode counts and logs everything that it would refuse, and lets it through."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from testinfra.host import Host
 from trials import PROGRAM, TASKS, Attempt, made, place
 
 V4, NEIGHBOUR, METADATA = LAB["internet"]["address"], LAB["neighbour"]["address"], "169.254.169.254"
-#: By whom, and which counter each moves when it is judged.
+#: User to attempts, each with the counter that it moves when it is judged.
 ATTEMPTS: dict[str, list[tuple[Attempt, str]]] = {
     "mcp-cloudflared": [
         (["web", "tcp", V4, 443], "cloudflared/refused"),
@@ -46,14 +46,14 @@ def audited() -> Iterator[None]:
 
 
 def counted(host: Host) -> dict[str, int]:
-    """Packets of every counter of the host's table."""
+    """Return the packets of every counter of the host's table."""
     listing = json.loads(host.check_output("nft --json list counters table inet mcp_tunnel"))
     found = (item["counter"] for item in listing["nftables"] if "counter" in item)
     return {counter["name"]: counter["packets"] for counter in found}
 
 
 def outcomes(host: Host) -> dict[str, str]:
-    """Make all attempts; return what became of each."""
+    """Make all attempts; return their outcomes."""
     return {
         f"{user}: {name}": outcome
         for user, attempts in ATTEMPTS.items()
@@ -64,13 +64,13 @@ def outcomes(host: Host) -> dict[str, str]:
 def test_everything_is_let_through_and_counted(host: Host) -> None:
     before = counted(host)
     found = outcomes(host)
-    # The health server waits in silence for the rest of what it takes for a request.
+    # The health server takes this for the start of a request, and waits in silence for the rest.
     assert found.pop("daemon: admin") == "no answer"
     assert {what for what, outcome in found.items() if outcome not in SUCCESSES} == set(), found
     after = counted(host)
     expected = {counter for attempts in ATTEMPTS.values() for _, counter in attempts}
     assert {counter for counter in expected if after[counter] <= before[counter]} == set()
-    # At most some a minute are logged: there has been one since the rules were loaded.
+    # Only a few a minute are logged: there has been one since the rules were loaded.
     assert {counter for counter in LOGGED if not after[counter]} == set()
 
 

@@ -1,4 +1,4 @@
-"""A boot: the rules are there before what they protect, and what they protect not without them."""
+"""A boot: the rules come before the services that they protect, which do not run without them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from testinfra.host import Host
 from trials import write
 
 SECONDS_TO_BOOT = 240  # at most; the machine may be busy
-# PID 1 of this boot: when it was started (clock ticks).
+# The start time of this boot's PID 1 (clock ticks).
 BOOT = "cut -d ' ' -f 22 /proc/1/stat"
-#: nftables.service as RHEL 9 orders it: an ordinary service, which starts after all that is early.
+#: nftables.service as RHEL 9 orders it: an ordinary service, which starts after all early ones.
 ORDINARY = """[Unit]
 Wants=network-pre.target
 Before=network-pre.target
@@ -27,18 +27,18 @@ ExecStop=/usr/sbin/nft flush ruleset
 [Install]
 WantedBy=multi-user.target
 """
-#: Takes the place of the distribution's own.
+#: This path takes precedence over the distribution's own unit.
 ORDINARY_UNIT = "/etc/systemd/system/nftables.service"
 
 
 def moment(host: Host, unit: str, what: str) -> int:
-    """When something happened to a unit in this boot: microseconds, 0 if it did not."""
+    """Return when something happened to a unit in this boot: microseconds, 0 if it did not."""
     shown = host.check_output(f"systemctl show --property={what}TimestampMonotonic --value {unit}")
     return int(shown or 0)
 
 
 def rebooted(name: str) -> Host:
-    """Reboot a host; return its shell when everything has been started that will be."""
+    """Reboot a host; return its shell when every unit that will start has been started."""
     before = said(name, BOOT)
     said(name, "sudo systemctl reboot")
     deadline = time.monotonic() + SECONDS_TO_BOOT
@@ -51,9 +51,9 @@ def rebooted(name: str) -> Host:
 
 
 def said(name: str, command: str) -> list[str]:
-    """The words of a command's output; none while the host cannot be reached."""
+    """Return the words of a command's output; none while the host cannot be reached."""
     ssh = ("ssh", "-F", str(RUN / "ssh_config"), name, command)
-    # ssh would leave the terminal, or whatever is the standard input, non-blocking.
+    # ssh would leave its standard input, such as the terminal, non-blocking.
     nothing = subprocess.DEVNULL
     done = subprocess.run(ssh, stdin=nothing, capture_output=True, text=True, check=False)
     return done.stdout.split()
@@ -74,7 +74,7 @@ def nftables(name: str) -> Iterator[str]:
 
 
 def test_rules_and_services_are_there_beside_nftables(nftables: str) -> None:
-    """No job of ours is lost in such a boot, and what the other service took away is back."""
+    """Such a boot loses no job of ours, and the rules that the other service removed are back."""
     before = table(shell(nftables))
     host = rebooted(nftables)
     assert table(host) == before
@@ -85,7 +85,7 @@ def test_rules_and_services_are_there_beside_nftables(nftables: str) -> None:
         assert again < moment(host, service, "ExecMainStart"), service
 
 
-#: Before the distribution's service empties the ruleset, our file becomes none that nft could read.
+#: Makes our file unreadable for nft before the distribution's service empties the ruleset.
 SPOILED = f"""[Service]
 ExecStartPre=+/bin/sh -c "echo 'table inet {{' >>{RULES}"
 """
@@ -97,7 +97,7 @@ WITHOUT_JOBS = (
 
 
 def without_rules(host: Host) -> None:
-    """No table, and no process of a service, nor one that is about to come."""
+    """Assert that no table and no process of a service is there, and that none is about to come."""
     assert "mcp_tunnel" not in host.check_output("nft list tables")
     assert host.run(f"systemctl is-failed {UNIT}").rc == 0
     for service in SERVICES:
@@ -108,7 +108,7 @@ def without_rules(host: Host) -> None:
 
 
 def test_rules_that_are_lost_at_boot_keep_the_services_back(nftables: str) -> None:
-    """They were loaded, and the other service took them away: no service has been started since."""
+    """They were loaded, and the other service removed them: no service has been started since."""
     before = table(shell(nftables))
     write(shell(nftables), SPOILING, SPOILED)
     shell(nftables).check_output(f"cp {RULES} /root/rules")
@@ -153,6 +153,6 @@ def test_no_rules_no_services(name: str) -> None:
             assert host.run(f"systemctl start {service}").rc != 0
     finally:
         shell(name).check_output(f"cp /root/rules {RULES} && rm /root/rules")
-    # As an operator would go on.
+    # An operator would go on like this.
     host.check_output(f"systemctl start {' '.join(SERVICES)}")
     assert table(host) == before

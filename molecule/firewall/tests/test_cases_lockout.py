@@ -1,4 +1,4 @@
-"""A strict policy that cuts the controller off: the host takes it back by itself, in time."""
+"""A strict policy cuts the controller off: the host takes it back by itself, in time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMER = "mcp-tunnel-firewall-rollback-default.timer"
 
 
 def states() -> dict[str, tuple[str, str]]:
-    """The rules of every host, in the kernel and on disk."""
+    """Return the rules of every host, in the kernel and on disk."""
     return {name: (table(shell(name)), files(shell(name))) for name in HOSTS}
 
 
@@ -35,7 +35,7 @@ def test_it_is_taken_back_and_the_run_says_why() -> None:
 
 
 def test_a_reboot_in_between_brings_the_old_rules(name: str) -> None:
-    """The controller is gone as well, so that nobody confirms anything."""
+    """The controller is gone, too, so nobody confirms anything."""
     before = (table(shell(name)), files(shell(name)))
     killed = play(
         *("--limit", name, "--extra-vars", json.dumps(HERE)),

@@ -1,4 +1,4 @@
-"""Other programs with rules on the same host: theirs and ours do not touch each other."""
+"""Other programs with rules on the same host: neither they nor we touch the other's rules."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ FORBIDDEN = (
 
 
 def enforced(host: Host, rules: str) -> None:
-    """Our rules are the same as before, and do what they did."""
+    """Assert that our rules are the same as before, and work as before."""
     assert table(host) == rules
     assert "ConnectionRefusedError" in host.run(FORBIDDEN).stderr
 
 
 def works() -> None:
-    """A tool is called through the tunnel."""
+    """Assert that a tool can be called through the tunnel."""
     assert "still" in lab("call", LAB_NAME, "echo", "echo", json.dumps({"text": "still"}))
 
 
 def test_the_neighbourhood_is_open(host: Host) -> None:
-    """Else the other tests would prove nothing: an ordinary user may connect there."""
+    """Without this, the other tests would prove nothing: an ordinary user may connect there."""
     host.check_output(FORBIDDEN.replace("mcp-proxy", "ops"))
     assert foreign(host) == ""
 
@@ -55,7 +55,7 @@ def test_the_distributions_own_service(nftables: Host) -> None:
 
 
 def test_files_that_include_ours(nftables: Host) -> None:
-    """As the administrator's file does on many hosts, and loads it by hand, too."""
+    """The administrator's file includes it on many hosts, and is loaded by hand, too."""
     host = nftables
     rules = table(host)
     host.check_output("cp /etc/nftables.conf /root/nftables.conf")
@@ -77,7 +77,7 @@ def test_files_that_include_ours(nftables: Host) -> None:
 
 @pytest.fixture
 def firewalld(host: Host) -> Iterator[Host]:
-    # The question is answered when all is loaded.
+    # The answer comes when everything is loaded.
     host.check_output("systemctl start firewalld && firewall-cmd --state")
     yield host
     host.check_output("systemctl stop firewalld")
@@ -124,7 +124,7 @@ def test_ufw(ufw: Host) -> None:
 
 
 def test_a_run_leaves_foreign_tables_alone() -> None:
-    """Changed rules, loaded by the playbook, beside a table of somebody's own."""
+    """The playbook loads changed rules beside a table of somebody else's."""
     for name in HOSTS:
         shell(name).check_output(
             "nft 'table inet mcp { chain c { type filter hook output priority 0; }; }'"

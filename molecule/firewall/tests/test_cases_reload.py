@@ -1,4 +1,4 @@
-"""Other routes while calls are in progress: the calls go on, and nothing new begins."""
+"""Routes change while calls are in progress: the calls go on, and nothing new begins."""
 
 from __future__ import annotations
 

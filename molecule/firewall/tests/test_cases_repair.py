@@ -1,4 +1,4 @@
-"""Rules that somebody changed, runs that were killed, and runs that only look."""
+"""Rules that somebody has changed, runs that were killed, and runs that only look."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trials import write
 
 INSTANCE_RULES = "/etc/nftables.d/mcp-tunnel.d/default.nft"
 NEW = "10.77.0.53"
-# Other rules than those that are there.
+# Rules that differ from those in force.
 OTHER = {"firewall_resolvers": ["10.77.0.1", NEW]}
 
 State = tuple[str, str]
@@ -31,7 +31,7 @@ exec /root/nft "$@"
 
 
 def states() -> dict[str, State]:
-    """The rules of every host, in the kernel and on disk."""
+    """Return the rules of every host, in the kernel and on disk."""
     return {name: (table(shell(name)), files(shell(name))) for name in HOSTS}
 
 
@@ -51,7 +51,7 @@ def test_a_deleted_rule_is_found_and_healed() -> None:
     healthy = {name: table(shell(name)) for name in HOSTS}
     for name in HOSTS:
         host = shell(name)
-        # One that nothing needs which works.
+        # A rule that no working part needs.
         chain = json.loads(
             host.check_output("nft --json --handle list chain inet mcp_tunnel proxy")
         )
@@ -112,7 +112,7 @@ def test_a_run_that_is_killed_is_completed_by_the_next(healthy: dict[str, State]
 
 
 def killed(program: str) -> None:
-    """Run the play with a program in nft's place, which is at /root/nft meanwhile."""
+    """Run the play with a program in the place of nft, which is at /root/nft meanwhile."""
     for name in HOSTS:
         host = shell(name)
         host.check_output("cp --update /usr/sbin/nft /root/nft")

@@ -1,6 +1,6 @@
 """firewall_host_policy: strict. Every opening works, in both families, and nothing else does.
 
-Both hosts are settled once; then questions are asked with packets, and answered by the receiver.
+Both hosts are settled once; then packets ask the questions, and the receiver answers them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wire import wire
 
 NEIGHBOUR, NEIGHBOUR6 = LAB["neighbour"]["address"], LAB["neighbour"]["address6"]
 V4, V6 = LAB["internet"]["address"], LAB["internet"]["address6"]
-# Where the controller and the resolver are.
+# The controller and the resolver are here.
 GATEWAY, GATEWAY6 = "10.77.0.1", "fd77::1"
 API, METADATA = "10.77.0.3", "169.254.169.254"
 
@@ -110,7 +110,7 @@ PROVISIONING: list[Attempt] = [
 
 @pytest.fixture(scope="module", autouse=True)
 def strict() -> Iterator[None]:
-    """Deployed by the playbook that operators run, with the gate; on both hosts at once."""
+    """The playbook that operators run deploys it, with the gate, on both hosts at once."""
     done = play("--extra-vars", json.dumps({**STRICT, **AT_ONCE}))
     assert done.returncode == 0, done.stdout[-4000:]
     for name in HOSTS:
@@ -121,7 +121,7 @@ def strict() -> Iterator[None]:
     who_may_ping("neighbour", NOBODY)
     for name in HOSTS:
         shell(name).check_output(f"rm -f {PROGRAM} {SINKS} {ARRIVED}")
-    # The whole of it: the units name the resolvers, too.
+    # The whole playbook runs: the units name the resolvers, too.
     done = play("--extra-vars", json.dumps(AT_ONCE))
     assert done.returncode == 0, done.stdout[-4000:]
 
@@ -158,15 +158,15 @@ def test_what_is_let_out(name: str, host: Host) -> None:
     found = {mark: mark in packets for mark in expected}
     assert found == expected, (outcomes, provisioning)
     assert counted(host, "host/out_refused") > before
-    # At once, instead of waiting for an answer that never comes.
+    # The refusal comes at once, not as an answer that never arrives.
     refused = {user: {each[0]: outcomes[user][each[0]] for each in SHUT[user]} for user in SHUT}
     assert "no answer" not in json.dumps(refused)
-    # An ICMP error is what says so.
+    # An ICMP error reports this.
     assert outcomes["ops"]["where nobody listens"] == "ECONNREFUSED"
     assert {provisioning[each] in SUCCESSES for each in provisioning} == {may_provision}
 
 
-# From where, what, and whether it arrives. The host's address takes the place of HOST and so on.
+# Place, attempt, and whether it arrives. The host's address takes the place of HOST and so on.
 INBOUND: list[tuple[str, Attempt, bool]] = [
     ("neighbour", ["named", "tcp", "HOST", 9100], True),
     ("neighbour", ["named, the other port", "tcp", "HOST", 9101], True),
@@ -191,7 +191,7 @@ SSH: list[tuple[str, Attempt, bool]] = [
 
 
 def arrivals(name: str, cases: list[tuple[str, Attempt, bool]]) -> dict[str, str]:
-    """Make the attempts at a host, each from where it is made."""
+    """Make the attempts at a host, each from its place; return their outcomes."""
     places = addresses(name)
     outcomes: dict[str, str] = {}
     for where in ("neighbour", "bridge"):
@@ -207,14 +207,14 @@ def arrivals(name: str, cases: list[tuple[str, Attempt, bool]]) -> dict[str, str
 def addresses(name: str) -> dict[str, str]:
     entry = LAB["hosts"][HOSTS.index(name)]
     last = int(entry["address"].rsplit(".", 1)[1])
-    # Made of the hardware's address, as the kernel does it.
+    # The kernel makes it from the hardware's address in this way.
     link = f"fe80::77:ff:fe00:{last:x}%eth0"
     return {"HOST": entry["address"], "HOST6": entry["address6"], "LINK": link}
 
 
 @contextmanager
 def sinks(name: str) -> Iterator[Host]:
-    """A host that takes and notes whatever comes."""
+    """A host that accepts and notes everything that comes."""
     host, at = shell(name), addresses(name)
     places = [
         *(
@@ -236,7 +236,7 @@ def sinks(name: str) -> Iterator[Host]:
 
 
 def counted(host: Host, counter: str) -> int:
-    """Packets of a counter."""
+    """Return the packets of a counter."""
     listing = json.loads(host.check_output(f"nft --json list counter inet mcp_tunnel {counter}"))
     return int(listing["nftables"][1]["counter"]["packets"])
 
@@ -259,13 +259,13 @@ def test_who_reaches_ssh(name: str) -> None:
 
 @pytest.mark.parametrize("family", ["HOST", "HOST6"])
 def test_neighbours_find_each_other_and_may_ping(name: str, family: str) -> None:
-    """With nothing left of what they have known about each other."""
+    """They have forgotten everything about each other before."""
     forget = ("ip", "neigh", "flush", "all")
     address = addresses(name)[family]
     shell(name).check_output(" ".join(forget))
     lab("net", LAB_NAME, "exec", "neighbour", *forget)
     assert made_from("neighbour", [["ping", "ping", address]]) == {"ping": "answered"}
-    # And the other way round.
+    # Now the other way round.
     lab("net", LAB_NAME, "exec", "neighbour", *forget)
     shell(name).check_output(" ".join(forget))
     peer = NEIGHBOUR6 if family == "HOST6" else NEIGHBOUR
@@ -273,7 +273,7 @@ def test_neighbours_find_each_other_and_may_ping(name: str, family: str) -> None
 
 
 def test_nothing_is_forwarded(name: str) -> None:
-    """Even on a host that would be a router."""
+    """Not even a host that would be a router forwards."""
     host, beyond = shell(name), "203.0.113.99"
     route = ("ip", "route", "replace", beyond, "via", addresses(name)["HOST"])
     lab("net", LAB_NAME, "exec", "neighbour", *route)
@@ -295,16 +295,16 @@ def test_nothing_is_forwarded(name: str) -> None:
 
 
 def routes(name: str, switch: int) -> None:
-    """Make a host a router, which gives no advice to take another way, or none again."""
+    """Make a host a router that advises nobody of another way, or a plain host again."""
     advice = [f"net.ipv4.conf.{each}.send_redirects={1 - switch}" for each in ("all", "eth0")]
-    # From outside, because a host's own /proc is read-only.
+    # This is done from outside, because a host's own /proc is read-only.
     sysctl = ("sysctl", "-qw", f"net.ipv4.ip_forward={switch}", *advice)
     lab("net", LAB_NAME, "exec", name, *sysctl)
 
 
 @pytest.mark.parametrize("family", ["HOST", "HOST6"])
 def test_a_connection_that_is_older_than_the_rules_goes_on(name: str, family: str) -> None:
-    """Nothing has followed connections when it began; the host is the next one to say something."""
+    """Nothing followed connections when it began; the host is the next one to send something."""
     before = table(shell(name))
     shell(name).check_output("nft delete table inet mcp_tunnel")
     address = f"HostName={addresses(name)[family]}"

@@ -1,4 +1,4 @@
-"""Rules that nft does not understand: nothing changes, and the operator reads what nft says."""
+"""Rules that nft does not understand change nothing, and the operator reads nft's message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def with_a_slip(folder: Path) -> dict[str, str]:
 
 
 def state(name: str) -> tuple[str, ...]:
-    """The rules in the kernel and on disk, and the processes of the services."""
+    """Return the rules in the kernel and on disk, and the processes of the services."""
     host = shell(name)
     pids = host.check_output(f"systemctl show --property=MainPID --value {' '.join(SERVICES)}")
     return table(host), files(host), pids
@@ -51,7 +51,7 @@ def test_old_rules_stay_and_the_roll_out_ends(tmp_path: Path) -> None:
 
 
 def test_the_other_host_says_the_same(tmp_path: Path) -> None:
-    """Another version of nft: the roll-out has not come so far."""
+    """It has another version of nft, and the roll-out has not come so far."""
     name = HOSTS[1]
     before = state(name)
     done = play("--limit", name, playbook=PLAYBOOK, settings=with_a_slip(tmp_path))

@@ -1,4 +1,4 @@
-"""The proxy's metrics have cloudflared's connections, which root asks for: the proxy may not."""
+"""The proxy's metrics show cloudflared's connections. Root asks for them: the proxy may not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ print(ready())
 
 
 def ask(host: Host) -> None:
-    """Does at once what the timer does by and by."""
+    """Do at once what the timer does by and by."""
     host.check_output(f"systemctl start {UNIT}.service")
 
 

@@ -35,14 +35,14 @@ def scrape(host: Host) -> dict[str, Any]:
 
 
 def kernel(host: Host) -> dict[str, int]:
-    """Name to packets, from the kernel itself."""
+    """Return name to packets, from the kernel itself."""
     listed = json.loads(host.check_output("nft --json list counters table inet mcp_tunnel"))
     items = [item["counter"] for item in listed["nftables"] if "counter" in item]
     return {item["name"]: item["packets"] for item in items}
 
 
 def copy(host: Host) -> None:
-    """Does at once what the timer does by and by."""
+    """Do at once what the timer does by and by."""
     host.check_output(f"systemctl start {UNIT}.service")
 
 

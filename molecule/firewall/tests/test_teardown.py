@@ -1,4 +1,4 @@
-"""The end: everybody else's rules are what they were, and nothing of ours is left. Comes last."""
+"""The end: everybody else's rules are as before, and nothing of ours is left. Comes last."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from replicas import HOSTS, play, recap, shell
 from rules import UNIT
 
 CONFIRMED = ("-e", "mcp_tunnel_teardown_confirmed=true")
-# Of somebody else's, with a counter that moves.
+# Somebody else's table, with a counter that moves.
 FOREIGN = """\
 table inet mcp {
     set peers { type ipv4_addr; flags interval; elements = { 10.77.0.0/24 } }
@@ -27,7 +27,7 @@ TRACES = (
 
 @pytest.fixture(scope="module")
 def before() -> Iterator[dict[str, str]]:
-    """The rulesets of hosts with firewalld and a table of somebody else's, as without ours."""
+    """The rulesets of hosts with firewalld and somebody else's table, as they are without ours."""
     found = {}
     for name in HOSTS:
         host = shell(name)

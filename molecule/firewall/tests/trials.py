@@ -15,7 +15,7 @@ from testinfra.host import Host
 HERE = Path(__file__).parent
 PROGRAM = "/opt/attempts.py"
 TASKS = "/run/attempts.json"
-# No capability, whatever is started: root of a setuid program would be just a name.
+# No program gets a capability, whatever is started: root of a setuid program would be just a name.
 _AS_USER = (
     "setpriv --reuid={user} --regid={user} --clear-groups --bounding-set=-all --inh-caps=-all"
     f" python3 {PROGRAM} <{TASKS}"
@@ -38,13 +38,13 @@ def place(host: Host) -> None:
 
 
 def command(host: Host, user: str, attempts: list[Attempt]) -> str:
-    """Write down the attempts; return the command that makes them as a user, without a sandbox."""
+    """Write the attempts down; return the command that makes them as a user, without a sandbox."""
     write(host, TASKS, json.dumps(attempts))
     return f"python3 {PROGRAM} <{TASKS}" if user == "root" else _AS_USER.format(user=user)
 
 
 def made(host: Host, user: str, attempts: list[Attempt]) -> dict[str, str]:
-    """Make the attempts as a user of a host, without a sandbox: name -> what became of it."""
+    """Make the attempts as a user of a host, without a sandbox: name -> outcome."""
     return dict(json.loads(host.check_output(command(host, user, attempts))))
 
 
@@ -73,6 +73,6 @@ def marks(attempts: list[Attempt]) -> dict[str, str]:
 
 
 def who_may_ping(where: str, groups: str) -> None:
-    """Set from outside, because a host's own /proc is read-only."""
+    """Set the groups from outside, because a host's own /proc is read-only."""
     switch = f"net.ipv4.ping_group_range={groups}"
     lab("net", LAB_NAME, "exec", where, "sysctl", "-qw", switch)

@@ -11,7 +11,7 @@ from replicas import HOSTS, LAB, shell
 
 #: Programs in the laboratory's own network, where all hosts hang on a bridge.
 BRIDGE = ("nsenter", f"--target={LAB['supervisor']}", "--net")
-#: To which a host may always send, and whom nothing surprises.
+#: A host may always send to it, and nothing surprises it.
 _RESOLVER, _PORT = "10.77.0.1", 53
 _END = "the end of it"
 # A host always sends these: SSH, the connector's connections, and what IPv6 needs on a link.
@@ -40,7 +40,7 @@ class Wire:
             self._lines.append(line)
 
     def packets(self) -> str:
-        """All that was sent before this moment."""
+        """Return everything that was sent before this moment."""
         # This is the last one, so that everything before it has been seen.
         shell(self._name).check_output(
             "python3 -c 'import socket; s = socket.socket(2, 2);"

@@ -37,7 +37,7 @@ class Calls:
 
 @contextmanager
 def calling(run: Path, front: str, tunnel_id: str) -> Iterator[Calls]:
-    """Call all the time; what became of it is known when the block has ended."""
+    """Call all the time; the results are known when the block has ended."""
     process = subprocess.Popen(
         [sys.executable, __file__, str(run), front, tunnel_id], stdout=subprocess.PIPE, text=True
     )
@@ -56,7 +56,7 @@ def calling(run: Path, front: str, tunnel_id: str) -> Iterator[Calls]:
 
 
 def _registered(run: Path, tunnel_id: str) -> tuple[str, str]:
-    """The tunnel's domain and registered CAs (PEM), as the API has them in this moment."""
+    """Return the tunnel's domain and registered CAs (PEM), as the API has them at this moment."""
     state = json.loads((run / "api" / "state.json").read_text())
     tunnel = next(each for each in state["tunnels"] if each["id"] == tunnel_id)
     pems = [each["pem"] for each in tunnel["certificates"] if not each["archived_at"]]
@@ -64,7 +64,7 @@ def _registered(run: Path, tunnel_id: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """See the module."""
+    """Run the client; see the module."""
     from lab.call import call
 
     run, front, tunnel_id = Path(sys.argv[1]), sys.argv[2], sys.argv[3]

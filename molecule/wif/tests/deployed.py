@@ -21,12 +21,12 @@ def stored(file: str) -> str:
 
 
 def fingerprint(pem: str) -> str:
-    """As the API shows it."""
+    """Return the fingerprint as the API shows it."""
     return x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex()
 
 
 def tunnel() -> dict[str, Any]:
-    """The tunnel that the state host knows, as the API has it."""
+    """Return the tunnel that the state host knows, as the API has it."""
     return tunnels_api.the_tunnel(stored("tunnel-domain"))
 
 
@@ -36,19 +36,19 @@ def all_the_time() -> AbstractContextManager[Calls]:
 
 
 def none_failed(calls: Calls) -> None:
-    """The client has called, and every call was answered."""
+    """Assert that the client has called, and that every call was answered."""
     assert len(calls.made) > 20, len(calls.made)
     assert not calls.failed, f"{len(calls.failed)} of {len(calls.made)}: {calls.failed[:3]}"
     print(f"{len(calls.made)} calls, none failed")
 
 
 def a_call_is_answered(text: str) -> None:
-    """A real MCP client, through the tunnel."""
+    """Assert that a real MCP client is answered through the tunnel."""
     assert text in lab("call", NAME, "echo", "echo", f'{{"text": "{text}"}}')
 
 
 def nothing_is_left_to_do() -> None:
-    """The next run changes nothing."""
+    """Assert that the next run changes nothing."""
     done = play()
     assert done.returncode == 0, done.stdout[-3000:]
     assert all(counters["changed"] == 0 for counters in recap(done.stdout).values()), done.stdout

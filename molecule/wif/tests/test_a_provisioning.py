@@ -13,7 +13,7 @@ from tunnels_api import active, asked, status
 
 
 def runs() -> list[list[str]]:
-    """The names of the calls of each run so far: a run begins with an exchange."""
+    """Return the names of the calls of each run so far: a run begins with an exchange."""
     calls = [call["call"] for call in asked()]
     begins = [number for number, name in enumerate(calls) if name == "exchange"]
     return [calls[begin:end] for begin, end in pairwise([*begins, len(calls)])]
@@ -56,7 +56,7 @@ def test_a_token_that_was_rotated_elsewhere_is_noticed_and_repaired() -> None:
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_run_on_one_host_asks_as_often(name: str) -> None:
-    """And has nothing to do, after the repair."""
+    """After the repair, it has nothing to do, either."""
     before = len(asked())
     done = play("--limit", name)
     assert done.returncode == 0, done.stdout[-3000:]

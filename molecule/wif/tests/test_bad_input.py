@@ -23,7 +23,7 @@ def token(*options: str) -> dict[str, Any]:
 
 
 def refused(*arguments: str) -> tuple[str, dict[str, dict[str, int]]]:
-    """Run the play; return what it said, and its recap. The API's state stays what it was."""
+    """Run the play; return its output and recap. The API's state stays the same."""
     before = status()
     done = play(*arguments)
     assert done.returncode != 0, done.stdout
@@ -34,10 +34,10 @@ def refused(*arguments: str) -> tuple[str, dict[str, dict[str, int]]]:
     return done.stdout + done.stderr, counters
 
 
-# For an instance of which nothing is stored yet.
+# For an instance that has nothing stored yet.
 VALUES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "unknown_tunnel": ({"mcp_tunnel_id": "tnl_01Unknown"}, ("tnl_01Unknown", "is unknown")),
-    # The one for manual mode.
+    # The playbook for manual mode.
     "tunnel_of_another_workspace": ({"mcp_tunnel_id": LAB["tunnel_id"]}, (LAB["tunnel_id"],)),
     "no_token_file": (
         {"mcp_tunnel_identity": {"source": "file", "file": "/nowhere/token"}},
@@ -64,7 +64,7 @@ TOKENS = {
 
 
 def test_what_the_api_refuses(tmp_path: Path) -> None:
-    """In one run: each case is an instance of its own, beside the deployed one."""
+    """All in one run: each case is an instance of its own, beside the deployed one."""
     cases = VALUES | {name: (token(*options), (said,)) for name, (options, said) in TOKENS.items()}
     hosts = {
         name: {
@@ -99,7 +99,7 @@ def test_what_the_api_refuses(tmp_path: Path) -> None:
 def test_what_does_not_fit_the_deployed_instance(
     values: dict[str, Any], said: tuple[str, ...]
 ) -> None:
-    # The leader is the one on whose behalf all of this happens.
+    # All of this happens on behalf of the leader.
     output, _counters = refused("--limit", HOSTS[0], "--extra-vars", json.dumps(values))
     output = unquoted(output)
     assert [text for text in said if text not in output] == [], output

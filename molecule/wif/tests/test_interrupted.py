@@ -1,4 +1,4 @@
-"""A rotation of the CA that is killed after each of its changes, until the last one is made.
+"""A rotation of the CA that is killed after each of its changes, until none is left.
 
 `make test` takes one change of each kind, `make test-all` every change.
 """
@@ -42,7 +42,7 @@ def test_a_rotation_of_the_ca_that_is_killed(chosen: tuple[str, ...]) -> None:
     # The new CA, then at least a certificate on each host, then the end of the old CA.
     assert len(kills) == len(chosen) or not chosen, kills
     assert len(kills) >= 2 + len(HOSTS), kills
-    # One rotation, however often it was begun; the run that was killed last had just ended it.
+    # It is one rotation, however often it was begun; the last run that was killed had ended it.
     assert active(tunnel()) == [fingerprint(stored("ca.crt"))]
     assert fingerprint(stored("ca.crt")) != before
     a_call_is_answered("after all that")

@@ -44,7 +44,7 @@ def test_a_roll_back_does_not_bring_back_a_dead_token() -> None:
 
 
 def test_a_new_version_waits_for_a_run_on_all_replicas() -> None:
-    """And nothing is left to do on the replica that was put back."""
+    """The replica that was put back has nothing left to do, either."""
     rotations = len(tunnel()["rotations"])
     done = play("--limit", HOSTS[0], "-e", "mcp_tunnel_token_version=new")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -1,4 +1,4 @@
-"""The state host is lost with everything on it: another one takes over."""
+"""The state host is lost with everything on it, and another one takes over."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_another_state_host_takes_over() -> None:
 
 
 def test_the_state_moves_with_its_directory() -> None:
-    """As documented: copied to another host, it is that host's; here back to the first one."""
+    """As documented, a copy makes another host the state host: here, the first one again."""
     ssh = f"ssh -F {RUN}/ssh_config"
     pack, unpack = (
         "sudo tar -C /var/lib/mcp-tunnel -c default",

@@ -25,7 +25,7 @@ def many(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("many")
 def test_more_hosts_ask_as_often_as_two() -> None:
-    """Two ask six and four times: see test_a_provisioning. A deployment asks nothing more."""
+    """Two hosts ask six and four times: see test_a_provisioning. A deployment asks no more."""
     killed_before_deployment(lab_name=NAME)
     first = [call["call"] for call in asked(name=NAME)]
     assert "create" in first

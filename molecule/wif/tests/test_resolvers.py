@@ -1,4 +1,4 @@
-"""Resolvers of two kinds, see prepare.yml: a stub on loopback, and one that only IPv6 reaches."""
+"""Resolvers of two kinds, see prepare.yml: a stub on loopback, and one that has only IPv6."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from replicas import HOSTS
 from testinfra.host import Host
 
 OWN = dict(zip(HOSTS, ("127.0.0.53", "fd77::1"), strict=True))
-#: The one that the laboratory gives its hosts, and that neither of these asks.
+#: The laboratory gives its hosts this one; neither of these hosts asks it.
 OTHER = "10.77.0.1"
 CONNECT = f"python3 -c \"import socket; socket.create_connection(('{OTHER}', 53), 5)\""
 

@@ -25,7 +25,7 @@ def test_of_the_token() -> None:
     none_failed(calls)
     assert stored("tunnel-token") != before
     assert tunnel()["rotations"][reasons:] == ["quarterly"]
-    # The old one is refused from now on, so every connector must have the new one.
+    # The old token is refused from now on, so every connector must have the new one.
     for name in HOSTS:
         token = shell(name).check_output("cat /etc/mcp-tunnel/default/tunnel-token")
         assert token.strip() == stored("tunnel-token")
@@ -43,7 +43,7 @@ def test_of_the_ca() -> None:
 
 
 def test_of_the_certificates() -> None:
-    """By renew_cert.yml: nothing is asked of the API, nothing is restarted."""
+    """renew_cert.yml asks nothing of the API and restarts nothing."""
     calls_before = len(asked())
     before = [shell(name).check_output(f"{PIDS}; {SERIAL}").splitlines() for name in HOSTS]
     with all_the_time() as calls:

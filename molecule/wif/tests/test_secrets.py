@@ -33,7 +33,7 @@ def planted(identity_token: str) -> list[str]:
 
 
 def run_with(identity: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the playbook, as loud as it gets, with this identity token as a variable."""
+    """Run the playbook at full verbosity, with this identity token as a variable."""
     given = folder / "identity.json"
     given.write_text(
         json.dumps({"mcp_tunnel_identity": {"source": "literal", "literal": identity}})
@@ -69,7 +69,7 @@ def test_not_on_the_hosts(planted: list[str]) -> None:
 
 
 def test_not_in_the_answer_of_a_failed_exchange(planted: list[str], tmp_path: Path) -> None:
-    """A token that is refused: the message explains its claims, without it."""
+    """The message about a refused token explains its claims, without the token."""
     late = lab("api", LAB_NAME, "identity", "gcp", "--claims", '{"exp": 1700000000}').strip()
     done = run_with(late, tmp_path)
     output = done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The laboratory's Tunnels API as the tests see it: its state, and what it was asked."""
+"""The laboratory's Tunnels API as the tests see it: its state, and the calls that it got."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from replicas import LAB_NAME, lab
 
 
 def status() -> dict[str, Any]:
-    """Everything that the API knows, but secrets."""
+    """Return everything that the API knows, except secrets."""
     answer: dict[str, Any] = json.loads(lab("api", LAB_NAME, "status"))
     return answer
 
 
 def asked(since: int = 0, name: str = LAB_NAME) -> list[dict[str, Any]]:
-    """The calls, from number *since* on."""
+    """Return the calls, from number *since* on."""
     return [
         json.loads(line)
         for line in lab("api", name, "audit", "--since", str(since)).splitlines()
@@ -24,7 +24,7 @@ def asked(since: int = 0, name: str = LAB_NAME) -> list[dict[str, Any]]:
 
 
 def the_tunnel(domain: str) -> dict[str, Any]:
-    """The tunnel with this domain."""
+    """Return the tunnel with this domain."""
     found: dict[str, Any] = next(
         tunnel for tunnel in status()["tunnels"] if tunnel["domain"] == domain
     )
@@ -32,5 +32,5 @@ def the_tunnel(domain: str) -> dict[str, Any]:
 
 
 def active(tunnel: dict[str, Any]) -> list[str]:
-    """Fingerprints of the tunnel's CAs that are registered and not archived, in their order."""
+    """Return the fingerprints of the tunnel's registered, unarchived CAs, in their order."""
     return [each["fingerprint"] for each in tunnel["certificates"] if not each["archived_at"]]
