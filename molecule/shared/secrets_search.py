@@ -32,8 +32,8 @@ def shown(name: str, command: str) -> str:
 def key_lines(name: str) -> list[str]:
     """Return the lines of a host's private keys that hold secret bytes: any of them is a leak.
 
-    A PKCS #8 P-256 key has three lines; the third holds the end of the public point only, which
-    in certificates, too.
+    A PKCS #8 P-256 key has three lines; the third holds only the end of the public point, which
+    is in certificates, too.
     """
     text = shell(name).check_output(
         "cat /etc/mcp-tunnel/default/tls/tls.key /var/lib/mcp-tunnel/default/ca.key 2>/dev/null"

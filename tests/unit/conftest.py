@@ -22,7 +22,7 @@ if _COLLECTIONS.is_dir():
 
 @pytest.fixture(scope="session")
 def openssl_ca(tmp_path_factory):
-    """A compliant CA that the openssl command line has made: (certificate PEM, key PEM)."""
+    """A compliant CA made by the openssl command line: (certificate PEM, key PEM)."""
     from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
     return openssl.make_ca(tmp_path_factory.mktemp("openssl-ca"))
@@ -30,7 +30,7 @@ def openssl_ca(tmp_path_factory):
 
 @pytest.fixture
 def direct(monkeypatch):
-    """No proxy, CA bundle or credential of whoever runs the tests."""
+    """No proxy, CA bundle or credential of the user who runs the tests."""
     names = [name for name in os.environ if name.lower().endswith("_proxy")]
     prefixes = ("AWS_", "ACTIONS_", "ANTHROPIC_", "SPIFFE_")
     names += [name for name in os.environ if name.startswith(prefixes)]
@@ -48,7 +48,7 @@ def selinux(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pauses(monkeypatch):
-    """Nobody waits; the seconds that would have been waited for."""
+    """Nobody waits; returns the seconds of the pauses."""
     waited = []
     monkeypatch.setattr("time.sleep", waited.append)
     return waited

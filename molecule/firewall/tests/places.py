@@ -19,7 +19,7 @@ _START = "import json,sys; exec(json.loads(sys.stdin.readline()))"
 
 
 def inside(where: str, *command: str) -> list[str]:
-    """The command line that runs a program of this machine at a place of the lab's network."""
+    """Return the command line that runs a program of this machine at a place of the network."""
     return [sys.executable, "-m", "lab", "net", LAB_NAME, "exec", where, *command]
 
 

@@ -16,7 +16,7 @@ VARIABLES = Path(__file__).resolve().parents[3] / "roles/proxy/vars/main.yml"
     ("given", "cores", "expected"), [(0, 1, 1), (0, 3, 3), (0, 384, 256), (2, 384, 2), ("2", 1, 2)]
 )
 def test_workers(given, cores, expected):
-    """As the proxy itself counts: what it may use, of at most 256."""
+    """The proxy itself counts like this: the processors that it may use, of at most 256."""
     variables = {"proxy_workers": given, "__mcp_tunnel_host": {"facts": {"cores": cores}}}
     try:
         from ansible.template import trust_as_template as trusted

@@ -39,8 +39,8 @@ STARTED = (
 EARLY = "DefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n"
 BEFORE_THE_NETWORK = "Wants=network-pre.target\nBefore=network-pre.target\n"
 AFTER_SYSINIT = "Wants=network.target\nAfter=network-pre.target\nBefore=network.target\n"
-# How these order themselves, by distribution: unit -> directives, and the target that wants it.
-# As their packages of 2026 have it, in our words; not what they run.
+# The orderings of these services, by distribution: unit -> directives, and the target that wants
+# it. They follow the packages of 2026, in our words, without the commands.
 NEIGHBOURS = {
     "Debian 11 to 13": {
         "nftables.service": (EARLY + BEFORE_THE_NETWORK, "sysinit"),
@@ -112,7 +112,7 @@ def place(folder: Path, name: str, text: str, wanted_by: str = "") -> None:
 
 
 def ours(folder: Path) -> None:
-    """Our units as they are on a host, but for what they run."""
+    """Write our units as they are on a host, except for their commands."""
     sources = [path for path in ROLES.glob("*/files/*") if path.name in OURS]
     assert sorted(path.name for path in sources) == sorted(OURS)
     sources += [ROLES / f"proxy/templates/{name}.j2" for name in RENEWAL]
@@ -152,7 +152,7 @@ def test_every_unit_starts_at_boot(tmp_path, neighbours):
 
 
 def test_a_cycle_would_be_seen(tmp_path):
-    """Of a service that starts after the others, and that ours wants to come after."""
+    """Our unit wants to come after a service that starts after the others."""
     ours(tmp_path)
     place(tmp_path, "late.service", f"[Unit]\n{SERVICE}", "multi-user")
     dropin = tmp_path / "mcp-tunnel-firewall.service.d"

@@ -19,14 +19,14 @@ SETTINGS = PROGRAM.parents[2] / "cloudflared/templates/cloudflared.env.j2"
 
 
 def ready(number, status=200):
-    """As cloudflared answers (measured with 2026.8.2)."""
+    """Return an answer like cloudflared's (measured with 2026.8.2)."""
     body = json.dumps({"status": status, "readyConnections": number, "connectorId": "0e4736"})
     head = f"HTTP/1.0 {status} X\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
     return (head + body).encode()
 
 
 class Host:
-    """Settings and notes below a directory, and the program that goes from one to the other."""
+    """Settings and notes below a directory, and the program that reads those and writes these."""
 
     def __init__(self, directory, monkeypatch):
         self._directory = directory
@@ -46,7 +46,7 @@ class Host:
         return path
 
     def run(self):
-        """Exit status and what is noted."""
+        """Return the exit status and the notes."""
         status = self.program.main()
         notes = self._directory.glob("connections-*")
         return status, {path.name[12:-5]: json.loads(path.read_text()) for path in notes}
@@ -59,9 +59,9 @@ def host(tmp_path, monkeypatch):
 
 @contextlib.contextmanager
 def answering(answer, hold=False, meet=None):
-    """A port of loopback where each connection gets *answer*, and its end unless *hold*.
+    """Listen on loopback; each connection gets *answer*, and is then closed unless *hold*.
 
-    With *meet*, a barrier, not before all others have been asked.
+    With *meet*, a barrier, each answer waits until all others have been asked.
     """
     asked = []
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -85,7 +85,7 @@ def answering(answer, hold=False, meet=None):
 
 
 def env(port):
-    """The file that the role cloudflared deploys, with this port."""
+    """Return the file that the role cloudflared deploys, with this port."""
     return SETTINGS.read_text().replace("{{ cloudflared_metrics_port }}", str(port))
 
 
@@ -114,7 +114,7 @@ def test_one_that_never_ends_its_answer_is_not_waited_for(host, answer):
 
 
 def test_no_cloudflared_waits_for_another(host, monkeypatch):
-    """Each of these answers once all have been asked: one after the other, none ever would."""
+    """Each of these answers only when all have been asked: one after the other, none ever would."""
     names = [f"instance{number}" for number in range(6)]
     monkeypatch.setattr(host.program, "PATIENCE", 5.0)
     together = threading.Barrier(len(names))
@@ -126,7 +126,7 @@ def test_no_cloudflared_waits_for_another(host, monkeypatch):
 
 
 def test_the_unit_has_room_for_all_that_are_asked_at_a_time(host):
-    """And for the main thread; and time for more than are asked at a time."""
+    """It has room for the main thread, too, and time for more than are asked at a time."""
     unit = PROGRAM.with_suffix(".service").read_text()
     limits = dict(re.findall(r"(?m)^(TasksMax|TimeoutStartSec)=([0-9]+)$", unit))
     assert int(limits["TasksMax"]) > host.program.AT_A_TIME

@@ -16,7 +16,7 @@ LISTING = json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, COUNTER, 
 
 
 class Host:
-    """The program, its copy, and an nft beside them that notes what its standard output is."""
+    """The program, its copy, and an nft that notes the kind of its standard output."""
 
     def __init__(self, directory, monkeypatch):
         self.copy = directory / "counters.json"
@@ -29,7 +29,7 @@ class Host:
         monkeypatch.setattr(self.program, "COPY", str(self.copy))
 
     def run(self, listing, status=0):
-        """Have nft print that, and end so; return the exit status."""
+        """Have nft print *listing* and exit with *status*; return the program's exit status."""
         (self._nft.parent / "listing").write_text(listing)
         self._nft.write_text(
             f"#!/bin/sh\nexec 3>&1\nstat -L -c %F /proc/self/fd/3 >{self._kind}\n"
@@ -58,14 +58,14 @@ def test_the_counters_are_copied(host):
 
 
 def test_nft_itself_opens_no_file(host):
-    """Under SELinux it has a domain of its own, which may not write what is for services."""
+    """Under SELinux, nft has a domain of its own, which may not write the services' files."""
     host.run(LISTING)
     assert host.kind() == "fifo"
 
 
 @pytest.mark.parametrize("listing", ["", "{", "{}", "[]", '{"nftables": null}'])
 def test_an_nft_that_says_nothing_and_reports_success(host, capsys, listing):
-    """As one whose output is denied does."""
+    """An nft whose output is denied behaves like this."""
     assert host.run(LISTING) == 0
     before = host.copy.read_bytes()
     assert host.run(listing) == 1

@@ -11,7 +11,7 @@ import pytest
 FILES = Path(__file__).resolve().parents[3] / "roles/firewall/files"
 PROGRAM = "mcp-tunnel-restore.sh"
 RULES = "/etc/nftables.d/mcp-tunnel.nft"
-#: Whenever nftables.service may have emptied the ruleset.
+#: nftables.service may have emptied the ruleset at each of these points.
 MOMENTS = ("ExecStartPost", "ExecReload", "ExecStopPost")
 
 SERVICES = "mcp-proxy@*.service mcp-cloudflared@*.service"
@@ -23,7 +23,7 @@ def run(tmp_path: Path, loaded: bool) -> tuple[list[str], str]:
     calls = tmp_path / "calls"
     calls.touch()
     status = 0 if loaded else 1
-    # systemctl's status counts for "is-active" alone: none is.
+    # Only "is-active" depends on systemctl's status: no unit is active.
     for name, ends in (("nft", status), ("systemctl", 3)):
         program = tmp_path / name
         program.write_text(f'#!/bin/sh\necho {name} "$@" >>{calls}\nexit {ends}\n')
@@ -45,7 +45,7 @@ def test_rules_that_come_back_disturb_no_service(tmp_path):
 
 
 def test_rules_that_do_not_come_back_end_the_services(tmp_path):
-    """Killed, and not brought back: their next start waits for the rules."""
+    """They are killed, and not brought back: their next start waits for the rules."""
     calls, said = run(tmp_path, loaded=False)
     assert calls == [
         f"nft -f {RULES}",
@@ -60,6 +60,6 @@ def test_rules_that_do_not_come_back_end_the_services(tmp_path):
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_it_runs_whenever_the_ruleset_was_emptied(moment):
-    """The host's own service does not fail for ours."""
+    """The host's own service does not fail because of ours."""
     (command,) = re.findall(rf"(?m)^{moment}=(.*)", (FILES / "nftables.conf").read_text())
     assert command == f"-/bin/sh /etc/nftables.d/mcp-tunnel.d/{PROGRAM}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 
-#: Nothing is left of it once it speaks of variables instead of the module's options.
+#: Nothing of it stays once it speaks of variables instead of the module's options.
 SILENT = ", or move the instance to another tunnel with replace: true"
 
 
 def test_a_comparison_that_fails_without_a_text_is_no_agreement(tmp_path):
-    """Not even where the host says "settled" beside it."""
+    """A "settled" that the host says beside it does not help, either."""
     simulation = Simulation(tmp_path)
     simulation.attack("host1", "tunnel_token", merge={"failed": True, "msg": SILENT})
     status, output = simulation.run()

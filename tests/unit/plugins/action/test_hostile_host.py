@@ -1,7 +1,7 @@
-"""A host whose Python says what an attacker wants: every playbook, and every kind of answer.
+"""A host's Python answers as an attacker wants: every playbook, and every kind of answer.
 
-The hosts are simulated, so what a run would have done is seen in what they were asked, and nothing
-of it happens. host1 has the tunnel's credentials; host2 is hostile.
+The hosts are simulated: their requests show what a run would have done, and nothing of it happens.
+host1 has the tunnel's credentials; host2 is hostile.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def simulation(tmp_path):
 
 
 def wanted_by_an_attacker(secret):
-    """Facts with all names of ours, and with those that nothing else defines."""
+    """Return facts with all our names, and with names that nothing else defines."""
     values = {
         **good(),
         "mcp_tunnel_mode": "wif",
@@ -88,7 +88,7 @@ def wanted_by_an_attacker(secret):
 
 
 def assert_nothing_of_the_controller(simulation, secret, output):
-    """Nothing was run there, and nothing that is there, or was made up, went to a host."""
+    """Assert that nothing ran there, and that nothing from there, or made up, went to a host."""
     calls = simulation.calls()
     assert not [call for call in calls if call["host"] not in ("host1", "host2")]
     assert not secret.with_suffix(".ran").exists()
@@ -126,14 +126,14 @@ def test_facts_with_our_names_in_every_answer(tmp_path, secret, playbook, mode, 
     assert_nothing_of_the_controller(simulation, secret, output)
     changing = [call for call in simulation.calls() if call["module"] not in READING]
     if playbook == "renew_cert":
-        # It reads from host1 alone before; the first replica that has its turn is host1.
+        # The playbook reads only from host1 before; the first replica to have its turn is host1.
         assert not [call for call in changing if call["host"] == "host2" and call != changing[-1]]
     else:
         assert changing == []
 
 
 def test_facts_of_a_module_that_is_not_ours(simulation, secret):
-    """Ansible would take those, whatever their names."""
+    """Ansible would take such facts, whatever their names."""
     simulation.settings = {"ANSIBLE_INJECT_FACT_VARS": "true"}
     simulation.attack(module="host_check", merge={"facts": {"users": []}})
     facts = {"ansible_control_path": "/root/.ansible/cp/host1", "anything": 1}
@@ -148,7 +148,7 @@ def test_facts_of_a_module_that_is_not_ours(simulation, secret):
 
 
 def connection_variables():
-    """Variables of Ansible's connection plugins that it does not remove from facts by itself."""
+    """Return connection plugins' variables that Ansible does not remove from facts by itself."""
     documents = [yaml.safe_load(plugin.DOCUMENTATION)["options"] for plugin in (local, ssh)]
     names = {
         variable["name"]
@@ -200,7 +200,7 @@ def test_a_hostile_replica_that_leads_signs_nothing_else(simulation, secret):
 
 
 def test_true_answers_are_let_pass(tmp_path):
-    """All of the above would also be refused by something that refuses everything."""
+    """A program that refuses everything would also refuse all of the above."""
     for mode, playbook in (("manual", "site"), ("wif", "rotate_ca")):
         directory = tmp_path / mode
         directory.mkdir()
@@ -213,7 +213,7 @@ def test_true_answers_are_let_pass(tmp_path):
 
 
 def assert_services_restart_for_their_files(calls):
-    """Every file with a unit, a setting or a drop-in is one whose change restarts its service."""
+    """Assert that a change of any unit, setting or drop-in file restarts its service."""
     written = {
         entry["path"]
         for call in calls
@@ -236,7 +236,7 @@ def assert_services_restart_for_their_files(calls):
 
 
 def test_a_host_that_does_not_answer(simulation):
-    """It is given up and named; the other host of the run is asked and deployed no further."""
+    """It is given up and named; the other host is neither asked nor deployed any further."""
     simulation.variables["mcp_tunnel_answer_timeout"] = 2
     simulation.attack(module="host_check", delay=60)
     status, output = simulation.run()
@@ -246,7 +246,7 @@ def test_a_host_that_does_not_answer(simulation):
 
 
 def wiped(simulation):
-    """The paths that each host was told to remove, as (host, path)."""
+    """Return the paths that each host had to remove, as (host, path)."""
     return {
         (call["host"], entry["path"])
         for call in simulation.calls()
@@ -290,7 +290,7 @@ def test_teardown_of_a_former_state_host_alone(simulation, found, goes):
 
 
 def test_teardown_keeps_what_other_replicas_may_live_on(simulation):
-    """host1 is said to be the state host, has nothing, and takes no part."""
+    """host1 is named as the state host, has nothing, and takes no part."""
     simulation.world["contents"] = {"host1": {}, "host2": FORMER}
     lost = ["-e", "mcp_tunnel_state_is_lost=true"]
     status, output = simulation.run("teardown", "--limit", "host2", *CONFIRMED, *lost)
@@ -338,7 +338,7 @@ ANSWERS = {
 
 
 def test_every_answer_that_is_none(simulation):
-    """One host for each, all in one run."""
+    """Each has a host of its own, all in one run."""
     for number, how in enumerate(ANSWERS.values()):
         simulation.attack(f"evil{number}", "host_check", **how)
     simulation.hosts = [f"evil{number}" for number in range(len(ANSWERS))] + ["honest"]
@@ -356,7 +356,7 @@ def test_every_answer_that_is_none(simulation):
 
 
 def refused(module, arguments, **how):
-    """A call for the table below: module, its arguments, and what the host answers."""
+    """Return a row of the table below: module, its arguments, and the host's answer."""
     return module, arguments, how
 
 
@@ -467,7 +467,7 @@ def test_every_module_checks_what_a_host_answers(simulation):
 
 
 def test_every_module_of_a_host_is_asked_through_the_check():
-    """A module without an action plugin of ours hands on whatever a host says."""
+    """A module without an action plugin of ours passes on any answer of a host."""
     plugins = Path(answers.__file__).parents[2]
     modules = {path.stem for path in (plugins / "modules").glob("*.py")} - {"__init__"}
     on_the_controller = {
@@ -478,7 +478,7 @@ def test_every_module_of_a_host_is_asked_through_the_check():
         "repository_key",
         "settings",
     }
-    # Of release, which asks for itself.
+    # release asks for release_tree by itself.
     asked = {
         path.stem
         for path in (plugins / "action").glob("*.py")
@@ -487,7 +487,7 @@ def test_every_module_of_a_host_is_asked_through_the_check():
     assert modules - on_the_controller - {"release_tree"} == asked
 
 
-#: They run on the controller, and hand on nothing that a host has said.
+#: They run on the controller, and pass on nothing from a host.
 _ON_THE_CONTROLLER = {"assert", "debug", "fail", "meta", "pause", "set_fact", "wait_for_connection"}
 
 
@@ -501,7 +501,7 @@ def test_no_module_of_ansible_itself_is_asked_without_the_check():
 
 
 def test_no_role_reads_a_variable_that_a_fact_could_set():
-    """In roles, each public variable is one of the role, taken from what the preflight has seen."""
+    """In roles, each public variable is one of the role, taken from the preflight's view."""
     roles = Path(role_options.__file__).parents[3] / "roles"
     switches = set(role_options.switches())
     for role in role_options.ROLES:
@@ -520,5 +520,5 @@ def test_no_role_reads_a_variable_that_a_fact_could_set():
 
 
 def _read(name, text):
-    """Whether the variable itself is read: not only named in a message."""
+    """Return whether the variable itself is read, not only named in a message."""
     return re.search(rf"(?<![\w.]){name}(?![\w:])", text)

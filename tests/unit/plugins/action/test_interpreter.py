@@ -1,4 +1,4 @@
-"""Which interpreter a module of ours runs with, where the command line names another one."""
+"""The interpreter of our modules when the command line names another one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OWN = {"vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}}
 
 @pytest.mark.parametrize("delegation", [{}, {"delegate_to": "b"}])
 def test_the_tasks_own_interpreter_outranks_the_command_lines(tmp_path, delegation):
-    """A task names one only where the module needs the libraries that it has."""
+    """A task names one only where the module needs the libraries of that interpreter."""
     tasks = [{**QUESTION, **OWN, **delegation}]
     arguments = ("-e", "ansible_python_interpreter=/nonexistent/python", "--limit", "a")
     status, output = run_playbook(tmp_path, tasks, {"a": HERE, "b": HERE}, *arguments)

@@ -15,7 +15,7 @@ SECOND = {
 
 @pytest.fixture
 def compare(tmp_path):
-    """Runs the comparison over hosts (name to variables): (exit status, output)."""
+    """Run the comparison over hosts (name to variables): (exit status, output)."""
     tasks = [
         {
             "mcp_tunnels.stack.machines": {"found": {"a": "x", "a-lab": "x", "b": "y"}},

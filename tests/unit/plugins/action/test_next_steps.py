@@ -1,4 +1,4 @@
-"""The last lines of a run: the addresses that Claude is given."""
+"""The last lines of a run: the addresses for Claude."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DOMAIN = "abcd1234.tunnel.example"
 
 
 def test_the_address_of_a_route_has_the_domain_once(tmp_path: Path) -> None:
-    """Of a single label, of a full name, and of the domain itself."""
+    """This holds for a single label, for a full name, and for the domain itself."""
     plan = {
         "mode": "wif",
         "domain": DOMAIN,

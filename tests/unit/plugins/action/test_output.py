@@ -13,7 +13,7 @@ TABLE = ["layer  object  state", "proxy  readyz  ok"]
 
 
 def shown(output: str) -> list[str]:
-    """The texts that stand in a line of their own."""
+    """Return the texts that stand in a line of their own."""
     lines = [line.strip().rstrip(",") for line in output.splitlines()]
     return [json.loads(line) for line in lines if re.fullmatch(r'"([^"\\]|\\.)*"', line)]
 

@@ -20,7 +20,7 @@ SECOND = {
 
 @pytest.fixture
 def preflight(tmp_path):
-    """Runs the preflight over hosts (name to variables): (exit status, output)."""
+    """Run the preflight over hosts (name to variables): (exit status, output)."""
     tasks = [
         {
             "mcp_tunnels.stack.settings": None,
@@ -37,7 +37,7 @@ def preflight(tmp_path):
 
 
 def plans(output):
-    """The plan of each host, from the output of the task."""
+    """Return the plan of each host, from the output of the task."""
     found = {}
     for chunk in output.split("ok: [")[1:]:
         name, _bracket, rest = chunk.partition("] => ")
@@ -93,7 +93,7 @@ def test_all_errors_of_all_hosts_come_at_once(preflight):
 
 
 def test_misspelt_variables_are_all_refused_at_once(preflight):
-    """Else proxy_allowed_ip would leave the default open, all private networks."""
+    """Otherwise proxy_allowed_ip would leave the default open, all private networks."""
     status, output = preflight(
         {"a": {"proxy_allowed_ip": ["10.20.0.15"]}, "b": {}},
         "-e",
@@ -125,7 +125,7 @@ def test_names_that_a_run_makes_itself_are_no_misspelt_variables(tmp_path, prefl
 
 
 def test_an_ansible_core_that_is_too_old(preflight, tmp_path, monkeypatch):
-    """Ansible itself only warns, and the run would fail when it has changed hosts."""
+    """Ansible itself only warns, and the run would fail after it has changed hosts."""
     old = "import ansible.release\nansible.release.__version__ = '2.15.13'\n"
     (tmp_path / "old").mkdir()
     (tmp_path / "old/sitecustomize.py").write_text(old)

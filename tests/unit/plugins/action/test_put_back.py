@@ -1,4 +1,4 @@
-"""The last word about a roll-out that has failed, whatever the failure has said."""
+"""The last message about a failed roll-out, whatever the failure has said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The release as Ansible runs it: whoever connects fails, and says so."""
+"""The release as Ansible runs it: a task that connects fails, and says so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def binary(tmp_path):
 
 @pytest.fixture
 def ship(tmp_path, binary):
-    """Ships cloudflared, of which a version is known to be active: (exit status, output)."""
+    """Ship cloudflared when a version is known to be active: (exit status, output)."""
 
     def run(active, **options):
         task = {"part": "cloudflared", "architecture": "x86_64", **options}

@@ -1,4 +1,4 @@
-"""The repository's key as Ansible gets it: from the cache, whose content is looked at."""
+"""The repository's key as Ansible gets it: from the cache, whose content is checked."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ ASKED = {
 
 
 def example(role):
-    """The playbook on the page of the role."""
+    """Return the playbook on the page of the role."""
     page = (ROLES / role / "README.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert f"mcp_tunnels.stack.{role}\n" in text
@@ -72,7 +72,7 @@ def assert_users_are_made_before_rules_name_them(calls):
 
 
 def test_a_role_in_the_play_of_the_preflight_is_named(tmp_path):
-    """Its variables come from what the preflight has seen, which would so come from themselves."""
+    """Its variables come from the preflight's view of them, so they would come from themselves."""
     simulation = Simulation(tmp_path)
     simulation.hosts = ["host1"]
     prepare, configure = yaml.safe_load(example("firewall"))

@@ -20,7 +20,7 @@ TABLE = [
 
 
 def task() -> dict[str, Any]:
-    """The task of the playbook that shows them."""
+    """Return the task of the playbook that shows them."""
     (play,) = yaml.safe_load(_VERIFY.read_text(encoding="utf-8"))
     (found,) = [task for task in play["tasks"] if task["name"] == "Show the tables"]
     found.setdefault("vars", {})["__mcp_tunnel_health"] = {"table": TABLE}

@@ -25,11 +25,11 @@ def test_an_answer_through_a_terminal(tmp_path, end):
 
 
 def test_a_carriage_return_alone_is_still_shown_as_an_escape(tmp_path):
-    """It would write over the line that it stands in."""
+    """It would overwrite the line that it stands in."""
     simulation = Simulation(tmp_path)
     simulation.hosts = ["host1"]
     simulation.attack("host1", "public_files", raw="harmless\rhostile")
     status, output = simulation.run_tasks([TASK])
     assert status != 0
     assert "rhostile" in output
-    assert "harmless\nhostile" not in output  # how a CR is read here
+    assert "harmless\nhostile" not in output  # a CR is read like this here

@@ -112,7 +112,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     assert precious.read_text() == "precious"
     assert not (tmp_path / "config").is_symlink()
     assert not (tmp_path / "nowhere").exists()
-    # The link's target was public knowledge, the file behind it is not ours to show.
+    # The link's target was public, but the file behind it is not ours to show.
     assert "precious" not in str(
         [diff["before"] for diff in result["diff"] if isinstance(diff["before"], str)]
     )
@@ -218,7 +218,7 @@ def test_all_is_checked_before_anything_is_written(tmp_path):
 
 
 def test_check_mode_on_a_bare_host(tmp_path):
-    """Users come from an earlier task, directories from an earlier entry or task."""
+    """An earlier task makes the users; an earlier entry or task makes the directories."""
     entries = [
         directory(tmp_path / "etc", owner="not-yet", group="not-yet"),
         file(tmp_path / "etc" / "a", owner="not-yet", group="not-yet"),
@@ -238,7 +238,7 @@ def test_a_file_where_a_parent_should_be(tmp_path):
 
 
 def test_owners(tmp_path):
-    """Needs root, as the module does for such entries."""
+    """The test needs root, as the module does for such entries."""
     entries = [
         directory(tmp_path / "d", owner="daemon", group="daemon"),
         file(tmp_path / "d" / "f", owner="nobody", group="1234"),
@@ -333,7 +333,7 @@ def test_a_run_killed_anywhere_is_completed(tmp_path):
     def check(_step):
         etc = hosts[-1] / "etc"
         assert (etc / "config").read_text() in ("old\n", "new\n")
-        # Readable for its service at any moment, as the permissions come before the rename.
+        # Its service can read it at any moment, as the permissions come before the rename.
         assert mode_of(etc / "config") == 0o640
         assert os.readlink(etc / "current") in ("1.0", "2.0")
         if (etc / "token").exists():

@@ -20,7 +20,7 @@ UNITS = {name: f"# {name}\n" for name in UNIT_FILES}
 
 @pytest.fixture
 def units(tmp_path, monkeypatch):
-    """Where units go, on a host whose kernel has the rules already."""
+    """The directory of units, on a host whose kernel has the rules already."""
     units = tmp_path / "units"
     units.mkdir()
     firewall = firewall_state.Firewall(RuleFiles(tmp_path / "rules", units), Records(tmp_path))

@@ -12,7 +12,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules im
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """Where releases go, on a host whose sudoers gives root the umask 077."""
+    """The directory of releases, on a host whose sudoers gives root the umask 077."""
     root = tmp_path / "opt"
     monkeypatch.setattr(
         release_tree, "Releases", lambda part: releases.Releases(part, root), raising=True

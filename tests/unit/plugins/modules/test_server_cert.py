@@ -62,7 +62,7 @@ class Stage:
         return settled("server_cert", **self.install_arguments(certificate, **changes))
 
     def deploy(self, **changes):
-        """The three verbs, as the roles call them."""
+        """Use the three verbs as the roles call them."""
         request = self.request(**changes)
         if request["needed"]:
             signed = self.sign(request["csr"], **changes)
@@ -70,7 +70,7 @@ class Stage:
         return request
 
     def judge(self, directory):
-        """openssl's opinion of the live pair."""
+        """Have openssl judge the live pair."""
         openssl.verify(directory, self.ca, self.crt.read_text(), f"echo.{DOMAIN}")
         assert openssl.public_key_of_certificate(self.crt.read_text()) == openssl.public_key_of_key(
             self.key.read_text()
@@ -83,7 +83,7 @@ def stage(tmp_path):
 
 
 def write_certificate(stage, started, duration, key=None, routes=()):
-    """Makes the live pair one that was signed at another time."""
+    """Make the live pair one that was signed at another time."""
     key = key or crypto.generate_key()
     certificate = pki_server.sign_request(
         pki_server.make_request(key, DOMAIN, routes),

@@ -88,7 +88,7 @@ def test_attaching_by_id_and_by_name(api, tmp_path):
 
 
 def test_attaching_by_domain(api, state, options):
-    """As a directory of mode manual is, or an inventory that comes from there."""
+    """A directory of mode manual is like this, or an inventory that comes from there."""
     tunnel = api.add_tunnel("production")
     result = settled("tunnel", **options, domain=tunnel["domain"].upper())
     assert result["tunnel_id"] == tunnel["id"]
@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_refused(api, state, options):
         ),
     ]
     for given, problem in cases:
-        # Check mode cannot know what the older surface refuses.
+        # Check mode cannot know which values the older surface refuses.
         for check in (False,) if "api_surface" in given else (True, False):
             message = refused("tunnel", check=check, **{**options, **given})
             assert problem in message
@@ -226,7 +226,7 @@ def test_a_creation_that_is_not_found_is_not_asked_for_twice(
 @pytest.mark.parametrize("name", ["production", None])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_run_that_loses_everything_is_completed_by_the_next(api, state, options, loss, name):
-    """The answer to create is lost, and the API is away when the tunnel is looked for."""
+    """The answer to create is lost, and the API is away when the module looks for the tunnel."""
     api.add_tunnel("before")
     api.faults = {"create": [loss], "list": ["", *["lost before"] * 30]}
     refused("tunnel", **options, display_name=name)
@@ -242,7 +242,7 @@ def test_a_run_that_loses_everything_is_completed_by_the_next(api, state, option
 
 
 def test_a_clock_that_is_fast_does_not_hide_what_was_made(api, state, options, monkeypatch):
-    """The server does not tell its time, so nobody knows how far ours is off."""
+    """The server does not tell its time, so nobody knows the error of ours."""
     monkeypatch.setattr("http.server.BaseHTTPRequestHandler.date_time_string", lambda _self: "")
     an_hour_ago = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
     monkeypatch.setattr(f"{type(api).__module__}._now", lambda: an_hour_ago)

@@ -72,7 +72,7 @@ def test_a_brought_ca(state, openssl_ca):
     )
     again = {"path": str(state), "certificate": certificate, "private_key": key}
     assert not settled("tunnel_ca", **again)["changed"]
-    # Once stored, it need not be brought again.
+    # A stored CA need not be brought again.
     assert not settled("tunnel_ca", path=str(state), certificate=certificate)["changed"]
     assert not settled("tunnel_ca", path=str(state))["changed"]
 
@@ -107,7 +107,7 @@ def test_another_ca_is_refused_unless_asked_for(state, openssl_ca):
     result = settled("tunnel_ca", path=str(state), regenerate="always", **brought)
     assert result["changed"]
     assert result["diff"]["before"]["certificate"]["fingerprint"] == made["fingerprint"]
-    # It is there now: bringing it "always" does not change anything again.
+    # The CA is there now: bringing it "always" changes nothing any more.
     assert not settled("tunnel_ca", path=str(state), regenerate="always", **brought)["changed"]
 
 
@@ -271,12 +271,12 @@ def test_a_run_killed_anywhere_is_completed(tmp_path, openssl_ca, start):
     def check(_step):
         live = [state() / "ca.key", state() / "ca.crt"]
         for path in filter(os.path.exists, live):
-            # Whole, and for nobody else, at any moment.
+            # At any moment the file is whole, and nobody else may read it.
             assert path.read_text().endswith("-----\n")
             assert mode_of(path) == 0o600
         for entry in os.scandir(state()) if state().exists() else ():
             assert stat.S_IMODE(entry.stat().st_mode) == 0o600
-        # An operator may repeat the run, or have no reason to ask for a replacement any more.
+        # An operator may repeat the run, or have no more reason to ask for a replacement.
         settled("tunnel_ca", path=str(state()), **arguments)
         again = settled("tunnel_ca", path=str(state()), certificate=arguments.get("certificate"))
         assert not again["changed"]

@@ -69,7 +69,7 @@ def test_a_ca_that_is_registered_already_is_adopted(api, state, options, tunnel,
     api.add_certificate(tunnel["id"], openssl_ca[0])
     brought = {"certificate": openssl_ca[0], "private_key": openssl_ca[1]}
     result = settled("tunnel_ca", **options, **brought)
-    assert result["changed"]  # it was stored
+    assert result["changed"]  # the CA was stored
     assert len(api.certificates) == 1
     assert not settled("tunnel_ca", **options, **brought)["changed"]
 
@@ -100,7 +100,7 @@ def test_a_ca_that_was_archived_is_not_registered_again(api, state, options, tun
             assert "phase=added" in message
             assert api.calls == ["exchange", "certificates"]
     assert contents(state) == before
-    # Only what is registered counts, however often it was archived before.
+    # Only registered CAs count, however often one was archived before.
     api.add_certificate(tunnel["id"], result["certificate"])
     assert not settled("tunnel_ca", **options)["changed"]
 
@@ -120,7 +120,7 @@ def test_a_ca_that_was_archived_is_replaced_by_a_new_one(api, state, options, tu
 
 
 def test_a_new_ca_that_was_archived_during_its_rotation(api, state, options, tunnel):
-    """The one before is still what is to be archived at the end."""
+    """The previous CA is still the one to archive at the end."""
     first = settled("tunnel_ca", **options)
     second = settled("tunnel_ca", **options, phase="added")
     archive(api, second["fingerprint"])
@@ -206,7 +206,7 @@ def test_a_lost_answer_to_register(api, options, tunnel, loss, phase):
 @pytest.mark.parametrize("loss", ["late", "very late"])
 @pytest.mark.parametrize("phase", ["current", "added"])
 def test_a_registration_that_is_late(api, options, tunnel, loss, duplicates, phase):
-    """The request that was repeated takes effect as well; which the API may accept."""
+    """The repeated request takes effect as well, which the API may accept."""
     old = []
     if phase == "added":
         old = [settled("tunnel_ca", **options)["fingerprint"]]
@@ -341,7 +341,7 @@ def test_a_rotation_archives_nobody_elses_ca(api, options, tunnel, openssl_ca):
 
 
 def test_the_ca_in_use_is_never_archived(api, state, options, tunnel):
-    """Whatever somebody has copied where."""
+    """It does not matter which file somebody has copied where."""
     settled("tunnel_ca", **options)
     (state / "ca-previous.crt").write_bytes((state / "ca.crt").read_bytes())
     (state / "ca-previous.crt").chmod(0o600)
@@ -358,7 +358,7 @@ def test_steps_out_of_order(api, state, options, tunnel):
     assert "phase: added does not go with regenerate=always" in message
     message = refused("tunnel_ca", path=str(state), phase="added")
     assert "phase: added needs the Tunnels API" in message
-    # Made and registered, but not in its place: the run was refused in between.
+    # The CA was made and registered, but not put in its place: the run was refused in between.
     for name in ("ca.crt", "ca.key"):
         (state / name.replace("ca", "ca-next")).write_bytes((state / name).read_bytes())
     assert "has not taken the old one's place yet" in refused(

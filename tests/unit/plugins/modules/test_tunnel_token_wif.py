@@ -71,7 +71,7 @@ def test_a_changed_version_rotates_once(api, state, options, tunnel):
     assert not first["rotated"]
     before = api.tokens[tunnel["id"]]
     assert not settled("tunnel_token", **options, token_version="1")["changed"]
-    # Left out, it means no wish.
+    # Without a value, the option asks for nothing.
     assert not settled("tunnel_token", **options)["changed"]
     assert api.reasons == []
 
@@ -122,7 +122,7 @@ def test_a_lost_answer_to_rotate(api, state, options, tunnel, loss):
 
 @pytest.mark.parametrize("loss", ["late", "very late"])
 def test_a_rotation_that_is_late(api, state, options, tunnel, loss):
-    """The request that was repeated takes effect as well: the last token is the one."""
+    """The repeated request takes effect as well: the last token is the valid one."""
     settled("tunnel_token", **options, token_version="1")
     api.faults["rotate"] = [loss]
     outcome = run_module("tunnel_token", **options, token_version="2")
@@ -138,7 +138,7 @@ def test_a_run_that_loses_everything_is_completed_by_the_next(api, state, option
     api.faults = {"rotate": [loss], "reveal": ["", *["lost before"] * 9]}
     refused("tunnel_token", **options, token_version="2")
     api.faults.clear()
-    # Also without the wish: it was begun.
+    # A rotation that was begun goes on without the option, too.
     result = settled("tunnel_token", **options)
     assert result["rotated"]
     assert result["token_version"] == "2"

@@ -79,7 +79,7 @@ class FakeApi(FakeHttp):
         self.jwt = make_jwt()
 
     def options(self, **others: Any) -> dict[str, Any]:
-        """Module options that reach this server."""
+        """Return module options that reach this server."""
         return {
             "api_url": self.url,
             "federation_rule_id": "fdrl_rule",
@@ -159,7 +159,7 @@ class FakeApi(FakeHttp):
         except Refusal as refusal:
             error = {"type": refusal.kind, "message": refusal.message}
             body = {"type": "error", "error": error, "request_id": request_id[1]}
-            # No waiting in tests that are not about it.
+            # Tests that are not about waiting do not wait.
             headers = [request_id, ("retry-after", "0")]
             return json_answer(_STATUS[refusal.kind], body, *headers)
         finally:
@@ -171,10 +171,10 @@ class FakeApi(FakeHttp):
         return answer
 
     def _arrive(self, when: str, call: str) -> None:
-        """Lets take effect what is due."""
+        """Let the due requests take effect."""
         for one in [one for one in self.late if one[:2] == (when, call)]:
             self.late.remove(one)
-            # Nobody is told of a refusal.
+            # Nobody learns of a refusal.
             with contextlib.suppress(Refusal):
                 self._do(*one[1:])
 

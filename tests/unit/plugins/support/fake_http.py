@@ -1,4 +1,4 @@
-"""A loopback HTTP server that records what it is asked and can be told to misbehave."""
+"""A loopback HTTP server that records its requests and can be made to misbehave."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def json_answer(status: int, fields: object, *headers: tuple[str, str]) -> Answe
 
 
 class FakeHttp:
-    """Serves ``respond`` on a free loopback port, inside a ``with``."""
+    """Serve ``respond`` on a free loopback port, inside a ``with``."""
 
     def __init__(self, respond: Callable[[Asked], Answer]) -> None:
         self.asked: list[Asked] = []

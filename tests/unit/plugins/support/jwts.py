@@ -1,4 +1,4 @@
-"""Identity tokens for tests. Their signature is none: only services check it."""
+"""Identity tokens for tests. Their signature is not valid: only services check it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def encode(part: object) -> str:
 
 
 def make_jwt(header: dict[str, Any] | None = None, **claims: Any) -> str:
-    """A token as the exchange wants it; claims and header fields are replaced, None removes."""
+    """Return a token as the exchange wants it; claims and header can be replaced, None removes."""
     now = int(time.time())
     whole = {
         "iss": "https://issuer.example",

@@ -1,4 +1,4 @@
-"""Runs a module as Ansible does, and kills it where a power failure would."""
+"""Run a module as Ansible does, and kill it where a power failure would."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def run_module(name: str, check: bool = False, **arguments: Any) -> Outcome:
-    """Runs a module in this process, with diff; returns also failures.
+    """Run a module in this process, with diff; return failures, too.
 
     On a host nothing of the controller is loaded. Here another test may have loaded it, and
     warnings would then go to the controller's display instead of the module's result.
@@ -69,7 +69,7 @@ def run_module(name: str, check: bool = False, **arguments: Any) -> Outcome:
 
 
 def given_options(arguments: dict[str, Any]) -> contextlib.AbstractContextManager[Any]:
-    """Lets a module find its options, by the means that this version of Ansible has."""
+    """Let a module find its options in the way that this version of Ansible has."""
     if testing is not None:
         return testing.patch_module_args(arguments)
     given = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
@@ -77,14 +77,14 @@ def given_options(arguments: dict[str, Any]) -> contextlib.AbstractContextManage
 
 
 def as_on_a_host() -> contextlib.AbstractContextManager[Any]:
-    """Versions with a switch for it ask themselves whether they run on the controller."""
+    """Versions of Ansible with a switch for it check whether they run on the controller."""
     if _internal is None:
         return contextlib.nullcontext()
     return mock.patch.object(_internal, "is_controller", False)
 
 
 def settled(name: str, **arguments: Any) -> dict[str, Any]:
-    """Runs a module that must succeed, after its check mode has predicted the same change."""
+    """Run a module that must succeed, after its check mode has predicted the same change."""
     predicted = run_module(name, check=True, **arguments)
     assert not predicted.failed, predicted.message
     outcome = run_module(name, **arguments)
@@ -94,7 +94,7 @@ def settled(name: str, **arguments: Any) -> dict[str, Any]:
 
 
 def refused(name: str, check: bool = False, **arguments: Any) -> str:
-    """Runs a module that must fail; returns its message."""
+    """Run a module that must fail; return its message."""
     outcome = run_module(name, check=check, **arguments)
     assert outcome.failed, f"{name} should have failed: {outcome.result}"
     assert "Traceback" not in outcome.everything
@@ -102,7 +102,7 @@ def refused(name: str, check: bool = False, **arguments: Any) -> str:
 
 
 def without_library(library: str, name: str, **arguments: Any) -> dict[str, Any]:
-    """Result of a module on a host that lacks a library, found out in a child process."""
+    """Return a module's result on a host that lacks a library, found in a child process."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -123,12 +123,12 @@ def without_library(library: str, name: str, **arguments: Any) -> dict[str, Any]
     return json.loads(output)
 
 
-# Whatever changes the file system: a process can be killed before and after each of them.
+# These calls change the file system: a process can be killed before and after each of them.
 _STEPS = ("open", "fsync", "rename", "unlink", "mkdir", "symlink", "fchown", "fchmod", "rmdir")
 
 
 def killed_after(step: int, action: Callable[[], Any]) -> bool:
-    """Runs the action in a child that is killed after so many file operations and HTTP requests.
+    """Run the action in a child that is killed after *step* file operations and HTTP requests.
 
     Returns whether it was killed; if not, the action has come to its end.
     """
@@ -171,7 +171,7 @@ def _count_down(stack: contextlib.ExitStack, step: int) -> None:
         response = request(*arguments, **keywords)
         left[0] -= 1
         if left[0] < 0:
-            os._exit(KILLED)  # the effect is there, and nobody has read the answer
+            os._exit(KILLED)  # the request has taken effect, and nobody has read the answer
         return response
 
     for name in _STEPS:

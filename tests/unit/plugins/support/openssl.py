@@ -22,7 +22,7 @@ SERVER_EXTENSIONS = {
 
 
 def run(*arguments: str | Path, stdin: str = "") -> str:
-    """Output of openssl; raises CalledProcessError with its messages when it fails."""
+    """Return the output of openssl; raise CalledProcessError with its messages when it fails."""
     done = subprocess.run(
         ["openssl", *map(str, arguments)], input=stdin, capture_output=True, text=True, check=False
     )
@@ -47,7 +47,7 @@ def make_ca(
     digest: str = "sha256",
     days: int = 365,
 ) -> tuple[str, str]:
-    """A self-signed CA: compliant, but for the extensions given (``None`` leaves one out)."""
+    """Make a self-signed CA: compliant, except for the given extensions (``None``: left out)."""
     key = key or make_key()
     merged = {**CA_EXTENSIONS, **(extensions or {})}
     return _sign(directory, key, merged, digest, days, subject="/CN=Company CA"), key
@@ -61,7 +61,7 @@ def make_server(
     digest: str = "sha256",
     days: int = 90,
 ) -> tuple[str, str]:
-    """A server certificate under a CA: compliant, but for the extensions given."""
+    """Make a server certificate under a CA: compliant, except for the given extensions."""
     key = key or make_key()
     merged = {**SERVER_EXTENSIONS, **(extensions or {})}
     return _sign(directory, key, merged, digest, days, subject="/CN=server", ca=ca), key
@@ -93,7 +93,7 @@ def _sign(
 
 
 def verify(directory: Path, ca: str, certificate: str, hostname: str) -> None:
-    """Raises unless openssl accepts the certificate for a TLS server of this name."""
+    """Raise unless openssl accepts the certificate for a TLS server of this name."""
     directory.mkdir(exist_ok=True)
     (directory / "ca").write_text(ca)
     (directory / "certificate").write_text(certificate)

@@ -1,4 +1,4 @@
-"""Runs tasks of the collection in a real playbook, without any connection."""
+"""Run tasks of the collection in a real playbook, without any connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_playbook(
     *arguments: str,
     **group: Any,
 ) -> tuple[int, str]:
-    """Runs the tasks over hosts (name to variables) with the group's variables and command line.
+    """Run the tasks over hosts (name to variables) with the group's variables and command line.
 
     Returns the exit status and all output at -vvv.
     """

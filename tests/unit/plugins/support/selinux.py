@@ -54,7 +54,7 @@ class Selinux:
 
 
 def install(directory: Path, monkeypatch) -> Selinux:
-    """Have the host of the test be such a one."""
+    """Give the test's host SELinux."""
     host = Selinux(directory)
     monkeypatch.setattr(selinux_labels, "SELINUXFS", host.enforce)
     monkeypatch.setattr(selinux_labels, "PROGRAMS", (host.restorecon,))

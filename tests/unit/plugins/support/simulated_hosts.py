@@ -28,7 +28,7 @@ MEGABYTE = "A" * (1 << 20)
 
 
 def pem(label: str, content: str = "simulated") -> str:
-    """Something that has the form of a PEM block."""
+    """Return a text in the form of a PEM block."""
     body = base64.b64encode(content.encode() * 8).decode()
     lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
     return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n"
@@ -41,7 +41,7 @@ OF_A_CERTIFICATE = {"fingerprint": "ab" * 32, "names": [f"*.{DOMAIN}"], "issuer"
 
 
 def answer(path: str, host: str, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Status, output and delay of a call of *module* on *host* in the world of the file *path*."""
+    """Return status, output and delay of *module* on *host* in the world of the file *path*."""
     world = json.loads(Path(path).read_text(encoding="utf-8"))
     name = module.rpartition(".")[2]
     given = {key: value for key, value in arguments.items() if not key.startswith("_ansible")}

@@ -43,18 +43,18 @@ class Simulation:
         self.hosts = ["host1", "host2"]
 
     def attack(self, host: str = "host2", module: str = "*", **how: Any) -> None:
-        """Lets a host answer something else; see simulated_hosts.py."""
+        """Let a host answer something else; see simulated_hosts.py."""
         self.world["attacks"].setdefault(host, []).append({"module": module, **how})
 
     def run_tasks(self, tasks: list[dict[str, Any]]) -> tuple[int, str]:
-        """Exit status and output of a play of these tasks over all hosts."""
+        """Return exit status and output of a play of these tasks over all hosts."""
         play = self.directory / "play.yml"
         about = {"hosts": "mcp_tunnel", "gather_facts": False, "tasks": tasks}
         play.write_text(yaml.safe_dump([about]))
         return self.run(str(play))
 
     def run(self, playbook: str = "site", *arguments: str) -> tuple[int, str]:
-        """Exit status and output of a playbook of the collection."""
+        """Return exit status and output of a playbook of the collection."""
         inventory = {
             "mcp_tunnel": {"hosts": {name: {} for name in self.hosts}, "vars": self.variables},
             # A task that is led to the controller is noticed, and runs nothing.
@@ -88,7 +88,7 @@ class Simulation:
         return done.returncode, done.stdout + done.stderr
 
     def calls(self) -> list[dict[str, Any]]:
-        """All that any host was asked: host, module (its last part) and arguments."""
+        """Return all requests to any host: host, module (its last part) and arguments."""
         journal = self.directory / "world.json.journal"
         lines = journal.read_text().splitlines() if journal.exists() else []
         found = [json.loads(line) for line in lines]

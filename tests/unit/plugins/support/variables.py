@@ -1,4 +1,4 @@
-"""Variables of a host that are right, for tests that break one of them."""
+"""Correct variables of a host, for tests that break one of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DOMAIN = "abcd1234.tunnel.example"
 
 
 def good(**changes: Any) -> dict[str, Any]:
-    """The defaults of all roles and what an operator must set, with *changes*."""
+    """Return the defaults of all roles and the operator's required variables, with *changes*."""
     return {
         **role_options.defaults(),
         "mcp_tunnel_domain": DOMAIN,

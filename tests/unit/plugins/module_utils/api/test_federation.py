@@ -189,7 +189,7 @@ def test_a_denial_without_findings(direct):
 
 @pytest.mark.parametrize(("ahead", "said"), [(-120, "ahead of"), (300, "behind")])
 def test_a_wrong_clock_is_found(direct, monkeypatch, ahead, said):
-    """The server's clock decides, and its answer tells it."""
+    """The server's clock decides, and its answer has the time."""
     now = int(time.time()) + ahead
     monkeypatch.setattr(
         "http.server.BaseHTTPRequestHandler.date_time_string",

@@ -88,7 +88,7 @@ def test_a_directory_that_others_can_write_to_is_refused(path):
 
 @pytest.fixture
 def lockstep(monkeypatch, path):
-    """Lets another instance make what it likes just before we make the session's directory."""
+    """Let another instance make anything just before we make the session's directory."""
     make = os.mkdir
 
     def install(other):
@@ -156,7 +156,7 @@ def test_three_modules_share_one_exchange(api, path, tmp_path):
 
 
 def test_a_literal_that_is_fetched_anew_shares_the_exchange(api, path, tmp_path):
-    """A lookup gives each task another one."""
+    """A lookup gives each task another token."""
     state = {"path": str(tmp_path / "state"), **api.options(session_file=str(path))}
     for number in range(2):
         literal = make_jwt(jti=str(number))
@@ -177,7 +177,7 @@ def test_a_revoked_token_is_renewed_once(api, path, tmp_path):
     api.calls.clear()
     assert not run_module("tunnel", **state).failed
     assert api.calls == ["get", "exchange", "get"]
-    # A fresh one that is refused is refused.
+    # A fresh token that is refused is not exchanged once more.
     path.unlink()
     api.calls.clear()
     api.faults["get"] = ["authentication_error"]
@@ -218,7 +218,7 @@ def test_check_mode_exchanges_once(api, path, tmp_path):
 
 
 def test_an_access_token_that_ends_meanwhile_is_renewed(api, tmp_path):
-    """It may live for less time than a task that has to wait."""
+    """Its lifetime may be shorter than a task that has to wait."""
     api.lifetime = 0
     state = {"path": str(tmp_path / "state"), **api.options()}
     run_module("tunnel", **state)

@@ -36,7 +36,7 @@ class Host:
         self.now = crypto.utc_now()
 
     def renew(self, after=timedelta(0), routes=(), duration="90d", renew_before="30d"):
-        """Renews as if so much time had passed since the CA was made."""
+        """Renew as if this much time had passed since the CA was made."""
         now = self.now + after
         return renew_cert.renew("default", list(routes), duration, renew_before, now)
 
@@ -108,7 +108,7 @@ def test_what_was_interrupted_is_completed(host):
 
 
 def test_a_ca_that_is_about_to_end_is_told(host):
-    """Every certificate ends with it; a timer that says nothing would let it come to that."""
+    """Every certificate ends with the CA; a silent timer would let it come to that."""
     host.renew(timedelta(days=120))
     assert host.renew(timedelta(days=121, hours=1)).startswith("not needed: 78 days remain")
     with pytest.raises(renew_cert.TunnelError) as caught:
@@ -191,7 +191,7 @@ def test_what_the_file_system_refuses(host, capsys):
 
 
 def test_it_runs_without_ansible(tmp_path):
-    """As its launcher runs it, in an isolated Python: only what its release carries is there."""
+    """Its launcher runs it like this, in an isolated Python with only its release's content."""
     package = tmp_path / command_source.PACKAGE.replace(".", "/")
     package.mkdir(parents=True)
     for path in command_source.needed_files(MODULE_UTILS, "commands.renew_cert"):

@@ -27,7 +27,7 @@ def module(monkeypatch):
 
 
 def answered(capsys):
-    """The answer of the module, which must not have a secret in it."""
+    """Return the answer of the module, which must not have a secret in it."""
     output = capsys.readouterr().out
     assert "planted" not in output
     return json.loads(output)

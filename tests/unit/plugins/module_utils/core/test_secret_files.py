@@ -17,7 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.secret_file
 
 @pytest.fixture
 def lockstep(monkeypatch):
-    """Lets another run make what it likes just before we make a directory."""
+    """Let another run make anything just before we make a directory."""
     make = os.mkdir
 
     def install(path, other):
@@ -61,7 +61,7 @@ def fail_json(msg):
 def test_a_full_file_system_is_told_with_the_file_and_needs_no_other_user(
     tmp_path, monkeypatch, number
 ):
-    """The system names no file when it refuses what is written into an open one."""
+    """The system names no file when it refuses a write into an open one."""
     path = tmp_path / "proxy.yaml"
     path.write_text("before")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import address_filter
 
-# Drops the options, and runs the command as it is: a kernel that enforces nothing.
+# It drops the options and runs the command as it is, like a kernel that enforces nothing.
 UNFILTERED = 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"'
 
 

@@ -68,7 +68,7 @@ def test_the_text_has_the_includes_in_the_order_of_nft():
 
 
 def test_the_template_includes_the_instances_in_that_way():
-    """And by an absolute path, which does not depend on the file that includes it."""
+    """It does so by an absolute path, which does not depend on the file that includes it."""
     assert TEMPLATE.read_text().splitlines()[-1] == HOST.splitlines()[-1]
 
 

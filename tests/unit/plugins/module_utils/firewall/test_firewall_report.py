@@ -97,7 +97,7 @@ def host(tmp_path, monkeypatch):
 
 
 def test_an_nft_that_fails_is_one_row(host, monkeypatch):
-    """Everything else is told as before; the end of the whole check would hide it."""
+    """The other rows are as before; if the whole check ended, it would hide them."""
 
     def listing():
         raise TunnelError("table inet mcp_tunnel", "nft refuses the rules", "Look at nft")
@@ -109,7 +109,7 @@ def test_an_nft_that_fails_is_one_row(host, monkeypatch):
 
 
 def test_a_resolv_conf_that_cannot_be_read_is_one_row(host):
-    """A link that leads nowhere, for example."""
+    """One example is a link that leads nowhere."""
     host.resolv_conf.unlink()
     assert f"{host.resolv_conf}: cannot be read: No such file or directory" in problem(host)
 

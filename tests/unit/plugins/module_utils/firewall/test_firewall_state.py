@@ -31,7 +31,7 @@ def host_rules(text=""):
 
 
 class Kernel:
-    """Takes rules, line by line, as nft does: all of them, unless one is ``bad``."""
+    """Take rules, line by line, as nft does: all of them, unless one is ``bad``."""
 
     def __init__(self):
         self.rules = None
@@ -67,7 +67,7 @@ class Kernel:
 
 
 class Systemd:
-    """Has the unit that loads the rules at boot, and the timer that reads their counters."""
+    """A systemd with the unit that loads the rules at boot, and the timer of their counters."""
 
     def __init__(self):
         self.units = {}
@@ -91,7 +91,7 @@ class Systemd:
 
 
 class Timer:
-    """The dead man's switch; ``fire`` is what the host does when nobody stops it."""
+    """The dead man's switch; ``fire`` does the same as the host when nobody stops it."""
 
     def __init__(self, machine):
         self.machine = machine

@@ -1,4 +1,4 @@
-"""How nft is called and what becomes of its answers; the real one is asked in the scenarios."""
+"""The calls of nft, and the use of its answers; the scenarios call the real one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import 
 
 @pytest.fixture
 def nft(tmp_path, monkeypatch):
-    """Replaces nft by a shell script."""
+    """Replace nft by a shell script."""
 
     def replace(script):
         path = tmp_path / "nft"

@@ -1,4 +1,4 @@
-"""The dead man's switch: what it would do, done here at once."""
+"""The dead man's switch: the test does at once what the switch would do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMER = "mcp-tunnel-firewall-rollback-default.timer"
 
 
 class Systemd:
-    """Knows the timer's state and notes what it is told."""
+    """A systemd that knows the timer's state and notes its commands."""
 
     def __init__(self, active="inactive", sub="dead"):
         self.active, self.sub = active, sub
@@ -31,7 +31,7 @@ class Systemd:
 
 @pytest.fixture
 def told(monkeypatch):
-    """Makes systemd be in a state."""
+    """Put systemd into a state."""
 
     def be(*state):
         fake = Systemd(*state)
@@ -44,7 +44,7 @@ def told(monkeypatch):
 
 @pytest.fixture
 def armed(monkeypatch, tmp_path, told):
-    """Arms it, and returns what systemd-run was given."""
+    """Arm the switch; return the arguments of systemd-run."""
     commands = []
     run = subprocess.run
 
@@ -71,7 +71,7 @@ def fire(command, tmp_path):
 
 def test_it_fires_in_time_and_exactly(armed):
     assert "--on-active=45" in armed
-    # Without, systemd takes up to a minute more.
+    # Without it, systemd takes up to a minute more.
     assert "--timer-property=AccuracySec=100ms" in armed
 
 

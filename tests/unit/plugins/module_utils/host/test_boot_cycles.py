@@ -1,4 +1,4 @@
-"""Cycles of orderings, from what systemd-analyze prints about them."""
+"""Cycles of orderings, found in the output of systemd-analyze."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import boot_cycles
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.boot_cycles import Cycle
 
-# As systemd 252 and 257 print it.
+# systemd 252 and 257 print it like this.
 OURS = """\
 nftables.service: Found ordering cycle on mcp-tunnel-firewall.service/start
 nftables.service: Found dependency on nftables.service/start

@@ -1,4 +1,4 @@
-"""Drop-ins of others beside our units."""
+"""Other people's drop-ins beside our units."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_container_of_lxc(tmp_path):
 
 
 def test_the_remedy_is_one(tmp_path):
-    """It says a file that comes after, and its content as printf(1) takes it."""
+    """It names a file that sorts later, and gives its content as printf(1) takes it."""
     put(tmp_path, EVERY, LXC)
     remedy = drop_ins.credential_problem(undoing(tmp_path)[0]).remedy
     content, path = re.search(r"printf '(.*)' >(\S+) ", remedy).groups()
@@ -69,7 +69,7 @@ def test_the_remedy_is_one(tmp_path):
     "directory", ["mcp-cloudflared@default.service.d", "mcp-cloudflared@.service.d"]
 )
 def test_somebodys_edit_of_our_unit_is_to_be_taken_back(tmp_path, place, directory):
-    """`systemctl edit` makes it; no container is to blame."""
+    """`systemctl edit` makes it; a container is not to blame."""
     put(tmp_path, f"{place}/{directory}/override.conf", "[Service]\nLoadCredential=\n")
     [undone] = undoing(tmp_path)
     assert undone.path == f"/{place}/{directory}/override.conf"
@@ -139,7 +139,7 @@ def test_every_directory_of_systemd_and_of_names(tmp_path):
         put(
             tmp_path, f"usr/lib/systemd/system/{directory}/{number}.conf", "[Service]\nPrivateTmp=0"
         )
-    # The last of them has the word, for the proxy; for cloudflared the one before.
+    # The last of them decides for the proxy; for cloudflared, the one before does.
     assert {one.path.rsplit("/", 1)[1] for one in undoing(tmp_path)} == {"1.conf", "2.conf"}
 
 

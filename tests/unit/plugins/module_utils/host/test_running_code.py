@@ -99,7 +99,7 @@ def test_old_code_that_nobody_has_taken_over_from(host):
 
 
 def test_a_process_with_the_code_of_both(host):
-    """Whatever has loaded the new code beside the old one has not let go of that."""
+    """A process that has loaded the new code beside the old has not let go of the old."""
     host.process(10, "1", "2")
     assert host.problem() == "its process 10 still runs release 1"
 

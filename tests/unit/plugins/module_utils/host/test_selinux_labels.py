@@ -1,4 +1,4 @@
-"""Labels of SELinux, with a restorecon that keeps them in a file: none of our hosts has SELinux."""
+"""SELinux labels, with a restorecon that keeps them in a file: none of our hosts has SELinux."""
 
 from __future__ import annotations
 

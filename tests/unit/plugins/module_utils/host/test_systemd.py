@@ -1,4 +1,4 @@
-"""Verbs that end, whatever the services do: with a systemctl that takes its time."""
+"""Verbs end, whatever the services do: tested with a systemctl that takes its time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import syst
 
 UNIT = "mcp-proxy@default.service"
 
-# Notes what it was asked; "stop" waits until the unit was killed, unless it obeys.
+# Notes its arguments; "stop" waits until the unit was killed, unless the unit obeys.
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>"$0.log"
 case "$1" in

@@ -88,7 +88,7 @@ def test_two_names_of_a_machine_show_one_identity():
 
 @pytest.mark.parametrize("name", ["etc/machine-id", "proc/sys/kernel/random/boot_id"])
 def test_a_clone_and_a_container_are_machines_of_their_own(tmp_path, name):
-    """Clones may share their machine-id, containers of one host its boot."""
+    """Clones may share their machine-id; containers of one host share its boot."""
     for path in ("etc/machine-id", "proc/sys/kernel/random/boot_id"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("one\n")
@@ -98,7 +98,7 @@ def test_a_clone_and_a_container_are_machines_of_their_own(tmp_path, name):
 
 
 def test_containers_that_were_cloned_on_one_host_are_machines_of_their_own(tmp_path):
-    """They share both; what tells them apart is that each has a process 1 of its own."""
+    """They share both; each has a process 1 of its own, which tells them apart."""
     for path in ("etc/machine-id", "proc/sys/kernel/random/boot_id"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("one\n")
@@ -114,7 +114,7 @@ def test_containers_that_were_cloned_on_one_host_are_machines_of_their_own(tmp_p
 
 @pytest.mark.parametrize("allowed", [{3}, set(range(384))])
 def test_processors_are_those_that_services_may_use(monkeypatch, allowed):
-    """Not those of the machine, nor of this login."""
+    """They are not those of the machine, nor of this login."""
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: allowed if pid == 1 else {0, 1})
     assert host_facts.cores() == len(allowed)

@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import nft_support
 
 TEMPLATES = Path(__file__).resolve().parents[5] / "roles/firewall/templates"
-# As nft 1.0.6 writes them: about `queue num 1` to a kernel without CONFIG_NFT_QUEUE, about a word
+# nft 1.0.6 writes these: about `queue num 1` to a kernel without CONFIG_NFT_QUEUE, about a word
 # that it does not know, and without CAP_NET_ADMIN.
 LACKING = """\
 /dev/stdin:{line}:9-13: Error: Could not process rule: No such file or directory
@@ -24,7 +24,7 @@ FORBIDDEN = "netlink: Error: cache initialization failed: Operation not permitte
 
 
 def words(text):
-    """The words of nft's language in rules or in a template of them; names and texts left out."""
+    """Return the words of nft's language in rules or their template, without names and texts."""
     for pattern in (
         r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}",
         r"(?m)^\s*#[^\n]*$",

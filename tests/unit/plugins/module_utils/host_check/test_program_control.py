@@ -1,4 +1,4 @@
-"""fapolicyd, as its files say what it allows."""
+"""fapolicyd, judged by the rules in its files."""
 
 from __future__ import annotations
 

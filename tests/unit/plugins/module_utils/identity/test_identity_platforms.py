@@ -107,7 +107,7 @@ def test_github_actions(serve, monkeypatch):
 
 
 def test_okta_gets_an_assertion_of_its_own_with_each_attempt(serve, tmp_path, monkeypatch):
-    """It accepts each once, and a first attempt may have used it up."""
+    """Okta accepts each once, and a first attempt may have used it up."""
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     key = tmp_path / "okta.pem"
     key.write_text(openssl.make_key(("-algorithm", "RSA")))
@@ -207,7 +207,7 @@ def test_spiffe_never_looks_into_tmp_by_itself(monkeypatch):
     monkeypatch.delenv("SPIFFE_ENDPOINT_SOCKET", raising=False)
     monkeypatch.setattr(os.path, "exists", lambda path: bool(looked.append(path)))
     message = failure("spiffe")
-    # TLS libraries look for their certificates meanwhile.
+    # TLS libraries look for their certificates in the meantime.
     sockets = [path for path in map(str, looked) if path.endswith(".sock")]
     assert sockets == ["/run/spire/agent/public/api.sock"]
     assert "SPIFFE_ENDPOINT_SOCKET" in message

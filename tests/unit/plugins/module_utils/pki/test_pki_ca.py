@@ -1,4 +1,4 @@
-"""CA rules. The certificates come from the openssl command line, or are judged by it."""
+"""Rules of CAs. The openssl command line makes the certificates, or judges them."""
 
 from __future__ import annotations
 

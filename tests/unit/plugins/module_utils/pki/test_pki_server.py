@@ -1,4 +1,4 @@
-"""Server certificate rules. Certificates come from openssl, or are judged by it."""
+"""Rules of server certificates. openssl makes the certificates, or judges them."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_lifetimes(openssl_ca, tmp_path):
     pem = signed(openssl_ca, csr, duration=timedelta(hours=2160), now=now)
     facts = validate_server_cert(pem, openssl_ca[0], DOMAIN)
     assert facts["not_after"] == crypto.timestamp(now + timedelta(days=90))
-    # Never outside the lifetime of the CA, which has begun seconds ago.
+    # Never outside the lifetime of the CA, which began seconds ago.
     ca_facts = crypto.load_certificate(openssl_ca[0], "ca")
     assert facts["not_before"] == crypto.timestamp(crypto.not_before(ca_facts))
     pem = signed(openssl_ca, csr, duration=timedelta(days=3650))

@@ -54,7 +54,7 @@ def config(*rules, version=-1):
 
 @pytest.fixture
 def look(monkeypatch):
-    """Rows of a connector that answers so and has logged that: {layer: finding}."""
+    """Return the rows of a connector with this answer and this log: {layer: finding}."""
 
     def rows(ready=READY, shown=None, log=(), active="active"):
         answers = {"/ready": ready, "/config": shown or config(OURS)}
@@ -97,7 +97,7 @@ def test_a_rule_without_settings_of_its_own_shows_them_all(look):
     ],
 )
 def test_settings_that_lead_elsewhere_are_another_service(look, name, value):
-    """By its service alone, the rule leads to our listener."""
+    """Judged by its service alone, the rule leads to our listener."""
     pushed = config({**OURS, "originRequest": {**USUAL, name: value}}, version=3)
     found = look(shown=pushed)["ingress"]
     detail = f"originRequest of the rule to http://127.0.0.1:8080 sets {name}"

@@ -33,7 +33,7 @@ UNITS = ("mcp-proxy@default.service", "mcp-cloudflared@default.service")
 
 
 class Upstream(http.server.BaseHTTPRequestHandler):
-    """Answers what the server's ``replies`` say for the path, else its ``reply``: status, body."""
+    """Answer with the server's ``replies`` for the path, else its ``reply``: status, body."""
 
     def do_GET(self):
         status, body = self.server.replies.get(self.path, self.server.reply)
@@ -48,7 +48,7 @@ class Upstream(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def serve():
-    """Starts HTTP servers: reply -> server, whose ``reply`` may be changed."""
+    """Start HTTP servers: reply -> server, whose ``reply`` may be changed."""
     servers = []
 
     def start(status, body):
@@ -80,11 +80,11 @@ class Setup:
         self.active = dict.fromkeys(UNITS, "active")
         self.enabled = dict.fromkeys(UNITS, True)
         monkeypatch.setattr(systemd, "show", self.show)
-        # Of cloudflared's unit, as `systemctl show` prints it.
+        # cloudflared's unit, as `systemctl show` prints it.
         self.shown = "DropInPaths=\nExecMainStatus=0\nSubState=running\n"
         monkeypatch.setattr(systemd, "systemctl", lambda *_arguments: self.shown)
         monkeypatch.setattr(systemd, "journal", lambda unit, lines=8: [f"line of {unit}"])
-        # Which process answers is looked up for real; which unit it belongs to is made up.
+        # The answering process is looked up for real; the unit that it belongs to is made up.
         self.units = {os.getpid(): UNITS[1]}
         monkeypatch.setattr(loopback, "answerer", self.answerer)
         self.releases = {}
@@ -211,7 +211,7 @@ def test_a_masked_unit_is_not_told_to_be_missing(setup, monkeypatch):
 
 
 def test_a_service_in_a_restart_loop_shows_it(setup, monkeypatch):
-    """It dies and comes back: whenever one looks, it runs."""
+    """The service dies and comes back: it runs at each look."""
     started = int((time.monotonic() - 5) * 1e6)
     blocks = "\n".join(
         f"Id={unit}\nActiveState=active\nSubState=running\nUnitFileState=enabled\n"
@@ -283,7 +283,7 @@ def test_what_comes_late_is_waited_for(replica, monkeypatch):
     pauses = []
 
     def connect(seconds):
-        # Others pause, too: whoever looks for the process that answers.
+        # The search for the answering process pauses, too.
         if seconds == health._PAUSE_SECONDS:
             pauses.append(seconds)
             replica.edge.reply = (200, b'{"readyConnections":4}')
@@ -299,7 +299,7 @@ def test_what_comes_late_is_waited_for(replica, monkeypatch):
 @pytest.mark.parametrize("state", ["inactive", "failed"])
 @pytest.mark.parametrize("unit", UNITS)
 def test_nothing_waits_for_a_service_that_is_down(replica, monkeypatch, unit, state):
-    """Neither for itself, nor for what it would answer."""
+    """The check waits neither for the service nor for its answers."""
     replica.active[unit] = state
     if unit == UNITS[1]:
         replica.edge.shutdown()
@@ -309,7 +309,7 @@ def test_nothing_waits_for_a_service_that_is_down(replica, monkeypatch, unit, st
         replica.rules([{"service": f"http://127.0.0.1:{replica.ports[0]}"}])
 
     def pause(seconds):
-        # Others pause, too: whoever looks for the process that answers.
+        # The search for the answering process pauses, too.
         assert seconds != health._PAUSE_SECONDS, "it has waited"
 
     clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=pause)
@@ -357,7 +357,7 @@ def test_something_else_on_the_proxys_port(setup, serve):
 
 @pytest.mark.parametrize("port", ["listen", "admin", "metrics"])
 def test_a_stranger_is_not_believed_and_named(replica, serve, port):
-    """Each answers just what the service would: who it is, is what counts."""
+    """Each answers just as the service would: only its identity counts."""
     answers = {"admin": b"ready", "metrics": b'{"readyConnections":4}', "listen": b""}
     other = serve(200, answers[port])
     listen, admin = replica.ports
@@ -426,7 +426,7 @@ def test_files_with_other_labels_than_the_policy_wants(replica, selinux, tmp_pat
 
 
 def test_labels_that_cannot_be_asked_for_are_one_row(setup, monkeypatch, tmp_path):
-    """The other release is looked at, and all that comes after."""
+    """The check goes on with the other release, and with everything after it."""
 
     def wrong(release):
         if release.name == "1":
@@ -478,7 +478,7 @@ def test_the_proxys_own_answers_are_those_of_its_source():
 
 
 def test_a_drop_in_that_takes_the_token_is_no_question_of_the_edge(replica, tmp_path):
-    """Of two files, the later one has the word."""
+    """The later one of two files decides."""
     setup = replica
     first, last = tmp_path / "10 ours.conf", tmp_path / "zzz-lxc-service.conf"
     first.write_text("[Service]\nLoadCredential=tunnel-token:/x\n")

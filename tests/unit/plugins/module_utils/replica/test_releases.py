@@ -74,7 +74,7 @@ def test_a_release_made_under_a_hardened_umask_is_opened_by_a_later_run(releases
 
 
 def test_a_release_has_the_labels_of_the_policy_when_it_has_its_name(releases, archive, selinux):
-    """Those of its final path: it is unpacked below another one."""
+    """The labels are those of its final path: it is unpacked below another one."""
     selinux.mislabel(f"{releases.path('1')}/bin/tool")
     releases.unpack("1", archive)
     assert selinux.commands() == [f"-R -v {releases.path('1')}"]

@@ -17,7 +17,7 @@ SOCKET = "mcp-proxy@default.socket"
 
 
 class Host:
-    """Files, and a systemd that does as it is told."""
+    """Files, and a systemd that obeys."""
 
     def __init__(self, directory, monkeypatch):
         self.directory = directory
@@ -30,7 +30,7 @@ class Host:
         self.takeover = True
         self.runs = ""  # the release that the proxy's process has really loaded, once it is known
         self.obeys = True  # whether it becomes the release on disk when it reloads
-        self.hangs = ""  # what systemd says of a reload that does not end
+        self.hangs = ""  # systemd's message about a reload that does not end
         for part in ("proxy", "cloudflared"):
             for version in ("1", "2"):
                 (directory / "opt" / part / version / "bin").mkdir(parents=True)
@@ -188,7 +188,7 @@ def test_a_changed_socket_unit_means_a_new_socket(deployed):
 
 
 def test_the_service_has_the_port_until_the_socket_comes(host):
-    """The socket unit is new: the service that runs listens by itself."""
+    """The socket unit is new: the running service listens by itself."""
     host.with_socket = False
     host.apply()
     host.confirm()
@@ -252,7 +252,7 @@ def test_removal_stops_the_socket_first(deployed):
 
 
 def test_a_release_that_does_not_let_go_is_restarted(deployed):
-    """It says that the reload went well: only a look from outside shows that it did not."""
+    """It reports that the reload went well: only a look from outside shows that it did not."""
     deployed.obeys = False
     deployed.runs = "1"
     deployed.version = "2"

@@ -20,7 +20,7 @@ PROXY, CONNECTOR = "mcp-proxy@default.service", "mcp-cloudflared@default.service
 
 
 class Systemd:
-    """A systemd that does as it is told, unless ``refuse`` names the unit."""
+    """A systemd that obeys, unless ``refuse`` names the unit."""
 
     def __init__(self):
         self.active = {}
@@ -337,7 +337,7 @@ def test_a_record_that_names_a_file_of_before_restarts(deployed, fake, monkeypat
 
 
 def test_removal_leaves_no_failed_unit(deployed, fake):
-    """One that had to be killed failed by its stop, not before it."""
+    """A unit that had to be killed failed by its stop, not before it."""
     fake.stubborn = {CONNECTOR}
     deployed.remove()
     assert fake.active[CONNECTOR] == "inactive"

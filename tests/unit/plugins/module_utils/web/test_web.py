@@ -33,7 +33,7 @@ SECRET = "planted-secret-0123456789"
 
 @pytest.fixture
 def serve(direct, pauses):
-    """Starts a server that gives these answers in turn, the last one for ever."""
+    """Start a server that gives these answers in turn, and the last one for ever."""
     servers = []
 
     def start(*answers):
@@ -123,7 +123,7 @@ def test_a_server_that_is_not_there(direct, pauses):
             Web(retries=1).send(request)
         assert not caught.value.sent
         assert "http://127.0.0.1:1/x: cannot be reached (Connection refused)" in str(caught.value)
-    # Nothing was sent, so even what must not happen twice was tried again.
+    # Nothing was sent, so even a request that must not happen twice was tried again.
     assert len(pauses) == 2
 
 
@@ -179,11 +179,11 @@ def test_proxies(serve, monkeypatch, how):
 
 @pytest.fixture
 def proxy(direct, pauses):
-    """Starts a proxy that reads a request of each connection and gives this answer, or resets."""
+    """Start a proxy that reads a request of each connection, and gives this answer or resets."""
     listeners, asked = [], []
 
     def serve(listener, answer):
-        with contextlib.suppress(OSError):  # it was closed
+        with contextlib.suppress(OSError):  # the listener was closed
             while True:
                 connection, _address = listener.accept()
                 received = connection.recv(65536)
@@ -278,7 +278,7 @@ def tls_server(tmp_path, direct):
 
     class Quiet(HTTPServer):
         def handle_error(self, *_arguments):
-            pass  # a client that does not trust us says so in its own test
+            pass  # a client that does not trust us reports it in its own test
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.crt", key)
@@ -296,7 +296,7 @@ def test_certificates_are_verified(tls_server, pauses, monkeypatch):
         Web().send(Request("GET", url))
     assert "TLS failed (certificate verify failed:" in str(caught.value)
     assert "api_ca_bundle" in str(caught.value)
-    assert pauses == []  # it does not get better
+    assert pauses == []  # a retry would not help
     assert Web(bundle=ca).send(Request("GET", url)).status == 204
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         with monkeypatch.context() as patch:

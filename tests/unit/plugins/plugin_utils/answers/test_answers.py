@@ -77,7 +77,7 @@ def test_types_that_newer_versions_of_ansible_would_convert(answer):
 
 
 def test_an_answer_that_is_nested_too_deeply_is_refused_in_words():
-    """Some can be parsed, and not printed again: each depth near the limit is tried."""
+    """Some can be parsed but not printed again: the test tries each depth near the limit."""
     for depth in (*range(700, 1000), 100_000):
         output = f'{{"_ansible_x": 1, "deep": {"[" * depth}{"]" * depth}}}'
         left = ""

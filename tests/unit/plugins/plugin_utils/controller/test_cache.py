@@ -31,7 +31,7 @@ def base(tmp_path, monkeypatch):
 
 @pytest.fixture
 def give_away(monkeypatch):
-    """Gives files to another user; who cannot, becomes another user."""
+    """Give files to another user; a test that cannot becomes another user."""
 
     def give(*paths):
         if os.geteuid() == 0:
@@ -81,7 +81,7 @@ def test_a_directory_that_was_readable_becomes_private(base):
 
 
 def plant(path):
-    """A file of the name that is looked for."""
+    """Write a file with the name that the cache looks for."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"hostile")
 
@@ -254,7 +254,7 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_used(base):
 
 
 def test_a_home_that_cannot_be_written_is_named_with_what_to_do(tmp_path, monkeypatch):
-    """Below /proc nobody makes a directory, not even root."""
+    """Nobody can make a directory below /proc, not even root."""
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/proc")
     with pytest.raises(TunnelError, match="cannot be used as a cache") as caught:
@@ -282,7 +282,7 @@ def test_an_error_about_something_else_stays_what_it_is(base):
 
 
 def test_a_user_without_a_home(monkeypatch):
-    """As in an execution environment with a user ID of its own."""
+    """An execution environment with a user ID of its own has such a user."""
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
@@ -292,7 +292,7 @@ def test_a_user_without_a_home(monkeypatch):
 
 
 def test_a_cache_behind_a_link_that_cannot_be_written_is_named_as_well(tmp_path, monkeypatch):
-    """The operating system names the place that the link leads to."""
+    """The operating system names the target of the link."""
     (tmp_path / "cache").symlink_to("/proc")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(TunnelError, match="cannot be used as a cache") as caught:

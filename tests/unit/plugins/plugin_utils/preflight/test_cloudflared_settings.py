@@ -10,7 +10,7 @@ ELF = b"\x7fELF\x02\x01\x01" + bytes(4096)
 
 
 def brought(tmp_path, content):
-    """The problems of a binary with this content."""
+    """Return the problems of a binary with this content."""
     binary = tmp_path / "cloudflared"
     binary.write_bytes(content)
     found = settings.check_all(
@@ -39,7 +39,7 @@ def test_an_old_binary_is_refused(tmp_path):
     "content",
     [
         ELF + b"no-autoupdateno-prechecksmetrics" + ELF,
-        ELF + b"UPX!" + ELF,  # compressed: its texts are not to be seen
+        ELF + b"UPX!" + ELF,  # compressed: its texts cannot be seen
         b"#!/bin/sh\nexec cloudflared-2026\n",
         b"",
     ],

@@ -53,7 +53,7 @@ def test_an_address_does_not_overlap_with_a_name_of_its_port():
 
 
 def covered(element, first):
-    """The numbers of the addresses that an element covers, counted from the address *first*."""
+    """Return the numbers of an element's addresses, counted from the address *first*."""
     address, length = (*element.split("/"), "")[:2]
     if ":" in address:
         number, bits = int(address.rpartition(":")[2] or "0", 16), 128

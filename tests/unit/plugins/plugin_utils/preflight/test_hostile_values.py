@@ -1,4 +1,4 @@
-"""Every value that reaches a file, a unit, a rule or a URL, as somebody hostile would write it.
+"""Every value that reaches a file, a unit, a rule or a URL, as a hostile person would write it.
 
 The table is one of fields and forms: each pair has to be refused by the name of the variable,
 before anything is written. The form that is used is the one that is looked at: nothing is trimmed.
@@ -31,7 +31,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables 
 KELVIN = "\u212a"  # its lower case is an ASCII k
 FULLWIDTH = "\uff11\uff12"  # digits to str.isdecimal() and int()
 
-# A form of a good value that is none: what is put around it, or in its place.
+# Bad forms of a good value: the text around it, or in its place.
 AROUND = {
     "newline after": "{}\n",
     "newline before": "\n{}",
@@ -108,7 +108,7 @@ def forms(value):
 
 
 def accepted(variable, values, **others):
-    """The names of those of the *values* that are not refused by the name of the variable."""
+    """Return the names of the *values* that are not refused by the name of the variable."""
     return [
         name
         for name, value in values

@@ -98,7 +98,7 @@ def test_the_time_to_roll_back_is_of_a_run():
 
 @pytest.mark.parametrize("text", ["true", "yes"])
 def test_a_truth_value_that_another_host_has_as_text(text):
-    """An inventory in INI format has nothing but texts."""
+    """An inventory in INI format has only texts."""
     assert plan.compared({"firewall_audit": text})["firewall_audit"] is True
 
 
@@ -200,7 +200,7 @@ def test_types_and_choices_are_those_that_the_roles_declare(changes, text):
 
 
 def test_templates_take_truth_values_from_the_plan_only():
-    """The variable itself may be the text "false", which Jinja takes for true."""
+    """The variable itself may be the text "false", which is true to Jinja."""
     switches = plan.make_plan("a", {"a": good()}, ["a"])["switches"]
     assert "proxy_disable_ip_validation" in switches
     files = [
@@ -360,7 +360,7 @@ def test_no_attribute_is_taken_of_entries_that_hold_templates():
 
 
 def documented():
-    """The cells of docs/variables.md: variable to its default, as it stands there."""
+    """Return the cells of docs/variables.md: variable to its default, as it stands there."""
     text = (ROLES.parent / "docs" / "variables.md").read_text()
     return dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) ?\|", text, re.MULTILINE))
 
@@ -371,7 +371,7 @@ def test_every_public_variable_is_in_the_documentation():
 
 @pytest.mark.parametrize("name", role_options.options())
 def test_defaults_in_the_documentation(name):
-    """A default stands there as it is, or in words; nothing stands there when there is none."""
+    """A default stands there as it is, or in words; the cell is empty when there is none."""
     cell, default = documented()[name], role_options.defaults()[name]
     said = [text for text in re.findall("`([^`]*)`", cell) if "…" not in text]
     if said:

@@ -1,4 +1,4 @@
-"""The proxy's file as the preflight writes it, and how its problems become those of variables."""
+"""The proxy's file as the preflight writes it; its problems become problems of variables."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ WIF = {
 
 
 def made(**changes):
-    """The plan of a host."""
+    """Return the plan of a host."""
     return plan.make_plan("a", {"a": good(**changes)}, ["a"])
 
 
 def document(**changes):
-    """The proxy's file of a host, as YAML understands it."""
+    """Return the proxy's file of a host, as YAML reads it."""
     return yaml.safe_load(made(**changes)["proxy_config"])
 
 
@@ -189,7 +189,7 @@ def test_a_domain_of_the_api_that_the_proxy_refuses():
 
 @pytest.fixture
 def newer_proxy(tmp_path, monkeypatch):
-    """The proxy's code with a limit and a timeout more, as a later version may have them."""
+    """The proxy's code with one more limit and timeout, as a later version may have them."""
     source = COLLECTION / "proxy_src/src/mcp_proxy"
     shutil.copytree(source, tmp_path / "newer_proxy")
     for old, new in (

@@ -74,7 +74,7 @@ def test_names_that_the_operator_lists_are_none_but_others_are():
 
 @pytest.mark.parametrize("others", [None, "proxy_allowed_ip", {"proxy_allowed_ip": 1}, 7])
 def test_what_is_no_list_lists_nothing(others):
-    """That it is no list is told as such; see role_options.type_problems."""
+    """Another check reports that it is no list; see role_options.type_problems."""
     assert len(told("proxy_allowed_ip", others=others)) == 1
 
 

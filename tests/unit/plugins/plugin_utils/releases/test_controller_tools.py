@@ -1,4 +1,4 @@
-"""A controller without pip: refused exactly when it would have to assemble something."""
+"""A controller without pip is refused only when it would have to assemble something."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def without_pip(tmp_path):
-    """An interpreter that has none."""
+    """An interpreter without pip."""
     python = tmp_path / "python3"
     python.write_text("#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n")
     python.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The operator's settings of pip: with the real pip, and a wheel that is made here."""
+"""The operator's settings of pip, with the real pip and a wheel that the test makes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy i
     Target,
 )
 
-# Each of them breaks an assembly, or has it install nothing or something else.
+# Each of them breaks an assembly, or makes it install nothing or something else.
 HARMFUL = {
     "user": "true",
     "require-virtualenv": "true",
@@ -69,7 +69,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def clean(tmp_path, monkeypatch):
-    """No settings of whoever runs the tests."""
+    """No pip settings of the user who runs the tests."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -142,7 +142,7 @@ def test_the_environment_of_pip(clean, tmp_path):
 
 
 def test_an_interpreter_without_pip(clean, tmp_path):
-    """Nothing is said here: the installation will."""
+    """This step says nothing: the installation will."""
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\nexit 1\n")
     script.chmod(0o755)

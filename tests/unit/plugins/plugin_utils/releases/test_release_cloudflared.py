@@ -98,7 +98,7 @@ def test_a_missing_brought_binary_is_named(tmp_path):
 
 
 def planted(cache, name, content, mode=0o755, member="bin/cloudflared"):
-    """An archive that another run is said to have made."""
+    """Plant an archive in the cache, as if another run had made it."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = cache / name
     with tarfile.open(path, "w:gz") as archive:

@@ -80,7 +80,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def pip(tmp_path, monkeypatch):
-    """An interpreter that records what pip is asked for, and installs one package."""
+    """An interpreter that records pip's arguments, and installs one package."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     script = tmp_path / "python"
     script.write_text(
@@ -109,7 +109,7 @@ def release(source, pip, version="3.11.2", architecture="x86_64"):
     ("version", "architecture", "wanted"),
     [
         ("3.11.2", "x86_64", ["cryptography==50.0.2 --hash=sha256:bbbb --hash=sha256:cccc"]),
-        # Debian 11's 3.9.2 is later than 3.9.0, which is what `<= '3.9'` means.
+        # Debian 11's 3.9.2 is later than 3.9.0, and `<= '3.9'` means 3.9.0.
         ("3.9.2", "x86_64", ["cryptography==50.0.2 --hash=sha256:bbbb --hash=sha256:cccc"]),
         ("3.9.0", "x86_64", ["cryptography==47.0.0 --hash=sha256:aaaa"]),
     ],
@@ -198,7 +198,7 @@ def test_what_is_in_an_archive(source, pip):
     assert members["lib/mcp_proxy/cli.py"].mode == 0o644
     assert {(member.uid, member.gid, member.mtime) for member in members.values()} == {(0, 0, 0)}
     lib = f"/opt/mcp-tunnel/proxy/{built.version}/lib"
-    # Not through `current`: what is imported late must be of the release that was started.
+    # Not through `current`: late imports must come from the release that was started.
     assert lib in launcher
     assert lib in interpreter
     # The service cannot import what only modules need.

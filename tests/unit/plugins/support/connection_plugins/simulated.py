@@ -32,7 +32,7 @@ options:
 
 
 class Connection(ConnectionBase):
-    """Takes what Ansible would send to a host's Python, and answers itself."""
+    """Take the input of a host's Python from Ansible, and answer it here."""
 
     transport = "simulated"
     has_pipelining = True
@@ -48,12 +48,12 @@ class Connection(ConnectionBase):
         self._note({"put_file": [in_path, out_path]})
 
     def fetch_file(self, in_path, out_path):
-        """A host that is asked for a file has been asked for too much."""
+        """A host that is asked for a file is asked for too much."""
         self._note({"fetch_file": [in_path, out_path]})
         raise AssertionError("no file is ever fetched")
 
     def exec_command(self, cmd, in_data=None, sudoable=True):
-        """The answer of the module that would have run."""
+        """Return the answer of the module that would have run."""
         name = self._play_context.remote_addr
         if not in_data:
             self._note({"command": cmd})
@@ -73,7 +73,7 @@ class Connection(ConnectionBase):
 
 
 def _module(payload):
-    """Name and arguments of the module in what Ansible pipes into a host's Python."""
+    """Return name and arguments of the module in the input of a host's Python."""
     for node in ast.walk(ast.parse(payload)):
         if isinstance(node, ast.Call):
             found = {word.arg: word.value for word in node.keywords}
