@@ -1,4 +1,4 @@
-"""Makes this checkout importable as a collection for plain pytest; ansible-test does it itself."""
+"""Make this checkout importable as a collection for plain pytest; ansible-test does it itself."""
 
 from __future__ import annotations
 

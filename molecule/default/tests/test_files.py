@@ -39,7 +39,7 @@ def test_nothing_that_runs_is_writable_by_a_service(host: Host) -> None:
 
 
 def test_no_temporary_or_pending_file_is_left(host: Host) -> None:
-    # A release's tree may hold any name; where the deployment writes, only final names stay.
+    # A release's tree may hold any name; the directories of the deployment keep only final names.
     names = host.check_output(
         "find /etc/mcp-tunnel /var/lib/mcp-tunnel -type f 2>/dev/null || true"
     ).splitlines()

@@ -1,4 +1,4 @@
-"""A run that is killed after any of its changes is completed by the next one.
+"""The next run completes a run that is killed after any of its changes.
 
 Two bare hosts of a laboratory of their own, one of them hardened as auditors want it. Every run is
 killed right after its first change, so that each change in turn is the last thing that an

@@ -195,7 +195,7 @@ def test_a_certificate_that_is_due_is_renewed_without_a_restart(due: int) -> Non
             assert time.monotonic() < deadline, "the proxy does not serve the new certificate"
             time.sleep(1)
     assert state_host().check_output(PIDS) == pids
-    # Once more at once: now enough remains.
+    # The second run comes at once: now enough remains.
     assert said().startswith("not needed: ")
 
 

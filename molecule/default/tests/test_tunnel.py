@@ -36,7 +36,7 @@ def test_a_tool_call_through_each_replica_alone(name: str, route: str) -> None:
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_curl_from_this_machine(version: str) -> None:
-    """Any TLS client is carried to the proxy; only its certificate and the CA decide."""
+    """Any TLS client reaches the proxy; only its certificate and the CA decide."""
     ca = state_ca()
     done = subprocess.run(
         [

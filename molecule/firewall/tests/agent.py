@@ -196,7 +196,7 @@ async def _serve(channel: socket.socket, handed: dict[str, socket.socket]) -> No
 
 
 class _Process:
-    """The process of one user, seen from root's."""
+    """The process of one user, as root's process sees it."""
 
     def __init__(self, name: str, places: list[dict[str, Any]]) -> None:
         entry = pwd.getpwnam(name)

@@ -94,7 +94,7 @@ def udp(name: str, address: str, port: int, sport: int = 0) -> str:
         if sport:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # several attempts at once
             sock.bind(("", sport))
-        # With the scope of an address of the link.
+        # A link-local address needs its scope.
         sock.connect(socket.getaddrinfo(address, port, sock.family, sock.type)[0][4])
         sock.send(_mark(name))
         sock.recv(1)
@@ -112,7 +112,7 @@ def broadcast(name: str, address: str, port: int) -> str:
 
 
 def resolve(name: str, server: str, protocol: str) -> str:
-    """Carry the attempt's name out in a question to a name server."""
+    """Carry the attempt's name out in a query to a name server."""
     label = name.replace(" ", "-").encode()
     question = b"\0\1\1\0\0\1\0\0\0\0\0\0" + bytes([len(label)]) + label + b"\6tunnel\0\0\20\0\1"
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM

@@ -87,7 +87,7 @@ def main() -> int:
     survivors = []
     with Runs(HOSTS) as runs:
         agents = runs.agents
-        # Rule -> where it has not been deleted yet. It may matter on one host only, the state host.
+        # Rule -> the hosts where it was not deleted yet. It may matter only on one, the state host.
         left: dict[Rule, list[str]] = {}
         for host in HOSTS:
             for rule in _rules(agents[host]):

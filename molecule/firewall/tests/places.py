@@ -24,7 +24,7 @@ def inside(where: str, *command: str) -> list[str]:
 
 
 class Unreachable(Exception):
-    """A place does not answer in time."""
+    """A place has not answered in time."""
 
 
 class Agent:

@@ -47,7 +47,7 @@ def foreign(host: Host) -> str:
     listing = host.check_output("nft --numeric list ruleset")
     parts = re.split(r"^(?=table )", uncounted(listing), flags=re.MULTILINE)
     ours = "table inet mcp_tunnel "
-    # Without the newlines, which nft puts between tables.
+    # nft puts newlines between tables; they are left out.
     return "\n".join(part.strip() for part in parts if not part.startswith(ours))
 
 

@@ -195,7 +195,7 @@ def test_a_host_without_nft() -> None:
     assert "nftables: there is no /usr/sbin/nft. Install the distribution's package" in output
 
 
-# As in a container without the capability.
+# A container without the capability looks like this.
 LEAN_PYTHON = """#!/bin/sh
 exec setpriv --inh-caps -net_admin --bounding-set -net_admin /usr/bin/python3 "$@"
 """

@@ -93,7 +93,7 @@ PACKETS: list[Attempt] = [
     ["metadata, as a datagram", "udp", "169.254.169.254", 80],
     ["another port of an upstream", "tcp", "10.77.0.2", 9000],
     ["an upstream's port, as a datagram", "udp", "10.77.0.2", 8000],
-    # Answered just before, and known to connection tracking as established.
+    # This flow was answered just before, and connection tracking knows it as established.
     ANOTHER_USERS_FLOW,
     ["ping", "ping", V4],
     ["ping, IPv6", "ping", V6],
@@ -174,7 +174,7 @@ def victims() -> Iterator[None]:
 
 
 def inside(host: Host, *attempts: Attempt) -> dict[str, str]:
-    """Make the attempts in the sandbox of the proxy's unit."""
+    """Make the attempts in the sandbox of the proxy's unit; return their outcomes."""
     write(host, TASKS, json.dumps(attempts))
     host.check_output(f"systemctl start {UNIT}")
     for _ in range(100):

@@ -11,7 +11,7 @@ from streamer import streaming
 UPSTREAM = "10.77.0.2"
 PORT = 8000
 STATE = "/var/lib/mcp-tunnel/default"
-# As the proxy would for the next request.
+# The proxy would do this for the next request.
 CONNECTS = (
     "setpriv --reuid=mcp-proxy --clear-groups python3 -c"
     f" 'import socket; socket.create_connection((\"{UPSTREAM}\", {PORT}), 5)'"

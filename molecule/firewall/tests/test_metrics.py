@@ -16,7 +16,7 @@ UNIT = "mcp-tunnel-firewall-counters"
 PACKETS = "mcp_tunnel_firewall_packets_total"
 AGE = "mcp_tunnel_firewall_counters_age_seconds"
 ADMIN = "http://127.0.0.1:8081/metrics"
-#: Fetches that page; the hosts have no curl.
+#: Fetches the page of metrics; the hosts have no curl.
 FETCH = f"import urllib.request as r; print(r.urlopen('{ADMIN}', timeout=10).read().decode())"
 
 
@@ -59,7 +59,7 @@ def test_every_counter_is_shown(host: Host) -> None:
     copy(host)
     names = set(kernel(host))
     assert {"proxy/refused", "proxy/upstreams/default", "others/admin/default"} <= names
-    # And one of the timer's own, about the rules.
+    # The timer also has a counter of its own, about the rules.
     assert names | {"accounts/wrong"} == {name for name in scrape(host) if "/" in name}
 
 

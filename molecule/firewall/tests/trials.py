@@ -49,7 +49,7 @@ def made(host: Host, user: str, attempts: list[Attempt]) -> dict[str, str]:
 
 
 def made_from(where: str, attempts: list[Attempt]) -> dict[str, str]:
-    """Make them from a place of the laboratory's network."""
+    """Make the attempts from a place of the laboratory's network."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "lab", "net", LAB_NAME, "exec", where),

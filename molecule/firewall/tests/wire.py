@@ -41,7 +41,7 @@ class Wire:
 
     def packets(self) -> str:
         """Return everything that was sent before this moment."""
-        # This is the last one, so that everything before it has been seen.
+        # Once this last packet is seen, everything before it has been seen.
         shell(self._name).check_output(
             "python3 -c 'import socket; s = socket.socket(2, 2);"
             f' s.sendto(b"{_END}", ("{_RESOLVER}", {_PORT}))\''

@@ -39,7 +39,7 @@ def test_a_rotation_of_the_ca_that_is_killed(chosen: tuple[str, ...]) -> None:
         kills.append(killed_after_a_change(playbook="rotate_ca", tasks=tasks))
         assert len(active(tunnel())) <= 2
     print("\n".join(kills))
-    # The new CA, then at least a certificate on each host, then the end of the old CA.
+    # First the new CA, then at least a certificate on each host, then the end of the old CA.
     assert len(kills) == len(chosen) or not chosen, kills
     assert len(kills) >= 2 + len(HOSTS), kills
     # It is one rotation, however often it was begun; the last run that was killed had ended it.

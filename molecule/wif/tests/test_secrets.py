@@ -12,7 +12,7 @@ from deployed import STATE, stored
 from replicas import HOSTS, LAB_NAME, lab, play, recap, shell
 from secrets_search import PLACES, found, key_lines, shown, token_forms
 
-# Of a federated access token, and of any JWT.
+# The shapes of a federated access token, and of any JWT.
 SHAPES = re.compile(r"sk-ant-oat01-[A-Za-z0-9_-]{8}|eyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}\.")
 
 

@@ -162,7 +162,7 @@ def connection_variables():
 
 @pytest.mark.parametrize("name", connection_variables())
 def test_facts_that_say_how_to_connect(name):
-    """With facts as variables, which is Ansible's default, they choose programs and sockets."""
+    """Ansible's default makes facts variables, which choose programs and sockets."""
     with pytest.raises(TunnelError, match=r"host2: its facts .*" + name.removeprefix("ansible_")):
         own_names.check_facts("host2", {name.removeprefix("ansible_"): "/tmp/evil"})
 

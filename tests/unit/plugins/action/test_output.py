@@ -23,7 +23,7 @@ def test_verify_shows_lines_and_repeats_what_is_to_be_registered(tmp_path):
     simulation.attack("host1", "replica_health", merge={"table": TABLE})
     status, output = simulation.run("verify")
     assert status == 0, output
-    # The run is as verbose as can be, so that the tables are in the answers before, too.
+    # At the highest verbosity, the tables are in the answers before, too.
     lines = shown(output.partition("TASK [Show the tables]")[2])
     assert [line for line in lines if line in TABLE] == TABLE
     last = "\n".join(lines[-7:])

@@ -113,7 +113,7 @@ def test_misspelt_variables_are_all_refused_at_once(preflight):
 
 
 def test_names_that_a_run_makes_itself_are_no_misspelt_variables(tmp_path, preflight):
-    """The plan of an earlier preflight of the same run, and what playbooks keep for themselves."""
+    """They are the plan of an earlier preflight of the run, and the playbooks' own variables."""
     take = {
         "mcp_tunnels.stack.settings": None,
         "register": "__mcp_tunnel_settings",
@@ -179,7 +179,7 @@ def test_a_batch_of_the_command_line(preflight):
 def test_a_token_that_is_encrypted_in_the_inventory(preflight, tmp_path):
     (tmp_path / "password").write_text("open sesame")
     unlock = ("--vault-password-file", str(tmp_path / "password"))
-    # Its own process: Ansible's parts for the controller change how modules in ours warn.
+    # It has a process of its own: Ansible's controller parts change how modules in ours warn.
     vault = [sys.executable, "-m", "ansible.cli.vault", "encrypt_string", *unlock]
     for token, expected in ((make_token(), 0), ("nonsense", 2)):
         encrypted = subprocess.run(

@@ -11,7 +11,7 @@ import yaml
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 
 _VERIFY = Path(__file__).resolve().parents[4] / "playbooks/verify.yml"
-# Longer than 80 columns, with single blanks: there YAML breaks a line.
+# YAML breaks a line at single blanks when it is longer than 80 columns.
 TABLE = [
     "firewall                 state  detail",
     "accounts of the rules    ok     have the numbers that the kernel knows, and are: 'ok'",

@@ -275,7 +275,7 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path):
     for path in (leftover, running):
         path.write_text("half a secr")
     settled("file_set", entries=[secret(tmp_path / "token")])
-    # The other one belongs to a run that is at work on the same file now.
+    # The other file belongs to a run that is at work on the same file now.
     assert sorted(os.listdir(tmp_path)) == sorted([running.name, "token"])
     leftover.write_text("half a secr")
     settled("file_set", entries=[secret(tmp_path / "token")])

@@ -454,7 +454,7 @@ def test_between_the_two_renames_nothing_is_lost(stage, tmp_path):
 
 
 def test_a_tls_server_takes_the_pair(stage, tmp_path):
-    """An openssl server presents it, an openssl client that trusts the CA only believes it."""
+    """An openssl server presents it, and an openssl client that trusts only the CA believes it."""
     stage.deploy()
     (tmp_path / "ca.crt").write_text(stage.ca)
     server = subprocess.Popen(

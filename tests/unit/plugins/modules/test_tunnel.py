@@ -204,7 +204,7 @@ def test_a_lost_answer_to_create(api, state, options, loss, name):
 def test_a_creation_that_is_not_found_is_not_asked_for_twice(
     api, state, options, pauses, loss, name, arrives
 ):
-    """It may still take effect, after everybody has looked for it."""
+    """The request may still take effect, after the last look for it."""
     api.faults["create"] = [loss]
     message = refused("tunnel", **options, display_name=name)
     assert "whether it took effect is not known. Run again: the next run looks first" in message

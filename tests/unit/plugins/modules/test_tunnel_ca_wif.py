@@ -166,7 +166,7 @@ def test_a_brought_ca_that_was_archived_is_not_registered_again(
     for phase, regenerate in (("added", "never"), ("current", "always")):
         message = refused("tunnel_ca", **options, **brought, phase=phase, regenerate=regenerate)
         assert message.startswith("certificate: ")
-    # An archived one does not keep a new one from being made.
+    # An archived CA does not prevent a new one.
     archive(api, settled("tunnel_ca", **options)["fingerprint"])
     assert settled("tunnel_ca", **options, regenerate="always")["changed"]
 
@@ -285,7 +285,7 @@ def test_a_rotation(api, state, options, tunnel):
         (state / "ca.key").read_text()
     )
     assert sorted(os.listdir(state)) == ["ca-previous.crt", *KEPT]
-    # Both the step again and an ordinary run leave the rotation where it is.
+    # Neither the same step again nor an ordinary run moves the rotation.
     for phase in ("added", "current"):
         again = settled("tunnel_ca", **options, phase=phase)
         assert not again["changed"]
@@ -331,7 +331,7 @@ def test_a_rotation_archives_nobody_elses_ca(api, options, tunnel, openssl_ca):
         assert "the CA in use" in message
     foreign["archived_at"] = "2026-11-01T00:00:00Z"
     settled("tunnel_ca", **options, phase="added")
-    # The old one is archived by somebody, who takes its slot.
+    # Somebody archives the old one, and takes its slot.
     old = api.active(tunnel["id"])[1]
     old["archived_at"] = "2026-11-01T00:00:00Z"
     foreign["archived_at"] = None

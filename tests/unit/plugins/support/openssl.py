@@ -81,7 +81,7 @@ def _sign(
     files["key"].write_text(key)
     lines = [f"{name}={value}" for name, value in extensions.items() if value is not None]
     files["ext"].write_text("\n".join(lines) + "\n")
-    # A digest that the security level forbids for signing requests is no subject of the test.
+    # The test is not about digests that the security level forbids for signing requests.
     run("req", "-new", "-key", files["key"], "-subj", subject, "-out", files["csr"])
     issuer: tuple[str | Path, ...] = ("-signkey", files["key"])
     if ca:

@@ -48,7 +48,7 @@ class Selinux:
         self.enforce.unlink()
 
     def commands(self) -> list[str]:
-        """The arguments that restorecon was called with."""
+        """Return the arguments of every call of restorecon."""
         path = self._directory / "commands"
         return path.read_text().splitlines() if path.exists() else []
 

@@ -15,7 +15,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import sim
 
 _COLLECTION = Path(stack.__path__[0])
 _SUPPORT = Path(__file__).parent
-# The default looks 1000 times a second for an answer, at the cost of processor time.
+# The default looks for an answer 1000 times a second, which costs processor time.
 _SETTINGS = "[defaults]\ninternal_poll_interval = 0.01\n"
 _WIF = {
     "mcp_tunnel_mode": "wif",

@@ -162,7 +162,7 @@ def test_a_literal_that_is_fetched_anew_shares_the_exchange(api, path, tmp_path)
         literal = make_jwt(jti=str(number))
         assert not run_module("tunnel", **{**state, "identity_literal": literal}).failed
     assert api.calls.count("exchange") == 1
-    # Another source is another purpose.
+    # Another source makes another purpose.
     (tmp_path / "token").write_text(make_jwt())
     others = {"identity_literal": None, "identity_source": "file"}
     others["identity_file"] = str(tmp_path / "token")

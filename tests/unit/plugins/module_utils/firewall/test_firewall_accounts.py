@@ -1,4 +1,4 @@
-"""Numbers in the kernel against the accounts of the host."""
+"""Numbers in the kernel, compared with the accounts of the host."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_a_file_of_the_same_name_for_our_unit_hides_it(tmp_path, hides):
     if hides == "link":
         hidden.unlink()
         hidden.symlink_to("/dev/null")
-    # The proxy still has it, which has no credential, but a sandbox.
+    # The proxy still has the drop-in: it has no credential, but it has a sandbox.
     [undone] = undoing(tmp_path)
     assert undone.path == f"/{EVERY}"
     assert not undone.takes_the_token

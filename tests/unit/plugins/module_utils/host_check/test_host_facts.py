@@ -132,7 +132,7 @@ def test_processors_where_nobody_may_look_at_the_service_manager(monkeypatch):
 
 
 def test_what_a_host_says_of_itself_is_what_was_found(monkeypatch):
-    """The proxy's workers are as many as these processors, and hosts are told apart by this."""
+    """The proxy has as many workers as these processors, and this tells hosts apart."""
     monkeypatch.setattr(host_facts, "cores", lambda: 7)
     monkeypatch.setattr(host_facts, "machine", lambda: "a clone of nobody")
     monkeypatch.setattr(host_facts, "unsupported", lambda *_arguments: [])

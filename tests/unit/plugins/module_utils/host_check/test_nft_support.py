@@ -45,7 +45,7 @@ def test_all_that_the_rules_are_made_of_is_asked_for(template):
 
 
 def answering(monkeypatch, version="nftables v1.0.6 (Lester Gooch #5)\n", error=""):
-    """Has nft write that version, and that error about any rules."""
+    """Have nft print that version, and that error about any rules."""
     commands = []
 
     def run(command, **options):
@@ -69,7 +69,7 @@ def line_of(words_of_rule):
 def test_a_host_that_lacks_nothing(monkeypatch):
     commands = answering(monkeypatch)
     assert nft_support.lacks() == []
-    # With -c, so that nothing is changed.
+    # -c keeps nft from changing anything.
     assert commands == [(["--version"], ""), (["-c", "-f", "-"], nft_support.PROBE)]
 
 

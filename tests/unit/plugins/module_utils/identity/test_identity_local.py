@@ -74,7 +74,7 @@ def test_a_literal():
 
 def test_a_command(tmp_path, monkeypatch):
     assert fetch("command", command=["echo", TOKEN]) == TOKEN
-    # No shell looks at the words.
+    # No shell reads the words.
     assert fetch("command", command=["printf", "%s", "$HOME; x"]) == "$HOME; x"
     message = failure("command", command=["sh", "-c", f"echo {TOKEN} >&2; exit 3"])
     assert "identity_command: sh ended with status 3" in message

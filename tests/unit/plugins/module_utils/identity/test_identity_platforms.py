@@ -162,7 +162,7 @@ def test_okta(serve, tmp_path, algorithm):
 
 
 class WorkloadApi(workload_pb2_grpc.SpiffeWorkloadAPIServicer):
-    """Answers as SPIRE's agent does, or says that there is no entry."""
+    """Answer as SPIRE's agent does, or report that there is no entry."""
 
     def __init__(self):
         self.asked = []

@@ -1,4 +1,4 @@
-"""The connector's own words, as the real one says them (2026.8.2)."""
+"""The connector's own words, as the real one writes them (2026.8.2)."""
 
 from __future__ import annotations
 

@@ -379,7 +379,7 @@ def test_a_renewal_outside_a_deployment_is_what_is_put_back(deployed, fake):
 
 
 def test_a_token_that_is_dead_is_not_put_back(deployed, fake):
-    """With programmatic access: the API has another one, and the old one is refused."""
+    """With programmatic access, the API has another token, and refuses the old one."""
     deployed.write("token", "rotated")
     deployed.write("proxy.yaml", "broken")
     deployed.apply()

@@ -194,7 +194,7 @@ def proxy(direct, pauses):
                 if answer:
                     connection.sendall(answer)
                 else:
-                    # No lingering: closed by a reset.
+                    # Nothing lingers: the connection is closed by a reset.
                     now = struct.pack("ii", 1, 0)
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
                 connection.close()

@@ -286,7 +286,7 @@ def test_a_hostile_identity_is_refused(identity):
     assert "mcp_tunnel_identity" in problems_of(good(**{**WIF, "mcp_tunnel_identity": identity}))
 
 
-# From the API: fields that become paths, names and lines.
+# The API's fields, which become paths, names and lines.
 TUNNEL = {
     "id": "tnl_1",
     "domain": "abcd.tunnel.example",

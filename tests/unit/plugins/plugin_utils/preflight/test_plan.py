@@ -209,14 +209,14 @@ def test_templates_take_truth_values_from_the_plan_only():
     files += (ROLES.parent / "playbooks").rglob("*.yml")
     text = "".join(path.read_text() for path in files)
     for name in switches:
-        # But for those that a message or a comment names.
+        # Names in a message or a comment are the exception.
         read = re.findall(rf"([\w.]*)(?<!\w){name}(?![\w:=])", text)
         assert set(read) <= {"mcp_tunnel_plan.switches."}, name
 
 
 @pytest.mark.parametrize("name", sorted({*proxy_config.FIELDS.values()} - {"proxy_workers"}))
 def test_what_the_plan_has_is_read_from_the_plan(name):
-    """Taken from the variables again, it might be another value: not trimmed, or not judged."""
+    """The variables themselves might have another value: not trimmed, or not judged."""
     read = [
         f"{path.relative_to(ROLES)}: {line.strip()}"
         for path in [*ROLES.rglob("*.yml"), *ROLES.rglob("*.j2")]

@@ -23,7 +23,7 @@ def told(*names, others=()):
         ("cloudflared_log_level", "cloudflared_loglevel"),
         ("firewall_policy", "firewall_host_policy"),
         ("PROXY_ALLOWED_IPS", "proxy_allowed_ips"),
-        # One letter of the prefix is wrong, or too many, or missing, or two changed places.
+        # One letter of the prefix is wrong, added or missing, or two have changed places.
         ("mcp_tunnels_domain", "mcp_tunnel_domain"),
         ("mcp_tunel_domain", "mcp_tunnel_domain"),
         ("porxy_allowed_ips", "proxy_allowed_ips"),

@@ -64,7 +64,7 @@ def test_a_release_in_the_cache_needs_no_pip(without_pip):
 
 
 def test_a_controller_without_a_place_for_its_cache_is_told_so(monkeypatch, without_pip):
-    """A user without a home, as containers have one, and without a word about the cache."""
+    """A user without a home, as in containers, who has set no directory for the cache."""
 
     def no_home():
         raise RuntimeError

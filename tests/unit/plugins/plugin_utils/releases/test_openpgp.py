@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import openpgp
 
-# Made with GnuPG 2.2 (gpg --quick-generate-key … ed25519), which also says the fingerprint.
+# Made with GnuPG 2.2 (gpg --quick-generate-key … ed25519), which also prints the fingerprint.
 FINGERPRINT = "782778D0539DBFEE169106FD1A24AA8DA47DDD02"
 KEY = b"""\
 -----BEGIN PGP PUBLIC KEY BLOCK-----
