@@ -127,7 +127,7 @@ def test_always_makes_a_new_ca(state):
 
 
 def test_a_key_without_certificate_is_used(state):
-    """A run that was killed between the two leaves this, whoever wrote the key."""
+    """A run that is killed between the two leaves this, by whatever means the key was written."""
     state.mkdir(parents=True)
     key = openssl.make_key()
     (state / "ca.key").write_text(key)
