@@ -42,7 +42,7 @@ options:
     description:
       - How often a call is repeated after a connection error or an answer 429 or 5xx, with growing
         pauses or the one that the API asks for, of at most a minute.
-      - Calls that must not happen twice are repeated only after it is seen that they had no effect.
+      - Calls that must not happen twice are repeated only after a check that they had no effect.
     type: int
     default: 4
   federation_rule_id:

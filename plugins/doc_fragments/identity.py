@@ -89,7 +89,7 @@ options:
       - Path of the Workload API's socket, for V(spiffe); by default C(SPIFFE_ENDPOINT_SOCKET) or
         C(/run/spire/agent/public/api.sock).
       - SPIRE's own default is in C(/tmp), where any local user can make it before the agent does.
-        Such a path has to be given, and is refused if what lies directly in C(/tmp) is not root's.
+        Such a path must be given, and is refused if its directory in C(/tmp) is not root's.
     type: str
   identity_spiffe_agent:
     description: Path of C(spire-agent), for V(spiffe) without the Python library C(spiffe).

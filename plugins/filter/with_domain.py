@@ -15,7 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 DOCUMENTATION = r"""
 ---
 name: with_domain
-short_description: Completes a plan with the domain that the API has said
+short_description: Completes a plan with the domain that the API has reported
 version_added: 0.1.0
 description:
   - In mode C(wif), the domain of a tunnel may be unknown when the variables are checked. This

@@ -15,7 +15,7 @@ description:
     given order.
   - Every entry is checked before the first one is written.
   - A file is written as a temporary file beside its destination, gets its owner and permissions, is
-    synced to disk and then renamed, so that nobody ever sees half a file, or a secret with the
+    synced to disk and then renamed, so that no reader ever sees half a file, or a secret with the
     wrong permissions.
   - A symbolic link at the destination of a file is replaced, never followed.
   - ACLs and extended attributes of a replaced file are not kept.
@@ -23,7 +23,7 @@ extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 options:
   entries:
-    description: What to settle.
+    description: The entries to settle.
     type: list
     elements: dict
     required: true

@@ -14,7 +14,7 @@ description:
   - Keeps the table C(inet mcp_tunnel) of a host. Nothing else of the ruleset is touched.
   - All rules are loaded in one transaction, after nft and the kernel have accepted them, so there
     is no moment without rules. Counters go on from where they were.
-  - The kernel is compared with what was loaded, so a rule that somebody removed comes back.
+  - The kernel is compared with the loaded rules, so a rule that somebody removed comes back.
   - Rules are kept in C(/etc/nftables.d), from where C(mcp-tunnel-firewall.service) loads them at
     boot; what is remembered of them is in C(/var/lib/mcp-tunnel-firewall), for root only.
 extends_documentation_fragment:
@@ -30,7 +30,7 @@ options:
       - V(confirmed) keeps rules that are on trial, see O(rollback_timeout). Fails when they have
         been taken back.
       - V(good) remembers the rules on disk as proven.
-      - V(restored) puts back what was last proven.
+      - V(restored) puts back the rules that were last proven.
       - V(absent) removes the instance's rules, and with those of the host's last instance the
         table, the files, the unit and what is remembered.
     type: str
@@ -96,7 +96,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be done in check mode, and why.
+  description: The actions that were taken, or would be in check mode, each with its reason.
   returned: success
   type: list
   elements: str

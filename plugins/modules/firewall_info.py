@@ -8,15 +8,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: firewall_info
-short_description: Says who may talk to what on a replica, and what was refused
+short_description: Shows who may talk to what on a replica, and the packets that were refused
 version_added: 0.1.0
 description:
-  - Reads the table C(inet mcp_tunnel) from the kernel, not from the variables that it was made of,
+  - Reads the table C(inet mcp_tunnel) from the kernel, not from the variables behind it,
     with its counters.
-  - Says whether it is what was loaded last, whether it will be loaded at the next boot, and whether
-    every name server in C(/etc/resolv.conf) may be asked.
+  - Says whether it is the table loaded last, whether it will be loaded at the next boot, and
+    whether every name server in C(/etc/resolv.conf) may be asked.
   - Says whether this kernel enforces C(IPAddressDeny=), which the units have as well. That is tried
-    with a transient unit. What is not enforced is never said to be fine.
+    with a transient unit. A setting that is not enforced is never reported as fine.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -52,7 +52,7 @@ healthy:
   type: bool
   sample: true
 msg:
-  description: What is wrong, and what to do.
+  description: The problems, each with its remedy.
   returned: when RV(healthy) is false
   type: str
 findings:
@@ -62,16 +62,16 @@ findings:
   elements: dict
   contains:
     object:
-      description: What was looked at.
+      description: The object that was checked.
       type: str
     state:
-      description: V(ok), V(FAILED), V(not proven), or V(notice) of what is worth a look.
+      description: V(ok), V(FAILED), V(not proven), or V(notice) for something worth a look.
       type: str
     detail:
-      description: What was seen.
+      description: The observation.
       type: str
     remedy:
-      description: What to do when it failed.
+      description: The remedy if it failed.
       type: str
 rows:
   description: One entry for each counter with a rule.

@@ -8,12 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: host_check
-short_description: Says what a host is, and refuses one that cannot become a replica
+short_description: Describes a host, and refuses one that cannot become a replica
 version_added: 0.1.0
 description:
   - Reads the facts that a deployment needs, in one call, and checks them.
   - Fails with all reasons at once, each with its remedy. Changes nothing.
-  - Warns of drop-ins that take protection from the services, as images of LXC and Incus have them.
+  - Warns of drop-ins that take protection from the services, such as those of LXC and Incus images.
   - Warns about configuration files of another cloudflared, which the service does not see.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
@@ -121,7 +121,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 facts:
-  description: What the host is.
+  description: The facts of the host.
   returned: success
   type: dict
   contains:

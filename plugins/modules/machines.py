@@ -8,11 +8,11 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: machines
-short_description: Refuses instances that turn out to be in each other's way on one machine
+short_description: Refuses instances that turn out to conflict on one machine
 version_added: 0.1.0
 description:
-  - Two inventory hosts may be two names of one machine. M(mcp_tunnels.stack.preflight) knows that
-    only when both are connected to in the same way; this knows it from the machines themselves.
+  - Two inventory hosts may be two names of one machine. M(mcp_tunnels.stack.preflight) notices that
+    only if Ansible connects to both in the same way; this module learns it from the machines.
   - Fails when such hosts use the same port or instance, or different releases of cloudflared.
   - Runs on the controller, without a connection.
 extends_documentation_fragment:

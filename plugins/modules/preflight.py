@@ -21,7 +21,7 @@ description:
     C(mcp_tunnel_other_variables).
   - Refuses an ansible-core that is older than the collection needs. Ansible itself would only warn.
   - Compares the host with the others of its group, such as instances that share a machine.
-  - Works out what follows from the variables, which the roles of this collection use. Register the
+  - Derives a plan from the variables, which the roles of this collection use. Register the
     result as C(mcp_tunnel_plan). Registered variables outrank facts, so nothing that a host says
     later changes it.
   - The variables are those that M(mcp_tunnels.stack.settings) has taken directly before.
@@ -40,7 +40,7 @@ options:
     type: str
     default: mcp_tunnel
   duty:
-    description: What the run is for, as the name of a playbook; V(deploy) stands for all others.
+    description: Purpose of the run, as the name of a playbook; V(deploy) stands for all others.
     type: str
     choices: [deploy, recover, rotate_ca, rotate_token]
     default: deploy
@@ -70,7 +70,7 @@ instance:
   type: str
   returned: success
 duty:
-  description: What the run is for, as O(duty) says.
+  description: Purpose of the run, as in O(duty).
   type: str
   returned: success
 ca_phase:
@@ -127,7 +127,7 @@ ports:
   type: dict
   returned: success
 host_check:
-  description: What M(mcp_tunnels.stack.host_check) has to look at.
+  description: The objects that M(mcp_tunnels.stack.host_check) has to check.
   type: dict
   returned: success
 firewall:
@@ -139,7 +139,7 @@ firewall:
   returned: success
 domain:
   description:
-    - The tunnel's domain in lower case, without a trailing dot. Empty until the API has said it.
+    - The tunnel's domain in lower case, without a trailing dot. Empty until the API reports it.
   type: str
   returned: success
 switches:
@@ -158,7 +158,7 @@ allowed_ips:
 proxy_config:
   description:
     - Content of the proxy's configuration file, which the proxy's own code has judged.
-    - Without C(tunnel_domain) until the API has said it, see
+    - Without C(tunnel_domain) until the API has reported it, see
       P(mcp_tunnels.stack.with_domain#filter).
   type: str
   returned: success

@@ -15,7 +15,7 @@ description:
     them out which of them are not there.
   - A file that is there and cannot be read is a failure. It is not taken for missing, which would
     let another one be made in its place.
-  - What is read is returned. Never use it for a secret.
+  - The content is returned. Never use this module for a secret.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:

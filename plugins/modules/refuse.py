@@ -22,11 +22,11 @@ attributes:
     description: Nothing is ever changed.
 options:
   headline:
-    description: One line without full stop, about the object and what is wrong with it.
+    description: One line without full stop, with the object and the problem.
     type: str
     required: true
   problems:
-    description: What is wrong in detail, and what to do. Empty texts are left out.
+    description: Details of the problem, and the remedy. Empty texts are left out.
     type: list
     elements: str
     required: true

@@ -13,10 +13,10 @@ version_added: 0.1.0
 description:
   - Makes the release of one part of the tunnel stack available on a host, unpacked beside the
     running one and not active.
-  - The controller assembles it, so that the host needs no Internet access. What was assembled is
+  - The controller assembles it, so that the host needs no Internet access. The result is
     kept in C(~/.cache/mcp_tunnels.stack), or below E(XDG_CACHE_HOME).
   - Nothing is assembled, downloaded or transferred when the host has the release already.
-  - The proxy's release is made of the source that comes with this collection and of wheels with
+  - The proxy's release consists of the source that comes with this collection and wheels with
     pinned hashes, which C(pip) on the controller fetches for the host's Python and architecture.
     Configure its index, or a directory of wheels, as for any C(pip), for example with
     E(PIP_INDEX_URL) or E(PIP_FIND_LINKS).
@@ -28,12 +28,12 @@ attributes:
     description: A release has no content that could be shown as a difference.
 options:
   part:
-    description: What to ship.
+    description: The part to ship.
     type: str
     required: true
     choices: [proxy, cloudflared]
   architecture:
-    description: The host's machine as C(uname -m) says it.
+    description: The host's machine, as C(uname -m) prints it.
     type: str
     required: true
     choices: [x86_64, aarch64]

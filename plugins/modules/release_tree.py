@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - The part of M(mcp_tunnels.stack.release) that runs on the host. Use that one.
   - A release gets its name only when everything is unpacked and on disk.
-  - A release that the services' users cannot read is opened to them, and gets the labels that
-    SELinux wants where that is enabled.
+  - A release that the services' users cannot read is opened to them, and gets the labels of the
+    SELinux policy if that is enabled.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -23,7 +23,7 @@ attributes:
     description: A release has no content that could be shown as a difference.
 options:
   part:
-    description: What the release is of.
+    description: The part that the release belongs to.
     type: str
     required: true
     choices: [proxy, cloudflared]

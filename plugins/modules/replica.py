@@ -8,26 +8,26 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: replica
-short_description: Makes the services of a replica run with what is on disk, and puts them back
+short_description: Makes the services of a replica run with the files on disk, and puts them back
 version_added: 0.1.0
 description:
   - Activates releases, enables and starts services, and restarts those that run with anything
-    else than what is on disk now, however long ago it was written. A run that was killed before
-    it restarted a service is so completed by the next.
+    other than the files now on disk, however long ago these were written. So the next run
+    completes one that was killed before it restarted a service.
   - Services are started in the order of the list and stopped in the reverse order. When one is
     restarted, those after it are stopped first and started again, so that cloudflared leaves the
     edge before its proxy goes away.
-  - Files that a service reads again when it is told to only reload it. A service that has a socket
-    unit leaves that one alone when it is restarted, so that whoever connects waits, and with it the
-    services after it.
+  - If only files have changed that a service can read again, the service is reloaded. The restart
+    of a service with a socket unit leaves that unit alone, and the services after it, so that
+    clients that connect meanwhile wait.
   - A timer that belongs to the instance can be started and stopped with it.
-  - What runs is recorded below C(/var/lib/mcp-tunnel-replica), for root only.
+  - A record of what runs is kept below C(/var/lib/mcp-tunnel-replica), for root only.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
   diff_mode:
     support: none
-    description: The files are those of other tasks; RV(actions) says what is done to services.
+    description: The files are those of other tasks; RV(actions) names the actions on services.
 options:
   instance:
     description: Name of the instance.
@@ -35,12 +35,12 @@ options:
     required: true
   state:
     description:
-      - V(applied) makes the services run with what is on disk.
-      - V(confirmed) remembers what was applied as good, and removes releases that nothing needs
+      - V(applied) makes the services run with the files on disk.
+      - V(confirmed) remembers the applied state as good, and removes releases that nothing needs
         any more.
-      - V(restored) puts releases and files back to what was last good and restarts the services.
-      - V(renewed) takes the services' O(services[].live_files) as they are now for good, after they
-        were replaced by their equals outside a deployment.
+      - V(restored) puts back the releases and files that were last good and restarts the services.
+      - V(renewed) records the services' current O(services[].live_files) as good, after they
+        were replaced by equivalent ones outside a deployment.
       - V(absent) stops and disables the services and forgets what they ran with. Files and releases
         stay.
     type: str
@@ -110,7 +110,7 @@ options:
         type: str
         required: true
       wanted:
-        description: Whether it shall run. With O(state=absent) it never does.
+        description: Whether it should run. With O(state=absent) it never does.
         type: bool
         required: true
   kept_paths:
@@ -142,13 +142,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be done in check mode, and why.
+  description: The actions that were taken, or would be in check mode, each with its reason.
   returned: O(state) is V(applied), V(restored) or V(absent)
   type: list
   elements: str
   sample: ["mcp-proxy@default.service started: /etc/mcp-tunnel/default/proxy.yaml changed"]
 confirmed:
-  description: Whether what runs now was remembered as good before.
+  description: Whether the running state was already remembered as good.
   returned: O(state=applied)
   type: bool
   sample: true

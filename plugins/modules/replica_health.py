@@ -14,14 +14,14 @@ description:
   - "Looks at the services, at the proxy's C(/readyz), at cloudflared's C(/ready) with all four
     connections to the edge, and makes one request for each route through the inner TLS of the
     host's own proxy, verified against the CA of the tunnel."
-  - A route is healthy when its upstream answers with any HTTP status, which proves the way to the
-    upstream; what the upstream makes of C(GET /) is not judged. An answer that the proxy gives in
-    the upstream's place is a failure.
+  - A route is healthy when its upstream answers with any HTTP status, which proves the path to the
+    upstream; its answer to C(GET /) is not judged. An answer that the proxy gives in
+    place of the upstream is a failure.
   - An answer is believed if the process that has taken the connection belongs to the service that
-    was asked; otherwise the finding names who holds the port. A service runs if its processes have
-    the code of the release that it was started with, which is looked at in C(/proc).
+    was asked; otherwise the finding names the holder of the port. A service runs if its processes
+    have the code of the release that it was started with, as C(/proc) shows.
   - Waits a bounded time for the replica to become ready.
-  - With O(firewall), says the same of the host's firewall, which would cost a call of its own.
+  - With O(firewall), also reports on the host's firewall, which saves a call of its own.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -109,16 +109,16 @@ findings:
       description: V(service), V(proxy), V(edge), V(ingress), V(inner TLS) or V(route).
       type: str
     object:
-      description: What was looked at.
+      description: The object that was checked.
       type: str
     ok:
       description: Whether it works.
       type: bool
     detail:
-      description: What was seen.
+      description: The observation.
       type: str
     remedy:
-      description: What to do when it does not work.
+      description: The remedy if it does not work.
       type: str
     unit:
       description: The unit whose journal tells more.

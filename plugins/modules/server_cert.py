@@ -17,12 +17,12 @@ description:
     breaks a requirement, or is due for renewal, a new key is put beside the live one and a request
     (CSR) is returned. This is the only call that a replica with a good certificate needs.
   - With O(state=signed), on the state host, that request is checked and signed directly with the
-    tunnel's CA. Only for O(domain) of the tunnel that the CA belongs to, which is stored beside it
+    tunnel's CA, but only if O(domain) is that of the CA's tunnel, which is stored beside the CA
     as C(tunnel-domain).
   - With O(state=installed), on the replica, the new certificate is checked and replaces the live
     pair together with its key. The proxy picks the pair up without a restart.
-  - A certificate and key that the operator brings need O(state=installed) only.
-  - A run that was interrupted half-way is completed by the next one.
+  - A certificate and key that the operator brings need only O(state=installed).
+  - The next run completes one that was interrupted half-way.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
   - mcp_tunnels.stack.cryptography

@@ -17,7 +17,7 @@ description:
     M(mcp_tunnels.stack.preflight), which checks it. The roles of this collection take their
     variables from there. Registered variables outrank facts, so nothing that a host says later
     changes one of them.
-  - Never fails. What has no value is told by M(mcp_tunnels.stack.preflight), whose output is shown.
+  - Never fails. M(mcp_tunnels.stack.preflight), whose output is shown, reports missing values.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:

@@ -15,8 +15,8 @@ description:
     tunnel when there is none, or archives it.
   - The tunnel's ID and domain are kept in the state directory as C(tunnel-id) and C(tunnel-domain)
     (mode V(0600)). Once they are, the module needs neither ID nor name.
-  - A tunnel is never created twice. What is about to be created is recorded first; after a lost
-    answer or a killed run, the tunnel that was made is looked for and taken.
+  - A tunnel is never created twice. The module records its intention first; after a lost
+    answer or a killed run, it looks for the tunnel that was made and uses it.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
   - mcp_tunnels.stack.state_directory
@@ -26,7 +26,7 @@ options:
   state:
     description:
       - V(present) attaches or creates.
-      - V(archived) archives the tunnel for ever, with its certificates and its token. The state
+      - V(archived) archives the tunnel permanently, with its certificates and its token. The state
         directory stays.
     type: str
     choices: [present, archived]
@@ -36,11 +36,11 @@ options:
     type: str
   display_name:
     description:
-      - Name of the tunnel, of at most 255 characters. It has to be that of the tunnel when an ID is
-        given or stored.
-      - Without ID, the only active tunnel of that name is attached, and one of that name created
-        when there is none.
-      - A tunnel that is created without it gets a unique one.
+      - Name of the tunnel, of at most 255 characters. If an ID is given or stored, it must be the
+        name of that tunnel.
+      - Without an ID, the module attaches to the only active tunnel of that name, or creates one
+        if there is none.
+      - A tunnel that is created without a name gets a unique one.
     type: str
   domain:
     description:

@@ -17,7 +17,7 @@ description:
     private key is made where it is stored and never leaves the host.
   - A stored CA is checked on every run against all requirements of the tunnel service.
   - A stored key or certificate is never replaced unless O(regenerate=always).
-  - A run that was interrupted half-way is completed by the next one.
+  - The next run completes one that was interrupted half-way.
   - With O(provisioning=wif) the stored CA is registered on the tunnel, or found to be registered.
     Both slots of the tunnel are respected; a CA that was registered elsewhere is never archived.
     A CA whose registration was archived is not registered again; O(phase=added) replaces it.
@@ -53,9 +53,9 @@ options:
     default: 43800h
   regenerate:
     description:
-      - With V(never) a stored CA stays what it is; bringing a different one is an error.
-      - With V(always) the stored CA is replaced, by O(certificate) when given and else by a new one
-        on each run. Servers are trusted again only after the new CA is registered and their
+      - With V(never) a stored CA stays as it is; bringing a different one is an error.
+      - With V(always) the stored CA is replaced on each run, by O(certificate) if given, else by a
+        new one. Servers are trusted again only after the new CA is registered and their
         certificates are signed anew.
     type: str
     choices: [never, always]
@@ -136,7 +136,7 @@ private_key_stored:
   type: bool
   sample: true
 registration:
-  description: Lines about what the operator has to register in the Console, and where.
+  description: Lines that tell the operator what to register in the Console, and where.
   returned: success
   type: str
   sample: "Register this CA certificate on the tunnel, unless it is registered already:\n    ..."

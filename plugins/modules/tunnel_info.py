@@ -58,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 tunnels:
-  description: Tunnels, newest first. What the API gives as null is empty.
+  description: Tunnels, newest first. Values that the API gives as null are empty.
   returned: success
   type: list
   elements: dict
@@ -117,7 +117,7 @@ tunnels:
           type: str
           sample: ""
 result:
-  description: What O(query) makes of the list.
+  description: The result of O(query) over the list.
   returned: when O(query) is given
   type: raw
   sample: []

@@ -14,8 +14,8 @@ description:
   - Checks a tunnel token that the operator supplies and stores it in the state directory, together
     with the tunnel's ID and domain, as C(tunnel-token), C(tunnel-id) and C(tunnel-domain) (mode
     V(0600)).
-  - What is not supplied is taken from the state directory, so the token is needed on the first run
-    only.
+  - Values that are not supplied come from the state directory, so the token is needed only on
+    the first run.
   - With O(provisioning=wif) the token comes from the Tunnels API instead. One that was rotated
     elsewhere is noticed and replaced. The ID and the domain are those that
     M(mcp_tunnels.stack.tunnel) has stored.
@@ -39,7 +39,7 @@ options:
     type: str
   replace:
     description:
-      - Whether a token, ID or domain of another tunnel may replace what is stored.
+      - Whether a token, ID or domain of another tunnel may replace the stored one.
       - Without it such a difference is an error, as it is most often a token pasted into the wrong
         inventory.
       - For O(provisioning=manual) only.
@@ -48,7 +48,7 @@ options:
   token_version:
     description:
       - Any text that names the wanted token, for O(provisioning=wif), kept as C(token-version).
-      - When it differs from what is kept, the token is rotated, once, also when the run is killed
+      - When it differs from the kept version, the token is rotated, once, even if the run is killed
         or an answer is lost. Unchanged or left out, it never rotates; nor does the first token.
       - After a rotation live connections go on, and new ones need the new token.
     type: str
