@@ -28,7 +28,7 @@ _TIME = re.compile(
 )
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _LONGEST_NAME = 255  # characters; vendor rule
-_ELSEWHERE = "Check api_url and api_surface: something else than the Tunnels API may answer there"
+_ELSEWHERE = "Check api_url and api_surface: something other than the Tunnels API may answer there"
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class TunnelsApi:
         return self._list("tunnels", "", include_archived, Tunnel.from_api)
 
     def archive_tunnel(self, tunnel_id: str) -> Tunnel:
-        """Archives a tunnel, for ever. Repeating it does no harm."""
+        """Archives a tunnel permanently. Repeating it does no harm."""
         reply = self._post(f"archiving the tunnel {tunnel_id}", f"/{tunnel_id}/archive", None)
         return Tunnel.from_api(reply.fields)
 
@@ -171,7 +171,7 @@ class TunnelsApi:
                 raise TunnelError(
                     subject,
                     f"the API's list has no end: {len(found)} entries, and more",
-                    "Check api_url: something else than the Tunnels API may answer there",
+                    "Check api_url: something other than the Tunnels API may answer there",
                 )
             query["page"] = str(page)
 

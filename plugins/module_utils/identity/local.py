@@ -77,7 +77,7 @@ def read_token(path: str) -> str:
         ) from None
     except OSError as error:
         raise TunnelError(
-            path, f"cannot be read ({error.strerror})", "Run the task with become, or mend the path"
+            path, f"cannot be read ({error.strerror})", "Run the task with become, or fix the path"
         ) from None
     # The rules of a JWT report content that is too long or not text.
     return content.decode("utf-8", "replace")

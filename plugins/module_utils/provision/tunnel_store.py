@@ -126,7 +126,7 @@ def archive_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) ->
         raise TunnelError(
             "tunnel_id",
             f"is {wanted_id}, but {state.id.path} says {stored_id}",
-            "Archiving is for ever: give both for the same tunnel",
+            "Archiving is permanent: give both for the same tunnel",
         )
     if not wanted_id and not stored_id:
         raise TunnelError(
@@ -169,7 +169,7 @@ def _existing(api: TunnelsApi, tunnel_id: str, name: str) -> Tunnel:
     if tunnel.archived_at:
         raise TunnelError(
             f"tunnel {tunnel_id}",
-            f"was archived at {tunnel.archived_at}, which is for ever",
+            f"was archived at {tunnel.archived_at}, which is permanent",
             "Give the ID of another tunnel, or move the state directory away and let one be "
             "created",
         )

@@ -31,9 +31,9 @@ _TRUTH_VALUES = ("changed", "failed")
 _LINE = re.compile(r"(?m)^[^\S\n]*")
 _LEFT_OUT = " ... (shortened)"
 _REMEDY = (
-    "Take the host for compromised and out of the inventory, until you know why. If somebody has "
-    "changed its Python or Ansible's files there, undo that; if the collection on the controller "
-    "was changed during the run, run again"
+    "Treat the host as compromised and take it out of the inventory until you know why. If "
+    "somebody has changed its Python or Ansible's files there, undo that; if the collection on the "
+    "controller was changed during the run, run again"
 )
 
 

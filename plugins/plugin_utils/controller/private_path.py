@@ -127,6 +127,6 @@ def _refusal(path: Path, found: Path, problem: str) -> TunnelError:
     return TunnelError(
         str(path),
         f"is not used as a cache, because {found} {problem}, and so could exchange what hosts get",
-        f"Take that right away and remove {path}, in which nothing can be trusted; or set "
+        f"Revoke that permission and remove {path}, in which nothing can be trusted; or set "
         "XDG_CACHE_HOME to a directory that is yours alone",
     )
