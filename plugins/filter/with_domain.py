@@ -36,7 +36,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Take the domain that the API has said
+- name: Take the domain that the API has reported
   ansible.builtin.set_fact:
     mcp_tunnel_plan: "{{ mcp_tunnel_plan | mcp_tunnels.stack.with_domain(tunnel.domain) }}"
 """

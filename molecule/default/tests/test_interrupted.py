@@ -24,7 +24,7 @@ CHOSEN = (
     "mcp_tunnels.stack.proxy : Ship the proxy",
     "mcp_tunnels.stack.provision : Make the CA, or check the one that is brought",
     "mcp_tunnels.stack.proxy : Install the certificate",
-    "mcp_tunnels.stack.firewall : Load the rules, and see to it that they are loaded at boot",
+    "mcp_tunnels.stack.firewall : Load the rules, now and at boot",
 )
 
 
