@@ -20,7 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
 
 _ALWAYS = {"actions": list_of(text())}
 _BY_STATE = {
-    "loaded": {"armed": flag, "confirmed": flag},
+    "loaded": {"armed": flag, "proven": flag},
     "restored": {"restored": flag},
     "absent": {"last": flag},
 }

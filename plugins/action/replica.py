@@ -20,8 +20,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
 
 _LINES = list_of(text())
 _BY_STATE = {
-    "applied": {"actions": _LINES, "confirmed": flag},
-    "confirmed": {"removed_releases": _LINES},
+    "applied": {"actions": _LINES, "proven": flag},
+    "good": {"removed_releases": _LINES},
     "restored": {"actions": _LINES, "restored": flag},
     "absent": {"actions": _LINES, "alone": flag},
 }

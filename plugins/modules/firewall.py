@@ -29,8 +29,8 @@ options:
       - V(loaded) makes the kernel and the disk have the given rules.
       - V(confirmed) keeps rules that are on trial, see O(rollback_timeout). Fails when they have
         been taken back.
-      - V(good) remembers the rules on disk as proven.
-      - V(restored) puts back the rules that were last proven.
+      - V(good) remembers the rules on disk as good: the replica was proven with them.
+      - V(restored) puts back the rules that were last good.
       - V(absent) removes the instance's rules, and with those of the host's last instance the
         table, the files, the unit and what is remembered.
     type: str
@@ -106,13 +106,13 @@ armed:
   returned: O(state=loaded)
   type: bool
   sample: false
-confirmed:
-  description: Whether these rules were proven before.
+proven:
+  description: Whether these rules had been remembered as good before this call.
   returned: O(state=loaded)
   type: bool
   sample: true
 restored:
-  description: Whether there were proven rules to go back to.
+  description: Whether there were good rules to go back to.
   returned: O(state=restored)
   type: bool
   sample: true

@@ -36,7 +36,7 @@ options:
   state:
     description:
       - V(applied) makes the services run with the files on disk.
-      - V(confirmed) remembers the applied state as good, and removes releases that nothing needs
+      - V(good) remembers the applied state as good, and removes releases that nothing needs
         any more.
       - V(restored) puts back the releases and files that were last good and restarts the services.
       - V(renewed) records the services' current O(services[].live_files) as good, after they
@@ -44,7 +44,7 @@ options:
       - V(absent) stops and disables the services and forgets what they ran with. Files and releases
         stay.
     type: str
-    choices: [applied, confirmed, restored, renewed, absent]
+    choices: [applied, good, restored, renewed, absent]
     default: applied
   services:
     description: The services of the instance.
@@ -147,8 +147,8 @@ actions:
   type: list
   elements: str
   sample: ["mcp-proxy@default.service started: /etc/mcp-tunnel/default/proxy.yaml changed"]
-confirmed:
-  description: Whether the running state was already remembered as good.
+proven:
+  description: Whether the running state was already remembered as good before this call.
   returned: O(state=applied)
   type: bool
   sample: true
@@ -164,7 +164,7 @@ alone:
   sample: true
 removed_releases:
   description: Releases that were removed.
-  returned: O(state=confirmed)
+  returned: O(state=good)
   type: list
   elements: str
   sample: ["cloudflared 2026.9.3-77e26d8d"]
@@ -214,7 +214,7 @@ def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return replica_state.renew(services, records, check_mode)
     if check_mode:
         return {"changed": False, "removed_releases": []}
-    return replica_state.confirm(services, records)
+    return replica_state.remember(services, records)
 
 
 def _with_timer(result: dict[str, Any], params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def main() -> None:
             instance=dict(type="str", required=True),
             state=dict(
                 type="str",
-                choices=["applied", "confirmed", "restored", "renewed", "absent"],
+                choices=["applied", "good", "restored", "renewed", "absent"],
                 default="applied",
             ),
             services=dict(

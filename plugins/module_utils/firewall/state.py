@@ -277,7 +277,7 @@ def _prediction(
     return {
         "changed": bool(actions),
         "actions": actions,
-        "confirmed": (good.host, good.instances.get(instance))
+        "proven": (good.host, good.instances.get(instance))
         == (wanted.host, wanted.instances[instance]),
         "diff": [
             {"before_header": str(path), "after_header": str(path), "before": old, "after": new}

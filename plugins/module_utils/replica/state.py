@@ -111,11 +111,11 @@ def apply(
     return {
         "changed": bool(actions),
         "actions": actions,
-        "confirmed": wanted == records.load("good"),
+        "proven": wanted == records.load("good"),
     }
 
 
-def confirm(services: list[Service], records: Records, root: Path = ROOT) -> dict[str, Any]:
+def remember(services: list[Service], records: Records, root: Path = ROOT) -> dict[str, Any]:
     """Remembers the applied state as good, and removes releases that nothing needs any more."""
     records.store("good", records.load("applied"))
     removed = []

@@ -26,7 +26,7 @@ def units(tmp_path, monkeypatch):
     firewall = firewall_state.Firewall(RuleFiles(tmp_path / "rules", units), Records(tmp_path))
     monkeypatch.setattr(firewall_state, "Firewall", lambda: firewall)
     for name in ("load", "predict"):
-        result = {"changed": False, "actions": [], "diff": [], "armed": False, "confirmed": True}
+        result = {"changed": False, "actions": [], "diff": [], "armed": False, "proven": True}
         monkeypatch.setattr(firewall_state, name, lambda *_rules, result=result: result)
     return units
 

@@ -116,11 +116,11 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
             **{
                 "restored": {"restored": True},
                 "absent": {"last": False},
-            }.get(str(state), {"armed": False, "confirmed": False}),
+            }.get(str(state), {"armed": False, "proven": False}),
         },
         "replica": {
             "actions": [],
-            "confirmed": False,
+            "proven": False,
             "restored": True,
             "alone": False,
             "removed_releases": [],

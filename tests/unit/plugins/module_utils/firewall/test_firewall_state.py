@@ -175,7 +175,7 @@ def deployed(machine):
 
 def test_first_deployment(machine):
     result = machine.load()
-    assert (result["changed"], result["armed"], result["confirmed"]) == (True, False, False)
+    assert (result["changed"], result["armed"], result["proven"]) == (True, False, False)
     assert machine.kernel.rules == ["rule"]
     assert machine.files.read() == Rules(host_rules(), {"default": "rule\n"})
     assert machine.systemd.units == {UNIT: "active", TIMER: "active"}
@@ -186,7 +186,7 @@ def test_first_deployment(machine):
 def test_nothing_to_do(deployed):
     result = deployed.load()
     assert result == {
-        "changed": False, "actions": [], "confirmed": True, "armed": False, "diff": [],
+        "changed": False, "actions": [], "proven": True, "armed": False, "diff": [],
     }  # fmt: skip
     assert deployed.kernel.loads == []
     assert deployed.systemd.verbs == []
@@ -204,12 +204,12 @@ def test_units_that_a_killed_run_has_written(deployed):
 @pytest.mark.parametrize("change", [{"rules": "other\n"}, {"host": "other\n"}])
 def test_changed_rules_are_loaded_and_have_to_be_proven(deployed, change):
     result = deployed.load(**change)
-    assert (result["changed"], result["confirmed"]) == (True, False)
+    assert (result["changed"], result["proven"]) == (True, False)
     assert "other" in deployed.kernel.rules
     assert len(result["diff"]) == 1
     assert not deployed.load(**change)["changed"]
     deployed.remember()
-    assert deployed.load(**change)["confirmed"]
+    assert deployed.load(**change)["proven"]
 
 
 def test_refused_rules_change_nothing(deployed):
@@ -384,7 +384,7 @@ def test_put_back(deployed):
     result = deployed.restore()
     assert (result["changed"], result["restored"]) == (True, True)
     assert deployed.kernel.rules == ["rule"]
-    assert deployed.load()["confirmed"]
+    assert deployed.load()["proven"]
     assert not deployed.restore()["changed"]
 
 

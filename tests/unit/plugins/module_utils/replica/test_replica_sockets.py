@@ -111,8 +111,8 @@ class Host:
         paths = frozenset(map(self.path, pending))
         return replica_state.apply(self.services(), self.records, check_mode, paths, root)
 
-    def confirm(self):
-        return replica_state.confirm(self.services(), self.records, self.directory / "opt")
+    def remember(self):
+        return replica_state.remember(self.services(), self.records, self.directory / "opt")
 
     def restore(self):
         self.verbs.clear()
@@ -128,7 +128,7 @@ def host(tmp_path, monkeypatch):
 @pytest.fixture
 def deployed(host):
     host.apply()
-    host.confirm()
+    host.remember()
     return host
 
 
@@ -136,7 +136,7 @@ def test_the_socket_is_there_before_its_service(host):
     host.apply()
     assert host.verbs.index(f"start {SOCKET}") < host.verbs.index(f"restart {PROXY}")
     assert host.enabled == {PROXY, CONNECTOR}
-    assert host.apply() == {"changed": False, "actions": [], "confirmed": False}
+    assert host.apply() == {"changed": False, "actions": [], "proven": False}
     assert host.verbs == []
 
 
@@ -159,7 +159,7 @@ def test_another_release_takes_over_in_place(deployed):
         f"{PROXY} reloaded: release 1 became 2",
     ]
     assert deployed.verbs == [f"reload {PROXY}"]
-    deployed.confirm()
+    deployed.remember()
     deployed.version = "1"
     deployed.write("unit", "second")
     deployed.apply()
@@ -191,7 +191,7 @@ def test_the_service_has_the_port_until_the_socket_comes(host):
     """The socket unit is new: the running service listens by itself."""
     host.with_socket = False
     host.apply()
-    host.confirm()
+    host.remember()
     host.with_socket = True
     host.apply()
     assert host.verbs[1:5] == [
@@ -236,7 +236,7 @@ def test_put_back_to_a_release_without_a_socket(host):
     host.with_socket = False
     (host.directory / "socket").unlink()
     host.apply()
-    host.confirm()
+    host.remember()
     host.with_socket = True
     host.write("socket", "new")
     host.apply()

@@ -105,8 +105,8 @@ class Host:
             self.services(), self.records, check_mode, frozenset(pending), self.root
         )
 
-    def confirm(self):
-        return replica_state.confirm(self.services(), self.records, self.root)
+    def remember(self):
+        return replica_state.remember(self.services(), self.records, self.root)
 
     def restore(self, check_mode=False, kept=()):
         return replica_state.restore(
@@ -138,7 +138,7 @@ def host(tmp_path, fake):
 @pytest.fixture
 def deployed(host, fake):
     host.apply()
-    host.confirm()
+    host.remember()
     fake.verbs.clear()
     return host
 
@@ -146,7 +146,7 @@ def deployed(host, fake):
 def test_first_deployment(host, fake):
     result = host.apply()
     assert result["changed"] is True
-    assert result["confirmed"] is False
+    assert result["proven"] is False
     assert fake.active == {PROXY: "active", CONNECTOR: "active"}
     assert fake.enabled == {PROXY, CONNECTOR}
     assert fake.verbs[0] == "daemon-reload"
@@ -155,7 +155,7 @@ def test_first_deployment(host, fake):
 
 def test_nothing_to_do(deployed, fake):
     result = deployed.apply()
-    assert result == {"changed": False, "actions": [], "confirmed": True}
+    assert result == {"changed": False, "actions": [], "proven": True}
     assert fake.verbs == []
 
 
@@ -216,10 +216,10 @@ def test_a_release_that_another_instance_activated_restarts_this_one_when_it_get
 def test_a_changed_certificate_restarts_nothing_but_has_to_be_proven(deployed, fake):
     deployed.write("tls.key", "second")
     result = deployed.apply()
-    assert (result["changed"], result["confirmed"]) == (False, False)
+    assert (result["changed"], result["proven"]) == (False, False)
     assert fake.verbs == []
-    deployed.confirm()
-    assert deployed.apply()["confirmed"] is True
+    deployed.remember()
+    assert deployed.apply()["proven"] is True
 
 
 def test_a_file_that_appears_or_goes_restarts(deployed, fake):
@@ -275,7 +275,7 @@ def test_put_back_with_contents_modes_and_release(deployed, fake):
     assert Releases("proxy", deployed.root).current() == "1"
     assert fake.verbs[-2:] == [f"restart {PROXY}", f"restart {CONNECTOR}"]
     deployed.versions["proxy"] = "1"
-    assert deployed.apply() == {"changed": False, "actions": [], "confirmed": True}
+    assert deployed.apply() == {"changed": False, "actions": [], "proven": True}
 
 
 def test_put_back_after_a_failed_start(deployed, fake):
@@ -307,7 +307,7 @@ def test_records_are_for_root_only_and_do_not_pile_up(deployed, tmp_path):
     for number in range(5):
         deployed.write("token", f"token {number}")
         deployed.apply()
-        deployed.confirm()
+        deployed.remember()
     directory = tmp_path / "records" / "default"
     assert directory.stat().st_mode & 0o777 == 0o700
     contents = [path for path in directory.iterdir() if path.suffix != ".json"]
@@ -324,7 +324,7 @@ def test_old_releases_go_unless_another_instance_needs_them(deployed, tmp_path):
     other.store("good", {"x": {"part": "proxy", "version": "2", "files": {}}})
     deployed.versions["proxy"] = "5"
     deployed.apply()
-    assert deployed.confirm()["removed_releases"] == ["proxy 1", "proxy 3"]
+    assert deployed.remember()["removed_releases"] == ["proxy 1", "proxy 3"]
 
 
 def test_a_record_that_names_a_file_of_before_restarts(deployed, fake, monkeypatch):
@@ -369,9 +369,9 @@ def test_removal_beside_another_instance(deployed, tmp_path):
 def test_a_renewal_outside_a_deployment_is_what_is_put_back(deployed, fake):
     deployed.write("tls.key", "renewed")
     deployed.renew(check_mode=True)
-    assert not deployed.apply(check_mode=True)["confirmed"]
+    assert not deployed.apply(check_mode=True)["proven"]
     deployed.renew()
-    assert deployed.apply()["confirmed"]
+    assert deployed.apply()["proven"]
     deployed.write("proxy.yaml", "broken")
     deployed.restore()
     assert deployed.read("tls.key") == "renewed"
