@@ -34,7 +34,7 @@ _RUN_SITE = "Run the site playbook, which loads the rules again"
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of one check, and what to do if it FAILED."""
 
     object: str
@@ -75,29 +75,29 @@ def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]
     return result
 
 
-def _listed() -> tuple[nft_table.Listing | None, list[Finding]]:
+def _listed() -> tuple[nft_table.Listing | None, list[CheckResult]]:
     """The kernel's table; if nft cannot say, None and a row about that, so other rows follow."""
     try:
         return nft_table.listing(), []
     except TunnelError as error:
-        return None, [Finding(error.subject, FAILED, error.problem, error.remedy)]
+        return None, [CheckResult(error.subject, FAILED, error.problem, error.remedy)]
 
 
-def _unit() -> Finding:
+def _unit() -> CheckResult:
     unit = systemd.show([UNIT])[0]
     good = unit.running and unit.enabled
     detail = f"{unit.active}, {'' if unit.enabled else 'not '}enabled"
     remedy = f"Look at journalctl -u {UNIT}, and run the site playbook"
-    return Finding(UNIT, OK if good else FAILED, detail, remedy)
+    return CheckResult(UNIT, OK if good else FAILED, detail, remedy)
 
 
-def _next_boot() -> list[Finding]:
+def _next_boot() -> list[CheckResult]:
     """The units that would be missing after the next boot; empty if none would."""
     cycles = boot_cycles.cycles()
     if cycles is None:
-        return [Finding("next boot", NOT_PROVEN, "systemd-analyze could not be asked")]
+        return [CheckResult("next boot", NOT_PROVEN, "systemd-analyze could not be asked")]
     return [
-        Finding(
+        CheckResult(
             "next boot",
             FAILED,
             f"systemd would not start {cycle.lost}: {', '.join(cycle.units)} have to start one "
@@ -110,40 +110,42 @@ def _next_boot() -> list[Finding]:
     ]
 
 
-def _table(firewall: Firewall, listing: nft_table.Listing | None) -> list[Finding]:
+def _table(firewall: Firewall, listing: nft_table.Listing | None) -> list[CheckResult]:
     name = f"table {' '.join(nft_table.TABLE)}"
     record = firewall.records.loaded()
     if listing is None:
-        return [Finding(name, FAILED, "is not loaded: nothing is refused", _RUN_SITE)]
+        return [CheckResult(name, FAILED, "is not loaded: nothing is refused", _RUN_SITE)]
     findings = []
     if record.get("rules") != firewall.files.read().digest:
         detail = "is not what was loaded, and would come into force at the next boot"
-        findings.append(Finding(str(firewall.files.host_path.parent), FAILED, detail, _RUN_SITE))
+        findings.append(
+            CheckResult(str(firewall.files.host_path.parent), FAILED, detail, _RUN_SITE)
+        )
     if record.get("nft") != nft_listing.nft_version(listing):
         detail = "nft was replaced by another version since the last run of the site playbook"
-        findings.append(Finding(name, NOT_PROVEN, detail))
+        findings.append(CheckResult(name, NOT_PROVEN, detail))
     elif record.get("table") != nft_listing.digest(listing):
         detail = "is not what was loaded: somebody has changed it"
-        findings.append(Finding(name, FAILED, detail, _RUN_SITE))
+        findings.append(CheckResult(name, FAILED, detail, _RUN_SITE))
     elif not nft_rows.refuses(listing):
         detail = "firewall_audit: what would be refused is counted and logged, and let through"
-        findings.append(Finding(name, NOTICE, detail))
+        findings.append(CheckResult(name, NOTICE, detail))
     else:
-        findings.append(Finding(name, OK, "is what was loaded"))
+        findings.append(CheckResult(name, OK, "is what was loaded"))
     return findings
 
 
-def _refusals(rows: list[nft_rows.Row], at: int | None) -> list[Finding]:
+def _refusals(rows: list[nft_rows.Row], at: int | None) -> list[CheckResult]:
     if at is None:
         return []
     refused = [row for row in rows if row.verdict != "allowed" and row.since]
     counted = ", ".join(f"{row.counter} {row.since}" for row in refused)
     since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
     state = NOTICE if refused else OK
-    return [Finding(f"refused since {since}", state, counted or "nothing")]
+    return [CheckResult(f"refused since {since}", state, counted or "nothing")]
 
 
-def _accounts(listing: nft_table.Listing | None) -> list[Finding]:
+def _accounts(listing: nft_table.Listing | None) -> list[CheckResult]:
     """Whether the kernel judges the packets of the accounts that the rules name, and no others."""
     if listing is None:
         return []
@@ -152,11 +154,11 @@ def _accounts(listing: nft_table.Listing | None) -> list[Finding]:
     problems = [(text, _RUN_SITE) for text in firewall_accounts.changed(listing)]
     problems += [(text, remedy) for text in firewall_accounts.shared(listing)]
     if not problems:
-        return [Finding(name, OK, "have the numbers that the kernel knows")]
-    return [Finding(name, FAILED, text, remedy) for text, remedy in problems]
+        return [CheckResult(name, OK, "have the numbers that the kernel knows")]
+    return [CheckResult(name, FAILED, text, remedy) for text, remedy in problems]
 
 
-def _resolvers(listing: nft_table.Listing | None) -> list[Finding]:
+def _resolvers(listing: nft_table.Listing | None) -> list[CheckResult]:
     """Whether every name server of the host is one that the services may ask."""
     if listing is None:
         return []
@@ -168,7 +170,9 @@ def _resolvers(listing: nft_table.Listing | None) -> list[Finding]:
         text = RESOLV_CONF.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         detail = f"cannot be read: {error.strerror}"
-        return [Finding(str(RESOLV_CONF), FAILED, detail, "Make the file, or the link, good again")]
+        return [
+            CheckResult(str(RESOLV_CONF), FAILED, detail, "Make the file, or the link, good again")
+        ]
     named = resolvers(text)
     refused = [
         address
@@ -176,28 +180,28 @@ def _resolvers(listing: nft_table.Listing | None) -> list[Finding]:
         if not any(ipaddress.ip_address(address) in network for network in allowed)
     ]
     if not refused:
-        return [Finding(str(RESOLV_CONF), OK, f"names {', '.join(named) or 'nobody'}")]
+        return [CheckResult(str(RESOLV_CONF), OK, f"names {', '.join(named) or 'nobody'}")]
     detail = f"names {', '.join(refused)}, which the services may not ask"
     remedy = "Run the site playbook; where firewall_resolvers is set, add the address there"
-    return [Finding(str(RESOLV_CONF), FAILED, detail, remedy)]
+    return [CheckResult(str(RESOLV_CONF), FAILED, detail, remedy)]
 
 
-def _second_wall(instance: str) -> Finding:
+def _second_wall(instance: str) -> CheckResult:
     units = [f"mcp-proxy@{instance}.service", f"mcp-cloudflared@{instance}.service"]
     denials = systemd.systemctl("show", "--property=IPAddressDeny", "--value", *units).split("\n\n")
     walled = [unit for unit, denial in zip(units, denials) if denial.strip()]
     if not walled:
-        return Finding("IPAddressDeny=", NOT_PROVEN, "neither unit has it")
+        return CheckResult("IPAddressDeny=", NOT_PROVEN, "neither unit has it")
     detail = {
         True: f"enforced for {' and '.join(walled)}",
         False: "this kernel does not enforce it",
         None: "could not be tried on this host",
     }
     enforced = address_filter.enforced()
-    return Finding("IPAddressDeny=", OK if enforced else NOT_PROVEN, detail[enforced])
+    return CheckResult("IPAddressDeny=", OK if enforced else NOT_PROVEN, detail[enforced])
 
 
-def _lines(findings: list[Finding], rows: list[nft_rows.Row]) -> list[str]:
+def _lines(findings: list[CheckResult], rows: list[nft_rows.Row]) -> list[str]:
     looked_at = [(item.object, item.state, item.detail) for item in findings]
     counted = [
         (*(row.who, row.verdict, row.what, str(row.packets), str(row.since)), shown_peers(row))
