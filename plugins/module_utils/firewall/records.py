@@ -24,7 +24,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files i
 RECORDS = Path("/var/lib/mcp-tunnel-firewall")
 
 
-class Records:
+class FirewallRecords:
     """Records of the host's rules: those loaded, on trial and proven good; and of counters."""
 
     def __init__(self, directory: Path = RECORDS) -> None:

@@ -26,7 +26,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files i
     RuleFiles,
     Rules,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import (
+    FirewallRecords,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd, timer_state
 
 SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared")
@@ -37,7 +39,7 @@ class Firewall:
     """The places of this host's rules and of the records about them."""
 
     files: RuleFiles = field(default_factory=RuleFiles)
-    records: Records = field(default_factory=Records)
+    records: FirewallRecords = field(default_factory=FirewallRecords)
 
 
 def load(

@@ -8,7 +8,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files i
     UNIT_FILES,
     RuleFiles,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import (
+    FirewallRecords,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
     refused,
     settled,
@@ -23,7 +25,9 @@ def units(tmp_path, monkeypatch):
     """The directory of units, on a host whose kernel has the rules already."""
     units = tmp_path / "units"
     units.mkdir()
-    firewall = firewall_state.Firewall(RuleFiles(tmp_path / "rules", units), Records(tmp_path))
+    firewall = firewall_state.Firewall(
+        RuleFiles(tmp_path / "rules", units), FirewallRecords(tmp_path)
+    )
     monkeypatch.setattr(firewall_state, "Firewall", lambda: firewall)
     for name in ("load", "predict"):
         result = {"changed": False, "actions": [], "diff": [], "armed": False, "proven": True}

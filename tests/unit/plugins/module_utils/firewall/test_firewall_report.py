@@ -19,7 +19,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files i
     RuleFiles,
     Rules,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import (
+    FirewallRecords,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import boot_cycles, systemd
 
 ANY_OF_10_0_0 = {"prefix": {"addr": "10.0.0.0", "len": 24}}
@@ -38,7 +40,7 @@ class Host:
     def __init__(self, directory):
         self.firewall = firewall_state.Firewall(
             RuleFiles(directory / "nftables.d", directory / "units"),
-            Records(directory / "records"),
+            FirewallRecords(directory / "records"),
         )
         self.resolv_conf = directory / "resolv.conf"
         self.resolv_conf.write_text("nameserver 10.0.0.53\nnameserver fe80::1%eth0\n")

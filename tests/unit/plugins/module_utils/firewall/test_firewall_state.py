@@ -16,7 +16,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.files i
     RuleFiles,
     Rules,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import Records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import (
+    FirewallRecords,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 
 HOST = 'counter proxy/refused { }\n{}include "/etc/nftables.d/mcp-tunnel.d/*.nft"\n'
@@ -120,7 +122,7 @@ class Machine:
         self.renumbered = []
         self.kernel, self.systemd, self.timer = Kernel(), Systemd(), Timer(self)
         self.files = RuleFiles(directory / "nftables.d", directory / "units")
-        self.records = Records(directory / "records")
+        self.records = FirewallRecords(directory / "records")
         self.firewall = firewall_state.Firewall(self.files, self.records)
 
     def load(self, rules="rule\n", host="", instance="default", trial=0):
