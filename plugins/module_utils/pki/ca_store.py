@@ -38,7 +38,7 @@ class CaRequest:
 
 
 @dataclass(frozen=True)
-class Pair:
+class CaPair:
     """The content of the two files, present or wanted. The key may be missing."""
 
     certificate: Any = None
@@ -60,7 +60,7 @@ def settle_ca(
     brought = _brought(request, now)
     files = KeyPair(directory, stem)
     interrupted = files.interrupted()
-    stored = Pair(files.certificate(), files.key())
+    stored = CaPair(files.certificate(), files.key())
     _refuse_unreadable(files, stored, request)
     _refuse_replacement(files, stored, brought, request)
     keep = _is_kept(stored, brought, request)
@@ -73,27 +73,27 @@ def settle_ca(
         changed |= _tidy(files, interrupted, check_mode)
         if brought.key is not None and stored.key is None:
             changed = True
-            wanted = Pair(stored.certificate, brought.key)
+            wanted = CaPair(stored.certificate, brought.key)
             if not check_mode:
                 store_pair(files, wanted)
     else:
         changed = True
-        wanted = brought if brought.certificate is not None else Pair()
+        wanted = brought if brought.certificate is not None else CaPair()
         if not check_mode:
             if wanted.certificate is None:
                 wanted = _made(request, stored, duration, now)
             elif wanted.key is None and _fits(stored.key, wanted.certificate):
-                wanted = Pair(wanted.certificate, stored.key)
+                wanted = CaPair(wanted.certificate, stored.key)
             store_pair(files, wanted)
     return _result(files, stored, wanted, changed, now)
 
 
-def _brought(request: CaRequest, now: datetime) -> Pair:
+def _brought(request: CaRequest, now: datetime) -> CaPair:
     if not request.certificate:
-        return Pair()
+        return CaPair()
     validate_ca(request.certificate, request.private_key or None, now, "certificate")
     key = request.private_key
-    return Pair(
+    return CaPair(
         crypto.load_certificate(request.certificate, "certificate"),
         crypto.load_private_key(key, "private_key") if key else None,
     )
@@ -107,7 +107,7 @@ def _is_same(one: Any, other: Any) -> bool:
     return crypto.fingerprint(one) == crypto.fingerprint(other)
 
 
-def _is_kept(stored: Pair, brought: Pair, request: CaRequest) -> bool:
+def _is_kept(stored: CaPair, brought: CaPair, request: CaRequest) -> bool:
     """Whether the stored certificate stays."""
     if stored.certificate is None:
         return False
@@ -116,7 +116,7 @@ def _is_kept(stored: Pair, brought: Pair, request: CaRequest) -> bool:
     return brought.certificate is not None and _is_same(stored.certificate, brought.certificate)
 
 
-def _refuse_unreadable(files: KeyPair, stored: Pair, request: CaRequest) -> None:
+def _refuse_unreadable(files: KeyPair, stored: CaPair, request: CaRequest) -> None:
     if request.regenerate == "always":
         return
     for path, content in (
@@ -131,7 +131,9 @@ def _refuse_unreadable(files: KeyPair, stored: Pair, request: CaRequest) -> None
             )
 
 
-def _refuse_replacement(files: KeyPair, stored: Pair, brought: Pair, request: CaRequest) -> None:
+def _refuse_replacement(
+    files: KeyPair, stored: CaPair, brought: CaPair, request: CaRequest
+) -> None:
     if request.regenerate == "always" or brought.certificate is None:
         return
     if stored.certificate is not None and not _is_same(stored.certificate, brought.certificate):
@@ -150,7 +152,7 @@ def _refuse_replacement(files: KeyPair, stored: Pair, brought: Pair, request: Ca
         )
 
 
-def _check_stored(files: KeyPair, stored: Pair, now: datetime) -> None:
+def _check_stored(files: KeyPair, stored: CaPair, now: datetime) -> None:
     validate_ca(crypto.pem_of(stored.certificate), None, now, files.certificate_path)
     if stored.key is not None and not _fits(stored.key, stored.certificate):
         raise TunnelError(
@@ -175,16 +177,16 @@ def _tidy(files: KeyPair, interrupted: bool, check_mode: bool) -> bool:
     return bool(wrong or stale)
 
 
-def _made(request: CaRequest, stored: Pair, duration: timedelta, now: datetime) -> Pair:
+def _made(request: CaRequest, stored: CaPair, duration: timedelta, now: datetime) -> CaPair:
     # A run that is interrupted between the two leaves a key without a certificate.
     reuse = request.regenerate == "never" and stored.key is not None
     key = stored.key if reuse else crypto.generate_key()
     certificate = make_ca(key, request.common_name, duration, now)
     validate_ca(crypto.pem_of(certificate), None, now, "the CA that was made")
-    return Pair(certificate, key)
+    return CaPair(certificate, key)
 
 
-def store_pair(files: KeyPair, pair: Pair) -> None:
+def store_pair(files: KeyPair, pair: CaPair) -> None:
     """Makes a certificate, and its key where it has one, the live pair."""
     attributes = secret_files.private_attributes()
     if pair.key is not None:
@@ -198,7 +200,7 @@ def store_pair(files: KeyPair, pair: Pair) -> None:
 
 
 def _result(
-    files: KeyPair, before: Pair, after: Pair, changed: bool, now: datetime
+    files: KeyPair, before: CaPair, after: CaPair, changed: bool, now: datetime
 ) -> dict[str, Any]:
     facts = ca_facts(after.certificate) if after.certificate is not None else dict(_UNKNOWN)
     made_later = after.certificate is None
@@ -221,7 +223,7 @@ def _result(
     }
 
 
-def _public(pair: Pair) -> dict[str, Any]:
+def _public(pair: CaPair) -> dict[str, Any]:
     """The part of the state that a diff shows."""
     if pair.certificate is None:
         return {"certificate": "none", "private_key": "stored" if pair.key else "none"}

@@ -18,8 +18,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
+    CaPair,
     CaRequest,
-    Pair,
     settle_ca,
     store_pair,
 )
@@ -138,7 +138,7 @@ class Rotation:
                 # Else the current one was archived before it was everywhere: the CA to archive
                 # in the end is still the one before it.
                 self._previous.write(crypto.pem_of(current))
-            store_pair(self._current, Pair(new, self._next.key()))
+            store_pair(self._current, CaPair(new, self._next.key()))
         # The key first: a key without a certificate would be taken for the start of another CA.
         secret_files.remove_file(self._next.key_path)
         secret_files.remove_file(self._next.certificate_path)
