@@ -37,7 +37,7 @@ class FetchRequest:
     rotate_reason: str | None = None
 
 
-class _State:
+class _TokenFiles:
     """The files of the state directory that record the token's life."""
 
     def __init__(self, path: str) -> None:
@@ -59,18 +59,18 @@ def settle_fetched_token(
 
     :raises TunnelError: if the tunnel is not known here, or the API refuses.
     """
-    state = _State(request.path)
+    files = _TokenFiles(request.path)
     version = check_line((request.token_version or "").strip(), "token_version")
     check_line(request.rotate_reason or "", "rotate_reason")
-    tunnel_id = _tunnel_id(request, state, check_mode)
+    tunnel_id = _tunnel_id(request, files, check_mode)
     if not tunnel_id:
-        return _prediction(state, version)
-    domain = state.domain.read()
+        return _prediction(files, version)
+    domain = files.domain.read()
     if domain:
-        check_domain(domain, state.domain.path)
-    stored, stored_version = state.token.read(), state.version.read()
+        check_domain(domain, files.domain.path)
+    stored, stored_version = files.token.read(), files.version.read()
     revealed = _checked(api.reveal_token(tunnel_id))
-    intent = state.intent.read()
+    intent = files.intent.read()
     recorded = str(intent.get("version", ""))
     # An interrupted run has rotated if the token is another one than before.
     finished = bool(intent) and intent.get("before") != _digest(revealed.value)
@@ -80,24 +80,24 @@ def settle_fetched_token(
     must_rotate |= bool(version and stored and version != known_version)
     reason = request.rotate_reason or f"token_version {known_version or 'none'} -> {version}"
 
-    changed = secret_files.settle_private_directory(state.directory, check_mode)
+    changed = secret_files.settle_private_directory(files.directory, check_mode)
     wanted_version = version or recorded or stored_version
     if not stored:
         # Before the token: the run after a killed one would rotate a token without a version.
-        changed |= state.version.settle(wanted_version, check_mode)
-    changed |= state.token.settle(revealed.value, check_mode)
+        changed |= files.version.settle(wanted_version, check_mode)
+    changed |= files.token.settle(revealed.value, check_mode)
     if finished:
-        changed |= state.version.settle(recorded, check_mode)
-        state.intent.settle(None, check_mode)
+        changed |= files.version.settle(recorded, check_mode)
+        files.intent.settle(None, check_mode)
     new = revealed
     if must_rotate and not check_mode:
         fields = {"version": version or recorded, "before": _digest(revealed.value)}
-        state.intent.settle(fields, check_mode)
+        files.intent.settle(fields, check_mode)
         new = _rotate(api, tunnel_id, reason, revealed)
-        state.token.settle(new.value, check_mode)
-    changed |= state.version.settle(wanted_version, check_mode)
+        files.token.settle(new.value, check_mode)
+    changed |= files.version.settle(wanted_version, check_mode)
     if must_rotate:
-        state.intent.settle(None, check_mode)
+        files.intent.settle(None, check_mode)
     rotated = must_rotate or finished
     return {
         "changed": changed or rotated,
@@ -108,7 +108,7 @@ def settle_fetched_token(
         "tunnel_uuid": parse_token(new.value, _FROM_API).tunnel_uuid,
         "tunnel_id": tunnel_id,
         "domain": domain,
-        "token_file": state.token.path,
+        "token_file": files.token.path,
         "diff": {
             "before": {
                 "token": "stored" if stored else "none",
@@ -141,33 +141,33 @@ def _rotate(api: TunnelsApi, tunnel_id: str, reason: str, old: RevealedToken) ->
     return revealed
 
 
-def _tunnel_id(request: FetchRequest, state: _State, check_mode: bool) -> str:
+def _tunnel_id(request: FetchRequest, files: _TokenFiles, check_mode: bool) -> str:
     """The tunnel of this state directory; empty in check mode when it is not made yet."""
-    stored = state.id.read()
-    domain = state.domain.read()
+    stored = files.id.read()
+    domain = files.domain.read()
     given = check_api_id(request.tunnel_id) if request.tunnel_id else ""
     if not stored:
         if check_mode:
             return given
         raise TunnelError(
-            state.id.path, "does not exist", "Run the module tunnel on this directory first"
+            files.id.path, "does not exist", "Run the module tunnel on this directory first"
         )
-    if given and given != check_api_id(stored, state.id.path):
+    if given and given != check_api_id(stored, files.id.path):
         raise TunnelError(
             "tunnel_id",
-            f"is {given}, but {state.id.path} says {stored}",
+            f"is {given}, but {files.id.path} says {stored}",
             "Correct it, or leave it out",
         )
     if request.domain and check_domain(request.domain) != domain:
         raise TunnelError(
             "domain",
-            f"is {request.domain}, but {state.domain.path} says {domain or 'nothing'}",
+            f"is {request.domain}, but {files.domain.path} says {domain or 'nothing'}",
             "Leave it out: the API knows the domain, and the module tunnel stores it",
         )
-    return check_api_id(stored, state.id.path)
+    return check_api_id(stored, files.id.path)
 
 
-def _prediction(state: _State, version: str) -> dict[str, Any]:
+def _prediction(files: _TokenFiles, version: str) -> dict[str, Any]:
     """The result in check mode before there is a tunnel."""
     return {
         "changed": True,
@@ -178,7 +178,7 @@ def _prediction(state: _State, version: str) -> dict[str, Any]:
         "tunnel_uuid": "",
         "tunnel_id": "",
         "domain": "",
-        "token_file": state.token.path,
+        "token_file": files.token.path,
         "diff": {"before": {"token": "none"}, "after": {"token": "stored"}},
     }
 

@@ -36,7 +36,7 @@ class TunnelRequest:
     domain: str | None = None
 
 
-class _State:
+class _TunnelFiles:
     """The state directory's files about the tunnel."""
 
     def __init__(self, request: TunnelRequest) -> None:
@@ -67,38 +67,38 @@ def settle_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> 
 
     :raises TunnelError: if there is no such tunnel, it is archived, or what is given disagrees.
     """
-    state = _State(request)
+    files = _TunnelFiles(request)
     wanted_id = check_api_id(request.tunnel_id) if request.tunnel_id else ""
     name = _check_name(request.display_name)
     domain = check_domain(request.domain) if request.domain else ""
-    stored_id = state.id.read()
+    stored_id = files.id.read()
     if wanted_id and stored_id and wanted_id != stored_id and not request.replace:
         raise TunnelError(
             "tunnel_id",
-            f"is {wanted_id}, but {state.id.path} says {stored_id}",
+            f"is {wanted_id}, but {files.id.path} says {stored_id}",
             "Correct the value, or move the instance to another tunnel with replace: true",
         )
-    before = state.public()
+    before = files.public()
     if wanted_id or stored_id:
         tunnel, made = (
-            _existing(api, wanted_id or check_api_id(stored_id, state.id.path), name),
+            _existing(api, wanted_id or check_api_id(stored_id, files.id.path), name),
             False,
         )
     else:
-        maker = TunnelMaker(api, state.directory)
+        maker = TunnelMaker(api, files.directory)
         tunnels = api.tunnels()
         # A directory of mode manual has the domain, and perhaps not the ID.
-        known = domain or state.known_domain()
+        known = domain or files.known_domain()
         found = _of_domain(tunnels, known) if known else _found(maker, tunnels, name)
         if found is not None:
             _compare_name(found, name)
         made = found is None
         if found is None:
-            _refuse_creation(request, state, name)
+            _refuse_creation(request, files, name)
             if check_mode:
                 after = {"tunnel_id": "to be created", "domain": "to be assigned"}
                 return _result(None, True, True, before, after)
-            secret_files.settle_private_directory(state.directory, check_mode)
+            secret_files.settle_private_directory(files.directory, check_mode)
             found = maker.make(name, tunnels)
         tunnel = found
     if domain and tunnel.domain != domain:
@@ -107,9 +107,9 @@ def settle_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> 
             f"is {domain}, but that of the tunnel {tunnel.id} is {tunnel.domain}",
             "Correct the one that is wrong, or leave the domain out",
         )
-    changed = _store(state, tunnel, stored_id, check_mode)
+    changed = _store(files, tunnel, stored_id, check_mode)
     if not check_mode:
-        TunnelMaker(api, state.directory).forget()
+        TunnelMaker(api, files.directory).forget()
     after = {"tunnel_id": tunnel.id, "domain": tunnel.domain}
     return _result(tunnel, changed, made, before, after)
 
@@ -119,22 +119,22 @@ def archive_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) ->
 
     :raises TunnelError: if none is known, or what is given disagrees.
     """
-    state = _State(request)
-    stored_id = state.id.read()
+    files = _TunnelFiles(request)
+    stored_id = files.id.read()
     wanted_id = check_api_id(request.tunnel_id) if request.tunnel_id else ""
     if wanted_id and stored_id and wanted_id != stored_id:
         raise TunnelError(
             "tunnel_id",
-            f"is {wanted_id}, but {state.id.path} says {stored_id}",
+            f"is {wanted_id}, but {files.id.path} says {stored_id}",
             "Archiving is permanent: give both for the same tunnel",
         )
     if not wanted_id and not stored_id:
         raise TunnelError(
             "tunnel_id",
-            f"is not given and {state.id.path} does not exist",
+            f"is not given and {files.id.path} does not exist",
             "Give the ID of the tunnel to archive; a name is not enough for what is irreversible",
         )
-    tunnel = _get(api, wanted_id or check_api_id(stored_id, state.id.path))
+    tunnel = _get(api, wanted_id or check_api_id(stored_id, files.id.path))
     _compare_name(tunnel, _check_name(request.display_name))
     before = {"tunnel_id": tunnel.id, "archived_at": tunnel.archived_at or "never"}
     if tunnel.archived_at:
@@ -216,11 +216,11 @@ def _of_domain(tunnels: list[Tunnel], domain: str) -> Tunnel:
     )
 
 
-def _refuse_creation(request: TunnelRequest, state: _State, name: str) -> None:
-    if state.token.read():
+def _refuse_creation(request: TunnelRequest, files: _TunnelFiles, name: str) -> None:
+    if files.token.read():
         raise TunnelError(
-            state.token.path,
-            f"is the token of a tunnel, but {state.id.path} does not say which",
+            files.token.path,
+            f"is the token of a tunnel, but {files.id.path} does not say which",
             "Give the tunnel's ID as tunnel_id, so that it does not get a second one",
         )
     if not request.create:
@@ -231,13 +231,13 @@ def _refuse_creation(request: TunnelRequest, state: _State, name: str) -> None:
         )
 
 
-def _store(state: _State, tunnel: Tunnel, stored_id: str, check_mode: bool) -> bool:
-    changed = secret_files.settle_private_directory(state.directory, check_mode)
+def _store(files: _TunnelFiles, tunnel: Tunnel, stored_id: str, check_mode: bool) -> bool:
+    changed = secret_files.settle_private_directory(files.directory, check_mode)
     if stored_id and stored_id != tunnel.id:
-        for file in state.others:
+        for file in files.others:
             changed |= file.settle("", check_mode)
-    changed |= state.id.settle(tunnel.id, check_mode)
-    return state.domain.settle(tunnel.domain, check_mode) or changed
+    changed |= files.id.settle(tunnel.id, check_mode)
+    return files.domain.settle(tunnel.domain, check_mode) or changed
 
 
 def _result(
