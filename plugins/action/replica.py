@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settles the services of a replica."""
+"""Has the services of a replica run with what is on disk, and puts them back."""
 
 from __future__ import annotations
 

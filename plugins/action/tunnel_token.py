@@ -27,7 +27,7 @@ _ALWAYS = {
     "domain": either(domain, empty),
     "token_file": text(),
 }
-_MANUAL = {"settled": flag}
+_MANUAL = {"already_stored": flag}
 _WIF = {
     "token_version": text(),
     "rotated": flag,

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: file_set
-short_description: Settles many files, directories and links of a host in one call
+short_description: Makes and removes many files, directories and links of a host in one call
 version_added: 0.1.0
 description:
   - Brings a list of files, directories, symbolic links and absences to their wanted state, in the
@@ -23,7 +23,7 @@ extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 options:
   entries:
-    description: The entries to settle.
+    description: The files, directories, links and absences.
     type: list
     elements: dict
     required: true
@@ -101,7 +101,7 @@ changed_paths:
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.file_entries import (
-    settle_entries,
+    ensure_entries,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 
@@ -139,7 +139,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    run(module, lambda: settle_entries(module.params["entries"], check_mode=module.check_mode))
+    run(module, lambda: ensure_entries(module.params["entries"], check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -133,12 +133,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import 
 )
 
 
-def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Does what the state asks for and returns the result."""
     firewall = firewall_state.Firewall()
     instance, state = check_instance(params["instance"]), params["state"]
     if state == "loaded":
-        units = firewall.files.settle_units(params["units"], check_mode)
+        units = firewall.files.ensure_units(params["units"], check_mode)
         load = firewall_state.predict if check_mode else firewall_state.load
         rules = (params["host_rules"], params["instance_rules"], params["rollback_timeout"])
         return _with_units(load(firewall, instance, *rules), units)
@@ -180,7 +180,7 @@ def main() -> None:
         required_if=[("state", "loaded", ["host_rules", "instance_rules", "units"])],
         supports_check_mode=True,
     )
-    run(module, lambda: settle(module.params, module.check_mode))
+    run(module, lambda: ensure_state(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import Releases
 
 
-def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Unpacks or links the release when it is missing and can be made; returns the result."""
     releases = Releases(params["part"])
     version = params["version"]
@@ -112,7 +112,7 @@ def main() -> None:
         mutually_exclusive=[("archive", "links_to")],
         supports_check_mode=True,
     )
-    run(module, lambda: settle(module.params, module.check_mode))
+    run(module, lambda: ensure_state(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -101,8 +101,8 @@ options:
         default: true
   timer:
     description:
-      - A timer of the instance, settled with O(state=applied) and O(state=absent) after the
-        services. Its files, also the link that starts it at boot, are those of other tasks.
+      - A timer of the instance, started or stopped after the services with O(state=applied) and
+        O(state=absent). Its files, also the link that starts it at boot, are those of other tasks.
     type: dict
     suboptions:
       name:
@@ -183,7 +183,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
 )
 
 
-def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Does what the state asks for and returns the result."""
     services = [
         replica_state.Service(
@@ -218,12 +218,12 @@ def settle(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _with_timer(result: dict[str, Any], params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Settles the timer, if there is one, and adds to the result what was done."""
+    """Starts or stops the timer, if there is one, and adds to the result what was done."""
     timer = params["timer"]
     if not timer:
         return result
     wanted = timer["wanted"] and params["state"] == "applied"
-    actions = timer_state.settle(timer["name"], wanted, check_mode)
+    actions = timer_state.ensure(timer["name"], wanted, check_mode)
     return {
         **result,
         "changed": result["changed"] or bool(actions),
@@ -268,7 +268,7 @@ def main() -> None:
         ),
         supports_check_mode=True,
     )
-    run(module, lambda: settle(module.params, module.check_mode))
+    run(module, lambda: ensure_state(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -123,10 +123,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_modul
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.tunnel_store import (
     TunnelRequest,
     archive_tunnel,
-    settle_tunnel,
+    ensure_tunnel,
 )
 
-VERBS = {"present": settle_tunnel, "archived": archive_tunnel}
+VERBS = {"present": ensure_tunnel, "archived": archive_tunnel}
 
 
 def main() -> None:

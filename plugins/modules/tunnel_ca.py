@@ -180,10 +180,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
     CaRequest,
-    settle_ca,
+    ensure_ca,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_provision import (
-    settle_registered_ca,
+    ensure_registered_ca,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.provisioning import (
     PROVISIONING_SPEC,
@@ -217,22 +217,22 @@ def main() -> None:
         required_by={"private_key": ("certificate",)},
         supports_check_mode=True,
     )
-    run(module, lambda: settle(module.params, module.check_mode))
+    run(module, lambda: ensure_state(module.params, module.check_mode))
 
 
-def settle(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Keeps the CA for the operator to register, or registers it."""
     request = CaRequest(**{name: options[name] for name in CA_OPTIONS})
     if options["provisioning"] == "wif":
         api = api_client(options)
-        return settle_registered_ca(request, options["phase"], api, check_mode)
+        return ensure_registered_ca(request, options["phase"], api, check_mode)
     if options["phase"] != "current":
         raise TunnelError(
             "phase",
             f"{options['phase']} needs the Tunnels API",
             "Use provisioning=wif, or replace the CA with regenerate=always and register it",
         )
-    return settle_ca(request, check_mode)
+    return ensure_ca(request, check_mode)
 
 
 if __name__ == "__main__":

@@ -108,8 +108,8 @@ token_file:
   returned: success
   type: str
   sample: /var/lib/mcp-tunnel/default/tunnel-token
-settled:
-  description: Whether everything was stored before.
+already_stored:
+  description: Whether all that is wanted had been stored before this call.
   returned: success and O(provisioning=manual)
   type: bool
   sample: true
@@ -149,11 +149,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.provis
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_fetch import (
     FetchRequest,
-    settle_fetched_token,
+    ensure_fetched_token,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
     TokenRequest,
-    settle_token,
+    ensure_token,
 )
 
 MANUAL = ("token", "replace")
@@ -175,19 +175,19 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    run(module, lambda: settle(module.params, module.check_mode))
+    run(module, lambda: ensure_state(module.params, module.check_mode))
 
 
-def settle(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Takes the token from the operator, or from the API."""
     both = {name: options[name] for name in ("path", "tunnel_id", "domain")}
     if options["provisioning"] == "manual":
         refuse_options(options, WIF)
         request = TokenRequest(**both, **{name: options[name] for name in MANUAL})
-        return settle_token(request, check_mode)
+        return ensure_token(request, check_mode)
     refuse_options(options, MANUAL)
     fetch = FetchRequest(**both, **{name: options[name] for name in WIF})
-    return settle_fetched_token(fetch, api_client(options), check_mode)
+    return ensure_fetched_token(fetch, api_client(options), check_mode)
 
 
 if __name__ == "__main__":

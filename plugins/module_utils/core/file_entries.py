@@ -43,7 +43,7 @@ class _Entry:
     attributes: secret_files.Attributes = _NO_ATTRIBUTES
 
 
-def settle_entries(wanted: list[dict[str, Any]], check_mode: bool) -> dict[str, Any]:
+def ensure_entries(wanted: list[dict[str, Any]], check_mode: bool) -> dict[str, Any]:
     """Brings the entries to their state, in order, and returns the module's result.
 
     :raises TunnelError: if an entry is wrong or stands in the way; then nothing was written.
@@ -63,7 +63,7 @@ def settle_entries(wanted: list[dict[str, Any]], check_mode: bool) -> dict[str, 
         for leftover in secret_files.leftovers(entry.path):
             if not check_mode:
                 secret_files.remove_file(leftover)
-        if _is_settled(entry, found, gone):
+        if _is_as_wanted(entry, found, gone):
             continue
         changed_paths.append(entry.path)
         if entry.kind == "absent":
@@ -141,7 +141,7 @@ def _refuse_missing_parents(entries: list[_Entry]) -> None:
             made.add(entry.path)
 
 
-def _is_settled(entry: _Entry, found: _Found, gone: set[str]) -> bool:
+def _is_as_wanted(entry: _Entry, found: _Found, gone: set[str]) -> bool:
     if entry.only_empty:
         return not _is_empty(entry, found, gone)
     if entry.kind != found.kind:

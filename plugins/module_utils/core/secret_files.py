@@ -218,7 +218,7 @@ def make_private_directory(path: str) -> bool:
     return True
 
 
-def settle_private_directory(path: str, check_mode: bool) -> bool:
+def ensure_private_directory(path: str, check_mode: bool) -> bool:
     """Makes sure that a state directory exists with mode 0700; returns whether that is a change.
 
     :raises TunnelError: if something else than a directory is there.
@@ -232,7 +232,7 @@ def settle_private_directory(path: str, check_mode: bool) -> bool:
     if not check_mode:
         if status is None:
             # If another run has made it meanwhile, it is treated like one that was there before.
-            return make_private_directory(path) or settle_private_directory(path, check_mode)
+            return make_private_directory(path) or ensure_private_directory(path, check_mode)
         set_attributes(path, wanted)
     return True
 

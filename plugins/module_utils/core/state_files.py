@@ -24,7 +24,7 @@ class StateFile:
         content = secret_files.read_file(self.path)
         return content.decode("utf-8", "replace").strip() if content else ""
 
-    def is_settled(self, value: str) -> bool:
+    def holds(self, value: str) -> bool:
         """Whether the file holds this value with the right owner and permissions."""
         status = secret_files.lstat(self.path)
         if not status:
@@ -35,9 +35,9 @@ class StateFile:
         """Makes the file hold this value, without a newline: the file is the value."""
         secret_files.write_file(self.path, value.encode(), secret_files.private_attributes())
 
-    def settle(self, value: str, check_mode: bool) -> bool:
+    def ensure(self, value: str, check_mode: bool) -> bool:
         """Makes the file hold this value (empty: removes it); returns whether that is a change."""
-        if self.is_settled(value):
+        if self.holds(value):
             return False
         if not check_mode:
             if value:
@@ -80,6 +80,6 @@ class Intent:
             )
         return fields
 
-    def settle(self, fields: dict[str, Any] | None, check_mode: bool) -> None:
+    def ensure(self, fields: dict[str, Any] | None, check_mode: bool) -> None:
         """Records the fields durably, or forgets them."""
-        self._file.settle(json.dumps(fields) if fields else "", check_mode)
+        self._file.ensure(json.dumps(fields) if fields else "", check_mode)

@@ -110,7 +110,7 @@ class RuleFiles:
         for name in found.instances.keys() - rules.instances.keys():
             secret_files.remove_file(str(self.instance_path(name)))
 
-    def settle_units(self, texts: dict[str, str], check_mode: bool) -> dict[str, Any]:
+    def ensure_units(self, texts: dict[str, str], check_mode: bool) -> dict[str, Any]:
         """Puts the UNIT_FILES with these texts into systemd's directory, with the links for them.
 
         Returns ``changed``, ``changed_paths`` and ``diff``, as module file_set does.
@@ -135,7 +135,7 @@ class RuleFiles:
             )
             for link, name in _LINKS.items()
         ]
-        return file_entries.settle_entries([*directories, *files, *links], check_mode)
+        return file_entries.ensure_entries([*directories, *files, *links], check_mode)
 
     def exist(self) -> bool:
         """Whether any of the files exists."""

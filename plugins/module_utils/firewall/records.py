@@ -33,7 +33,7 @@ class FirewallRecords:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the lock: instances that share this machine may be deployed at the same time."""
-        secret_files.settle_private_directory(str(self._directory), check_mode=False)
+        secret_files.ensure_private_directory(str(self._directory), check_mode=False)
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

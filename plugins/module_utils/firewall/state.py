@@ -69,7 +69,7 @@ def load(
         else:
             # An earlier run may have ended in the middle of a trial.
             _end_trial(firewall, instance)
-            actions = _settle(firewall, found, wanted, listing, reasons)
+            actions = _put_in_force(firewall, found, wanted, listing, reasons)
         return {
             **_prediction(firewall, instance, found, wanted, actions),
             "armed": bool(reasons and rollback_timeout),
@@ -88,7 +88,7 @@ def predict(
         nft_table.check(wanted.text)
     actions = [f"rules loaded: {', '.join(reasons)}"] if reasons else []
     actions += _unit_actions(systemd.show([UNIT])[0])
-    actions += _settle_timer(True, check_mode=True)
+    actions += _ensure_timer(True, check_mode=True)
     return {
         **_prediction(firewall, instance, found, wanted, actions),
         "armed": bool(reasons and rollback_timeout),
@@ -119,7 +119,7 @@ def confirm(firewall: Firewall, instance: str) -> dict[str, Any]:
         # Loaded once more, as another instance's may have come meanwhile.
         return {
             "changed": True,
-            "actions": _settle(firewall, found, wanted, listing, ["they were confirmed"]),
+            "actions": _put_in_force(firewall, found, wanted, listing, ["they were confirmed"]),
         }
 
 
@@ -151,7 +151,7 @@ def restore(firewall: Firewall, instance: str, check_mode: bool) -> dict[str, An
         if not check_mode:
             on_trial = _end_trial(firewall, instance)
             if wanted.host:
-                actions = _settle(firewall, found, wanted, listing, reasons)
+                actions = _put_in_force(firewall, found, wanted, listing, reasons)
             elif on_trial and listing is not None:
                 nft_table.delete()
                 actions = ["rules on trial removed"]
@@ -174,7 +174,7 @@ def remove(firewall: Firewall, instance: str, check_mode: bool) -> dict[str, Any
             else:
                 firewall.records.forget(instance)
                 listing = nft_table.listing()
-                _settle(firewall, found, wanted, listing, ["an instance is removed"])
+                _put_in_force(firewall, found, wanted, listing, ["an instance is removed"])
     return {"changed": changed, "actions": ["rules removed"] if changed else [], "last": last}
 
 
@@ -198,7 +198,7 @@ def _end_trial(firewall: Firewall, instance: str) -> bool:
 
 
 def _remove_all(firewall: Firewall) -> None:
-    _settle_timer(False, check_mode=False)
+    _ensure_timer(False, check_mode=False)
     unit = systemd.show([UNIT])[0]
     if unit.running:
         systemd.systemctl("stop", unit.name)
@@ -231,7 +231,7 @@ def _reasons(
     return reasons
 
 
-def _settle(
+def _put_in_force(
     firewall: Firewall,
     found: Rules,
     wanted: Rules,
@@ -253,7 +253,7 @@ def _settle(
         if unit.active == "failed":
             systemd.systemctl("reset-failed", UNIT)
         systemd.systemctl("start", UNIT)
-    actions += _settle_timer(True, check_mode=False)
+    actions += _ensure_timer(True, check_mode=False)
     if actions:
         firewall.records.store_loaded(wanted, nft_table.listing() or [])
     return actions
@@ -297,6 +297,6 @@ def _exists(user: str) -> bool:
     return True
 
 
-def _settle_timer(wanted: bool, check_mode: bool) -> list[str]:
-    """Settles the timer whose two services copy, as root, what the proxies' metrics need."""
-    return timer_state.settle(COUNTERS, wanted, check_mode, (CONNECTIONS,))
+def _ensure_timer(wanted: bool, check_mode: bool) -> list[str]:
+    """Starts or stops the timer of the two services that copy what the proxies' metrics need."""
+    return timer_state.ensure(COUNTERS, wanted, check_mode, (CONNECTIONS,))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 
 
-def settle(name: str, wanted: bool, check_mode: bool, others: tuple[str, ...] = ()) -> list[str]:
+def ensure(name: str, wanted: bool, check_mode: bool, others: tuple[str, ...] = ()) -> list[str]:
     """Makes the timer *name* (without ``.timer``) run, or not; returns what was done, and why.
 
     *others* are services that its own wants: they start with it, and end with the timer.

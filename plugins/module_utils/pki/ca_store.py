@@ -45,7 +45,7 @@ class CaPair:
     key: Any = None
 
 
-def settle_ca(
+def ensure_ca(
     request: CaRequest, check_mode: bool, now: datetime | None = None, stem: str = "ca"
 ) -> dict[str, Any]:
     """Brings the CA to the wanted state and returns the module's result.
@@ -67,7 +67,7 @@ def settle_ca(
     if keep:
         _check_stored(files, stored, now)
 
-    changed = secret_files.settle_private_directory(directory, check_mode)
+    changed = secret_files.ensure_private_directory(directory, check_mode)
     wanted = stored
     if keep:
         changed |= _tidy(files, interrupted, check_mode)

@@ -15,7 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
     CaRequest,
-    settle_ca,
+    ensure_ca,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_registrations import (
     Registrations,
@@ -25,7 +25,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_rot
 )
 
 
-def settle_registered_ca(
+def ensure_registered_ca(
     request: CaRequest, phase: str, api: TunnelsApi, check_mode: bool
 ) -> dict[str, Any]:
     """Keeps the CA of the state directory registered, or takes one step of its rotation.
@@ -41,7 +41,7 @@ def settle_registered_ca(
     directory = secret_files.absolute_path(request.path)
     tunnel_id = _tunnel_id(directory, check_mode)
     if not tunnel_id:
-        result = settle_ca(request, check_mode)
+        result = ensure_ca(request, check_mode)
         return {**result, "changed": True, **_registration("", "", False), "active": []}
     registrations = Registrations(api, tunnel_id)
     rotation = Rotation(directory, registrations)

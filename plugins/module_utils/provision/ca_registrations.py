@@ -86,10 +86,10 @@ class Registrations:
             "elsewhere is never archived from here), then run again",
         )
 
-    def settle(
+    def ensure_registered(
         self, result: dict[str, Any], own: dict[str, str], check_mode: bool
     ) -> dict[str, Any]:
-        """Registers the CA of a result of ``settle_ca``, unless it is; returns the new result.
+        """Registers the CA of a result of ``ensure_ca``, unless it is; returns the new result.
 
         A registration that was requested twice may have become two: of our own CAs, one stays.
 

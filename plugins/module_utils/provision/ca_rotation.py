@@ -20,7 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypt
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
     CaPair,
     CaRequest,
-    settle_ca,
+    ensure_ca,
     store_pair,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
@@ -47,7 +47,7 @@ class Rotation:
 
         :raises TunnelError: if an option or what is stored is wrong, or no slot is free.
         """
-        return self._settle(request, "ca", check_mode)
+        return self._ensure(request, "ca", check_mode)
 
     def add(self, request: CaRequest, check_mode: bool) -> dict[str, Any]:
         """Makes and registers a new CA, and lets it take the place of the old one.
@@ -69,7 +69,7 @@ class Rotation:
             brought = crypto.load_certificate(request.certificate, "certificate")
             if crypto.fingerprint(brought) == crypto.fingerprint(current):
                 return self.keep(request, check_mode)
-        result = self._settle(request, "ca-next", check_mode)
+        result = self._ensure(request, "ca-next", check_mode)
         if not check_mode:
             self._promote()
         return {**result, "changed": True}
@@ -101,15 +101,15 @@ class Rotation:
         after = {**result["diff"]["after"], "retired": fingerprint}
         return {**result, "changed": True, "diff": {"before": before, "after": after}}
 
-    def _settle(self, request: CaRequest, stem: str, check_mode: bool) -> dict[str, Any]:
+    def _ensure(self, request: CaRequest, stem: str, check_mode: bool) -> dict[str, Any]:
         # First as a prediction, so that a refusal comes before a CA is made or replaced.
-        result = settle_ca(request, check_mode=True, stem=stem)
+        result = ensure_ca(request, check_mode=True, stem=stem)
         self._refuse_archived(request, stem, result["fingerprint"])
         if not self._registrations.find(result["fingerprint"]):
             self._registrations.require_slot(self._own())
         if not check_mode:
-            result = settle_ca(request, check_mode=False, stem=stem)
-        return self._registrations.settle(result, self._own(), check_mode)
+            result = ensure_ca(request, check_mode=False, stem=stem)
+        return self._registrations.ensure_registered(result, self._own(), check_mode)
 
     def _refuse_archived(self, request: CaRequest, stem: str, fingerprint: str) -> None:
         if request.certificate:

@@ -49,7 +49,7 @@ class _TokenFiles:
         self.intent = Intent(self.directory, "token-rotate.json")
 
 
-def settle_fetched_token(
+def ensure_fetched_token(
     request: FetchRequest, api: TunnelsApi, check_mode: bool
 ) -> dict[str, Any]:
     """Makes the stored token the tunnel's present one, and rotates it when the version changes.
@@ -80,24 +80,24 @@ def settle_fetched_token(
     must_rotate |= bool(version and stored and version != known_version)
     reason = request.rotate_reason or f"token_version {known_version or 'none'} -> {version}"
 
-    changed = secret_files.settle_private_directory(files.directory, check_mode)
+    changed = secret_files.ensure_private_directory(files.directory, check_mode)
     wanted_version = version or recorded or stored_version
     if not stored:
         # Before the token: the run after a killed one would rotate a token without a version.
-        changed |= files.version.settle(wanted_version, check_mode)
-    changed |= files.token.settle(revealed.value, check_mode)
+        changed |= files.version.ensure(wanted_version, check_mode)
+    changed |= files.token.ensure(revealed.value, check_mode)
     if finished:
-        changed |= files.version.settle(recorded, check_mode)
-        files.intent.settle(None, check_mode)
+        changed |= files.version.ensure(recorded, check_mode)
+        files.intent.ensure(None, check_mode)
     new = revealed
     if must_rotate and not check_mode:
         fields = {"version": version or recorded, "before": _digest(revealed.value)}
-        files.intent.settle(fields, check_mode)
+        files.intent.ensure(fields, check_mode)
         new = _rotate(api, tunnel_id, reason, revealed)
-        files.token.settle(new.value, check_mode)
-    changed |= files.version.settle(wanted_version, check_mode)
+        files.token.ensure(new.value, check_mode)
+    changed |= files.version.ensure(wanted_version, check_mode)
     if must_rotate:
-        files.intent.settle(None, check_mode)
+        files.intent.ensure(None, check_mode)
     rotated = must_rotate or finished
     return {
         "changed": changed or rotated,

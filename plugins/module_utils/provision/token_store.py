@@ -44,7 +44,7 @@ class _Identity:
         return parse_token(self.token, subject).tunnel_uuid if self.token else ""
 
 
-def settle_token(request: TokenRequest, check_mode: bool) -> dict[str, Any]:
+def ensure_token(request: TokenRequest, check_mode: bool) -> dict[str, Any]:
     """Brings token, ID and domain to the wanted state and returns the module's result.
 
     :raises TunnelError: if a value is missing, wrong, or of another tunnel than the stored one.
@@ -65,14 +65,14 @@ def settle_token(request: TokenRequest, check_mode: bool) -> dict[str, Any]:
     tunnel_uuid = wanted.tunnel_uuid("token" if given.token else paths["token"])
 
     changed_files = []
-    changed = secret_files.settle_private_directory(directory, check_mode)
+    changed = secret_files.ensure_private_directory(directory, check_mode)
     attributes = secret_files.private_attributes()
     for name, path in paths.items():
-        if _settle(path, getattr(stored, name), getattr(wanted, name), attributes, check_mode):
+        if _ensure_file(path, getattr(stored, name), getattr(wanted, name), attributes, check_mode):
             changed_files.append(name)
     return {
         "changed": changed or bool(changed_files),
-        "settled": not (changed or changed_files),
+        "already_stored": not (changed or changed_files),
         "tunnel_uuid": tunnel_uuid,
         "tunnel_id": wanted.tunnel_id,
         "domain": wanted.domain,
@@ -144,7 +144,7 @@ def _read(path: str) -> str:
     return content.decode("utf-8", "replace").strip() if content else ""
 
 
-def _settle(
+def _ensure_file(
     path: str, before: str, after: str, attributes: secret_files.Attributes, check_mode: bool
 ) -> bool:
     """Brings one of the files to its state; returns whether that is a change."""

@@ -80,7 +80,7 @@ class TunnelMaker:
                 # Our own clock may be wrong by any amount, so it cannot replace the server's.
                 "recorded_at": self._api.now(),
             }
-            self._intent.settle(fields, check_mode=False)
+            self._intent.ensure(fields, check_mode=False)
         try:
             return self._api.create_tunnel(name)
         except LostAnswer:
@@ -104,7 +104,7 @@ class TunnelMaker:
 
     def forget(self) -> None:
         """To be called once the tunnel's ID is stored."""
-        self._intent.settle(None, check_mode=False)
+        self._intent.ensure(None, check_mode=False)
 
 
 def _is_made(tunnel: Tunnel, intent: dict[str, object]) -> bool:

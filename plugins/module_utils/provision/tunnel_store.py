@@ -62,7 +62,7 @@ class _TunnelFiles:
         }
 
 
-def settle_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> dict[str, Any]:
+def ensure_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> dict[str, Any]:
     """Attaches the state directory to a tunnel, which is created when it has to be.
 
     :raises TunnelError: if there is no such tunnel, it is archived, or what is given disagrees.
@@ -98,7 +98,7 @@ def settle_tunnel(request: TunnelRequest, api: TunnelsApi, check_mode: bool) -> 
             if check_mode:
                 after = {"tunnel_id": "to be created", "domain": "to be assigned"}
                 return _result(None, True, True, before, after)
-            secret_files.settle_private_directory(files.directory, check_mode)
+            secret_files.ensure_private_directory(files.directory, check_mode)
             found = maker.make(name, tunnels)
         tunnel = found
     if domain and tunnel.domain != domain:
@@ -232,12 +232,12 @@ def _refuse_creation(request: TunnelRequest, files: _TunnelFiles, name: str) -> 
 
 
 def _store(files: _TunnelFiles, tunnel: Tunnel, stored_id: str, check_mode: bool) -> bool:
-    changed = secret_files.settle_private_directory(files.directory, check_mode)
+    changed = secret_files.ensure_private_directory(files.directory, check_mode)
     if stored_id and stored_id != tunnel.id:
         for file in files.others:
-            changed |= file.settle("", check_mode)
-    changed |= files.id.settle(tunnel.id, check_mode)
-    return files.domain.settle(tunnel.domain, check_mode) or changed
+            changed |= file.ensure("", check_mode)
+    changed |= files.id.ensure(tunnel.id, check_mode)
+    return files.domain.ensure(tunnel.domain, check_mode) or changed
 
 
 def _result(

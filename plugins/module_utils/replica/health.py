@@ -122,8 +122,8 @@ def _services(replica: Replica, deadline: float) -> tuple[list[Finding], set[str
         units = systemd.show([replica.proxy_unit, replica.cloudflared_unit])
         findings = [_service(unit, replica.releases.get(unit.name)) for unit in units]
         down = {unit.name for unit in units if unit.down}
-        settled = all(item.ok or item.object in down for item in findings)
-        if settled or time.monotonic() >= deadline:
+        done = all(item.ok or item.object in down for item in findings)
+        if done or time.monotonic() >= deadline:
             return findings, down
         time.sleep(_PAUSE_SECONDS)
 

@@ -96,8 +96,8 @@ class Records:
         return {state["version"] for state in states if state["part"] == part}
 
     def _write(self, name: str, content: bytes) -> None:
-        secret_files.settle_private_directory(str(self._directory.parent), check_mode=False)
-        secret_files.settle_private_directory(str(self._directory), check_mode=False)
+        secret_files.ensure_private_directory(str(self._directory.parent), check_mode=False)
+        secret_files.ensure_private_directory(str(self._directory), check_mode=False)
         path = str(self._directory / name)
         secret_files.write_file(path, content, secret_files.private_attributes())
 

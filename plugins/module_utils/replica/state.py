@@ -104,7 +104,7 @@ def apply(
     actions += [f"{unit} started: {', '.join(why)}" for unit, why in reasons.items() if why]
     actions += [f"{unit} reloaded: {', '.join(why)}" for unit, why in reloads.items() if why]
     if not check_mode:
-        actions += _settle(services, reasons, units, applied, wanted)
+        actions += _start_services(services, reasons, units, applied, wanted)
         actions += _reload([service for service in services if reloads[service.unit]], root)
         if wanted != applied:
             _record(records, wanted)
@@ -258,7 +258,7 @@ def _changed(wanted: dict[str, Any], applied: dict[str, Any]) -> list[str]:
     ]
 
 
-def _settle(
+def _start_services(
     services: list[Service],
     reasons: dict[str, list[str]],
     units: dict[str, systemd.Unit],

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.private_path import (
+    ensure_private_directory,
     is_private_file,
-    settle_private_directory,
 )
 
 _BLOCK = 1 << 20
@@ -81,7 +81,7 @@ def cached(
 def _cached(
     name: str, build: Callable[[Path], None], is_right: Callable[[Path], bool] | None
 ) -> Path:
-    root = settle_private_directory(cache_root())
+    root = ensure_private_directory(cache_root())
     target = root / name
     record = root / f"{name}.sha256"
 

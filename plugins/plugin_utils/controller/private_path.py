@@ -23,7 +23,7 @@ _PRIVATE = 0o700
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def settle_private_directory(path: Path) -> Path:
+def ensure_private_directory(path: Path) -> Path:
     """Makes the absolute *path* a directory of the running user's alone; returns its real path.
 
     Missing parts of the path are made with mode 0700.
@@ -31,7 +31,7 @@ def settle_private_directory(path: Path) -> Path:
     :raises TunnelError: if others own, or can write, a part of the path.
     :raises OSError: if it cannot be made.
     """
-    real = _settled(path)
+    real = _real_path(path)
     status = real.lstat()
     if status.st_uid != os.geteuid():
         raise _refusal(path, real, f"belongs to the user with ID {status.st_uid}")
@@ -42,7 +42,7 @@ def settle_private_directory(path: Path) -> Path:
 
 
 def is_private_file(path: Path) -> bool:
-    """Whether there is a file *path*, in a directory that :func:`settle_private_directory` settled.
+    """Whether there is a file *path*, in a directory that :func:`ensure_private_directory` made.
 
     :raises TunnelError: if it is no plain file of the running user's that nobody else can write.
     """
@@ -66,7 +66,7 @@ def is_private_file(path: Path) -> bool:
     return True
 
 
-def _settled(path: Path) -> Path:
+def _real_path(path: Path) -> Path:
     """Follows the path part by part, as the kernel does, and makes what is missing."""
     waiting = list(reversed(path.parts[1:]))
     here = Path("/")

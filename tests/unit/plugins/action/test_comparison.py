@@ -9,7 +9,7 @@ SILENT = ", or move the instance to another tunnel with replace: true"
 
 
 def test_a_comparison_that_fails_without_a_text_is_no_agreement(tmp_path):
-    """A "settled" that the host says beside it does not help, either."""
+    """An "already_stored" that the host says beside it does not help, either."""
     simulation = Simulation(tmp_path)
     simulation.attack("host1", "tunnel_token", merge={"failed": True, "msg": SILENT})
     status, output = simulation.run()

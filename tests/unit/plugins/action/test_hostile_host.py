@@ -441,7 +441,7 @@ CALLS = {
         {"part": "cloudflared", "method": "package", "architecture": "x86_64"},
         merge={"version": "../../x"},
     ),
-    "a settled that is none": refused("tunnel_token", STATE, merge={"settled": 1}),
+    "already_stored, as a number": refused("tunnel_token", STATE, merge={"already_stored": 1}),
 }
 
 

@@ -34,7 +34,7 @@ def contents(state):
 def test_the_first_run_stores_all_and_the_next_needs_nothing(state):
     given = {"token": make_token() + "\n", "tunnel_id": "tnl_01AbC", "domain": DOMAIN.upper()}
     result = settled("tunnel_token", path=str(state), **given)
-    assert (result["changed"], result["settled"]) == (True, False)
+    assert (result["changed"], result["already_stored"]) == (True, False)
     assert result["tunnel_uuid"] == UUID
     assert contents(state) == {
         "tunnel-token": make_token(),
@@ -47,7 +47,7 @@ def test_the_first_run_stores_all_and_the_next_needs_nothing(state):
 
     for again in (given, {}):
         result = settled("tunnel_token", path=str(state), **again)
-        assert (result["changed"], result["settled"]) == (False, True)
+        assert (result["changed"], result["already_stored"]) == (False, True)
         assert result["diff"]["before"] == result["diff"]["after"]
         assert (result["tunnel_uuid"], result["tunnel_id"]) == (UUID, "tnl_01AbC")
         assert result["domain"] == DOMAIN

@@ -138,7 +138,7 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
             "tunnel_uuid": "6f5b1c0e-5f0a-4c57-9d9e-2f0a7e1f4b2c",
             "token_file": f"{STATE}/tunnel-token",
             **(
-                {"settled": True}
+                {"already_stored": True}
                 if manual
                 else {"token_version": "", "rotated": False, "rotate_reason": "", "repaired": False}
             ),

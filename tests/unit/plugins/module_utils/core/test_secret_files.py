@@ -10,7 +10,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import erro
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.secret_files import (
     Attributes,
-    settle_private_directory,
+    ensure_private_directory,
     write_file,
 )
 
@@ -36,7 +36,7 @@ def test_a_directory_that_another_run_makes_meanwhile(tmp_path, lockstep, mode):
     path = tmp_path / "state" / "default"
     lockstep(path, lambda make: make(path, mode))
     # The other run made the directory as it should be, so we have changed nothing.
-    assert settle_private_directory(str(path), check_mode=False) == (mode != 0o700)
+    assert ensure_private_directory(str(path), check_mode=False) == (mode != 0o700)
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
@@ -45,7 +45,7 @@ def test_what_is_no_directory_is_refused_also_when_it_comes_meanwhile(tmp_path, 
     (tmp_path / "elsewhere").mkdir(0o755)
     lockstep(path, lambda _make: path.symlink_to(tmp_path / "elsewhere"))
     with pytest.raises(TunnelError, match="is not a directory"):
-        settle_private_directory(str(path), check_mode=False)
+        ensure_private_directory(str(path), check_mode=False)
     assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o755
 
 

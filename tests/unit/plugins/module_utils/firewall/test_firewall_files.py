@@ -74,7 +74,7 @@ def test_the_template_includes_the_instances_in_that_way():
 
 def test_whoever_includes_our_directory_finds_rules_only(place, tmp_path):
     (tmp_path / "units").mkdir()
-    place.settle_units(UNITS, check_mode=False)
+    place.ensure_units(UNITS, check_mode=False)
     place.write(RULES)
     files = [path for path in (tmp_path / "nftables.d").iterdir() if path.is_file()]
     assert [path.name for path in files] == ["mcp-tunnel.nft"]
@@ -83,9 +83,9 @@ def test_whoever_includes_our_directory_finds_rules_only(place, tmp_path):
 def test_units_are_there_and_enabled(place, tmp_path):
     units = tmp_path / "units"
     units.mkdir()
-    predicted = place.settle_units(UNITS, check_mode=True)
+    predicted = place.ensure_units(UNITS, check_mode=True)
     assert list(units.iterdir()) == []
-    done = place.settle_units(UNITS, check_mode=False)
+    done = place.ensure_units(UNITS, check_mode=False)
     assert (done["changed"], done["changed_paths"]) == (True, predicted["changed_paths"])
     for name, text in UNITS.items():
         path = (
@@ -95,16 +95,16 @@ def test_units_are_there_and_enabled(place, tmp_path):
         assert path.stat().st_mode & 0o777 == 0o644
     for link in LINKS:
         assert (units / link).resolve() == units / (units / link).name
-    assert not place.settle_units(UNITS, check_mode=False)["changed"]
+    assert not place.ensure_units(UNITS, check_mode=False)["changed"]
 
 
 def test_a_unit_that_somebody_changed(place, tmp_path):
     units = tmp_path / "units"
     units.mkdir()
-    place.settle_units(UNITS, check_mode=False)
+    place.ensure_units(UNITS, check_mode=False)
     (units / "mcp-tunnel-firewall.service").write_text("other\n")
     (units / LINKS[0]).unlink()
-    done = place.settle_units(UNITS, check_mode=False)
+    done = place.ensure_units(UNITS, check_mode=False)
     names = {str(units / "mcp-tunnel-firewall.service"), str(units / LINKS[0])}
     assert set(done["changed_paths"]) == names
     assert (units / LINKS[0]).read_text() == UNITS["mcp-tunnel-firewall.service"]
@@ -113,13 +113,13 @@ def test_a_unit_that_somebody_changed(place, tmp_path):
 @pytest.mark.parametrize("texts", [{}, {"other.service": ""}])
 def test_other_units_than_ours_are_refused(place, texts):
     with pytest.raises(TunnelError, match=r"Give mcp-tunnel-counters\.py, "):
-        place.settle_units(texts, check_mode=False)
+        place.ensure_units(texts, check_mode=False)
 
 
 def test_removal_leaves_nothing(place, tmp_path):
     units = tmp_path / "units"
     units.mkdir()
-    place.settle_units(UNITS, check_mode=False)
+    place.ensure_units(UNITS, check_mode=False)
     place.write(RULES)
     place.remove()
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}

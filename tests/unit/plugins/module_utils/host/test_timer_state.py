@@ -72,23 +72,23 @@ class Systemd:
 def test_what_is_done(monkeypatch, fake, wanted, actions, verbs):
     monkeypatch.setattr(systemd, "show", fake.show)
     monkeypatch.setattr(systemd, "systemctl", fake.systemctl)
-    assert timer_state.settle(NAME, wanted, check_mode=True) == actions
+    assert timer_state.ensure(NAME, wanted, check_mode=True) == actions
     assert fake.verbs == []
-    assert timer_state.settle(NAME, wanted, check_mode=False) == actions
+    assert timer_state.ensure(NAME, wanted, check_mode=False) == actions
     assert fake.verbs == verbs
 
 
 def test_a_service_that_its_own_wants_is_the_timers_too(monkeypatch):
-    def settle(wanted, other, reload_of=()):
+    def ensure(wanted, other, reload_of=()):
         fake = Systemd("active", reload_of=reload_of)
         fake.active[OTHER] = other
         monkeypatch.setattr(systemd, "show", fake.show)
         monkeypatch.setattr(systemd, "systemctl", fake.systemctl)
-        return timer_state.settle(NAME, wanted, False, (OTHER,)), fake.verbs
+        return timer_state.ensure(NAME, wanted, False, (OTHER,)), fake.verbs
 
-    assert settle(True, "activating") == ([], [])
-    assert settle(True, "failed") == ([], [])
-    assert settle(True, "inactive", [OTHER])[1] == ["daemon-reload", f"restart {TIMER}"]
-    assert settle(False, "failed")[1] == [
+    assert ensure(True, "activating") == ([], [])
+    assert ensure(True, "failed") == ([], [])
+    assert ensure(True, "inactive", [OTHER])[1] == ["daemon-reload", f"restart {TIMER}"]
+    assert ensure(False, "failed")[1] == [
         f"stop {TIMER}", f"reset-failed {OTHER}", "daemon-reload",
     ]  # fmt: skip

@@ -21,7 +21,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.objects impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
     TokenRequest,
-    settle_token,
+    ensure_token,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Reply
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan
@@ -352,7 +352,7 @@ def test_a_token_is_stored_as_it_was_looked_at():
 
 def test_a_token_of_a_megabyte_is_refused(tmp_path):
     with pytest.raises(TunnelError, match="too many for a token"):
-        settle_token(
+        ensure_token(
             TokenRequest(str(tmp_path / "s"), False, token="e" * 1_000_000, domain=DOMAIN), False
         )
     assert not (tmp_path / "s").exists()
@@ -375,7 +375,7 @@ def test_what_a_state_directory_says_is_looked_at(tmp_path, name, content):
     (state / "tunnel-domain").write_text(DOMAIN)
     (state / name).write_text(content)
     with pytest.raises(TunnelError, match=f"{name}: is n") as caught:
-        settle_token(TokenRequest(str(state), False), False)
+        ensure_token(TokenRequest(str(state), False), False)
     assert caught.value.subject == str(state / name)
     assert (state / name).read_text() == content
 
