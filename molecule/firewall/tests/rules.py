@@ -1,4 +1,4 @@
-"""The rules on the hosts, and the playbook that settles only them."""
+"""The rules on the hosts, and the playbook that loads only them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SERVICES = ("mcp-proxy@default", "mcp-cloudflared@default")
 PLAYBOOK = "../molecule/shared/firewall_rules"
 
 
-def settle(*arguments: str, **variables: Any) -> dict[str, dict[str, int]]:
-    """Settle the rules on all hosts at once, with these variables; return the play's recap."""
+def load_rules(*arguments: str, **variables: Any) -> dict[str, dict[str, int]]:
+    """Load the rules on all hosts at once, with these variables; return the play's recap."""
     together = {"mcp_tunnel_batch": "100%", **variables}
     done = play("--extra-vars", json.dumps(together), *arguments, playbook=PLAYBOOK)
     assert done.returncode == 0, done.stdout[-4000:]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from replicas import HOSTS, play, shell, unquoted
-from rules import SERVICES, changes_nothing, settle
+from rules import SERVICES, changes_nothing, load_rules
 from test_metrics import UNIT, scrape
 from testinfra.host import Host
 from trials import PROGRAM, TASKS, Attempt, made, place
@@ -67,16 +67,16 @@ def test_other_numbers() -> None:
             assert said in unquoted(looked.stdout)
             assert f"{user} is user {number} on this host" in log
 
-    healed = settle()
+    healed = load_rules()
     assert all(counters["changed"] == 1 for counters in healed.values()), healed
-    changes_nothing(settle())
+    changes_nothing(load_rules())
     for host in hosts.values():
         assert copied(host)[0] == 0
         assert outcomes(host) == {"ECONNREFUSED"}
 
     for name, host in hosts.items():
         renumber(host, old[name])
-    settle()
+    load_rules()
     for host in hosts.values():
         assert copied(host)[0] == 0
         host.check_output(f"systemctl start {' '.join(SERVICES)}")
@@ -107,7 +107,7 @@ def test_numbers_that_somebody_changed_in_the_kernel(user: str) -> None:
         status, log = copied(shell(name))
         assert status != 0
         assert f"{user} is user" in log
-    healed = settle()
+    healed = load_rules()
     assert [counters["changed"] for counters in healed.values()] == [1] * len(HOSTS)
     for name in HOSTS:
         listing = json.loads(

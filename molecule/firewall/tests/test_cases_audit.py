@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attempts import SUCCESSES
 from replicas import HOSTS, LAB, play, shell, unquoted
-from rules import settle
+from rules import load_rules
 from testinfra.host import Host
 from trials import PROGRAM, TASKS, Attempt, made, place
 
@@ -38,9 +38,9 @@ STRICT: dict[str, Any] = {"firewall_host_policy": "strict", "firewall_ssh_source
 def audited() -> Iterator[None]:
     for name in HOSTS:
         place(shell(name))
-    settle(firewall_audit=True)
+    load_rules(firewall_audit=True)
     yield
-    settle()
+    load_rules()
     for name in HOSTS:
         shell(name).check_output(f"rm -f {PROGRAM} {TASKS}")
 
@@ -83,7 +83,7 @@ def test_verify_says_so() -> None:
 
 
 def test_strict_counts_only_as_well() -> None:
-    settle(firewall_audit=True, **STRICT)
+    load_rules(firewall_audit=True, **STRICT)
     for name in HOSTS:
         host = shell(name)
         before = counted(host)
@@ -92,6 +92,6 @@ def test_strict_counts_only_as_well() -> None:
 
 
 def test_without_it_the_same_is_refused(host: Host) -> None:
-    settle("--limit", host.check_output("hostname"))
+    load_rules("--limit", host.check_output("hostname"))
     found = outcomes(host)
     assert SUCCESSES.union({"no answer"}).isdisjoint(found.values()), found

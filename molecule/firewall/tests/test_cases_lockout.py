@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from replicas import CHECKOUT, HOSTS, play, recap, shell
-from rules import PLAYBOOK, changes_nothing, files, settle, table
+from rules import PLAYBOOK, changes_nothing, files, load_rules, table
 from test_cases_boot import rebooted
 
 STRICT: dict[str, Any] = {"firewall_host_policy": "strict", "mcp_tunnel_batch": "100%"}
@@ -31,7 +31,7 @@ def test_it_is_taken_back_and_the_run_says_why() -> None:
     assert said.count("the rules of before are in force") >= len(HOSTS)
     assert "firewall_ssh_sources" in said
     assert states() == before
-    changes_nothing(settle())
+    changes_nothing(load_rules())
 
 
 def test_a_reboot_in_between_brings_the_old_rules(name: str) -> None:
@@ -54,4 +54,4 @@ def test_a_reboot_in_between_brings_the_old_rules(name: str) -> None:
     host = rebooted(name)
     assert (table(host), files(host)) == before
     assert host.run(f"systemctl is-active {TIMER}").stdout.strip() == "inactive"
-    assert settle("--limit", name)[name]["changed"] == 0
+    assert load_rules("--limit", name)[name]["changed"] == 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from replicas import LAB_NAME, lab, shell
-from rules import HOSTS, UNIT, foreign, settle, table
+from rules import HOSTS, UNIT, foreign, load_rules, table
 from testinfra.host import Host
 from trials import write
 
@@ -131,10 +131,10 @@ def test_a_run_leaves_foreign_tables_alone() -> None:
         )
     theirs = {name: foreign(shell(name)) for name in HOSTS}
     try:
-        changed = settle(firewall_resolvers=["10.77.0.1", "10.77.0.53"])
+        changed = load_rules(firewall_resolvers=["10.77.0.1", "10.77.0.53"])
         assert all(counters["changed"] for counters in changed.values())
         assert {name: foreign(shell(name)) for name in HOSTS} == theirs
     finally:
         for name in HOSTS:
             shell(name).check_output("nft delete table inet mcp")
-        settle()
+        load_rules()

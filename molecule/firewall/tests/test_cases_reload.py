@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from replicas import HOSTS, LAB, LAB_NAME, lab, shell, state_host
-from rules import settle, table
+from rules import load_rules, table
 from streamer import streaming
 
 UPSTREAM = "10.77.0.2"
@@ -34,14 +34,14 @@ def test_streams_outlive_their_route() -> None:
         for name in HOSTS:
             shell(name).check_output(CONNECTS)
 
-        settle(mcp_tunnel_routes={"secure": LAB["upstreams"]["secure"]})
+        load_rules(mcp_tunnel_routes={"secure": LAB["upstreams"]["secure"]})
         for name in HOSTS:
             assert f"{UPSTREAM} . {PORT}" not in table(shell(name))
             assert "ConnectionRefusedError" in shell(name).run(CONNECTS).stderr
         for stream in streams:
             stream.goes_on()
 
-        settle()
+        load_rules()
         assert {name: table(shell(name)) for name in HOSTS} == before
         for stream in streams:
             stream.goes_on()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from replicas import HOSTS, play, shell
-from rules import PLAYBOOK, RULES, UNIT, changes_nothing, files, settle, table
+from rules import PLAYBOOK, RULES, UNIT, changes_nothing, files, load_rules, table
 from trials import write
 
 INSTANCE_RULES = "/etc/nftables.d/mcp-tunnel.d/default.nft"
@@ -72,10 +72,10 @@ def test_a_deleted_rule_is_found_and_healed() -> None:
     for name in HOSTS:
         assert table(shell(name)) != healthy[name]  # looking mends nothing
 
-    healed = settle()
+    healed = load_rules()
     assert all(counters["changed"] == 1 for counters in healed.values()), healed
     assert {name: table(shell(name)) for name in HOSTS} == healthy
-    changes_nothing(settle())
+    changes_nothing(load_rules())
 
 
 def test_check_mode_shows_the_rules_and_changes_nothing() -> None:
@@ -93,7 +93,7 @@ def healthy() -> Iterator[dict[str, State]]:
     """The rules of every host, which must be the same again after the test."""
     found = states()
     yield found
-    settle()
+    load_rules()
     assert states() == found
 
 
@@ -105,7 +105,7 @@ def test_a_run_that_is_killed_is_completed_by_the_next(healthy: dict[str, State]
         assert NEW in rules
         assert written == healthy[name][1]
 
-    settle(**OTHER)
+    load_rules(**OTHER)
     for name in HOSTS:
         assert NEW in table(shell(name))
         assert NEW in shell(name).file(RULES).content_string

@@ -1,6 +1,6 @@
 """firewall_host_policy: strict. Every opening works, in both families, and nothing else does.
 
-Both hosts are settled once; then packets ask the questions, and the receiver answers them.
+Both hosts get their rules once; then packets ask the questions, and the receiver answers them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from attempts import SUCCESSES
 from replicas import CHECKOUT, HOSTS, LAB, LAB_NAME, RUN, lab, play, shell
-from rules import RULES, SERVICES, UNIT, changes_nothing, settle, table
+from rules import RULES, SERVICES, UNIT, changes_nothing, load_rules, table
 from testinfra.host import Host
 from trials import (
     EVERYBODY,
@@ -132,7 +132,7 @@ def test_the_policy_is_there(host: Host) -> None:
 
 
 def test_a_second_run_changes_nothing() -> None:
-    changes_nothing(settle(**STRICT))
+    changes_nothing(load_rules(**STRICT))
 
 
 def test_services_begin_anew_and_a_tool_is_called() -> None:

@@ -8,10 +8,10 @@ import threading
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
     kill_everywhere,
     refused,
     run_module,
-    settled,
 )
 
 SECRET = "planted-secret-content\nof two lines\n"
@@ -59,7 +59,7 @@ def test_a_set_of_everything(tmp_path):
         absent(tmp_path / "tree"),
         absent(tmp_path / "never"),
     ]
-    result = settled("file_set", entries=entries)
+    result = ensured("file_set", entries=entries)
     assert result["changed_paths"] == [entry["path"] for entry in entries[:-1]]
     assert (etc / "config").read_text() == "ä = 1\n"
     assert (etc / "token").read_text() == SECRET
@@ -68,17 +68,17 @@ def test_a_set_of_everything(tmp_path):
     assert os.listdir(tmp_path) == ["etc"]
     assert sorted(os.listdir(etc)) == ["config", "current", "token"]
 
-    again = settled("file_set", entries=entries)
+    again = ensured("file_set", entries=entries)
     assert (again["changed"], again["changed_paths"], again["diff"]) == (False, [], [])
 
 
 def test_only_what_differs_is_changed(tmp_path):
     entries = [file(tmp_path / "a"), file(tmp_path / "b"), secret(tmp_path / "c")]
-    settled("file_set", entries=entries)
+    ensured("file_set", entries=entries)
     inode = (tmp_path / "a").stat().st_ino
     entries[1]["content"] = "other\n"
     (tmp_path / "c").chmod(0o644)
-    assert settled("file_set", entries=entries)["changed_paths"] == [
+    assert ensured("file_set", entries=entries)["changed_paths"] == [
         str(tmp_path / "b"),
         str(tmp_path / "c"),
     ]
@@ -92,7 +92,7 @@ def test_diffs(tmp_path):
     (tmp_path / "s").write_text("old planted secret")
     (tmp_path / "s").chmod(0o600)
     entries = [file(tmp_path / "a", "new\n"), secret(tmp_path / "s"), file(tmp_path / "b")]
-    (content, hidden, new_content, new_facts) = settled("file_set", entries=entries)["diff"]
+    (content, hidden, new_content, new_facts) = ensured("file_set", entries=entries)["diff"]
     assert content["before_header"] == str(tmp_path / "a")
     assert (content["before"], content["after"]) == ("old\n", "new\n")
     assert hidden["before"]["content"] != hidden["after"]["content"]
@@ -107,7 +107,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     (tmp_path / "config").symlink_to(precious)
     (tmp_path / "token").symlink_to(tmp_path / "nowhere")
     entries = [file(tmp_path / "config"), secret(tmp_path / "token")]
-    result = settled("file_set", entries=entries)
+    result = ensured("file_set", entries=entries)
     assert len(result["changed_paths"]) == 2
     assert precious.read_text() == "precious"
     assert not (tmp_path / "config").is_symlink()
@@ -122,7 +122,7 @@ def test_a_link_to_a_directory_can_go_and_the_directory_stays(tmp_path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "tree")
-    settled("file_set", entries=[absent(tmp_path / "link")])
+    ensured("file_set", entries=[absent(tmp_path / "link")])
     assert (tmp_path / "tree" / "file").exists()
 
 
@@ -130,12 +130,12 @@ def test_a_directory_goes_when_the_last_that_was_in_it_has_gone(tmp_path):
     (tmp_path / "states/one").mkdir(parents=True)
     (tmp_path / "states/two").mkdir()
     parent = {**absent(tmp_path / "states"), "only_empty": True}
-    done = settled("file_set", entries=[absent(tmp_path / "states/one"), parent])
+    done = ensured("file_set", entries=[absent(tmp_path / "states/one"), parent])
     assert done["changed_paths"] == [str(tmp_path / "states/one")]
-    done = settled("file_set", entries=[absent(tmp_path / "states/two"), parent])
+    done = ensured("file_set", entries=[absent(tmp_path / "states/two"), parent])
     assert done["changed_paths"] == [str(tmp_path / "states/two"), str(tmp_path / "states")]
     assert not (tmp_path / "states").exists()
-    assert not settled("file_set", entries=[parent])["changed"]
+    assert not ensured("file_set", entries=[parent])["changed"]
 
 
 def test_what_is_no_empty_directory_of_ours_stays(tmp_path):
@@ -145,7 +145,7 @@ def test_what_is_no_empty_directory_of_ours_stays(tmp_path):
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 4711, 4711)
     names = ("file", "link", "theirs")
-    done = settled(
+    done = ensured(
         "file_set", entries=[{**absent(tmp_path / name), "only_empty": True} for name in names]
     )
     assert done["changed_paths"] == []
@@ -153,7 +153,7 @@ def test_what_is_no_empty_directory_of_ours_stays(tmp_path):
 
 
 def test_links_move_in_one_step(tmp_path):
-    settled("file_set", entries=[link(tmp_path / "current", "1.0")])
+    ensured("file_set", entries=[link(tmp_path / "current", "1.0")])
     seen, stop = set(), threading.Event()
 
     def watch():
@@ -163,7 +163,7 @@ def test_links_move_in_one_step(tmp_path):
     watcher = threading.Thread(target=watch)
     watcher.start()
     for version in ("1.1", "1.2", "1.3"):
-        settled("file_set", entries=[link(tmp_path / "current", version)])
+        ensured("file_set", entries=[link(tmp_path / "current", version)])
     stop.set()
     watcher.join()
     assert seen <= {"1.0", "1.1", "1.2", "1.3"}
@@ -243,11 +243,11 @@ def test_owners(tmp_path):
         directory(tmp_path / "d", owner="daemon", group="daemon"),
         file(tmp_path / "d" / "f", owner="nobody", group="1234"),
     ]
-    settled("file_set", entries=entries)
+    ensured("file_set", entries=entries)
     status = (tmp_path / "d" / "f").stat()
     assert (status.st_uid, status.st_gid) == (pwd.getpwnam("nobody").pw_uid, 1234)
     assert (tmp_path / "d").owner() == "daemon"
-    assert not settled("file_set", entries=entries)["changed"]
+    assert not ensured("file_set", entries=entries)["changed"]
 
 
 def test_no_secret_comes_out(tmp_path):
@@ -274,11 +274,11 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path):
     running = tmp_path / f".token.{os.getppid()}.mcp-tunnel"
     for path in (leftover, running):
         path.write_text("half a secr")
-    settled("file_set", entries=[secret(tmp_path / "token")])
+    ensured("file_set", entries=[secret(tmp_path / "token")])
     # The other file belongs to a run that is at work on the same file now.
     assert sorted(os.listdir(tmp_path)) == sorted([running.name, "token"])
     leftover.write_text("half a secr")
-    settled("file_set", entries=[secret(tmp_path / "token")])
+    ensured("file_set", entries=[secret(tmp_path / "token")])
     assert not leftover.exists()
 
 
@@ -341,9 +341,9 @@ def test_a_run_killed_anywhere_is_completed(tmp_path):
         for entry in os.scandir(etc):
             if "token" in entry.name:
                 assert mode_of(entry.path) == 0o600
-        settled("file_set", entries=entries())
+        ensured("file_set", entries=entries())
         assert sorted(os.listdir(etc)) == ["config", "current", "token"]
         assert not (hosts[-1] / "old").exists()
-        assert not settled("file_set", entries=entries())["changed"]
+        assert not ensured("file_set", entries=entries())["changed"]
 
     assert kill_everywhere(prepare, attempt, check) > 12

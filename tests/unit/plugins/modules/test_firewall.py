@@ -12,8 +12,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records
     FirewallRecords,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
     refused,
-    settled,
 )
 
 RULES = {"instance": "default", "host_rules": "table\n", "instance_rules": "rules\n"}
@@ -36,12 +36,12 @@ def units(tmp_path, monkeypatch):
 
 
 def test_units_that_are_missing_are_a_change(units):
-    result = settled("firewall", **RULES, units=UNITS)
+    result = ensured("firewall", **RULES, units=UNITS)
     assert result["changed"]
     assert f"{units / 'mcp-tunnel-firewall.service'} written" in result["actions"]
     written = {item["after_header"].rpartition("/")[2] for item in result["diff"]}
     assert written > {name.rpartition("/")[2] for name in UNITS}
-    again = settled("firewall", **RULES, units=UNITS)
+    again = ensured("firewall", **RULES, units=UNITS)
     assert (again["changed"], again["actions"], again["diff"]) == (False, [], [])
 
 

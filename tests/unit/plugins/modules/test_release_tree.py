@@ -7,7 +7,7 @@ import tarfile
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import releases
 from ansible_collections.mcp_tunnels.stack.plugins.modules import release_tree
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import settled
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import ensured
 
 
 @pytest.fixture
@@ -38,16 +38,16 @@ def modes(root):
 
 
 def test_services_can_read_a_release_whatever_roots_umask_is(root, archive):
-    assert settled("release_tree", part="proxy", version="1", archive=archive)["present"]
+    assert ensured("release_tree", part="proxy", version="1", archive=archive)["present"]
     assert modes(root) == {0o755, 0o644}
-    assert not settled("release_tree", part="proxy", version="1")["changed"]
+    assert not ensured("release_tree", part="proxy", version="1")["changed"]
 
 
 def test_a_run_repairs_what_an_earlier_one_left_closed(root, archive):
-    settled("release_tree", part="proxy", version="1", archive=archive)
+    ensured("release_tree", part="proxy", version="1", archive=archive)
     for path in (root, root / "proxy" / "1", root / "proxy" / "1" / "lib"):
         path.chmod(0o700)
-    result = settled("release_tree", part="proxy", version="1")
+    result = ensured("release_tree", part="proxy", version="1")
     assert result["changed"]
     assert result["present"]
     assert modes(root) == {0o755, 0o644}

@@ -6,8 +6,8 @@ import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import health
 from ansible_collections.mcp_tunnels.stack.plugins.modules import replica_health
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
     refused,
-    settled,
 )
 
 GOOD = health.Finding("proxy", "http://127.0.0.1:8081/readyz", True, "ready")
@@ -44,7 +44,7 @@ def test_the_replica_and_its_firewall_in_one_call(
     (tmp_path / "ca.crt").write_text("")
     monkeypatch.setattr(health, "examine", lambda _replica, _timeout: [finding])
     monkeypatch.setattr(replica_health, "report", lambda _host, _instance, _deploying: firewall)
-    result = settled("replica_health", **options, firewall={}, fail=False)
+    result = ensured("replica_health", **options, firewall={}, fail=False)
     assert (result["healthy"], result.get("msg")) == (message is None, message)
     assert result["table"][-1] == firewall["table"][0]
     assert len(result["table"]) == 3
@@ -58,7 +58,7 @@ def test_the_fingerprint_is_the_one_that_openssl_shows(options, tmp_path, monkey
     command = ["openssl", "x509", "-noout", "-fingerprint", "-sha256", "-in", tmp_path / "ca.crt"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     expected = shown.strip().partition("=")[2].replace(":", "").lower()
-    assert settled("replica_health", **options)["ca_fingerprint"] == expected
+    assert ensured("replica_health", **options)["ca_fingerprint"] == expected
 
 
 def test_a_host_that_nothing_was_deployed_on(options):

@@ -15,10 +15,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypt
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import server as pki_server
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
     kill_everywhere,
     refused,
     run_module,
-    settled,
 )
 
 DOMAIN = openssl.DOMAIN
@@ -36,7 +36,7 @@ class Stage:
         self.tls = directory / "tls"
         self.tls.mkdir(parents=True)
         self.key, self.crt = self.tls / "tls.key", self.tls / "tls.crt"
-        self.ca = settled("tunnel_ca", path=str(self.state))["certificate"]
+        self.ca = ensured("tunnel_ca", path=str(self.state))["certificate"]
         (self.state / "tunnel-domain").write_text(DOMAIN)
 
     @property
@@ -48,18 +48,18 @@ class Stage:
         return {**given, "ca_certificate": self.ca, **changes}
 
     def request(self, **changes):
-        return settled("server_cert", **self.request_arguments(**changes))
+        return ensured("server_cert", **self.request_arguments(**changes))
 
     def sign(self, csr, **changes):
         given = {"state": "signed", "path": str(self.state), "domain": DOMAIN, "csr": csr}
-        return settled("server_cert", **{**given, **changes})
+        return ensured("server_cert", **{**given, **changes})
 
     def install_arguments(self, certificate, **changes):
         given = {"state": "installed", "path": str(self.tls), "domain": DOMAIN, **OWNER}
         return {**given, "ca_certificate": self.ca, "certificate": certificate, **changes}
 
     def install(self, certificate, **changes):
-        return settled("server_cert", **self.install_arguments(certificate, **changes))
+        return ensured("server_cert", **self.install_arguments(certificate, **changes))
 
     def deploy(self, **changes):
         """Use the three verbs as the roles call them."""
@@ -170,7 +170,7 @@ def test_a_key_that_is_not_needed_any_more_is_removed(stage):
 
 
 def test_a_certificate_that_ends_with_its_ca_is_not_renewed_for_ever(stage):
-    stage.ca = settled("tunnel_ca", path=str(stage.state), regenerate="always", duration="20d")[
+    stage.ca = ensured("tunnel_ca", path=str(stage.state), regenerate="always", duration="20d")[
         "certificate"
     ]
     stage.deploy()
@@ -203,7 +203,7 @@ def test_another_domain_or_deeper_route(stage, tmp_path):
 
 def test_another_ca(stage, tmp_path):
     stage.deploy()
-    stage.ca = settled("tunnel_ca", path=str(stage.state), regenerate="always")["certificate"]
+    stage.ca = ensured("tunnel_ca", path=str(stage.state), regenerate="always")["certificate"]
     assert "not signed directly by the CA" in stage.request()["reasons"][0]
     assert stage.deploy()["changed"]
     stage.judge(tmp_path)

@@ -12,10 +12,10 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.jwts impor
     make_jwt,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
     kill_everywhere,
     refused,
     run_module,
-    settled,
     without_library,
 )
 
@@ -66,9 +66,9 @@ def test_a_tunnel_is_created_once(api, state, options):
 
 
 def test_a_tunnel_without_name_gets_a_unique_one(api, options):
-    settled("tunnel", **options)
+    ensured("tunnel", **options)
     assert api.tunnels[0]["display_name"].startswith("mcp-tunnel-")
-    assert not settled("tunnel", **options)["changed"]
+    assert not ensured("tunnel", **options)["changed"]
 
 
 def test_attaching_by_id_and_by_name(api, tmp_path):
@@ -79,21 +79,21 @@ def test_attaching_by_id_and_by_name(api, tmp_path):
         ("name", {"display_name": "production"}),
     ):
         arguments = {"path": str(tmp_path / name), **api.options(), **how}
-        result = settled("tunnel", **arguments)
+        result = ensured("tunnel", **arguments)
         assert result["changed"]
         assert not result["created"]
         assert result["tunnel_id"] == tunnel["id"]
-        assert not settled("tunnel", **arguments)["changed"]
+        assert not ensured("tunnel", **arguments)["changed"]
     assert len(api.tunnels) == 2
 
 
 def test_attaching_by_domain(api, state, options):
     """A directory of mode manual is like this, or an inventory that comes from there."""
     tunnel = api.add_tunnel("production")
-    result = settled("tunnel", **options, domain=tunnel["domain"].upper())
+    result = ensured("tunnel", **options, domain=tunnel["domain"].upper())
     assert result["tunnel_id"] == tunnel["id"]
     (state / "tunnel-id").unlink()
-    assert settled("tunnel", **options)["tunnel_id"] == tunnel["id"]
+    assert ensured("tunnel", **options)["tunnel_id"] == tunnel["id"]
     assert len(api.tunnels) == 1
 
 
@@ -164,11 +164,11 @@ def test_what_does_not_fit_is_refused(api, state, options):
 
 def test_another_tunnel_than_the_stored_one(api, state, options):
     first, second = api.add_tunnel(), api.add_tunnel()
-    settled("tunnel", **options, tunnel_id=first["id"])
+    ensured("tunnel", **options, tunnel_id=first["id"])
     (state / "tunnel-token").write_text("of the first")
     message = refused("tunnel", **options, tunnel_id=second["id"])
     assert f"{state}/tunnel-id says {first['id']}" in message
-    result = settled("tunnel", **options, tunnel_id=second["id"], replace=True)
+    result = ensured("tunnel", **options, tunnel_id=second["id"], replace=True)
     assert result["changed"]
     assert contents(state) == {"tunnel-domain": second["domain"], "tunnel-id": second["id"]}
 
@@ -181,7 +181,7 @@ def test_the_limit_of_tunnels_is_named(api, state, options):
     assert "too many tunnels" in message
     assert not (state / "tunnel-create.json").exists()
     api.tunnels[3]["archived_at"] = "2026-11-01T00:00:00Z"
-    assert settled("tunnel", **options, display_name="eleventh")["created"]
+    assert ensured("tunnel", **options, display_name="eleventh")["created"]
 
 
 @pytest.mark.parametrize("name", ["production", None])
@@ -195,7 +195,7 @@ def test_a_lost_answer_to_create(api, state, options, loss, name):
         "tunnel-domain": api.tunnels[0]["domain"],
         "tunnel-id": api.tunnels[0]["id"],
     }
-    assert not settled("tunnel", **options, display_name=name)["changed"]
+    assert not ensured("tunnel", **options, display_name=name)["changed"]
 
 
 @pytest.mark.parametrize("name", ["production", None])
@@ -220,7 +220,7 @@ def test_a_creation_that_is_not_found_is_not_asked_for_twice(
         "tunnel-domain": api.tunnels[0]["domain"],
         "tunnel-id": api.tunnels[0]["id"],
     }
-    assert not settled("tunnel", **options, display_name=name)["changed"]
+    assert not ensured("tunnel", **options, display_name=name)["changed"]
 
 
 @pytest.mark.parametrize("name", ["production", None])
@@ -238,7 +238,7 @@ def test_a_run_that_loses_everything_is_completed_by_the_next(api, state, option
     assert len(api.tunnels) == 2
     assert (state / "tunnel-id").read_text() == api.tunnels[0]["id"]
     assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-id"]
-    assert not settled("tunnel", **options, display_name=name)["changed"]
+    assert not ensured("tunnel", **options, display_name=name)["changed"]
 
 
 def test_a_clock_that_is_fast_does_not_hide_what_was_made(api, state, options, monkeypatch):
@@ -248,7 +248,7 @@ def test_a_clock_that_is_fast_does_not_hide_what_was_made(api, state, options, m
     monkeypatch.setattr(f"{type(api).__module__}._now", lambda: an_hour_ago)
     api.add_tunnel("production", archived=True)
     api.faults["create"] = ["lost after"]
-    result = settled("tunnel", **options, display_name="production")
+    result = ensured("tunnel", **options, display_name="production")
     assert result["created"]
     assert result["tunnel_id"] == api.tunnels[0]["id"]
     assert len(api.tunnels) == 2
@@ -311,7 +311,7 @@ def test_a_run_killed_anywhere_is_completed(api, tmp_path, name):
         run_module("tunnel", **arguments())
         [tunnel] = api.tunnels
         assert contents(state) == {"tunnel-domain": tunnel["domain"], "tunnel-id": tunnel["id"]}
-        assert not settled("tunnel", **arguments())["changed"]
+        assert not ensured("tunnel", **arguments())["changed"]
 
     assert kill_everywhere(prepare, attempt, check) > 8
 
@@ -325,11 +325,11 @@ def test_archiving(api, state, options):
     assert "is named 'production'" in refused(
         "tunnel", **options, state="archived", display_name="else"
     )
-    gone = settled("tunnel", **options, state="archived")
+    gone = ensured("tunnel", **options, state="archived")
     assert gone["changed"]
     assert gone["archived_at"]
     assert [one["id"] for one in api.tunnels if one["archived_at"]] == [result["tunnel_id"]]
-    assert not settled("tunnel", **options, state="archived")["changed"]
+    assert not ensured("tunnel", **options, state="archived")["changed"]
     assert "was archived at" in refused("tunnel", **options)
 
 

@@ -9,10 +9,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import ca as
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
     kill_everywhere,
     refused,
     run_module,
-    settled,
     without_library,
 )
 
@@ -31,7 +31,7 @@ def body_of(key):
 
 
 def test_a_ca_is_made_once(state):
-    result = settled("tunnel_ca", path=str(state))
+    result = ensured("tunnel_ca", path=str(state))
     assert result["changed"]
     assert (mode_of(state), mode_of(state / "ca.crt"), mode_of(state / "ca.key")) == (
         0o700,
@@ -48,7 +48,7 @@ def test_a_ca_is_made_once(state):
     for fact in (str(state / "ca.crt"), result["fingerprint"], result["not_after"], "Console"):
         assert fact in result["registration"]
 
-    again = settled("tunnel_ca", path=str(state))
+    again = ensured("tunnel_ca", path=str(state))
     assert not again["changed"]
     assert again["certificate"] == result["certificate"]
     assert again["diff"]["before"] == again["diff"]["after"]
@@ -64,17 +64,17 @@ def test_check_mode_on_a_bare_host(state):
 
 def test_a_brought_ca(state, openssl_ca):
     certificate, key = openssl_ca
-    result = settled("tunnel_ca", path=str(state), certificate=certificate, private_key=key)
+    result = ensured("tunnel_ca", path=str(state), certificate=certificate, private_key=key)
     assert result["changed"]
     assert result["private_key_stored"]
     assert openssl.public_key_of_key((state / "ca.key").read_text()) == openssl.public_key_of_key(
         key
     )
     again = {"path": str(state), "certificate": certificate, "private_key": key}
-    assert not settled("tunnel_ca", **again)["changed"]
+    assert not ensured("tunnel_ca", **again)["changed"]
     # A stored CA need not be brought again.
-    assert not settled("tunnel_ca", path=str(state), certificate=certificate)["changed"]
-    assert not settled("tunnel_ca", path=str(state))["changed"]
+    assert not ensured("tunnel_ca", path=str(state), certificate=certificate)["changed"]
+    assert not ensured("tunnel_ca", path=str(state))["changed"]
 
 
 def test_check_mode_knows_a_brought_ca(state, openssl_ca):
@@ -85,17 +85,17 @@ def test_check_mode_knows_a_brought_ca(state, openssl_ca):
 
 def test_a_brought_ca_without_key_and_its_key_later(state, openssl_ca):
     certificate, key = openssl_ca
-    result = settled("tunnel_ca", path=str(state), certificate=certificate)
+    result = ensured("tunnel_ca", path=str(state), certificate=certificate)
     assert not result["private_key_stored"]
     assert os.listdir(state) == ["ca.crt"]
-    result = settled("tunnel_ca", path=str(state), certificate=certificate, private_key=key)
+    result = ensured("tunnel_ca", path=str(state), certificate=certificate, private_key=key)
     assert result["changed"]
     assert result["private_key_stored"]
     assert sorted(os.listdir(state)) == ["ca.crt", "ca.key"]
 
 
 def test_another_ca_is_refused_unless_asked_for(state, openssl_ca):
-    made = settled("tunnel_ca", path=str(state))
+    made = ensured("tunnel_ca", path=str(state))
     key_before = (state / "ca.key").read_text()
     for check in (True, False):
         message = refused("tunnel_ca", check=check, path=str(state), certificate=openssl_ca[0])
@@ -104,26 +104,26 @@ def test_another_ca_is_refused_unless_asked_for(state, openssl_ca):
     assert (state / "ca.key").read_text() == key_before
 
     brought = {"certificate": openssl_ca[0], "private_key": openssl_ca[1]}
-    result = settled("tunnel_ca", path=str(state), regenerate="always", **brought)
+    result = ensured("tunnel_ca", path=str(state), regenerate="always", **brought)
     assert result["changed"]
     assert result["diff"]["before"]["certificate"]["fingerprint"] == made["fingerprint"]
     # The CA is there now: bringing it "always" changes nothing any more.
-    assert not settled("tunnel_ca", path=str(state), regenerate="always", **brought)["changed"]
+    assert not ensured("tunnel_ca", path=str(state), regenerate="always", **brought)["changed"]
 
 
 def test_a_replacement_without_key_removes_the_old_key(state, openssl_ca):
-    settled("tunnel_ca", path=str(state))
-    result = settled("tunnel_ca", path=str(state), certificate=openssl_ca[0], regenerate="always")
+    ensured("tunnel_ca", path=str(state))
+    result = ensured("tunnel_ca", path=str(state), certificate=openssl_ca[0], regenerate="always")
     assert not result["private_key_stored"]
     assert os.listdir(state) == ["ca.crt"]
 
 
 def test_always_makes_a_new_ca(state):
-    first = settled("tunnel_ca", path=str(state))
-    second = settled("tunnel_ca", path=str(state), regenerate="always")
+    first = ensured("tunnel_ca", path=str(state))
+    second = ensured("tunnel_ca", path=str(state), regenerate="always")
     assert second["changed"]
     assert first["fingerprint"] != second["fingerprint"]
-    assert not settled("tunnel_ca", path=str(state))["changed"]
+    assert not ensured("tunnel_ca", path=str(state))["changed"]
 
 
 def test_a_key_without_certificate_is_used(state):
@@ -131,11 +131,11 @@ def test_a_key_without_certificate_is_used(state):
     state.mkdir(parents=True)
     key = openssl.make_key()
     (state / "ca.key").write_text(key)
-    result = settled("tunnel_ca", path=str(state))
+    result = ensured("tunnel_ca", path=str(state))
     assert openssl.public_key_of_certificate(result["certificate"]) == openssl.public_key_of_key(
         key
     )
-    assert not settled("tunnel_ca", path=str(state))["changed"]
+    assert not ensured("tunnel_ca", path=str(state))["changed"]
 
 
 def test_a_key_of_another_ca_is_not_overwritten(state, openssl_ca):
@@ -150,24 +150,24 @@ def test_a_key_of_another_ca_is_not_overwritten(state, openssl_ca):
 
 @pytest.mark.parametrize("name", ["ca.key", "ca.crt"])
 def test_unreadable_files_are_not_overwritten(state, name):
-    settled("tunnel_ca", path=str(state))
+    ensured("tunnel_ca", path=str(state))
     (state / name).write_text("damaged")
     for check in (True, False):
         message = refused("tunnel_ca", check=check, path=str(state))
         assert f"{state}/{name}: exists but cannot be read" in message
     assert (state / name).read_text() == "damaged"
-    assert settled("tunnel_ca", path=str(state), regenerate="always")["changed"]
-    assert not settled("tunnel_ca", path=str(state))["changed"]
+    assert ensured("tunnel_ca", path=str(state), regenerate="always")["changed"]
+    assert not ensured("tunnel_ca", path=str(state))["changed"]
 
 
 def test_a_stored_pair_that_does_not_match(state):
-    settled("tunnel_ca", path=str(state))
+    ensured("tunnel_ca", path=str(state))
     (state / "ca.key").write_text(openssl.make_key())
     assert f"{state}/ca.key: does not belong to" in refused("tunnel_ca", path=str(state))
 
 
 def test_stored_cas_are_checked_too(state):
-    settled("tunnel_ca", path=str(state))
+    ensured("tunnel_ca", path=str(state))
     key = crypto.load_private_key((state / "ca.key").read_text(), "key")
     long_ago = crypto.utc_now() - timedelta(days=10)
     expired = pki_ca.make_ca(key, "old", timedelta(days=9), long_ago)
@@ -178,17 +178,17 @@ def test_stored_cas_are_checked_too(state):
 
 
 def test_a_ca_that_ends_soon_is_announced(state):
-    result = settled("tunnel_ca", path=str(state), duration="30d")
+    result = ensured("tunnel_ca", path=str(state), duration="30d")
     assert any(result["not_after"] in str(warning) for warning in result["warnings"])
 
 
 def test_permissions_are_repaired(state):
-    settled("tunnel_ca", path=str(state))
+    ensured("tunnel_ca", path=str(state))
     (state / "ca.key").chmod(0o644)
     state.chmod(0o755)
-    assert settled("tunnel_ca", path=str(state))["changed"]
+    assert ensured("tunnel_ca", path=str(state))["changed"]
     assert (mode_of(state / "ca.key"), mode_of(state)) == (0o600, 0o700)
-    assert not settled("tunnel_ca", path=str(state))["changed"]
+    assert not ensured("tunnel_ca", path=str(state))["changed"]
 
 
 def test_links_are_not_followed(state, tmp_path):
@@ -263,7 +263,7 @@ def test_a_run_killed_anywhere_is_completed(tmp_path, openssl_ca, start):
     def prepare():
         runs.append(None)
         if start.startswith("replace"):
-            settled("tunnel_ca", path=str(state()))
+            ensured("tunnel_ca", path=str(state()))
 
     def attempt():
         assert not run_module("tunnel_ca", path=str(state()), **arguments).failed
@@ -277,8 +277,8 @@ def test_a_run_killed_anywhere_is_completed(tmp_path, openssl_ca, start):
         for entry in os.scandir(state()) if state().exists() else ():
             assert stat.S_IMODE(entry.stat().st_mode) == 0o600
         # An operator may repeat the run, or have no more reason to ask for a replacement.
-        settled("tunnel_ca", path=str(state()), **arguments)
-        again = settled("tunnel_ca", path=str(state()), certificate=arguments.get("certificate"))
+        ensured("tunnel_ca", path=str(state()), **arguments)
+        again = ensured("tunnel_ca", path=str(state()), certificate=arguments.get("certificate"))
         assert not again["changed"]
         expected = ["ca.crt"] if start == "replace without key" else ["ca.crt", "ca.key"]
         assert sorted(os.listdir(state())) == expected

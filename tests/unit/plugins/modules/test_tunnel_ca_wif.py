@@ -6,10 +6,10 @@ import stat
 import pytest
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
     kill_everywhere,
     refused,
     run_module,
-    settled,
 )
 
 LOSSES = ["lost after", "truncated", "lost before", "api_error", "overloaded_error"]
@@ -57,7 +57,7 @@ def test_a_ca_is_made_and_registered_once(api, state, options, tunnel):
     assert api.calls == ["exchange", "certificates"]
     assert not again["changed"]
     assert again["diff"]["before"] == again["diff"]["after"]
-    assert not settled("tunnel_ca", **options)["changed"]
+    assert not ensured("tunnel_ca", **options)["changed"]
 
 
 def test_before_there_is_a_tunnel(options):
@@ -68,10 +68,10 @@ def test_before_there_is_a_tunnel(options):
 def test_a_ca_that_is_registered_already_is_adopted(api, state, options, tunnel, openssl_ca):
     api.add_certificate(tunnel["id"], openssl_ca[0])
     brought = {"certificate": openssl_ca[0], "private_key": openssl_ca[1]}
-    result = settled("tunnel_ca", **options, **brought)
+    result = ensured("tunnel_ca", **options, **brought)
     assert result["changed"]  # the CA was stored
     assert len(api.certificates) == 1
-    assert not settled("tunnel_ca", **options, **brought)["changed"]
+    assert not ensured("tunnel_ca", **options, **brought)["changed"]
 
 
 def archive(api, fingerprint, at="2026-11-01T00:00:00Z"):
@@ -86,7 +86,7 @@ def contents(state):
 
 
 def test_a_ca_that_was_archived_is_not_registered_again(api, state, options, tunnel):
-    result = settled("tunnel_ca", **options)
+    result = ensured("tunnel_ca", **options)
     archive(api, result["fingerprint"])
     before = contents(state)
     for phase in ("current", "retired"):
@@ -102,18 +102,18 @@ def test_a_ca_that_was_archived_is_not_registered_again(api, state, options, tun
     assert contents(state) == before
     # Only registered CAs count, however often one was archived before.
     api.add_certificate(tunnel["id"], result["certificate"])
-    assert not settled("tunnel_ca", **options)["changed"]
+    assert not ensured("tunnel_ca", **options)["changed"]
 
 
 def test_a_ca_that_was_archived_is_replaced_by_a_new_one(api, state, options, tunnel):
-    old = settled("tunnel_ca", **options)
+    old = ensured("tunnel_ca", **options)
     archive(api, old["fingerprint"])
     assert run_module("tunnel_ca", check=True, **options, phase="added").changed
-    new = settled("tunnel_ca", **options, phase="added")
+    new = ensured("tunnel_ca", **options, phase="added")
     assert fingerprints(api, tunnel) == [new["fingerprint"]]
     assert (state / "ca-previous.crt").read_text() == old["certificate"]
-    assert not settled("tunnel_ca", **options)["changed"]
-    assert settled("tunnel_ca", **options, phase="retired")["changed"]
+    assert not ensured("tunnel_ca", **options)["changed"]
+    assert ensured("tunnel_ca", **options, phase="retired")["changed"]
     assert "archive_certificate" not in api.calls
     assert sorted(os.listdir(state)) == KEPT
     assert len(api.certificates) == 2
@@ -121,24 +121,24 @@ def test_a_ca_that_was_archived_is_replaced_by_a_new_one(api, state, options, tu
 
 def test_a_new_ca_that_was_archived_during_its_rotation(api, state, options, tunnel):
     """The previous CA is still the one to archive at the end."""
-    first = settled("tunnel_ca", **options)
-    second = settled("tunnel_ca", **options, phase="added")
+    first = ensured("tunnel_ca", **options)
+    second = ensured("tunnel_ca", **options, phase="added")
     archive(api, second["fingerprint"])
     assert "phase=added" in refused("tunnel_ca", **options, phase="retired")
-    third = settled("tunnel_ca", **options, phase="added")
+    third = ensured("tunnel_ca", **options, phase="added")
     assert fingerprints(api, tunnel) == [third["fingerprint"], first["fingerprint"]]
     assert (state / "ca-previous.crt").read_text() == first["certificate"]
-    assert not settled("tunnel_ca", **options, phase="added")["changed"]
-    settled("tunnel_ca", **options, phase="retired")
+    assert not ensured("tunnel_ca", **options, phase="added")["changed"]
+    ensured("tunnel_ca", **options, phase="retired")
     assert fingerprints(api, tunnel) == [third["fingerprint"]]
     assert sorted(os.listdir(state)) == KEPT
 
 
 def test_a_next_ca_that_was_archived_is_not_registered_again(api, state, options, tunnel):
     """A rotation was interrupted before the new CA took its place."""
-    settled("tunnel_ca", **options)
+    ensured("tunnel_ca", **options)
     other = state.parent / "other"
-    ca = settled("tunnel_ca", path=str(other))
+    ca = ensured("tunnel_ca", path=str(other))
     for suffix in ("crt", "key"):
         (state / f"ca-next.{suffix}").write_bytes((other / f"ca.{suffix}").read_bytes())
         (state / f"ca-next.{suffix}").chmod(0o600)
@@ -162,13 +162,13 @@ def test_a_brought_ca_that_was_archived_is_not_registered_again(
     assert message.startswith("certificate: ")
     assert "bring another CA" in message
     assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-id"]
-    settled("tunnel_ca", **options)
+    ensured("tunnel_ca", **options)
     for phase, regenerate in (("added", "never"), ("current", "always")):
         message = refused("tunnel_ca", **options, **brought, phase=phase, regenerate=regenerate)
         assert message.startswith("certificate: ")
     # An archived CA does not prevent a new one.
-    archive(api, settled("tunnel_ca", **options)["fingerprint"])
-    assert settled("tunnel_ca", **options, regenerate="always")["changed"]
+    archive(api, ensured("tunnel_ca", **options)["fingerprint"])
+    assert ensured("tunnel_ca", **options, regenerate="always")["changed"]
 
 
 def test_full_slots_are_refused_before_anything_is_made(api, state, options, tunnel, tmp_path):
@@ -186,20 +186,20 @@ def test_full_slots_are_refused_before_anything_is_made(api, state, options, tun
         assert "Archive the one that no replica uses" in message
     assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-id"]
     api.certificates[0]["archived_at"] = "2026-11-01T00:00:00Z"
-    assert settled("tunnel_ca", **options)["changed"]
+    assert ensured("tunnel_ca", **options)["changed"]
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, "rate_limit_error"])
 @pytest.mark.parametrize("phase", ["current", "added"])
 def test_a_lost_answer_to_register(api, options, tunnel, loss, phase):
     if phase == "added":
-        settled("tunnel_ca", **options)
+        ensured("tunnel_ca", **options)
     api.faults["add"] = [loss]
     result = run_module("tunnel_ca", **options, phase=phase)
     assert not result.failed, result.message
     assert len(api.certificates) == 1 + (phase == "added")
     assert fingerprints(api, tunnel)[0] == result.result["fingerprint"]
-    assert not settled("tunnel_ca", **options, phase=phase)["changed"]
+    assert not ensured("tunnel_ca", **options, phase=phase)["changed"]
 
 
 @pytest.mark.parametrize("duplicates", [True, False])
@@ -209,7 +209,7 @@ def test_a_registration_that_is_late(api, options, tunnel, loss, duplicates, pha
     """The repeated request takes effect as well, which the API may accept."""
     old = []
     if phase == "added":
-        old = [settled("tunnel_ca", **options)["fingerprint"]]
+        old = [ensured("tunnel_ca", **options)["fingerprint"]]
     api.accepts_duplicates = duplicates
     api.faults["add"] = [loss]
     result = run_module("tunnel_ca", **options, phase=phase)
@@ -219,7 +219,7 @@ def test_a_registration_that_is_late(api, options, tunnel, loss, duplicates, pha
     assert [one["id"] for one in result.result["active"]] == [
         one["id"] for one in api.active(tunnel["id"])
     ]
-    assert not settled("tunnel_ca", **options, phase=phase)["changed"]
+    assert not ensured("tunnel_ca", **options, phase=phase)["changed"]
 
 
 def test_a_registration_that_is_refused_after_a_lost_answer(api, options, tunnel):
@@ -232,30 +232,30 @@ def test_a_registration_that_is_refused_after_a_lost_answer(api, options, tunnel
 def test_a_registration_that_is_there_twice(api, state, options, tunnel, phase):
     """One stays, so that the other slot is free."""
     api.accepts_duplicates = True
-    first = settled("tunnel_ca", **options)
+    first = ensured("tunnel_ca", **options)
     api.add_certificate(tunnel["id"], first["certificate"])
     oldest = api.certificates[-1]["id"]
     assert run_module("tunnel_ca", check=True, **options, phase=phase).changed
     assert len(api.active(tunnel["id"])) == 2
-    result = settled("tunnel_ca", **options, phase=phase)
+    result = ensured("tunnel_ca", **options, phase=phase)
     assert result["changed"]
     assert result["diff"]["before"] != result["diff"]["after"]
     new = [result["fingerprint"]] if phase == "added" else []
     assert fingerprints(api, tunnel) == [*new, first["fingerprint"]]
     assert api.active(tunnel["id"])[-1]["id"] == oldest
-    assert not settled("tunnel_ca", **options, phase=phase)["changed"]
+    assert not ensured("tunnel_ca", **options, phase=phase)["changed"]
 
 
 def test_what_is_registered_twice_is_archived_twice(api, state, options, tunnel):
     api.accepts_duplicates = True
-    old = settled("tunnel_ca", **options)
-    new = settled("tunnel_ca", **options, phase="added")
+    old = ensured("tunnel_ca", **options)
+    new = ensured("tunnel_ca", **options, phase="added")
     archive(api, new["fingerprint"])
     api.add_certificate(tunnel["id"], old["certificate"])
     for one in api.certificates:
         if one["fingerprint"] == new["fingerprint"]:
             one["archived_at"] = None
-    settled("tunnel_ca", **options, phase="retired")
+    ensured("tunnel_ca", **options, phase="retired")
     assert fingerprints(api, tunnel) == [new["fingerprint"]]
 
 
@@ -266,15 +266,15 @@ def test_a_run_that_loses_everything_is_completed_by_the_next(api, options, tunn
     api.faults.clear()
     result = run_module("tunnel_ca", **options).result
     assert fingerprints(api, tunnel) == [result["fingerprint"]]
-    assert not settled("tunnel_ca", **options)["changed"]
+    assert not ensured("tunnel_ca", **options)["changed"]
 
 
 def test_a_rotation(api, state, options, tunnel):
-    old = settled("tunnel_ca", **options)
-    nothing = settled("tunnel_ca", **options, phase="retired")
+    old = ensured("tunnel_ca", **options)
+    nothing = ensured("tunnel_ca", **options, phase="retired")
     assert not nothing["changed"]
 
-    new = settled("tunnel_ca", **options, phase="added")
+    new = ensured("tunnel_ca", **options, phase="added")
     assert new["changed"]
     assert new["rotating"]
     assert new["fingerprint"] != old["fingerprint"]
@@ -287,65 +287,65 @@ def test_a_rotation(api, state, options, tunnel):
     assert sorted(os.listdir(state)) == ["ca-previous.crt", *KEPT]
     # Neither the same step again nor an ordinary run moves the rotation.
     for phase in ("added", "current"):
-        again = settled("tunnel_ca", **options, phase=phase)
+        again = ensured("tunnel_ca", **options, phase=phase)
         assert not again["changed"]
         assert again["rotating"]
         assert again["fingerprint"] == new["fingerprint"]
 
-    retired = settled("tunnel_ca", **options, phase="retired")
+    retired = ensured("tunnel_ca", **options, phase="retired")
     assert retired["changed"]
     assert not retired["rotating"]
     assert retired["diff"]["after"]["retired"] == old["fingerprint"]
     assert fingerprints(api, tunnel) == [new["fingerprint"]]
     assert sorted(os.listdir(state)) == KEPT
     for phase in ("retired", "current"):
-        assert not settled("tunnel_ca", **options, phase=phase)["changed"]
+        assert not ensured("tunnel_ca", **options, phase=phase)["changed"]
 
 
 def test_a_rotation_to_a_brought_ca(api, state, options, tunnel, openssl_ca):
-    settled("tunnel_ca", **options)
+    ensured("tunnel_ca", **options)
     brought = {"certificate": openssl_ca[0], "private_key": openssl_ca[1]}
-    assert settled("tunnel_ca", **options, **brought, phase="added")["changed"]
+    assert ensured("tunnel_ca", **options, **brought, phase="added")["changed"]
     for phase in ("added", "current"):
-        assert not settled("tunnel_ca", **options, **brought, phase=phase)["changed"]
-    assert settled("tunnel_ca", **options, **brought, phase="retired")["changed"]
+        assert not ensured("tunnel_ca", **options, **brought, phase=phase)["changed"]
+    assert ensured("tunnel_ca", **options, **brought, phase="retired")["changed"]
     # A CA that is there already is not rotated in.
-    assert not settled("tunnel_ca", **options, **brought, phase="added")["changed"]
+    assert not ensured("tunnel_ca", **options, **brought, phase="added")["changed"]
     assert len(api.certificates) == 2
     assert sorted(os.listdir(state)) == KEPT
 
 
 def test_a_brought_ca_without_key_is_rotated_in(state, options, tunnel, openssl_ca):
-    settled("tunnel_ca", **options)
-    result = settled("tunnel_ca", **options, certificate=openssl_ca[0], phase="added")
+    ensured("tunnel_ca", **options)
+    result = ensured("tunnel_ca", **options, certificate=openssl_ca[0], phase="added")
     assert not result["private_key_stored"]
     assert sorted(os.listdir(state)) == ["ca-previous.crt", "ca.crt", "tunnel-domain", "tunnel-id"]
 
 
 def test_a_rotation_archives_nobody_elses_ca(api, options, tunnel, openssl_ca):
-    settled("tunnel_ca", **options)
+    ensured("tunnel_ca", **options)
     foreign = api.add_certificate(tunnel["id"], openssl_ca[0])
     for check in (True, False):
         message = refused("tunnel_ca", check=check, **options, phase="added")
         assert foreign["fingerprint"] in message
         assert "the CA in use" in message
     foreign["archived_at"] = "2026-11-01T00:00:00Z"
-    settled("tunnel_ca", **options, phase="added")
+    ensured("tunnel_ca", **options, phase="added")
     # Somebody archives the old one, and takes its slot.
     old = api.active(tunnel["id"])[1]
     old["archived_at"] = "2026-11-01T00:00:00Z"
     foreign["archived_at"] = None
-    settled("tunnel_ca", **options, phase="retired")
+    ensured("tunnel_ca", **options, phase="retired")
     assert foreign["archived_at"] is None
     assert "archive_certificate" not in api.calls
 
 
 def test_the_ca_in_use_is_never_archived(api, state, options, tunnel):
     """It does not matter which file somebody has copied where."""
-    settled("tunnel_ca", **options)
+    ensured("tunnel_ca", **options)
     (state / "ca-previous.crt").write_bytes((state / "ca.crt").read_bytes())
     (state / "ca-previous.crt").chmod(0o600)
-    result = settled("tunnel_ca", **options, phase="retired")
+    result = ensured("tunnel_ca", **options, phase="retired")
     assert fingerprints(api, tunnel) == [result["fingerprint"]]
     assert sorted(os.listdir(state)) == KEPT
 
@@ -353,7 +353,7 @@ def test_the_ca_in_use_is_never_archived(api, state, options, tunnel):
 def test_steps_out_of_order(api, state, options, tunnel):
     message = refused("tunnel_ca", **options, phase="added")
     assert f"{state}/ca.crt: is not there" in message
-    settled("tunnel_ca", **options)
+    ensured("tunnel_ca", **options)
     message = refused("tunnel_ca", **options, phase="added", regenerate="always")
     assert "phase: added does not go with regenerate=always" in message
     message = refused("tunnel_ca", path=str(state), phase="added")
@@ -397,7 +397,7 @@ def test_a_run_killed_anywhere_is_completed(api, tmp_path, phase, meanwhile):
         assert len(api.active(api.tunnels[0]["id"])) <= 2
         if meanwhile != "nothing":
             assert not run_module("tunnel_ca", **arguments()).failed
-        result = settled("tunnel_ca", **arguments(), phase=phase)
+        result = ensured("tunnel_ca", **arguments(), phase=phase)
         expected = [result["fingerprint"], *(old if phase == "added" else [])]
         assert fingerprints(api, api.tunnels[0]) == expected
         assert len(api.certificates) == 1 + (phase != "current")
@@ -408,7 +408,7 @@ def test_a_run_killed_anywhere_is_completed(api, tmp_path, phase, meanwhile):
             (state / "ca.key").read_text()
         )
         for again in (phase, "current"):
-            assert not settled("tunnel_ca", **arguments(), phase=again)["changed"]
+            assert not ensured("tunnel_ca", **arguments(), phase=again)["changed"]
 
     assert kill_everywhere(prepare, attempt, check) > 3
 

@@ -6,10 +6,10 @@ import stat
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
     kill_everywhere,
     refused,
     run_module,
-    settled,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import (
     OTHER_UUID,
@@ -33,7 +33,7 @@ def contents(state):
 
 def test_the_first_run_stores_all_and_the_next_needs_nothing(state):
     given = {"token": make_token() + "\n", "tunnel_id": "tnl_01AbC", "domain": DOMAIN.upper()}
-    result = settled("tunnel_token", path=str(state), **given)
+    result = ensured("tunnel_token", path=str(state), **given)
     assert (result["changed"], result["already_stored"]) == (True, False)
     assert result["tunnel_uuid"] == UUID
     assert contents(state) == {
@@ -46,7 +46,7 @@ def test_the_first_run_stores_all_and_the_next_needs_nothing(state):
         assert stat.S_IMODE((state / name).stat().st_mode) == 0o600
 
     for again in (given, {}):
-        result = settled("tunnel_token", path=str(state), **again)
+        result = ensured("tunnel_token", path=str(state), **again)
         assert (result["changed"], result["already_stored"]) == (False, True)
         assert result["diff"]["before"] == result["diff"]["after"]
         assert (result["tunnel_uuid"], result["tunnel_id"]) == (UUID, "tnl_01AbC")
@@ -56,9 +56,9 @@ def test_the_first_run_stores_all_and_the_next_needs_nothing(state):
 
 def test_the_id_is_optional_and_empty_values_are_no_values(state):
     empty = {"tunnel_id": "", "token": "", "domain": ""}
-    settled("tunnel_token", path=str(state), token=make_token(), domain=DOMAIN)
+    ensured("tunnel_token", path=str(state), token=make_token(), domain=DOMAIN)
     assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-token"]
-    result = settled("tunnel_token", path=str(state), **empty)
+    result = ensured("tunnel_token", path=str(state), **empty)
     assert not result["changed"]
     assert result["tunnel_id"] == ""
 
@@ -75,9 +75,9 @@ def test_what_is_missing_is_named(state):
 
 
 def test_a_rotated_token_of_the_same_tunnel_replaces_the_stored_one(state):
-    settled("tunnel_token", path=str(state), token=make_token(), domain=DOMAIN)
+    ensured("tunnel_token", path=str(state), token=make_token(), domain=DOMAIN)
     rotated = make_token(secret=b"another secret")
-    result = settled("tunnel_token", path=str(state), token=rotated)
+    result = ensured("tunnel_token", path=str(state), token=rotated)
     assert result["changed"]
     assert result["diff"]["after"]["token"] == "replaced"
     assert (state / "tunnel-token").read_text() == rotated
@@ -93,7 +93,7 @@ def test_a_rotated_token_of_the_same_tunnel_replaces_the_stored_one(state):
 )
 def test_another_tunnel_is_refused(state, given, problem):
     first = {"token": make_token(), "tunnel_id": "tnl_01AbC", "domain": DOMAIN}
-    settled("tunnel_token", path=str(state), **first)
+    ensured("tunnel_token", path=str(state), **first)
     before = contents(state)
     for check in (True, False):
         message = refused("tunnel_token", check=check, path=str(state), **given)
@@ -104,17 +104,17 @@ def test_another_tunnel_is_refused(state, given, problem):
 
 def test_moving_to_another_tunnel(state):
     first = {"token": make_token(), "tunnel_id": "tnl_01AbC", "domain": DOMAIN}
-    settled("tunnel_token", path=str(state), **first)
+    ensured("tunnel_token", path=str(state), **first)
     other = {"path": str(state), "token": make_token(OTHER_UUID), "replace": True}
     # The old tunnel's domain would be wrong for the new one.
     assert "domain: is not given, and none is stored for this tunnel" in refused(
         "tunnel_token", **other
     )
-    result = settled("tunnel_token", **other, domain="other.tunnel.example")
+    result = ensured("tunnel_token", **other, domain="other.tunnel.example")
     assert result["tunnel_uuid"] == OTHER_UUID
     assert result["tunnel_id"] == ""
     assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-token"]
-    assert not settled("tunnel_token", **other, domain="other.tunnel.example")["changed"]
+    assert not ensured("tunnel_token", **other, domain="other.tunnel.example")["changed"]
 
 
 def test_an_id_that_contradicts_the_token(state):
@@ -122,23 +122,23 @@ def test_an_id_that_contradicts_the_token(state):
     assert f"is {OTHER_UUID}, but the token belongs to the tunnel {UUID}" in refused(
         "tunnel_token", **arguments, tunnel_id=OTHER_UUID, replace=True
     )
-    assert settled("tunnel_token", **arguments, tunnel_id=UUID)["tunnel_id"] == UUID
+    assert ensured("tunnel_token", **arguments, tunnel_id=UUID)["tunnel_id"] == UUID
 
 
 def test_a_damaged_stored_token(state):
-    settled("tunnel_token", path=str(state), token=make_token(), domain=DOMAIN)
+    ensured("tunnel_token", path=str(state), token=make_token(), domain=DOMAIN)
     (state / "tunnel-token").write_text("damaged")
     message = refused("tunnel_token", path=str(state))
     assert f"{state}/tunnel-token: is not base64" in message
-    assert settled("tunnel_token", path=str(state), token=make_token())["changed"]
+    assert ensured("tunnel_token", path=str(state), token=make_token())["changed"]
 
 
 def test_permissions_are_repaired(state):
-    settled("tunnel_token", path=str(state), token=make_token(), domain=DOMAIN)
+    ensured("tunnel_token", path=str(state), token=make_token(), domain=DOMAIN)
     (state / "tunnel-token").chmod(0o644)
-    assert settled("tunnel_token", path=str(state))["changed"]
+    assert ensured("tunnel_token", path=str(state))["changed"]
     assert stat.S_IMODE((state / "tunnel-token").stat().st_mode) == 0o600
-    assert not settled("tunnel_token", path=str(state))["changed"]
+    assert not ensured("tunnel_token", path=str(state))["changed"]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_run_killed_anywhere_is_completed(tmp_path, before):
     def prepare():
         states.append(tmp_path / f"state{len(states)}")
         if before != "nothing":
-            settled("tunnel_token", path=str(states[-1]), **old)
+            ensured("tunnel_token", path=str(states[-1]), **old)
 
     def attempt():
         assert not run_module("tunnel_token", path=str(states[-1]), **wanted).failed
@@ -201,8 +201,8 @@ def test_a_run_killed_anywhere_is_completed(tmp_path, before):
             assert stat.S_IMODE(entry.stat().st_mode) == 0o600
             if entry.name in whole:
                 assert (state / entry.name).read_text() in whole[entry.name]
-        settled("tunnel_token", path=str(state), **wanted)
+        ensured("tunnel_token", path=str(state), **wanted)
         assert sorted(os.listdir(state)) == FILES
-        assert not settled("tunnel_token", path=str(state), **wanted)["changed"]
+        assert not ensured("tunnel_token", path=str(state), **wanted)["changed"]
 
     assert kill_everywhere(prepare, attempt, check) > 8

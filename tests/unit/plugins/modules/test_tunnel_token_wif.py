@@ -5,10 +5,10 @@ import stat
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
     kill_everywhere,
     refused,
     run_module,
-    settled,
 )
 
 LOSSES = ["lost after", "truncated", "lost before", "api_error", "overloaded_error"]
@@ -59,23 +59,23 @@ def test_the_token_is_fetched_once(api, state, options, tunnel):
     assert contents(state) == whole(api, tunnel)
     for entry in os.scandir(state):
         assert stat.S_IMODE(entry.stat().st_mode) == 0o600
-    again = settled("tunnel_token", **options)
+    again = ensured("tunnel_token", **options)
     assert not again["changed"]
     assert again["diff"]["before"] == again["diff"]["after"]
 
 
 def test_a_changed_version_rotates_once(api, state, options, tunnel):
     # The first token is new, whatever its version.
-    first = settled("tunnel_token", **options, token_version="1")
+    first = ensured("tunnel_token", **options, token_version="1")
     assert first["changed"]
     assert not first["rotated"]
     before = api.tokens[tunnel["id"]]
-    assert not settled("tunnel_token", **options, token_version="1")["changed"]
+    assert not ensured("tunnel_token", **options, token_version="1")["changed"]
     # Without a value, the option asks for nothing.
-    assert not settled("tunnel_token", **options)["changed"]
+    assert not ensured("tunnel_token", **options)["changed"]
     assert api.reasons == []
 
-    result = settled("tunnel_token", **options, token_version="2", rotate_reason="quarterly")
+    result = ensured("tunnel_token", **options, token_version="2", rotate_reason="quarterly")
     assert result["changed"]
     assert result["rotated"]
     assert result["rotate_reason"] == "quarterly"
@@ -83,76 +83,76 @@ def test_a_changed_version_rotates_once(api, state, options, tunnel):
     assert api.reasons == ["quarterly"]
     assert api.tokens[tunnel["id"]] != before
     assert contents(state) == whole(api, tunnel, "2")
-    assert not settled("tunnel_token", **options, token_version="2")["changed"]
+    assert not ensured("tunnel_token", **options, token_version="2")["changed"]
 
-    settled("tunnel_token", **options, token_version="1")
+    ensured("tunnel_token", **options, token_version="1")
     assert api.reasons == ["quarterly", "token_version 2 -> 1"]
 
 
 def test_a_version_that_comes_later_rotates(api, state, options, tunnel):
-    settled("tunnel_token", **options)
-    assert settled("tunnel_token", **options, token_version="1")["rotated"]
+    ensured("tunnel_token", **options)
+    assert ensured("tunnel_token", **options, token_version="1")["rotated"]
     assert contents(state) == whole(api, tunnel, "1")
 
 
 def test_a_token_that_was_rotated_elsewhere(api, state, options, tunnel):
-    settled("tunnel_token", **options, token_version="1")
+    ensured("tunnel_token", **options, token_version="1")
     api.renew_token(tunnel["id"])
-    result = settled("tunnel_token", **options, token_version="1")
+    result = ensured("tunnel_token", **options, token_version="1")
     assert result["changed"]
     assert result["repaired"]
     assert not result["rotated"]
     assert result["diff"]["after"]["token"] == "replaced"
     assert api.reasons == []
     assert contents(state) == whole(api, tunnel, "1")
-    assert not settled("tunnel_token", **options, token_version="1")["changed"]
+    assert not ensured("tunnel_token", **options, token_version="1")["changed"]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_lost_answer_to_rotate(api, state, options, tunnel, loss):
-    settled("tunnel_token", **options, token_version="1")
+    ensured("tunnel_token", **options, token_version="1")
     api.faults["rotate"] = [loss]
     outcome = run_module("tunnel_token", **options, token_version="2")
     assert not outcome.failed, outcome.message
     assert outcome.result["rotated"]
     assert len(api.reasons) == 1
     assert contents(state) == whole(api, tunnel, "2")
-    assert not settled("tunnel_token", **options, token_version="2")["changed"]
+    assert not ensured("tunnel_token", **options, token_version="2")["changed"]
 
 
 @pytest.mark.parametrize("loss", ["late", "very late"])
 def test_a_rotation_that_is_late(api, state, options, tunnel, loss):
     """The repeated request takes effect as well: the last token is the valid one."""
-    settled("tunnel_token", **options, token_version="1")
+    ensured("tunnel_token", **options, token_version="1")
     api.faults["rotate"] = [loss]
     outcome = run_module("tunnel_token", **options, token_version="2")
     assert not outcome.failed, outcome.message
     assert len(api.reasons) == 2
     assert contents(state) == whole(api, tunnel, "2")
-    assert not settled("tunnel_token", **options, token_version="2")["changed"]
+    assert not ensured("tunnel_token", **options, token_version="2")["changed"]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_run_that_loses_everything_is_completed_by_the_next(api, state, options, tunnel, loss):
-    settled("tunnel_token", **options, token_version="1")
+    ensured("tunnel_token", **options, token_version="1")
     api.faults = {"rotate": [loss], "reveal": ["", *["lost before"] * 9]}
     refused("tunnel_token", **options, token_version="2")
     api.faults.clear()
     # A rotation that was begun goes on without the option, too.
-    result = settled("tunnel_token", **options)
+    result = ensured("tunnel_token", **options)
     assert result["rotated"]
     assert result["token_version"] == "2"
     assert len(api.reasons) == 1
     assert contents(state) == whole(api, tunnel, "2")
-    assert not settled("tunnel_token", **options, token_version="2")["changed"]
+    assert not ensured("tunnel_token", **options, token_version="2")["changed"]
 
 
 def test_a_version_that_changes_after_a_killed_rotation(api, state, options, tunnel):
-    settled("tunnel_token", **options, token_version="1")
+    ensured("tunnel_token", **options, token_version="1")
     api.faults = {"rotate": ["lost after"], "reveal": ["", *["lost before"] * 9]}
     refused("tunnel_token", **options, token_version="2")
     api.faults.clear()
-    settled("tunnel_token", **options, token_version="3")
+    ensured("tunnel_token", **options, token_version="3")
     assert len(api.reasons) == 2
     assert contents(state) == whole(api, tunnel, "3")
 
@@ -170,7 +170,7 @@ def test_a_run_killed_anywhere_is_completed(api, tmp_path, version):
         api.reasons.clear()
         run_module("tunnel", path=str(states[-1]), **api.options())
         if version == "2":
-            settled("tunnel_token", **arguments(), token_version="1")
+            ensured("tunnel_token", **arguments(), token_version="1")
 
     def attempt():
         assert not run_module("tunnel_token", **arguments(), token_version=version).failed
@@ -178,10 +178,10 @@ def test_a_run_killed_anywhere_is_completed(api, tmp_path, version):
     def check(_step):
         for entry in os.scandir(states[-1]):
             assert stat.S_IMODE(entry.stat().st_mode) == 0o600
-        settled("tunnel_token", **arguments(), token_version=version)
+        ensured("tunnel_token", **arguments(), token_version=version)
         assert len(api.reasons) == (version == "2")
         assert contents(states[-1]) == whole(api, api.tunnels[0], version)
-        assert not settled("tunnel_token", **arguments(), token_version=version)["changed"]
+        assert not ensured("tunnel_token", **arguments(), token_version=version)["changed"]
 
     assert kill_everywhere(prepare, attempt, check) > 8
 

@@ -83,7 +83,7 @@ def as_on_a_host() -> contextlib.AbstractContextManager[Any]:
     return mock.patch.object(_internal, "is_controller", False)
 
 
-def settled(name: str, **arguments: Any) -> dict[str, Any]:
+def ensured(name: str, **arguments: Any) -> dict[str, Any]:
     """Run a module that must succeed, after its check mode has predicted the same change."""
     predicted = run_module(name, check=True, **arguments)
     assert not predicted.failed, predicted.message

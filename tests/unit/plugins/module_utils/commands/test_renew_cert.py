@@ -17,7 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import command_source
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import settled
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import ensured
 
 DOMAIN = openssl.DOMAIN
 MODULE_UTILS = Path(renew_cert.__file__).parents[1]
@@ -31,7 +31,7 @@ class Host:
         self.tls = root / "etc" / "default" / "tls"
         self.records = root / "records"
         self.tls.mkdir(parents=True)
-        self.ca = settled("tunnel_ca", path=str(self.state), duration="200d")["certificate"]
+        self.ca = ensured("tunnel_ca", path=str(self.state), duration="200d")["certificate"]
         (self.state / "tunnel-domain").write_text(DOMAIN)
         self.now = crypto.utc_now()
 
