@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fakes import FakeChannel, Requests
+from fakes import FakeConnection, Requests
 from fuzz_request import check_passed_on
 from inputs import pieces
 from mcp_proxy.config.model import Limits
@@ -14,7 +14,7 @@ _LIMITS = Limits(max_header_bytes=4096, max_streams=4)
 
 def _run(parts: list[bytes]) -> tuple[Requests, bytes, bool]:
     requests = Requests(answer=b"ok")
-    server = Http2Server(requests, FakeChannel(), _LIMITS, 60)
+    server = Http2Server(requests, FakeConnection(), _LIMITS, 60)
     for part in parts:
         if server.wants_input:
             server.receive(part)

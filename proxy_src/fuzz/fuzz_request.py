@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 import h11
-from fakes import FakeChannel, FakeHandler, Requests
+from fakes import FakeConnection, FakeHandler, Requests
 from inputs import pieces
 from mcp_proxy.config.model import Limits, Upstream
 from mcp_proxy.http.forwarding import request_bytes, trailer_fields
@@ -32,7 +32,7 @@ class _Outcome:
 
 def _run(parts: list[bytes]) -> _Outcome:
     requests = Requests(answer=b"ok")
-    server = Http1Server(requests, FakeChannel(), _LIMITS)
+    server = Http1Server(requests, FakeConnection(), _LIMITS)
     output = b""
     for part in parts:
         server.receive(part)

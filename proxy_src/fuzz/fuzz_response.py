@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import h11
-from fakes import FakeChannel
+from fakes import FakeConnection
 from inputs import pieces
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http.forwarding import response_headers, trailer_fields
@@ -72,7 +72,7 @@ class _Asked:
 
 def _run(parts: list[bytes], method: str, closes: bool) -> tuple[object, _PassedOn, bytes]:
     asked = _Asked()
-    server = Http1Server(asked, FakeChannel(), Limits())
+    server = Http1Server(asked, FakeConnection(), Limits())
     server.receive(f"{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
     assert asked.stream is not None
     passed = _PassedOn(asked.stream)

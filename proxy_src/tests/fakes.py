@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mcp_proxy.http.messages import ClientStream, Headers, RequestHead, ResponseHead
 
 
-class FakeChannel:
+class FakeConnection:
     """Remembers whether it was woken, and whether the connection was given up."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import mcp_proxy.http1.server
 import mcp_proxy.http2.server
 import pytest
-from fakes import FakeChannel, deliver
+from fakes import FakeConnection, deliver
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
@@ -200,9 +200,9 @@ class ExchangeMachine(RuleBasedStateMachine):
             return forwarder.exchange(head, stream, "127.0.0.1")
 
         if isinstance(self.client, Http1Client):
-            self.server: Any = Http1Server(ask, FakeChannel(), Limits())
+            self.server: Any = Http1Server(ask, FakeConnection(), Limits())
         else:
-            self.server = Http2Server(ask, FakeChannel(), Limits(), 60.0)
+            self.server = Http2Server(ask, FakeConnection(), Limits(), 60.0)
         self.down = Pipe(self.server.pause_output, self.server.resume_output)
 
     async def dialled(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:

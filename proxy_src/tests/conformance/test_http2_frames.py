@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from fakes import FakeChannel, Requests
+from fakes import FakeConnection, Requests
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from hyperframe.frame import (
     DataFrame,
@@ -122,7 +122,7 @@ class Peer:
     def __init__(self, answer: bytes | None = b"ok", **limits: int) -> None:
         self.requests = Requests(answer)
         defaults = {"max_header_bytes": MAX_HEADER_BYTES, **limits}
-        self.layer = Http2Server(self.requests, FakeChannel(), Limits(**defaults), 5)
+        self.layer = Http2Server(self.requests, FakeConnection(), Limits(**defaults), 5)
         self.outcome = Outcome()
         self._decoder = Decoder()
         self._rest = b""

@@ -19,7 +19,7 @@ import judges
 import pytest
 import pytest_asyncio
 from bridge import TunnelBridge
-from fakes import FakeChannel, Requests
+from fakes import FakeConnection, Requests
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http1.server import Http1Server
 from running import DOMAIN, RunningProxy, running_proxy
@@ -375,7 +375,7 @@ async def test_request_in_pieces(case: Case) -> None:
 
     def read(pieces: list[bytes]) -> tuple[list[Any], bytes]:
         requests = Requests(answer=b"ok")
-        server = Http1Server(requests, FakeChannel(), Limits())
+        server = Http1Server(requests, FakeConnection(), Limits())
         output = b""
         for piece in pieces:
             server.receive(piece)

@@ -1,9 +1,9 @@
 """HTTP apart from any version of it: the parts of a message, and what may be passed on.
 
 ``messages`` has the heads and the protocols between the layers (``ClientStream``,
-``RequestHandler``, ``Channel``). ``rules`` refuses requests that cannot be written into another
-head; ``forwarding`` and ``own_urls`` turn a client's request and an upstream's response into what
-the other side may see; ``trace_context`` reads one field.
+``RequestHandler``, ``ClientConnection``). ``rules`` refuses requests that cannot be written into
+another head; ``forwarding`` and ``own_urls`` turn a client's request and an upstream's response
+into what the other side may see; ``trace_context`` reads one field.
 
 ``http1``, ``http2``, ``upstream``, ``tunnel`` and ``watch`` use it. It imports the values of
 ``config`` and no other room: no socket, no clock, no log.

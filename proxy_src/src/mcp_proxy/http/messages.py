@@ -107,7 +107,7 @@ class OnRequest(Protocol):
         """Return the handler for the rest of the request."""
 
 
-class Channel(Protocol):
+class ClientConnection(Protocol):
     """The connection to the client, as the HTTP layers see it."""
 
     def abort(self) -> None:
@@ -118,13 +118,13 @@ class Channel(Protocol):
 
 
 class _Gone:
-    """Stands in for a channel that is no more."""
+    """Stands in for a connection that is lost."""
 
     def abort(self) -> None:
-        """See :class:`Channel`."""
+        """See :class:`ClientConnection`."""
 
     wake = abort
 
 
-GONE: Channel = _Gone()
-"""The channel of an HTTP layer whose connection is lost."""
+GONE: ClientConnection = _Gone()
+"""The connection of an HTTP layer that has lost it."""

@@ -12,7 +12,7 @@ from typing import Callable
 import httptools
 
 from ..config.model import Limits
-from ..http.messages import BUSY, GONE, HEAD, IDLE, Channel, Headers, OnRequest
+from ..http.messages import BUSY, GONE, HEAD, IDLE, ClientConnection, Headers, OnRequest
 from ..http.rules import Refusal, too_large
 from .head import request_head
 from .reasons import status_line
@@ -40,10 +40,10 @@ class Http1Server:
     Implements :class:`stream.Http1Output`.
     """
 
-    def __init__(self, on_request: OnRequest, channel: Channel, limits: Limits) -> None:
+    def __init__(self, on_request: OnRequest, connection: ClientConnection, limits: Limits) -> None:
         """Hand requests to *on_request*; ``max_header_bytes`` bounds each head and its trailers."""
         self._on_request = on_request
-        self._channel = channel
+        self._connection = connection
         self._max_head = limits.max_header_bytes
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -269,7 +269,7 @@ class Http1Server:
             self._out_bytes += len(part)
         if self._out_bytes > _HIGH_WATER:
             self._pace()
-        self._channel.wake()
+        self._connection.wake()
 
     def write_head(self, status: int, fields: Headers) -> None:
         """Write a response head."""
@@ -292,7 +292,7 @@ class Http1Server:
         """Switch the protocol: from now on, no byte in either direction is HTTP."""
         self._switched = True
         self._take_rest(self._pass_on)
-        self._channel.wake()
+        self._connection.wake()
 
     def _take_rest(self, take: Callable[[bytes], None]) -> None:
         rest, self._rest = self._rest, b""
@@ -318,14 +318,14 @@ class Http1Server:
                 self._answer_refusal(self._refusal)
             elif self.draining:
                 self._end()
-        self._channel.wake()
+        self._connection.wake()
 
     def set_held(self, held: bool) -> None:
         """Whether the request in front takes no more content for now."""
         if held != self._held:
             self._held = held
             if not held:
-                self._channel.wake()
+                self._connection.wake()
 
     def _refuse(self, refusal: Refusal) -> None:
         if self.finished:
@@ -370,13 +370,13 @@ class Http1Server:
     def _end(self) -> None:
         self.finished = True
         self._streams.clear()
-        self._channel.wake()
+        self._connection.wake()
 
     def cut(self) -> None:
         """Give the connection up at once."""
         if not self.finished:
             self.client_gone()
-            self._channel.abort()
+            self._connection.abort()
 
     def drain(self) -> None:
         """Finish the requests in flight, then close."""
@@ -407,12 +407,12 @@ class Http1Server:
             handler, stream.handler = stream.handler, None
             if handler is not None:
                 handler.client_gone()
-        self._channel.wake()
+        self._connection.wake()
 
     def release(self) -> None:
         """Drop all references, so that everything is freed at once: this is not used any more."""
         self.client_gone()
-        self._channel = GONE
+        self._connection = GONE
         del self._on_request, self._parser
 
     def pause_output(self) -> None:

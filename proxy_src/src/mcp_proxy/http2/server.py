@@ -11,7 +11,7 @@ from ..http.messages import (
     BUSY,
     GONE,
     IDLE,
-    Channel,
+    ClientConnection,
     Headers,
     OnRequest,
     RequestHead,
@@ -66,14 +66,18 @@ class Http2Server:
     """
 
     def __init__(
-        self, on_request: OnRequest, channel: Channel, limits: Limits, stall_timeout: float
+        self,
+        on_request: OnRequest,
+        connection: ClientConnection,
+        limits: Limits,
+        stall_timeout: float,
     ) -> None:
         """Hand requests to *on_request*.
 
         The rest of a response may wait *stall_timeout* seconds for the client.
         """
         self._on_request = on_request
-        self._channel = channel
+        self._connection = connection
         self._limits = limits
         self._stall_timeout = stall_timeout
         self._input = Http2Input(self, limits.max_header_bytes)
@@ -97,7 +101,7 @@ class Http2Server:
         self.finished = False
         self.draining = False
         self.served = 0
-        channel.wake()
+        connection.wake()
 
     # -- input -------------------------------------------------------------------------------
 
@@ -126,7 +130,7 @@ class Http2Server:
         except ConnectionFault as fault:
             self._fail(fault)
         if self._out:
-            self._channel.wake()
+            self._connection.wake()
 
     def _fail(self, fault: ConnectionFault) -> None:
         self._goaway = goaway(self._numbers.highest, fault.code, str(fault))
@@ -288,7 +292,7 @@ class Http2Server:
             if stream is not None:
                 self._responses.widen_stream(stream, increment)
         if self._responses.waiting:
-            self._channel.wake()
+            self._connection.wake()
 
     def settings_came(self, values: dict[int, int]) -> None:
         """See :class:`input.InputUser`."""
@@ -340,7 +344,7 @@ class Http2Server:
             stream.interim_bytes += size
             self._responses.buffered += size
             self._pace(stream)
-            self._channel.wake()
+            self._connection.wake()
 
     def _interims_left(self) -> None:
         streams, self._interims = self._interims, []
@@ -361,7 +365,7 @@ class Http2Server:
         if not stream.gone:
             self._responses.add(stream)
             self._pace(stream)
-            self._channel.wake()
+            self._connection.wake()
 
     def _progress(self, frames: int) -> None:
         # A client may answer each with two window updates: the stream's and the connection's.
@@ -415,7 +419,7 @@ class Http2Server:
         if not stream.gone:
             self._give_up(stream, RESET)
             self._reset(stream.number, code)
-            self._channel.wake()
+            self._connection.wake()
 
     def acknowledge(self, stream: Http2Stream, size: int) -> None:
         """Open the windows again by *size* bytes of *stream*'s content."""
@@ -427,7 +431,7 @@ class Http2Server:
     def _announce(self, number: int, increment: int) -> None:
         if increment:
             self._out.append(window_update(number, increment))
-            self._channel.wake()
+            self._connection.wake()
 
     def _pace(self, stream: Http2Stream) -> None:
         most = _HIGH_WATER if self._responses.buffered <= _BUDGET else 0
@@ -444,14 +448,14 @@ class Http2Server:
     def _end_if_drained(self) -> None:
         if self.draining and not self._streams:
             self.finished = True
-            self._channel.wake()
+            self._connection.wake()
 
     def drain(self) -> None:
         """Finish the requests in flight, then close."""
         if not self.draining and not self.finished:
             self.draining = True
             self._goaway = goaway(self._numbers.highest, ErrorCode.NO_ERROR)
-            self._channel.wake()
+            self._connection.wake()
             self._end_if_drained()
 
     def head_overdue(self) -> None:
@@ -481,12 +485,12 @@ class Http2Server:
             handler, stream.handler = stream.handler, None
             if handler is not None:
                 handler.client_gone()
-        self._channel.wake()
+        self._connection.wake()
 
     def release(self) -> None:
         """Drop all references, so that everything is freed at once: this is not used any more."""
         self.client_gone()
-        self._channel = GONE
+        self._connection = GONE
         del self._on_request, self._input, self._responses
 
     def pause_output(self) -> None:
@@ -500,7 +504,7 @@ class Http2Server:
         self._output_paused = False
         for stream in list(self._streams.values()):
             self._pace(stream)
-        self._channel.wake()
+        self._connection.wake()
 
     def tick(self, now: float) -> None:
         """Let the requests check their time limits, and check those of answered ones."""

@@ -65,7 +65,7 @@ class Listener:
 
 
 class TunnelConnection(asyncio.BufferedProtocol):
-    """See the module. Implements :class:`http.messages.Channel` for the HTTP layer."""
+    """See the module. Implements :class:`http.messages.ClientConnection` for the HTTP layer."""
 
     def __init__(self, listener: Listener, refusal: str = "") -> None:
         """With a *refusal*, only answer the client with it (503)."""
@@ -284,10 +284,10 @@ class TunnelConnection(asyncio.BufferedProtocol):
         message = "websocket handshake failed" if kind == "websocket" else "tls handshake failed"
         log.event(log.logger, log.WARN, message, reason=reason, peer=self._peer)
 
-    # -- output (Channel) --------------------------------------------------------------------
+    # -- output (ClientConnection) -----------------------------------------------------------
 
     def wake(self) -> None:
-        """See :class:`http.messages.Channel`."""
+        """See :class:`http.messages.ClientConnection`."""
         if not self._turn_scheduled:
             self._turn_scheduled = True
             self._listener.turn.add(self._run_turn)
@@ -339,7 +339,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     # -- the end -----------------------------------------------------------------------------
 
     def abort(self) -> None:
-        """See :class:`http.messages.Channel`."""
+        """See :class:`http.messages.ClientConnection`."""
         # Without close_notify: TLS' own sign of truncation (RFC 8446 §6.1).
         if not self._closing:
             self._finish(CloseCode.INTERNAL_ERROR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes import FakeChannel, Requests
+from fakes import FakeConnection, Requests
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http.rules import METHODS, Refusal
 from mcp_proxy.http1.server import Http1Server
@@ -25,7 +25,7 @@ OTHERS = (
 
 def over_http1(method: bytes) -> bool:
     requests = Requests()
-    layer = Http1Server(requests, FakeChannel(), Limits())
+    layer = Http1Server(requests, FakeConnection(), Limits())
     layer.receive(method + b" / HTTP/1.1\r\nHost: x.example\r\n\r\n")
     return bool(requests)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import h11
 import pytest
-from fakes import PLACES, FakeChannel, FakeHandler, Requests, cuts, feed
+from fakes import PLACES, FakeConnection, FakeHandler, Requests, cuts, feed
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.config.model import Limits
@@ -18,10 +18,10 @@ GET = b"GET /a?b=c HTTP/1.1\r\nHost: x.example\r\n\r\n"
 
 def server(
     requests: Requests | None = None, limits: Limits | None = None
-) -> tuple[Http1Server, Requests, FakeChannel]:
+) -> tuple[Http1Server, Requests, FakeConnection]:
     requests = Requests() if requests is None else requests
-    channel = FakeChannel()
-    return Http1Server(requests, channel, limits or Limits()), requests, channel
+    connection = FakeConnection()
+    return Http1Server(requests, connection, limits or Limits()), requests, connection
 
 
 def sent(layer: Http1Server) -> bytes:
@@ -237,13 +237,13 @@ def test_the_upstream_is_held_back_until_output_is_fetched() -> None:
 
 
 def test_a_response_cut_short_cuts_the_connection() -> None:
-    layer, requests, channel = server()
+    layer, requests, connection = server()
     layer.receive(GET)
     stream = requests[0].stream
     stream.send_head(ResponseHead(200, [], None))
     stream.send_body(b"half")
     stream.abort()
-    assert channel.aborted
+    assert connection.aborted
     assert not sent(layer).endswith(b"0\r\n\r\n")
 
 
@@ -441,13 +441,13 @@ def test_hundreds_of_pipelined_requests_that_are_answered_at_once() -> None:
                 handler.reply(b"at once")
             return handler
 
-    layer, requests, channel = server(Prompt())
+    layer, requests, connection = server(Prompt())
     layer.receive(GET * 400)
     requests[0].reply(b"later")
     out = b""
     turns = 0
-    while channel.woken:  # some in each turn of the event loop, so that others have theirs
-        channel.woken = False
+    while connection.woken:  # some in each turn of the event loop, so that others have theirs
+        connection.woken = False
         begun = len(requests)
         out += sent(layer)
         turns += 1

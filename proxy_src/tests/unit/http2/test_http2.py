@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-from fakes import PLACES, FakeChannel, Requests, cuts, feed
+from fakes import PLACES, FakeConnection, Requests, cuts, feed
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -37,8 +37,8 @@ class Pair:
         self, requests: Requests | None = None, limits: Limits | None = None, check: bool = True
     ) -> None:
         self.requests = Requests() if requests is None else requests
-        self.channel = FakeChannel()
-        self.layer = Http2Server(self.requests, self.channel, limits or Limits(), 5)
+        self.connection = FakeConnection()
+        self.layer = Http2Server(self.requests, self.connection, limits or Limits(), 5)
         config = H2Configuration(
             client_side=True, validate_outbound_headers=check, normalize_outbound_headers=check
         )
@@ -57,8 +57,8 @@ class Pair:
             out = self.client.data_to_send()
             feed(self.layer.receive, cuts(out, places or []))
             # As the connection does: a layer that does not ask to send does not get to send.
-            back = b"".join(self.layer.output()) if self.channel.woken else b""
-            self.channel.woken = False
+            back = b"".join(self.layer.output()) if self.connection.woken else b""
+            self.connection.woken = False
             if not out and not back:
                 return
             for event in self.client.receive_data(back):
@@ -401,9 +401,9 @@ def test_draining_finishes_streams_and_refuses_new_ones() -> None:
     pair = Pair()
     first = pair.request()
     pair.exchange()
-    pair.channel.woken = False
+    pair.connection.woken = False
     pair.layer.drain()
-    assert pair.channel.woken  # the GOAWAY leaves now, not with the next response
+    assert pair.connection.woken  # the GOAWAY leaves now, not with the next response
     second = pair.request()  # on its way before the GOAWAY has arrived
     feed(pair.layer.receive, [pair.client.data_to_send()])
     assert not pair.layer.finished

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes import PLACES, FakeChannel, FakeHandler, Requests, cuts, feed
+from fakes import PLACES, FakeConnection, FakeHandler, Requests, cuts, feed
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.config.model import Limits
@@ -28,7 +28,7 @@ SWITCH = ResponseHead(101, [(b"Sec-WebSocket-Accept", b"a")], None)
 
 def server(answer: bytes | None = None) -> tuple[Http1Server, Requests]:
     requests = Requests(answer)
-    return Http1Server(requests, FakeChannel(), Limits()), requests
+    return Http1Server(requests, FakeConnection(), Limits()), requests
 
 
 def sent(layer: Http1Server) -> bytes:
