@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from inputs import pieces
-from mcp_proxy.process.control import Decoder, OutOfStep, encode
+from mcp_proxy.process.control import MessageDecoder, OutOfStep, encode
 
 
 def _run(parts: list[bytes]) -> tuple[list[object], bool]:
-    decoder = Decoder()
+    decoder = MessageDecoder()
     found: list[object] = []
     for part in parts:
         try:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-from .control import Decoder, Message, encode
+from .control import Message, MessageDecoder, encode
 
 
 class Channel(asyncio.Protocol):
@@ -17,7 +17,7 @@ class Channel(asyncio.Protocol):
         """*on_close* is called once, when the other side is gone or talks nonsense."""
         self._on_message = on_message
         self._on_close = on_close
-        self._decoder = Decoder()
+        self._decoder = MessageDecoder()
         self._transport: asyncio.Transport | None = None
 
     async def connect(self, sock: socket.socket) -> None:

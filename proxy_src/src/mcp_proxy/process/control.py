@@ -48,7 +48,7 @@ def encode(kind: str, **fields: Any) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-class Decoder:
+class MessageDecoder:
     """Takes bytes as they come, gives messages."""
 
     def __init__(self) -> None:

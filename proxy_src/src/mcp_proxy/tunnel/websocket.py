@@ -16,7 +16,7 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from .ws_frames import MAX_FRAME, Buffer, FrameReader, frame_header
+from .ws_frames import MAX_FRAME, Buffer, WebSocketFrameReader, frame_header
 
 __all__ = ["MAX_FRAME", "MAX_SENT", "WebSocketLayer", "WebSocketRefused"]
 
@@ -45,7 +45,7 @@ class WebSocketLayer:
     def __init__(self, refusal: str = "") -> None:
         """With a *refusal*, any opening handshake is answered 503 with this text."""
         self._opening: _Opening | None = _Opening(refusal)
-        self.frames = FrameReader()
+        self.frames = WebSocketFrameReader()
         self._out: list[bytes] = []
         self.open = False
         self.closing = False
@@ -88,7 +88,7 @@ class WebSocketLayer:
             self._opening = None
         return rest
 
-    def _take_controls(self, frames: FrameReader) -> None:
+    def _take_controls(self, frames: WebSocketFrameReader) -> None:
         controls, frames.controls = frames.controls, []
         for opcode, payload in controls:
             if opcode == Opcode.PING:

@@ -40,7 +40,7 @@ def frame_header(length: int, first: int = _BINARY) -> bytes:
     return bytes((first, 127)) + length.to_bytes(8, "big")
 
 
-class FrameReader:
+class WebSocketFrameReader:
     """Parses a client's frames.
 
     ``controls`` collects (opcode, payload) of control frames; its owner empties it. Nothing more

@@ -7,7 +7,7 @@ import pytest
 from fakes import PLACES, cuts
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.process.control import MAX_BYTES, Decoder, OutOfStep, encode
+from mcp_proxy.process.control import MAX_BYTES, MessageDecoder, OutOfStep, encode
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -21,7 +21,7 @@ def test_messages_arrive_whole_however_they_are_cut(
     messages: list[tuple[str, object]], places: list[int]
 ) -> None:
     data = b"".join(encode(kind, value=value) for kind, value in messages)
-    decoder = Decoder()
+    decoder = MessageDecoder()
     got = [message for part in cuts(data, places) for message in decoder.feed(part)]
     assert got == [{"kind": kind, "value": value} for kind, value in messages]
 
@@ -39,4 +39,4 @@ def test_messages_arrive_whole_however_they_are_cut(
 )
 def test_what_is_no_message(data: bytes) -> None:
     with pytest.raises(OutOfStep):
-        Decoder().feed(data)
+        MessageDecoder().feed(data)
