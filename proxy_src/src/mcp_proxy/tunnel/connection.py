@@ -48,7 +48,7 @@ balancers on the way close WebSockets that are quiet for a minute or two."""
 
 
 @dataclass
-class Listener:
+class SharedContext:
     """State that all connections share, as it is now. ``forget`` is called by one that has ended.
 
     Reads go into ``buffer``, so its size is the most that a connection takes in one go.
@@ -67,9 +67,9 @@ class Listener:
 class TunnelConnection(asyncio.BufferedProtocol):
     """See the module. Implements :class:`http.messages.ClientConnection` for the HTTP layer."""
 
-    def __init__(self, listener: Listener, refusal: str = "") -> None:
+    def __init__(self, shared: SharedContext, refusal: str = "") -> None:
         """With a *refusal*, only answer the client with it (503)."""
-        self._listener = listener
+        self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._refusal = refusal
         self._ws = WebSocketLayer(refusal)
@@ -105,13 +105,13 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See :class:`asyncio.BufferedProtocol`."""
-        return self._listener.buffer[: self._read_portion.size]
+        return self._shared.buffer[: self._read_portion.size]
 
     def buffer_updated(self, nbytes: int) -> None:
         """See :class:`asyncio.BufferedProtocol`."""
-        rota = self._listener.turn.rota
+        rota = self._shared.turn.rota
         now = rota.clock()
-        data = self._listener.buffer[:nbytes]
+        data = self._shared.buffer[:nbytes]
         if self._resting or (rota.busy and not rota.serves(self._account, now)):
             # After a short read, nothing more may come for a while: a pause is not worth its cost.
             self._deaf = self._resting or nbytes == self._read_portion.size
@@ -123,7 +123,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def _work(self, data: bytes | memoryview, began: float) -> None:
         """Work on *data* from the network, and on data that waits, for about a slice of time."""
         self._take(data, began + SLICE)
-        rota = self._listener.turn.rota
+        rota = self._shared.turn.rota
         now = rota.clock()
         if data and (now - began > QUICK or len(data) >= self._read_portion.size):
             self._read_portion.took(len(data), now - began)
@@ -142,7 +142,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             return
         if payload and not self._closing:
             if self._tls is None:
-                self._tls = InnerTls(self._listener.certificates.context)
+                self._tls = InnerTls(self._shared.certificates.context)
             for part in payload:
                 self._tls.feed(part)
             self._pump(until)
@@ -168,7 +168,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         """See :class:`asyncio.BaseProtocol`."""
         self._lost = True
         self._leave()
-        self._listener.forget(self)
+        self._shared.forget(self)
         # They refer to each other and are large: freed now, not when the garbage collector runs.
         http, self._http, self._tls = self._http, None, None
         if http is not None:
@@ -195,7 +195,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if self._pumping or self._closing or tls is None or tls.ended:
             return
         self._pumping = True
-        clock = self._listener.turn.rota.clock
+        clock = self._shared.turn.rota.clock
         try:
             http = self._http or self._shake_hands(tls)
             now = until - SLICE
@@ -226,14 +226,14 @@ class TunnelConnection(asyncio.BufferedProtocol):
         """Leave the peer unread until it is its turn."""
         if not self._resting:
             self._resting = True
-            self._listener.turn.rota.put_off(self._account, self._go_on)
+            self._shared.turn.rota.put_off(self._account, self._go_on)
         self._pace()
 
     def _go_on(self) -> None:
         self._resting = self._deaf = False
         if not self._lost:
             late, self._late = self._late, b""
-            self._work(late, self._listener.turn.rota.clock())
+            self._work(late, self._shared.turn.rota.clock())
             self._pace()
             self.wake()
 
@@ -253,11 +253,11 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def _shake_hands(self, tls: InnerTls) -> Http1Server | Http2Server | None:
         if not tls.handshake():
             return None
-        limits = self._listener.limits
-        self._listener.metrics.handshake_done(tls.version, tls.alpn, tls.resumed)
+        limits = self._shared.limits
+        self._shared.metrics.handshake_done(tls.version, tls.alpn, tls.resumed)
         log.event(log.logger, log.DEBUG, "tls handshake done", tls=tls.version, alpn=tls.alpn)
         if tls.alpn == "h2":
-            self._http = Http2Server(self._request, self, limits, self._listener.timeouts.idle)
+            self._http = Http2Server(self._request, self, limits, self._shared.timeouts.idle)
         else:
             self._http = Http1Server(self._request, self, limits)
         return self._http
@@ -265,7 +265,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def _request(self, head: RequestHead, stream: ClientStream) -> Exchange:
         if self._one_more:
             self._loop.call_soon(self.drain)
-        return self._listener.forwarder.exchange(head, stream, self._peer)
+        return self._shared.forwarder.exchange(head, stream, self._peer)
 
     def _tls_failed(self, reason: str) -> None:
         if self._http is None:
@@ -280,7 +280,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._begin_closing()
         if self._fresh or self._refusal:
             return  # only a test whether the port is open, or the client has the reason already
-        self._listener.metrics.handshake_failed(kind)
+        self._shared.metrics.handshake_failed(kind)
         message = "websocket handshake failed" if kind == "websocket" else "tls handshake failed"
         log.event(log.logger, log.WARN, message, reason=reason, peer=self._peer)
 
@@ -290,7 +290,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         """See :class:`http.messages.ClientConnection`."""
         if not self._turn_scheduled:
             self._turn_scheduled = True
-            self._listener.turn.add(self._run_turn)
+            self._shared.turn.add(self._run_turn)
 
     def _run_turn(self) -> None:
         self._turn_scheduled = False
@@ -301,7 +301,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def _resume(self) -> None:
         """Take the data that has come before and was not wanted then."""
-        rota = self._listener.turn.rota
+        rota = self._shared.turn.rota
         now = rota.clock()
         if rota.serves(self._account, now):
             self._work(b"", now)
@@ -406,7 +406,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def tick(self, now: float) -> None:
         """Check time limits; *now* is the loop's time in seconds."""
-        timeouts = self._listener.timeouts
+        timeouts = self._shared.timeouts
         if self._closing:
             if now - self._since >= _CLOSING_SECONDS:
                 self._transport.abort()

@@ -20,7 +20,7 @@ from ..upstream.router import Router
 from ..watch import log
 from ..watch.access_log import AccessLog
 from ..watch.metrics import Metrics
-from .connection import Listener, TunnelConnection
+from .connection import SharedContext, TunnelConnection
 
 _MAX_TICK = 1.0
 _GRACE = 2.0
@@ -52,7 +52,7 @@ class ProxyServer:
         self._metrics = metrics
         self._turn = Turn()
         self._pool = self._new_pool(config)
-        self._listener = Listener(
+        self._shared = SharedContext(
             forwarder=self._forwarder(config),
             certificates=tls,
             metrics=metrics,
@@ -96,9 +96,9 @@ class ProxyServer:
             old.close()
         self._config = config
         self._announce_limit()
-        self._listener.forwarder = self._forwarder(config)
-        self._listener.timeouts = config.timeouts
-        self._listener.limits = config.limits
+        self._shared.forwarder = self._forwarder(config)
+        self._shared.timeouts = config.timeouts
+        self._shared.limits = config.limits
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -180,7 +180,7 @@ class ProxyServer:
             return self._refuse(limit)
         self._warned = False
         self._metrics.connection_opened()
-        connection = TunnelConnection(self._listener)
+        connection = TunnelConnection(self._shared)
         self._connections.add(connection)
         return connection
 
@@ -196,7 +196,7 @@ class ProxyServer:
             log.event(log.logger, log.WARN, "connection limit reached", max_connections=limit)
         if len(self._refused) > min(_MAX_REFUSED, descriptors.connections() // 16):
             return _Rejected()
-        connection = TunnelConnection(self._listener, refusal="Too many connections")
+        connection = TunnelConnection(self._shared, refusal="Too many connections")
         self._refused.add(connection)
         return connection
 

@@ -16,7 +16,7 @@ from mcp_proxy.config.model import Limits, Timeouts
 from mcp_proxy.http.messages import ResponseHead
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.tls.contexts import ServerTls, server_context
-from mcp_proxy.tunnel.connection import Listener, TunnelConnection
+from mcp_proxy.tunnel.connection import SharedContext, TunnelConnection
 from mcp_proxy.watch.metrics import Metrics
 from pki import Authority
 from running import DOMAIN
@@ -80,7 +80,7 @@ class Tunnel:
         self.turn = Turn()
         forwarder: Any = type("Forwarder", (), {"exchange": lambda _, *a: self.requests(*a[:2])})()
         self.proxy = TunnelConnection(
-            Listener(
+            SharedContext(
                 forwarder,
                 ServerTls(server_context(cert, key)),
                 Metrics(),
