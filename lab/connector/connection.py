@@ -126,9 +126,9 @@ class EdgeConnection:
         try:
             await self._register(stream, registered)
         except (Refused, Lost) as error:
-            self._settle(error)
+            self._finish(error)
         except (WireError, ConnectionError, TimeoutError) as error:
-            self._settle(Lost(str(error) or "context deadline exceeded"))
+            self._finish(Lost(str(error) or "context deadline exceeded"))
 
     async def _register(self, stream: Stream, registered: Callable[[], None]) -> None:
         context = self._context
@@ -176,9 +176,9 @@ class EdgeConnection:
             "Unregistered tunnel connection", connIndex=self._index, event=0, ip=self._address.host
         )
         await stream.end()
-        self._settle(None)
+        self._finish(None)
 
-    def _settle(self, error: Exception | None) -> None:
+    def _finish(self, error: Exception | None) -> None:
         if self._outcome.done():
             return
         if error is None:

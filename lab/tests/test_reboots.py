@@ -197,13 +197,13 @@ def test_nspawn_that_does_not_start_is_started_again(
     host = FakeHost(statuses)
     fleet = Fleet()
     fleet.add(host)
-    settled = False
-    while not settled:  # as the supervisor does
+    done = False
+    while not done:  # as the supervisor does
         if host.process.returncode is None and not host.runs:
             os.waitid(os.P_PID, host.process.pid, os.WEXITED | os.WNOWAIT)
             assert fleet.note_end(host.process.pid)
         time.sleep(fleet.pause() or 0)
-        settled = not fleet.boot_due() and (host.runs or host.process.returncode is not None)
+        done = not fleet.boot_due() and (host.runs or host.process.returncode is not None)
     assert (host.runs, fleet.state()["fake"]["failed"]) == (runs, failed)
     host.process.kill()
     host.process.wait()

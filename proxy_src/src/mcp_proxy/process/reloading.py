@@ -10,7 +10,7 @@ from ..config.model import Config
 from ..tls.certificates import CertificateStore, Pair, read_ca
 from ..tls.contexts import CertificateError
 
-_SETTLED_AT_START = {"listen": "listen_addr", "admin": "admin_addr", "workers": "workers"}
+_FIXED_AT_START = {"listen": "listen_addr", "admin": "admin_addr", "workers": "workers"}
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ def read(path: str, running: Config, certificates: CertificateStore) -> Candidat
         problems.append(as_problem(config, error))
     if problems:
         raise ConfigError(path, problems)
-    settled = {name: getattr(running, name) for name in _SETTLED_AT_START}
+    fixed = {name: getattr(running, name) for name in _FIXED_AT_START}
     changed = [
-        field for name, field in _SETTLED_AT_START.items() if getattr(config, name) != settled[name]
+        field for name, field in _FIXED_AT_START.items() if getattr(config, name) != fixed[name]
     ]
-    return Candidate(replace(config, **settled), pair, changed)
+    return Candidate(replace(config, **fixed), pair, changed)
 
 
 def as_problem(config: Config, error: CertificateError) -> Problem:

@@ -63,7 +63,7 @@ async def objections(config: str) -> list[str]:
     return said or [f"exit status {process.returncode}"] if process.returncode else []
 
 
-def succeed(sockets: Sequence[socket], workers: Iterable[int]) -> None:
+def become_release_on_disk(sockets: Sequence[socket], workers: Iterable[int]) -> None:
     """Become the release on disk, with *sockets*; *workers* are left to end. Never returns.
 
     Raises :class:`OSError` if it cannot be run; descriptors are in disorder by then.

@@ -237,7 +237,7 @@ class Supervisor:
         workers = [] if self._pool is None else self._pool.pids()
         try:
             sockets = [*self._sockets, *self._admin_sockets]
-            succession.succeed(sockets, [*workers, *self._predecessors])
+            succession.become_release_on_disk(sockets, [*workers, *self._predecessors])
         except OSError as error:
             # systemd starts the proxy again, and holds its sockets meanwhile.
             os.write(2, f"cannot become the release on disk: {error}\n".encode())

@@ -88,13 +88,13 @@ class Worker:
             self._drain(message["seconds"])
         elif kind == "settings":
             try:
-                self._settle(message)
+                self._apply_settings(message)
             except Exception:
                 # The supervisor has tried all of it before. A successor starts with a clean slate.
                 log.logger.exception("worker failed")
                 self._drain_by_itself()
 
-    def _settle(self, message: Message) -> None:
+    def _apply_settings(self, message: Message) -> None:
         pair: dict[str, str] | None = message.get("pair")
         if pair is not None:
             context = server_context(pair["chain"].encode("latin-1"), pair["key"].encode("latin-1"))

@@ -14,7 +14,7 @@ from ..tls import ticket_keys
 from ..tls.certificates import Pair
 from ..watch import log
 from ..watch.metrics import Metrics, Snapshot
-from ..watch.snapshots import of_the_dead, unite
+from ..watch.snapshots import unite, without_gauges
 from . import listening
 from .control import HEARTBEAT
 from .worker_process import WorkerProcess
@@ -172,7 +172,7 @@ class WorkerPool:
             log.event(log.logger, log.INFO, "worker leaves", **fields)
             self._replace(worker)
         elif what == "ended":
-            self._past = unite([self._past, of_the_dead(worker.counts)])
+            self._past = unite([self._past, without_gauges(worker.counts)])
             if worker in self._leaving or self._stopping:
                 self._leaving.discard(worker)
                 return

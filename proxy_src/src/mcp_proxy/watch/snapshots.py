@@ -30,8 +30,8 @@ def unite(snapshots: Iterable[Snapshot]) -> Snapshot:
     }
 
 
-def of_the_dead(snapshot: Snapshot) -> Snapshot:
-    """Return the counters of a process that has ended: they stay true, nothing is in flight."""
+def without_gauges(snapshot: Snapshot) -> Snapshot:
+    """Return what stays true of a process that has ended: not what was in flight in it."""
     return {
         name: samples
         for name, samples in snapshot.items()

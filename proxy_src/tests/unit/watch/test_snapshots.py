@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.watch import exposition
 from mcp_proxy.watch.metrics import Metrics
-from mcp_proxy.watch.snapshots import of_the_dead, unite
+from mcp_proxy.watch.snapshots import unite, without_gauges
 
 ECHO = (("route", "echo"),)
 
@@ -56,7 +56,7 @@ def test_the_certificate_that_expires_first_counts() -> None:
 
 
 def test_a_dead_worker_leaves_its_counters_and_nothing_in_flight() -> None:
-    dead = of_the_dead(worker(2).snapshot())
+    dead = without_gauges(worker(2).snapshot())
     found = shown(dead, worker(1).snapshot())
     assert found["mcp_proxy_requests_total", (*ECHO, ("status", "2xx"))] == 3
     assert found["mcp_proxy_request_duration_seconds_count", ECHO] == 3
@@ -69,7 +69,7 @@ def test_a_dead_worker_leaves_its_counters_and_nothing_in_flight() -> None:
 def test_a_family_of_another_release_is_left_out() -> None:
     snapshot = {**worker(1).snapshot(), "mcp_proxy_of_tomorrow": [([], 1)]}
     assert "mcp_proxy_of_tomorrow" not in unite([snapshot])
-    assert "mcp_proxy_of_tomorrow" not in of_the_dead(snapshot)
+    assert "mcp_proxy_of_tomorrow" not in without_gauges(snapshot)
 
 
 @given(st.lists(st.integers(0, 3), max_size=4), st.integers(0, 4))
