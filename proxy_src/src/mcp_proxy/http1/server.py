@@ -409,7 +409,7 @@ class Http1Server:
                 handler.client_gone()
         self._connection.wake()
 
-    def release(self) -> None:
+    def free(self) -> None:
         """Drop all references, so that everything is freed at once: this is not used any more."""
         self.client_gone()
         self._connection = GONE

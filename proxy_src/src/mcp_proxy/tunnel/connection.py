@@ -172,8 +172,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         # They refer to each other and are large: freed now, not when the garbage collector runs.
         http, self._http, self._tls = self._http, None, None
         if http is not None:
-            http.release()
-        self._ws.release()
+            http.free()
+        self._ws.free()
         self._transport = CLOSED
 
     def pause_writing(self) -> None:

@@ -51,10 +51,10 @@ class WebSocketLayer:
         self.closing = False
         self.closed = False
 
-    def release(self) -> None:
+    def free(self) -> None:
         """Free everything at once: the connection is lost."""
         if self._opening is not None:
-            self._opening.release()
+            self._opening.free()
 
     def receive(self, data: Buffer, most: int = 1 << 30) -> list[bytes]:
         """Take *data* from the network; return the payload in it, or in *most* frames of it.
@@ -194,9 +194,9 @@ class _Opening:
         self.accepted = self._protocol.state is OPEN
         if self.accepted:
             self._out = b"".join(self._protocol.data_to_send())
-            self.release()
+            self.free()
 
-    def release(self) -> None:
+    def free(self) -> None:
         """Stop, and break the library's reference cycles, which run through stack frames."""
         self._protocol.parser.close()
         for failure in (self._protocol.handshake_exc, self._protocol.parser_exc):
