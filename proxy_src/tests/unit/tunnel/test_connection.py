@@ -78,12 +78,13 @@ class Tunnel:
         authority, cert, key = pair()
         self.requests = Requests()
         self.turn = Turn()
+        self.metrics = Metrics()
         forwarder: Any = type("Forwarder", (), {"exchange": lambda _, *a: self.requests(*a[:2])})()
         self.proxy = TunnelConnection(
             SharedContext(
                 forwarder,
                 ServerTls(server_context(cert, key)),
-                Metrics(),
+                self.metrics,
                 Timeouts(),
                 Limits(),
                 lambda _: None,
@@ -315,3 +316,60 @@ async def test_before_tls_13_a_goodbye_is_the_end() -> None:
     tunnel.say_goodbye()
     await tunnel.exchange()
     assert tunnel.requests[0].gone
+
+
+def failures(tunnel: Tunnel) -> dict[str, int]:
+    """The handshakes that failed, by their reason."""
+    samples = tunnel.metrics.snapshot()["mcp_proxy_tls_handshake_failures"]
+    return {labels[0]: value for labels, value in samples if value}
+
+
+def cut(tunnel: Tunnel) -> None:
+    tunnel.proxy.cut()
+    tunnel.proxy.cut()
+
+
+def lose(tunnel: Tunnel) -> None:
+    """As a client that goes without a word."""
+
+
+def overdue(tunnel: Tunnel) -> None:
+    now = asyncio.get_running_loop().time()
+    for second in (20, 21, 60):
+        tunnel.proxy.tick(now + second)
+
+
+ENDS = {cut: "closed", lose: "closed", overdue: "timeout"}
+
+
+@pytest.mark.parametrize(("end", "reason"), ENDS.items())
+async def test_a_handshake_fails_once(end: Callable[[Tunnel], None], reason: str) -> None:
+    tunnel = Tunnel("http/1.1")
+    await tunnel.exchange()  # the opening handshake
+    end(tunnel)
+    tunnel.proxy.connection_lost(None)
+    tunnel.proxy.cut()
+    tunnel.proxy.drain()
+    assert failures(tunnel) == {reason: 1}
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_test_of_the_port_is_no_handshake(end: Callable[[Tunnel], None]) -> None:
+    tunnel = Tunnel("http/1.1")
+    end(tunnel)
+    tunnel.proxy.connection_lost(None)
+    assert failures(tunnel) == {}
+
+
+@pytest.mark.parametrize("end", [cut, lose])
+async def test_a_request_learns_that_its_connection_has_ended(
+    end: Callable[[Tunnel], None],
+) -> None:
+    tunnel = Tunnel("http/1.1")
+    await tunnel.open()
+    await tunnel.send(get())
+    (handler,) = tunnel.requests
+    end(tunnel)
+    tunnel.proxy.connection_lost(None)
+    assert handler.gone
+    assert failures(tunnel) == {}
