@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from inputs import pieces
-from mcp_proxy.process.control import MessageDecoder, OutOfStep, encode
+from mcp_proxy.process.control import MessageDecoder, OutOfStep, encode_message
 
 
 def _run(parts: list[bytes]) -> tuple[list[object], bool]:
@@ -33,7 +33,9 @@ def one_input(data: bytes) -> None:
     assert all(isinstance(message["kind"], str) for message in in_pieces)  # type: ignore[index]
 
     text = data[1:].decode("latin-1")
-    wire = encode("settings", config={"text": text}, pair=[text, None, 1.5, True]) + encode(text)
+    wire = encode_message(
+        "settings", config={"text": text}, pair=[text, None, 1.5, True]
+    ) + encode_message(text)
     messages, failed = _run(pieces(wire, data[0] | 64))
     assert not failed
     assert messages == [

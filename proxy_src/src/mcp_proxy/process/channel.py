@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-from .control import Message, MessageDecoder, encode
+from .control import Message, MessageDecoder, encode_message
 
 
 class Channel(asyncio.Protocol):
@@ -28,7 +28,7 @@ class Channel(asyncio.Protocol):
     def send(self, kind: str, **fields: Any) -> None:
         """Send a message; nothing happens if the other side is gone."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode(kind, **fields))
+            self._transport.write(encode_message(kind, **fields))
 
     async def flush(self) -> None:
         """Wait until what was sent is on its way, or the other side is gone."""

@@ -42,7 +42,7 @@ class OutOfStep(Exception):
     """The bytes are no messages."""
 
 
-def encode(kind: str, **fields: Any) -> bytes:
+def encode_message(kind: str, **fields: Any) -> bytes:
     """One message."""
     body = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
     return _LENGTH.pack(len(body)) + body

@@ -16,7 +16,7 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from .ws_frames import MAX_FRAME, Buffer, WebSocketFrameReader, frame_header
+from .ws_frames import MAX_FRAME, Buffer, WebSocketFrameReader, websocket_frame_header
 
 __all__ = ["MAX_FRAME", "MAX_SENT", "WebSocketLayer", "WebSocketRefused"]
 
@@ -121,11 +121,11 @@ class WebSocketLayer:
             return
         size = len(data)
         if size <= MAX_SENT:
-            self._out += (frame_header(size), data)
+            self._out += (websocket_frame_header(size), data)
             return
         for start in range(0, size, MAX_SENT):
             part = data[start : start + MAX_SENT]
-            self._out += (frame_header(len(part)), part)
+            self._out += (websocket_frame_header(len(part)), part)
 
     def ping(self) -> None:
         """Ask the peer for a sign of life; the answer itself does not matter."""
@@ -139,7 +139,7 @@ class WebSocketLayer:
             self.closing = True
 
     def _send_control(self, opcode: Opcode, payload: bytes) -> None:
-        self._out += (frame_header(len(payload), 0x80 | opcode), payload)
+        self._out += (websocket_frame_header(len(payload), 0x80 | opcode), payload)
 
     @property
     def unsent(self) -> bool:

@@ -31,7 +31,7 @@ _TEXT, _CLOSE = int(Opcode.TEXT), int(Opcode.CLOSE)  # an enum's members are slo
 _KNOWN = frozenset(map(int, Opcode))
 
 
-def frame_header(length: int, first: int = _BINARY) -> bytes:
+def websocket_frame_header(length: int, first: int = _BINARY) -> bytes:
     """Return the header of a frame: *first* is its first byte, *length* the size of its payload."""
     if length < 126:
         return bytes((first, length))

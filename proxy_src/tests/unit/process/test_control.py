@@ -7,7 +7,7 @@ import pytest
 from fakes import PLACES, cuts
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.process.control import MAX_BYTES, MessageDecoder, OutOfStep, encode
+from mcp_proxy.process.control import MAX_BYTES, MessageDecoder, OutOfStep, encode_message
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -20,7 +20,7 @@ VALUES = st.recursive(
 def test_messages_arrive_whole_however_they_are_cut(
     messages: list[tuple[str, object]], places: list[int]
 ) -> None:
-    data = b"".join(encode(kind, value=value) for kind, value in messages)
+    data = b"".join(encode_message(kind, value=value) for kind, value in messages)
     decoder = MessageDecoder()
     got = [message for part in cuts(data, places) for message in decoder.feed(part)]
     assert got == [{"kind": kind, "value": value} for kind, value in messages]
