@@ -164,7 +164,7 @@ def _resolvers(listing: nft_table.Listing | None) -> list[CheckResult]:
         return []
     allowed = [
         ipaddress.ip_network(item)
-        for item in nft_rows.addresses(listing, "resolvers_v4", "resolvers_v6")
+        for item in nft_rows.set_elements(listing, "resolvers_v4", "resolvers_v6")
     ]
     try:
         text = RESOLV_CONF.read_text(encoding="utf-8", errors="replace")

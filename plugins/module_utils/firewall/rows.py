@@ -84,7 +84,7 @@ def refuses(listing: list[dict[str, Any]]) -> bool:
     )
 
 
-def addresses(listing: list[dict[str, Any]], *names: str) -> list[str]:
+def set_elements(listing: list[dict[str, Any]], *names: str) -> list[str]:
     """The elements of these sets."""
     sets = (item["set"] for item in listing if "set" in item)
     return [

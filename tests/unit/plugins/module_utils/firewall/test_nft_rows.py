@@ -89,7 +89,7 @@ def test_in_audit_mode_nothing_is_refused():
 
 
 def test_elements_of_sets():
-    assert nft_rows.addresses(LISTING, "resolvers_v4", "resolvers_v6") == ["10.0.0.53"]
+    assert nft_rows.set_elements(LISTING, "resolvers_v4", "resolvers_v6") == ["10.0.0.53"]
 
 
 def test_many_peers_are_shortened():
