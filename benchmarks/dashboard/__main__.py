@@ -19,7 +19,7 @@ from lab import facts
 from lab.paths import LabPaths
 
 _JOBS = {"mcp-proxy": 8081, "mcp-cloudflared": 20241}
-_SETTLE_SECONDS = 90  # of scrapes before the picture begins: rates need some
+_WARM_UP_SECONDS = 90  # of scrapes before the picture begins: rates need some
 _LOGIN = "ops"
 _CA = "/var/lib/mcp-tunnel/default/ca.crt"
 
@@ -76,7 +76,7 @@ def _record(name: str, seconds: float) -> dict[str, Any]:
         targets = stack.enter_context(_forwarded(paths, hosts))
         server = stack.enter_context(prometheus.running(home, targets))
         with traffic.clients(lab["edge_front"], ca, lab["domain"]):
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(_WARM_UP_SECONDS)
             begin = time.time()
             traffic.Trouble(name, paths.ssh_config, hosts).go_through(seconds)
             end = time.time()

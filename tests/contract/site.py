@@ -128,7 +128,7 @@ class Site:
         return [secret for secret in (*secrets, given) if len(secret) >= 40]
 
 
-def check_settled(site: Site) -> None:
+def check_nothing_left(site: Site) -> None:
     """API and state directory agree, nothing is left over, and the next run changes nothing."""
     [tunnel] = site.api.directory.store.read()["tunnels"]
     assert tunnel["archived_at"] is None

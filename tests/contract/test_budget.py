@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 
-from contract.site import check_settled
+from contract.site import check_nothing_left
 
 FIRST = [
     *("exchange", "list", "create", "reveal_token"),
@@ -35,7 +35,7 @@ def test_calls_of_a_first_run_and_of_one_without_changes(site, tmp_path):
     assert status == 0, output
     assert "changed=3 " in output  # those of the first run
     assert [entry["call"] for entry in site.api.audit()] == FIRST + IDLE
-    check_settled(site)
+    check_nothing_left(site)
 
 
 def test_calls_of_a_prediction(site):

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from contract.site import Run, Site, check_settled
+from contract.site import Run, Site, check_nothing_left
 from lab.tunnels_api.faults import FAULTS, STATUSES
 
 # The calls of each kind of run, in its order.
@@ -105,7 +105,7 @@ def test_one_fault_is_survived(site, prepare, put, hurry, run, call, fault):
     if fault == "429":
         assert any(1 <= pause <= 1.25 for pause in hurry.pauses), "retry-after was not honoured"
     check_effects(site, run)
-    check_settled(site)
+    check_nothing_left(site)
 
 
 @pytest.mark.parametrize(("run", "call", "fault"), MATRIX)
@@ -128,7 +128,7 @@ def test_a_fault_that_stays_is_told_and_the_next_run_completes(
         assert not again.failed, again.message
     clear()
     check_effects(site, run)
-    check_settled(site)
+    check_nothing_left(site)
 
 
 # The step that was under way, as a message names it.
@@ -179,4 +179,4 @@ def test_an_effect_that_could_not_be_looked_for_is_found_by_the_next_run(
     done = act(site, run)
     assert not done.failed, done.message
     check_effects(site, run)
-    check_settled(site)
+    check_nothing_left(site)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from contract.site import check_settled
+from contract.site import check_nothing_left
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_we_take_what_the_client_made(site, theirs, given):
     assert not run.outcomes[0].result["created"]
     assert site.stored("tunnel-token") == token
     assert site.stored("tunnel-id") == tunnel.id
-    check_settled(site)
+    check_nothing_left(site)
 
 
 def test_a_token_that_the_client_rotated_is_taken_over(site, theirs):
@@ -59,7 +59,7 @@ def test_a_token_that_the_client_rotated_is_taken_over(site, theirs):
     theirs.rotate_token(site.stored("tunnel-id"), reason="leaked")
     run = site.provision()
     assert run.outcomes[1].result["repaired"]
-    check_settled(site)
+    check_nothing_left(site)
 
 
 def test_a_ca_that_the_client_archived_stays_archived_until_it_is_rotated(site, theirs):
@@ -74,7 +74,7 @@ def test_a_ca_that_the_client_archived_stays_archived_until_it_is_rotated(site, 
     rotation = site.rotate()
     assert not rotation.failed, rotation.message
     assert "archive_certificate" not in rotation.calls
-    check_settled(site)
+    check_nothing_left(site)
 
 
 def test_what_we_archived_is_archived_for_the_client(site, theirs):
