@@ -6,6 +6,7 @@ Everything that happens in one turn of the event loop leaves in one TLS write an
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -64,6 +65,28 @@ class SharedContext:
     turn: Turn
 
 
+class Stage(enum.Enum):
+    """The life of a connection. A stage leads to a later one, never back.
+
+    There is an HTTP layer in ``OPEN``, none before it, and perhaps none in ``CLOSING``.
+    """
+
+    NEW = "new"
+    """Nothing has come: perhaps only a test whether the port is open."""
+    HANDSHAKE = "handshake"
+    """That of WebSocket, then that of TLS."""
+    OPEN = "open"
+    CLOSING = "closing"
+    """The last bytes leave, and the peer has some time for its part of the closing handshake."""
+    LOST = "lost"
+    """There is no transport any more."""
+
+
+# Looked up for every read: slow as members of the class before Python 3.12.
+_NEW, _HANDSHAKE, _OPEN = Stage.NEW, Stage.HANDSHAKE, Stage.OPEN
+_CLOSING, _LOST = Stage.CLOSING, Stage.LOST
+
+
 class TunnelConnection(asyncio.BufferedProtocol):
     """See the module. Implements :class:`http.messages.ClientConnection` for the HTTP layer."""
 
@@ -84,15 +107,12 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._reading = True
         self._resting = False  # until it is this connection's turn again
         self._deaf = False  # and reads nothing until then
-        self._cut_short = False  # for want of time
-        self._closing = False
-        self._fresh = True
         self._one_more = False
-        self._lost = False
         self._wrote = False  # since the last tick
         self._quiet_since = 0.0
-        self._stage: tuple[str, int] = ("handshake", 0)
-        self._since = self._loop.time()
+        self._stage = _NEW
+        self._progress: tuple[str, int] = ("", 0)  # HTTP's phase, and the requests served
+        self._since = self._loop.time()  # begin of the stage, or of the progress while open
 
     # -- asyncio callbacks -------------------------------------------------------------------
 
@@ -122,52 +142,56 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def _work(self, data: bytes | memoryview, began: float) -> None:
         """Work on *data* from the network, and on data that waits, for about a slice of time."""
-        self._take(data, began + SLICE)
+        cut_short = self._take(data, began + SLICE)
         rota = self._shared.turn.rota
         now = rota.clock()
         if data and (now - began > QUICK or len(data) >= self._read_portion.size):
             self._read_portion.took(len(data), now - began)
         rota.charge(self._account, began, now)
-        if self._cut_short or self._ws.frames.behind:
+        if cut_short or self._ws.frames.behind:
             self._deaf = True
             self._rest()
 
-    def _take(self, data: bytes | memoryview, until: float) -> None:
-        self._fresh = self._cut_short = False
+    def _take(self, data: bytes | memoryview, until: float) -> bool:
+        """Take *data*; return whether some of it waits for want of time."""
+        stage = self._stage
+        if stage is _NEW:
+            self._stage = stage = _HANDSHAKE
+        cut_short = False
         try:
             payload = self._ws.receive(data, _FRAMES)
         except WebSocketRefused as refused:
             self._handshake_failed("websocket", str(refused))
-            self._shut()
-            return
-        if payload and not self._closing:
+            self._end()
+            return False
+        if payload and stage is not _CLOSING:
             if self._tls is None:
                 self._tls = InnerTls(self._shared.certificates.context)
             for part in payload:
                 self._tls.feed(part)
-            self._pump(until)
+            cut_short = self._pump(until)
         elif self._tls is not None and self._tls.unread:
-            self._pump(until)
-        if self._ws.closing and not self._closing:
+            cut_short = self._pump(until)
+        if self._ws.closing and self._stage is not _CLOSING:
             self._leave()
         if self._answers_itself():
             self._turn()
         elif self._tls is not None and self._tls.unread:
             self._pace()
+        return cut_short
 
     def _answers_itself(self) -> bool:
         """Whether there is something to send without a wake by the HTTP layer."""
         return (
-            self._http is None
-            or self._closing
+            self._stage is not _OPEN
             or self._ws.unsent
             or (self._tls is not None and self._tls.unsent > 0)
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.BaseProtocol`."""
-        self._lost = True
         self._leave()
+        self._stage = _LOST
         self._shared.forget(self)
         # They refer to each other and are large: freed now, not when the garbage collector runs.
         http, self._http, self._tls = self._http, None, None
@@ -189,17 +213,17 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     # -- input -------------------------------------------------------------------------------
 
-    def _pump(self, until: float) -> None:
-        """Decrypt and hand on data, as long as it is wanted and there is time."""
+    def _pump(self, until: float) -> bool:
+        """Decrypt and hand on data while it is wanted; return whether the time did not suffice."""
         tls = self._tls
-        if self._pumping or self._closing or tls is None or tls.ended:
-            return
+        if self._pumping or self._stage is _CLOSING or tls is None or tls.ended:
+            return False
         self._pumping = True
         clock = self._shared.turn.rota.clock
         try:
             http = self._http or self._shake_hands(tls)
             now = until - SLICE
-            while http is not None and http.wants_input and not self._closing:
+            while http is not None and http.wants_input and self._stage is not _CLOSING:
                 data = tls.read(self._portion.size)
                 if data is None:
                     if tls.may_answer:
@@ -215,12 +239,12 @@ class TunnelConnection(asyncio.BufferedProtocol):
                 if now - before > QUICK or len(data) >= self._portion.size:
                     self._portion.took(len(data), now - before)
                 if now >= until:
-                    self._cut_short = True
-                    break
+                    return True
         except TlsFailed as failure:
             self._tls_failed(str(failure))
         finally:
             self._pumping = False
+        return False
 
     def _rest(self) -> None:
         """Leave the peer unread until it is its turn."""
@@ -231,7 +255,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         self._resting = self._deaf = False
-        if not self._lost:
+        if self._stage is not _LOST:
             late, self._late = self._late, b""
             self._work(late, self._shared.turn.rota.clock())
             self._pace()
@@ -241,7 +265,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         reading = (
             not self._deaf
             and self._transport.get_write_buffer_size() < _SWAMPED
-            and (self._closing or self._tls is None or self._tls.unread < _UNREAD)
+            and (self._stage is _CLOSING or self._tls is None or self._tls.unread < _UNREAD)
         )
         if reading != self._reading and not self._transport.is_closing():
             self._reading = reading
@@ -260,6 +284,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._http = Http2Server(self._request, self, limits, self._shared.timeouts.idle)
         else:
             self._http = Http1Server(self._request, self, limits)
+        self._stage = _OPEN
         return self._http
 
     def _request(self, head: RequestHead, stream: ClientStream) -> Exchange:
@@ -274,11 +299,11 @@ class TunnelConnection(asyncio.BufferedProtocol):
             log.event(log.logger, log.WARN, "tls record refused", reason=reason, peer=self._peer)
             self._leave()
         # The alert explains more than a close_notify would.
-        self._finish(CloseCode.PROTOCOL_ERROR)
+        self._end(CloseCode.PROTOCOL_ERROR)
 
     def _handshake_failed(self, kind: str, reason: str) -> None:
-        self._begin_closing()
-        if self._fresh or self._refusal:
+        """Count and log it. The caller ends the connection."""
+        if self._stage is _NEW or self._refusal:
             return  # only a test whether the port is open, or the client has the reason already
         self._shared.metrics.handshake_failed(kind)
         message = "websocket handshake failed" if kind == "websocket" else "tls handshake failed"
@@ -294,7 +319,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def _run_turn(self) -> None:
         self._turn_scheduled = False
-        if not self._lost:
+        if self._stage is not _LOST:
             if self._tls is not None and self._tls.unread and not self._resting:
                 self._resume()
             self._turn()
@@ -310,19 +335,21 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def _turn(self) -> None:
         """Send the output that has gathered."""
-        if self._lost:
+        if self._stage is _LOST:
             return
-        if self._tls is not None:
-            self._encrypt(self._tls)
-            if self._http is not None and self._http.finished and not self._closing:
-                self._tls.close()
-                self._finish(CloseCode.NORMAL_CLOSURE)
+        tls = self._tls
+        if tls is not None:
+            self._encrypt(tls)
+            http = self._http
+            if http is not None and http.finished and self._stage is not _CLOSING:
+                tls.close()
+                self._end(CloseCode.NORMAL_CLOSURE)
         data = self._ws.output()
         if data:
             self._wrote = True
             self._transport.write(data)
         if self._ws.closed:
-            self._shut()
+            self._end()
         self._pace()
 
     def _encrypt(self, tls: InnerTls) -> None:
@@ -341,42 +368,47 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """See :class:`http.messages.ClientConnection`."""
         # Without close_notify: TLS' own sign of truncation (RFC 8446 §6.1).
-        if not self._closing:
-            self._finish(CloseCode.INTERNAL_ERROR)
+        if self._stage is _OPEN:
+            self._end(CloseCode.INTERNAL_ERROR)
 
-    def _finish(self, code: CloseCode) -> None:
-        if self._tls is not None:
-            self._encrypt(self._tls)
-        self._begin_closing()
-        self._ws.close(code)
-        self._pace()
-        self.wake()
+    def _end(self, code: CloseCode | None = None, *, abort: bool = False) -> None:
+        """End the connection: every way to its end comes through here, some more than once.
 
-    def _begin_closing(self) -> None:
-        if not self._closing:
-            self._closing = True
+        With *code*, what is there leaves, then the WebSocket's closing handshake begins. Without
+        one there is none, or it is through: the TCP connection closes after the last bytes, or
+        at once with *abort*.
+        """
+        if self._stage is _LOST:
+            return
+        if self._stage is not _CLOSING:
+            self._stage = _CLOSING
             self._since = self._loop.time()
-
-    def _leave(self) -> None:
-        """The client is gone."""
-        if self._http is not None:
-            self._http.client_gone()
-        elif not self._closing:
-            self._handshake_failed("closed", "the client closed the connection")
-
-    def _shut(self) -> None:
-        self._begin_closing()
-        if not self._lost and not self._transport.is_closing():
+        if abort:
+            self._transport.abort()
+        elif code is not None:
+            if self._tls is not None:
+                self._encrypt(self._tls)
+            self._ws.close(code)
+            self._pace()
+            self.wake()
+        elif not self._transport.is_closing():
             data = self._ws.output()
             if data:
                 self._transport.write(data)
             self._transport.close()
 
+    def _leave(self) -> None:
+        """Say that the client is gone: to the HTTP layer, or as a handshake that failed."""
+        if self._http is not None:
+            self._http.client_gone()
+        elif self._stage is not _CLOSING:
+            self._handshake_failed("closed", "the client closed the connection")
+
     def cut(self) -> None:
         """End at once."""
-        if not self._lost:
+        if self._stage is not _LOST:
             self._leave()
-            self._transport.abort()
+            self._end(abort=True)
 
     @property
     def requests(self) -> int:
@@ -387,8 +419,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
     def expects_request(self) -> bool:
         """Whether a request is as good as on its way: the first one, or one that has begun."""
         http = self._http
-        if self._closing or http is None:
-            return not self._closing
+        if self._stage is not _OPEN or http is None:
+            return self._stage is _NEW or self._stage is _HANDSHAKE
         return http.phase == HEAD or (http.phase == IDLE and not http.served)
 
     def drain_after_request(self) -> None:
@@ -402,31 +434,31 @@ class TunnelConnection(asyncio.BufferedProtocol):
         elif self._tls is None and not self._ws.open:
             self.cut()
         else:
-            self._finish(CloseCode.GOING_AWAY)
+            self._end(CloseCode.GOING_AWAY)
 
     def tick(self, now: float) -> None:
         """Check time limits; *now* is the loop's time in seconds."""
         timeouts = self._shared.timeouts
-        if self._closing:
+        if self._stage is _CLOSING:
             if now - self._since >= _CLOSING_SECONDS:
-                self._transport.abort()
+                self._end(abort=True)
             return
         http = self._http
         if http is None:
             if now - self._since >= timeouts.handshake:
                 self._handshake_failed("timeout", "not complete in time")
-                self._transport.abort()
+                self._end(abort=True)
             return
-        stage = (http.phase, http.served)
-        if stage != self._stage:
-            self._stage = stage
+        progress = (http.phase, http.served)
+        if progress != self._progress:
+            self._progress = progress
             self._since = now
         http.tick(now)
-        if stage[0] == HEAD and now - self._since >= timeouts.header:
+        if progress[0] == HEAD and now - self._since >= timeouts.header:
             http.head_overdue()
-        elif stage[0] == IDLE and now - self._since >= timeouts.idle:
+        elif progress[0] == IDLE and now - self._since >= timeouts.idle:
             http.drain()
-        self._keep_open(stage[0] == BUSY, now)
+        self._keep_open(progress[0] == BUSY, now)
 
     def _keep_open(self, busy: bool, now: float) -> None:
         """Send a PING now and then while a request is open and quiet (RFC 6455 §5.5.2)."""
