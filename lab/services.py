@@ -3,7 +3,7 @@
 A *part* (DNS, edge, MCP servers, …) is a function from :class:`Site` to :class:`Plan`. It
 is called once per lab, in the supervisor, inside the lab's namespaces and before any host
 boots: it may write files below ``site.directory(<part>)``, and says in its plan what the
-supervisor has to start. Add it to :func:`parts`.
+supervisor has to start. Add it to :func:`lab.parts.parts`.
 """
 
 from __future__ import annotations
@@ -98,18 +98,3 @@ class Plan:
 def python_service(module: str, *arguments: str) -> tuple[str, ...]:
     """The argv of a service that is a module of this package's environment."""
     return (sys.executable, "-m", module, *arguments)
-
-
-Part = Callable[[Site], Plan]
-
-
-def parts() -> tuple[Part, ...]:
-    """The parts of every lab, in starting order. DNS is not among them: it needs their names."""
-    # Imported here, because the parts import this module.
-    from . import cloudflared, surroundings
-    from .edge import part as edge
-    from .identity import part as identity
-    from .mcp import part as mcp
-    from .tunnels_api import part as api
-
-    return (cloudflared.plan, identity.plan, api.plan, edge.plan, mcp.plan, surroundings.plan)

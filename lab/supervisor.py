@@ -26,9 +26,10 @@ from .errors import LabError
 from .fleet import Fleet
 from .hosts import Host
 from .messages import send
+from .parts import parts
 from .paths import LabPaths
 from .processes import run
-from .services import Plan, Service, Site, parts
+from .services import Plan, Service, Site
 from .spec import LabSpec
 
 _SECONDS_TO_END = 2.0
