@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.credentials import issue, write_secret
+from lab.core.credentials import issue, write_secret
 
 
 def make_certificates(directory: Path, domain: str) -> None:

@@ -23,7 +23,7 @@ from benchmarks.processes import Running, child
 from benchmarks.workloads import Measure, Target
 from lab import facts, network, ssh
 from lab.addresses import UPSTREAM_V4
-from lab.paths import LabPaths
+from lab.core.paths import LabPaths
 
 _LAB = LabPaths("benchfw")
 _HOST = "host1"

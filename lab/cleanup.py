@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from . import cgroups, mounts
-from .paths import LabPaths
+from .core.paths import LabPaths
 
 
 def clean(paths: LabPaths) -> None:

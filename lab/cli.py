@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from . import api_commands, commands, net_commands, tunnel_commands
-from .errors import LabError
+from .core.errors import LabError
 
 
 def _parser() -> argparse.ArgumentParser:

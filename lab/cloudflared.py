@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .connector.bundle import build
-from .errors import LabError
-from .paths import LabPaths, cache_root
-from .services import Plan, Site
+from .core.errors import LabError
+from .core.paths import LabPaths, cache_root
+from .core.services import Plan, Site
 
 VERSION = "2026.10.0"
 _URL = "https://github.com/cloudflare/cloudflared/releases/download"

@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING
 
 from . import facts, lifecycle, rootfs, ssh
-from .checkouts import OWN, Checkout
-from .errors import LabError
-from .paths import LabPaths
-from .progress import Progress
+from .core.checkouts import OWN, Checkout
+from .core.errors import LabError
+from .core.paths import LabPaths
+from .core.progress import Progress
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from . import kept, ssh
-from .errors import LabError
-from .paths import LabPaths
-from .processes import alive, recorded
+from .core.errors import LabError
+from .core.paths import LabPaths
+from .core.processes import alive, recorded
 from .spec import LabSpec
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from . import cgroups, network
 from .addresses import GATEWAY_V4, MAX_HOSTS, HostAddress
-from .errors import LabError
-from .paths import LabPaths
-from .processes import run
+from .core.errors import LabError
+from .core.paths import LabPaths
+from .core.processes import run
 from .ssh import HostKey
 
 _CA_BUNDLE = Path("etc/ssl/certs/ca-certificates.crt")

@@ -19,11 +19,11 @@ import traceback
 from pathlib import Path
 
 from . import cgroups, cleanup, facts, kept, network, ssh
-from .errors import LabError
+from .core.errors import LabError
+from .core.paths import LabPaths
+from .core.processes import dies_with_me, record_self, run
+from .core.services import FRONT_DOORS
 from .messages import Message, decode, send
-from .paths import LabPaths
-from .processes import dies_with_me, record_self, run
-from .services import FRONT_DOORS
 from .spec import LabSpec
 
 _SECONDS_TO_END = 5.0

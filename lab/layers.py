@@ -14,9 +14,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import LabError
+from .core.errors import LabError
+from .core.progress import Progress
 from .mirror import find_mirror
-from .progress import Progress
 from .rootfs import fresh, in_own_namespaces, only_builder
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+\Z")

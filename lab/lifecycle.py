@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from . import cleanup, cloudflared, facts, kept, layers, rootfs, ssh
-from .checkouts import ROOT, Checkout
-from .errors import LabError
+from .core.checkouts import ROOT, Checkout
+from .core.errors import LabError
+from .core.paths import LabPaths
+from .core.processes import alive, recorded
+from .core.progress import Progress
 from .hosts import plan_hosts
 from .messages import decode
-from .paths import LabPaths
-from .processes import alive, recorded
-from .progress import Progress
 from .spec import LabSpec
 
 _SECONDS_TO_END = 20.0

@@ -7,9 +7,9 @@ import os
 from typing import TYPE_CHECKING
 
 from . import cgroups, facts
-from .errors import LabError
+from .core.errors import LabError
+from .core.paths import LabPaths
 from .network import INTERNET_NAMESPACE, NAMESPACES, NEIGHBOUR_NAMESPACE
-from .paths import LabPaths
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

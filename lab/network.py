@@ -21,8 +21,8 @@ from .addresses import (
     HostAddress,
     local_addresses,
 )
-from .errors import LabError
-from .processes import run
+from .core.errors import LabError
+from .core.processes import run
 
 #: A command that takes longer never ends.
 _SECONDS = 30.0

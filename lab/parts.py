@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import cloudflared, surroundings
+from .core.services import Plan, Site
 from .edge import part as edge
 from .identity import part as identity
 from .mcp import part as mcp
-from .services import Plan, Site
 from .tunnels_api import part as api
 
 Part = Callable[[Site], Plan]

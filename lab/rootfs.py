@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import LabError
+from .core.errors import LabError
+from .core.paths import cache_root
+from .core.processes import dies_with_me, run
+from .core.progress import Progress
 from .mirror import KEYRING, Mirror, find_mirror
-from .paths import cache_root
-from .processes import dies_with_me, run
-from .progress import Progress
 
 #: Debian release -> suite.
 SUITES: dict[str, str] = {"12": "bookworm", "13": "trixie"}

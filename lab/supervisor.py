@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from . import dns, network, ssh
-from .checkouts import ROOT
-from .errors import LabError
+from .core.checkouts import ROOT
+from .core.errors import LabError
+from .core.paths import LabPaths
+from .core.processes import run
+from .core.services import Plan, Service, Site
 from .fleet import Fleet
 from .hosts import Host
 from .messages import send
 from .parts import parts
-from .paths import LabPaths
-from .processes import run
-from .services import Plan, Service, Site
 from .spec import LabSpec
 
 _SECONDS_TO_END = 2.0

@@ -20,8 +20,8 @@ from .addresses import (
     UPSTREAM_V4,
     UPSTREAM_V6,
 )
+from .core.services import Plan, Service, Site, python_service
 from .network import INTERNET_NAMESPACE, NEIGHBOUR_NAMESPACE, build_internet, build_neighbour
-from .services import Plan, Service, Site, python_service
 
 _EVERYWHERE = (
     "udp:53",

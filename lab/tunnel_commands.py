@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import facts, ssh
+from .core.errors import LabError
+from .core.paths import LabPaths
 from .edge.control import ask
-from .errors import LabError
-from .paths import LabPaths
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import BenchError
 from benchmarks.dashboard import panels, prometheus, traffic
 from lab import facts
-from lab.paths import LabPaths
+from lab.core.paths import LabPaths
 
 _JOBS = {"mcp-proxy": 8081, "mcp-cloudflared": 20241}
 _WARM_UP_SECONDS = 90  # of scrapes before the picture begins: rates need some

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.call import call
-from lab.errors import LabError
+from lab.core.errors import LabError
 
 _CLIENTS = 2
 _PAUSE_SECONDS = (0.2, 1.5)

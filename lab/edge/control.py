@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import control
-from ..errors import LabError
+from ..core.errors import LabError
 from .connectors import Connectors
 from .front import FrontDoor
 

@@ -12,7 +12,7 @@ import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..credentials import EDGE_NAMES, Tunnel, issue, write_secret
+from ..core.credentials import EDGE_NAMES, Tunnel, issue, write_secret
 from ..tunnels_api import state, tunnels
 from .rpc import Application, Refused
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..credentials import write_secret
+from ..core.credentials import write_secret
 
 REGION = "eu-central-1"
 ROLE = "tunnel-host"

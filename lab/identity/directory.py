@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ..credentials import write_secret
+from ..core.credentials import write_secret
 from .aws_metadata import RoleCredentials
 from .issuers import Issuer
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
-from ..credentials import write_secret
-from ..errors import LabError
+from ..core.credentials import write_secret
+from ..core.errors import LabError
 
 #: Platform -> its issuer as the world knows it.
 WORLD = {

@@ -6,8 +6,8 @@ import socket
 from urllib.parse import urlsplit
 
 from ..addresses import IDENTITY_V4, METADATA_V4
-from ..credentials import issue, write_secret
-from ..services import Plan, Service, Site, python_service
+from ..core.credentials import issue, write_secret
+from ..core.services import Plan, Service, Site, python_service
 from . import github, okta
 from .aws_metadata import REGION
 from .directory import IdentityDirectory

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.applications import Starlette
 
 from .. import control
-from ..errors import LabError
+from ..core.errors import LabError
 from . import aws_metadata, aws_sts, azure, discovery, gcp, github, kubernetes, okta
 from .directory import IdentityDirectory
 from .issuers import Issuer

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable
 
 from ..addresses import UPSTREAM_V4
-from ..credentials import issue, write_secret
-from ..services import Plan, Service, Site, python_service
+from ..core.credentials import issue, write_secret
+from ..core.services import Plan, Service, Site, python_service
 from ..tunnels_api.directory import ApiDirectory
 from ..tunnels_api.part import PART as API
 

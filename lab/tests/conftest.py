@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import facts, lifecycle
-from lab.paths import LabPaths
+from lab.core.paths import LabPaths
 from lab.tests.platforms import Api, Identity
 from lab.tests.support import RunningLab
 

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.checkouts import OWN, ROOT, Checkout
-from lab.paths import LabPaths
+from lab.core.checkouts import OWN, ROOT, Checkout
+from lab.core.paths import LabPaths
 
 
 def lab_command(*arguments: str, **options: object) -> subprocess.Popen[str]:

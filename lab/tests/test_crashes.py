@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from lab import facts, kept
-from lab.checkouts import ROOT
-from lab.paths import LabPaths
+from lab.core.checkouts import ROOT
+from lab.core.paths import LabPaths
 from lab.tests.support import lab, leftovers
 
 _SECONDS = 15.0
@@ -28,7 +28,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own for the logs; the root file systems are the shared ones."""
     cache = tmp_path / "cache/mcp-tunnel-lab"
     cache.mkdir(parents=True)
-    from lab.paths import cache_root
+    from lab.core.paths import cache_root
 
     (cache / "rootfs").symlink_to(cache_root() / "rootfs")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
@@ -144,7 +144,7 @@ def test_so_many_are_kept_and_no_more(tmp_path: Path, monkeypatch: pytest.Monkey
 _TESTS = """
 import os, signal, json, time
 from lab import facts
-from lab.paths import LabPaths
+from lab.core.paths import LabPaths
 from replicas import LAB_NAME
 
 def test_first():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.checkouts import OWN
+from lab.core.checkouts import OWN
 
 _PYTHON = """#!/bin/bash
 echo "$PWD|$PYTHONPATH|$*" >>"$CALLS"

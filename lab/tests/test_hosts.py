@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab import lifecycle
-from lab.checkouts import ROOT
+from lab.core.checkouts import ROOT
 from lab.tests.support import RunningLab, lab
 
 BOTH = pytest.mark.parametrize("host", ["host1", "host2"])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lab import layers
-from lab.errors import LabError
-from lab.paths import LabPaths
-from lab.progress import Progress
+from lab.core.errors import LabError
+from lab.core.paths import LabPaths
+from lab.core.progress import Progress
 from lab.tests.support import RunningLab, lab
 
 AddTool = Callable[[str, str], None]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.checkouts import OWN
-from lab.paths import LabPaths
+from lab.core.checkouts import OWN
+from lab.core.paths import LabPaths
 from lab.tests.support import RunningLab, lab, lab_command, leftovers
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from lab import lifecycle
+from lab.core.paths import LabPaths
+from lab.core.processes import dies_with_me
 from lab.fleet import REBOOT_STATUS, Fleet
 from lab.hosts import HostSpec
-from lab.paths import LabPaths
-from lab.processes import dies_with_me
 from lab.tests.support import RunningLab, lab
 
 AddTool = Callable[[str, str], None]

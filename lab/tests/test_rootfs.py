@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from lab import mirror, rootfs
-from lab.errors import LabError
-from lab.progress import Progress
+from lab.core.errors import LabError
+from lab.core.progress import Progress
 from lab.tests.support import lab_command
 
 AddTool = Callable[[str, str], None]

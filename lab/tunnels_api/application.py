@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..credentials import new_id
+from ..core.credentials import new_id
 from .access import SURFACES, Surface, authenticate, authorize, check_headers
 from .audit import Audit, Entry, without_secrets
 from .cutting import Silence

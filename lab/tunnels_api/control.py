@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import control
-from ..credentials import new_id
-from ..errors import LabError
+from ..core.credentials import new_id
+from ..core.errors import LabError
 from .application import Api
 from .errors import ApiError
 from .state import Rule, ServiceAccount, State, Workspace

@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import credentials
+from ..core import credentials
 from . import tunnels
 from .audit import Audit
 from .state import ServiceAccount, State, Store, Workspace

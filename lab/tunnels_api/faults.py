@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..errors import LabError
+from ..core.errors import LabError
 
 #: Name of a call -> whether it stands for one on tunnels (the other one is the exchange).
 CALLS = (

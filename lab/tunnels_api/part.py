@@ -6,13 +6,13 @@ import socket
 from typing import Any
 
 from ..addresses import API_V4
-from ..credentials import issue, write_secret
+from ..core.credentials import issue, write_secret
+from ..core.services import Plan, Service, Site, python_service
 from ..identity import azure
 from ..identity.issuers import WORLD
 from ..identity.part import PART as IDENTITY
 from ..identity.part import PLACE as ISSUERS
 from ..identity.platforms import SUBJECTS
-from ..services import Plan, Service, Site, python_service
 from .control import new_rule
 from .directory import ApiDirectory
 from .state import Rule, State

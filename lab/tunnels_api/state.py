@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypedDict
 
-from ..credentials import write_secret
+from ..core.credentials import write_secret
 
 
 class Certificate(TypedDict):

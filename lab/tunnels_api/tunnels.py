@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import credentials
+from ..core import credentials
 from . import authorities
 from .errors import ApiError
 from .paging import page

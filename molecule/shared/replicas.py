@@ -16,7 +16,7 @@ import testinfra
 from testinfra.host import Host
 
 from lab import facts
-from lab.paths import LabPaths
+from lab.core.paths import LabPaths
 
 LAB_NAME = os.environ["MOLECULE_SCENARIO_NAME"]
 #: How credentials reach the state host: manual in the scenario default, wif in the others.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.credentials import issue
+from lab.core.credentials import issue
 from lab.tests.loopback import free_port
 from lab.tests.platforms import Api, Identity
 

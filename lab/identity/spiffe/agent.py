@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from ...checkouts import ROOT
+from ...core.checkouts import ROOT
 from . import messages
 from .workload import METADATA
 

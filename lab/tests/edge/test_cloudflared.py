@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from lab import cloudflared
-from lab.errors import LabError
-from lab.paths import LabPaths
-from lab.services import Site
+from lab.core.errors import LabError
+from lab.core.paths import LabPaths
+from lab.core.services import Site
 
 
 class _Paths(LabPaths):

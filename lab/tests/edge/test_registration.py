@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.credentials import Tunnel as Credentials
+from lab.core.credentials import Tunnel as Credentials
 from lab.tests.loopback import Connector, Tunnel, receive, wait_for
 
 

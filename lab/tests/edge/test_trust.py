@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
-from lab.credentials import Issued, issue
+from lab.core.credentials import Issued, issue
 from lab.edge.trust import _HOLDS
 from lab.tests.loopback import Connector, Tunnel, wait_for
 from lab.tests.platforms import authority

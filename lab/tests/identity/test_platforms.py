@@ -10,7 +10,7 @@ import httpx2
 import jwt
 import pytest
 
-from lab.errors import LabError
+from lab.core.errors import LabError
 from lab.identity import azure, github, okta
 from lab.tests.platforms import AUDIENCE, Api, Identity
 

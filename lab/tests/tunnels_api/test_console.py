@@ -5,7 +5,7 @@ from __future__ import annotations
 import anthropic
 import pytest
 
-from lab.errors import LabError
+from lab.core.errors import LabError
 from lab.tests.platforms import Api, authority
 
 

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from anthropic.lib.credentials import WorkloadIdentityError
 
-from lab.errors import LabError
+from lab.core.errors import LabError
 from lab.tests.platforms import Api, authority
 from lab.tunnels_api.faults import CALLS
 

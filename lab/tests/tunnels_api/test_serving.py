@@ -11,7 +11,7 @@ import anthropic
 import httpx2
 import pytest
 
-from lab.credentials import issue, write_secret
+from lab.core.credentials import issue, write_secret
 from lab.tests.platforms import Api, Identity
 
 

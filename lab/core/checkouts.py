@@ -17,7 +17,7 @@ from .errors import LabError
 
 RUN_ROOT = Path("/run/mcp-tunnel-lab")
 #: The checkout that holds this package: programs started elsewhere need it in PYTHONPATH.
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _TAG_LENGTH = 8
 
 
