@@ -18,7 +18,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from .core.errors import LabError
-from .dialled import DialledTransport
+from .wire.dialled import DialledTransport
 
 _TIMEOUT = 30.0
 

@@ -22,7 +22,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def build(target: Path) -> None:
     """Write the executable to `target`, atomically."""
     content = {"__main__.py": _MAIN, "lab/__init__.py": '"""Part of the stand-in."""\n'}
-    sources = [*_LAB.glob("h2*.py"), *(_LAB / "connector").glob("*.py")]
+    wire = _LAB / "wire"
+    sources = [wire / "__init__.py", *wire.glob("h2*.py")]
+    sources += (_LAB / "connector").glob("*.py")
     for source in sources:
         if source.name != Path(__file__).name:
             content[f"lab/{source.relative_to(_LAB)}"] = source.read_text()

@@ -10,8 +10,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ..h2link import Link
-from ..h2stream import Stream
+from ..wire.h2link import Link
+from ..wire.h2stream import Stream
 from . import quic
 from .capnp_wire import WireError
 from .discovery import Address

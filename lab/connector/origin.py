@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ..h2stream import Headers, Stream
+from ..wire.h2stream import Headers, Stream
 
 UPGRADE_HEADER = "cf-cloudflared-proxy-connection-upgrade"
 _CONNECT_TIMEOUT = 30.0

@@ -11,7 +11,7 @@ import struct
 import uuid
 from dataclasses import dataclass
 
-from ..h2stream import Stream
+from ..wire.h2stream import Stream
 from .capnp_wire import Pointer, Reader, Struct, Text, WireError, decode, encode
 
 INTERFACE = 0xF71695EC7FE85497

@@ -9,7 +9,7 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from ..h2stream import Stream
+from ..wire.h2stream import Stream
 from .connectors import UPGRADE_HEADER, Connection
 
 _SOURCE_HEADER = "cf-cloudflared-response-meta"

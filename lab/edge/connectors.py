@@ -11,8 +11,8 @@ import ssl
 import uuid
 from dataclasses import dataclass, field
 
-from ..h2link import Link
-from ..h2stream import LinkClosed
+from ..wire.h2link import Link
+from ..wire.h2stream import LinkClosed
 from . import rpc
 from .directory import EdgeDirectory
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import control
 from ..core.errors import LabError
+from ..wire import control
 from .connectors import Connectors
 from .front import FrontDoor
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import capnp  # type: ignore[import-untyped]
 
-from ..h2stream import Stream
+from ..wire.h2stream import Stream
 
 _SCHEMA: Any = capnp.load(str(Path(__file__).with_name("registration.capnp")))
 _CHUNK = 1 << 16

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from ..http_servers import configuration, serve
+from ..wire.http_servers import configuration, serve
 from .directory import IdentityDirectory
 from .issuers import WORLD, below
 from .platforms import Platforms

@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from .. import control
 from ..core.errors import LabError
+from ..wire import control
 from . import aws_metadata, aws_sts, azure, discovery, gcp, github, kubernetes, okta
 from .directory import IdentityDirectory
 from .issuers import Issuer

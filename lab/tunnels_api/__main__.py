@@ -7,8 +7,8 @@ import asyncio
 import ipaddress
 from pathlib import Path
 
-from ..dialled import DialledTransport
-from ..http_servers import configuration, serve
+from ..wire.dialled import DialledTransport
+from ..wire.http_servers import configuration, serve
 from .application import Api
 from .control import ApiControl
 from .cutting import CuttableProtocol

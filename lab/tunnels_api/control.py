@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import control
 from ..core.credentials import new_id
 from ..core.errors import LabError
+from ..wire import control
 from .application import Api
 from .errors import ApiError
 from .state import Rule, ServiceAccount, State, Workspace

@@ -55,7 +55,7 @@ async def _stream(front: str, ca: str, host: str, transport: str) -> None:
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
-    from lab.dialled import DialledTransport
+    from lab.wire.dialled import DialledTransport
 
     def http_client(
         headers: dict[str, str] | None = None,

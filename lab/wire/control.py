@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .core.errors import LabError
+from ..core.errors import LabError
 
 _TIMEOUT = 10.0
 _LIMIT = 1 << 20
