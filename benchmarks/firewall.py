@@ -21,9 +21,10 @@ from benchmarks.figures import Comparison, Sample, compare
 from benchmarks.playbook import run_playbook, timed
 from benchmarks.processes import Running, child
 from benchmarks.workloads import Measure, Target
-from lab import facts, network, ssh
-from lab.addresses import UPSTREAM_V4
+from lab import facts, ssh
 from lab.core.paths import LabPaths
+from lab.network import namespaces
+from lab.network.addresses import UPSTREAM_V4
 
 _LAB = LabPaths("benchfw")
 _HOST = "host1"
@@ -81,7 +82,7 @@ def run(rounds: int, scale: float, done: Done) -> dict[str, Comparison]:
             child(
                 "upstream",
                 [
-                    *network.inside(_LAB.network, [sys.executable]),
+                    *namespaces.inside(_LAB.network, [sys.executable]),
                     *("-m", "benchmarks.upstream", str(_UPSTREAM_PORT), UPSTREAM_V4),
                 ],
                 directory / "upstream.log",

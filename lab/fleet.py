@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from . import network
-from .addresses import HostAddress
+from .network import namespaces
+from .network.addresses import HostAddress
 
 #: Vendor behaviour: with --keep-unit, nspawn ends with this status when the host reboots.
 REBOOT_STATUS = 133
@@ -73,12 +73,12 @@ class Fleet:
         print(f"{name}: ended with status {status}", flush=True)
         if status == REBOOT_STATUS:
             member.attempts = 0
-            network.end_connections(member.host.spec.address)
+            namespaces.end_connections(member.host.spec.address)
             self._boot(member)
         elif status and member.boots > 1 and time.monotonic() - member.began < _SECONDS_TO_START:
             self._try_later(member, f"systemd-nspawn ended with status {status}")
         else:
-            network.end_connections(member.host.spec.address)
+            namespaces.end_connections(member.host.spec.address)
 
     def _boot(self, member: _Member) -> None:
         member.due = None

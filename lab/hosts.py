@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroups, network
-from .addresses import GATEWAY_V4, MAX_HOSTS, HostAddress
+from . import cgroups
 from .core.errors import LabError
 from .core.paths import LabPaths
 from .core.processes import run
+from .network import namespaces
+from .network.addresses import GATEWAY_V4, MAX_HOSTS, HostAddress
 from .ssh import HostKey
 
 _CA_BUNDLE = Path("etc/ssl/certs/ca-certificates.crt")
@@ -102,7 +103,7 @@ class Host:
         Raises LabError or OSError, after which it may be called again.
         """
         name = self.spec.name
-        network.attach_host(name, self.spec.address)
+        namespaces.attach_host(name, self.spec.address)
         # Remains of a previous boot in the cgroup would confuse the next systemd.
         cgroups.remove(self._paths.label, name)
         group = cgroups.create(self._paths.label, name)

@@ -18,12 +18,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from . import cgroups, cleanup, facts, kept, network, ssh
+from . import cgroups, cleanup, facts, kept, ssh
 from .core.errors import LabError
 from .core.paths import LabPaths
 from .core.processes import dies_with_me, record_self, run
 from .core.services import FRONT_DOORS
 from .messages import Message, decode, send
+from .network import namespaces
 from .spec import LabSpec
 
 _SECONDS_TO_END = 5.0
@@ -73,7 +74,7 @@ class Keeper:
                 await asyncio.wait_for(asyncio.shield(ended), _SECONDS_TO_END)
 
     async def _start_supervisor(self, connection: socket.socket) -> asyncio.subprocess.Process:
-        network.create_namespace(self._paths.network)
+        namespaces.create_namespace(self._paths.network)
         group = cgroups.create(self._paths.label, "lab")
         fronts = {name: socket.create_server(("127.0.0.1", 0)) for name in FRONT_DOORS}
         supervisor = [
@@ -85,7 +86,7 @@ class Keeper:
             supervisor += ["--front", f"{name}={sock.fileno()}"]
         with (self._paths.logs / "supervisor.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *dies_with_me(network.inside(self._paths.network, supervisor)),
+                *dies_with_me(namespaces.inside(self._paths.network, supervisor)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from . import cgroups, facts
 from .core.errors import LabError
 from .core.paths import LabPaths
-from .network import INTERNET_NAMESPACE, NAMESPACES, NEIGHBOUR_NAMESPACE
+from .network.namespaces import INTERNET_NAMESPACE, NAMESPACES, NEIGHBOUR_NAMESPACE
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

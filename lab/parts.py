@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import cloudflared, surroundings
+from . import cloudflared
 from .core.services import Plan, Site
 from .edge import part as edge
 from .identity import part as identity
 from .mcp import part as mcp
+from .network import surroundings
 from .tunnels_api import part as api
 
 Part = Callable[[Site], Plan]

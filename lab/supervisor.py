@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import dns, network, ssh
+from . import ssh
 from .core.checkouts import ROOT
 from .core.errors import LabError
 from .core.paths import LabPaths
@@ -29,6 +29,7 @@ from .core.services import Plan, Service, Site
 from .fleet import Fleet
 from .hosts import Host
 from .messages import send
+from .network import dns, namespaces
 from .parts import parts
 from .spec import LabSpec
 
@@ -63,7 +64,7 @@ class Supervisor:
             # Names of the hosts' namespaces and nspawn's own state: ours alone, gone with us.
             Path(directory).mkdir(exist_ok=True)
             run(["mount", "-t", "tmpfs", self._paths.label, directory])
-        network.build_bridge()
+        namespaces.build_bridge()
         addresses = {n: f"127.0.0.1:{s.getsockname()[1]}" for n, s in self._fronts.items()}
         site = Site(self._spec.name, self._paths.run_dir, addresses)
         plans = [part(site) for part in parts()]

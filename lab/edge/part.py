@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from ..addresses import EDGE_ADDRESSES, EDGE_PORT
 from ..core.services import Plan, Service, Site, python_service
+from ..network.addresses import EDGE_ADDRESSES, EDGE_PORT
 from ..tunnels_api.directory import ApiDirectory
 from ..tunnels_api.part import PART as API
 from .directory import EdgeDirectory

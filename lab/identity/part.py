@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
-from ..addresses import IDENTITY_V4, METADATA_V4
 from ..core.credentials import issue, write_secret
 from ..core.services import Plan, Service, Site, python_service
+from ..network.addresses import IDENTITY_V4, METADATA_V4
 from . import github, okta
 from .aws_metadata import REGION
 from .directory import IdentityDirectory

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from ..addresses import UPSTREAM_V4
 from ..core.credentials import issue, write_secret
 from ..core.services import Plan, Service, Site, python_service
+from ..network.addresses import UPSTREAM_V4
 from ..tunnels_api.directory import ApiDirectory
 from ..tunnels_api.part import PART as API
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from lab.addresses import EDGE_ADDRESSES, EDGE_REGIONS
+from lab.network.addresses import EDGE_ADDRESSES, EDGE_REGIONS
 from lab.tests.support import RunningLab, lab, lab_command
 
 A, TXT, AAAA, SRV = 1, 16, 28, 33

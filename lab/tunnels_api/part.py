@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from ..addresses import API_V4
 from ..core.credentials import issue, write_secret
 from ..core.services import Plan, Service, Site, python_service
 from ..identity import azure
@@ -13,6 +12,7 @@ from ..identity.issuers import WORLD
 from ..identity.part import PART as IDENTITY
 from ..identity.part import PLACE as ISSUERS
 from ..identity.platforms import SUBJECTS
+from ..network.addresses import API_V4
 from .control import new_rule
 from .directory import ApiDirectory
 from .state import Rule, State

@@ -115,7 +115,7 @@ def strict() -> Iterator[None]:
     assert done.returncode == 0, done.stdout[-4000:]
     for name in HOSTS:
         place(shell(name))
-        write(shell(name), SINKS, (CHECKOUT / "lab/sinks.py").read_text())
+        write(shell(name), SINKS, (CHECKOUT / "lab/network/sinks.py").read_text())
     who_may_ping("neighbour", EVERYBODY)
     yield
     who_may_ping("neighbour", NOBODY)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 
+from ..core.services import Plan, Service, Site, python_service
 from .addresses import (
     EDGE_SINK_V4,
     EDGE_SINK_V6,
@@ -20,8 +21,7 @@ from .addresses import (
     UPSTREAM_V4,
     UPSTREAM_V6,
 )
-from .core.services import Plan, Service, Site, python_service
-from .network import INTERNET_NAMESPACE, NEIGHBOUR_NAMESPACE, build_internet, build_neighbour
+from .namespaces import INTERNET_NAMESPACE, NEIGHBOUR_NAMESPACE, build_internet, build_neighbour
 
 _EVERYWHERE = (
     "udp:53",
@@ -87,7 +87,7 @@ def _service(where: str, places: Sequence[str], last: tuple[str, int]) -> Servic
     listen = [word for place in places for word in ("--listen", place)]
     return Service(
         name=f"sinks-{where}",
-        argv=(*inside, *python_service("lab.sinks", *listen)),
+        argv=(*inside, *python_service("lab.network.sinks", *listen)),
         ready=_listens(last),
     )
 

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..core.errors import LabError
+from ..core.processes import run
 from .addresses import (
     BRIDGE,
     BRIDGE_MAC,
@@ -21,8 +23,6 @@ from .addresses import (
     HostAddress,
     local_addresses,
 )
-from .core.errors import LabError
-from .core.processes import run
 
 #: A command that takes longer never ends.
 _SECONDS = 30.0

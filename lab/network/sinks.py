@@ -1,4 +1,4 @@
-"""`python -m lab.sinks --listen tcp:HOST:PORT…`: takes what comes, notes it, sends it back.
+"""`python -m lab.network.sinks --listen tcp:HOST:PORT…`: takes what comes, notes it, sends it back.
 
 One JSON line on standard output for each connection and datagram: `protocol`, `at` and `peer`
 (address and port), `data` (the first bytes of it as Latin-1 text).
@@ -65,7 +65,7 @@ async def _serve(places: list[str]) -> None:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="lab.sinks")
+    parser = argparse.ArgumentParser(prog="lab.network.sinks")
     parser.add_argument("--listen", action="append", default=[], metavar="PROTOCOL:HOST:PORT")
     asyncio.run(_serve(parser.parse_args().listen))
 

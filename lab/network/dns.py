@@ -7,8 +7,8 @@ import socket
 import struct
 from collections.abc import Mapping, Sequence
 
+from ..core.services import Service, Site
 from .addresses import EDGE_PORT, EDGE_REGIONS, GATEWAY_V4, GATEWAY_V6
-from .core.services import Service, Site
 
 _EDGE_SRV = "_v2-origintunneld._tcp.argotunnel.com"
 #: Vendor behaviour: cloudflared with `--protocol auto` takes the protocol from this record.
