@@ -18,11 +18,12 @@ import sys
 import traceback
 from pathlib import Path
 
-from . import cgroups, cleanup, facts, kept, ssh
+from . import cleanup, facts, kept
 from .core.errors import LabError
 from .core.paths import LabPaths
 from .core.processes import dies_with_me, record_self, run
 from .core.services import FRONT_DOORS
+from .hosts import cgroups, ssh
 from .messages import Message, decode, send
 from .network import namespaces
 from .spec import LabSpec

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import cleanup, cloudflared, facts, kept, layers, rootfs, ssh
+from . import cleanup, facts, kept
 from .core.checkouts import ROOT, Checkout
 from .core.errors import LabError
 from .core.paths import LabPaths
 from .core.processes import alive, recorded
 from .core.progress import Progress
-from .hosts import plan_hosts
+from .hosts import cloudflared, layers, rootfs, ssh
+from .hosts.nspawn import plan_hosts
 from .messages import decode
 from .spec import LabSpec
 

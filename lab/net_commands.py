@@ -6,9 +6,10 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from . import cgroups, facts
+from . import facts
 from .core.errors import LabError
 from .core.paths import LabPaths
+from .hosts import cgroups
 from .network.namespaces import INTERNET_NAMESPACE, NAMESPACES, NEIGHBOUR_NAMESPACE
 
 if TYPE_CHECKING:

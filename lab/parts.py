@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import cloudflared
 from .core.services import Plan, Site
 from .edge import part as edge
+from .hosts import cloudflared
 from .identity import part as identity
 from .mcp import part as mcp
 from .network import surroundings

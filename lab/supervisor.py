@@ -20,14 +20,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import ssh
 from .core.checkouts import ROOT
 from .core.errors import LabError
 from .core.paths import LabPaths
 from .core.processes import run
 from .core.services import Plan, Service, Site
-from .fleet import Fleet
-from .hosts import Host
+from .hosts import ssh
+from .hosts.fleet import Fleet
+from .hosts.nspawn import Host
 from .messages import send
 from .network import dns, namespaces
 from .parts import parts

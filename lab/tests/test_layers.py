@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import layers
 from lab.core.errors import LabError
 from lab.core.paths import LabPaths
 from lab.core.progress import Progress
+from lab.hosts import layers
 from lab.tests.support import RunningLab, lab
 
 AddTool = Callable[[str, str], None]

@@ -16,8 +16,8 @@ import pytest
 from lab import lifecycle
 from lab.core.paths import LabPaths
 from lab.core.processes import dies_with_me
-from lab.fleet import REBOOT_STATUS, Fleet
-from lab.hosts import HostSpec
+from lab.hosts.fleet import REBOOT_STATUS, Fleet
+from lab.hosts.nspawn import HostSpec
 from lab.tests.support import RunningLab, lab
 
 AddTool = Callable[[str, str], None]

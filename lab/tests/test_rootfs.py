@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import mirror, rootfs
 from lab.core.errors import LabError
 from lab.core.progress import Progress
+from lab.hosts import mirror, rootfs
 from lab.tests.support import lab_command
 
 AddTool = Callable[[str, str], None]

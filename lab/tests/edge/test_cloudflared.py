@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import cloudflared
 from lab.core.errors import LabError
 from lab.core.paths import LabPaths
 from lab.core.services import Site
+from lab.hosts import cloudflared
 
 
 class _Paths(LabPaths):

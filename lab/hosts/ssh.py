@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .core.processes import run
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..core.processes import run
 
 USER = "ops"
 

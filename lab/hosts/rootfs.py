@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .core.errors import LabError
-from .core.paths import cache_root
-from .core.processes import dies_with_me, run
-from .core.progress import Progress
+from ..core.errors import LabError
+from ..core.paths import cache_root
+from ..core.processes import dies_with_me, run
+from ..core.progress import Progress
 from .mirror import KEYRING, Mirror, find_mirror
 
 #: Debian release -> suite.

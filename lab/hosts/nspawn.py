@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..core.processes import run
+from ..network import namespaces
+from ..network.addresses import GATEWAY_V4, MAX_HOSTS, HostAddress
 from . import cgroups
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .core.processes import run
-from .network import namespaces
-from .network.addresses import GATEWAY_V4, MAX_HOSTS, HostAddress
 from .ssh import HostKey
 
 _CA_BUNDLE = Path("etc/ssl/certs/ca-certificates.crt")

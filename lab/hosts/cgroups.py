@@ -12,7 +12,7 @@ import signal
 import time
 from pathlib import Path
 
-from .core.errors import LabError
+from ..core.errors import LabError
 
 _ROOT = Path("/sys/fs/cgroup")
 

@@ -11,10 +11,10 @@ import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .connector.bundle import build
-from .core.errors import LabError
-from .core.paths import LabPaths, cache_root
-from .core.services import Plan, Site
+from ..connector.bundle import build
+from ..core.errors import LabError
+from ..core.paths import LabPaths, cache_root
+from ..core.services import Plan, Site
 
 VERSION = "2026.10.0"
 _URL = "https://github.com/cloudflare/cloudflared/releases/download"

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from .network import namespaces
-from .network.addresses import HostAddress
+from ..network import namespaces
+from ..network.addresses import HostAddress
 
 #: Vendor behaviour: with --keep-unit, nspawn ends with this status when the host reboots.
 REBOOT_STATUS = 133
@@ -32,7 +32,7 @@ class _Spec(Protocol):
 
 
 class Bootable(Protocol):
-    """A host as the fleet needs it (see :class:`lab.hosts.Host`)."""
+    """A host as the fleet needs it (see :class:`lab.hosts.nspawn.Host`)."""
 
     @property
     def spec(self) -> _Spec: ...

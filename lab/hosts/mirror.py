@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .core.errors import LabError
-from .core.processes import run
+from ..core.errors import LabError
+from ..core.processes import run
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _RELEASES = ("bullseye", "bookworm", "trixie", "forky", "sid")

@@ -14,8 +14,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from .core.errors import LabError
-from .core.progress import Progress
+from ..core.errors import LabError
+from ..core.progress import Progress
 from .mirror import find_mirror
 from .rootfs import fresh, in_own_namespaces, only_builder
 
