@@ -21,11 +21,11 @@ from benchmarks.figures import Comparison, Sample, compare
 from benchmarks.playbook import run_playbook, timed
 from benchmarks.processes import Running, child
 from benchmarks.workloads import Measure, Target
-from lab import facts
 from lab.core.paths import LabPaths
 from lab.hosts import ssh
 from lab.network import namespaces
 from lab.network.addresses import UPSTREAM_V4
+from lab.supervision import facts
 
 _LAB = LabPaths("benchfw")
 _HOST = "host1"

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import facts
 from .core.errors import LabError
 from .core.paths import LabPaths
 from .edge.control import ask
 from .hosts import ssh
+from .supervision import facts
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

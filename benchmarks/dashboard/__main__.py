@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks import BenchError
 from benchmarks.dashboard import panels, prometheus, traffic
-from lab import facts
 from lab.core.paths import LabPaths
+from lab.supervision import facts
 
 _JOBS = {"mcp-proxy": 8081, "mcp-cloudflared": 20241}
 _WARM_UP_SECONDS = 90  # of scrapes before the picture begins: rates need some

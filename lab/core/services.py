@@ -3,7 +3,7 @@
 A *part* (DNS, edge, MCP servers, …) is a function from :class:`Site` to :class:`Plan`. It
 is called once per lab, in the supervisor, inside the lab's namespaces and before any host
 boots: it may write files below ``site.directory(<part>)``, and says in its plan what the
-supervisor has to start. Add it to :func:`lab.parts.parts`.
+supervisor has to start. Add it to :func:`lab.supervision.parts.parts`.
 """
 
 from __future__ import annotations

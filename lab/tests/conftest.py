@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import facts, lifecycle
 from lab.core.paths import LabPaths
+from lab.supervision import facts, lifecycle
 from lab.tests.platforms import Api, Identity
 from lab.tests.support import RunningLab
 

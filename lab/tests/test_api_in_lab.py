@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab import facts
+from lab.supervision import facts
 from lab.tests.support import RunningLab, lab
 
 # Standard library only, as a host has nothing else. Arguments: method, URL, headers, body.

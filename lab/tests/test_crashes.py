@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import facts, kept
 from lab.core.checkouts import ROOT
 from lab.core.paths import LabPaths
+from lab.supervision import facts, kept
 from lab.tests.support import lab, leftovers
 
 _SECONDS = 15.0

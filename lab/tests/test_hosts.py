@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import lifecycle
 from lab.core.checkouts import ROOT
+from lab.supervision import lifecycle
 from lab.tests.support import RunningLab, lab
 
 BOTH = pytest.mark.parametrize("host", ["host1", "host2"])

@@ -37,7 +37,7 @@ def supervisor(name: str) -> int:
         grandchild
         for child in children(keeper(name))
         for grandchild in children(child)
-        if b"lab.supervisor" in Path(f"/proc/{grandchild}/cmdline").read_bytes()
+        if b"lab.supervision.supervisor" in Path(f"/proc/{grandchild}/cmdline").read_bytes()
     )
 
 

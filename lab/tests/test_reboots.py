@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import lifecycle
 from lab.core.paths import LabPaths
 from lab.core.processes import dies_with_me
 from lab.hosts.fleet import REBOOT_STATUS, Fleet
 from lab.hosts.nspawn import HostSpec
+from lab.supervision import lifecycle
 from lab.tests.support import RunningLab, lab
 
 AddTool = Callable[[str, str], None]

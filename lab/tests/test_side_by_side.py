@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import lifecycle, mounts
 from lab.core.checkouts import OWN, ROOT, Checkout
 from lab.core.errors import LabError
 from lab.core.paths import LabPaths
+from lab.supervision import lifecycle, mounts
 from lab.tests.support import RunningLab, lab, leftovers
 
 _SUN_PATH = 107  # unix(7)

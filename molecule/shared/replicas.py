@@ -15,8 +15,8 @@ from typing import Any
 import testinfra
 from testinfra.host import Host
 
-from lab import facts
 from lab.core.paths import LabPaths
+from lab.supervision import facts
 
 LAB_NAME = os.environ["MOLECULE_SCENARIO_NAME"]
 #: How credentials reach the state host: manual in the scenario default, wif in the others.

@@ -18,14 +18,14 @@ import sys
 import traceback
 from pathlib import Path
 
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..core.processes import dies_with_me, record_self, run
+from ..core.services import FRONT_DOORS
+from ..hosts import cgroups, ssh
+from ..network import namespaces
 from . import cleanup, facts, kept
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .core.processes import dies_with_me, record_self, run
-from .core.services import FRONT_DOORS
-from .hosts import cgroups, ssh
 from .messages import Message, decode, send
-from .network import namespaces
 from .spec import LabSpec
 
 _SECONDS_TO_END = 5.0
@@ -80,7 +80,7 @@ class Keeper:
         fronts = {name: socket.create_server(("127.0.0.1", 0)) for name in FRONT_DOORS}
         supervisor = [
             *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-            *(sys.executable, "-m", "lab.supervisor", self._paths.name),
+            *(sys.executable, "-m", "lab.supervision.supervisor", self._paths.name),
             *("--keeper", str(connection.fileno())),
         ]
         for name, sock in fronts.items():

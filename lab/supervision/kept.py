@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .core.paths import LabPaths, cache_root
+from ..core.paths import LabPaths, cache_root
 
 #: Crashed labs whose logs this machine keeps, of all checkouts together; the oldest go first.
 _KEPT = 20

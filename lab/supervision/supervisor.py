@@ -20,16 +20,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .core.checkouts import ROOT
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .core.processes import run
-from .core.services import Plan, Service, Site
-from .hosts import ssh
-from .hosts.fleet import Fleet
-from .hosts.nspawn import Host
+from ..core.checkouts import ROOT
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..core.processes import run
+from ..core.services import Plan, Service, Site
+from ..hosts import ssh
+from ..hosts.fleet import Fleet
+from ..hosts.nspawn import Host
+from ..network import dns, namespaces
 from .messages import send
-from .network import dns, namespaces
 from .parts import parts
 from .spec import LabSpec
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..core.processes import alive, recorded
+from ..hosts import ssh
 from . import kept
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .core.processes import alive, recorded
-from .hosts import ssh
 from .spec import LabSpec
 
 

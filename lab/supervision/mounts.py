@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .core.errors import LabError
+from ..core.errors import LabError
 
 _SECONDS = 5.0
 _OCTAL = re.compile(r"\\([0-7]{3})")

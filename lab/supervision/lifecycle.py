@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.checkouts import ROOT, Checkout
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..core.processes import alive, recorded
+from ..core.progress import Progress
+from ..hosts import cloudflared, layers, rootfs, ssh
+from ..hosts.nspawn import plan_hosts
 from . import cleanup, facts, kept
-from .core.checkouts import ROOT, Checkout
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .core.processes import alive, recorded
-from .core.progress import Progress
-from .hosts import cloudflared, layers, rootfs, ssh
-from .hosts.nspawn import plan_hosts
 from .messages import decode
 from .spec import LabSpec
 
@@ -112,7 +112,7 @@ def _launch(paths: LabPaths, lock: int, progress: Progress) -> None:
     with (paths.logs / "keeper.log").open("ab") as log:
         subprocess.Popen(
             [
-                *(sys.executable, "-m", "lab.keeper", paths.name),
+                *(sys.executable, "-m", "lab.supervision.keeper", paths.name),
                 *("--launcher", str(theirs.fileno())),
             ],
             stdin=subprocess.DEVNULL,

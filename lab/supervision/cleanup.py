@@ -8,9 +8,9 @@ import signal
 import time
 from pathlib import Path
 
+from ..core.paths import LabPaths
+from ..hosts import cgroups
 from . import mounts
-from .core.paths import LabPaths
-from .hosts import cgroups
 
 
 def clean(paths: LabPaths) -> None:

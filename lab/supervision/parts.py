@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .core.services import Plan, Site
-from .edge import part as edge
-from .hosts import cloudflared
-from .identity import part as identity
-from .mcp import part as mcp
-from .network import surroundings
-from .tunnels_api import part as api
+from ..core.services import Plan, Site
+from ..edge import part as edge
+from ..hosts import cloudflared
+from ..identity import part as identity
+from ..mcp import part as mcp
+from ..network import surroundings
+from ..tunnels_api import part as api
 
 Part = Callable[[Site], Plan]
 
