@@ -7,12 +7,12 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from .core.checkouts import OWN, Checkout
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .core.progress import Progress
-from .hosts import rootfs, ssh
-from .supervision import facts, lifecycle
+from ..core.checkouts import OWN, Checkout
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..core.progress import Progress
+from ..hosts import rootfs, ssh
+from ..supervision import facts, lifecycle
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .edge.control import ask
-from .hosts import ssh
-from .supervision import facts
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..edge.control import ask
+from ..hosts import ssh
+from ..supervision import facts
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -67,7 +67,7 @@ def _edge(arguments: argparse.Namespace) -> int:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    from .call import call  # takes a second to import
+    from ..call import call  # takes a second to import
 
     paths = LabPaths(arguments.name)
     lab = facts.read(paths)

@@ -6,14 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import api_commands, commands, net_commands, tunnel_commands
-from .core.errors import LabError
+from ..core.errors import LabError
+from . import api, labs, network, tunnel
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lab", description="Hosts and emulators to test against.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (commands, net_commands, tunnel_commands, api_commands):
+    for group in (labs, network, tunnel, api):
         group.add_parsers(subparsers)
     return parser
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .identity.issuers import WORLD
-from .identity.platforms import ask as ask_identity
-from .supervision import facts
-from .tunnels_api.control import ask as ask_api
-from .tunnels_api.faults import CALLS, FAULTS
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..identity.issuers import WORLD
+from ..identity.platforms import ask as ask_identity
+from ..supervision import facts
+from ..tunnels_api.control import ask as ask_api
+from ..tunnels_api.faults import CALLS, FAULTS
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -6,11 +6,11 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from .core.errors import LabError
-from .core.paths import LabPaths
-from .hosts import cgroups
-from .network.namespaces import INTERNET_NAMESPACE, NAMESPACES, NEIGHBOUR_NAMESPACE
-from .supervision import facts
+from ..core.errors import LabError
+from ..core.paths import LabPaths
+from ..hosts import cgroups
+from ..network.namespaces import INTERNET_NAMESPACE, NAMESPACES, NEIGHBOUR_NAMESPACE
+from ..supervision import facts
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
