@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lab.call import call
 from lab.core.errors import LabError
+from lab.mcp.call import call
 
 _CLIENTS = 2
 _PAUSE_SECONDS = (0.2, 1.5)

@@ -67,7 +67,7 @@ def _edge(arguments: argparse.Namespace) -> int:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    from ..call import call  # takes a second to import
+    from ..mcp.call import call  # takes a second to import
 
     paths = LabPaths(arguments.name)
     lab = facts.read(paths)

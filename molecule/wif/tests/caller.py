@@ -65,7 +65,7 @@ def _registered(run: Path, tunnel_id: str) -> tuple[str, str]:
 
 def main() -> None:
     """Run the client; see the module."""
-    from lab.call import call
+    from lab.mcp.call import call
 
     run, front, tunnel_id = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     stop, printing = threading.Event(), threading.Lock()

@@ -17,8 +17,8 @@ from mcp.client import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-from .core.errors import LabError
-from .wire.dialled import DialledTransport
+from ..core.errors import LabError
+from ..wire.dialled import DialledTransport
 
 _TIMEOUT = 30.0
 
