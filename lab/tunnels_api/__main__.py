@@ -10,10 +10,10 @@ from pathlib import Path
 from ..wire.dialled import DialledTransport
 from ..wire.http_servers import configuration, serve
 from .application import Api
+from .auth.jwks import IssuerKeys
 from .control import ApiControl
 from .cutting import CuttableProtocol
 from .directory import ApiDirectory
-from .jwks import IssuerKeys
 
 
 def main() -> None:

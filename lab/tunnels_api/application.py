@@ -15,13 +15,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ..core.credentials import new_id
-from .access import SURFACES, Surface, authenticate, authorize, check_headers
 from .audit import Audit, Entry, without_secrets
+from .auth.access import SURFACES, Surface, authenticate, authorize, check_headers
+from .auth.federation import Exchange
+from .auth.jwks import IssuerKeys
 from .cutting import Silence
 from .errors import TYPES, ApiError, Denied
 from .faults import STATUSES, Fault, Faults
-from .federation import Exchange
-from .jwks import IssuerKeys
 from .state import Store
 from .tunnels import Tunnels
 

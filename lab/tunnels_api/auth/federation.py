@@ -11,10 +11,10 @@ from typing import Any
 
 import jwt
 
+from ..errors import ApiError, Denied
+from ..state import Rule, State, Store, UsedJwt
 from .access import check_betas, give_token
-from .errors import ApiError, Denied
 from .jwks import IssuerKeys
-from .state import Rule, State, Store, UsedJwt
 
 _BETAS = ("oauth-2025-04-20", "oidc-federation-2026-04-01")
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"

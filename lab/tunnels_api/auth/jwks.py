@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx2
 import jwt
 
-from .errors import Denied
+from ..errors import Denied
 
 _TIMEOUT = 5.0
 # Loading the world's CAs takes longer than the rest of an exchange, so it is done once.

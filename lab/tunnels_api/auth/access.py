@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .errors import ApiError
-from .state import AccessToken, Rule, State
+from ..errors import ApiError
+from ..state import AccessToken, Rule, State
 
 #: Vendor rule: the older version still works, and so do calls that name no version.
 _VERSIONS = ("2023-06-01", "2026-10-21")
