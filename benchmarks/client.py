@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 import httptools
 
 from benchmarks import BenchError
-from benchmarks.frames import CLOSE, PING, PONG, FrameReader, client_frame
+from benchmarks.rivals.frames import CLOSE, PING, PONG, FrameReader, client_frame
 
 #: No step of a benchmark takes longer than this, in seconds.
 STEP_SECONDS = 60.0

@@ -16,10 +16,10 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import BenchError, workloads
-from benchmarks.chains import Chain, client_context
 from benchmarks.figures import Comparison, Sample, compare
 from benchmarks.playbook import run_playbook, timed
 from benchmarks.processes import Running, child
+from benchmarks.rivals.chains import Chain, client_context
 from benchmarks.workloads import Measure, Target
 from lab.core.paths import LabPaths
 from lab.hosts import ssh
@@ -84,7 +84,7 @@ def run(rounds: int, scale: float, done: Done) -> dict[str, Comparison]:
                 "upstream",
                 [
                     *namespaces.inside(_LAB.network, [sys.executable]),
-                    *("-m", "benchmarks.upstream", str(_UPSTREAM_PORT), UPSTREAM_V4),
+                    *("-m", "benchmarks.rivals.upstream", str(_UPSTREAM_PORT), UPSTREAM_V4),
                 ],
                 directory / "upstream.log",
                 port=None,  # another network's; the deployment fails if it does not answer

@@ -16,7 +16,7 @@ from hpack import Encoder
 from benchmarks import BenchError
 from benchmarks.client import STEP_SECONDS, Answer, TunnelConnection
 from benchmarks.figures import Sample
-from benchmarks.upstream import SMALL_ANSWER
+from benchmarks.rivals.upstream import SMALL_ANSWER
 from benchmarks.workloads import SMALL_BODY, SMALL_FIELDS, Target, cpu
 
 _STREAMS = 32

@@ -12,7 +12,8 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import BenchError, http2, workloads
-from benchmarks.chains import (
+from benchmarks.figures import Comparison, Sample, compare
+from benchmarks.rivals.chains import (
     ChainFactory,
     Site,
     haproxy_chain,
@@ -20,7 +21,6 @@ from benchmarks.chains import (
     site,
     two_worker_chain,
 )
-from benchmarks.figures import Comparison, Sample, compare
 from benchmarks.workloads import Measure, Target
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import BenchError
-from benchmarks.interpreter import version
+from benchmarks.rivals.interpreter import version
 
 _HERE = Path(__file__).resolve().parent
 LATEST = _HERE / "results" / "latest.json"

@@ -13,7 +13,6 @@ from statistics import median
 from typing import TypeVar
 
 from benchmarks import BenchError
-from benchmarks.chains import HOST, Chain, Site
 from benchmarks.client import (
     Answer,
     HttpConnection,
@@ -23,7 +22,8 @@ from benchmarks.client import (
 )
 from benchmarks.figures import Sample, percentile
 from benchmarks.processes import cpu_by_process, cpu_of_busiest, cpu_seconds, private_bytes
-from benchmarks.upstream import SMALL_ANSWER
+from benchmarks.rivals.chains import HOST, Chain, Site
+from benchmarks.rivals.upstream import SMALL_ANSWER
 
 MEGABYTE = 1_000_000
 _BLOCK = bytes(32_000)  # one WebSocket message of an upload

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from benchmarks.frames import CLOSE, PING, FrameReader, client_frame, server_header
+from benchmarks.rivals.frames import CLOSE, PING, FrameReader, client_frame, server_header
 
 _PAYLOADS = st.lists(st.sampled_from([0, 1, 5, 125, 126, 127, 65535, 65536, 70001]), max_size=4)
 _CUTS = st.lists(st.integers(1, 40000), max_size=8)

@@ -3,7 +3,7 @@
 Does only the job of the proxy's listener, as cheaply as Python can: protocol
 callbacks on uvloop, unmasking in C, one read is one write.
 
-Usage: python -m benchmarks.unwrapper LISTEN_PORT TARGET_PORT
+Usage: python -m benchmarks.rivals.unwrapper LISTEN_PORT TARGET_PORT
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import cast
 
 import uvloop
 
-from benchmarks.frames import CLOSE, PING, PONG, FrameReader, server_header
+from benchmarks.rivals.frames import CLOSE, PING, PONG, FrameReader, server_header
 
 _MAX_HEAD = 16384
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3

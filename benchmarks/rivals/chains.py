@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import BenchError
-from benchmarks.certificates import make_certificates
-from benchmarks.interpreter import interpreter, search_path
 from benchmarks.processes import Measured, child, free_port
+from benchmarks.rivals.certificates import make_certificates
+from benchmarks.rivals.interpreter import interpreter, search_path
 
 DOMAIN = "bench.test"
 ROUTE = "bench"
 HOST = f"{ROUTE}.{DOMAIN}"
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _PROXY_SOURCE = _ROOT / "proxy_src" / "src"
 
 
@@ -55,7 +55,7 @@ def site(directory: Path) -> Iterator[Site]:
     """Certificates in ``directory`` and a running upstream."""
     make_certificates(directory, DOMAIN)
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.upstream", str(port)]
+    command = [sys.executable, "-m", "benchmarks.rivals.upstream", str(port)]
     with child("upstream", command, directory / "upstream.log", port):
         yield Site(directory, port)
 
@@ -135,7 +135,7 @@ backend {ROUTE}
     server upstream 127.0.0.1:{where.upstream_port}
 """
     )
-    unwrap = [interpreter(), "-m", "benchmarks.unwrapper", str(outer), str(inner)]
+    unwrap = [interpreter(), "-m", "benchmarks.rivals.unwrapper", str(outer), str(inner)]
     with (
         child(
             "haproxy", [binary, "-db", "-f", str(config)], where.directory / "haproxy.log", inner

@@ -1,6 +1,6 @@
 """The upstream that both chains talk to: small answers, N bytes, a sink, events.
 
-Usage: python -m benchmarks.upstream PORT [ADDRESS]
+Usage: python -m benchmarks.rivals.upstream PORT [ADDRESS]
 
 | request | answer |
 |---|---|
