@@ -15,12 +15,13 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import BenchError, workloads
+from benchmarks import BenchError
 from benchmarks.figures import Comparison, Sample, compare
+from benchmarks.load import workloads
+from benchmarks.load.workloads import Measure, Target
 from benchmarks.playbook import run_playbook, timed
 from benchmarks.processes import Running, child
 from benchmarks.rivals.chains import Chain, client_context
-from benchmarks.workloads import Measure, Target
 from lab.core.paths import LabPaths
 from lab.hosts import ssh
 from lab.network import namespaces

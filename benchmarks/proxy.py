@@ -11,8 +11,10 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import BenchError, http2, workloads
+from benchmarks import BenchError
 from benchmarks.figures import Comparison, Sample, compare
+from benchmarks.load import http2, workloads
+from benchmarks.load.workloads import Measure, Target
 from benchmarks.rivals.chains import (
     ChainFactory,
     Site,
@@ -21,7 +23,6 @@ from benchmarks.rivals.chains import (
     site,
     two_worker_chain,
 )
-from benchmarks.workloads import Measure, Target
 
 
 @dataclass(frozen=True)

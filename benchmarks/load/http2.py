@@ -14,10 +14,10 @@ from collections.abc import AsyncIterator
 from hpack import Encoder
 
 from benchmarks import BenchError
-from benchmarks.client import STEP_SECONDS, Answer, TunnelConnection
 from benchmarks.figures import Sample
+from benchmarks.load.client import STEP_SECONDS, Answer, TunnelConnection
+from benchmarks.load.workloads import SMALL_BODY, SMALL_FIELDS, Target, cpu
 from benchmarks.rivals.upstream import SMALL_ANSWER
-from benchmarks.workloads import SMALL_BODY, SMALL_FIELDS, Target, cpu
 
 _STREAMS = 32
 _HEADER = struct.Struct(">BHBBL")

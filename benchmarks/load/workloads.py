@@ -13,14 +13,14 @@ from statistics import median
 from typing import TypeVar
 
 from benchmarks import BenchError
-from benchmarks.client import (
+from benchmarks.figures import Sample, percentile
+from benchmarks.load.client import (
     Answer,
     HttpConnection,
     TunnelConnection,
     connect_plain,
     connect_tunnel,
 )
-from benchmarks.figures import Sample, percentile
 from benchmarks.processes import cpu_by_process, cpu_of_busiest, cpu_seconds, private_bytes
 from benchmarks.rivals.chains import HOST, Chain, Site
 from benchmarks.rivals.upstream import SMALL_ANSWER
