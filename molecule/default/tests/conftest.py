@@ -1,4 +1,8 @@
-"""Fixtures that several tests of this scenario share."""
+"""Fixtures that several tests of this scenario share.
+
+The folder ``up`` has the tests of replicas that are up. pytest sorts it behind the files, so
+these tests see what is left of the replicas after all that was done to them.
+"""
 
 from __future__ import annotations
 
