@@ -35,7 +35,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
         *("env", "MYPYPATH=.build/collections", "mypy", "--namespace-packages"),
         *("--explicit-package-bases", "-p", "ansible_collections.mcp_tunnels.stack.plugins"),
     ),
-    "import-linter: plugins": (
+    "import-linter: plugins, laboratory": (
         *("env", "PYTHONPATH=.build/collections", "lint-imports", "--no-cache", "pyproject.toml"),
     ),
     "mypy: proxy": ("mypy", "proxy_src/src"),
