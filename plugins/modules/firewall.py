@@ -29,7 +29,7 @@ options:
       - V(loaded) makes the kernel and the disk have the given rules.
       - V(confirmed) keeps rules that are on trial, see O(rollback_timeout). Fails when they have
         been taken back.
-      - V(good) remembers the rules on disk as good: the replica was proven with them.
+      - V(good) remembers the rules on disk as good. The replica was proven with them.
       - V(restored) puts back the rules that were last good.
       - V(absent) removes the instance's rules, and with those of the host's last instance the
         table, the files, the unit and what is remembered.
