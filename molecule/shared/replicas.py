@@ -74,10 +74,10 @@ def only(name: str) -> Iterator[None]:
         for other in others:
             shell(other).check_output("systemctl start mcp-cloudflared@default")
         for other in others:
-            _await_connections(other)
+            await_connections(other)
 
 
-def _await_connections(name: str) -> None:
+def await_connections(name: str) -> None:
     """Wait until the edge has all four connections of NAME: up to two minutes."""
     address = next(entry["address"] for entry in LAB["hosts"] if entry["name"] == name)
     deadline = time.monotonic() + 120

@@ -6,13 +6,14 @@ import json
 import subprocess
 
 import pytest
-from replicas import DOMAIN, HOSTS, LAB, LAB_NAME, lab, only, shell
+from replicas import DOMAIN, HOSTS, LAB, LAB_NAME, await_connections, lab, only, shell
 from testinfra.host import Host
 
 ROUTES = list(LAB["upstreams"])
 
 
 def test_each_host_has_four_connections(name: str, host: Host) -> None:
+    await_connections(name)  # a test before may have restarted the connector
     ready = json.loads(
         host.check_output(
             "python3 -c 'import urllib.request as u;"
