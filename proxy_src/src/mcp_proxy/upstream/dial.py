@@ -23,6 +23,10 @@ from ..system import descriptors, keepalive
 from ..tls.contexts import upstream_context
 from .tls import UpstreamTls
 
+#: Part of the time to connect that each address of a name gets at least. A name with hundreds of
+#: addresses would else leave some milliseconds to each, too few for a busy machine.
+_LEAST_SHARE = 1 / 16
+
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BufferedProtocol)
 
 
@@ -110,9 +114,13 @@ class Dialer:
         failure: DialError | None = None
         for position, address in enumerate(addresses):
             # Each address has its share: a silent one must not keep the others from being tried.
-            share = (deadline - loop.time()) / (len(addresses) - position)
+            left = deadline - loop.time()
+            if left <= 0:
+                break
+            share = max(left / (len(addresses) - position), self._timeout * _LEAST_SHARE)
             try:
-                return await asyncio.wait_for(self._dial(upstream, address, factory), share)
+                dialling = self._dial(upstream, address, factory)
+                return await asyncio.wait_for(dialling, min(share, left))
             except asyncio.TimeoutError:
                 failure = self._overdue()
             except ssl.SSLError as error:
@@ -123,7 +131,7 @@ class Dialer:
                 failure = _os_error(error, addresses)
                 _part(error)
         try:
-            raise failure or _os_error(None, addresses)
+            raise failure or self._overdue()
         finally:
             del failure  # for the same reason as in _part()
 
@@ -205,13 +213,12 @@ def _tls_error(error: ssl.SSLError) -> DialError:
     return DialError(502, "tls", "Upstream TLS handshake failed", f"upstream TLS: {detail}")
 
 
-def _os_error(error: Exception | None, addresses: list[str]) -> DialError:
+def _os_error(error: OSError, addresses: list[str]) -> DialError:
     tried = ", ".join(addresses)
     if isinstance(error, ConnectionRefusedError):
         return DialError(502, "refused", "Upstream refused the connection", f"refused by {tried}")
     # asyncio wraps errno in words of its own.
-    number = error.errno if isinstance(error, OSError) else None
-    detail = os.strerror(number) if number else str(error)
+    detail = os.strerror(error.errno) if error.errno else str(error)
     return DialError(
         502, "unreachable", "Upstream cannot be reached", f"cannot reach {tried}: {detail}"
     )

@@ -169,6 +169,37 @@ async def test_a_silent_address_leaves_time_for_the_others(monkeypatch: Any) -> 
     assert network.dialled == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
 
+async def test_an_address_of_hundreds_has_time_to_answer(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, *(f"10.0.{n // 100}.{n % 100}" for n in range(300)))
+
+    async def slow(factory: Any, host: str, port: int, **options: Any) -> Any:
+        network.dialled.append(host)
+        await asyncio.sleep(0.2)
+        return mock.Mock(**{"is_closing.return_value": False}), factory()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", slow)
+    await Dialer(UpstreamPolicy(), 16).connect(
+        Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol
+    )
+    assert network.dialled == ["10.0.0.0"]
+
+
+async def test_hundreds_of_silent_addresses_take_no_longer_than_one(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, *(f"10.0.{n // 100}.{n % 100}" for n in range(300)))
+
+    async def silent(factory: Any, host: str, port: int, **options: Any) -> Any:
+        network.dialled.append(host)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", silent)
+    with pytest.raises(DialError) as caught:
+        await Dialer(UpstreamPolicy(), 0.3).connect(
+            Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol
+        )
+    assert (caught.value.status, caught.value.reason) == (504, "timeout")
+    assert 1 <= len(network.dialled) <= 17  # a timer may fire a moment early
+
+
 async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
     """It takes only one thread, even if many requests ask for the name."""
     network = Network(monkeypatch, "10.0.0.1")
