@@ -166,6 +166,18 @@ def descriptors(proxy: RunningProxy) -> int:
     )
 
 
+async def has_at_most(proxy: RunningProxy, most: int) -> None:
+    """Wait until no process of the proxy has more than *most* open descriptors.
+
+    It has one more while it looks how many are left, and a busy machine may stop it just then.
+    """
+    for _ in range(200):
+        if (now := descriptors(proxy)) <= most:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{now} descriptors, not {most} or fewer")
+
+
 def cpu_seconds(proxy: RunningProxy) -> float:
     """The processor time that the proxy has used until now, workers included."""
     stats = [Path(f"/proc/{pid}/stat").read_text() for pid in (proxy.process.pid, *proxy.workers())]
