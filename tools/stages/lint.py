@@ -39,6 +39,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
         *("env", "PYTHONPATH=.build/collections", "lint-imports", "--no-cache", "pyproject.toml"),
     ),
     "mypy: proxy": ("mypy", "proxy_src/src"),
+    "mypy: documentation site": ("mypy", "tools/docs-site"),
     "import-linter: proxy": (
         *("env", "-C", "proxy_src", "PYTHONPATH=src"),
         *("lint-imports", "--no-logo", "--no-cache", "pyproject.toml"),
