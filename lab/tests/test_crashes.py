@@ -143,7 +143,7 @@ def test_so_many_are_kept_and_no_more(tmp_path: Path, monkeypatch: pytest.Monkey
 
 _TESTS = """
 import os, signal, json, time
-from lab import facts
+from lab.supervision import facts
 from lab.core.paths import LabPaths
 from replicas import LAB_NAME
 

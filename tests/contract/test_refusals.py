@@ -57,7 +57,7 @@ def test_a_tunnel_of_another_workspace(site, refused, lab_api):
 def test_an_archived_tunnel(refused, theirs):
     tunnel = theirs.create(display_name="production")
     theirs.archive(tunnel.id)
-    says(refused(tunnel_id=tunnel.id), tunnel.id, "was archived at", "for ever", "another tunnel")
+    says(refused(tunnel_id=tunnel.id), tunnel.id, "was archived at", "permanent", "another tunnel")
 
 
 def test_a_tunnel_that_was_archived_since(site, refused, theirs):
