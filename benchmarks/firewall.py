@@ -20,7 +20,7 @@ from benchmarks.figures import Comparison, Sample, compare
 from benchmarks.load import workloads
 from benchmarks.load.workloads import Measure, Target
 from benchmarks.playbook import run_playbook, timed
-from benchmarks.processes import Running, child
+from benchmarks.processes import Running, Service, child
 from benchmarks.rivals.chains import Chain, client_context
 from lab.core.paths import LabPaths
 from lab.hosts import ssh
@@ -95,7 +95,7 @@ def run(rounds: int, scale: float, done: Done) -> dict[str, Comparison]:
         run_playbook("playbooks/site.yml", str(_LAB.inventory()), 900, extra=routes)
         # It asks the kernel for counters now and then, and would fail without the table.
         _on_host(["sudo", "systemctl", "stop", "mcp-tunnel-firewall-counters.timer"])
-        proxy = Running(_PROXY, _process_of("mcp-proxy@default.service"))
+        proxy = Service(_PROXY, _main_process_of("mcp-proxy@default.service"))
         chain = Chain("proxy", 8080, [proxy, Running("load generator", os.getpid()), upstream])
         ca = _on_host(["cat", "/etc/mcp-tunnel/default/ca.crt"])
         host = f"{_ROUTE}.{facts.read(_LAB)['domain']}"
@@ -156,17 +156,22 @@ def _on_host(command: Sequence[str]) -> str:
     return output
 
 
-def _process_of(unit: str) -> int:
-    """The id, in this process's own namespace, of the one process of a unit of the host."""
+def _main_process_of(unit: str) -> int:
+    """The id, in this process's own namespace, of the process of a unit that the host has started.
+
+    The others are its descendants.
+    """
     group = f"/{_LAB.label}/{_HOST}/"
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cgroup"):
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            lines = path.read_text().splitlines()
+            lines = (path / "cgroup").read_text().splitlines()
             if any(group in line and line.endswith(f"/{unit}") for line in lines):
-                found.append(int(path.parent.name))
+                stat = (path / "stat").read_text()
+                parents[int(path.name)] = int(stat.rpartition(")")[2].split()[1])  # proc(5)
+    found = [pid for pid, parent in parents.items() if parent not in parents]
     if len(found) != 1:
-        raise BenchError(f"{unit} on {_HOST} has {len(found)} processes instead of one: {found}")
+        raise BenchError(f"{unit} on {_HOST} has {len(found)} main processes, not one: {found}")
     return found[0]
 
 

@@ -44,6 +44,15 @@ class Running:
         return [self.pid]
 
 
+@dataclass(frozen=True)
+class Service(Running):
+    """A service's main process, which something else has started, and its descendants."""
+
+    def pids(self) -> list[int]:
+        """See Measured."""
+        return _family(*super().pids())
+
+
 class Child:
     """One started command and its descendants.
 
@@ -63,12 +72,7 @@ class Child:
         """
         if self.process.poll() is not None:
             raise BenchError(f"{self.name} ended with {self.process.returncode}: {self.tail()}")
-        found = [self.process.pid]
-        for pid in found:  # grows while it is walked: children of children
-            with contextlib.suppress(OSError):
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    found += map(int, (task / "children").read_text().split())
-        return found
+        return _family(self.process.pid)
 
     def tail(self) -> str:
         """Last lines of the log, for an error's text."""
@@ -114,6 +118,16 @@ def child(
         yield started
     finally:
         started.stop()
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its living descendants."""
+    found = [pid]
+    for each in found:  # grows while it is walked: children of children
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{each}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def _wait_for_port(started: Child, port: int) -> None:
