@@ -92,7 +92,7 @@ def _unit() -> CheckResult:
 
 
 def _next_boot() -> list[CheckResult]:
-    """The units that would be missing after the next boot; empty if none would."""
+    """The circles of units of which one would be missing after the next boot; empty if none."""
     cycles = boot_cycles.cycles()
     if cycles is None:
         return [CheckResult("next boot", NOT_PROVEN, "systemd-analyze could not be asked")]
@@ -100,13 +100,13 @@ def _next_boot() -> list[CheckResult]:
         CheckResult(
             "next boot",
             FAILED,
-            f"systemd would not start {cycle.lost}: {', '.join(cycle.units)} have to start one "
+            f"systemd would leave out one of {', '.join(units)}, because they have to start one "
             "after the other, in a circle",
             "Take an After= or Before= out of the unit that you have added or changed (systemctl "
             "cat shows it, with its drop-ins), until systemd-analyze verify default.target names "
             "no ordering cycle",
         )
-        for cycle in cycles
+        for units in cycles
     ]
 
 
