@@ -104,6 +104,8 @@ ACCEPTED: list[Row] = [
         for row in items("proxy_limits", name, low, high, str(low), str(high), None)
     ),
     {"proxy_limits": {}},
+    *items("proxy_settings", "tls.poll_interval", *GOOD_DURATIONS, None),
+    {"proxy_settings": {}},
     *rows("proxy_workers", 0, 1, 256, "0", "2", "256"),
     *(row for port in PORTS for row in rows(port, 1024, 65535, "9000")),
     *rows("proxy_log_level", "debug", "info", "warn", "error"),
@@ -145,6 +147,9 @@ REFUSED: list[Row] = [
     *items("proxy_limits", "max_streams", " 64", "64 ", "64\n", "6_4", "+64", "0x40", "\u0665"),
     *items("proxy_limits", "max_streams", True, 64.0, [], {}, [64], "many", "9" * 5000),
     *rows("proxy_limits", {"max_stream": 5}, {1: 5}, [], [5], "", "5", 5, True),
+    *items("proxy_settings", "tls.poll_interval", *BAD_DURATIONS, "0s", [], {}, ["3s"]),
+    *rows("proxy_settings", {"tls.poll": "3s"}, {"poll_interval": "3s"}, {"": 1}, {1: 1}),
+    *rows("proxy_settings", {"fresh": None}, {"fresh.field": 1}),
     *rows("proxy_workers", 257, -1, "02", " 2", "2\n", "-1", 1.5, 2.0, "x", "", True, [], {}, [2]),
     *rows("proxy_workers", FULLWIDTH, "9" * 5000),
     *(
@@ -222,8 +227,16 @@ KNOWS_MORE: dict[str, list[Row]] = {
         *rows("proxy_shutdown_timeout", None),
         *rows("proxy_timeouts", None),
         *rows("proxy_limits", None),
+        *rows("proxy_settings", None),
         *rows("proxy_allowed_ips", None),
         *rows("proxy_access_log", None),
+    ],
+    "a field has one way to it": [
+        *items("proxy_settings", "log_level", "debug"),
+        *items("proxy_settings", "limits.max_streams", 7),
+        *items("proxy_settings", "upstream.tls.include_system_cas", True),
+        *items("proxy_settings", "tls.key_file", "GOOD"),
+        *rows("proxy_settings", [], "a=b"),
     ],
     "without a federation rule, nobody else says the domain": [
         {"mcp_tunnel_domain": "", "mcp_tunnel_routes": {f"echo.{DOMAIN}": NAME}}

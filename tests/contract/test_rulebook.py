@@ -6,6 +6,7 @@ nothing with the code that it tests.
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -49,13 +50,14 @@ def variables(files: Path, row: Row) -> dict[str, Any]:
 
 def document(files: Path, values: dict[str, Any]) -> dict[str, Any]:
     """The proxy's configuration that these variables mean."""
+    values = copy.deepcopy(values)  # its maps get further fields
     ca_file = values["proxy_upstream_ca_file"]
     if values["proxy_upstream_ca"]:
         path = files / "given-ca.crt"
         path.write_text(str(values["proxy_upstream_ca"]))
         ca_file = str(path)
     port = {name: values[f"proxy_{name}_port"] for name in ("listen", "admin")}
-    return {
+    fields = {
         "listen_addr": f"127.0.0.1:{port['listen']}" if port["listen"] is not None else ":8080",
         "admin_addr": f"127.0.0.1:{port['admin']}",
         "log_level": values["proxy_log_level"],
@@ -77,6 +79,14 @@ def document(files: Path, values: dict[str, Any]) -> dict[str, Any]:
         "timeouts": values["proxy_timeouts"],
         "limits": values["proxy_limits"],
     }
+    further = values["proxy_settings"]
+    for name, value in further.items() if isinstance(further, dict) else ():
+        *above, last = str(name).split(".")
+        place: Any = fields
+        for section in above:
+            place = place.setdefault(section, {})
+        place[last] = f"{files}/tls/tls.key" if value == "GOOD" else value
+    return fields
 
 
 def proxy_accepts(files: Path, text: str) -> bool:
@@ -132,7 +142,8 @@ def test_the_file_on_a_host_is_the_one_that_was_judged(files: Path) -> None:
 def meaning(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields that follow from the variables, without the parts that differ in a test."""
     upstream = {**fields["upstream"], "tls": fields["upstream"]["tls"]["include_system_cas"]}
-    return {**fields, "upstream": upstream, "tls": None, "metrics": None}
+    tls = fields["tls"].get("poll_interval")
+    return {**fields, "upstream": upstream, "tls": tls, "metrics": None}
 
 
 def test_the_preflight_knows_more(files: Path) -> None:

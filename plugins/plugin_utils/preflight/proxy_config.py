@@ -10,13 +10,17 @@ has. The text that is judged here is the file on the host, to the byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import Values, shown
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
+    Values,
+    shape,
+    shown,
+)
 from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config import load as proxy
 
 # The fields of the proxy that an operator reaches, in the order of the file, to their variables.
@@ -38,6 +42,9 @@ FIELDS = {
     "timeouts": "proxy_timeouts",
     "limits": "proxy_limits",
 }
+# All other fields of the proxy, by their names in its file. A new one needs no change here.
+FURTHER = "proxy_settings"
+_FIELD = re.compile(r"[a-z0-9_]{1,64}(?:\.[a-z0-9_]{1,64}){0,3}\Z")
 _ORDER = (*dict.fromkeys(field.partition(".")[0] for field in FIELDS), "tls", "metrics")
 _PORTS = ("listen_addr", "admin_addr")
 _IN_TEXT = {
@@ -74,15 +81,15 @@ def judge(values: Values) -> Judged:
     :param values: all variables of a host with their defaults, truth values as such.
     """
     document = _document(values)
-    too_long = tuple(_too_long(document))
+    early = (*_too_long(document), *_add_further(document, values[FURTHER]))
     text = _written(_cut(document))
     is_known = document["tunnel_domain"] != ""
     stand_in = {} if is_known else {"tunnel_domain": _STAND_IN}
     judged = text if is_known else _written({**_cut(document), **stand_in})
     config, found = proxy.examine(judged.encode(), on_host=False)
-    told = {_variable(problem) for problem in too_long}
-    problems = [item for item in map(_translated, found) if _variable(item) not in told]
-    return Judged(text, config, config.tunnel_domain if is_known else "", (*too_long, *problems))
+    told = {_place(problem) for problem in early}
+    problems = [item for item in map(_translated, found) if _place(item) not in told]
+    return Judged(text, config, config.tunnel_domain if is_known else "", (*early, *problems))
 
 
 def with_domain(text: str, domain: str) -> str:
@@ -127,6 +134,43 @@ def _put(document: dict[str, Any], field: str, value: Any) -> None:
     document[name] = value
 
 
+def _add_further(document: dict[str, Any], settings: Any) -> list[TunnelError]:
+    """Puts the fields without a variable into the file; returns the problems with the others."""
+    if not isinstance(settings, Mapping):
+        remedy = "Write below it, indented, one `name: value` a line"
+        return [TunnelError(FURTHER, f"must be a map, is {shape(settings)}", remedy)]
+    problems = []
+    for field, value in _plain(settings).items():
+        subject = f"{FURTHER}[{shown(field)!r}]"
+        problem = _no_place(document, field, subject)
+        if problem:
+            problems.append(problem)
+        else:
+            _put(document, field, value)
+            problems += _too_long_in(value, subject)
+    return problems
+
+
+def _no_place(document: Mapping[str, Any], field: str, subject: str) -> TunnelError | None:
+    """The reason why the file has no place for this field; ``None`` if it has one."""
+    if not _FIELD.match(field):
+        return TunnelError(subject, "is no field's name", "Write it like `tls.poll_interval`")
+    for known, variable in FIELDS.items():
+        if f"{field}.".startswith(f"{known}."):
+            return TunnelError(subject, "has a variable of its own", f"Set {variable}")
+    place: Any = document
+    for name in field.split("."):
+        if not isinstance(place, dict):
+            break
+        if name not in place:
+            return None
+        place = place[name]
+    remedy = "Leave it out"
+    if isinstance(place, dict):
+        remedy = f"Name its fields one by one, like `{field}.NAME`"
+    return TunnelError(subject, "is set already", remedy)
+
+
 def _plain(value: Any) -> Any:
     """The value in Python's own types, which YAML knows; Ansible has types of its own.
 
@@ -154,6 +198,7 @@ def _in_order(name: str) -> tuple[str, str]:
 def _written(document: Mapping[str, Any]) -> str:
     """The content of the file, in one order, whenever the domain becomes known."""
     present = {name: document[name] for name in _ORDER if document.get(name) is not None}
+    present.update((name, value) for name, value in document.items() if name not in _ORDER)
     if present.get("tunnel_domain") == "":
         del present["tunnel_domain"]
     return _HEADER + yaml.safe_dump(present, sort_keys=False, width=_LONGEST)
@@ -168,13 +213,19 @@ def _too_long(document: Mapping[str, Any]) -> Iterator[TunnelError]:
         value: Any = document
         for name in field.split("."):
             value = value[name]
-        for place, text in _texts(value):
-            if len(text) > _LONGEST:
-                yield TunnelError(
-                    _subject(field + place),
-                    f"has a text of {len(text)} characters",
-                    f"Give one of at most {_LONGEST}",
-                )
+        yield from _too_long_in(value, field, _subject)
+
+
+def _too_long_in(
+    value: Any, field: str, subject: Callable[[str], str] = str
+) -> Iterator[TunnelError]:
+    for place, text in _texts(value):
+        if len(text) > _LONGEST:
+            yield TunnelError(
+                subject(field + place),
+                f"has a text of {len(text)} characters",
+                f"Give one of at most {_LONGEST}",
+            )
 
 
 def _texts(value: Any) -> Iterator[tuple[str, str]]:
@@ -208,8 +259,10 @@ def _translated(problem: proxy.Problem) -> TunnelError:
     return TunnelError(_subject(problem.field), _in_variables(problem.what), remedy)
 
 
-def _variable(problem: TunnelError) -> str:
-    return problem.subject.partition("[")[0]
+def _place(problem: TunnelError) -> str:
+    """The variable of a problem; of a further field, that field."""
+    variable, _, item = problem.subject.partition("[")
+    return problem.subject if variable == FURTHER and item else variable
 
 
 def _subject(field: str) -> str:
@@ -218,7 +271,7 @@ def _subject(field: str) -> str:
         rest = field[len(known) :]
         if field.startswith(known) and rest[:1] in ("", "[", "."):
             return f"{variable}[{shown(rest[1:])!r}]" if rest[:1] == "." else variable + rest
-    return f"the proxy's {shown(field)}"
+    return f"{FURTHER}[{shown(field)!r}]"
 
 
 def _in_variables(text: str) -> str:

@@ -51,6 +51,13 @@ def test_the_walks_lead_to_files() -> None:
         assert len(named(section)) >= 6, name
 
 
+def test_a_field_of_the_proxy_needs_five_files_at_most() -> None:
+    section = TEXT.partition("### a field of the proxy's configuration\n")[2]
+    product = named(section.partition("Tests:")[0])
+    # The list has no name for the file that uses the field.
+    assert 0 < len(product) + 1 <= 5, product
+
+
 def test_a_name_that_is_wrong_is_found() -> None:
     assert named("`plugins/x.py`, [a](docs/y.md#z), `make test`, `a: b`, `TOPIC/x.yml`") == {
         "plugins/x.py",

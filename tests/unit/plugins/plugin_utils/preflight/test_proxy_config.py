@@ -52,6 +52,7 @@ def test_the_whole_file_of_a_host():
         "proxy_upstream_ca": "a certificate",
         "proxy_timeouts": {"idle": "10m"},
         "proxy_limits": {"max_streams": 7},
+        "proxy_settings": {"tls.poll_interval": "1m"},
     }
     config = "/etc/mcp-tunnel/second"
     assert document(**changes) == {
@@ -62,7 +63,11 @@ def test_the_whole_file_of_a_host():
         "workers": "2",
         "shutdown_timeout": "1m30s",
         "tunnel_domain": DOMAIN,
-        "tls": {"cert_file": f"{config}/tls/tls.crt", "key_file": f"{config}/tls/tls.key"},
+        "tls": {
+            "cert_file": f"{config}/tls/tls.crt",
+            "key_file": f"{config}/tls/tls.key",
+            "poll_interval": "1m",
+        },
         "routes": {"wiki": "https://wiki.corp:8443", "echo": "http://10.0.0.1:80"},
         "upstream": {
             "allowed_ips": ["10.0.0.0/8"],
@@ -153,6 +158,46 @@ def test_systemd_gets_whole_seconds(text, seconds):
             {"mcp_tunnel_routes": {"echo": "x" * 5000}},
             "mcp_tunnel_routes['echo']: has a text of 5000 characters. Give one of at most 4096",
         ),
+        (
+            {"proxy_settings": {"tls.poll_interval": "x" * 5000}},
+            "proxy_settings['tls.poll_interval']: has a text of 5000 characters. Give one of at",
+        ),
+        (
+            {"proxy_settings": {"tls.poll_interval": "0s"}},
+            "proxy_settings['tls.poll_interval']: must be longer than 0s. The default is 5s.",
+        ),
+        (
+            {"proxy_settings": {"tls.pol_interval": "1s"}},
+            "proxy_settings['tls.pol_interval']: unknown field. Did you mean `tls.poll_interval`?",
+        ),
+        (
+            {"proxy_settings": {"upstream.rewrite_hots": True}},
+            "proxy_settings['upstream.rewrite_hots']: unknown field. Did you mean "
+            "`proxy_rewrite_host`? Otherwise leave it out.",
+        ),
+        (
+            {"proxy_settings": {"upstream.rewrite_host": True}},
+            "proxy_settings['upstream.rewrite_host']: has a variable of its own. "
+            "Set proxy_rewrite_host.",
+        ),
+        (
+            {"proxy_settings": {"limits.max_streams": 7}},
+            "proxy_settings['limits.max_streams']: has a variable of its own. Set proxy_limits.",
+        ),
+        (
+            {"proxy_settings": {"tls.cert_file": "/x"}},
+            "proxy_settings['tls.cert_file']: is set already. Leave it out.",
+        ),
+        (
+            {"proxy_settings": {"tls": {"poll_interval": "1s"}}},
+            "proxy_settings['tls']: is set already. Name its fields one by one, like `tls.NAME`.",
+        ),
+        (
+            {"proxy_settings": {"TLS/poll": "1s"}},
+            "proxy_settings['TLS/poll']: is no field's name. Write it like `tls.poll_interval`.",
+        ),
+        ({"proxy_settings": {".".join(["a"] * 5000): 1}}, "proxy_settings['a.a.a."),
+        ({"proxy_settings": "a=b"}, "proxy_settings: must be a map, is a text of 3 characters."),
     ],
 )
 def test_a_problem_is_one_of_the_variable(changes, expected):
@@ -178,6 +223,9 @@ def test_a_domain_that_the_api_says_later():
     later = with_domain(planned, DOMAIN)
     assert later["domain"] == DOMAIN
     assert later["proxy_config"] == made()["proxy_config"], "the same file, to the byte"
+    further = {"proxy_settings": {"tls.poll_interval": "1m"}}
+    later = with_domain(made(**WIF, **further), DOMAIN)
+    assert later["proxy_config"] == made(**further)["proxy_config"], "the same file, to the byte"
     assert with_domain(planned, "") == planned
     assert with_domain(later, "other.example") == later
 
@@ -189,7 +237,7 @@ def test_a_domain_of_the_api_that_the_proxy_refuses():
 
 @pytest.fixture
 def newer_proxy(tmp_path, monkeypatch):
-    """The proxy's code with one more limit and timeout, as a later version may have them."""
+    """The proxy's code with new fields, as a later version may have them."""
     source = COLLECTION / "proxy_src/src/mcp_proxy"
     shutil.copytree(source, tmp_path / "newer_proxy")
     for old, new in (
@@ -198,6 +246,14 @@ def newer_proxy(tmp_path, monkeypatch):
         (
             '    "max_streams": (1, 1000),\n',
             '    "max_streams": (1, 1000),\n    "max_fresh": (1, 9),\n',
+        ),
+        (
+            "    poll_interval: float = 5.0\n",
+            "    poll_interval: float = 5.0\n    is_fresh: bool = False\n",
+        ),
+        (
+            'section.seconds("poll_interval", Tls.poll_interval))\n',
+            'section.seconds("poll_interval", Tls.poll_interval), section.flag("is_fresh"))\n',
         ),
     ):
         holders = [p for p in (tmp_path / "newer_proxy").rglob("*.py") if old in p.read_text()]
@@ -216,6 +272,11 @@ def test_a_new_field_of_the_proxy_needs_no_change_of_the_preflight(newer_proxy):
     assert told(**changes) == []
     assert document(**changes)["limits"] == {"max_fresh": 3}
     assert document(**changes)["timeouts"] == {"fresh": "3s"}
+    changes = {"proxy_settings": {"tls.is_fresh": True}}
+    assert told(**changes) == []
+    assert document(**changes)["tls"]["is_fresh"] is True
+    (text,) = told(proxy_settings={"tls.is_fresh": "maybe"})
+    assert text.startswith("proxy_settings['tls.is_fresh']: must be true or false, not 'maybe'")
     (text,) = told(proxy_limits={"max_fresh": 99})
     assert text.startswith(
         "proxy_limits['max_fresh']: must be a whole number from 1 to 9, not '99'"
@@ -224,3 +285,11 @@ def test_a_new_field_of_the_proxy_needs_no_change_of_the_preflight(newer_proxy):
 
 def test_a_field_that_the_proxy_does_not_have():
     assert told(proxy_limits={"max_fresh": 3}) != []
+    assert told(proxy_settings={"tls.is_fresh": True}) != []
+
+
+def test_every_field_has_one_way_to_it():
+    """A field of the file has a variable, or is the collection's, or is left to proxy_settings."""
+    flat = {f"{section}.{name}" for section in ("tls", "metrics") for name in document()[section]}
+    for field in {*proxy_config.FIELDS, *flat}:
+        assert len(told(proxy_settings={field: "x"})) == 1, field
