@@ -39,13 +39,7 @@ def validate_ca(
     if problems:
         raise TunnelError(subject, "; ".join(problems), _MAKE_ANOTHER)
     if private_key is not None:
-        key = crypto.load_private_key(private_key, key_subject)
-        if not crypto.same_key(key.public_key(), certificate.public_key()):
-            raise TunnelError(
-                key_subject,
-                f"does not belong to the certificate of {subject}",
-                "Give the key that the CA certificate was made with",
-            )
+        crypto.check_key(private_key, certificate, key_subject, subject, "CA")
     return ca_facts(certificate)
 
 

@@ -155,6 +155,24 @@ def same_key(one: Any, other: Any) -> bool:
     return bool(one.public_bytes(encoding, form) == other.public_bytes(encoding, form))
 
 
+def check_key(
+    pem: str, certificate: x509.Certificate, key_subject: str, subject: str, kind: str
+) -> None:
+    """Checks that a private key belongs to the certificate.
+
+    :param pem: the key, which ``key_subject`` names in messages.
+    :param subject: the option or file of the certificate; ``kind`` says which certificate it is.
+    :raises TunnelError: if it is no key, or another one.
+    """
+    key = load_private_key(pem, key_subject)
+    if not same_key(key.public_key(), certificate.public_key()):
+        raise TunnelError(
+            key_subject,
+            f"does not belong to the certificate of {subject}",
+            f"Give the key that the {kind} certificate was made with",
+        )
+
+
 def not_before(certificate: x509.Certificate) -> datetime:
     """Start of validity with time zone (cryptography before 42 has naive UTC only)."""
     if hasattr(certificate, "not_valid_before_utc"):

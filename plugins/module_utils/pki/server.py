@@ -51,13 +51,7 @@ def validate_server_cert(
             "Bring a certificate that meets this, or bring none and let the collection make it",
         )
     if private_key is not None:
-        key = crypto.load_private_key(private_key, key_subject)
-        if not crypto.same_key(key.public_key(), certificate.public_key()):
-            raise TunnelError(
-                key_subject,
-                f"does not belong to the certificate of {subject}",
-                "Give the key that the server certificate was made with",
-            )
+        crypto.check_key(private_key, certificate, key_subject, subject, "server")
     return server_facts(certificate)
 
 
