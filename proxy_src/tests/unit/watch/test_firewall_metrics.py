@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.watch.firewall_metrics import FirewallCounters
 from mcp_proxy.watch.metrics import Metrics
+from root_files import UNREADABLE, Make, text
 
 # As nft 1.0.6 prints it.
 NFT = """\
@@ -99,21 +99,10 @@ def test_counters_of_others_are_left_out(scraped: Scraped) -> None:
     assert scraped.age() < float("inf")
 
 
-def nothing(path: Path) -> None:
-    """Leaves out the file."""
-
-
-def text(content: str) -> Callable[[Path], None]:
-    return lambda path: path.write_text(content) and None
-
-
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (nothing, "cannot read it: No such file or directory"),
-        (Path.mkdir, "cannot read it: Is a directory"),
-        (os.mkfifo, "not a regular file"),
-        (text(" " * 300_000), "larger than 256 KiB"),
+        *UNREADABLE,
         (text(""), "not what `nft --json list counters` prints"),
         (text(NFT[:200]), "not what"),
         (text("[]"), "not what"),
@@ -134,7 +123,7 @@ def text(content: str) -> Callable[[Path], None]:
 )
 def test_an_unusable_file_costs_nothing_but_itself(
     scraped: Scraped,
-    make: Callable[[Path], None],
+    make: Make,
     problem: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

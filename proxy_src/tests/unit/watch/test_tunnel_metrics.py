@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_proxy.watch.metrics import Metrics
 from mcp_proxy.watch.tunnel_metrics import TunnelConnections
+from root_files import UNREADABLE, Make, text
 
 NUMBER = "mcp_tunnel_ready_connections"
 AGE = "mcp_tunnel_ready_connections_age_seconds"
@@ -44,21 +44,10 @@ def test_the_number_and_its_age_are_shown(
     assert scraped() == {NUMBER: number, AGE: 42.5}
 
 
-def nothing(path: Path) -> None:
-    """Leaves out the file."""
-
-
-def text(content: str) -> Callable[[Path], None]:
-    return lambda path: path.write_text(content) and None
-
-
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (nothing, "cannot read it: No such file or directory"),
-        (Path.mkdir, "cannot read it: Is a directory"),
-        (os.mkfifo, "not a regular file"),
-        (text(" " * 300_000), "larger than 256 KiB"),
+        *UNREADABLE,
         (text(""), "not {"),
         (text("4"), "not {"),
         (text("[]"), "not {"),
@@ -74,7 +63,7 @@ def text(content: str) -> Callable[[Path], None]:
 )
 def test_an_unusable_file_is_no_number(
     scraped: Scraped,
-    make: Callable[[Path], None],
+    make: Make,
     problem: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
