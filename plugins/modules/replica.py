@@ -181,12 +181,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     state as replica_state,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.services import Service
 
 
 def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Does what the state asks for and returns the result."""
     services = [
-        replica_state.Service(
+        Service(
             unit=item["unit"],
             part=item["part"],
             version=item["version"],

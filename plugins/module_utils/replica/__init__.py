@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A replica: its releases, the state of its services, and its health.
 
-``releases`` is /opt/mcp-tunnel, ``state`` the work of module replica, ``records`` what that one
-remembers; ``health`` is the work of replica_health, with a file for each layer that needs one.
+``releases`` is /opt/mcp-tunnel, ``state`` the work of module replica, ``services`` how it restarts
+and reloads, ``records`` what it remembers; ``health`` is the work of replica_health, with a file
+for each layer that needs one.
 
 Called by the modules replica, release_tree, replica_health and host_check, by ``commands``, and by
 action plugins for constants. Imports ``host`` and ``core``.

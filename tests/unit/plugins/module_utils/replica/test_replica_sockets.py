@@ -6,11 +6,12 @@ import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import running_code, systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import Listener
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import services
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     state as replica_state,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import Records
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.state import Service
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.services import Service
 
 PROXY, CONNECTOR = "mcp-proxy@default.service", "mcp-cloudflared@default.service"
 SOCKET = "mcp-proxy@default.socket"
@@ -303,7 +304,7 @@ def test_whoever_has_the_sockets_port_is_named(deployed, monkeypatch):
     monkeypatch.setattr(systemd, "ports", lambda socket: [8080, 8081])
     squatter = Listener(42, "nc", "", 65534)
     found = {8081: squatter}
-    monkeypatch.setattr(replica_state, "find_listener", found.get)
+    monkeypatch.setattr(services, "find_listener", found.get)
     deployed.write("socket", "second")
     with pytest.raises(TunnelError) as caught:
         deployed.apply()

@@ -10,11 +10,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import runn
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     state as replica_state,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import Records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import Releases
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.state import (
-    Records,
-    Service,
-)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.services import Service
 
 PROXY, CONNECTOR = "mcp-proxy@default.service", "mcp-cloudflared@default.service"
 
