@@ -7,6 +7,7 @@ import re
 from .messages import Headers
 
 _NAME = b"traceparent"
+_LENGTH = len(_NAME)
 _TRACEPARENT = re.compile(
     rb"(?!ff)([0-9a-f]{2})"  # version
     rb"-(?!0{32})([0-9a-f]{32})"  # trace-id
@@ -23,7 +24,7 @@ def trace_id(headers: Headers) -> str | None:
     Of two ``traceparent`` fields neither can be believed.
     """
     # The length first: nearly every field is ruled out by it.
-    values = [value for name, value in headers if len(name) == len(_NAME) and name.lower() == _NAME]
+    values = [value for name, value in headers if len(name) == _LENGTH and name.lower() == _NAME]
     match = _TRACEPARENT.match(values[0]) if len(values) == 1 else None
     if match is None or (match[3] and match[1] == b"00"):
         return None

@@ -17,6 +17,8 @@ def request_head(
 ) -> RequestHead:
     """Interpret a parsed HTTP/1 head; *upgrade* if the parser stops after it for that.
 
+    The values in *fields* have no blanks around them.
+
     Raises :class:`Refusal`.
     """
     if version not in ("1.1", "1.0"):
@@ -31,7 +33,7 @@ def request_head(
         if key not in _READ_HERE:
             headers.append(field)
             continue
-        value = field[1].strip(b" \t")  # the parser leaves the blanks after a value in place
+        value = field[1]
         if key == b"host":
             hosts.append(value)
         elif key == b"content-length":

@@ -151,9 +151,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._pool.put(self, self._reader.keep_alive_seconds)
         rota = self._rota
         now = rota.clock()
-        if now - began > QUICK or len(data) >= self._portion.size:
-            self._portion.took(len(data), now - began)
-        rota.charge(self._account, began, now + len(data) * _SENDING)
+        size = len(data)
+        if now - began > QUICK or size >= self._portion.size:
+            self._portion.took(size, now - began)
+        rota.charge(self._account, began, now + size * _SENDING)
 
     def _rest(self) -> None:
         """Leave the upstream unread until it is its turn."""
