@@ -261,8 +261,8 @@ def _translated(problem: proxy.Problem) -> TunnelError:
 
 def _place(problem: TunnelError) -> str:
     """The variable of a problem; of a further field, that field."""
-    variable, _, item = problem.subject.partition("[")
-    return problem.subject if variable == FURTHER and item else variable
+    variable = problem.subject.partition("[")[0]
+    return problem.subject if variable == FURTHER else variable
 
 
 def _subject(field: str) -> str:
