@@ -16,7 +16,8 @@ def one_input(data: bytes) -> None:
     text = "".join(chr(byte << 8 | 1) for byte in data) + data.decode("utf-8", "replace")
     decoded = data.decode("latin-1")
     for value in (data, text, decoded, bytearray(data)):
-        given = {"host": value, "n": len(data), "f": len(data) / 7, "b": True}
+        figures = {"n": len(data), "f": round(len(data) / 7, 6)}
+        given = {"host": value, **figures, "b": True}
         for msg in ("request finished", decoded):
             line = _JSON.line(_STAMP, "info", msg, {"none": None, **given})
             _check(line)
@@ -28,9 +29,10 @@ def one_input(data: bytes) -> None:
                 assert read["host"] == json.loads(json.dumps(value))
             _check(_TEXT.line(_STAMP, "info", msg, {"none": None, **given}))
         for form in (_JSON, _TEXT):
-            whole = form.line(_STAMP, "info", "request finished", given)
-            template = form.template("info", "request finished", list(given))
-            assert template % form.words(_STAMP, list(given.values())) == whole
+            labels = {"host": value, "b": True}
+            whole = form.line(_STAMP, "info", "request finished", {**labels, **figures})
+            template = form.template("info", "request finished", labels, list(figures))
+            assert template % (_STAMP, *figures.values()) == whole
 
 
 def _check(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 Headers = list[tuple[bytes, bytes]]
@@ -37,12 +38,15 @@ class RequestHead(NamedTuple):
     upgrade: bytes = b""
 
 
-class ResponseHead(NamedTuple):
+@dataclass
+class ResponseHead:
     """A final response up to its content; ``length`` as in :class:`RequestHead`.
 
     Status 101 is final too: what follows, in both directions, belongs to the protocol of the
     request's ``upgrade``, until one side closes.
     """
+
+    __slots__ = ("headers", "length", "status")
 
     status: int
     headers: Headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # RFC 3986 §3.2.2: what can stand in a host, without userinfo; empty is legal but routes nowhere.
 _AUTHORITY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
@@ -40,6 +41,7 @@ def check_target(method: bytes, target: bytes, authority: bytes) -> None:
     check_authority(authority)
 
 
+@lru_cache(64)  # most requests are for the same few hosts
 def check_authority(authority: bytes) -> None:
     """Raise :class:`Refusal` (400) unless *authority* can be written into a Host field."""
     if not _AUTHORITY.match(authority):

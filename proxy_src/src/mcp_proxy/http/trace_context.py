@@ -23,9 +23,16 @@ def trace_id(headers: Headers) -> str | None:
 
     Of two ``traceparent`` fields neither can be believed.
     """
-    # The length first: nearly every field is ruled out by it.
-    values = [value for name, value in headers if len(name) == _LENGTH and name.lower() == _NAME]
-    match = _TRACEPARENT.match(values[0]) if len(values) == 1 else None
+    found: bytes | None = None
+    for name, value in headers:
+        # The length first: nearly every field is ruled out by it.
+        if len(name) == _LENGTH and name.lower() == _NAME:
+            if found is not None:
+                return None
+            found = value
+    if found is None:
+        return None
+    match = _TRACEPARENT.match(found)
     if match is None or (match[3] and match[1] == b"00"):
         return None
     return match[2].decode("ascii")

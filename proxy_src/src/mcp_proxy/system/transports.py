@@ -41,7 +41,8 @@ def send_at_once(fileno: int, data: bytes) -> bytes | memoryview:
     the answer before the end (RFC 9112 §9.6).
     """
     try:
-        return memoryview(data)[os.write(fileno, data) :]
+        written = os.write(fileno, data)
+        return b"" if written == len(data) else memoryview(data)[written:]
     except BlockingIOError:
         return data
     except OSError:

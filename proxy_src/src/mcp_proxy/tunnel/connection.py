@@ -174,19 +174,13 @@ class TunnelConnection(asyncio.BufferedProtocol):
             cut_short = self._pump(until)
         if self._ws.closing and self._stage is not _CLOSING:
             self._leave()
-        if self._answers_itself():
+        tls = self._tls
+        # There may be something to send without a wake by the HTTP layer.
+        if self._stage is not _OPEN or self._ws.unsent or (tls is not None and tls.unsent):
             self._turn()
-        elif self._tls is not None and self._tls.unread:
+        elif tls is not None and tls.unread:
             self._pace()
         return cut_short
-
-    def _answers_itself(self) -> bool:
-        """Whether there is something to send without a wake by the HTTP layer."""
-        return (
-            self._stage is not _OPEN
-            or self._ws.unsent
-            or (self._tls is not None and self._tls.unsent > 0)
-        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.BaseProtocol`."""

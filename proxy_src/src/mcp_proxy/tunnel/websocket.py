@@ -38,15 +38,15 @@ class WebSocketLayer:
 
     ``open`` says whether the opening handshake is through; ``closing`` is true once no more payload
     can pass; ``closed`` once the TCP connection can be closed: both close frames are through, or
-    the WebSocket has failed. ``frames.behind`` says whether :meth:`receive` has stopped before the
-    end of what has come.
+    the WebSocket has failed. ``unsent`` is empty if :meth:`output` would return nothing.
+    ``frames.behind`` says whether :meth:`receive` has stopped before the end of what has come.
     """
 
     def __init__(self, refusal: str = "") -> None:
         """With a *refusal*, any opening handshake is answered 503 with this text."""
         self._opening: _Opening | None = _Opening(refusal)
         self.frames = WebSocketFrameReader()
-        self._out: list[bytes] = []
+        self.unsent: list[bytes] = []
         self.open = False
         self.closing = False
         self.closed = False
@@ -82,7 +82,7 @@ class WebSocketLayer:
             self.closing = self.closed = True
             raise
         finally:
-            self._out.append(opening.output())
+            self.unsent.append(opening.output())
         if opening.accepted:
             self.open = True
             self._opening = None
@@ -121,11 +121,11 @@ class WebSocketLayer:
             return
         size = len(data)
         if size <= MAX_SENT:
-            self._out += (websocket_frame_header(size), data)
+            self.unsent += (websocket_frame_header(size), data)
             return
         for start in range(0, size, MAX_SENT):
             part = data[start : start + MAX_SENT]
-            self._out += (websocket_frame_header(len(part)), part)
+            self.unsent += (websocket_frame_header(len(part)), part)
 
     def ping(self) -> None:
         """Ask the peer for a sign of life; the answer itself does not matter."""
@@ -139,17 +139,12 @@ class WebSocketLayer:
             self.closing = True
 
     def _send_control(self, opcode: Opcode, payload: bytes) -> None:
-        self._out += (websocket_frame_header(len(payload), 0x80 | opcode), payload)
-
-    @property
-    def unsent(self) -> bool:
-        """Whether :meth:`output` would return anything."""
-        return bool(self._out)
+        self.unsent += (websocket_frame_header(len(payload), 0x80 | opcode), payload)
 
     def output(self) -> bytes:
         """Return the bytes to send to the network now."""
-        data = b"".join(self._out)
-        self._out.clear()
+        data = b"".join(self.unsent)
+        self.unsent.clear()
         return data
 
 

@@ -9,7 +9,10 @@ from ..http.trace_context import trace_id
 from . import log
 
 _FINISHED = log.Frequent(
-    log.INFO, "request finished", "route", "method", "status", "bytes_in", "bytes_out", "seconds"
+    log.INFO,
+    "request finished",
+    ("route", "method"),
+    ("status", "bytes_in", "bytes_out", "seconds"),
 )
 _HIDDEN = b"***"
 _PARAMETER_NAME = re.compile(rb"[A-Za-z0-9_.-]{1,40}\Z")
@@ -86,7 +89,7 @@ class AccessLog:
             return
         trace = trace_id(head.headers)
         if trace is None and error is None:
-            _FINISHED(route, head.method, status, received, sent, seconds)
+            _FINISHED((route, head.method), (status, received, sent, round(seconds, 6)))
         else:
             log.event(
                 log.logger,

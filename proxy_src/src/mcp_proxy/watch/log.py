@@ -11,8 +11,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO, Union
 
 from .log_lines import MAX_VALUE, Form, JsonForm, TextForm
 from .log_output import LogOutput
@@ -27,6 +27,11 @@ _NAMES = {number: name for name, number in _LEVELS.items()}
 _AT_ONCE = 4096
 """Bytes that several processes can write to one pipe without mixing them (PIPE_BUF, pipe(7))."""
 _FIELDS = "mcp_fields"
+_MOST_TEMPLATES = 1024
+"""Starts of frequent lines that are kept: some for each route and method."""
+
+Label = Union[str, bytes]
+"""The value of a label of :class:`Frequent`."""
 
 logger = logging.getLogger("mcp_proxy")
 access = logging.getLogger("mcp_proxy.access")
@@ -50,22 +55,25 @@ def event(log: logging.Logger, level: int, msg: str, **fields: object) -> None:
 
 
 class Frequent:
-    """An event that happens all the time, with its fields in a fixed order, prepared once."""
+    """An event that happens all the time. Most of its line is made once."""
 
-    def __init__(self, level: int, msg: str, *names: str) -> None:
-        """*level* and *msg* as in :func:`event`."""
+    def __init__(self, level: int, msg: str, labels: Sequence[str], figures: Sequence[str]) -> None:
+        """*level* and *msg* as in :func:`event`; *labels* and *figures* are names of fields.
+
+        Labels have few values, which come again and again. Figures are numbers of ordinary size.
+        """
         self.level = level
         self.msg = msg
-        self.names = names
+        self.labels = labels
+        self.figures = figures
 
-    def __call__(self, *values: object) -> None:
-        """Log it; none of the *values* is ``None``."""
-        if not logger.isEnabledFor(self.level):
-            return
+    def __call__(self, labels: tuple[Label, ...], figures: tuple[float, ...]) -> None:
+        """Log it: none of the values is ``None``, and the caller knows that the level is logged."""
         if _own is not None and _own in logging.root.handlers:
-            _own.add_frequent(self, time.time(), values)
+            _own.add_frequent(self, time.time(), labels, figures)
         else:
-            event(logger, self.level, self.msg, **dict(zip(self.names, values)))
+            given = zip((*self.labels, *self.figures), (*labels, *figures))
+            event(logger, self.level, self.msg, **dict(given))
 
 
 def configure(level: str, stream: TextIO | None = None, as_json: bool | None = None) -> None:
@@ -109,7 +117,7 @@ class _Lines(logging.Handler):
         super().__init__()
         self._write = write
         self._form: Form = JsonForm() if as_json else TextForm()
-        self._templates: dict[Frequent, str] = {}
+        self._templates: dict[tuple[Frequent, tuple[Label, ...]], str] = {}
         self._lines: list[str] = []
         self._second = 0
         self._to_the_second = ""
@@ -124,13 +132,22 @@ class _Lines(logging.Handler):
         """Add a line about what happened at *now* (Unix time in seconds)."""
         self._add(self._form.line(self._time(now), _level(level), msg, fields))
 
-    def add_frequent(self, what: Frequent, now: float, values: tuple[object, ...]) -> None:
+    def add_frequent(
+        self, what: Frequent, now: float, labels: tuple[Label, ...], figures: tuple[float, ...]
+    ) -> None:
         """The same of *what*."""
-        template = self._templates.get(what)
+        template = self._templates.get((what, labels))
         if template is None:
-            template = self._form.template(_level(what.level), what.msg, what.names)
-            self._templates[what] = template
-        self._add(template % self._form.words(self._time(now), values))
+            template = self._template(what, labels)
+        self._add(template % (self._time(now), *figures))
+
+    def _template(self, what: Frequent, labels: tuple[Label, ...]) -> str:
+        if len(self._templates) >= _MOST_TEMPLATES:
+            self._templates.clear()
+        named = dict(zip(what.labels, labels))
+        template = self._form.template(_level(what.level), what.msg, named, what.figures)
+        self._templates[what, labels] = template
+        return template
 
     def _time(self, now: float) -> str:
         millisecond = int(now * 1000)

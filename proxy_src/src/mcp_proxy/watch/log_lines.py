@@ -19,6 +19,8 @@ _PLAIN = re.compile(
     r"[!#-<>-\[\]-~]+\Z"
 )  # printable ASCII without blank, quote, equals sign and backslash
 _OURS = frozenset(("time", "level", "msg"))
+_STAMP = "\0"
+"""Stands for the time: no line has this character."""
 
 
 class Form(Protocol):
@@ -27,11 +29,13 @@ class Form(Protocol):
     def line(self, stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
         """A line; fields that are ``None`` are left out."""
 
-    def template(self, level: str, msg: str, names: Sequence[str]) -> str:
-        """Return the ``%`` format of a line with these fields; their :meth:`words` fill it in."""
+    def template(
+        self, level: str, msg: str, labels: Mapping[str, object], figures: Sequence[str]
+    ) -> str:
+        """Return the ``%`` format of a line with the fields *labels*, then those named *figures*.
 
-    def words(self, stamp: str, values: Sequence[object]) -> tuple[str, ...]:
-        """Return the strings that fill in a :meth:`template` for *stamp* and *values*."""
+        The stamp and the figures, which are numbers of ordinary size, fill it in.
+        """
 
 
 class JsonForm:
@@ -45,14 +49,12 @@ class JsonForm:
                 line += f',"{name}":{_JSON.get(type(value), _other)(value)}'
         return line + "}"
 
-    def template(self, level: str, msg: str, names: Sequence[str]) -> str:
+    def template(
+        self, level: str, msg: str, labels: Mapping[str, object], figures: Sequence[str]
+    ) -> str:
         """See :class:`Form`."""
-        fields = "".join(f',"{name}":%s' for name in names)
-        return f'{{"time":"%s","level":"{level}","msg":{_string(msg)}{fields}}}'
-
-    def words(self, stamp: str, values: Sequence[object]) -> tuple[str, ...]:
-        """See :class:`Form`."""
-        return (stamp, *[_JSON.get(type(value), _other)(value) for value in values])
+        start = _format(self.line(_STAMP, level, msg, labels)[:-1])
+        return start + "".join(f',"{name}":%s' for name in figures) + "}"
 
 
 class TextForm:
@@ -66,13 +68,17 @@ class TextForm:
                 line += f" {name}={_TEXT.get(type(value), _other_word)(value)}"
         return line
 
-    def template(self, level: str, msg: str, names: Sequence[str]) -> str:
+    def template(
+        self, level: str, msg: str, labels: Mapping[str, object], figures: Sequence[str]
+    ) -> str:
         """See :class:`Form`."""
-        return f"%s {level.upper():5} {msg}" + "".join(f" {name}=%s" for name in names)
+        start = _format(self.line(_STAMP, level, msg, labels))
+        return start + "".join(f" {name}=%s" for name in figures)
 
-    def words(self, stamp: str, values: Sequence[object]) -> tuple[str, ...]:
-        """See :class:`Form`."""
-        return (stamp, *[_TEXT.get(type(value), _other_word)(value) for value in values])
+
+def _format(line: str) -> str:
+    """The ``%`` format of a *line* whose stamp is :data:`_STAMP`."""
+    return line.replace("%", "%%").replace(_STAMP, "%s", 1)
 
 
 def _text(value: object) -> str:

@@ -201,15 +201,37 @@ def test_nothing_is_lost_when_the_process_ends() -> None:
     assert "last words" in ended.stderr
 
 
+words = st.one_of(st.text(), st.binary())
+figures = st.one_of(
+    st.integers(),
+    st.floats(-1e299, 1e299).map(lambda number: round(number, 6)),
+)
+
+
 @pytest.mark.parametrize("as_json", [True, False])
-@given(values=st.tuples(values, values))
-def test_a_prepared_line_looks_like_any_other(as_json: bool, values: tuple[object, ...]) -> None:
-    prepared = log.Frequent(log.INFO, "request finished", "route", "size")
+@given(labels=st.lists(st.tuples(words, words), min_size=1), size=figures)
+def test_a_frequent_line_looks_like_any_other(
+    as_json: bool, labels: list[tuple[str | bytes, str | bytes]], size: float
+) -> None:
+    frequent = log.Frequent(log.INFO, "request finished", ("route", "method"), ("size",))
 
     def act() -> None:
-        prepared(*values)
-        log.event(log.logger, log.INFO, "request finished", route=values[0], size=values[1])
+        for route, method in labels * 2:
+            frequent((route, method), (size,))
+            log.event(
+                log.logger, log.INFO, "request finished", route=route, method=method, size=size
+            )
 
-    first, second = written(as_json, "info", act)
+    lines = written(as_json, "info", act)
     stamp = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-    assert stamp.sub("", first) == stamp.sub("", second)
+    bare = [stamp.sub("", line) for line in lines]
+    assert len(bare) == 4 * len(labels)
+    assert bare[::2] == bare[1::2]
+
+
+def test_few_frequent_lines_are_remembered() -> None:
+    frequent = log.Frequent(log.INFO, "request finished", ("route",), ("size",))
+    own = log._Lines(lambda text, lost: None, as_json=True)
+    for number in range(5000):
+        own.add_frequent(frequent, 0.0, (f"route{number}",), (1,))
+    assert len(own._templates) <= log._MOST_TEMPLATES
