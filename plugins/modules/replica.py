@@ -148,8 +148,10 @@ actions:
   elements: str
   sample: ["mcp-proxy@default.service started: /etc/mcp-tunnel/default/proxy.yaml changed"]
 proven:
-  description: Whether the running state was already remembered as good before this call.
-  returned: O(state=applied)
+  description:
+    - Whether the running state was already remembered as good before this call. With
+      O(state=renewed), only O(services[].live_files) are compared.
+  returned: O(state) is V(applied) or V(renewed)
   type: bool
   sample: true
 restored:

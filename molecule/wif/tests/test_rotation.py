@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from deployed import (
     all_the_time,
     fingerprint,
@@ -14,7 +16,15 @@ from replicas import HOSTS, play, recap, shell
 from tunnels_api import active, asked
 
 PIDS = "systemctl show --property=MainPID mcp-proxy@default mcp-cloudflared@default"
-SERIAL = "openssl x509 -noout -serial -in /etc/mcp-tunnel/default/tls/tls.crt"
+CERTIFICATE = "/etc/mcp-tunnel/default/tls/tls.crt"
+SERIAL = f"openssl x509 -noout -serial -in {CERTIFICATE}"
+
+
+def remembered(name: str) -> bool:
+    """Whether the certificate that *name* has is what would be put back."""
+    digest = shell(name).check_output(f"sha256sum {CERTIFICATE}").split()[0]
+    good = json.loads(shell(name).check_output("cat /var/lib/mcp-tunnel-replica/default/good.json"))
+    return good["mcp-proxy@default.service"]["files"][CERTIFICATE]["digest"] == digest
 
 
 def test_of_the_token() -> None:
@@ -60,3 +70,29 @@ def test_of_the_certificates() -> None:
         assert old[-1] != new[-1]
     assert asked(calls_before) == []
     nothing_is_left_to_do()
+
+
+def test_of_a_certificate_that_does_not_prove_itself() -> None:
+    """The run ends there. The next one has nothing to renew, but proves it and remembers it."""
+    due = ("-e", "mcp_tunnel_cert_duration=5000h", "-e", "mcp_tunnel_cert_renew_before=4500h")
+    first, second = HOSTS
+    before = [shell(name).check_output(SERIAL) for name in HOSTS]
+    shell(first).check_output("systemctl stop mcp-cloudflared@default")
+    done = play(*due, playbook="renew_cert")
+    assert done.returncode != 0
+    assert f"{first} does not work" in done.stdout
+    renewed = [shell(name).check_output(SERIAL) for name in HOSTS]
+    assert [old == new for old, new in zip(before, renewed, strict=True)] == [False, True]
+    assert not remembered(first)
+
+    done = play(playbook="renew_cert")
+    assert done.returncode != 0
+    assert f"{first} does not work" in done.stdout
+
+    shell(first).check_output("systemctl start mcp-cloudflared@default")
+    done = play(playbook="renew_cert")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert [shell(name).check_output(SERIAL) for name in HOSTS] == renewed
+    assert remembered(first)
+    nothing_is_left_to_do()
+    assert remembered(second)

@@ -145,9 +145,15 @@ def restore(
 
 def renew(services: list[Service], records: Records, check_mode: bool) -> dict[str, Any]:
     """Remembers as good the live files that replaced their equals: new certificates, say."""
+    good = records.load("good")
+    proven = all(
+        good.get(service.unit, {}).get("files", {}).get(path) == file_state(path)
+        for service in services
+        for path in service.live_files
+    )
     if not check_mode:
         records.take_for_good([path for service in services for path in service.live_files])
-    return {"changed": False}
+    return {"changed": False, "proven": proven}
 
 
 def remove(services: list[Service], records: Records, check_mode: bool) -> dict[str, Any]:

@@ -376,6 +376,23 @@ def test_a_renewal_outside_a_deployment_is_what_is_put_back(deployed, fake):
     assert deployed.read("proxy.yaml") == "first"
 
 
+def test_a_renewal_is_proven_once_it_is_remembered(deployed, fake):
+    assert deployed.renew(check_mode=True)["proven"]
+    deployed.write("tls.key", "renewed")
+    for _dummy in range(2):
+        assert not deployed.renew(check_mode=True)["proven"]
+    assert not deployed.renew()["proven"]
+    assert deployed.renew(check_mode=True)["proven"]
+    deployed.write("tls.key", "renewed", mode=0o644)
+    assert not deployed.renew(check_mode=True)["proven"]
+
+
+def test_nothing_is_proven_where_nothing_was_remembered(host, fake):
+    assert not host.renew(check_mode=True)["proven"]
+    host.apply()
+    assert not host.renew(check_mode=True)["proven"]
+
+
 def test_a_token_that_is_dead_is_not_put_back(deployed, fake):
     """With programmatic access, the API has another token, and refuses the old one."""
     deployed.write("token", "rotated")
