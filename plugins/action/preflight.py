@@ -13,7 +13,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, unknown_names
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    plan,
+    shared_problems,
+    unknown_names,
+)
 
 # Registered by mcp_tunnels.stack.settings, without output.
 _SETTINGS = "__mcp_tunnel_settings"
@@ -24,7 +28,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("group", "duty"))
+    _VALID_ARGS = frozenset(("group", "duty", "fail"))
 
     def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """See the module's documentation."""
@@ -34,6 +38,7 @@ class ActionModule(ActionBase):
             {
                 "group": {"type": "str", "default": "mcp_tunnel"},
                 "duty": {"type": "str", "choices": list(plan.DUTIES), "default": "deploy"},
+                "fail": {"type": "bool", "default": True},
             }
         )
         group = task_vars["groups"].get(arguments["group"], [])
@@ -51,10 +56,11 @@ class ActionModule(ActionBase):
         members = _members(name, values, group, task_vars["hostvars"])
         machines = {member: _machine(member, task_vars["hostvars"]) for member in members}
         problems += plan.check_host(name, members, machines)
-        if problems:
-            count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-            headline = f"{count} in the variables of {name}; no host was touched"
-            result.update(refusal(headline, problems))
+        texts = [str(problem) for problem in problems]
+        if texts and arguments["fail"]:
+            result.update(refusal(shared_problems.headline(name, texts), texts))
+        elif texts:
+            result.update(changed=False, problems=texts)
         else:
             result.update(
                 plan.make_plan(

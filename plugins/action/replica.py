@@ -23,6 +23,7 @@ _BY_STATE = {
     "applied": {"actions": _LINES, "proven": flag},
     "good": {"removed_releases": _LINES},
     "restored": {"actions": _LINES, "restored": flag},
+    "renewed": {"proven": flag},
     "absent": {"actions": _LINES, "alone": flag},
 }
 

@@ -44,6 +44,12 @@ options:
     type: str
     choices: [deploy, recover, rotate_ca, rotate_token]
     default: deploy
+  fail:
+    description:
+      - Whether problems in the variables of the host are a failure of the host.
+      - If not, they are in the result, for M(mcp_tunnels.stack.preflight_verdict).
+    type: bool
+    default: true
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -63,7 +69,7 @@ RETURN = r"""
 problems:
   description: Everything that is wrong, one entry for each variable, with the remedy.
   type: list
-  returned: failure
+  returned: when there are problems
   elements: str
 instance:
   description: Name of the instance.

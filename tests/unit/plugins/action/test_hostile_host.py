@@ -474,6 +474,7 @@ def test_every_module_of_a_host_is_asked_through_the_check():
         "controller",
         "machines",
         "preflight",
+        "preflight_verdict",
         "refuse",
         "repository_key",
         "settings",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
@@ -90,6 +92,89 @@ def test_all_errors_of_all_hosts_come_at_once(preflight):
     assert "proxy_listen_port: must be a port, is 1" in output
     assert output.count("cloudflared_loglevel: is 'loud'. Use one of debug, info,") >= 3
     assert plans(output) == {}
+
+
+@pytest.fixture
+def together(tmp_path):
+    """Run the preflight as playbooks do, over hosts (name to variables): (exit status, output)."""
+    playbooks = Path(__file__).parents[4] / "playbooks"
+    include = {
+        "ansible.builtin.include_tasks": str(playbooks / "tasks/preflight.yml"),
+        "vars": {"__mcp_tunnel_duty": "deploy"},
+    }
+
+    def run(hosts, *arguments, any_errors_fatal=True, **group):
+        block = {"block": [include], "any_errors_fatal": any_errors_fatal}
+        after = {"ansible.builtin.debug": {"msg": "gone on: {{ inventory_hostname }}"}}
+        return run_playbook(tmp_path, [block, after], hosts, *arguments, **group)
+
+    return run
+
+
+def refusals(output):
+    """Host to its refusal, on one line."""
+    _head, *parts = re.split(r"fatal: \[(\w+)\]: ", output)
+    return {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2])}
+
+
+def ten_hosts():
+    names = [f"h{number:02}" for number in range(10)]
+    hosts = {name: {"ansible_host": f"{name}.example"} for name in names}
+    hosts["h03"]["proxy_listen_port"] = 1
+    for name in names[4:]:
+        hosts[name]["proxy_workers"] = 999
+    return hosts
+
+
+def test_a_problem_of_the_group_is_told_by_its_first_host(together):
+    status, output = together(ten_hosts(), cloudflared_loglevel="loud")
+    told = refusals(output)
+    assert status != 0
+    assert sorted(told) == ["h00", "h03", "h04"], "those that have something to tell"
+    assert "1 problem in the variables of h00; no host was touched" in told["h00"]
+    assert "warn, error, fatal. (all 10 hosts)" in told["h00"]
+    assert "2 problems in the variables of h03; no host was touched" in told["h03"]
+    assert "proxy_listen_port: " in told["h03"]
+    assert "1 problem that h00 has, too: see there" in told["h03"]
+    assert "(h04, h05, h06, h07, h08 and 1 more)" in told["h04"]
+    # With -vvv, the result of each host comes before.
+    refused = output[output.index("fatal: [") :]
+    assert refused.count("cloudflared_loglevel: is 'loud'") == 1
+    assert refused.count("proxy_workers: ") == 1
+    assert "gone on: " not in output
+
+
+def test_each_host_fails_where_the_others_go_on(together):
+    status, output = together(ten_hosts(), any_errors_fatal=False, cloudflared_loglevel="loud")
+    told = refusals(output)
+    assert status != 0
+    assert sorted(told) == sorted(ten_hosts())
+    assert "1 problem that h00 has, too: see there" in told["h01"]
+    assert "1 problem that h00 has, too: see there" in told["h09"]
+    assert "1 problem that h04 has, too: see there" in told["h09"]
+
+
+def test_problems_of_one_host_need_no_names(together):
+    hosts = {"a": {"ansible_host": "a.example"}, "b": {"proxy_listen_port": 1}}
+    status, output = together(hosts)
+    told = " ".join(output.split())
+    assert status != 0
+    assert output.count("fatal: [") == 1
+    assert "1 problem in the variables of b; no host was touched" in told
+    assert "(b)" not in told
+
+
+def test_two_hosts_are_both(together):
+    hosts = {"a": {"ansible_host": "a.example"}, "b": {"ansible_host": "b.example"}}
+    _status, output = together(hosts, cloudflared_loglevel="loud")
+    assert "warn, error, fatal. (both hosts)" in " ".join(output.split())
+
+
+def test_hosts_without_problems_go_on(together):
+    status, output = together({"a": {}, "b": {"ansible_host": "b.example"}})
+    assert status == 0, output
+    assert "gone on: a" in output
+    assert "gone on: b" in output
 
 
 def test_misspelt_variables_are_all_refused_at_once(preflight):
