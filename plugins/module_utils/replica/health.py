@@ -25,7 +25,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     cloudflared as cloudflared_health,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
-    inner_tls_probe,
+    routes,
     unit_credentials,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.finding import (
@@ -33,8 +33,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.finding 
     stranger,
 )
 
-# How the proxy's own answers in an upstream's place begin; all others come from upstream.
-PROXY_ANSWERS = (b"Upstream ", b"No route configured for host")
 _PAUSE_SECONDS = 0.5
 
 
@@ -227,32 +225,6 @@ def _connector(replica: Replica) -> list[Finding]:
     )
 
 
-def _route(replica: Replica, route: str, upstream: str) -> list[Finding]:
-    hostname = route_hostname(route, replica.domain)
-    ours = loopback.must_be(replica.proxy_unit)
-    try:
-        answer = inner_tls_probe.request(
-            replica.listen_port, hostname, replica.ca_certificate, ours
-        )
-    except loopback.Stranger as found:
-        unit = replica.proxy_unit
-        return [stranger("proxy", hostname, found, unit, "proxy_listen_port")]
-    except inner_tls_probe.ProbeError as error:
-        remedy = (
-            f"Look at journalctl -u {replica.proxy_unit}"
-            if error.layer == "proxy"
-            else "Compare the certificate below /etc/mcp-tunnel/*/tls with the tunnel's CA; the "
-            "site playbook makes a new one when it does not fit"
-        )
-        return [Finding(error.layer, hostname, False, str(error), remedy, replica.proxy_unit)]
-    findings = [Finding("inner TLS", hostname, True, "verified")]
-    if answer.status in (502, 504) and answer.body.startswith(PROXY_ANSWERS):
-        reason = answer.body.splitlines()[0].decode("utf-8", "replace")
-        remedy = (
-            f"From this host, see whether {upstream} can be reached and is in proxy_allowed_ips"
-        )
-        row = Finding("route", f"{route} -> {upstream}", False, reason, remedy, replica.proxy_unit)
-    else:
-        detail = f"answered HTTP {answer.status}"
-        row = Finding("route", f"{route} -> {upstream}", True, detail)
-    return [*findings, row]
+def _route(replica: Replica, name: str, upstream: str) -> list[Finding]:
+    route = routes.Route(name, route_hostname(name, replica.domain), upstream)
+    return routes.look(route, replica.listen_port, replica.proxy_unit, replica.ca_certificate)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import socket
 import ssl
 import struct
@@ -21,6 +22,8 @@ from typing import TypeVar
 # RFC 6455 sections 1.3, 5.2 and 5.5.
 _ACCEPT_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BINARY, _CONTINUATION, _CLOSE, _PING, _PONG = 0x2, 0x0, 0x8, 0x9, 0xA
+# The proxy lets no upstream speak in its name.
+_PROXY_STATUS = re.compile(rb"\r\nproxy-status: *mcp-proxy; *error=([a-z_]+)", re.IGNORECASE)
 _MAX_HEAD = 65536
 _MAX_BODY = 512
 
@@ -37,10 +40,15 @@ class ProbeError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer: its status, and the beginning of its content."""
+    """An HTTP answer: its status, and the beginning of its content.
+
+    ``proxy_error`` is the type of the error that the proxy names in ``Proxy-Status`` (RFC 9209
+    section 2.3), empty if the answer is the upstream's.
+    """
 
     status: int
     body: bytes
+    proxy_error: str = ""
 
 
 class _WebSocket:
@@ -206,8 +214,9 @@ def _read_answer(tls: _InnerTls) -> Answer:
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
         raise ValueError("the answer is not HTTP")
     status = int(words[1])
-    # Only an error has content worth waiting for: a success may be a stream without end.
-    while status >= 500 and len(body) < _MAX_BODY:
+    error = _proxy_error(head)
+    # Only the proxy's own content is worth waiting for: an upstream's may be a stream without end.
+    while error and len(body) < _MAX_BODY:
         try:
             more = tls.receive()
         except OSError:
@@ -215,4 +224,9 @@ def _read_answer(tls: _InnerTls) -> Answer:
         if not more:
             break
         body += more
-    return Answer(status, body[:_MAX_BODY])
+    return Answer(status, body[:_MAX_BODY], error)
+
+
+def _proxy_error(head: bytes) -> str:
+    found = _PROXY_STATUS.search(head)
+    return found[1].decode() if found else ""

@@ -90,7 +90,7 @@ class Dialer:
         self, upstream: Upstream, factory: Callable[[], UpstreamConnection]
     ) -> UpstreamConnection:
         if self.fate == "fails":
-            raise DialError(502, "refused", "no", "no")
+            raise DialError(502, "refused", "connection_refused", "no", "no")
         if self.fate == "hangs":
             await asyncio.get_running_loop().create_future()
         protocol = factory()

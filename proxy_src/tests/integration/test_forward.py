@@ -122,6 +122,21 @@ async def test_hop_by_hop_fields_end_at_the_proxy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+async def test_forged_proxy_status_ends_at_the_proxy(tmp_path: Path, version: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        members = (b"cdn; error=dns_timeout", b"mcp-proxy; error=dns_error")
+        fields = [(b"proxy-status", member) for member in members]
+        await send({"type": "http.response.start", "status": 502, "headers": fields})
+        await send({"type": "http.response.body", "body": b"Upstream name cannot be resolved"})
+
+    async with proxied(tmp_path, asgi_upstream(app)) as proxy:
+        async with client(proxy, version) as http:
+            reply = await http.get(f"https://echo.{DOMAIN}/")
+    assert reply.status_code == 502
+    assert reply.headers.get_list("proxy-status") == ["cdn; error=dns_timeout"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_a_hundred_requests_at_once(tmp_path: Path, version: str) -> None:
     """HTTP/2 uses a hundred streams of one connection, HTTP/1.1 a hundred connections."""
     waiting = asyncio.Semaphore(0)

@@ -92,3 +92,56 @@ def test_every_line_of_the_log_is_documented() -> None:
     found = set(messages())
     assert "request finished" in found
     assert {text for text in found if f"`{text}`" not in part} == set()
+
+
+# RFC 9209 §2.3.1 to §2.3.32.
+ERROR_TYPES = {
+    "dns_timeout",
+    "dns_error",
+    "destination_not_found",
+    "destination_unavailable",
+    "destination_ip_prohibited",
+    "destination_ip_unroutable",
+    "connection_refused",
+    "connection_terminated",
+    "connection_timeout",
+    "connection_read_timeout",
+    "connection_write_timeout",
+    "connection_limit_reached",
+    "tls_protocol_error",
+    "tls_certificate_error",
+    "tls_alert_received",
+    "http_request_error",
+    "http_request_denied",
+    "http_response_incomplete",
+    "http_response_header_section_size",
+    "http_response_header_size",
+    "http_response_body_size",
+    "http_response_trailer_section_size",
+    "http_response_trailer_size",
+    "http_response_transfer_coding",
+    "http_response_content_coding",
+    "http_response_timeout",
+    "http_upgrade_failed",
+    "http_protocol_error",
+    "proxy_internal_response",
+    "proxy_internal_error",
+    "proxy_configuration_error",
+    "proxy_loop_detected",
+}
+
+
+def test_every_type_of_error_is_documented() -> None:
+    made = {
+        node.value
+        for path in (Path(__file__).parents[2] / "src/mcp_proxy").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch("(connection|destination|dns|http|proxy|tls)_[a-z_]+", node.value)
+    }
+    rows = TEXT[TEXT.index("| answer | `error` in `Proxy-Status` |") :].partition("\n\n")[0]
+    words = set(re.findall("`([a-z_]+)`", rows))
+    assert words & ERROR_TYPES == made & ERROR_TYPES
+    assert len(made & ERROR_TYPES) > 20
+    assert made <= ERROR_TYPES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..config.model import Upstream
 from .messages import Headers, RequestHead
+from .own_answers import PROXY_NAME
 
 # RFC 9110 §7.6.1 names fields that must not be forwarded even if Connection forgets to list them.
 # The sender of the next message writes the two framing fields anew. The credentials in
@@ -53,6 +54,7 @@ _FORWARDED = frozenset(
 _DROPPED_FROM_REQUESTS = _HOP_BY_HOP | _FORWARDED | {b"host"}
 # An alternative service (RFC 7838) would be one of the upstream's, which no client can reach.
 _DROPPED_FROM_RESPONSES = _HOP_BY_HOP | {b"alt-svc"}
+_SPECIAL_IN_RESPONSES = _DROPPED_FROM_RESPONSES | {b"proxy-status"}
 _SPECIAL_IN_REQUESTS = _DROPPED_FROM_REQUESTS | {b"cookie"}
 _NOT_IN_TRAILERS = frozenset(
     (
@@ -62,6 +64,7 @@ _NOT_IN_TRAILERS = frozenset(
         b"content-range",
         b"content-type",
         b"cookie",
+        b"proxy-status",
         b"set-cookie",
         b"trailer",
     )
@@ -148,13 +151,17 @@ def response_headers(headers: Headers) -> Headers:
     """The fields of a response that concern the client.
 
     ``Content-Length`` is among the dropped: it is written anew from the length that was understood.
+    A ``Proxy-Status`` that names this proxy is dropped too: no upstream speaks in its name.
     """
     kept = []
     connection = False
     for field in headers:
         key = field[0].lower()
-        if key not in _DROPPED_FROM_RESPONSES:
+        if key not in _SPECIAL_IN_RESPONSES:
             kept.append(field)
+        elif key == b"proxy-status":
+            if PROXY_NAME not in field[1].lower():
+                kept.append(field)
         elif key == b"connection":
             connection = True
     if connection and (named := tokens(headers, b"connection")):

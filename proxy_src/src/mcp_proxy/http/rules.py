@@ -18,11 +18,16 @@ METHODS = frozenset(
 
 
 class Refusal(Exception):
-    """A request that cannot be passed on, with the ``status`` to answer."""
+    """A request that cannot be passed on, with the ``status`` to answer.
+
+    ``error`` is its type (RFC 9209 §2.3): the fault of the client's request, or an answer that
+    needed no upstream.
+    """
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
+        self.error = "http_request_error" if status < 500 else "proxy_internal_response"
 
 
 def too_large() -> Refusal:

@@ -24,7 +24,19 @@ MAX_INTERIM = 1000
 
 
 class ResponseError(Exception):
-    """The upstream's answer is not HTTP, or ends too early; the text says how."""
+    """The upstream's answer is not HTTP, or ends too early; the text says how.
+
+    ``error`` is the type of the fault (RFC 9209 §2.3).
+    """
+
+    def __init__(self, text: str, error: str = "http_protocol_error") -> None:
+        super().__init__(text)
+        self.error = error
+
+
+def incomplete() -> ResponseError:
+    """The upstream has closed in the middle of its answer, or before it."""
+    return ResponseError("closed before the response was complete", "http_response_incomplete")
 
 
 class ResponseHandler(Protocol):
@@ -115,7 +127,7 @@ class ResponseReader:
                 self._hand_on()
         self._silent = 0 if self._progress else self._silent + len(data)
         if self._silent > MAX_HEAD:
-            raise ResponseError("header fields too large")
+            raise ResponseError("header fields too large", "http_response_header_section_size")
 
     def eof(self) -> None:
         """The upstream closed; raises :class:`ResponseError` unless that ends the response."""
@@ -123,7 +135,7 @@ class ResponseReader:
         if self._handler is None:
             return
         if not (self._until_close or self._switched):
-            raise ResponseError("closed before the response was complete")
+            raise incomplete()
         self._finish()
 
     # -- parser callbacks --------------------------------------------------------------------
@@ -137,7 +149,7 @@ class ResponseReader:
         """Parser callback: a field of the head or a trailer."""
         fields = self._fields if self.in_head else self._trailers
         if len(fields) == MAX_FIELDS:
-            raise ResponseError("too many header fields")
+            raise ResponseError("too many header fields", "http_response_header_section_size")
         fields.append((name, value.strip(b" \t")))  # the parser leaves the blanks after it
 
     def on_headers_complete(self) -> None:
@@ -176,11 +188,13 @@ class ResponseReader:
 
     def _switch(self, handler: ResponseHandler) -> None:
         if not self._upgrade:
-            raise ResponseError("switched protocols unasked")
+            raise ResponseError("switched protocols unasked", "http_upgrade_failed")
         if tokens(self._fields, b"upgrade") != {self._upgrade}:
-            raise ResponseError("switched to another protocol than asked for")
+            text = "switched to another protocol than asked for"
+            raise ResponseError(text, "http_upgrade_failed")
         if self._parser is None or not self._parser.should_upgrade():
-            raise ResponseError("switched protocols without Connection: Upgrade")
+            text = "switched protocols without Connection: Upgrade"
+            raise ResponseError(text, "http_upgrade_failed")
         self._switched = True
         self.reusable = False
         handler.response_head(ResponseHead(101, self._fields, None))
@@ -196,7 +210,7 @@ class ResponseReader:
                 length = int(value)
             elif key == b"transfer-encoding":
                 if chunked or value.lower() != b"chunked":
-                    raise ResponseError("unknown transfer coding")
+                    raise ResponseError("unknown transfer coding", "http_response_transfer_coding")
                 chunked = True
             elif key == b"keep-alive":
                 self._note_keep_alive(value)

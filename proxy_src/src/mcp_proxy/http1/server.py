@@ -13,6 +13,7 @@ import httptools
 
 from ..config.model import Limits
 from ..http.messages import BUSY, GONE, HEAD, IDLE, ClientConnection, Headers, OnRequest
+from ..http.own_answers import own_answer
 from ..http.rules import Refusal, too_large
 from .head import request_head
 from .reasons import status_line
@@ -353,16 +354,10 @@ class Http1Server:
                 handler.client_gone()
 
     def _answer_refusal(self, refusal: Refusal) -> None:
-        body = f"{refusal}\n".encode()
-        self.write_head(
-            refusal.status,
-            [
-                (b"Content-Type", b"text/plain; charset=utf-8"),
-                (b"Content-Length", b"%d" % len(body)),
-                (b"Connection", b"close"),
-            ],
-        )
-        self.write(body)
+        head, content = own_answer(refusal.status, str(refusal), refusal.error)
+        framing = [(b"Content-Length", b"%d" % len(content)), (b"Connection", b"close")]
+        self.write_head(head.status, head.headers + framing)
+        self.write(content)
         self._end()
 
     # -- life cycle --------------------------------------------------------------------------

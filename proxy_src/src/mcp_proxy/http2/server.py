@@ -15,8 +15,8 @@ from ..http.messages import (
     Headers,
     OnRequest,
     RequestHead,
-    ResponseHead,
 )
+from ..http.own_answers import own_answer
 from ..http.rules import Refusal, too_large
 from .frames import (
     ACK,
@@ -204,10 +204,9 @@ class Http2Server:
             handler.request_end([])
 
     def _answer(self, stream: Http2Stream, refusal: Refusal) -> None:
-        body = f"{refusal}\n".encode()
-        fields = [(b"content-type", b"text/plain; charset=utf-8")]
-        stream.send_head(ResponseHead(refusal.status, fields, len(body)))
-        stream.send_body(body)
+        head, content = own_answer(refusal.status, str(refusal), refusal.error)
+        stream.send_head(head)
+        stream.send_body(content)
         stream.send_end([])
 
     def content_came(self, number: int, data: bytes, size: int, ended: bool) -> None:

@@ -27,21 +27,30 @@ from .tls import UpstreamTls
 #: addresses would else leave some milliseconds to each, too few for a busy machine.
 _LEAST_SHARE = 1 / 16
 
+#: Types of RFC 9209 §2.3 by what the system says; EMFILE is the proxy's own shortage.
+_UNREACHABLE = {
+    errno.ENETUNREACH: "destination_ip_unroutable",
+    errno.EHOSTUNREACH: "destination_ip_unroutable",
+    errno.ECONNRESET: "connection_terminated",
+    errno.EMFILE: "proxy_internal_error",
+}
+
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BufferedProtocol)
 
 
 class DialError(Exception):
     """No connection to the upstream.
 
-    ``status`` is for the client, ``public`` its text; ``reason`` is a word from a fixed list
-    (``validation``, ``dns``, ``refused``, ``unreachable``, ``tls``, ``timeout``) for metrics.
-    The text itself is for the log.
+    ``status`` is for the client, ``public`` its text, ``error`` its type (RFC 9209 §2.3);
+    ``reason`` is a word from a shorter list (``validation``, ``dns``, ``refused``, ``unreachable``,
+    ``tls``, ``timeout``) for metrics. The text itself is for the log.
     """
 
-    def __init__(self, status: int, reason: str, public: str, text: str) -> None:
+    def __init__(self, status: int, reason: str, error: str, public: str, text: str) -> None:
         super().__init__(text)
         self.status = status
         self.reason = reason
+        self.error = error
         self.public = public
 
 
@@ -162,10 +171,11 @@ class Dialer:
             raise
         return protocol
 
-    def _overdue(self) -> DialError:
+    def _overdue(self, error: str = "connection_timeout") -> DialError:
         return DialError(
             504,
             "timeout",
+            error,
             "Upstream did not accept the connection in time",
             f"no connection within {self._timeout:g} s",
         )
@@ -176,11 +186,13 @@ class Dialer:
         try:
             return await asyncio.wait_for(self._resolver.addresses(host), self._timeout)
         except asyncio.TimeoutError:
-            raise self._overdue() from None
+            raise self._overdue("dns_timeout") from None
         except (OSError, UnicodeError) as error:
+            here = isinstance(error, OSError) and error.errno is None  # there was no thread for it
             raise DialError(
                 502,
                 "dns",
+                "proxy_internal_error" if here else "dns_error",
                 "Upstream name cannot be resolved",
                 f"cannot resolve {host}: {error}",
             ) from error
@@ -194,6 +206,7 @@ class Dialer:
                 raise DialError(
                     502,
                     "validation",
+                    "destination_ip_prohibited",
                     "Upstream IP validation failed",
                     f"IP validation failed: {text} is not a private address",
                 )
@@ -210,15 +223,22 @@ def _part(error: Exception) -> None:
 
 def _tls_error(error: ssl.SSLError) -> DialError:
     detail = getattr(error, "verify_message", "") or error.reason or str(error)
-    return DialError(502, "tls", "Upstream TLS handshake failed", f"upstream TLS: {detail}")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        kind = "tls_certificate_error"
+    else:
+        # OpenSSL's reasons: TLSV1_ALERT_UNKNOWN_CA is what the upstream has sent.
+        sent = "_ALERT_" in (error.reason or "")
+        kind = "tls_alert_received" if sent else "tls_protocol_error"
+    return DialError(502, "tls", kind, "Upstream TLS handshake failed", f"upstream TLS: {detail}")
 
 
 def _os_error(error: OSError, addresses: list[str]) -> DialError:
     tried = ", ".join(addresses)
     if isinstance(error, ConnectionRefusedError):
-        return DialError(502, "refused", "Upstream refused the connection", f"refused by {tried}")
+        sentence = "Upstream refused the connection"
+        return DialError(502, "refused", "connection_refused", sentence, f"refused by {tried}")
     # asyncio wraps errno in words of its own.
     detail = os.strerror(error.errno) if error.errno else str(error)
-    return DialError(
-        502, "unreachable", "Upstream cannot be reached", f"cannot reach {tried}: {detail}"
-    )
+    kind = _UNREACHABLE.get(error.errno or 0, "destination_unavailable")
+    sentence = "Upstream cannot be reached"
+    return DialError(502, "unreachable", kind, sentence, f"cannot reach {tried}: {detail}")

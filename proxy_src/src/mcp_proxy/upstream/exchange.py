@@ -20,7 +20,9 @@ from dataclasses import dataclass
 
 from ..http.forwarding import host_value, request_bytes, response_headers, trailer_fields
 from ..http.messages import ClientStream, Headers, RequestHead, ResponseHead
+from ..http.own_answers import own_answer
 from ..http.own_urls import public
+from ..http1.client import ResponseError
 from ..watch import log
 from ..watch.access_log import AccessLog
 from ..watch.metrics import NO_ROUTE, Metrics
@@ -93,7 +95,7 @@ class Exchange:
         self._forwarder.access_log.started(head, name)
         if route is None:
             log.event(log.logger, log.WARN, "no route for host", host=head.authority)
-            self._answer(502, "No route configured for host")
+            self._answer(502, "No route configured for host", "destination_not_found")
             return
         connection = self._forwarder.pool.take(route.upstream)
         if connection is None:
@@ -115,7 +117,7 @@ class Exchange:
             if self._done:
                 return
             self._note_dial_error(route, error)
-            self._answer(error.status, error.public, str(error))
+            self._answer(error.status, error.public, error.error, str(error))
             return
         self._dialling = None
         if self._done:
@@ -241,15 +243,14 @@ class Exchange:
         if self._connection is not None:
             self._connection.resume_reading()
 
-    def _answer(self, status: int, text: str, error: str | None = None) -> None:
-        """Answer the request in the upstream's place."""
-        body = f"{text}\n".encode()
+    def _answer(self, status: int, text: str, error: str, logged: str | None = None) -> None:
+        """Answer the request in the upstream's place; *logged* is the error in the log."""
+        head, content = own_answer(status, text, error)
         self._status = status
-        self._sent += len(body)
-        self._finish(error)
-        fields = [(b"Content-Type", b"text/plain; charset=utf-8")]
-        self._stream.send_head(ResponseHead(status, fields, len(body)))
-        self._stream.send_body(body)
+        self._sent += len(content)
+        self._finish(logged)
+        self._stream.send_head(head)
+        self._stream.send_body(content)
         self._stream.send_end([])
 
     # -- when something goes wrong -----------------------------------------------------------
@@ -271,7 +272,9 @@ class Exchange:
         text = f"upstream failed: {error or type(error).__name__}"
         log.event(log.logger, log.ERROR, text, route=route.name, upstream=str(route.upstream))
         if self._status == 0:
-            self._answer(502, "Upstream closed the connection or sent no valid answer", text)
+            kind = error.error if isinstance(error, ResponseError) else "connection_terminated"
+            sentence = "Upstream closed the connection or sent no valid answer"
+            self._answer(502, sentence, kind, text)
         else:
             self._finish(text)
             self._stream.abort()
@@ -324,9 +327,11 @@ class Exchange:
             self._finish(f"stalled: the {slow} does not take what there is for it")
             self._stream.abort()
         elif self._upload_paused:
-            self._answer(504, "Upstream does not take the request", "stalled upload")
+            sentence = "Upstream does not take the request"
+            self._answer(504, sentence, "connection_write_timeout", "stalled upload")
         else:
-            self._answer(408, "Request content not received in time", "stalled request")
+            sentence = "Request content not received in time"
+            self._answer(408, sentence, "http_request_error", "stalled request")
 
     def _release_upstream(self) -> None:
         if self._dialling is not None:

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 from ..config.model import Upstream
 from ..http.messages import Headers
-from ..http1.client import ResponseError, ResponseHandler, ResponseReader
+from ..http1.client import ResponseError, ResponseHandler, ResponseReader, incomplete
 from ..system import keepalive
 from ..system.rota import QUICK, Account, Portion
 from ..system.transports import CLOSED, send_at_once
@@ -189,7 +189,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.transport = CLOSED
         if self._lingering is not None:
             self._lingering.cancel()
-        lost = exc or ResponseError("closed before the response was complete")
+        lost = exc or incomplete()
         if not self._late:
             self._end(lost)
         elif not self._over:
@@ -229,7 +229,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         seconds = keepalive.silence(sock)
         if seconds >= gone_after:
-            self._fail(ResponseError(f"its machine has acknowledged nothing for {seconds:.0f} s"))
+            text = f"its machine has acknowledged nothing for {seconds:.0f} s"
+            self._fail(ResponseError(text, "connection_read_timeout"))
 
     def _fail(self, error: Exception) -> None:
         user, self._user = self._user, None
@@ -249,7 +250,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._reader.begin(user, method, upgrade)
         if self.transport.is_closing():
             # Closed between being opened and being used: nobody will call connection_lost again.
-            error = ResponseError("closed before the request was sent")
+            error = ResponseError("closed before the request was sent", "connection_terminated")
             asyncio.get_running_loop().call_soon(self._fail, error)
             return
         self.write(head)

@@ -135,6 +135,18 @@ def test_response_fields() -> None:
     assert response_headers(headers + hop) == headers
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [b"mcp-proxy; error=dns_error", b"cdn, mcp-proxy", b'"mcp-proxy"', b"MCP-Proxy"],
+)
+@pytest.mark.parametrize("name", [b"Proxy-Status", b"proxy-status"])
+def test_no_upstream_speaks_in_the_name_of_this_proxy(name: bytes, forged: bytes) -> None:
+    """RFC 9209 §2: each proxy writes its own member, and keeps those of the others."""
+    others = [(b"Server", b"x"), (name, b"cdn; error=dns_timeout"), (b"Via", b"mcp-proxy")]
+    assert response_headers([*others, (name, forged)]) == others
+    assert trailer_fields([(b"X-Sum", b"1"), (name, forged)]) == [(b"X-Sum", b"1")]
+
+
 def test_trailers_cannot_change_the_message() -> None:
     fields = [(b"X-Sum", b"1"), (b"Content-Length", b"3"), (b"Set-Cookie", b"a"), (b"Host", b"x")]
     fields += [(b"Alt-Svc", b"clear"), (b"Forwarded", b"for=a"), (b"X-Real-Ip", b"a")]
