@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import hpack
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mcp_proxy.http2.frames import ConnectionFault
 from mcp_proxy.http2.hpack import EMPTY_TABLE, Decoder, encode
@@ -47,6 +49,11 @@ def test_the_library_understands_what_is_encoded(
         preamble = b""
 
 
+# RFC 7541 §4.2: two of them at most, in front of everything else. The library takes any number.
+THREE_SIZE_UPDATES = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){3}")
+
+
+@example(noise=b"   ")
 @given(noise=st.binary(max_size=100))
 def test_of_noise_the_library_makes_the_same(noise: bytes) -> None:
     ours: object
@@ -59,4 +66,7 @@ def test_of_noise_the_library_makes_the_same(noise: bytes) -> None:
         theirs = hpack.Decoder(1 << 20).decode(noise, raw=True)
     except hpack.HPACKError:
         theirs = None
-    assert ours == theirs
+    if THREE_SIZE_UPDATES.match(noise):
+        assert ours is None
+    else:
+        assert ours == theirs
