@@ -5,20 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan
-
-
-def _taken(hostvars: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables that the preflight saw; those of the inventory if the host takes no part."""
-    settings = hostvars.get("__mcp_tunnel_settings")
-    if isinstance(settings, Mapping) and isinstance(settings.get("variables"), Mapping):
-        return dict(settings["variables"])
-    return plan.compared(hostvars)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import members
 
 
 class ActionModule(ActionBase):
@@ -37,11 +28,11 @@ class ActionModule(ActionBase):
                 "group": {"type": "str", "default": "mcp_tunnel"},
             }
         )
-        members = {
-            name: _taken(task_vars["hostvars"][name])
+        group = {
+            name: members.taken(task_vars["hostvars"][name])
             for name in task_vars["groups"].get(arguments["group"], [])
         }
-        problems = plan.check_machines(members, arguments["found"])
+        problems = members.check_machines(group, arguments["found"])
         result.update(changed=False)
         if problems:
             headline = (

@@ -19,15 +19,12 @@ description:
   - Refuses variables that are named like those of this collection and that it does not know, with
     the name that was probably meant. Those that belong to something else are listed in
     C(mcp_tunnel_other_variables).
-  - Refuses an ansible-core that is older than the collection needs. Ansible itself would only warn.
-  - Compares the host with the others of its group, such as instances that share a machine.
+  - The result of comparing the host with the others of its group is that of
+    M(mcp_tunnels.stack.members), once for all hosts.
   - Derives a plan from the variables, which the roles of this collection use. Register the
     result as C(mcp_tunnel_plan). Registered variables outrank facts, so nothing that a host says
     later changes it.
   - The variables are those that M(mcp_tunnels.stack.settings) has taken directly before.
-  - Refuses every host of the group whose facts, from an earlier task or a fact cache, have the name
-    of a variable of this collection. Such a host would otherwise set what other hosts and the
-    controller work with.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
@@ -35,10 +32,6 @@ attributes:
     support: none
     description: Nothing is ever changed.
 options:
-  group:
-    description: Inventory group of the replicas.
-    type: str
-    default: mcp_tunnel
   duty:
     description: Purpose of the run, as the name of a playbook; V(deploy) stands for all others.
     type: str
@@ -60,7 +53,12 @@ EXAMPLES = r"""
   register: __mcp_tunnel_settings
   no_log: true
 
-- name: Check them
+- name: Compare the hosts of the group
+  mcp_tunnels.stack.members:
+  register: __mcp_tunnel_members
+  run_once: true
+
+- name: Check the variables
   mcp_tunnels.stack.preflight:
   register: mcp_tunnel_plan
 """

@@ -14,7 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, role_options
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    members,
+    plan,
+    role_options,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
@@ -98,7 +102,8 @@ def proxy_accepts(files: Path, text: str) -> bool:
 
 def problems(values: dict[str, Any]) -> list[str]:
     """Return the problems that the preflight reports for one host with these variables."""
-    return [str(problem) for problem in plan.check_host("a", {"a": values}, {"a": "a"})]
+    alone = members.check({"a": values}, {"a": "a"})["a"]
+    return [str(problem) for problem in (*plan.check_values(values), *alone)]
 
 
 def verdicts(files: Path, row: Row) -> tuple[bool, bool]:
@@ -133,7 +138,7 @@ def test_the_file_on_a_host_is_the_one_that_was_judged(files: Path) -> None:
     """It has the meaning of the variables, and the proxy accepts it as it is, to the byte."""
     for row in ACCEPTED:
         values = variables(files, row)
-        text = plan.make_plan("a", {"a": values}, ["a"])["proxy_config"]
+        text = plan.make_plan(values, ["a"], "a")["proxy_config"]
         assert meaning(yaml.safe_load(text)) == meaning(document(files, values)), row
         on_host = text.replace(ON_A_HOST, f"{files}/")
         assert proxy_accepts(files, on_host), row

@@ -5,7 +5,9 @@
 
 ``settings`` has the rules for a replica's variables, with a file for each subject: ``cloudflared``,
 ``firewall``, ``upstreams``, ``routes``, ``wif``, ``credentials``. ``proxy_config`` writes the
-proxy's file and lets the proxy's own code judge it. ``plan`` is what follows from all of them;
+proxy's file and lets the proxy's own code judge it. ``members`` compares the hosts of the group,
+each read once; ``shared_problems`` tells what hosts have in common by one of them. ``plan`` is what
+follows from a host's variables;
 ``role_options`` are the declared options.
 
 Called by action and filter plugins and by ``answers``. Imports ``releases`` and module_utils. No

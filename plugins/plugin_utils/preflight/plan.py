@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The preflight's conclusions from the variables of a host and of its group."""
+"""The preflight's conclusions from the variables of a host."""
 
 from __future__ import annotations
 
@@ -40,19 +40,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.wif im
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
     BroughtCloudflared,
 )
-
-# The variables on which the replicas of one tunnel must agree.
-_SHARED = (
-    "mcp_tunnel_domain",
-    "mcp_tunnel_state_host",
-    "mcp_tunnel_mode",
-    "mcp_tunnel_id",
-    "mcp_tunnel_display_name",
-)
-# The variables of other hosts that matter to a host.
-COMPARED = (*_SHARED, *settings.OF_THE_MACHINE)
-
-Members = Mapping[str, Mapping[str, Any]]
 
 #: The purpose of a run, to the phase in which it puts the CA; see tunnel_ca.
 DUTIES = {
@@ -104,28 +91,6 @@ def _check_brought_binary(values: Mapping[str, Any]) -> Iterator[TunnelError]:
             yield error
 
 
-def check_host(name: str, members: Members, machines: Mapping[str, Any]) -> list[TunnelError]:
-    """Everything that is wrong with the variables of host *name*, alone and beside the others.
-
-    *members* has all variables of this host and COMPARED ones of the others of its group,
-    *machines* says which of them are the same machine.
-    """
-    values = members[name]
-    neighbours = {
-        member: compared
-        for member, compared in members.items()
-        if machines[member] == machines[name]
-    }
-    return [
-        *check_values(values),
-        *settings.check_machine(neighbours),
-        *_check_replicas(name, values, members),
-        *_check_instances(values, members),
-        *_check_state_host(values, members),
-        *_check_renewal_timer(values, members),
-    ]
-
-
 def warnings(values: Mapping[str, Any]) -> list[str]:
     """Remarks on one host's variables that are no reason to refuse them."""
     if values["cloudflared_known_bad"] != "warn":
@@ -133,118 +98,16 @@ def warnings(values: Mapping[str, Any]) -> list[str]:
     return [str(fault) for fault in cloudflared_settings.known_bad(values)]
 
 
-def compared(hostvars: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of one host that matter to other hosts, with their defaults."""
-    return role_options.with_truth_values(
-        {
-            variable: hostvars.get(variable, default)
-            for variable, default in role_options.defaults().items()
-            if variable in COMPARED
-        }
-    )
-
-
-def check_machines(members: Members, machines: Mapping[str, str]) -> list[TunnelError]:
-    """Everything that is wrong between hosts that turned out to be one machine.
-
-    *machines* has the identity of each host that was looked at; *members* has at least COMPARED.
-    """
-    names: dict[str, list[str]] = {}
-    for name in members:
-        if name in machines:
-            names.setdefault(machines[name], []).append(name)
-    return [
-        problem
-        for sharing in names.values()
-        for problem in settings.check_machine({name: members[name] for name in sharing})
-    ]
-
-
-def _replicas(values: Mapping[str, Any], members: Members) -> list[str]:
-    instance = values["mcp_tunnel_instance"]
-    return [name for name, member in members.items() if member["mcp_tunnel_instance"] == instance]
-
-
-def _check_replicas(name: str, values: Mapping[str, Any], members: Members) -> list[TunnelError]:
-    """Replicas of one instance belong to one tunnel."""
-    problems = []
-    for variable in _SHARED:
-        others = [
-            other
-            for other in _replicas(values, members)
-            if members[other][variable] != values[variable]
-        ]
-        if others:
-            problems.append(
-                TunnelError(
-                    variable,
-                    f"differs between {name} and {', '.join(others)}, which are replicas of "
-                    f"instance "
-                    f"{values['mcp_tunnel_instance']!r}",
-                    "Set it once for the group, or give another tunnel another mcp_tunnel_instance",
-                )
-            )
-    return problems
-
-
-def _check_instances(values: Mapping[str, Any], members: Members) -> Iterator[TunnelError]:
-    """Instances are tunnels of their own: two on one would take each other's requests."""
-    for variable in ("mcp_tunnel_id", "mcp_tunnel_display_name"):
-        others = [
-            other
-            for other, compared in members.items()
-            if compared["mcp_tunnel_instance"] != values["mcp_tunnel_instance"]
-            and compared[variable] == values[variable] != ""
-            and "wif" in (compared["mcp_tunnel_mode"], values["mcp_tunnel_mode"])
-        ]
-        if others:
-            yield TunnelError(
-                variable,
-                f"is also that of another instance, on {', '.join(others)}",
-                "Set it for each instance, not for the whole group; with -e, add --limit and the "
-                "replicas of one instance",
-            )
-
-
-def _check_state_host(values: Mapping[str, Any], members: Members) -> list[TunnelError]:
-    state_host = values["mcp_tunnel_state_host"]
-    if not state_host or state_host in ["localhost", *members]:
-        return []
-    return [
-        TunnelError(
-            "mcp_tunnel_state_host",
-            f"{state_host!r} is neither localhost nor one of the replicas",
-            f"Use localhost, or one of {', '.join(members)}",
-        )
-    ]
-
-
-def _check_renewal_timer(values: Mapping[str, Any], members: Members) -> list[TunnelError]:
-    """The timer runs on the replica that holds the CA; somewhere there must be one."""
-    state_host = values["mcp_tunnel_state_host"]
-    replicas = _replicas(values, members)
-    if values["mcp_tunnel_cert_renew_timer"] is not True or state_host in ["", *replicas]:
-        return []
-    return [
-        TunnelError(
-            "mcp_tunnel_cert_renew_timer",
-            f"no replica holds the CA: the state host is {state_host!r}",
-            f"Make a replica the state host ({', '.join(replicas)}), or leave the timer out and "
-            "run renew_cert.yml from a scheduler of your own",
-        )
-    ]
-
-
 def make_plan(
-    name: str, members: Members, play_hosts: list[str], duty: str = "deploy"
+    values: Mapping[str, Any], replicas: list[str], leader: str, duty: str = "deploy"
 ) -> dict[str, Any]:
-    """The plan that follows from host *name*'s variables; see the module's documentation.
+    """The plan that follows from a host's variables; see the module's documentation.
 
-    *play_hosts* are the hosts that take part in this run, in their order; *duty* is one of DUTIES.
+    :param replicas: the hosts of the group with this host's instance.
+    :param leader: the one of them that stands for the others in this run.
+    :param duty: one of DUTIES.
     """
-    values = members[name]
     instance = values["mcp_tunnel_instance"]
-    replicas = _replicas(values, members)
     proxy_unit = f"mcp-proxy@{instance}.service"
     cloudflared_unit = f"mcp-cloudflared@{instance}.service"
     units = {"mcp-proxy": proxy_unit, "mcp-cloudflared": cloudflared_unit}
@@ -257,8 +120,7 @@ def make_plan(
         "mode": values["mcp_tunnel_mode"],
         "state_host": values["mcp_tunnel_state_host"] or replicas[0],
         "replicas": replicas,
-        # With --limit, the first of the replicas that take part.
-        "leader": next(host for host in play_hosts if host in replicas),
+        "leader": leader,
         "config_dir": f"/etc/mcp-tunnel/{instance}",
         "state_dir": f"/var/lib/mcp-tunnel/{instance}",
         "proxy_unit": proxy_unit,

@@ -57,7 +57,7 @@ def wanted_by_an_attacker(secret):
         "cloudflared_binary_file": str(secret),
         "cloudflared_install_method": "file",
     }
-    evil = plan.make_plan("host2", {"host2": good()}, ["host2"])
+    evil = plan.make_plan(good(), ["host2"], "host2")
     evil |= {
         **{"mode": "wif", "state_host": "localhost", "state_dir": OTHER, "leader": "host2"},
         **{"instance": "../../etc", "config_dir": "/etc/../root", "duty": "rotate_ca"},
@@ -473,6 +473,7 @@ def test_every_module_of_a_host_is_asked_through_the_check():
     on_the_controller = {
         "controller",
         "machines",
+        "members",
         "preflight",
         "preflight_verdict",
         "refuse",

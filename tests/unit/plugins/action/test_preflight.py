@@ -18,6 +18,11 @@ SECOND = {
     "proxy_admin_port": 9081,
     "cloudflared_metrics_port": 9241,
 }
+COMPARE = {
+    "mcp_tunnels.stack.members": None,
+    "register": "__mcp_tunnel_members",
+    "run_once": True,
+}
 
 
 @pytest.fixture
@@ -29,6 +34,7 @@ def preflight(tmp_path):
             "register": "__mcp_tunnel_settings",
             "no_log": True,
         },
+        COMPARE,
         {"mcp_tunnels.stack.preflight": None, "register": "mcp_tunnel_plan"},
     ]
 
@@ -205,7 +211,7 @@ def test_names_that_a_run_makes_itself_are_no_misspelt_variables(tmp_path, prefl
         "no_log": True,
     }
     check = {"mcp_tunnels.stack.preflight": None, "register": "mcp_tunnel_plan"}
-    status, output = run_playbook(tmp_path, [take, check, take, check], {"a": {}})
+    status, output = run_playbook(tmp_path, [take, COMPARE, check, take, COMPARE, check], {"a": {}})
     assert status == 0, output
 
 

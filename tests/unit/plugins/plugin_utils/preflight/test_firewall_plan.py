@@ -9,7 +9,7 @@ PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
 
 
 def planned(**changes):
-    return plan.make_plan("a", {"a": good(**changes)}, ["a"])["firewall"]
+    return plan.make_plan(good(**changes), ["a"], "a")["firewall"]
 
 
 def upstreams(*urls, **changes):

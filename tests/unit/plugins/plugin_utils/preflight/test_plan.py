@@ -8,6 +8,7 @@ import pytest
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import dialling
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    members,
     plan,
     proxy_config,
     role_options,
@@ -29,9 +30,14 @@ OPENING = {"protocol": "tcp", "ports": [443], "networks": ["203.0.113.0/24"]}
 
 def told(hosts, machines=None):
     """Return the problems of each host; *hosts* is name to changed variables."""
-    members = {name: good(**changes) for name, changes in hosts.items()}
+    group = {name: good(**changes) for name, changes in hosts.items()}
     where = {name: (machines or {}).get(name, name) for name in hosts}
-    return [str(item) for name in hosts for item in plan.check_host(name, members, where)]
+    beside = members.check(group, where)
+    return [
+        str(item)
+        for name, values in group.items()
+        for item in (*plan.check_values(values), *beside[name])
+    ]
 
 
 def test_two_instances_on_one_machine():
@@ -40,8 +46,8 @@ def test_two_instances_on_one_machine():
 
 def sharing(hosts, machines):
     """Return the problems of hosts (name to changed variables) that were looked at."""
-    members = {name: good(**changes) for name, changes in hosts.items()}
-    return [str(problem) for problem in plan.check_machines(members, machines)]
+    group = {name: good(**changes) for name, changes in hosts.items()}
+    return [str(problem) for problem in members.check_machines(group, machines)]
 
 
 def test_two_names_of_one_machine():
@@ -99,21 +105,19 @@ def test_the_time_to_roll_back_is_of_a_run():
 @pytest.mark.parametrize("text", ["true", "yes"])
 def test_a_truth_value_that_another_host_has_as_text(text):
     """An inventory in INI format has only texts."""
-    assert plan.compared({"firewall_audit": text})["firewall_audit"] is True
+    assert members.compared({"firewall_audit": text})["firewall_audit"] is True
 
 
 def test_what_the_host_is_asked_about_the_firewall():
     asked = plan.make_plan(
-        "a",
-        {
-            "a": good(
-                mcp_tunnel_routes={"echo": "http://Tools.Corp:8000"},
-                firewall_resolvers=["10.0.0.53"],
-                firewall_admin_users=["prometheus"],
-                firewall_outbound=[{**OPENING, "user": "backup"}],
-            )
-        },
+        good(
+            mcp_tunnel_routes={"echo": "http://Tools.Corp:8000"},
+            firewall_resolvers=["10.0.0.53"],
+            firewall_admin_users=["prometheus"],
+            firewall_outbound=[{**OPENING, "user": "backup"}],
+        ),
         ["a"],
+        "a",
     )["host_check"]["firewall"]
     assert asked == {
         "resolvers": ["10.0.0.53"],
@@ -201,7 +205,7 @@ def test_types_and_choices_are_those_that_the_roles_declare(changes, text):
 
 def test_templates_take_truth_values_from_the_plan_only():
     """The variable itself may be the text "false", which is true to Jinja."""
-    switches = plan.make_plan("a", {"a": good()}, ["a"])["switches"]
+    switches = plan.make_plan(good(), ["a"], "a")["switches"]
     assert "proxy_disable_ip_validation" in switches
     files = [
         path for path in ROLES.rglob("*") if path.parent.name in ("tasks", "templates", "vars")

@@ -26,7 +26,7 @@ WIF = {
 
 def made(**changes):
     """Return the plan of a host."""
-    return plan.make_plan("a", {"a": good(**changes)}, ["a"])
+    return plan.make_plan(good(**changes), ["a"], "a")
 
 
 def document(**changes):

@@ -1,0 +1,76 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compares the hosts of the group, once for all of them. Makes no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import members
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller only."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset(("group",))
+
+    def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
+        """See the module's documentation."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            {"group": {"type": "str", "default": "mcp_tunnel"}}
+        )
+        names = task_vars["groups"].get(arguments["group"], [])
+        taking_part = task_vars["ansible_play_hosts_all"]
+        read, machines = {}, {}
+        try:
+            # Reported alone: with such a version, anything that follows may go wrong.
+            for problem in core_version.check_core():
+                raise problem
+            # Each host is read once: its variables are worked out anew every time.
+            for name in dict.fromkeys((*names, *taking_part)):
+                hostvars = task_vars["hostvars"][name]
+                own_names.check_facts(name, hostvars.get("ansible_facts"))
+                read[name] = members.taken(hostvars)
+                machines[name] = _machine(name, hostvars)
+        except TunnelError as error:
+            result.update(failed=True, msg=f"{error} No host was touched.")
+            return result
+        group = {name: read[name] for name in names}
+        result.update(changed=False, hosts=_beside_each_other(group, machines, taking_part))
+        return result
+
+
+def _beside_each_other(
+    group: members.Members, machines: Mapping[str, Any], taking_part: list[str]
+) -> dict[str, dict[str, Any]]:
+    """For each host of the play: its replicas, the one that leads them, and its problems."""
+    known = members.instances(group)
+    leaders: dict[int, str] = {}
+    for name in taking_part:
+        if name in group:
+            leaders.setdefault(id(members.replicas_of(name, group, known)), name)
+    problems = members.check(group, machines)
+    found = {}
+    for name in taking_part:
+        if name in group:
+            replicas = members.replicas_of(name, group, known)
+            found[name] = {
+                "replicas": replicas,
+                "leader": leaders[id(replicas)],
+                "problems": [str(problem) for problem in problems[name]],
+            }
+    return found
+
+
+def _machine(name: str, hostvars: Mapping[str, Any]) -> tuple[str, str]:
+    """The key that tells machines apart: hosts with one address and port are one machine."""
+    return str(hostvars.get("ansible_host", name)), str(hostvars.get("ansible_port", 22))

@@ -1,0 +1,68 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: members
+short_description: Compares the hosts of a group with each other
+version_added: 0.1.0
+description:
+  - Finds the replicas of each instance, and all that does not fit between the hosts of the group.
+    Replicas of one instance must agree on their tunnel. Instances on one machine need ports of
+    their own.
+  - Reads every host once, also those that take no part in the run. The result is registered as
+    C(__mcp_tunnel_members), for M(mcp_tunnels.stack.preflight). Use C(run_once).
+  - Refuses an ansible-core that is older than the collection needs. Ansible itself would only warn.
+  - Refuses every host of the group whose facts, from an earlier task or a fact cache, have the name
+    of a variable of this collection. Such a host would otherwise set what other hosts and the
+    controller work with.
+  - Runs on the controller, without a connection.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+attributes:
+  diff_mode:
+    support: none
+    description: Nothing is ever changed.
+options:
+  group:
+    description: Inventory group of the replicas.
+    type: str
+    default: mcp_tunnel
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Take the variables of every host
+  mcp_tunnels.stack.settings:
+  register: __mcp_tunnel_settings
+  no_log: true
+
+- name: Compare the hosts of the group
+  mcp_tunnels.stack.members:
+  register: __mcp_tunnel_members
+  run_once: true
+"""
+
+RETURN = r"""
+hosts:
+  description: What there is to know about each host of the play beside the others, by its name.
+  returned: success
+  type: dict
+  contains:
+    replicas:
+      description: The hosts of the group with the instance of this one, itself included.
+      type: list
+      elements: str
+    leader:
+      description: The first of them that takes part in the run.
+      type: str
+    problems:
+      description: What does not fit, with the remedy.
+      type: list
+      elements: str
+"""

@@ -1,0 +1,200 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts of the group beside each other: the replicas of each instance, and what does not fit.
+
+Each host is read once, and each is compared with the hosts of its machine and of its tunnel only:
+the group may have thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    role_options,
+    settings,
+)
+
+# The variables on which the replicas of one tunnel must agree.
+_SHARED = (
+    "mcp_tunnel_domain",
+    "mcp_tunnel_state_host",
+    "mcp_tunnel_mode",
+    "mcp_tunnel_id",
+    "mcp_tunnel_display_name",
+)
+# Those that no two instances may share, if one of them is in mode wif.
+_OF_ONE_TUNNEL = ("mcp_tunnel_id", "mcp_tunnel_display_name")
+_COMPARED = (*_SHARED, *settings.OF_THE_MACHINE, "mcp_tunnel_cert_renew_timer")
+_NAMED = 10
+"""Hosts that an error names; of more, the number is given."""
+
+Members = Mapping[str, Mapping[str, Any]]
+Problems = dict[str, list[TunnelError]]
+
+
+def compared(hostvars: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of one host that matter to other hosts, with their defaults."""
+    return role_options.with_truth_values(
+        {
+            variable: hostvars.get(variable, default)
+            for variable, default in role_options.defaults().items()
+            if variable in _COMPARED
+        }
+    )
+
+
+def taken(hostvars: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables that the preflight saw; those of the inventory if the host takes no part."""
+    seen = hostvars.get("__mcp_tunnel_settings")
+    if isinstance(seen, Mapping) and isinstance(seen.get("variables"), Mapping):
+        return {name: seen["variables"][name] for name in _COMPARED}
+    return compared(hostvars)
+
+
+def instances(members: Members) -> dict[Any, list[str]]:
+    """Each instance and its replicas, in the order of the group."""
+    found: dict[Any, list[str]] = {}
+    for name, values in members.items():
+        found.setdefault(_key(values["mcp_tunnel_instance"]), []).append(name)
+    return found
+
+
+def replicas_of(name: str, members: Members, known: Mapping[Any, list[str]]) -> list[str]:
+    """The replicas of the instance of host *name*; *known* is what :func:`instances` has found."""
+    return known[_key(members[name]["mcp_tunnel_instance"])]
+
+
+def check(members: Members, machines: Mapping[str, Any]) -> Problems:
+    """Everything that is wrong with each host beside the others.
+
+    :param members: host to its variables, the compared ones at least.
+    :param machines: host to what tells its machine from others.
+    """
+    problems: Problems = {name: [] for name in members}
+    known = instances(members)
+    for names in _grouped(members, machines):
+        found = settings.check_machine({name: members[name] for name in names})
+        for name in names:
+            problems[name] += found
+    for names in known.values():
+        _check_replicas(names, members, problems)
+    _check_instances(members, problems)
+    for name, values in members.items():
+        replicas = replicas_of(name, members, known)
+        problems[name] += _check_state_host(values, members, replicas)
+        problems[name] += _check_renewal_timer(values, replicas)
+    return problems
+
+
+def check_machines(members: Members, machines: Mapping[str, str]) -> list[TunnelError]:
+    """Everything that is wrong between hosts that turned out to be one machine.
+
+    :param machines: the identity of each host that was looked at.
+    """
+    looked_at = {name: values for name, values in members.items() if name in machines}
+    return [
+        problem
+        for names in _grouped(looked_at, machines)
+        for problem in settings.check_machine({name: members[name] for name in names})
+    ]
+
+
+def _grouped(members: Members, machines: Mapping[str, Any]) -> Iterable[list[str]]:
+    """The hosts of each machine."""
+    found: dict[Any, list[str]] = {}
+    for name in members:
+        found.setdefault(machines[name], []).append(name)
+    return found.values()
+
+
+def _check_replicas(names: list[str], members: Members, problems: Problems) -> None:
+    """Replicas of one instance belong to one tunnel."""
+    for variable in _SHARED:
+        having: dict[Any, list[str]] = {}
+        for name in names:
+            having.setdefault(_key(members[name][variable]), []).append(name)
+        if len(having) == 1:
+            continue
+        for name in names:
+            mine = _key(members[name][variable])
+            others = [other for other in names if _key(members[other][variable]) != mine]
+            problems[name].append(
+                TunnelError(
+                    variable,
+                    f"differs between {name} and {_named(others)}, which are replicas of instance "
+                    f"{members[name]['mcp_tunnel_instance']!r}",
+                    "Set it once for the group, or give another tunnel another mcp_tunnel_instance",
+                )
+            )
+
+
+def _check_instances(members: Members, problems: Problems) -> None:
+    """Instances are tunnels of their own: two on one would take each other's requests."""
+    for variable in _OF_ONE_TUNNEL:
+        having: dict[Any, list[str]] = {}
+        for name, values in members.items():
+            if values[variable] != "":
+                having.setdefault(_key(values[variable]), []).append(name)
+        for names in having.values():
+            if len({_key(members[name]["mcp_tunnel_instance"]) for name in names}) > 1:
+                _name_other_instances(variable, names, members, problems)
+
+
+def _name_other_instances(
+    variable: str, names: list[str], members: Members, problems: Problems
+) -> None:
+    for name in names:
+        mine = members[name]
+        others = [
+            other
+            for other in names
+            if members[other]["mcp_tunnel_instance"] != mine["mcp_tunnel_instance"]
+            and "wif" in (members[other]["mcp_tunnel_mode"], mine["mcp_tunnel_mode"])
+        ]
+        if others:
+            problems[name].append(
+                TunnelError(
+                    variable,
+                    f"is also that of another instance, on {_named(others)}",
+                    "Set it for each instance, not for the whole group; with -e, add --limit and "
+                    "the replicas of one instance",
+                )
+            )
+
+
+def _check_state_host(
+    values: Mapping[str, Any], members: Members, replicas: list[str]
+) -> Iterator[TunnelError]:
+    state_host = values["mcp_tunnel_state_host"]
+    if state_host and state_host != "localhost" and _key(state_host) not in members:
+        yield TunnelError(
+            "mcp_tunnel_state_host",
+            f"{state_host!r} is neither localhost nor one of the replicas",
+            f"Use localhost, or one of {_named(replicas)}",
+        )
+
+
+def _check_renewal_timer(values: Mapping[str, Any], replicas: list[str]) -> Iterator[TunnelError]:
+    """The timer runs on the replica that holds the CA; somewhere there must be one."""
+    state_host = values["mcp_tunnel_state_host"]
+    if values["mcp_tunnel_cert_renew_timer"] is True and state_host not in ["", *replicas]:
+        yield TunnelError(
+            "mcp_tunnel_cert_renew_timer",
+            f"no replica holds the CA: the state host is {state_host!r}",
+            f"Make a replica the state host ({_named(replicas)}), or leave the timer out and "
+            "run renew_cert.yml from a scheduler of your own",
+        )
+
+
+def _named(hosts: list[str]) -> str:
+    more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
+    return ", ".join(hosts[:_NAMED]) + more
+
+
+def _key(value: Any) -> Any:
+    """The value as a key: also one of a wrong type, which another rule refuses."""
+    return value if isinstance(value, str) else repr(value)
