@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 
-_VERIFY = Path(__file__).resolve().parents[4] / "playbooks/verify.yml"
+_VERIFY = Path(__file__).resolve().parents[4] / "playbooks/plays/verify.yml"
 # YAML breaks a line at single blanks when it is longer than 80 columns.
 TABLE = [
     "firewall                 state  detail",

@@ -1,0 +1,69 @@
+"""A run without replicas is red: a misspelt group would look like a deployment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
+
+PLAYBOOKS = Path(role_options.__file__).parents[3] / "playbooks"
+COLLECTIONS = Path(role_options.__file__).parents[6]
+MISSPELT = {"mcp_tunels": {"hosts": {"a": {}}}}
+BESIDE = {"mcp_tunnel": {"hosts": {"a": {}, "b": {}}}, "others": {"hosts": {"c": {}}}}
+
+
+def run(directory, inventory, playbook, *arguments):
+    """Return exit status and output of a playbook over an inventory."""
+    (directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "ansible.cli.playbook", "-i", "inventory.yml"),
+            *(str(PLAYBOOKS / f"{playbook}.yml"), *arguments),
+        ],
+        cwd=directory,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
+            "ANSIBLE_NOCOLOR": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize("playbook", sorted(path.stem for path in PLAYBOOKS.glob("*.yml")))
+def test_of_a_group_with_another_name(tmp_path, playbook):
+    status, output = run(tmp_path, MISSPELT, playbook)
+    assert status != 0
+    assert "mcp_tunnel: is no group of the inventory, or it has no hosts" in output
+    assert "Nothing was done." in output
+
+
+@pytest.mark.parametrize("inventory", [{}, {"mcp_tunnel": {"hosts": {}}}])
+def test_of_an_inventory_without_hosts(tmp_path, inventory):
+    status, output = run(tmp_path, inventory, "verify")
+    assert status != 0
+    assert "mcp_tunnel: is no group of the inventory, or it has no hosts" in output
+
+
+@pytest.mark.parametrize("playbook", ["site", "verify"])
+def test_of_a_limit_that_leaves_none(tmp_path, playbook):
+    status, output = run(tmp_path, BESIDE, playbook, "--limit", "others")
+    assert status != 0
+    assert "mcp_tunnel: none of its 2 hosts takes part in this run, because of --limit" in output
+
+
+def test_of_a_limit_that_leaves_one(tmp_path):
+    """It goes on, to the variables that are missing."""
+    status, output = run(tmp_path, BESIDE, "verify", "--limit", "b")
+    assert status != 0
+    assert "takes part in this run" not in output
+    assert "in the variables of b; no host was touched" in output
