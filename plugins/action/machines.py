@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import members
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import neighbours
 
 
 class ActionModule(ActionBase):
@@ -29,10 +29,10 @@ class ActionModule(ActionBase):
             }
         )
         group = {
-            name: members.taken(task_vars["hostvars"][name])
+            name: neighbours.taken(task_vars["hostvars"][name])
             for name in task_vars["groups"].get(arguments["group"], [])
         }
-        problems = members.check_machines(group, arguments["found"])
+        problems = neighbours.check_machines(group, arguments["found"])
         result.update(changed=False)
         if problems:
             headline = (

@@ -19,8 +19,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 # Registered by mcp_tunnels.stack.settings, without output.
 _SETTINGS = "__mcp_tunnel_settings"
-# Registered by mcp_tunnels.stack.members.
-_MEMBERS = "__mcp_tunnel_members"
+# Registered by mcp_tunnels.stack.group.
+_MEMBERS = "__mcp_tunnel_group"
 
 
 class ActionModule(ActionBase):
@@ -64,16 +64,16 @@ class ActionModule(ActionBase):
         return result
 
 
-def _beside_the_others(members: Any, name: str) -> Mapping[str, Any]:
+def _beside_the_others(compared: Any, name: str) -> Mapping[str, Any]:
     """The result of comparing host *name* with the others of its group."""
-    if not isinstance(members, Mapping) or name not in members.get("hosts", {}):
+    if not isinstance(compared, Mapping) or name not in compared.get("hosts", {}):
         raise TunnelError(
             _MEMBERS,
             f"does not have {name}, so nothing is known of the hosts beside it",
-            "Run mcp_tunnels.stack.members before, for the group that has this host, and register "
+            "Run mcp_tunnels.stack.group before, for the group that has this host, and register "
             "its result under this name",
         )
-    beside: Mapping[str, Any] = members["hosts"][name]
+    beside: Mapping[str, Any] = compared["hosts"][name]
     return beside
 
 

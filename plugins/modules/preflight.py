@@ -20,7 +20,7 @@ description:
     the name that was probably meant. Those that belong to something else are listed in
     C(mcp_tunnel_other_variables).
   - The result of comparing the host with the others of its group is that of
-    M(mcp_tunnels.stack.members), once for all hosts.
+    M(mcp_tunnels.stack.group), once for all hosts.
   - Derives a plan from the variables, which the roles of this collection use. Register the
     result as C(mcp_tunnel_plan). Registered variables outrank facts, so nothing that a host says
     later changes it.
@@ -54,8 +54,8 @@ EXAMPLES = r"""
   no_log: true
 
 - name: Compare the hosts of the group
-  mcp_tunnels.stack.members:
-  register: __mcp_tunnel_members
+  mcp_tunnels.stack.group:
+  register: __mcp_tunnel_group
   run_once: true
 
 - name: Check the variables

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
-    members,
+    neighbours,
     plan,
     role_options,
 )
@@ -102,7 +102,7 @@ def proxy_accepts(files: Path, text: str) -> bool:
 
 def problems(values: dict[str, Any]) -> list[str]:
     """Return the problems that the preflight reports for one host with these variables."""
-    alone = members.check({"a": values}, {"a": "a"})["a"]
+    alone = neighbours.check({"a": values}, {"a": "a"})["a"]
     return [str(problem) for problem in (*plan.check_values(values), *alone)]
 
 

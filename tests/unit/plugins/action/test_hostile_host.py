@@ -473,7 +473,7 @@ def test_every_module_of_a_host_is_asked_through_the_check():
     on_the_controller = {
         "controller",
         "machines",
-        "members",
+        "group",
         "preflight",
         "preflight_verdict",
         "refuse",

@@ -19,8 +19,8 @@ SECOND = {
     "cloudflared_metrics_port": 9241,
 }
 COMPARE = {
-    "mcp_tunnels.stack.members": None,
-    "register": "__mcp_tunnel_members",
+    "mcp_tunnels.stack.group": None,
+    "register": "__mcp_tunnel_group",
     "run_once": True,
 }
 

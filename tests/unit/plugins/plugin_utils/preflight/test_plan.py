@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import dialling
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
-    members,
+    neighbours,
     plan,
     proxy_config,
     role_options,
@@ -32,7 +32,7 @@ def told(hosts, machines=None):
     """Return the problems of each host; *hosts* is name to changed variables."""
     group = {name: good(**changes) for name, changes in hosts.items()}
     where = {name: (machines or {}).get(name, name) for name in hosts}
-    beside = members.check(group, where)
+    beside = neighbours.check(group, where)
     return [
         str(item)
         for name, values in group.items()
@@ -47,7 +47,7 @@ def test_two_instances_on_one_machine():
 def sharing(hosts, machines):
     """Return the problems of hosts (name to changed variables) that were looked at."""
     group = {name: good(**changes) for name, changes in hosts.items()}
-    return [str(problem) for problem in members.check_machines(group, machines)]
+    return [str(problem) for problem in neighbours.check_machines(group, machines)]
 
 
 def test_two_names_of_one_machine():
@@ -105,7 +105,7 @@ def test_the_time_to_roll_back_is_of_a_run():
 @pytest.mark.parametrize("text", ["true", "yes"])
 def test_a_truth_value_that_another_host_has_as_text(text):
     """An inventory in INI format has only texts."""
-    assert members.compared({"firewall_audit": text})["firewall_audit"] is True
+    assert neighbours.compared({"firewall_audit": text})["firewall_audit"] is True
 
 
 def test_what_the_host_is_asked_about_the_firewall():

@@ -32,7 +32,7 @@ _COMPARED = (*_SHARED, *settings.OF_THE_MACHINE, "mcp_tunnel_cert_renew_timer")
 _NAMED = 10
 """Hosts that an error names; of more, the number is given."""
 
-Members = Mapping[str, Mapping[str, Any]]
+Hosts = Mapping[str, Mapping[str, Any]]
 Problems = dict[str, list[TunnelError]]
 
 
@@ -55,105 +55,105 @@ def taken(hostvars: Mapping[str, Any]) -> dict[str, Any]:
     return compared(hostvars)
 
 
-def instances(members: Members) -> dict[Any, list[str]]:
+def instances(hosts: Hosts) -> dict[Any, list[str]]:
     """Each instance and its replicas, in the order of the group."""
     found: dict[Any, list[str]] = {}
-    for name, values in members.items():
+    for name, values in hosts.items():
         found.setdefault(_key(values["mcp_tunnel_instance"]), []).append(name)
     return found
 
 
-def replicas_of(name: str, members: Members, known: Mapping[Any, list[str]]) -> list[str]:
+def replicas_of(name: str, hosts: Hosts, known: Mapping[Any, list[str]]) -> list[str]:
     """The replicas of the instance of host *name*; *known* is what :func:`instances` has found."""
-    return known[_key(members[name]["mcp_tunnel_instance"])]
+    return known[_key(hosts[name]["mcp_tunnel_instance"])]
 
 
-def check(members: Members, machines: Mapping[str, Any]) -> Problems:
+def check(hosts: Hosts, machines: Mapping[str, Any]) -> Problems:
     """Everything that is wrong with each host beside the others.
 
-    :param members: host to its variables, the compared ones at least.
+    :param hosts: host to its variables, the compared ones at least.
     :param machines: host to what tells its machine from others.
     """
-    problems: Problems = {name: [] for name in members}
-    known = instances(members)
-    for names in _grouped(members, machines):
-        found = settings.check_machine({name: members[name] for name in names})
+    problems: Problems = {name: [] for name in hosts}
+    known = instances(hosts)
+    for names in _grouped(hosts, machines):
+        found = settings.check_machine({name: hosts[name] for name in names})
         for name in names:
             problems[name] += found
     for names in known.values():
-        _check_replicas(names, members, problems)
-    _check_instances(members, problems)
-    for name, values in members.items():
-        replicas = replicas_of(name, members, known)
-        problems[name] += _check_state_host(values, members, replicas)
+        _check_replicas(names, hosts, problems)
+    _check_instances(hosts, problems)
+    for name, values in hosts.items():
+        replicas = replicas_of(name, hosts, known)
+        problems[name] += _check_state_host(values, hosts, replicas)
         problems[name] += _check_renewal_timer(values, replicas)
     return problems
 
 
-def check_machines(members: Members, machines: Mapping[str, str]) -> list[TunnelError]:
+def check_machines(hosts: Hosts, machines: Mapping[str, str]) -> list[TunnelError]:
     """Everything that is wrong between hosts that turned out to be one machine.
 
     :param machines: the identity of each host that was looked at.
     """
-    looked_at = {name: values for name, values in members.items() if name in machines}
+    looked_at = {name: values for name, values in hosts.items() if name in machines}
     return [
         problem
         for names in _grouped(looked_at, machines)
-        for problem in settings.check_machine({name: members[name] for name in names})
+        for problem in settings.check_machine({name: hosts[name] for name in names})
     ]
 
 
-def _grouped(members: Members, machines: Mapping[str, Any]) -> Iterable[list[str]]:
+def _grouped(hosts: Hosts, machines: Mapping[str, Any]) -> Iterable[list[str]]:
     """The hosts of each machine."""
     found: dict[Any, list[str]] = {}
-    for name in members:
+    for name in hosts:
         found.setdefault(machines[name], []).append(name)
     return found.values()
 
 
-def _check_replicas(names: list[str], members: Members, problems: Problems) -> None:
+def _check_replicas(names: list[str], hosts: Hosts, problems: Problems) -> None:
     """Replicas of one instance belong to one tunnel."""
     for variable in _SHARED:
         having: dict[Any, list[str]] = {}
         for name in names:
-            having.setdefault(_key(members[name][variable]), []).append(name)
+            having.setdefault(_key(hosts[name][variable]), []).append(name)
         if len(having) == 1:
             continue
         for name in names:
-            mine = _key(members[name][variable])
-            others = [other for other in names if _key(members[other][variable]) != mine]
+            mine = _key(hosts[name][variable])
+            others = [other for other in names if _key(hosts[other][variable]) != mine]
             problems[name].append(
                 TunnelError(
                     variable,
                     f"differs between {name} and {_named(others)}, which are replicas of instance "
-                    f"{members[name]['mcp_tunnel_instance']!r}",
+                    f"{hosts[name]['mcp_tunnel_instance']!r}",
                     "Set it once for the group, or give another tunnel another mcp_tunnel_instance",
                 )
             )
 
 
-def _check_instances(members: Members, problems: Problems) -> None:
+def _check_instances(hosts: Hosts, problems: Problems) -> None:
     """Instances are tunnels of their own: two on one would take each other's requests."""
     for variable in _OF_ONE_TUNNEL:
         having: dict[Any, list[str]] = {}
-        for name, values in members.items():
+        for name, values in hosts.items():
             if values[variable] != "":
                 having.setdefault(_key(values[variable]), []).append(name)
         for names in having.values():
-            if len({_key(members[name]["mcp_tunnel_instance"]) for name in names}) > 1:
-                _name_other_instances(variable, names, members, problems)
+            if len({_key(hosts[name]["mcp_tunnel_instance"]) for name in names}) > 1:
+                _name_other_instances(variable, names, hosts, problems)
 
 
 def _name_other_instances(
-    variable: str, names: list[str], members: Members, problems: Problems
+    variable: str, names: list[str], hosts: Hosts, problems: Problems
 ) -> None:
     for name in names:
-        mine = members[name]
+        mine = hosts[name]
         others = [
             other
             for other in names
-            if members[other]["mcp_tunnel_instance"] != mine["mcp_tunnel_instance"]
-            and "wif" in (members[other]["mcp_tunnel_mode"], mine["mcp_tunnel_mode"])
+            if hosts[other]["mcp_tunnel_instance"] != mine["mcp_tunnel_instance"]
+            and "wif" in (hosts[other]["mcp_tunnel_mode"], mine["mcp_tunnel_mode"])
         ]
         if others:
             problems[name].append(
@@ -167,10 +167,10 @@ def _name_other_instances(
 
 
 def _check_state_host(
-    values: Mapping[str, Any], members: Members, replicas: list[str]
+    values: Mapping[str, Any], hosts: Hosts, replicas: list[str]
 ) -> Iterator[TunnelError]:
     state_host = values["mcp_tunnel_state_host"]
-    if state_host and state_host != "localhost" and _key(state_host) not in members:
+    if state_host and state_host != "localhost" and _key(state_host) not in hosts:
         yield TunnelError(
             "mcp_tunnel_state_host",
             f"{state_host!r} is neither localhost nor one of the replicas",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: members
+module: group
 short_description: Compares the hosts of a group with each other
 version_added: 0.1.0
 description:
@@ -15,7 +15,7 @@ description:
     Replicas of one instance must agree on their tunnel. Instances on one machine need ports of
     their own.
   - Reads every host once, also those that take no part in the run. The result is registered as
-    C(__mcp_tunnel_members), for M(mcp_tunnels.stack.preflight). Use C(run_once).
+    C(__mcp_tunnel_group), for M(mcp_tunnels.stack.preflight). Use C(run_once).
   - Refuses an ansible-core that is older than the collection needs. Ansible itself would only warn.
   - Refuses every host of the group whose facts, from an earlier task or a fact cache, have the name
     of a variable of this collection. Such a host would otherwise set what other hosts and the
@@ -43,8 +43,8 @@ EXAMPLES = r"""
   no_log: true
 
 - name: Compare the hosts of the group
-  mcp_tunnels.stack.members:
-  register: __mcp_tunnel_members
+  mcp_tunnels.stack.group:
+  register: __mcp_tunnel_group
   run_once: true
 """
 

@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import members
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import neighbours
 
 
 class ActionModule(ActionBase):
@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
             for name in dict.fromkeys((*names, *taking_part)):
                 hostvars = task_vars["hostvars"][name]
                 own_names.check_facts(name, hostvars.get("ansible_facts"))
-                read[name] = members.taken(hostvars)
+                read[name] = neighbours.taken(hostvars)
                 machines[name] = _machine(name, hostvars)
         except TunnelError as error:
             result.update(failed=True, msg=f"{error} No host was touched.")
@@ -50,19 +50,19 @@ class ActionModule(ActionBase):
 
 
 def _beside_each_other(
-    group: members.Members, machines: Mapping[str, Any], taking_part: list[str]
+    group: neighbours.Hosts, machines: Mapping[str, Any], taking_part: list[str]
 ) -> dict[str, dict[str, Any]]:
     """For each host of the play: its replicas, the one that leads them, and its problems."""
-    known = members.instances(group)
+    known = neighbours.instances(group)
     leaders: dict[int, str] = {}
     for name in taking_part:
         if name in group:
-            leaders.setdefault(id(members.replicas_of(name, group, known)), name)
-    problems = members.check(group, machines)
+            leaders.setdefault(id(neighbours.replicas_of(name, group, known)), name)
+    problems = neighbours.check(group, machines)
     found = {}
     for name in taking_part:
         if name in group:
-            replicas = members.replicas_of(name, group, known)
+            replicas = neighbours.replicas_of(name, group, known)
             found[name] = {
                 "replicas": replicas,
                 "leader": leaders[id(replicas)],
