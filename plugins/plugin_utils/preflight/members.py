@@ -1,0 +1,160 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The members of an instance: the replicas that the state host remembers.
+
+An inventory need not show all of them: a platform that runs jobs leaves out hosts that are disabled,
+sliced away or outside a limit. The list says who may live on the credentials of the state host. It
+comes from a managed host, so each part of it is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+
+FILE = "replicas.json"
+"""Name of the list in the state directory."""
+
+_VERSION = 1
+_MOST = 500
+"""Replicas in a list. The service has no limit, but a tunnel needs no more than a few."""
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:-]{0,252}[A-Za-z0-9_])?\Z")
+_MACHINE = re.compile(r"[0-9a-f]{16,64}\Z")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
+_DOMAIN = re.compile(r"[a-z0-9.-]{0,253}\Z")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A replica: what tells its ``machine`` from others, and when it was last ``confirmed``.
+
+    ``confirmed`` is a time in UTC as in RFC 3339, empty if the replica got credentials and was not
+    proven since.
+    """
+
+    machine: str
+    confirmed: str = ""
+
+
+@dataclass(frozen=True)
+class Members:
+    """The members by name. ``domain`` is that of their tunnel, empty while it is unknown."""
+
+    domain: str = ""
+    by_name: Mapping[str, Member] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The list as a file."""
+        replicas = {
+            name: {"machine": member.machine, "confirmed": member.confirmed}
+            for name, member in sorted(self.by_name.items())
+        }
+        content = {"version": _VERSION, "domain": self.domain, "replicas": replicas}
+        return json.dumps(content, indent=1) + "\n"
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """The members that are not among *names*, sorted."""
+        return sorted(set(self.by_name).difference(names))
+
+    def without(self, names: Iterable[str]) -> Members:
+        """The list after *names* were forgotten."""
+        kept = {name: self.by_name[name] for name in self.by_name if name not in set(names)}
+        return Members(self.domain, kept)
+
+    def with_replicas(self, machines: Mapping[str, str], domain: str) -> Members:
+        """The list with the replicas of a run, before they get credentials.
+
+        :param machines: host to what tells its machine from others.
+        """
+        added = {
+            name: self.by_name.get(name, Member(machine)) for name, machine in machines.items()
+        }
+        return Members(domain or self.domain, {**self.by_name, **added})
+
+    def confirmed(self, names: Iterable[str], now: str) -> Members:
+        """The list after *names*, which are in it, were proven at the time *now*."""
+        proven = {name: Member(self.by_name[name].machine, now) for name in names}
+        return Members(self.domain, {**self.by_name, **proven})
+
+
+def read(text: str, subject: str) -> Members:
+    """The list in a file's *text*; an empty text is an empty list.
+
+    :param subject: the file and its host, for errors.
+    :raises TunnelError: if it is no such list, or one of a later version.
+    """
+    if not text:
+        return Members()
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _corrupt(subject, "is no JSON") from None
+    if not isinstance(content, dict) or not isinstance(content.get("version"), int):
+        raise _corrupt(subject, "has no version")
+    if content["version"] > _VERSION:
+        raise TunnelError(
+            subject,
+            f"has version {content['version']}, and this release of the collection knows "
+            f"{_VERSION} at most",
+            "Run the release that has written it, or a later one",
+        )
+    replicas, domain = content.get("replicas"), content.get("domain")
+    if not isinstance(domain, str) or not _DOMAIN.match(domain):
+        raise _corrupt(subject, "names no domain")
+    if not isinstance(replicas, dict) or len(replicas) > _MOST:
+        raise _corrupt(subject, f"has no replicas, or more than {_MOST}")
+    return Members(domain, {name: _member(name, each, subject) for name, each in replicas.items()})
+
+
+def check(known: Members, machines: Mapping[str, str], domain: str, subject: str) -> None:
+    """Refuse a list that is not that of the run's tunnel, or that knows a host as another machine.
+
+    :param machines: host of the run to what tells its machine from others.
+    :param domain: that of the run's tunnel, empty while it is unknown.
+    :raises TunnelError: naming the host.
+    """
+    if known.domain and domain and known.domain != domain:
+        raise TunnelError(
+            subject,
+            f"is that of tunnel {known.domain}, and the variables name {domain}",
+            "For another tunnel use another mcp_tunnel_instance",
+        )
+    others = sorted(
+        name
+        for name, machine in machines.items()
+        if name in known.by_name and known.by_name[name].machine != machine
+    )
+    if others:
+        raise TunnelError(
+            subject,
+            f"knows {', '.join(others)} as another machine: it was installed anew, or another "
+            "inventory has a host of this name",
+            f"If the earlier machine is gone for good, pass mcp_tunnel_forget: {others}",
+        )
+
+
+def _member(name: str, each: Any, subject: str) -> Member:
+    known = isinstance(each, dict) and set(each) == {"machine", "confirmed"}
+    if not _NAME.match(name) or not known:
+        raise _corrupt(subject, "has an entry that is no replica")
+    machine, confirmed = each["machine"], each["confirmed"]
+    if not isinstance(machine, str) or not _MACHINE.match(machine):
+        raise _corrupt(subject, f"knows no machine of {name}")
+    if not isinstance(confirmed, str) or not (confirmed == "" or _TIME.match(confirmed)):
+        raise _corrupt(subject, f"has no time for {name}")
+    return Member(machine, confirmed)
+
+
+def _corrupt(subject: str, problem: str) -> TunnelError:
+    return TunnelError(
+        subject,
+        problem,
+        "Nobody knows which replicas live on these credentials. Restore the file from a backup, or "
+        "move it away and run site.yml on all replicas, which writes it anew",
+    )
