@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import neighbours
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
+    limits,
+    neighbours,
+    waves,
+)
 
 
 class ActionModule(ActionBase):
@@ -45,8 +50,25 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg=f"{error} No host was touched.")
             return result
         group = {name: read[name] for name in names}
-        result.update(changed=False, hosts=_beside_each_other(group, machines, taking_part))
+        order, sizes = waves.make_waves(_tunnels(group, set(taking_part)))
+        result.update(
+            changed=False,
+            hosts=_beside_each_other(group, machines, taking_part),
+            waves={"order": order, "sizes": sizes},
+            tunnels=len(neighbours.instances(group)),
+            warnings=limits.warnings(group),
+        )
         return result
+
+
+def _tunnels(
+    group: neighbours.Hosts, taking_part: AbstractSet[str]
+) -> Iterator[tuple[list[str], int]]:
+    """The replicas of each instance that take part, and the number that may be away at once."""
+    for names in neighbours.instances(group).values():
+        # A replica with another value is refused; until then, the smallest does least harm.
+        batch = min(waves.batch_of(group[name][waves.BATCH], len(names)) for name in names)
+        yield [name for name in names if name in taking_part], batch
 
 
 def _beside_each_other(

@@ -16,6 +16,8 @@ description:
     their own.
   - Reads every host once, also those that take no part in the run. The result is registered as
     C(__mcp_tunnel_group), for M(mcp_tunnels.stack.preflight). Use C(run_once).
+  - Lays out the waves of the roll-out. A wave has C(mcp_tunnel_batch) replicas of every tunnel.
+  - Warns of more replicas of a tunnel, or more tunnels, than the service allows.
   - Refuses an ansible-core that is older than the collection needs. Ansible itself would only warn.
   - Refuses every host of the group whose facts, from an earlier task or a fact cache, have the name
     of a variable of this collection. Such a host would otherwise set what other hosts and the
@@ -65,4 +67,15 @@ hosts:
       description: What does not fit, with the remedy.
       type: list
       elements: str
+tunnels:
+  description: Number of instances in the group.
+  returned: success
+  type: int
+waves:
+  description:
+    - The replicas that take part, wave by wave, as C(order), and the number of hosts of each wave,
+      as C(sizes). They are C(hosts) and C(serial) of a play.
+  returned: success
+  type: dict
+  sample: {order: [a1, b1, a2, b2], sizes: [2, 2]}
 """

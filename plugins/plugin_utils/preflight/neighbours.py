@@ -16,6 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
     role_options,
     settings,
+    waves,
 )
 
 # The variables on which the replicas of one tunnel must agree.
@@ -28,7 +29,13 @@ _SHARED = (
 )
 # Those that no two instances may share, if one of them is in mode wif.
 _OF_ONE_TUNNEL = ("mcp_tunnel_id", "mcp_tunnel_display_name")
-_COMPARED = (*_SHARED, *settings.OF_THE_MACHINE, "mcp_tunnel_cert_renew_timer")
+_COMPARED = (
+    *_SHARED,
+    *settings.OF_THE_MACHINE,
+    "mcp_tunnel_cert_renew_timer",
+    waves.BATCH,
+    waves.MIN_AVAILABLE,
+)
 _NAMED = 10
 """Hosts that an error names; of more, the number is given."""
 

@@ -35,7 +35,7 @@ def options() -> dict[str, dict[str, Any]]:
 @functools.cache
 def defaults() -> dict[str, Any]:
     """The defaults of all roles and of site.yml. They are plain values, without templates."""
-    merged: dict[str, Any] = {"mcp_tunnel_batch": 1}
+    merged: dict[str, Any] = {"mcp_tunnel_batch": 1, "mcp_tunnel_min_available": 1}
     for role in ROLES:
         merged.update(_load(role, "defaults/main.yml"))
     return merged

@@ -35,6 +35,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.firewa
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.upstreams import (
     check_upstream_ca,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.waves import check_waves
 
 MODES = ("manual", "wif")
 PORTS = {
@@ -51,7 +52,6 @@ _OF_THE_RELEASES = (
 OF_THE_MACHINE = ("mcp_tunnel_instance", *PORTS, *_OF_THE_RELEASES, *HOST_WIDE)
 
 _ID = "mcp_tunnel_id"
-_BATCH = re.compile(r"[1-9][0-9]{0,5}%?")
 _MEMORY = re.compile(r"infinity|[1-9][0-9]?%|[1-9][0-9]{0,5}[GT]|[1-9][0-9]{2,7}M")
 
 
@@ -62,7 +62,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_instance,
         _check_tunnel,
         check_upstream_ca,
-        _check_batch,
+        check_waves,
         _check_ports,
         _check_lifetimes,
         _check_renewal_timer,
@@ -159,18 +159,6 @@ def _check_tunnel(values: Values) -> Iterator[TunnelError]:
     if values["mcp_tunnel_id"]:
         tunnel_id = str(values["mcp_tunnel_id"])
         yield from _attempt(lambda: check_tunnel_id(check_line(tunnel_id, _ID), _ID))
-
-
-def _check_batch(values: Values) -> Iterator[TunnelError]:
-    batch = values["mcp_tunnel_batch"]
-    plain = isinstance(batch, (int, str)) and not isinstance(batch, bool)
-    if not plain or not _BATCH.fullmatch(str(batch)):
-        yield TunnelError(
-            "mcp_tunnel_batch",
-            f"is {repr(batch) if plain and len(str(batch)) < 100 else shape(batch)}",
-            "Give the number of replicas that are deployed at the same time, like 2, or a "
-            "percentage, like 50%",
-        )
 
 
 def _check_ports(values: Values) -> Iterator[TunnelError]:

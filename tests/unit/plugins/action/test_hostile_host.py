@@ -341,7 +341,7 @@ def test_every_answer_that_is_none(simulation):
     """Each has a host of its own, all in one run."""
     for number, how in enumerate(ANSWERS.values()):
         simulation.attack(f"evil{number}", "host_check", **how)
-    simulation.hosts = [f"evil{number}" for number in range(len(ANSWERS))] + ["honest"]
+    simulation.hosts = {f"evil{number}": {} for number in range(len(ANSWERS))} | {"honest": {}}
     check = {"mcp_tunnels.stack.host_check": {"users": ["mcp-proxy", "mcp-cloudflared"]}}
     status, output = simulation.run_tasks([{**check, "register": "found"}])
     assert status != 0
@@ -446,7 +446,7 @@ CALLS = {
 
 
 def test_every_module_checks_what_a_host_answers(simulation):
-    simulation.hosts = [f"evil{number}" for number in range(len(CALLS))]
+    simulation.hosts = {f"evil{number}": {} for number in range(len(CALLS))}
     tasks = []
     for number, (module, arguments, how) in enumerate(CALLS.values()):
         asked = {"stored_token": "slurp", "release": "release_tree"}.get(module, module)
@@ -472,7 +472,8 @@ def test_every_module_of_a_host_is_asked_through_the_check():
     modules = {path.stem for path in (plugins / "modules").glob("*.py")} - {"__init__"}
     on_the_controller = {
         "controller",
-        "machines",
+        "reached",
+        "summary",
         "group",
         "preflight",
         "preflight_verdict",

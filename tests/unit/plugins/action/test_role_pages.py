@@ -31,7 +31,7 @@ def example(role):
 @pytest.mark.parametrize("role", role_options.ROLES)
 def test_the_example_on_the_page_of_a_role_works(tmp_path, role):
     simulation = Simulation(tmp_path)
-    simulation.hosts = ["host1"]
+    simulation.hosts = {"host1": {}}
     simulation.attack("host1", "host_check", merge={"facts": {"users": []}})
     playbook = tmp_path / "example.yml"
     playbook.write_text(example(role), encoding="utf-8")
@@ -74,7 +74,7 @@ def assert_users_are_made_before_rules_name_them(calls):
 def test_a_role_in_the_play_of_the_preflight_is_named(tmp_path):
     """Its variables come from the preflight's view of them, so they would come from themselves."""
     simulation = Simulation(tmp_path)
-    simulation.hosts = ["host1"]
+    simulation.hosts = {"host1": {}}
     prepare, configure = yaml.safe_load(example("firewall"))
     prepare["tasks"] += configure["tasks"]
     playbook = tmp_path / "example.yml"

@@ -15,7 +15,7 @@ TASK = {
 def test_an_answer_through_a_terminal(tmp_path, end):
     """A terminal ends lines with CR LF, before and after the answer."""
     simulation = Simulation(tmp_path)
-    simulation.hosts = ["host1"]
+    simulation.hosts = {"host1": {}}
     raw = f'{end}{{"changed": false, "present": true, "contents": {{}}}}{end}'
     simulation.attack("host1", "public_files", raw=raw)
     status, output = simulation.run_tasks(
@@ -27,7 +27,7 @@ def test_an_answer_through_a_terminal(tmp_path, end):
 def test_a_carriage_return_alone_is_still_shown_as_an_escape(tmp_path):
     """It would overwrite the line that it stands in."""
     simulation = Simulation(tmp_path)
-    simulation.hosts = ["host1"]
+    simulation.hosts = {"host1": {}}
     simulation.attack("host1", "public_files", raw="harmless\rhostile")
     status, output = simulation.run_tasks([TASK])
     assert status != 0

@@ -6,8 +6,8 @@ A world is a JSON file::
      "contents": {"host1": {"/var/lib/mcp-tunnel/default": {"ca.crt": "..."}}}}
 
 An attack applies to calls of its *module* (``*``: of all) whose arguments include *arguments*.
-*merge* goes into the true answer, maps deeply; *raw* replaces it; *status* and *delay* (seconds)
-are as they say; *long* (path of keys) makes a text there that is a megabyte long.
+*merge* goes into the true answer, maps deeply; *raw* replaces it; *status*, *delay* (seconds) and
+*unreachable* are as they say; *long* (path of keys) makes a text there that is a megabyte long.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def answer(path: str, host: str, module: str, arguments: dict[str, Any]) -> dict
         if "long" in attack:
             _place(result, attack["long"], MEGABYTE)
         output = attack.get("raw", output)
-        reply.update({key: attack[key] for key in ("status", "delay") if key in attack})
+        reply.update({key: attack[key] for key in ("status", "delay", "unreachable") if key in attack})
     return {**reply, "output": json.dumps(result) if output is None else output}
 
 

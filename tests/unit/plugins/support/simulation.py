@@ -40,7 +40,7 @@ class Simulation:
             **(_WIF if mode == "wif" else {}),
         }
         self.settings: dict[str, str] = {}
-        self.hosts = ["host1", "host2"]
+        self.hosts: dict[str, dict[str, Any]] = {"host1": {}, "host2": {}}
 
     def attack(self, host: str = "host2", module: str = "*", **how: Any) -> None:
         """Let a host answer something else; see simulated_hosts.py."""
@@ -56,7 +56,7 @@ class Simulation:
     def run(self, playbook: str = "site", *arguments: str) -> tuple[int, str]:
         """Return exit status and output of a playbook of the collection."""
         inventory = {
-            "mcp_tunnel": {"hosts": {name: {} for name in self.hosts}, "vars": self.variables},
+            "mcp_tunnel": {"hosts": self.hosts, "vars": self.variables},
             # A task that is led to the controller is noticed, and runs nothing.
             "ungrouped": {"hosts": {"localhost": {"ansible_connection": "simulated"}}},
         }

@@ -11,6 +11,7 @@ import json
 import os
 import time
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.connection import ConnectionBase
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
 
@@ -61,6 +62,8 @@ class Connection(ConnectionBase):
         module, arguments = _module(in_data)
         self._note({"module": module, "arguments": arguments, "command": cmd})
         answer = simulated_hosts.answer(os.environ["SIMULATED_HOSTS"], name, module, arguments)
+        if answer.get("unreachable"):
+            raise AnsibleConnectionFailure("no route to this host")
         if answer.get("delay"):
             time.sleep(answer["delay"])
         return answer["status"], answer["output"].encode(), b""

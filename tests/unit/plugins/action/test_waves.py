@@ -1,0 +1,122 @@
+"""A roll-out goes through all tunnels in waves; a failure stops the tunnel it is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
+
+#: A tunnel, which has the replicas 1, 2 and 3, to the lines of the summary about it.
+ENDS = {
+    "quiet": ["done (quiet1, quiet2, quiet3)"],
+    "failing": ["stopped at failing2: No. Not touched: failing3."],
+    "cut": ["stopped at cut2: it could not be reached. Not touched: cut3."],
+    "away": ["done (away1, away3)"],
+    "keyless": [
+        "stopped before anything was changed: keyless1 could not be reached, and keyless1 is "
+        "the state host."
+    ],
+    "small": [
+        "stopped before anything was changed: small2 could not be reached, and "
+        "mcp_tunnel_min_available is 80%: 2 are left."
+    ],
+    "wrong": ["stopped at wrong3: Port 8080 is taken. Not touched: wrong1, wrong2."],
+    "broken": ["stopped at broken3: No. Not touched: broken1, broken2."],
+}
+#: The replicas whose services were run, or tried to be.
+TURNS = {
+    "quiet": ["quiet1", "quiet2", "quiet3"],
+    "failing": ["failing1", "failing2"],
+    "cut": ["cut1", "cut2"],
+    "away": ["away1", "away3"],
+}
+
+
+def make_fleet(directory: Path, *tunnels: str) -> Simulation:
+    """Tunnels of three replicas each: the first has the credentials."""
+    simulation = Simulation(directory)
+    files = {"ca.crt": simulated_hosts.CA.strip(), "tunnel-domain": simulated_hosts.DOMAIN}
+    simulation.hosts = {
+        f"{tunnel}{number}": {"mcp_tunnel_instance": tunnel}
+        for tunnel in tunnels
+        for number in (1, 2, 3)
+    }
+    simulation.world["contents"] = {
+        f"{tunnel}{number}": {
+            **({f"/var/lib/mcp-tunnel/{tunnel}": files} if number == 1 else {}),
+            f"/etc/mcp-tunnel/{tunnel}": {"ca.crt": files["ca.crt"]},
+        }
+        for tunnel in tunnels
+        for number in (1, 2, 3)
+    }
+    return simulation
+
+
+def turns(simulation: Simulation) -> list[str]:
+    """The hosts whose services were run, in that order."""
+    return [
+        str(call["host"])
+        for call in simulation.calls()
+        if call["module"] == "replica" and "state" not in call["arguments"]
+    ]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Simulation, str]:
+    """One run over tunnels of which most have a problem; its output."""
+    simulation = make_fleet(tmp_path_factory.mktemp("fleet"), *ENDS)
+    refusal = {"merge": {"failed": True, "msg": "No."}}
+    simulation.attack("failing2", "replica", **refusal)
+    simulation.attack("cut2", "replica", unreachable=True)
+    simulation.attack("away2", unreachable=True)
+    simulation.attack("keyless1", unreachable=True)
+    simulation.attack("small2", unreachable=True)
+    for number in (1, 2, 3):
+        simulation.hosts[f"small{number}"]["mcp_tunnel_min_available"] = "80%"
+    taken = {"failed": True, "msg": "Port 8080 is taken."}
+    simulation.attack("wrong3", "host_check", merge=taken)
+    simulation.attack("broken3", "release_tree", **refusal)
+    status, output = simulation.run()
+    assert status != 0
+    return simulation, output
+
+
+@pytest.mark.parametrize("tunnel", ENDS)
+def test_a_failure_stops_its_tunnel_only(fleet, tunnel):
+    simulation, output = fleet
+    assert [name for name in turns(simulation) if name[:-1] == tunnel] == TURNS.get(tunnel, [])
+    told = [line.strip() for line in output.partition("[Sum up]")[2].splitlines()]
+    for line in ENDS[tunnel]:
+        assert f'"  {tunnel}, {simulated_hosts.DOMAIN}: {line}",' in told, told[:40]
+
+
+def test_the_rest_of_the_summary(fleet):
+    _simulation, output = fleet
+    assert '"2 of 8 tunnels are done.",' in output
+    assert '"Left out, as they could not be reached: away2. Run again for them."' in output
+
+
+def test_never_two_replicas_of_a_tunnel_at_a_time_unless_asked_for(tmp_path):
+    simulation = make_fleet(tmp_path, "red", "blue")
+    for number, batch in enumerate(("70%", 2, "100%"), start=1):
+        simulation.hosts[f"red{number}"]["mcp_tunnel_batch"] = batch
+    status, output = simulation.run()
+    assert status == 0, output
+    waves = [{"red1", "red2", "blue1"}, {"red3", "blue2"}, {"blue3"}]
+    order = turns(simulation)
+    assert [set(order[:3]), set(order[3:5]), set(order[5:])] == waves
+    assert "2 of 2 tunnels are done." in output
+
+
+def test_a_leader_that_is_left_out_is_replaced(tmp_path):
+    simulation = make_fleet(tmp_path, "red")
+    simulation.variables["mcp_tunnel_state_host"] = "red2"
+    contents = simulation.world["contents"]
+    contents["red1"], contents["red2"] = contents["red2"], contents["red1"]
+    simulation.attack("red1", unreachable=True)
+    status, output = simulation.run()
+    assert status != 0
+    assert turns(simulation) == ["red2", "red3"], output
+    assert "1 of 1 tunnels are done." in output
