@@ -1,4 +1,4 @@
-"""Command line: ``python -m benchmarks [proxy|deploy|firewall|all]`` (what ``make bench`` runs)."""
+"""Command line: ``python -m benchmarks [SECTION]`` (what ``make bench`` runs)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 from benchmarks import BenchError, deploy, firewall, proxy, record, report
 from benchmarks.figures import Comparison
+from benchmarks.fleet import runs as fleet
 
 #: Columns that mean the same on every machine, and by which part they may grow.
 _COMPARED = {
@@ -69,7 +70,18 @@ def _firewall(arguments: argparse.Namespace) -> record.Results:
     return {"rounds": rounds, "rows": {key: row.as_json() for key, row in rows.items()}}
 
 
-_SECTIONS = {"proxy": _proxy, "deploy": _deploy, "firewall": _firewall}
+def _fleet(arguments: argparse.Namespace) -> record.Results:
+    print("A run with nothing to do, the hosts simulated\n")
+    print(report.fleet_head(), flush=True)
+
+    def done(run: fleet.Run) -> None:
+        print(report.fleet_row(run), flush=True)
+
+    smallest, *others = fleet.run(arguments.scale, done)
+    return {"rows": {run.key: run.as_json(smallest) for run in (smallest, *others)}}
+
+
+_SECTIONS = {"proxy": _proxy, "deploy": _deploy, "firewall": _firewall, "fleet": _fleet}
 
 
 def main() -> int:

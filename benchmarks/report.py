@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figures import Comparison, round_significant
+from benchmarks.fleet.runs import Run
 from benchmarks.playbook import Census
 
 _TITLE_WIDTH = 42
@@ -47,6 +48,27 @@ def number(value: float) -> str:
     """A figure with three significant digits, never in exponent form."""
     rounded = round_significant(value, 3)
     return f"{rounded:.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+
+
+_FLEET_HEAD = ("run", "s", "CPU ms/host", "MB/fork")
+
+
+def fleet_head() -> str:
+    """Head of the simulated fleet's table."""
+    rule = ["-" * _TITLE_WIDTH, *("-" * max(len(cell), 6) for cell in _FLEET_HEAD[1:])]
+    return _fleet_line(_FLEET_HEAD) + "\n" + "  ".join(rule)
+
+
+def fleet_row(run: Run) -> str:
+    """One row of that table."""
+    figures = (run.seconds, run.cpu_per_host, run.fork_memory)
+    return _fleet_line((run.title, *(number(figure) for figure in figures)))
+
+
+def _fleet_line(cells: Sequence[str]) -> str:
+    title, *rest = cells
+    columns = [cell.rjust(max(len(head), 6)) for cell, head in zip(rest, _FLEET_HEAD[1:])]
+    return "  ".join([title.ljust(_TITLE_WIDTH), *columns])
 
 
 _DEPLOY_HEAD = (

@@ -1,0 +1,1 @@
+"""A simulated fleet: what a run costs the controller, with hosts that answer at once."""
