@@ -73,6 +73,13 @@ options:
     type: str
     choices: [current, added, retired]
     default: current
+  exclusive:
+    description:
+      - For O(provisioning=wif), whether to refuse to make the first CA of this directory for a
+        tunnel that has another one already, because another state host serves it. A CA that
+        another run has registered at the same time, but earlier, makes this one take its own back.
+    type: bool
+    default: false
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -211,6 +218,7 @@ def main() -> None:
                 "choices": ["current", "added", "retired"],
                 "default": "current",
             },
+            "exclusive": {"type": "bool", "default": False},
             **PROVISIONING_SPEC,
             **API_SPEC,
         },
@@ -225,7 +233,9 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     request = CaRequest(**{name: options[name] for name in CA_OPTIONS})
     if options["provisioning"] == "wif":
         api = api_client(options)
-        return ensure_registered_ca(request, options["phase"], api, check_mode)
+        return ensure_registered_ca(
+            request, options["phase"], api, check_mode, options["exclusive"]
+        )
     if options["phase"] != "current":
         raise TunnelError(
             "phase",

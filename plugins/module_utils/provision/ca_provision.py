@@ -26,11 +26,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_rot
 
 
 def ensure_registered_ca(
-    request: CaRequest, phase: str, api: TunnelsApi, check_mode: bool
+    request: CaRequest, phase: str, api: TunnelsApi, check_mode: bool, exclusive: bool = False
 ) -> dict[str, Any]:
     """Keeps the CA of the state directory registered, or takes one step of its rotation.
 
     :param phase: ``current``, ``added`` or ``retired``.
+    :param exclusive: whether no CA may be made beside one that this directory does not have.
     :raises TunnelError: if an option or what is stored is wrong, or no slot is free.
     """
     crypto.require_cryptography()
@@ -44,7 +45,7 @@ def ensure_registered_ca(
         result = ensure_ca(request, check_mode)
         return {**result, "changed": True, **_registration("", "", False), "active": []}
     registrations = Registrations(api, tunnel_id)
-    rotation = Rotation(directory, registrations)
+    rotation = Rotation(directory, registrations, exclusive)
     if phase == "added":
         result = rotation.add(request, check_mode)
     elif phase == "retired":

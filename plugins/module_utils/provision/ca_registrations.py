@@ -70,6 +70,28 @@ class Registrations:
             "again",
         )
 
+    def oldest(self) -> Certificate:
+        """The active registration that was made first."""
+        return min(self.active, key=lambda one: (one.created_at, one.id))
+
+    def refuse_others(self, own: dict[str, str]) -> None:
+        """Refuses a tunnel that has a CA from elsewhere: others live on that one.
+
+        :param own: as for :meth:`require_slot`.
+        :raises TunnelError: with the CAs that are active.
+        """
+        if not self.active:
+            return
+        described = "; ".join(_described(one, own) for one in self.active)
+        raise TunnelError(
+            f"tunnel {self._tunnel_id}",
+            f"has a CA that this state host does not have, so another state host serves it: "
+            f"{described}",
+            "Run with an inventory that has that state host and every replica. If it is lost, run "
+            "recover.yml. To register a CA of this host beside it, as beside another deployment, "
+            "set mcp_tunnel_state_is_lost: true for one run",
+        )
+
     def require_slot(self, own: dict[str, str]) -> None:
         """Refuses before anything is made.
 

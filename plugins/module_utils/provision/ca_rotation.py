@@ -32,7 +32,14 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.ca_reg
 class Rotation:
     """The CAs of one state directory, and the progress of the rotation."""
 
-    def __init__(self, directory: str, registrations: Registrations) -> None:
+    def __init__(
+        self, directory: str, registrations: Registrations, exclusive: bool = False
+    ) -> None:
+        """Look at a directory.
+
+        :param exclusive: whether no CA may be made beside one that this directory does not have.
+        """
+        self._exclusive = exclusive
         self._registrations = registrations
         self._current = KeyPair(directory, "ca")
         self._next = KeyPair(directory, "ca-next")
@@ -47,7 +54,29 @@ class Rotation:
 
         :raises TunnelError: if an option or what is stored is wrong, or no slot is free.
         """
-        return self._ensure(request, "ca", check_mode)
+        is_first = not (request.certificate or self._current.certificate() or self._previous.read())
+        if not (is_first and self._exclusive):
+            return self._ensure(request, "ca", check_mode)
+        self._registrations.refuse_others({})
+        result = self._ensure(request, "ca", check_mode)
+        if not check_mode:
+            self._yield_to_others(result["fingerprint"])
+        return result
+
+    def _yield_to_others(self, fingerprint: str) -> None:
+        """Takes the new CA back if another run has registered one at the same time, but earlier.
+
+        :raises TunnelError: in that case.
+        """
+        self._registrations.refresh()
+        own = self._registrations.find(fingerprint)
+        if own is None or self._registrations.oldest() == own:
+            return
+        self._registrations.archive(own)
+        # The key last: alone, it would be taken for the start of a CA.
+        secret_files.remove_file(self._current.certificate_path)
+        secret_files.remove_file(self._current.key_path)
+        self._registrations.refuse_others({})
 
     def add(self, request: CaRequest, check_mode: bool) -> dict[str, Any]:
         """Makes and registers a new CA, and lets it take the place of the old one.

@@ -82,7 +82,7 @@ class TunnelMaker:
             }
             self._intent.ensure(fields, check_mode=False)
         try:
-            return self._api.create_tunnel(name)
+            made = self._api.create_tunnel(name)
         except LostAnswer:
             for pause in _LOOKS:
                 time.sleep(pause)
@@ -101,6 +101,34 @@ class TunnelMaker:
                     "Archive a tunnel that nobody uses, or attach to one with tunnel_id",
                 ) from None
             raise
+        return self._alone(made, bool(display_name), tunnels)
+
+    def _alone(self, made: Tunnel, is_named: bool, before: list[Tunnel]) -> Tunnel:
+        """The new tunnel, unless another run has made one of its name meanwhile, but earlier.
+
+        :param is_named: whether the name was given, so that another run may have the same.
+        :param before: the active tunnels before this one was made.
+        :raises TunnelError: in that case; the new tunnel is archived.
+        """
+        if not is_named:
+            return made
+        known = {tunnel.id for tunnel in before}
+        rivals = [
+            tunnel
+            for tunnel in self._api.tunnels()
+            if tunnel.display_name == made.display_name and tunnel.id not in known
+        ]
+        first = min([*rivals, made], key=lambda tunnel: (tunnel.created_at, tunnel.id))
+        if first.id == made.id:
+            return made
+        self._api.archive_tunnel(made.id)
+        self.forget()
+        raise TunnelError(
+            f"tunnel {first.id}",
+            f"was made with the name {made.display_name!r} at the same time by another run, so "
+            f"that of this run ({made.id}) was archived",
+            "Run with an inventory that has every replica, once the other run has ended",
+        )
 
     def forget(self) -> None:
         """To be called once the tunnel's ID is stored."""

@@ -46,7 +46,7 @@ def test_a_tunnel_is_created_once(api, state, options):
 
     api.calls.clear()
     result = run_module("tunnel", **options, display_name="production").result
-    assert api.calls == ["exchange", "list", "create"]
+    assert api.calls == ["exchange", "list", "create", "list"]
     [tunnel] = api.tunnels
     assert result["changed"]
     assert result["created"]
@@ -348,3 +348,29 @@ def test_a_missing_library(api, options):
     message = without_library("requests", "tunnel", **options)["msg"]
     assert "Python library requests: is not installed for the interpreter" in message
     assert "python3-requests" in message
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_tunnels_of_a_name_at_a_time_one_stays(api, options, state, monkeypatch, is_first):
+    """Both runs find no tunnel of that name, and both make one."""
+    add = api.add_tunnel
+
+    def add_both(display_name=None, archived=False):
+        own, other = add(display_name), add(display_name)
+        times = ["2026-11-28T12:00:00Z", "2026-11-28T12:00:01Z"]
+        own["created_at"], other["created_at"] = times if is_first else times[::-1]
+        return own
+
+    monkeypatch.setattr(api, "add_tunnel", add_both)
+    outcome = run_module("tunnel", **options, display_name="production")
+    other, own = api.tunnels
+    assert not other["archived_at"], "it belongs to the other run"
+    if is_first:
+        assert not outcome.failed, outcome.message
+        assert outcome.result["tunnel_id"] == own["id"]
+    else:
+        assert f"tunnel {other['id']}: was made with the name 'production'" in outcome.message
+        assert own["archived_at"]
+        assert not (state / "tunnel-id").exists()
+        again = run_module("tunnel", **options, display_name="production")
+        assert again.result["tunnel_id"] == other["id"]

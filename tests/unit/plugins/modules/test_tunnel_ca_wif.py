@@ -422,3 +422,43 @@ def test_no_secret_comes_out(api, state, options, tunnel):
             secrets += key.read_text().split("\n")[1:3] if key.exists() else []
             for secret in secrets:
                 assert secret not in outcome.everything
+
+
+def test_no_first_ca_beside_one_from_elsewhere(api, state, options, tunnel, openssl_ca):
+    """Another state host serves the tunnel. Who asks for it gets both."""
+    foreign = api.add_certificate(tunnel["id"], openssl_ca[0])
+    for check in (True, False):
+        message = refused("tunnel_ca", check=check, **options, exclusive=True)
+        assert f"tunnel {tunnel['id']}: has a CA that this state host does not have" in message
+        assert foreign["fingerprint"] in message
+    assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-id"]
+    ensured("tunnel_ca", **options)
+    assert len(fingerprints(api, tunnel)) == 2
+    assert not ensured("tunnel_ca", **options, exclusive=True)["changed"], "it is stored by now"
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_first_cas_at_a_time_one_stays(
+    api, state, options, tunnel, openssl_ca, monkeypatch, is_first
+):
+    """Both runs find no CA, and both register one."""
+    add = api.add_certificate
+
+    def add_both(tunnel_id, pem):
+        own, foreign = add(tunnel_id, pem), add(tunnel_id, openssl_ca[0])
+        times = ["2026-11-28T12:00:00Z", "2026-11-28T12:00:01Z"]
+        own["created_at"], foreign["created_at"] = times if is_first else times[::-1]
+        return own
+
+    monkeypatch.setattr(api, "add_certificate", add_both)
+    if is_first:
+        result = run_module("tunnel_ca", **options, exclusive=True)
+        assert not result.failed, result.message
+        assert len(fingerprints(api, tunnel)) == 2, "the other run takes its own back"
+        assert sorted(os.listdir(state)) == KEPT
+    else:
+        message = refused("tunnel_ca", **options, exclusive=True)
+        assert "has a CA that this state host does not have" in message
+        (left,) = api.active(tunnel["id"])
+        assert left["created_at"] == "2026-11-28T12:00:00Z"
+        assert sorted(os.listdir(state)) == ["tunnel-domain", "tunnel-id"]
