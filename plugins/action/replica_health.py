@@ -32,6 +32,7 @@ _FIELDS = {
             {
                 **{name: text(TEXT) for name in ("layer", "object", "detail", "remedy", "unit")},
                 "ok": flag,
+                "required": flag,
             }
         )
     ),

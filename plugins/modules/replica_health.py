@@ -41,6 +41,12 @@ options:
     description: The routes of the proxy, name to upstream.
     type: dict
     required: true
+  required_routes:
+    description:
+      - Names of the routes whose upstreams must answer, by default all. Another one that does not
+        answer is shown as C(down), and the replica counts as healthy.
+    type: list
+    elements: str
   ca_certificate_file:
     description: PEM file with the CA certificate of the tunnel, on this host.
     type: path
@@ -114,6 +120,9 @@ findings:
     ok:
       description: Whether it works.
       type: bool
+    required:
+      description: Whether the replica counts as healthy only if it does.
+      type: bool
     detail:
       description: The observation.
       type: str
@@ -186,6 +195,7 @@ def main() -> None:
             instance=dict(type="str", required=True),
             domain=dict(type="str", required=True),
             routes=dict(type="dict", required=True),
+            required_routes=dict(type="list", elements="str"),
             ca_certificate_file=dict(type="path", required=True),
             listen_port=dict(type="int", required=True),
             admin_port=dict(type="int", required=True),
@@ -216,6 +226,9 @@ def main() -> None:
             metrics_port=params["metrics_port"],
             domain=params["domain"],
             routes=params["routes"],
+            required_routes=(
+                params["routes"] if params["required_routes"] is None else params["required_routes"]
+            ),
             ca_certificate=ca_certificate,
             releases={
                 unit: Releases(state["part"]).path(state["version"])

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table. The journal of ``unit`` explains a failure."""
+    """One row of the table. The journal of ``unit`` explains a failure.
+
+    ``required``: whether a failure means that the replica does not work.
+    """
 
     layer: str
     object: str
@@ -18,6 +21,14 @@ class Finding:
     detail: str
     remedy: str = ""
     unit: str = ""
+    required: bool = True
+
+    @property
+    def state(self) -> str:
+        """The word in the table."""
+        if self.ok:
+            return "ok"
+        return "FAILED" if self.required else "down"
 
 
 def stranger(layer: str, url: str, found: Exception, unit: str, variable: str) -> Finding:

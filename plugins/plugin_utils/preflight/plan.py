@@ -35,6 +35,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes import (
     check_routes,
+    required_routes,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.wif import check_wif
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
@@ -118,7 +119,8 @@ def make_plan(
         "duty": duty,
         "ca_phase": DUTIES[duty],
         "mode": values["mcp_tunnel_mode"],
-        "state_host": values["mcp_tunnel_state_host"] or replicas[0],
+        # Replicas remember theirs, which counts for more than the first name.
+        "state_host": values["mcp_tunnel_state_host"] or min(replicas),
         "replicas": replicas,
         "leader": leader,
         "config_dir": f"/etc/mcp-tunnel/{instance}",
@@ -146,6 +148,7 @@ def make_plan(
         "domain": judged.domain,
         "switches": {variable: values[variable] for variable in role_options.switches()},
         "routes": {name: str(upstream) for name, upstream in judged.config.routes.items()},
+        "required_routes": required_routes(values, list(judged.config.routes)),
         # As they were written: the same text again changes no file.
         "allowed_ips": [
             str(item) for item in values["proxy_allowed_ips"] or judged.config.upstream.allowed_ips

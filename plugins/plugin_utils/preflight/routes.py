@@ -20,6 +20,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_
 from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config.model import Config
 
 VARIABLE = "mcp_tunnel_routes"
+_REQUIRED = "mcp_tunnel_required_routes"
+_ALL = "all"
 
 
 def check_routes(values: Values, judged: Judged) -> Iterator[TunnelError]:
@@ -35,6 +37,13 @@ def check_routes(values: Values, judged: Judged) -> Iterator[TunnelError]:
     yield from _check_names(routes, values["mcp_tunnel_domain"] == "")
     yield from _check_pairs(judged)
     yield from _check_addresses(judged)
+    yield from _check_required(values, judged)
+
+
+def required_routes(values: Values, routes: list[str]) -> list[str]:
+    """Names of the routes whose upstreams must answer, of all *routes*."""
+    wanted = values[_REQUIRED]
+    return [name for name in routes if _ALL in wanted or name in wanted]
 
 
 def dialled_networks(config: Config) -> list[IPv4Network]:
@@ -56,6 +65,22 @@ def _check_names(routes: Mapping[Any, Any], is_single: bool) -> Iterator[TunnelE
                 "is a full name, and the tunnel's domain is not given",
                 "Use a single label like echo, or set mcp_tunnel_domain",
             )
+
+
+def _check_required(values: Values, judged: Judged) -> Iterator[TunnelError]:
+    wanted = values[_REQUIRED]
+    # Of another type, the type's own rule says so.
+    unknown = [
+        name
+        for name in (wanted if isinstance(wanted, list) else [])
+        if name != _ALL and name not in judged.config.routes
+    ]
+    if unknown and judged.config.routes:
+        yield TunnelError(
+            _REQUIRED,
+            f"names {shown(unknown[0])!r}, which is no route",
+            f"Use names of {VARIABLE}, or {_ALL}",
+        )
 
 
 def _check_pairs(judged: Judged) -> Iterator[TunnelError]:

@@ -97,6 +97,8 @@ class Setup:
         (directory / "tls.crt").write_text(server_cert)
         (directory / "tls.key").write_text(server_key)
         self.directory = directory
+        #: Names of the routes that must answer; None for all.
+        self.required = None
 
     def show(self, names):
         return [
@@ -157,6 +159,7 @@ class Setup:
             metrics_port=self.edge.server_address[1],
             domain=openssl.DOMAIN,
             routes=self.routes,
+            required_routes=self.routes if self.required is None else self.required,
             ca_certificate=self.ca_certificate,
             releases=self.releases,
         )
@@ -255,6 +258,19 @@ def test_an_upstream_that_is_down(replica):
     assert replica.failed() == [("route", "Upstream refused the connection")]
     (found,) = (item for item in replica.examine() if not item.ok)
     assert found.remedy.startswith(f"Start {replica.routes['echo']}. If it runs, ")
+
+
+def test_an_upstream_that_may_be_down(replica):
+    """It is reported, and nobody waits for it. A proxy that is down is another matter."""
+    replica.upstream.shutdown()
+    replica.upstream.server_close()
+    replica.required = []
+    findings = replica.examine(timeout=3600)
+    assert [(item.layer, item.state) for item in findings if not item.ok] == [("route", "down")]
+    assert health.result(findings)["healthy"]
+    assert " down " in health.table(findings)[-1]
+    replica.units.clear()
+    assert not health.result(replica.examine())["healthy"]
 
 
 def test_a_route_that_the_proxy_does_not_know(replica):
