@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import testinfra
+import yaml
 from testinfra.host import Host
 
 from lab.core.paths import LabPaths
@@ -101,23 +102,18 @@ def play(
     lab_name: str = LAB_NAME,
     settings: dict[str, str] | None = None,
     timeout: float = 600,
+    hosts: Sequence[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``ansible-playbook PLAYBOOK.yml ARGUMENTS…`` in a session of its own, as operators do.
 
-    *settings* are Ansible's own environment variables; molecule's do not reach the run.
+    *settings* are Ansible's own environment variables; molecule's do not reach the run. *hosts* are
+    those that the inventory shows, in that order, as a platform that runs jobs would have it.
     """
-    inherited = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("ANSIBLE_", "MOLECULE_"))
-    }
+    command, environment = command_line(playbook, lab_name, hosts)
     done = subprocess.run(
-        [
-            *("ansible-playbook", "--inventory", inventory(lab_name)),
-            *(str(CHECKOUT / f"playbooks/{playbook}.yml"), *arguments),
-        ],
+        [*command, *arguments],
         cwd=CHECKOUT,
-        env={**inherited, **(settings or {})},
+        env={**environment, **(settings or {})},
         text=True,
         capture_output=True,
         timeout=timeout,
@@ -127,6 +123,32 @@ def play(
     if done.returncode != 0 and (gone := lost(lab_name)):
         raise RuntimeError(gone)
     return done
+
+
+def command_line(
+    playbook: str, lab_name: str = LAB_NAME, hosts: Sequence[str] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command that runs a playbook, and its environment; see play."""
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("ANSIBLE_", "MOLECULE_"))
+    }
+    shown = inventory(lab_name) if hosts is None else _inventory_of(lab_name, hosts)
+    path = str(CHECKOUT / f"playbooks/{playbook}.yml")
+    return ["ansible-playbook", "--inventory", shown, path], environment
+
+
+def _inventory_of(lab_name: str, hosts: Sequence[str]) -> str:
+    """Write an inventory with some of the hosts, beside the laboratory's own."""
+    whole = Path(inventory(lab_name))
+    content = yaml.safe_load(whole.read_text())
+    group = content["mcp_tunnel"]
+    group["hosts"] = {name: group["hosts"][name] for name in hosts}
+    path = whole.with_name(f"{whole.stem}-{'-'.join(hosts)}.yml")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    path.chmod(0o600)
+    return str(path)
 
 
 def killed_after_a_change(

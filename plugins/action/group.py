@@ -13,11 +13,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
-    limits,
-    neighbours,
-    waves,
-)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import limits, neighbours
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import waves
 
 
 class ActionModule(ActionBase):

@@ -19,7 +19,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_
     names_in,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
+    HOST_NAME,
     RELEASE,
+    either,
+    empty,
     ip_address,
     list_of,
     matching,
@@ -40,6 +43,10 @@ class ActionModule(CheckedModule):
         users = names_in(arguments.get("users", []))
         facts = {
             "machine": matching("[0-9a-f]{16}", "identity of a machine"),
+            "identity": matching("[0-9a-f]{16}", "identity of an installation"),
+            "remembered": record(
+                {"state_host": either(HOST_NAME, empty), "replicas": list_of(HOST_NAME, 500)}
+            ),
             "architecture": one_of(ARCHITECTURES),
             "distribution": one_of(DISTRIBUTIONS),
             "python_version": matching(_PYTHON, "version of Python 3", 32),

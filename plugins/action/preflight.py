@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.container import (
+    is_container,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import shared_problems
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
     plan,
-    shared_problems,
     unknown_names,
 )
 
@@ -49,6 +52,7 @@ class ActionModule(ActionBase):
             return result
         problems += unknown_names.check_names(task_vars, values[unknown_names.OTHERS])
         problems += plan.check_values(values)
+        problems += _check_controller(values, task_vars)
         texts = [str(problem) for problem in problems] + beside["problems"]
         if texts and arguments["fail"]:
             result.update(refusal(shared_problems.headline(name, texts), texts))
@@ -62,6 +66,23 @@ class ActionModule(ActionBase):
                 warnings=plan.warnings(values),
             )
         return result
+
+
+def _check_controller(
+    values: Mapping[str, Any], task_vars: Mapping[str, Any]
+) -> Iterator[TunnelError]:
+    """Credentials in a container would end with the job."""
+    if (
+        values["mcp_tunnel_state_host"] == "localhost"
+        and values["mcp_tunnel_state_is_persistent"] is not True
+        and is_container(task_vars)
+    ):
+        yield TunnelError(
+            "mcp_tunnel_state_host",
+            "is localhost, and this controller is a container: the CA's key would end with it",
+            "Use a replica. Or mount a directory that stays at /var/lib/mcp-tunnel, and set "
+            "mcp_tunnel_state_is_persistent: true",
+        )
 
 
 def _beside_the_others(compared: Any, name: str) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import shared_problems
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import shared_problems
 
 # Registered by mcp_tunnels.stack.preflight.
 _PLAN = "mcp_tunnel_plan"

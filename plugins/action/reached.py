@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import neighbours, waves
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.reach import (
-    Reach,
-    why_stopped,
-)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet.reach import Reach
 
 # Registered by mcp_tunnels.stack.host_check.
 _HOST = "__mcp_tunnel_host"
@@ -55,33 +53,34 @@ class ActionModule(ActionBase):
             )
             result.update(refusal(headline, problems))
             return result
-        gone = {name for name in answers if name not in here and answers[name].get("unreachable")}
-        result.update(changed=False, **_conclude(read, plans, here, gone))
+        result.update(changed=False, **_conclude(read, plans, answers, here))
         return result
 
 
 def _conclude(
-    group: neighbours.Hosts, plans: Mapping[str, Any], here: Iterable[str], gone: Iterable[str]
+    group: neighbours.Hosts, plans: Mapping[str, Any], answers: Mapping[str, Any], here: set[str]
 ) -> dict[str, Any]:
-    """Who is left out, which tunnels stop, and who leads in place of a leader that is left out."""
-    left_out: list[str] = []
-    stopped: dict[str, str] = {}
-    leaders: dict[str, str] = {}
+    """What follows for each tunnel of which a replica has answered."""
+    result: dict[str, Any] = {"left_out": [], "stopped": {}, "plans": {}, "former": {}}
     for names in neighbours.instances(group).values():
-        reach = Reach(
-            names,
-            [name for name in names if name in here],
-            [name for name in names if name in gone],
-        )
-        if not reach.here:
+        answered = [name for name in names if name in here]
+        if not answered:
             continue
-        first = reach.here[0]
-        plan = plans[first]
-        why = why_stopped(reach, plan, group[first][waves.MIN_AVAILABLE])
-        if why:
-            stopped[plan["instance"]] = why
+        first = answered[0]
+        plan, values = plans[first], group[first]
+        gone = [n for n in names if n not in here and answers.get(n, {}).get("unreachable")]
+        remembered = {name: answers[name]["facts"]["remembered"] for name in answered}
+        reach = Reach(names, gone, remembered, values)
+        try:
+            choice = reach.state_host()
+            reach.check(choice.name, plan["duty"])
+        except TunnelError as error:
+            result["stopped"][plan["instance"]] = str(error)
             continue
-        left_out += reach.unreachable
-        if plan["leader"] in reach.unreachable:
-            leaders[plan["instance"]] = first
-    return {"left_out": left_out, "stopped": stopped, "leaders": leaders}
+        result["left_out"] += gone
+        leader = first if plan["leader"] in gone else plan["leader"]
+        if (leader, choice.name) != (plan["leader"], plan["state_host"]):
+            result["plans"][plan["instance"]] = {"leader": leader, "state_host": choice.name}
+        if choice.former:
+            result["former"][plan["instance"]] = choice.former
+    return result

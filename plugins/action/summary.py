@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import summary
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import summary
 
 # The results in which a failure is found, the last one first.
 _RESULTS = (

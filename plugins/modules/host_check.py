@@ -59,6 +59,9 @@ options:
     type: list
     elements: str
     default: []
+  members_file:
+    description: File in which the replica keeps its state host, and the replicas beside it.
+    type: path
   firewall:
     description:
       - What the variables of the firewall name. When given, nft and the kernel are asked as well
@@ -128,6 +131,12 @@ facts:
     machine:
       description: The same for all names of one machine, until it is booted again.
       type: str
+    identity:
+      description: A mark of the installation, the same after every boot.
+      type: str
+    remembered:
+      description: The C(state_host) and the C(replicas) in O(members_file).
+      type: dict
     architecture:
       description: The machine, V(x86_64) or V(aarch64).
       type: str
@@ -158,6 +167,8 @@ facts:
       type: dict
   sample:
     machine: 0f3c5d1e9a7b2468
+    identity: 5d1e9a7b24680f3c
+    remembered: {state_host: replica1, replicas: [replica1, replica2]}
     architecture: x86_64
     distribution: debian
     python_version: 3.11.2
@@ -175,6 +186,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
     cloudflared as cloudflared_host,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import membership
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts import (
     gather,
     warnings,
@@ -228,13 +240,21 @@ def main() -> None:
                 ),
             ),
             users=dict(type="list", elements="str", default=[]),
+            members_file=dict(type="path"),
             firewall=dict(type="dict", options=FIREWALL),
         ),
         supports_check_mode=True,
     )
 
     def look() -> dict[str, Any]:
-        facts = {**gather(**module.params), "releases": releases.in_use()}
+        options = dict(module.params)
+        members_file = options.pop("members_file") or ""
+        facts = {
+            **gather(**options),
+            "identity": membership.identity(),
+            "remembered": membership.remembered(members_file),
+            "releases": releases.in_use(),
+        }
         return {"facts": facts, "warnings": [*warnings(), *cloudflared_host.warnings()]}
 
     run(module, look)

@@ -14,7 +14,10 @@ description:
   - Reads what M(mcp_tunnels.stack.host_check) has registered for each host as C(__mcp_tunnel_host).
   - Leaves out hosts that could not be reached, as long as C(mcp_tunnel_min_available) replicas of
     their tunnel remain. Nothing has been changed by then. A tunnel without its state host stops. So
-    does one whose credentials are to be changed and that misses a replica.
+    does one whose credentials are to be changed and that misses a replica, also one that only other
+    replicas remember.
+  - Says which host is the state host. It is C(mcp_tunnel_state_host), or the one that the replicas
+    remember, or on a first deployment the first of them by name.
   - Two inventory hosts may be two names of one machine. M(mcp_tunnels.stack.preflight) notices that
     only if Ansible connects to both in the same way; this module learns it from the machines. It
     fails when such hosts use the same port or instance, or different releases of cloudflared.
@@ -53,12 +56,19 @@ stopped:
   description: Instances that cannot go on, with the reason of each.
   returned: success
   type: dict
-  sample: {default: "replica1 could not be reached, and replica1 is the state host"}
-leaders:
-  description: The host that stands for its instance, where the first replica is left out.
+  sample: {default: "replica1: could not be reached, and replica1 is the state host."}
+plans:
+  description:
+    - Instances whose plan changes. Another C(leader) stands for one whose first is left out.
+      The C(state_host) is that which the replicas remember.
   returned: success
   type: dict
-  sample: {second: replica4}
+  sample: {second: {leader: replica4, state_host: replica5}}
+former:
+  description: Instances whose replicas remember another state host than that of this run.
+  returned: success
+  type: dict
+  sample: {third: replica7}
 problems:
   description: Everything that is wrong between hosts that are one machine, with the remedy.
   type: list

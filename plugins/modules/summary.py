@@ -11,8 +11,8 @@ module: summary
 short_description: Sums up a run over all tunnels
 version_added: 0.1.0
 description:
-  - Says which tunnels are done, which stopped and why, which of their replicas were not touched, and
-    which hosts were left out.
+  - Says which tunnels are done, which stopped and why, which of their replicas were not touched,
+    and which hosts were left out.
   - Reads the results that the plays before have registered for the hosts of this play.
   - Runs on the controller, without a connection. Use C(run_once).
 extends_documentation_fragment:

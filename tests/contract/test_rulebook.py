@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
-    neighbours,
     plan,
     role_options,
 )

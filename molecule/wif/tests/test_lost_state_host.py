@@ -55,4 +55,9 @@ def test_the_state_moves_with_its_directory() -> None:
         timeout=60,
     )
     shell(OTHER).check_output(f"rm -r {STATE}")
+    # The replicas remember the other one, until this run.
+    refused = play()
+    assert "mcp_tunnel_state_host" in refused.stdout
+    done = play("-e", f"mcp_tunnel_state_host={HOSTS[0]}")
+    assert done.returncode == 0, done.stdout[-3000:]
     nothing_is_left_to_do()

@@ -109,6 +109,8 @@ RELEASE = matching(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", "name of a release")
 FINGERPRINT = matching("[0-9a-f]{64}", "SHA-256 in hexadecimal")
 #: IDs of the Tunnels API, and UUIDs.
 IDENTIFIER = matching("[A-Za-z0-9_-]{1,160}", "ID")
+#: The name of a host in an inventory.
+HOST_NAME = matching(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:-]{0,252}[A-Za-z0-9_])?", "name of a host")
 CERTIFICATE = pem("CERTIFICATE")
 REQUEST = pem("CERTIFICATE REQUEST")
 

@@ -5,10 +5,9 @@
 
 ``settings`` has the rules for a replica's variables, with a file for each subject: ``cloudflared``,
 ``firewall``, ``upstreams``, ``routes``, ``wif``, ``credentials``. ``proxy_config`` writes the
-proxy's file and lets the proxy's own code judge it. ``neighbours`` compares the hosts of the group,
-each read once; ``shared_problems`` are told by one of the hosts that have them. ``plan`` is what
-follows from a host's variables; ``role_options`` are the declared options.
+proxy's file and lets the proxy's own code judge it. ``waves`` are those of a roll-out. ``plan`` is
+what follows from a host's variables; ``role_options`` are the declared options.
 
-Called by action and filter plugins and by ``answers``. Imports ``releases`` and module_utils. No
-module imports it: it is not shipped to hosts.
+Called by action and filter plugins, by ``answers`` and by ``fleet``. Imports ``releases`` and
+module_utils. No module imports it: it is not shipped to hosts.
 """

@@ -11,7 +11,7 @@ SILENT = ", or move the instance to another tunnel with replace: true"
 def test_a_comparison_that_fails_without_a_text_is_no_agreement(tmp_path):
     """An "already_stored" that the host says beside it does not help, either."""
     simulation = Simulation(tmp_path)
-    simulation.attack("host1", "tunnel_token", merge={"failed": True, "msg": SILENT})
+    simulation.attack("host1", "state_host", merge={"misfit": SILENT})
     status, output = simulation.run()
     assert status != 0
     assert "The variables do not fit /var/lib/mcp-tunnel/default on host1" in output

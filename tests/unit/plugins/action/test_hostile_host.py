@@ -22,7 +22,11 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 OTHER = "/var/lib/mcp-tunnel/other"
-READING = ("host_check", "public_files", "tunnel_token", "release_tree", "replica_health", "slurp")
+# The lease that state_host takes is no change.
+READING = (
+    *("host_check", "public_files", "state_host", "release_tree"),
+    *("replica_health", "slurp", "tunnel_token"),
+)
 # Every playbook, with the mode in which it works.
 PLAYBOOKS = [
     ("site", "manual", []),
@@ -231,6 +235,8 @@ def assert_services_restart_for_their_files(calls):
         path for service in services for path in (*service["files"], *service.get("live_files", []))
     }
     assert written
+    # What the replica remembers is for later runs, and no service reads it.
+    watched.add("/etc/mcp-tunnel/default/members.json")
     assert sorted(path for path in written - watched if "/mcp-" in path) == []
     assert {path for service in services for path in service.get("socket_files", [])} <= watched
 

@@ -11,18 +11,44 @@ SECOND = {
     "proxy_admin_port": 9081,
     "cloudflared_metrics_port": 9241,
 }
+MACHINES = {"a": "x", "a-lab": "x", "b": "y"}
 
 
 @pytest.fixture
 def compare(tmp_path):
     """Run the comparison over hosts (name to variables): (exit status, output)."""
+    remembered = {"state_host": "", "replicas": []}
+    answers = {
+        name: {"facts": {"machine": machine, "remembered": remembered}}
+        for name, machine in MACHINES.items()
+    }
     tasks = [
         {
-            "mcp_tunnels.stack.machines": {"found": {"a": "x", "a-lab": "x", "b": "y"}},
+            "mcp_tunnels.stack.settings": {},
+            "register": "__mcp_tunnel_settings",
+            "no_log": True,
+        },
+        {
+            "mcp_tunnels.stack.group": {},
+            "register": "__mcp_tunnel_group",
             "run_once": True,
-        }
+        },
+        {
+            "mcp_tunnels.stack.preflight": {"fail": False},
+            "register": "mcp_tunnel_plan",
+            "no_log": True,
+        },
+        {"mcp_tunnels.stack.reached": {}, "run_once": True},
     ]
-    return lambda hosts: run_playbook(tmp_path, tasks, hosts)
+
+    def run(hosts):
+        given = {
+            name: {**variables, "__mcp_tunnel_host": answers[name]}
+            for name, variables in hosts.items()
+        }
+        return run_playbook(tmp_path, tasks, given, mcp_tunnel_token="")
+
+    return run
 
 
 def test_two_names_of_one_machine(compare):

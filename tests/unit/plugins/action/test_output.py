@@ -76,14 +76,15 @@ def test_a_replica_that_does_not_work_is_told_once_and_put_back(tmp_path):
     assert [line for line in shown(output) if line == problem] == [problem]
     assert f"Why: {problem}" in shown(end)
     assert "The replica was put back to its last good release and configuration." in shown(end)
-    assert 'failed in \\"Prove that the replica works\\"; no further replica is touched' in end
+    failed = 'failed in \\"Prove that the replica works\\"'
+    assert f"{failed}; no further replica of its tunnel is touched" in end
 
 
 def test_a_misfit_is_told_once_and_about_the_variables(tmp_path):
     simulation = Simulation(tmp_path)
     said = "domain: is a.example, but tunnel-domain says b.example. Correct the value, or move the"
     said += " instance to another tunnel with replace: true."
-    simulation.attack("host1", "tunnel_token", merge={"failed": True, "msg": said})
+    simulation.attack("host1", "state_host", merge={"already_stored": False, "misfit": said})
     status, output = simulation.run("site")
     assert status != 0
     end = output.partition("TASK [mcp_tunnels.stack.provision : Refuse what does not fit]")[2]

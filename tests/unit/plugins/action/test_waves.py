@@ -15,12 +15,13 @@ ENDS = {
     "cut": ["stopped at cut2: it could not be reached. Not touched: cut3."],
     "away": ["done (away1, away3)"],
     "keyless": [
-        "stopped before anything was changed: keyless1 could not be reached, and keyless1 is "
-        "the state host."
+        "stopped before anything was changed: keyless1: could not be reached, and keyless1 is "
+        "the state host. Bring it back; if it is lost, run recover.yml."
     ],
     "small": [
-        "stopped before anything was changed: small2 could not be reached, and "
-        "mcp_tunnel_min_available is 80%: 2 are left."
+        "stopped before anything was changed: small2: could not be reached, so 2 of 3 replicas are "
+        "left, and mcp_tunnel_min_available is 80%. Bring it back, or set "
+        "mcp_tunnel_min_available to less."
     ],
     "wrong": ["stopped at wrong3: Port 8080 is taken. Not touched: wrong1, wrong2."],
     "broken": ["stopped at broken3: No. Not touched: broken1, broken2."],

@@ -57,7 +57,8 @@ def answer(path: str, host: str, module: str, arguments: dict[str, Any]) -> dict
         if "long" in attack:
             _place(result, attack["long"], MEGABYTE)
         output = attack.get("raw", output)
-        reply.update({key: attack[key] for key in ("status", "delay", "unreachable") if key in attack})
+        kept = ("status", "delay", "unreachable")
+        reply.update({key: attack[key] for key in kept if key in attack})
     return {**reply, "output": json.dumps(result) if output is None else output}
 
 
@@ -86,6 +87,10 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
         "host_check": {
             "facts": {
                 "machine": host.encode().hex().ljust(16, "0")[:16],
+                "identity": host.encode().hex().ljust(16, "0")[:16],
+                "remembered": world.get("remembered", {}).get(
+                    host, {"state_host": "", "replicas": []}
+                ),
                 "architecture": "x86_64",
                 "distribution": "debian",
                 "python_version": "3.11.2",
@@ -99,6 +104,17 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
         "public_files": {
             "present": given.get("path") in files,
             "contents": {key: found[key] for key in given.get("names", []) if key in found},
+        },
+        "state_host": {}
+        if state == "released"
+        else {
+            "holder": {},
+            "present": given.get("path") in files,
+            "contents": found,
+            "noted": True,
+            "missing": world.get("missing", []),
+            "already_stored": True,
+            "misfit": "",
         },
         "release_tree": {
             "present": True,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import dialling
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
-    neighbours,
     plan,
     proxy_config,
     role_options,

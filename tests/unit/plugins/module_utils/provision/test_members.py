@@ -6,10 +6,12 @@ import json
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.members import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.members import (
     Member,
     Members,
-    check,
+    check_domain,
+    check_forgotten,
+    check_machines,
     read,
 )
 from hypothesis import given
@@ -93,14 +95,18 @@ def test_of_any_text_nothing_else_comes(text):
 
 def test_the_list_of_another_tunnel_is_refused():
     with pytest.raises(TunnelError, match=r"is that of tunnel x\.tunnel\.example"):
-        check(TWO, {}, "y.tunnel.example", SUBJECT)
-    check(TWO, {}, "", SUBJECT)
-    check(TWO, {}, "x.tunnel.example", SUBJECT)
+        check_domain(TWO, "y.tunnel.example", SUBJECT)
+    check_domain(TWO, "", SUBJECT)
+    check_domain(TWO, "x.tunnel.example", SUBJECT)
 
 
 def test_two_machines_that_claim_one_name():
-    with pytest.raises(
-        TunnelError, match=r"knows b as another machine: .*mcp_tunnel_forget: \['b'\]"
-    ):
-        check(TWO, {"a": A, "b": A, "c": A}, "", SUBJECT)
-    check(TWO, {"a": A, "b": B, "c": A}, "", SUBJECT)
+    with pytest.raises(TunnelError, match=r"has b as another machine: .*mcp_tunnel_forget: \[b\]"):
+        check_machines(TWO, {"a": A, "b": A, "c": A}, SUBJECT)
+    check_machines(TWO, {"a": A, "b": B, "c": A}, SUBJECT)
+
+
+def test_a_replica_of_the_inventory_is_not_forgotten():
+    with pytest.raises(TunnelError, match="names a, a replica of this inventory"):
+        check_forgotten(["a", "gone"], TWO, {"a": A, "b": A})
+    check_forgotten(["b", "gone"], TWO, {"a": A, "b": A})

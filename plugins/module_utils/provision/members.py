@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The members of an instance: the replicas that the state host remembers.
 
-An inventory need not show all of them: a platform that runs jobs leaves out hosts that are disabled,
-sliced away or outside a limit. The list says who may live on the credentials of the state host. It
-comes from a managed host, so each part of it is checked.
+An inventory need not show all of them: a platform that runs jobs leaves out hosts that are
+disabled, sliced away or outside a limit. The list says who may live on the credentials of the state
+host.
 """
 
 from __future__ import annotations
@@ -112,12 +112,11 @@ def read(text: str, subject: str) -> Members:
     return Members(domain, {name: _member(name, each, subject) for name, each in replicas.items()})
 
 
-def check(known: Members, machines: Mapping[str, str], domain: str, subject: str) -> None:
-    """Refuse a list that is not that of the run's tunnel, or that knows a host as another machine.
+def check_domain(known: Members, domain: str, subject: str) -> None:
+    """Refuses a list of another tunnel.
 
-    :param machines: host of the run to what tells its machine from others.
     :param domain: that of the run's tunnel, empty while it is unknown.
-    :raises TunnelError: naming the host.
+    :raises TunnelError: if it is one.
     """
     if known.domain and domain and known.domain != domain:
         raise TunnelError(
@@ -125,6 +124,33 @@ def check(known: Members, machines: Mapping[str, str], domain: str, subject: str
             f"is that of tunnel {known.domain}, and the variables name {domain}",
             "For another tunnel use another mcp_tunnel_instance",
         )
+
+
+def check_forgotten(forget: Iterable[str], known: Members, machines: Mapping[str, str]) -> None:
+    """Refuses to forget a replica that takes part; a machine in place of another is none.
+
+    :raises TunnelError: naming the replicas.
+    """
+    present = sorted(
+        name
+        for name in forget
+        if name in machines
+        and (name not in known.by_name or known.by_name[name].machine == machines[name])
+    )
+    if present:
+        raise TunnelError(
+            "mcp_tunnel_forget",
+            f"names {', '.join(present)}, a replica of this inventory",
+            "Name only replicas that are gone for good",
+        )
+
+
+def check_machines(known: Members, machines: Mapping[str, str], subject: str) -> None:
+    """Refuses a host whose name the list has for another machine.
+
+    :param machines: host of the run to what tells its machine from others.
+    :raises TunnelError: naming the hosts.
+    """
     others = sorted(
         name
         for name, machine in machines.items()
@@ -133,9 +159,10 @@ def check(known: Members, machines: Mapping[str, str], domain: str, subject: str
     if others:
         raise TunnelError(
             subject,
-            f"knows {', '.join(others)} as another machine: it was installed anew, or another "
+            f"has {', '.join(others)} as another machine: the host was installed anew, or another "
             "inventory has a host of this name",
-            f"If the earlier machine is gone for good, pass mcp_tunnel_forget: {others}",
+            "If the earlier machine is gone for good, set mcp_tunnel_forget: "
+            f"[{', '.join(others)}] for one run. Else give the host another name",
         )
 
 

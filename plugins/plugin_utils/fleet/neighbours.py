@@ -33,6 +33,7 @@ _COMPARED = (
     *_SHARED,
     *settings.OF_THE_MACHINE,
     "mcp_tunnel_cert_renew_timer",
+    "mcp_tunnel_forget",
     waves.BATCH,
     waves.MIN_AVAILABLE,
 )

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ def reason(result: Mapping[str, Any]) -> str:
 def _end(replicas: Mapping[str, Host], why: str, left_out: Sequence[str]) -> list[str]:
     """Why the tunnel is not done, as lines; none if it is."""
     if why:
-        return [f"stopped before anything was changed: {why}."]
+        return [f"stopped before anything was changed: {why}"]
     failed = [name for name, host in replicas.items() if host.failure and name not in left_out]
     if not failed:
         return []

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import neighbours
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours
 
 REPLICAS = 25
 """Replicas of a tunnel: each has four connections, of which the edge takes 100 per tunnel."""

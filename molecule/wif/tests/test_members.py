@@ -1,0 +1,41 @@
+"""Duties that would cut off a replica which the inventory does not show."""
+
+from __future__ import annotations
+
+import pytest
+from deployed import a_call_is_answered, all_the_time, none_failed, stored, tunnel
+from replicas import HOSTS, play, recap, unquoted
+from tunnels_api import active
+
+DUTIES = ["rotate_ca", "rotate_token", "recover", "teardown"]
+
+
+@pytest.mark.parametrize("duty", DUTIES)
+def test_a_disabled_replica_stays_served(duty: str) -> None:
+    """The other one alone is in the inventory, as a platform shows it."""
+    before = (active(tunnel()), stored("tunnel-token"), stored("ca.crt"))
+    arguments = {
+        "recover": f"mcp_tunnel_id={stored('tunnel-id')}",
+        "teardown": "mcp_tunnel_teardown_confirmed=true",
+    }.get(duty, "mcp_tunnel_token_rotate_reason=test")
+    with all_the_time() as calls:
+        done = play("--extra-vars", arguments, playbook=duty, hosts=HOSTS[:1])
+    output = unquoted(done.stdout)
+    assert done.returncode != 0, done.stdout
+    assert f"mcp_tunnel_forget: [{HOSTS[1]}] for one run" in output
+    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
+    assert (active(tunnel()), stored("tunnel-token"), stored("ca.crt")) == before
+    none_failed(calls)
+    a_call_is_answered(duty)
+
+
+@pytest.mark.parametrize("duty", [*DUTIES[:3], "site"])
+def test_a_disabled_state_host_is_not_replaced(duty: str) -> None:
+    before = active(tunnel())
+    arguments = f"mcp_tunnel_id={stored('tunnel-id')}"
+    done = play("--extra-vars", arguments, playbook=duty, hosts=HOSTS[1:])
+    output = unquoted(done.stdout)
+    assert done.returncode != 0, done.stdout
+    assert f"{HOSTS[1]} remember {HOSTS[0]} as their state host, which the inventory" in output
+    assert active(tunnel()) == before
+    a_call_is_answered(duty)

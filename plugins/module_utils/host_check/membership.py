@@ -1,0 +1,59 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a replica remembers: its state host, and the replicas beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+
+_OURS = b"mcp_tunnels.stack replica"
+_MOST = 500
+
+
+def identity(root: Path = Path("/")) -> str:
+    """A mark of this installation, the same after every boot.
+
+    machine-id(5) itself is not to leave the machine, so this is a keyed hash of it, as there
+    recommended. Clones of one machine have the same; they have different names.
+    """
+    try:
+        text = (root / "etc/machine-id").read_text(encoding="utf-8").strip()
+    except OSError:
+        text = ""
+    return hmac.new(_OURS, text.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def remembered(path: str) -> dict[str, Any]:
+    """``state_host`` and ``replicas`` in the replica's file; empty ones without it.
+
+    :raises TunnelError: if it is no such file.
+    """
+    content = secret_files.read_file(path) if path else None
+    if content is None:
+        return {"state_host": "", "replicas": []}
+    try:
+        found = json.loads(content)
+        state_host, replicas = found["state_host"], found["replicas"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _unreadable(path) from None
+    names = [state_host, *replicas] if isinstance(replicas, list) else [None]
+    if len(names) > _MOST or not all(isinstance(name, str) for name in names):
+        raise _unreadable(path)
+    return {"state_host": state_host, "replicas": replicas}
+
+
+def _unreadable(path: str) -> TunnelError:
+    return TunnelError(
+        path,
+        "cannot be read: it should name the state host and the replicas",
+        "Set mcp_tunnel_state_host, make sure that the inventory has every replica, and remove the "
+        "file; the next run of site.yml writes it anew",
+    )

@@ -1,0 +1,142 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work of module state_host: a run holds an instance, and its replicas are members."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import members
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease, Run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
+    TokenRequest,
+    ensure_token,
+)
+
+_READ = ("ca.crt", "tunnel-id", "tunnel-domain")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run wants of the state host.
+
+    :param path: the state directory.
+    :param replicas: the hosts of the run to their machines.
+    :param inventory: the names of all replicas in the inventory.
+    :param needs_all: whether to refuse if the list has others than the inventory.
+    :param note: whether to write the list.
+    :param token: to be compared with the stored one; ``None`` for no comparison.
+    """
+
+    path: str
+    run: Run
+    seconds: int
+    instead_of: str
+    replicas: Mapping[str, str]
+    inventory: tuple[str, ...]
+    forget: tuple[str, ...]
+    domain: str
+    needs_all: bool
+    note: bool
+    token: TokenRequest | None
+
+
+def hold(request: Request, lease: Lease, check_mode: bool) -> dict[str, Any]:
+    """Takes the lease, looks at the list of replicas, and returns what is stored.
+
+    :raises TunnelError: about the list of the replicas. The lease is given back then.
+    """
+    if not check_mode:
+        held = lease.take(request.run, request.seconds, request.instead_of, _now())
+        if held:
+            return {"changed": False, "holder": held}
+    try:
+        missing, noted = _look(request, check_mode)
+        result = {
+            "changed": request.note and not noted,
+            "noted": noted,
+            "holder": {},
+            "present": os.path.isdir(request.path),
+            "contents": _contents(request.path),
+            "missing": missing,
+            **_compared(request.token),
+        }
+    except TunnelError:
+        if not check_mode:
+            lease.release(request.run)
+        raise
+    return result
+
+
+def release(path: str, run: Run, lease: Lease, confirmed: list[str], forget: list[str]) -> None:
+    """Notes who was proven and who is gone, and gives the lease back.
+
+    A list that cannot be read stays as it is: the next run refuses it.
+    """
+    try:
+        # Without the directory, the instance was torn down.
+        if os.path.isdir(path) and (confirmed or forget):
+            file = StateFile(path, members.FILE)
+            known = members.read(file.read(), file.path)
+            names = [name for name in confirmed if name in known.by_name]
+            file.ensure(known.confirmed(names, _now()).without(forget).text().strip(), False)
+    finally:
+        lease.release(run)
+
+
+def _look(request: Request, check_mode: bool) -> tuple[list[str], bool]:
+    """The members that the inventory lacks, and whether the list had the replicas of the run.
+
+    They are noted before they get credentials, so the list has all that may have some.
+    """
+    file = StateFile(request.path, members.FILE)
+    text = file.read()
+    known = members.read(text, file.path)
+    members.check_domain(known, request.domain, file.path)
+    members.check_forgotten(request.forget, known, request.replicas)
+    known = known.without(request.forget)
+    members.check_machines(known, request.replicas, file.path)
+    missing = known.missing(request.inventory)
+    if missing and request.needs_all:
+        raise TunnelError(
+            file.path,
+            f"has {', '.join(missing)}, which the inventory of this run does not show and which "
+            "would be cut off",
+            "Run with an inventory that has every replica (no slices, no disabled hosts). "
+            f"If they are gone for good, set mcp_tunnel_forget: [{', '.join(missing)}] for one run",
+        )
+    wanted = known.with_replicas(request.replicas, request.domain).text().strip()
+    if wanted == text or not (request.replicas or request.forget):
+        return missing, True
+    if request.note and not check_mode:
+        secret_files.ensure_private_directory(request.path, check_mode=False)
+        file.write(wanted)
+    return missing, False
+
+
+def _contents(path: str) -> dict[str, str]:
+    found = {name: StateFile(path, name).read() for name in _READ}
+    return {name: value for name, value in found.items() if value}
+
+
+def _compared(token: TokenRequest | None) -> dict[str, Any]:
+    """Whether the given values are those that are stored, and why they do not fit."""
+    if token is None:
+        return {"already_stored": False, "misfit": ""}
+    try:
+        stored = ensure_token(token, check_mode=True)["already_stored"]
+    except TunnelError as error:
+        return {"already_stored": False, "misfit": str(error)}
+    return {"already_stored": stored, "misfit": ""}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

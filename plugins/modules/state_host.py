@@ -1,0 +1,244 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: state_host
+short_description: Holds an instance for a run, and keeps the list of its replicas
+version_added: 0.1.0
+description:
+  - Of the runs that would change an instance, one goes on at a time. It has a lease on the state
+    host, which it gives back at its end. The lease of a run that was killed ends by itself. A later
+    run of the same controller takes it over at once.
+  - The state host remembers the replicas that may have its credentials, in C(replicas.json). An
+    inventory need not show all of them.
+  - Run it on the state host of the instance, as root.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+attributes:
+  diff_mode:
+    support: none
+    description: The list has no secret, but nothing of interest, either.
+options:
+  instance:
+    description: Name of the instance.
+    type: str
+    required: true
+  path:
+    description: The state directory of the instance.
+    type: path
+    required: true
+  state:
+    description:
+      - V(held) takes the lease, or takes it for longer, looks at the list of replicas, and reads
+        what is stored. In check mode it only reads.
+      - V(released) notes who was proven and who is gone, and gives the lease back.
+    type: str
+    choices: [held, released]
+    default: held
+  replicas:
+    description:
+      - The replicas of the run, by name, each with the fact C(identity) of
+        M(mcp_tunnels.stack.host_check).
+    type: dict
+    default: {}
+  inventory:
+    description: All replicas of the instance in the inventory.
+    type: list
+    elements: str
+    default: []
+  needs_all:
+    description: Whether to refuse if a replica of the list is not in O(inventory).
+    type: bool
+    default: false
+  note:
+    description: Whether to put O(replicas) on the list, and to take O(forget) off it.
+    type: bool
+    default: false
+  forget:
+    description: Replicas that are gone for good.
+    type: list
+    elements: str
+    default: []
+  confirmed:
+    description: With O(state=released), the replicas that the run has proven.
+    type: list
+    elements: str
+    default: []
+  compare:
+    description: Whether to compare the three options below with the stored values.
+    type: bool
+    default: false
+  token:
+    description: The tunnel token that the run is given, if any.
+    type: str
+  tunnel_id:
+    description: The tunnel's ID that the run is given, if any.
+    type: str
+  domain:
+    description: The tunnel's domain, if it is known.
+    type: str
+  break_lease:
+    description: ID of a run whose lease is to be taken over.
+    type: str
+    default: ""
+  seconds:
+    description: How long the lease holds without another call.
+    type: int
+    default: 900
+  run:
+    description: The run, as the action plugin describes it.
+    type: dict
+    suboptions:
+      id:
+        description: Tells it from all others.
+        type: str
+        required: true
+      owner:
+        description: Who runs it, and where.
+        type: str
+        required: true
+      controller:
+        description: Tells the machine or container that it runs on from others.
+        type: str
+        required: true
+      process:
+        description: Its process there.
+        type: str
+        required: true
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Hold the instance
+  mcp_tunnels.stack.state_host:
+    instance: default
+    path: /var/lib/mcp-tunnel/default
+    replicas: {replica1: 0f3c5d1e9a7b2468}
+    inventory: [replica1, replica2]
+  register: held
+
+- name: Let go of it
+  mcp_tunnels.stack.state_host:
+    instance: default
+    path: /var/lib/mcp-tunnel/default
+    state: released
+    confirmed: [replica1]
+"""
+
+RETURN = r"""
+present:
+  description: Whether the state directory was there before.
+  returned: O(state=held)
+  type: bool
+contents:
+  description: The CA certificate, the tunnel's ID and its domain, as far as they are stored.
+  returned: O(state=held)
+  type: dict
+  sample: {tunnel-id: tnl_01ABCDEF}
+at:
+  description: The time of the answer by the controller's clock, in seconds since the epoch.
+  returned: O(state=held)
+  type: float
+missing:
+  description: Replicas that the state host remembers and the inventory lacks.
+  returned: O(state=held)
+  type: list
+  elements: str
+noted:
+  description: Whether the list had the replicas of the run, before this call.
+  returned: O(state=held)
+  type: bool
+already_stored:
+  description: Whether the given token, ID and domain are those that are stored.
+  returned: O(state=held)
+  type: bool
+misfit:
+  description: Why they do not fit what is stored; empty if they do.
+  returned: O(state=held)
+  type: str
+"""
+
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import state_host
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import (
+    Lease,
+    as_run,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
+    TokenRequest,
+)
+
+
+def main() -> None:
+    texts = {"type": "list", "elements": "str", "default": []}
+    module = QuietModule(
+        argument_spec={
+            "instance": {"type": "str", "required": True},
+            "path": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["held", "released"], "default": "held"},
+            "replicas": {"type": "dict", "default": {}},
+            "inventory": texts,
+            "needs_all": {"type": "bool", "default": False},
+            "note": {"type": "bool", "default": False},
+            "forget": texts,
+            "confirmed": texts,
+            "compare": {"type": "bool", "default": False},
+            "token": {"type": "str", "no_log": True},
+            "tunnel_id": {"type": "str"},
+            "domain": {"type": "str"},
+            "break_lease": {"type": "str", "default": ""},
+            "seconds": {"type": "int", "default": 900},
+            "run": {
+                "type": "dict",
+                "options": {
+                    name: {"type": "str", "required": True}
+                    for name in ("id", "owner", "controller", "process")
+                },
+            },
+        },
+        supports_check_mode=True,
+    )
+    run(module, lambda: ensure_state(module.params, module.check_mode))
+
+
+def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Holds the instance, or lets go of it; returns the module's result."""
+    lease = Lease(options["instance"])
+    this = as_run(options["run"])
+    if options["state"] == "released":
+        if not check_mode:
+            both = {name: options[name] for name in ("confirmed", "forget")}
+            state_host.release(options["path"], this, lease, **both)
+        return {"changed": False}
+    token = TokenRequest(
+        path=options["path"],
+        replace=False,
+        **{name: options[name] for name in ("token", "tunnel_id", "domain")},
+    )
+    request = state_host.Request(
+        path=options["path"],
+        run=this,
+        seconds=options["seconds"],
+        instead_of=options["break_lease"],
+        replicas=options["replicas"],
+        inventory=tuple(options["inventory"]),
+        forget=tuple(options["forget"]),
+        domain=options["domain"] or "",
+        needs_all=options["needs_all"],
+        note=options["note"],
+        token=token if options["compare"] else None,
+    )
+    return state_host.hold(request, lease, check_mode)
+
+
+if __name__ == "__main__":
+    main()

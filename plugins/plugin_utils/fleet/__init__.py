@@ -1,0 +1,11 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts of a run beside each other: replicas, tunnels, and how far each has come.
+
+``neighbours`` compares the hosts of the group, and ``limits`` counts them; ``shared_problems`` are
+reported by one of the hosts that have them; ``reach`` says what follows from the hosts' answers,
+and ``state_hosts`` which host is the state host; ``summary`` tells the end of a run.
+
+Called by action and filter plugins. Imports ``preflight`` and the rooms below it.
+"""

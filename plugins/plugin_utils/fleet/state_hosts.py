@@ -1,0 +1,69 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which host is the state host of an instance: explicit, or remembered, or the first by name.
+
+The order of a group says nothing: platforms that run jobs change it. Nor does the first name of an
+inventory that does not show every replica. So each replica remembers its state host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+
+CONTROLLER = "localhost"
+_VARIABLE = "mcp_tunnel_state_host"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The state host of an instance.
+
+    :param name: the host.
+    :param former: the one that the replicas remember, if it is another; empty otherwise.
+    """
+
+    name: str
+    former: str = ""
+
+
+def choose(
+    explicit: str,
+    replicas: Sequence[str],
+    remembered: Mapping[str, str],
+    forget: Sequence[str] = (),
+) -> Choice:
+    """The state host of an instance in a run.
+
+    :param explicit: the value of ``mcp_tunnel_state_host``, empty if it is not set.
+    :param replicas: all replicas in the inventory.
+    :param remembered: host to the state host that it remembers, empty if it remembers none.
+    :param forget: hosts that are gone for good.
+    :raises TunnelError: if a remembered one contradicts, and nothing says what became of it.
+    """
+    claims: dict[str, list[str]] = {}
+    for name, state_host in remembered.items():
+        if state_host and state_host not in forget:
+            claims.setdefault(state_host, []).append(name)
+    others = [name for name in claims if name != explicit]
+    if len(others) > 1 and not explicit:
+        told = "; ".join(f"{', '.join(claims[name])} remember {name}" for name in sorted(claims))
+        raise TunnelError(
+            _VARIABLE,
+            f"the replicas do not agree on their state host: {told}",
+            "Set it to the host that has the credentials of the instance (ca.key)",
+        )
+    unseen = [name for name in others if name != CONTROLLER and name not in replicas]
+    if unseen:
+        raise TunnelError(
+            _VARIABLE,
+            f"{', '.join(claims[unseen[0]])} remember {unseen[0]} as their state host, which the "
+            "inventory of this run does not show. Another one would make another CA",
+            "Run with an inventory that has it. If it is gone for good, run recover.yml with "
+            f"mcp_tunnel_forget: [{unseen[0]}]",
+        )
+    name = explicit or (others[0] if others else min(replicas))
+    return Choice(name, next((other for other in others if other != name), ""))

@@ -1,0 +1,124 @@
+"""What a run finds out on the state host, and what it leaves there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import state_host
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease, Run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
+    TokenRequest,
+)
+
+RUN = Run(id="1" * 16, owner="root on a, process 1", controller="a" * 16, process="1:1")
+OTHER = replace(RUN, id="2" * 16)
+A, B = "0123456789abcdef", "fedcba9876543210"
+
+
+class World:
+    """A state host with its directories."""
+
+    def __init__(self, directory):
+        self.state = directory / "default"
+        self.lease = Lease("default", directory / "leases", 1000.0)
+        self.request = state_host.Request(
+            path=str(self.state),
+            run=RUN,
+            seconds=900,
+            instead_of="",
+            replicas={"a": A, "b": B},
+            inventory=("a", "b"),
+            forget=(),
+            domain="",
+            needs_all=False,
+            note=False,
+            token=None,
+        )
+
+    def hold(self, check_mode=False, **changes):
+        return state_host.hold(replace(self.request, **changes), self.lease, check_mode)
+
+    def names(self):
+        return list(json.loads((self.state / "replicas.json").read_text())["replicas"])
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_a_look_changes_nothing_but_the_lease(world):
+    found = world.hold()
+    assert found["noted"] is False
+    assert found["present"] is False
+    assert not world.state.exists()
+    assert world.lease.holder()["id"] == RUN.id
+
+
+def test_check_mode_does_not_even_take_the_lease(world):
+    assert world.hold(check_mode=True, note=True)["changed"] is True
+    assert world.lease.holder() == {}
+    assert not world.state.exists()
+
+
+def test_replicas_are_noted_once(world):
+    assert world.hold(note=True)["changed"] is True
+    assert world.names() == ["a", "b"]
+    again = world.hold(note=True)
+    assert (again["changed"], again["noted"]) == (False, True)
+
+
+def test_a_run_that_comes_second_learns_nothing_else(world):
+    world.hold(note=True)
+    found = world.hold(run=OTHER, replicas={"c": A}, note=True)
+    assert set(found) == {"changed", "holder"}
+    assert world.names() == ["a", "b"]
+
+
+def test_who_is_missing_is_named_or_refused(world):
+    world.hold(note=True)
+    half = {"replicas": {"b": B}, "inventory": ("b",)}
+    assert world.hold(**half, note=True)["missing"] == ["a"]
+    assert world.names() == ["a", "b"]
+    with pytest.raises(TunnelError, match=r"has a, which the inventory .*mcp_tunnel_forget: \[a\]"):
+        world.hold(**half, needs_all=True)
+    assert world.lease.holder() == {}, "a refusal leaves nothing to wait for"
+    assert world.hold(**half, needs_all=True, forget=("a",), note=True)["missing"] == []
+    assert world.names() == ["b"]
+
+
+def test_a_corrupt_list_is_refused_and_stays(world):
+    world.hold(note=True)
+    (world.state / "replicas.json").write_text("{")
+    with pytest.raises(TunnelError, match="Restore the file from a backup"):
+        world.hold(note=True)
+    state_host.release(str(world.state), RUN, world.lease, [], [])
+    with pytest.raises(TunnelError):
+        state_host.release(str(world.state), RUN, world.lease, ["a"], [])
+    assert (world.state / "replicas.json").read_text() == "{"
+    assert world.lease.holder() == {}
+
+
+def test_who_was_proven_is_noted_at_the_end(world):
+    world.hold(note=True)
+    state_host.release(str(world.state), RUN, world.lease, ["a", "stranger"], ["b"])
+    content = json.loads((world.state / "replicas.json").read_text())
+    assert list(content["replicas"]) == ["a"]
+    assert content["replicas"]["a"]["confirmed"].startswith("20")
+    assert world.lease.holder() == {}
+
+
+def test_the_end_of_a_teardown_makes_no_directory(world):
+    world.hold()
+    state_host.release(str(world.state), RUN, world.lease, ["a"], [])
+    assert not world.state.exists()
+
+
+def test_given_values_are_compared(world):
+    wrong = TokenRequest(path=str(world.state), replace=False, token="x", domain="x.example.com")
+    found = world.hold(token=wrong)
+    assert found["already_stored"] is False
+    assert found["misfit"].startswith("token: ")

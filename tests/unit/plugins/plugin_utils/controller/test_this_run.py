@@ -1,0 +1,33 @@
+"""Who holds a lease, and whether that run still exists."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.this_run import (
+    has_ended,
+    this_run,
+)
+
+
+def test_a_run_is_that_of_the_parent():
+    """Each task has a process of its own."""
+    run = this_run({"awx_job_id": 41})
+    assert this_run({}) == {**run, "owner": run["owner"].replace(", job 41", "")}
+    assert run["owner"].endswith(", job 41")
+    assert not has_ended(run)
+
+
+def test_a_process_that_is_gone_or_another_has_ended():
+    run = this_run({})
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    assert has_ended({**run, "process": f"{ended.pid}:123"})
+    pid = run["process"].partition(":")[0]
+    assert has_ended({**run, "process": f"{pid}:1"}), "the number belongs to another process now"
+
+
+def test_of_another_controller_nothing_is_known():
+    run = this_run({})
+    assert not has_ended({**run, "controller": "0" * 16, "process": "999999999:1"})

@@ -1,0 +1,46 @@
+"""Which host is the state host never depends on the order of a group."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet.state_hosts import (
+    Choice,
+    choose,
+)
+
+THREE = ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("order", itertools.permutations(THREE))
+def test_no_order_changes_it(order):
+    assert choose("", order, dict.fromkeys(order, "")) == Choice("a")
+    assert choose("", order, dict.fromkeys(order, "b")) == Choice("b")
+
+
+def test_a_new_first_name_changes_nothing():
+    assert choose("", ["Aaa", *THREE], {"Aaa": "", "a": "b", "b": "b", "c": ""}) == Choice("b")
+
+
+def test_another_one_that_is_named_has_to_be_looked_at():
+    assert choose("c", THREE, {"a": "b", "b": "b"}) == Choice("c", former="b")
+    assert choose("b", THREE, {"a": "b", "b": "b"}) == Choice("b")
+    assert choose("localhost", THREE, {"a": "localhost"}) == Choice("localhost")
+    assert choose("a", THREE, {"a": "localhost"}) == Choice("a", former="localhost")
+
+
+@pytest.mark.parametrize("explicit", ["", "c"])
+def test_one_that_the_inventory_lacks_is_refused(explicit):
+    remembered = {"b": "a", "c": "a"}
+    with pytest.raises(TunnelError, match=r"b, c remember a .*mcp_tunnel_forget: \[a\]"):
+        choose(explicit, ["b", "c"], remembered)
+    assert choose(explicit, ["b", "c"], remembered, ["a"]) == Choice(explicit or "b")
+
+
+def test_replicas_that_do_not_agree():
+    remembered = {"a": "a", "b": "c"}
+    with pytest.raises(TunnelError, match="a remember a; b remember c"):
+        choose("", THREE, remembered)
+    assert choose("a", THREE, remembered) == Choice("a", former="c")
