@@ -144,7 +144,7 @@ def test_three_modules_share_one_exchange(api, path, tmp_path):
         assert json.loads(path.read_text())["access_token"] not in outcome.everything
         if before == 0:
             first = list(api.calls)
-    assert first == ["exchange", "list", "create", "certificates", "add", "reveal"]
+    assert first == ["exchange", "list", "create", "list", "certificates", "add", "reveal"]
     assert api.calls[len(first) :] == ["get", "certificates", "reveal"]
     # Alone, a run without change makes four.
     path.unlink()
