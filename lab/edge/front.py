@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ..tunnels_api.state import Tunnel
 from .channel import Channel, Unanswered
-from .connectors import Connectors, NoConnector
+from .connectors import Connection, Connectors, NoConnector
 from .hello import peek
 from .trust import Trust, Untrusted
 
@@ -47,8 +47,7 @@ class FrontDoor:
         """Carry one client; it is cut off when no connector can take it."""
         try:
             tunnel, first, name = await self._tunnel(reader)
-            connection = self.connectors.choose(tunnel["uuid"])
-            await self._trust.check(connection, tunnel, name or f"probe.{tunnel['domain']}")
+            connection = await self._verified(tunnel, name or f"probe.{tunnel['domain']}")
             channel = await Channel.open(connection, tunnel["domain"])
         except (NoTunnel, NoConnector, Unanswered, Untrusted, ConnectionError) as error:
             self.failed += 1
@@ -65,6 +64,15 @@ class FrontDoor:
         finally:
             channel.reset()
             writer.close()
+
+    async def _verified(self, tunnel: Tunnel, host: str) -> Connection:
+        """A connection of the tunnel whose proxy may have this client."""
+        while True:
+            connection = self.connectors.choose(tunnel["uuid"])
+            await self._trust.check(connection, tunnel, host)
+            # The connector may have taken its leave meanwhile. It is then not asked any more.
+            if connection.carries(tunnel["uuid"]):
+                return connection
 
     async def _tunnel(self, reader: asyncio.StreamReader) -> tuple[Tunnel, bytes, str | None]:
         """The client's tunnel, its bytes so far, and the host it wants. Raises NoTunnel."""

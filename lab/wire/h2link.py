@@ -95,8 +95,11 @@ class Link:
             self._writer.close()
 
     async def open(self, headers: Headers) -> Stream:
-        """Open a stream with these request headers, its body still to come (client role)."""
-        if self.closed:
+        """Open a stream with these request headers, its body still to come (client role).
+
+        Raises LinkClosed.
+        """
+        if self.closed or self.h2.state_machine.state is h2.connection.ConnectionState.CLOSED:
             raise LinkClosed("connection is closed")
         stream = Stream(self, self.h2.get_next_available_stream_id())
         self._streams[stream.id] = stream

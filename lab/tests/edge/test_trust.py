@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -33,15 +34,18 @@ class Made:
         self.id = record["id"]
         self.host = f"echo.{record['domain']}"
         self.issued = issue("tunnel CA", (f"*.{record['domain']}",))
-        token = path / "made-token"
-        token.write_text(owned(record).token)
-        proxy = self._counted(_proxy(self.issued, path))
-        self.connector: Connector = tunnel.connect(
-            "run", "--url", tunnel.start_origin(proxy), token=token
-        )
-        wait_for(lambda: self.connector.has(4))
-
         self.opened = 0
+        self.first_opened: Callable[[], None] = lambda: None
+        self._token = path / "made-token"
+        self._token.write_text(owned(record).token)
+        self._url = tunnel.start_origin(self._counted(_proxy(self.issued, path)))
+        self.connector = self.connected()
+
+    def connected(self) -> Connector:
+        """Start a connector and wait for its four connections."""
+        connector = self.tunnel.connect("run", "--url", self._url, token=self._token)
+        wait_for(lambda: connector.has(4))
+        return connector
 
     def register(self, pem: str) -> str:
         """Register a CA; return its id."""
@@ -54,6 +58,8 @@ class Made:
     ) -> Callable[[ServerConnection], None]:
         def counted(connection: ServerConnection) -> None:
             self.opened += 1
+            if self.opened == 1:
+                self.first_opened()
             handle(connection)
 
         return counted
@@ -181,3 +187,24 @@ def test_verdict_is_kept_for_a_while(made: Made) -> None:
         assert made.call() == _ANSWER
     periods = int((time.monotonic() - began) / _HOLDS) + 1
     assert calls < made.opened <= calls + 4 * periods
+
+
+def test_connector_that_leaves_while_it_is_verified(made: Made) -> None:
+    """It has not been given the client, so the client is another connector's."""
+    made.register(made.issued.ca)
+    edge, first = made.tunnel.edge, made.connector
+    made.connected()
+    leaving = str(first.ready()["connectorId"])
+
+    def connections(connector: str) -> list[dict[str, Any]]:
+        return [each for each in edge.connections if each["connector"] == connector]
+
+    def leave() -> None:
+        edge.ask("unpin")
+        first.process.terminate()
+        wait_for(lambda: all(each["draining"] for each in connections(leaving)))
+
+    made.first_opened = leave
+    edge.ask("pin", leaving)
+    assert made.call() == _ANSWER, made.last_failure
+    first.process.wait(20)
