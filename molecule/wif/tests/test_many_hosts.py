@@ -25,11 +25,11 @@ def many(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("many")
 def test_more_hosts_ask_as_often_as_two() -> None:
-    """Two hosts ask six and four times: see test_a_provisioning. A deployment asks no more."""
+    """Two hosts ask eight and four times: see test_a_provisioning. A deployment asks no more."""
     killed_before_deployment(lab_name=NAME)
     first = [call["call"] for call in asked(name=NAME)]
     assert "create" in first
-    assert len(first) <= 6, first
+    assert len(first) <= 8, first
     killed_before_deployment(lab_name=NAME)
     second = [call["call"] for call in asked(len(first), name=NAME)]
     assert len(second) <= 4, second
