@@ -16,6 +16,8 @@ def test_the_address_of_a_route_has_the_domain_once(tmp_path: Path) -> None:
         "mode": "wif",
         "domain": DOMAIN,
         "replicas": ["host1"],
+        "leader": "host1",
+        "state_host": "host1",
         "routes": dict.fromkeys(["wiki", f"files.{DOMAIN}", DOMAIN], "http://10.0.0.1:80"),
     }
     steps = [{"ansible.builtin.include_tasks": str(_TASKS)}]

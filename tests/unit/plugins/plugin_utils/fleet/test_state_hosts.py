@@ -14,7 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet.state_host
 THREE = ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("order", itertools.permutations(THREE))
+@pytest.mark.parametrize("order", list(itertools.permutations(THREE)))
 def test_no_order_changes_it(order):
     assert choose("", order, dict.fromkeys(order, "")) == Choice("a")
     assert choose("", order, dict.fromkeys(order, "b")) == Choice("b")
