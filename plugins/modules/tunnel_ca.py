@@ -70,8 +70,10 @@ options:
       - V(retired) archives C(ca-previous.crt) on the tunnel, and no other, and removes the file.
         Use it when all servers present certificates of the new CA. Without rotation it changes
         nothing.
+      - V(withdrawn) archives all CAs of this directory on the tunnel, and none from elsewhere. The
+        files stay. Use it before they are wiped.
     type: str
-    choices: [current, added, retired]
+    choices: [current, added, retired, withdrawn]
     default: current
   exclusive:
     description:
@@ -215,7 +217,7 @@ def main() -> None:
             },
             "phase": {
                 "type": "str",
-                "choices": ["current", "added", "retired"],
+                "choices": ["current", "added", "retired", "withdrawn"],
                 "default": "current",
             },
             "exclusive": {"type": "bool", "default": False},

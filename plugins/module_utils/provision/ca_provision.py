@@ -30,7 +30,7 @@ def ensure_registered_ca(
 ) -> dict[str, Any]:
     """Keeps the CA of the state directory registered, or takes one step of its rotation.
 
-    :param phase: ``current``, ``added`` or ``retired``.
+    :param phase: ``current``, ``added``, ``retired`` or ``withdrawn``.
     :param exclusive: whether no CA may be made beside one that this directory does not have.
     :raises TunnelError: if an option or what is stored is wrong, or no slot is free.
     """
@@ -46,6 +46,8 @@ def ensure_registered_ca(
         return {**result, "changed": True, **_registration("", "", False), "active": []}
     registrations = Registrations(api, tunnel_id)
     rotation = Rotation(directory, registrations, exclusive)
+    if phase == "withdrawn":
+        return _withdrawn(request, tunnel_id, rotation, registrations, check_mode)
     if phase == "added":
         result = rotation.add(request, check_mode)
     elif phase == "retired":
@@ -57,6 +59,27 @@ def ensure_registered_ca(
         **result,
         **_registration(tunnel_id, registered.id if registered else "", rotation.is_under_way()),
         "active": [certificate.public() for certificate in registrations.active],
+    }
+
+
+def _withdrawn(
+    request: CaRequest,
+    tunnel_id: str,
+    rotation: Rotation,
+    registrations: Registrations,
+    check_mode: bool,
+) -> dict[str, Any]:
+    gone = rotation.withdraw(check_mode)
+    text = f"Archived on the tunnel {tunnel_id}: {', '.join(gone)}."
+    return {
+        **ensure_ca(request, check_mode=True),
+        "tunnel_id": tunnel_id,
+        "certificate_id": "",
+        "rotating": rotation.is_under_way(),
+        "registration": text if gone else f"No CA of this host is on the tunnel {tunnel_id}.",
+        "active": [certificate.public() for certificate in registrations.active],
+        "changed": bool(gone),
+        "diff": {"before": {"registered": gone}, "after": {"registered": []}},
     }
 
 

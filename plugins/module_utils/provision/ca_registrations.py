@@ -88,8 +88,9 @@ class Registrations:
             f"has a CA that this state host does not have, so another state host serves it: "
             f"{described}",
             "Run with an inventory that has that state host and every replica. If it is lost, run "
-            "recover.yml. To register a CA of this host beside it, as beside another deployment, "
-            "set mcp_tunnel_state_is_lost: true for one run",
+            "recover.yml. If it was torn down, archive its CA in the Console. To register a CA of "
+            "this host beside it, as beside another deployment, set mcp_tunnel_state_is_lost: true "
+            "for one run",
         )
 
     def require_slot(self, own: dict[str, str]) -> None:

@@ -130,6 +130,20 @@ class Rotation:
         after = {**result["diff"]["after"], "retired": fingerprint}
         return {**result, "changed": True, "diff": {"before": before, "after": after}}
 
+    def withdraw(self, check_mode: bool) -> list[str]:
+        """Archives the registered CAs of this directory, and none from elsewhere.
+
+        What is stored stays.
+
+        :returns: their fingerprints.
+        """
+        own = self._own()
+        registered = [one for one in self._registrations.active if one.fingerprint in own]
+        if not check_mode:
+            for one in registered:
+                self._registrations.archive(one)
+        return [one.fingerprint for one in registered]
+
     def _ensure(self, request: CaRequest, stem: str, check_mode: bool) -> dict[str, Any]:
         # First as a prediction, so that a refusal comes before a CA is made or replaced.
         result = ensure_ca(request, check_mode=True, stem=stem)

@@ -152,3 +152,18 @@ def test_a_rotation_that_stops(tmp_path):
     assert status != 0, output
     asked = [call for call in simulation.calls() if call["module"] == "state_host"]
     assert asked[-1]["arguments"]["state"] == "released", output
+
+
+@pytest.mark.parametrize("answer", [{}, {"failed": True, "msg": "No."}], ids=["", "API refuses"])
+def test_a_teardown_withdraws_the_ca(tmp_path, answer):
+    """Its key goes, whether the API lets the registration go or not."""
+    simulation = Simulation(tmp_path, "wif")
+    simulation.attack("host1", "tunnel_ca", merge=answer)
+    status, output = simulation.run("teardown", "-e", "mcp_tunnel_teardown_confirmed=true")
+    assert status == 0, output
+    calls = simulation.calls()
+    phases = [call["arguments"]["phase"] for call in calls if call["module"] == "tunnel_ca"]
+    assert phases == ["withdrawn"]
+    assert ("stays registered on its tunnel: No." in output) == bool(answer)
+    wiped = [entry["path"] for call in calls for entry in call["arguments"].get("entries", [])]
+    assert "/var/lib/mcp-tunnel/default" in wiped

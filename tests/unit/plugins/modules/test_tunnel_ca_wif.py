@@ -340,6 +340,28 @@ def test_a_rotation_archives_nobody_elses_ca(api, options, tunnel, openssl_ca):
     assert "archive_certificate" not in api.calls
 
 
+def test_the_cas_of_a_directory_are_withdrawn(api, state, options, tunnel, openssl_ca):
+    """Both, in the middle of a rotation, and none from elsewhere."""
+    run_module("tunnel_ca", **options)
+    rotated = run_module("tunnel_ca", **options, phase="added").result
+    assert len(fingerprints(api, tunnel)) == 2
+    stored = {name: (state / name).read_bytes() for name in os.listdir(state)}
+    predicted = run_module("tunnel_ca", check=True, **options, phase="withdrawn")
+    assert predicted.changed
+    assert len(fingerprints(api, tunnel)) == 2
+    withdrawn = run_module("tunnel_ca", **options, phase="withdrawn").result
+    assert withdrawn["changed"]
+    assert rotated["fingerprint"] in withdrawn["registration"]
+    assert fingerprints(api, tunnel) == []
+    assert withdrawn["active"] == []
+    assert {name: (state / name).read_bytes() for name in os.listdir(state)} == stored
+    foreign = api.add_certificate(tunnel["id"], openssl_ca[0])
+    again = run_module("tunnel_ca", **options, phase="withdrawn").result
+    assert not again["changed"]
+    assert "No CA of this host" in again["registration"]
+    assert fingerprints(api, tunnel) == [foreign["fingerprint"]]
+
+
 def test_the_ca_in_use_is_never_archived(api, state, options, tunnel):
     """It does not matter which file somebody has copied where."""
     ensured("tunnel_ca", **options)
@@ -414,7 +436,7 @@ def test_a_run_killed_anywhere_is_completed(api, tmp_path, phase, meanwhile):
 
 
 def test_no_secret_comes_out(api, state, options, tunnel):
-    for phase in ("current", "added", "retired"):
+    for phase in ("current", "added", "retired", "withdrawn"):
         for check in (True, False):
             outcome = run_module("tunnel_ca", check=check, **options, phase=phase)
             key = state / "ca.key"
