@@ -1,35 +1,46 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks that the controller can assemble what its hosts lack. Makes no connection."""
+"""Gets ready on the controller what its hosts lack. Makes no connection."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.controller_tools import (
-    check_controller,
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.readiness import (
+    Host,
+    Readiness,
 )
+
+# Registered by mcp_tunnels.stack.host_check, and by mcp_tunnels.stack.settings.
+_HOST, _SETTINGS = "__mcp_tunnel_host", "__mcp_tunnel_settings"
 
 
 class ActionModule(ActionBase):
-    """Runs on the controller only."""
+    """Runs on the controller only, in check mode as well: it changes no host."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("hosts",))
+    _VALID_ARGS: frozenset[str] = frozenset()
 
     def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """See the module's documentation."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(
-            {"hosts": {"type": "dict", "required": True}}
-        )
-        problems = check_controller(arguments["hosts"], task_vars["ansible_playbook_python"])
+        ready = Readiness(dict(_hosts(task_vars)), task_vars["ansible_playbook_python"])
         result.update(changed=False)
-        if problems:
-            headline = "The controller cannot assemble what its hosts lack; no host was changed"
-            result.update(refusal(headline, problems))
+        if ready.warnings:
+            result.update(warnings=ready.warnings)
+        if ready.problems:
+            headline = "The controller cannot ship what its hosts lack; no host was changed"
+            result.update(refusal(headline, ready.problems))
         return result
+
+
+def _hosts(task_vars: Mapping[str, Any]) -> Iterator[tuple[str, Host]]:
+    for name in task_vars["ansible_play_hosts"]:
+        # Each host is read once: its variables are worked out anew every time.
+        known = task_vars["hostvars"][name]
+        yield name, Host(known[_HOST]["facts"], known[_SETTINGS]["variables"])

@@ -1,11 +1,10 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Assembles a release on the controller, and ships it when the host does not have it."""
+"""Finds a release on the controller, or makes it, and ships it when the host does not have it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
     BroughtCloudflared,
     DownloadedCloudflared,
+    cloudflared_for,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.places import Places
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
     ARCHITECTURES,
     ProxyRelease,
@@ -45,6 +46,7 @@ _ARGUMENTS = {
     "binary_file": {"type": "path"},
     "binary_sha256": {"type": "str", "default": ""},
     "active": {"type": "str"},
+    "bundle": {"type": "path", "default": ""},
 }
 _NEEDS = [
     ("part", "proxy", ["python_version"]),
@@ -83,16 +85,18 @@ class ActionModule(CheckedModule):
                 return _found(arguments["part"], _PACKAGED)
             request = {"version": _PACKAGED, "links_to": _PACKAGED_BINARY}
             return self._on_host({"part": arguments["part"], **request}, task_vars)
-        source = _source(arguments, task_vars["ansible_playbook_python"])
-        if arguments["active"] == source.version:
-            return _found(arguments["part"], source.version)
-        request = {"part": arguments["part"], "version": source.version}
+        artifact = _artifact(arguments, task_vars["ansible_playbook_python"])
+        if arguments["active"] == artifact.version:
+            return _found(arguments["part"], artifact.version)
+        request = {"part": arguments["part"], "version": artifact.version}
         found = self._on_host(request, task_vars)
         if found.get("failed") or found["present"]:
             return found
-        if self._task.check_mode:
-            return {**found, "changed": True}
-        return self._transfer(source.archive(), request, task_vars)
+        # Also in check mode: a run without the archive would fail.
+        with Places(arguments["bundle"]).taken(artifact) as archive:
+            if self._task.check_mode:
+                return {**found, "changed": True}
+            return self._transfer(archive, request, task_vars)
 
     def _transfer(
         self, archive: Path, request: dict[str, Any], task_vars: dict[str, Any]
@@ -118,15 +122,9 @@ def _found(part: str, version: str) -> dict[str, Any]:
     return {"changed": False, "present": True, "path": path, "version": version}
 
 
-def _source(
+def _artifact(
     arguments: dict[str, Any], python: str
 ) -> ProxyRelease | DownloadedCloudflared | BroughtCloudflared:
-    architecture = arguments["architecture"]
     if arguments["part"] == "proxy":
-        return release_for(Target(arguments["python_version"], architecture), python)
-    if arguments["method"] == "file":
-        binary = Path(os.path.expanduser(arguments["binary_file"]))
-        return BroughtCloudflared(binary, arguments["binary_sha256"])
-    return DownloadedCloudflared(
-        arguments["version"], architecture, arguments["download_url"], arguments["checksums"]
-    )
+        return release_for(Target(arguments["python_version"], arguments["architecture"]), python)
+    return cloudflared_for(arguments["architecture"], arguments)

@@ -8,34 +8,35 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: controller
-short_description: Refuses a controller that cannot assemble what its hosts lack
+short_description: Gets ready on the controller what its hosts lack
 version_added: 0.1.0
 description:
-  - The controller assembles the proxy's release with pip, for hosts that have no other way to get
-    it. Fails before anything is changed when a host needs a release that is not in the controller's
-    cache, and there is no pip for Ansible's own Python.
-  - A controller whose hosts run the release already, or whose cache has it, needs no pip.
+  - Finds the releases that hosts do not run in a bundle or in the controller's cache, or makes
+    them, so that shipping them to the hosts cannot fail on the controller. Fails before any host
+    is changed, with each problem once.
+  - With C(mcp_tunnel_bundle), everything has to be in that bundle, but a cloudflared binary of
+    C(cloudflared_binary_file). Without, the places are
+    C(/usr/share/mcp_tunnels.stack/bundle), if it is there, and the cache. What neither has is
+    assembled with C(pip) for Ansible's own Python, or downloaded.
+  - Does the same in check mode, so that a run finds what check mode has found. What is made stays
+    in the controller's cache.
+  - Works with what M(mcp_tunnels.stack.settings) and M(mcp_tunnels.stack.host_check) have found
+    for the hosts of the play, registered as in C(site).
   - Runs on the controller, without a connection.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 attributes:
   diff_mode:
     support: none
-    description: Nothing is ever changed.
-options:
-  hosts:
-    description: The facts of M(mcp_tunnels.stack.host_check) by inventory host.
-    type: dict
-    required: true
+    description: No host is ever changed.
+options: {}
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
 
 EXAMPLES = r"""
-- name: See whether the controller can assemble what the hosts lack
+- name: Get ready on the controller what the hosts lack
   mcp_tunnels.stack.controller:
-    hosts:
-      replica1: {architecture: x86_64, python_version: 3.11.2, releases: {}}
   run_once: true
 """
 

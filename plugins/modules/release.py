@@ -8,14 +8,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: release
-short_description: Assembles a release on the controller and ships it to a host
+short_description: Ships a release from the controller to a host
 version_added: 0.1.0
 description:
   - Makes the release of one part of the tunnel stack available on a host, unpacked beside the
     running one and not active.
-  - The controller assembles it, so that the host needs no Internet access. The result is
-    kept in C(~/.cache/mcp_tunnels.stack), or below E(XDG_CACHE_HOME).
-  - Nothing is assembled, downloaded or transferred when the host has the release already.
+  - The controller has it in a bundle or assembles it, so that the host needs no Internet access.
+    What was assembled is kept in C(~/.cache/mcp_tunnels.stack), or below E(XDG_CACHE_HOME).
+  - Nothing is assembled, downloaded or transferred when the host has the release already. In check
+    mode nothing is transferred, but the release is assembled or downloaded.
   - The proxy's release consists of the source that comes with this collection and wheels with
     pinned hashes, which C(pip) on the controller fetches for the host's Python and architecture.
     Configure its index, or a directory of wheels, as for any C(pip), for example with
@@ -71,6 +72,14 @@ options:
       - Version that is active on the host and complete, as M(mcp_tunnels.stack.host_check) has seen
         in this run. When it is the wanted one, the host is not asked again.
     type: str
+  bundle:
+    description:
+      - Path of a bundle on the controller, which C(mcp_tunnels.stack.assemble) has made. It is then
+        the only place of the release, except for a binary of O(method=file).
+      - Without, the release comes from C(/usr/share/mcp_tunnels.stack/bundle) if that has it, or
+        from the controller's cache, or is made.
+    type: path
+    default: ""
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """

@@ -29,6 +29,10 @@ options:
     description: Fingerprint that the key must have, 40 hexadecimal digits; spaces are ignored.
     type: str
     required: true
+  bundle:
+    description: Path of a bundle on the controller that has the key. Nothing is downloaded then.
+    type: path
+    default: ""
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """

@@ -37,6 +37,8 @@ _NO_PLACE = (
     errno.EDQUOT,
     errno.ENOTDIR,
     errno.ENOENT,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
 )
 
 
@@ -55,6 +57,15 @@ def cache_root() -> Path:
             "Set HOME, or XDG_CACHE_HOME to the absolute path of a directory that is yours alone",
         ) from None
     return root / "mcp_tunnels.stack"
+
+
+def is_cached(name: str) -> bool:
+    """Whether the cache has a file of that name. :func:`cached` verifies its content.
+
+    :raises TunnelError: if nothing says where the cache is.
+    """
+    # Not Path.is_file(), which fails in a directory that this user may not enter.
+    return os.path.isfile(cache_root() / name)
 
 
 def cached(

@@ -14,6 +14,7 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
@@ -31,13 +32,33 @@ def ensure_private_directory(path: Path) -> Path:
     :raises TunnelError: if others own, or can write, a part of the path.
     :raises OSError: if it cannot be made.
     """
-    real = _real_path(path)
+
+    def refusal(found: Path, problem: str) -> TunnelError:
+        return _refusal(path, found, problem)
+
+    real = _real_path(path, refusal, may_make=True)
     status = real.lstat()
     if status.st_uid != os.geteuid():
-        raise _refusal(path, real, f"belongs to the user with ID {status.st_uid}")
+        raise refusal(real, f"belongs to the user with ID {status.st_uid}")
     # The user's private group, or the umask of another day, may have left it open.
     if stat.S_IMODE(status.st_mode) != _PRIVATE:
         real.chmod(_PRIVATE)
+    return real
+
+
+def check_unchangeable(path: Path, refusal: Callable[[Path, str], TunnelError]) -> Path:
+    """The real path of the file or directory *path*, which is absolute, if nobody can exchange it.
+
+    Nothing is made. On a file system that is mounted read-only, owners and modes do not count.
+
+    :param refusal: the error for a part of the path and its problem.
+    :raises TunnelError: if others than root own, or can write, a part of the path.
+    :raises OSError: if it is not there, or cannot be looked at.
+    """
+    real = _real_path(path, refusal, may_make=False)
+    status = real.lstat()
+    if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        raise refusal(real, "is neither a directory nor a plain file")
     return real
 
 
@@ -66,8 +87,8 @@ def is_private_file(path: Path) -> bool:
     return True
 
 
-def _real_path(path: Path) -> Path:
-    """Follows the path part by part, as the kernel does, and makes what is missing."""
+def _real_path(path: Path, refusal: Callable[[Path, str], TunnelError], may_make: bool) -> Path:
+    """Follows the path part by part, as the kernel does, and makes what is missing if it may."""
     waiting = list(reversed(path.parts[1:]))
     here = Path("/")
     links = 0
@@ -77,27 +98,35 @@ def _real_path(path: Path) -> Path:
             here = here.parent
             continue
         found = here / part
-        with contextlib.suppress(FileExistsError):
-            if not os.path.lexists(found):
-                found.mkdir(_PRIVATE)
+        if may_make:
+            with contextlib.suppress(FileExistsError):
+                if not os.path.lexists(found):
+                    found.mkdir(_PRIVATE)
         status = found.lstat()
-        if status.st_uid not in (0, os.geteuid()):
-            raise _refusal(path, found, f"belongs to the user with ID {status.st_uid}")
-        if stat.S_ISLNK(status.st_mode):
+        is_link = stat.S_ISLNK(status.st_mode)
+        fixed = not may_make and _is_mounted_read_only(here if is_link else found)
+        if not fixed and status.st_uid not in (0, os.geteuid()):
+            raise refusal(found, f"belongs to the user with ID {status.st_uid}")
+        if is_link:
             links += 1
             if links > _MOST_LINKS:
-                raise _refusal(path, found, "is one of too many symbolic links")
+                raise refusal(found, "is one of too many symbolic links")
             target = Path(os.readlink(found))
             waiting += reversed(target.parts[1:] if target.is_absolute() else target.parts)
             here = Path("/") if target.is_absolute() else here
             continue
-        if not stat.S_ISDIR(status.st_mode):
-            raise _refusal(path, found, "is not a directory")
+        if not stat.S_ISDIR(status.st_mode) and (may_make or waiting):
+            raise refusal(found, "is not a directory")
         # In a sticky directory (/tmp), nobody can exchange what belongs to us.
-        if others_write(status) and not (waiting and status.st_mode & stat.S_ISVTX):
-            raise _refusal(path, found, "can be written by other users")
+        is_sticky = bool(waiting and status.st_mode & stat.S_ISVTX)
+        if not (fixed or is_sticky) and others_write(status):
+            raise refusal(found, "can be written by other users")
         here = found
     return here
+
+
+def _is_mounted_read_only(path: Path) -> bool:
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def others_write(status: os.stat_result) -> bool:

@@ -70,6 +70,7 @@ def check_all(values: Values) -> list[TunnelError]:
         check_firewall,
         _check_token,
         check_cloudflared,
+        _check_bundle,
     )
     return [problem for check in checks for problem in check(values)]
 
@@ -237,6 +238,17 @@ def _check_token(values: Values) -> Iterator[TunnelError]:
         yield from _attempt(lambda: parse_token(token, "mcp_tunnel_token"))
     elif path:
         yield from _attempt(lambda: parse_token(read_token_file(path), "mcp_tunnel_token_file"))
+
+
+def _check_bundle(values: Values) -> Iterator[TunnelError]:
+    value = values["mcp_tunnel_bundle"]
+    if isinstance(value, str) and value and not os.path.isabs(os.path.expanduser(value)):
+        yield TunnelError(
+            "mcp_tunnel_bundle",
+            f"is not an absolute path, is {shape(value)}",
+            "Give the whole path of a bundle on the controller, for example "
+            "{{ inventory_dir }}/bundle",
+        )
 
 
 def read_token_file(path: Any) -> str:

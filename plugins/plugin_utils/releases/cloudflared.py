@@ -9,14 +9,15 @@ import hashlib
 import os
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import (
     cached,
+    is_cached,
     scratch_directory,
     sha256_of,
 )
@@ -33,24 +34,57 @@ _TIMEOUT_SECONDS = 60
 _INSTALLED = "bin/cloudflared"
 
 
-class DownloadedCloudflared:
+class _Cloudflared:
+    """What both have in common; an Artifact, which is known by the SHA-256 of the binary."""
+
+    needs_pip = False
+
+    def __init__(self, checksum: str, version: str, title: str, about: Mapping[str, str]) -> None:
+        self._checksum = checksum
+        self.version = version
+        self.file_name = f"cloudflared-{checksum}.tar.gz"
+        self.title = title
+        self.entry: Mapping[str, str] = {
+            "part": "cloudflared",
+            "version": version,
+            **about,
+            "binary": checksum,
+        }
+
+    def archive(self) -> Path:
+        """The release as tar.gz. Raises :class:`TunnelError` if it is not available."""
+        return cached(self.file_name, self._build, self.is_right)
+
+    def is_cached(self) -> bool:
+        """See :class:`places.Artifact`. Raises :class:`TunnelError` if the cache has no place."""
+        return is_cached(self.file_name)
+
+    def is_right(self, path: Path) -> bool:
+        """Whether it is an archive of that binary, and of nothing else."""
+        return _binary_of(path) == self._checksum
+
+    def _build(self, archive: Path) -> None:
+        raise NotImplementedError
+
+
+class DownloadedCloudflared(_Cloudflared):
     """cloudflared *version* for one *architecture* (``uname -m``), from below *base_url*.
 
     *checksums* maps architectures to the SHA-256 of versions that the collection does not pin.
     """
 
+    is_brought = False
+
     def __init__(
         self, version: str, architecture: str, base_url: str, checksums: Mapping[str, str]
     ) -> None:
         check_version(version)
-        self._checksum = pinned_checksum(version, architecture, checksums)
+        checksum = pinned_checksum(version, architecture, checksums)
         name = f"cloudflared-linux-{VENDOR_ARCHITECTURES[architecture]}"
         self._url = f"{base_url.rstrip('/')}/{version}/{name}"
-        self.version = f"{version}-{self._checksum[:8]}"
-
-    def archive(self) -> Path:
-        """The release as tar.gz. Raises :class:`TunnelError` if the pinned one is not available."""
-        return _cached_binary(self._checksum, self._build)
+        title = f"cloudflared {version} for {architecture}"
+        about = {"release": version, "architecture": architecture}
+        super().__init__(checksum, f"{version}-{checksum[:8]}", title, about)
 
     def _build(self, archive: Path) -> None:
         with scratch_directory(archive.parent) as scratch:
@@ -80,26 +114,24 @@ class DownloadedCloudflared:
             ) from error
 
 
-class BroughtCloudflared:
+class BroughtCloudflared(_Cloudflared):
     """A cloudflared binary on the controller, with SHA-256 *checksum* unless that is empty."""
+
+    is_brought = True
 
     def __init__(self, binary: Path, checksum: str = "") -> None:
         try:
-            self._checksum = sha256_of(binary)
+            found = sha256_of(binary)
         except OSError as error:
             raise _unreadable(binary, error) from error
-        if checksum and checksum.lower() != self._checksum:
+        if checksum and checksum.lower() != found:
             raise TunnelError(
                 f"cloudflared_binary_file {binary}",
-                f"its SHA-256 is {self._checksum}, cloudflared_binary_sha256 says {checksum}",
+                f"its SHA-256 is {found}, cloudflared_binary_sha256 says {checksum}",
                 "Bring the file that was meant, or correct the sum",
             )
         self._binary = binary
-        self.version = f"file-{self._checksum[:16]}"
-
-    def archive(self) -> Path:
-        """The release as tar.gz."""
-        return _cached_binary(self._checksum, self._build)
+        super().__init__(found, f"file-{found[:16]}", f"cloudflared of {binary}", {})
 
     def _build(self, archive: Path) -> None:
         with scratch_directory(archive.parent) as scratch:
@@ -116,6 +148,23 @@ class BroughtCloudflared:
                     "Make sure that nobody else writes it, and run again",
                 )
             pack(scratch, archive)
+
+
+def cloudflared_for(
+    architecture: str, settings: Mapping[str, Any]
+) -> DownloadedCloudflared | BroughtCloudflared:
+    """The release that the *settings* ask for.
+
+    :param settings: ``method`` (``url`` or ``file``), and what it needs: ``version``,
+        ``download_url`` and ``checksums``, or ``binary_file`` and ``binary_sha256``.
+    :raises TunnelError: if it is not pinned, or cannot be read.
+    """
+    if settings["method"] == "file":
+        binary = Path(os.path.expanduser(str(settings["binary_file"])))
+        return BroughtCloudflared(binary, str(settings["binary_sha256"]))
+    return DownloadedCloudflared(
+        str(settings["version"]), architecture, settings["download_url"], settings["checksums"]
+    )
 
 
 def _unreadable(binary: Path, error: OSError) -> TunnelError:
@@ -143,11 +192,6 @@ def _install(source: IO[bytes], target: Path) -> str:
             file.write(block)
     os.chmod(target, 0o755)  # noqa: S103
     return digest.hexdigest()
-
-
-def _cached_binary(checksum: str, build: Callable[[Path], None]) -> Path:
-    name = f"cloudflared-{checksum}.tar.gz"
-    return cached(name, build, lambda archive: _binary_of(archive) == checksum)
 
 
 def _binary_of(archive: Path) -> str:

@@ -1,54 +1,78 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks that the controller has the tools to assemble the releases that its hosts lack."""
+"""Gets files ready on the controller, once for all that need them, and says what it lacks."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import cache_root
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
-    Target,
-    release_for,
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.places import (
+    Artifact,
+    Places,
 )
 
 _SECONDS = 60  # pip starts in less than one
+_AT_ONCE = 4  # pip computes little, and waits for an index
+_NAMED = 10
+"""Hosts that an error names; of more, the number is given."""
 
 
-def check_controller(hosts: Mapping[str, Mapping[str, Any]], python: str) -> list[TunnelError]:
-    """Everything that this controller lacks. Without a release to assemble, it needs nothing.
+@dataclass
+class Wanted:
+    """A file, and what needs it: names of hosts, for messages."""
 
-    :param hosts: the facts of host_check by inventory host.
+    artifact: Artifact
+    needed_by: list[str] = field(default_factory=list)
+
+
+def get_ready(places: Places, wanted: Iterable[Wanted], python: str) -> list[TunnelError]:
+    """Finds or makes each file; returns everything that this controller lacks, each once.
+
     :param python: Ansible's own interpreter on the controller.
     """
-    try:
-        waiting = list(_waiting(hosts, python))
-    except TunnelError as error:
-        return [error]
-    if not waiting or _has_pip(python):
-        return []
+    left = list(wanted)
+    problems = []
+    absent = [item for item in left if not places.has(item.artifact)]
+    elsewhere = [item for item in absent if not places.may_make(item.artifact)]
+    if elsewhere:
+        problems.append(places.lack([item.artifact for item in elsewhere]))
+    to_assemble = [item for item in absent if item.artifact.needs_pip and item not in elsewhere]
+    left = [item for item in left if item not in elsewhere]
+    if to_assemble and not _has_pip(python):
+        problems.append(_no_pip(python, to_assemble))
+        left = [item for item in left if item not in to_assemble]
+    return problems + _make(places, [item.artifact for item in left])
+
+
+def _make(places: Places, artifacts: list[Artifact]) -> list[TunnelError]:
+    """Takes each file from its place, several at a time; returns what went wrong."""
+
+    def attempt(artifact: Artifact) -> TunnelError | None:
+        try:
+            with places.taken(artifact):
+                return None
+        except TunnelError as error:
+            return error
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        failed = [error for error in pool.map(attempt, artifacts) if error]
+    # A cache that cannot be written, or an index that cannot be reached, concerns all of them.
+    alike: dict[tuple[str, str], list[str]] = {}
+    for error in failed:
+        subjects = alike.setdefault((error.problem, error.remedy), [])
+        if error.subject not in subjects:
+            subjects.append(error.subject)
     return [
-        TunnelError(
-            f"pip on the controller, for {python}",
-            f"is not installed, and assembles the proxy's release for {', '.join(waiting)}",
-            f"Install it: the package python3-pip, or in a virtual environment {python} -m "
-            "ensurepip (uv: uv pip install pip). Without it, the release can come from another "
-            f"controller's cache, {cache_root()}",
-        )
+        TunnelError(" and ".join(subjects), problem, remedy)
+        for (problem, remedy), subjects in alike.items()
     ]
-
-
-def _waiting(hosts: Mapping[str, Mapping[str, Any]], python: str) -> Iterator[str]:
-    """The hosts that run another release than ours, which is not in the cache."""
-    for name, facts in hosts.items():
-        release = release_for(Target(facts["python_version"], facts["architecture"]), python)
-        if facts["releases"].get("proxy") != release.version and not release.is_assembled():
-            yield name
 
 
 def _has_pip(python: str) -> bool:
@@ -62,3 +86,16 @@ def _has_pip(python: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
+
+
+def _no_pip(python: str, wanted: list[Wanted]) -> TunnelError:
+    names = list(dict.fromkeys(name for item in wanted for name in item.needed_by))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return TunnelError(
+        f"pip on the controller, for {python}",
+        f"is not installed, and assembles the proxy's release for "
+        f"{', '.join(names[:_NAMED])}{more}",
+        f"Install it: the package python3-pip, or in a virtual environment {python} -m "
+        "ensurepip (uv: uv pip install pip). Without it, set mcp_tunnel_bundle to a bundle that "
+        f"another controller has assembled, or copy that controller's cache, {cache_root()}",
+    )

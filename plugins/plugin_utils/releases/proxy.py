@@ -15,14 +15,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.cache import (
-    cache_root,
     cached,
+    is_cached,
     scratch_directory,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import pip_settings
@@ -89,9 +90,14 @@ class Target:
             )
 
     @property
+    def python(self) -> str:
+        """The version without its patch level: ``3.11``."""
+        return ".".join(self.python_version.split(".")[:2])
+
+    @property
     def python_tag(self) -> str:
         """The tag of PEP 425: ``cp311``."""
-        return "cp" + "".join(self.python_version.split(".")[:2])
+        return "cp" + self.python.replace(".", "")
 
     def markers(self) -> dict[str, str]:
         """The environment that markers see on that host (PEP 508)."""
@@ -105,19 +111,22 @@ class Target:
             "platform_system": "Linux",
             "platform_version": "",
             "python_full_version": self.python_version,
-            "python_version": ".".join(self.python_version.split(".")[:2]),
+            "python_version": self.python,
             "sys_platform": "linux",
             "extra": "",
         }
 
 
 class ProxyRelease:
-    """One release, identified by its content before anything is downloaded.
+    """One release, identified by its content before anything is downloaded; an Artifact.
 
     *source* is the collection's ``proxy_src``, *module_utils* its directory of that name,
     *module_lock* the lock file of the libraries for modules, *python* the controller's own
     interpreter with pip.
     """
+
+    is_brought = False
+    needs_pip = True
 
     def __init__(
         self, source: Path, module_utils: Path, module_lock: Path, target: Target, python: str
@@ -136,18 +145,26 @@ class ProxyRelease:
         self.version = (
             f"{self._package_version()}-{target.python_tag}-{target.architecture}-{self._digest()}"
         )
+        self.file_name = f"proxy-{self.version}.tar.gz"
+        self.title = f"proxy for Python {target.python} on {target.architecture}"
+        self.entry: Mapping[str, str] = {
+            "part": "proxy",
+            "version": self.version,
+            "python": target.python,
+            "architecture": target.architecture,
+        }
 
     def archive(self) -> Path:
         """The release as tar.gz. Raises :class:`TunnelError` when a wheel is not available."""
-        return cached(f"proxy-{self.version}.tar.gz", self._build)
+        return cached(self.file_name, self._build)
 
-    def is_assembled(self) -> bool:
-        """Whether the controller's cache has it. Its content is verified by :meth:`archive`.
+    def is_cached(self) -> bool:
+        """See :class:`places.Artifact`. Raises :class:`TunnelError` if the cache has no place."""
+        return is_cached(self.file_name)
 
-        :raises TunnelError: if nothing says where that cache is.
-        """
-        # Not Path.is_file(), which fails in a directory that this user may not enter.
-        return os.path.isfile(cache_root() / f"proxy-{self.version}.tar.gz")
+    def is_right(self, path: Path) -> bool:
+        """Nothing is pinned but its parts, when it is assembled."""
+        return True
 
     def _package(self) -> Path:
         return self._source / "src" / "mcp_proxy"
@@ -213,11 +230,10 @@ class ProxyRelease:
             raise TunnelError(
                 f"the proxy's release for {target.python_tag} on {target.architecture}",
                 f"pip on the controller failed: {_last_lines(done.stderr or done.stdout)}",
-                "make a package index reachable from the controller, or point pip to a directory "
-                "of "
-                "wheels with PIP_NO_INDEX=1 and PIP_FIND_LINKS; if pip itself is missing, "
-                "install it "
-                f"for {self._python}",
+                "Set mcp_tunnel_bundle to a bundle that another controller has assembled; or make "
+                "a package index reachable from this one, or point pip to a directory of wheels "
+                "with PIP_NO_INDEX=1 and PIP_FIND_LINKS; if pip itself is missing, install it for "
+                f"{self._python}",
             )
         # Console scripts carry the path of the controller's interpreter.
         shutil.rmtree(lib / "bin", ignore_errors=True)

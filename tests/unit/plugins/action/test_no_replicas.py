@@ -13,6 +13,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 PLAYBOOKS = Path(role_options.__file__).parents[3] / "playbooks"
 COLLECTIONS = Path(role_options.__file__).parents[6]
+# It works for hosts that need not be there.
+WITHOUT_HOSTS = {"assemble"}
+NAMES = sorted({path.stem for path in PLAYBOOKS.glob("*.yml")} - WITHOUT_HOSTS)
 MISSPELT = {"mcp_tunels": {"hosts": {"a": {}}}}
 BESIDE = {"mcp_tunnel": {"hosts": {"a": {}, "b": {}}}, "others": {"hosts": {"c": {}}}}
 
@@ -39,7 +42,7 @@ def run(directory, inventory, playbook, *arguments):
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
-@pytest.mark.parametrize("playbook", sorted(path.stem for path in PLAYBOOKS.glob("*.yml")))
+@pytest.mark.parametrize("playbook", NAMES)
 def test_of_a_group_with_another_name(tmp_path, playbook):
     status, output = run(tmp_path, MISSPELT, playbook)
     assert status != 0

@@ -57,10 +57,17 @@ def test_a_controller_without_pip_changes_no_host(tmp_path):
     (package / "__main__.py").write_text("raise SystemExit('No module named pip')\n")
     search = f"{package.parent}:{os.environ.get('PYTHONPATH', '')}"
     simulation.settings = {"PYTHONPATH": search, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    status, output = simulation.run("site")
+    (tmp_path / "cloudflared").write_text("#!/bin/sh\n")
+    simulation.variables |= {
+        "mcp_tunnel_bundle": "",
+        "cloudflared_install_method": "file",
+        "cloudflared_binary_file": str(tmp_path / "cloudflared"),
+    }
+    status, output = simulation.run("site", "--check")
     assert status != 0
     assert "pip on the controller, for " in output
     assert "for host1, host2. Install it" in output
+    assert output.count("Install it: ") == 1, "once, and not once per host"
     assert {call["module"] for call in simulation.calls() if call["module"]} == {"host_check"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,12 +12,22 @@ from typing import Any
 
 import yaml
 from ansible_collections.mcp_tunnels import stack
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
+    Target,
+    release_for,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import (
+    pack_program,
+    write_bundle,
+)
 
 _COLLECTION = Path(stack.__path__[0])
 _SUPPORT = Path(__file__).parent
 # The default looks for an answer 1000 times a second, which costs processor time.
 _SETTINGS = "[defaults]\ninternal_poll_interval = 0.01\n"
+_CLOUDFLARED = b"pretends to be cloudflared"
+_CHECKSUM = hashlib.sha256(_CLOUDFLARED).hexdigest()
 _WIF = {
     "mcp_tunnel_mode": "wif",
     "mcp_tunnel_id": "tnl_01ABCDEF",
@@ -37,6 +48,9 @@ class Simulation:
             "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},
             "ansible_connection": "simulated",
             "ansible_python_interpreter": "/usr/bin/python3",
+            # Nothing is assembled or downloaded for them.
+            "mcp_tunnel_bundle": str(_bundle(directory)),
+            "cloudflared_checksums": {"x86_64": _CHECKSUM},
             **(_WIF if mode == "wif" else {}),
         }
         self.settings: dict[str, str] = {}
@@ -95,3 +109,13 @@ class Simulation:
         return [
             {**entry, "module": str(entry.get("module", "")).rpartition(".")[2]} for entry in found
         ]
+
+
+def _bundle(directory: Path) -> Path:
+    """Make a bundle of what the simulated hosts need; the proxy in it is none."""
+    proxy = release_for(Target("3.11.2", "x86_64"), sys.executable)
+    files = {
+        f"proxy-{proxy.version}.tar.gz": b"pretends to be the proxy",
+        f"cloudflared-{_CHECKSUM}.tar.gz": pack_program(_CLOUDFLARED),
+    }
+    return write_bundle(directory / "bundle", files)

@@ -1,0 +1,130 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that hosts lack, which the controller gets ready before any host is changed.
+
+Shipping them cannot fail on the controller then, and check mode predicts a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
+    BroughtCloudflared,
+    DownloadedCloudflared,
+    cloudflared_for,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.controller_tools import (
+    Wanted,
+    get_ready,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.places import (
+    Artifact,
+    Places,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
+    ProxyRelease,
+    Target,
+    release_for,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.repository_key import (
+    RepositoryKey,
+)
+
+_OF_CLOUDFLARED = ("version", "download_url", "checksums", "binary_file", "binary_sha256")
+
+
+@dataclass(frozen=True)
+class Host:
+    """What is known of a host: the facts of host_check, its variables as the preflight saw them."""
+
+    facts: Mapping[str, Any]
+    variables: Mapping[str, Any]
+
+
+class Readiness:
+    """Finds or makes everything that *hosts* lack; *python* is Ansible's own interpreter here.
+
+    Attributes:
+        problems: everything that this controller lacks.
+        warnings: remarks on bundles that are of no use.
+    """
+
+    def __init__(self, hosts: Mapping[str, Host], python: str) -> None:
+        self.problems: list[TunnelError] = []
+        self.warnings: list[str] = []
+        self._python = python
+        self._known: dict[Any, Any] = {}
+        for bundle, members in _by_bundle(hosts).items():
+            try:
+                self._get_ready(bundle, self._wanted(members))
+            except TunnelError as error:
+                self.problems.append(error)
+
+    def _get_ready(self, bundle: str, wanted: list[Wanted]) -> None:
+        places = Places(bundle)
+        if not wanted:
+            return
+        if places.warning:
+            self.warnings.append(places.warning)
+        places.check()
+        self.problems += get_ready(places, wanted, self._python)
+
+    def _wanted(self, hosts: Mapping[str, Host]) -> list[Wanted]:
+        """The files that the hosts do not run, each once."""
+        found: dict[str, Wanted] = {}
+        for name, host in hosts.items():
+            try:
+                for artifact in self._lacking(host):
+                    found.setdefault(artifact.file_name, Wanted(artifact)).needed_by.append(name)
+            except TunnelError as error:
+                subject = f"{name}: {error.subject}"
+                self.problems.append(TunnelError(subject, error.problem, error.remedy))
+        return list(found.values())
+
+    def _lacking(self, host: Host) -> Iterator[Artifact]:
+        facts, active = host.facts, host.facts["releases"]
+        proxy = self._proxy(facts["python_version"], facts["architecture"])
+        if active.get("proxy") != proxy.version:
+            yield proxy
+        if host.variables["cloudflared_install_method"] == "package":
+            yield RepositoryKey(
+                host.variables["cloudflared_package_key_url"],
+                host.variables["cloudflared_package_key_fingerprint"],
+            )
+            return
+        cloudflared = self._cloudflared(facts["architecture"], host.variables)
+        if active.get("cloudflared") != cloudflared.version:
+            yield cloudflared
+
+    def _proxy(self, version: str, architecture: str) -> ProxyRelease:
+        """Worked out once for hosts that are alike: it reads all of the proxy's source."""
+        key = (version, architecture)
+        if key not in self._known:
+            self._known[key] = release_for(Target(version, architecture), self._python)
+        release: ProxyRelease = self._known[key]
+        return release
+
+    def _cloudflared(
+        self, architecture: str, variables: Mapping[str, Any]
+    ) -> DownloadedCloudflared | BroughtCloudflared:
+        """Worked out once for hosts that are alike: it may read a whole binary."""
+        settings = {name: variables[f"cloudflared_{name}"] for name in _OF_CLOUDFLARED}
+        settings["method"] = variables["cloudflared_install_method"]
+        key = (architecture, repr(settings))
+        if key not in self._known:
+            self._known[key] = cloudflared_for(architecture, settings)
+        release: DownloadedCloudflared | BroughtCloudflared = self._known[key]
+        return release
+
+
+def _by_bundle(hosts: Mapping[str, Host]) -> dict[str, dict[str, Host]]:
+    """Each value of mcp_tunnel_bundle, and the hosts that have it."""
+    found: dict[str, dict[str, Host]] = {}
+    for name, host in hosts.items():
+        found.setdefault(str(host.variables["mcp_tunnel_bundle"]), {})[name] = host
+    return found

@@ -1,0 +1,229 @@
+"""The controller gets ready what its hosts lack: each file once, and each problem once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import cache
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import (
+    cloudflared,
+    places,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
+    Target,
+    release_for,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.readiness import (
+    Host,
+    Readiness,
+)
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import write_bundle
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
+
+BARE = {"architecture": "x86_64", "python_version": "3.11.2", "releases": {}}
+ARM = {**BARE, "architecture": "aarch64"}
+VERSION = release_for(Target("3.11.2", "x86_64"), "python3").version
+
+
+@pytest.fixture(autouse=True)
+def controller(tmp_path, monkeypatch):
+    """An empty cache, no seed, and an index that has nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(places, "SEED", tmp_path / "no-seed")
+
+
+@pytest.fixture
+def binary(tmp_path):
+    path = tmp_path / "cloudflared"
+    path.write_bytes(b"\x7fELF pretends to be cloudflared")
+    return str(path)
+
+
+@pytest.fixture
+def without_pip(tmp_path):
+    """An interpreter without pip."""
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n")
+    python.chmod(0o755)
+    return str(python)
+
+
+@pytest.fixture
+def found(binary):
+    """What is said about hosts, which are given by their facts."""
+
+    def ready(*facts, python=sys.executable, **variables):
+        values = good(
+            cloudflared_install_method="file", cloudflared_binary_file=binary, **variables
+        )
+        hosts = {f"host{at}": Host(one, values) for at, one in enumerate(facts, 1)}
+        return Readiness(hosts, python)
+
+    return ready
+
+
+def in_cache(version):
+    """Put an archive into the cache, as if an earlier run had made it."""
+    root = cache.cache_root()
+    root.mkdir(parents=True, mode=0o700, exist_ok=True)
+    for name, text in (("", "packed"), (".sha256", hashlib.sha256(b"packed").hexdigest())):
+        path = root / f"proxy-{version}.tar.gz{name}"
+        path.write_text(text)
+        path.chmod(0o600)
+
+
+def test_pip_is_missed_with_its_interpreter_and_the_hosts(found, without_pip):
+    (text,) = map(str, found(BARE, BARE, python=without_pip).problems)
+    assert text.startswith(f"pip on the controller, for {without_pip}: is not installed")
+    assert "for host1, host2. Install it" in text
+    assert str(cache.cache_root()) in text
+    assert "mcp_tunnel_bundle" in text
+
+
+def test_an_interpreter_that_is_not_there(found, tmp_path):
+    (problem,) = found(BARE, python=str(tmp_path / "nothing")).problems
+    assert problem.subject.startswith("pip on the controller")
+
+
+def test_an_index_without_the_wheels_is_one_problem_for_all_hosts(found):
+    (problem,) = found(BARE, BARE, ARM).problems
+    assert "x86_64" in problem.subject
+    assert "aarch64" in problem.subject
+    assert "pip on the controller failed" in problem.problem
+    assert "mcp_tunnel_bundle" in problem.remedy
+
+
+def test_hosts_that_run_the_releases_need_nothing(found, without_pip, binary):
+    brought = cloudflared.cloudflared_for(
+        "x86_64", {"method": "file", "binary_file": binary, "binary_sha256": ""}
+    )
+    running = {**BARE, "releases": {"proxy": VERSION, "cloudflared": brought.version}}
+    assert found(running, python=without_pip).problems == []
+    assert not cache.cache_root().exists()
+    old = {**running, "releases": {**running["releases"], "proxy": "0.0.1"}}
+    assert len(found(old, python=without_pip).problems) == 1
+
+
+def test_a_release_in_the_cache_needs_no_pip(found, without_pip):
+    in_cache(VERSION)
+    assert found(BARE, python=without_pip).problems == []
+    (problem,) = found(BARE, ARM, python=without_pip).problems
+    assert "for host2. Install it" in str(problem)
+
+
+def test_a_cache_that_cannot_be_written_is_one_problem(found, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
+    (problem,) = found(BARE, ARM).problems
+    assert problem.subject == "/proc/mcp_tunnels.stack"
+    assert "XDG_CACHE_HOME" in problem.remedy
+
+
+def test_a_cache_that_can_only_be_read_is_enough_when_it_has_everything(found):
+    in_cache(VERSION)
+    assert found(BARE).problems == []
+    listed = {path: path.stat().st_mtime_ns for path in cache.cache_root().iterdir()}
+    assert found(BARE).problems == []
+    assert {path: path.stat().st_mtime_ns for path in cache.cache_root().iterdir()} == listed
+
+
+def test_a_controller_without_a_place_for_its_cache_is_told_so(monkeypatch, found, without_pip):
+    """A user without a home, as in containers, who has set no directory for the cache."""
+
+    def no_home():
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    (problem,) = found(BARE, BARE, python=without_pip).problems
+    assert "Set HOME, or XDG_CACHE_HOME" in problem.remedy
+
+
+def test_a_cache_that_cannot_be_looked_into_has_nothing(monkeypatch, found, without_pip):
+    monkeypatch.setenv("XDG_CACHE_HOME", f"/{'x' * 300}")
+    problems = found(BARE, python=without_pip).problems
+    assert problems[0].subject.startswith("pip on the controller")
+
+
+def test_a_host_with_an_unpinned_cloudflared_is_named(found):
+    in_cache(VERSION)
+    # The last one counts.
+    ready = found(BARE, cloudflared_version="2026.11.1")
+    assert ready.problems == [], "the binary was brought"
+    values = good(cloudflared_version="2026.11.1")
+    (problem,) = Readiness({"replica7": Host(BARE, values)}, sys.executable).problems
+    assert problem.subject == "replica7: cloudflared_version"
+
+
+def bundle_with(directory, version=VERSION, **how):
+    return write_bundle(directory, {f"proxy-{version}.tar.gz": b"packed"}, **how)
+
+
+def test_a_bundle_needs_no_pip_no_index_and_no_cache(
+    found, tmp_path, without_pip, monkeypatch, binary
+):
+    brought = cloudflared.cloudflared_for(
+        "x86_64", {"method": "file", "binary_file": binary, "binary_sha256": ""}
+    )
+    content = brought.archive().read_bytes()
+    files = {f"proxy-{VERSION}.tar.gz": b"packed", brought.file_name: content}
+    bundle = write_bundle(tmp_path / "bundle", files)
+    for path in (*bundle.iterdir(), bundle):
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o555)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
+    ready = found(BARE, BARE, python=without_pip, mcp_tunnel_bundle=str(bundle))
+    assert ready.problems == []
+    assert sorted(path.name for path in bundle.iterdir()) == sorted(
+        [*files, "SHA256SUMS", "manifest.json"]
+    )
+
+
+def test_a_bundle_without_a_target_names_it_and_how_to_get_it(found, tmp_path):
+    in_cache(release_for(Target("3.13.5", "aarch64"), "python3").version)
+    bundle = bundle_with(tmp_path / "bundle")
+    other = {**ARM, "python_version": "3.13.5"}
+    (problem,) = found(BARE, other, other, mcp_tunnel_bundle=str(bundle)).problems
+    assert problem.subject == f"mcp_tunnel_bundle {bundle}"
+    assert "has no proxy for Python 3.13 on aarch64, of mcp_tunnels.stack " in problem.problem
+    assert f"It has proxy {VERSION}" in problem.problem
+    assert '[{"python": "3.13", "architecture": "aarch64"}]' in problem.remedy
+    assert "mcp_tunnels.stack.assemble" in problem.remedy
+
+
+def test_a_damaged_bundle_is_one_problem(found, tmp_path):
+    bundle = bundle_with(tmp_path / "bundle")
+    path = bundle / f"proxy-{VERSION}.tar.gz"
+    path.write_bytes(b"pacced")
+    (problem,) = found(BARE, BARE, mcp_tunnel_bundle=str(bundle)).problems
+    assert path.name in problem.subject
+
+
+def test_the_seed_comes_before_the_cache_and_needs_no_pip(found, tmp_path, without_pip):
+    bundle_with(tmp_path / "no-seed")
+    assert found(BARE, python=without_pip).problems == []
+    (problem,) = found(BARE, ARM, python=without_pip).problems
+    assert "for host2. Install it" in str(problem), "what a seed lacks is made"
+
+
+def test_a_seed_of_another_version_is_told_once_and_not_used(found, tmp_path, without_pip):
+    bundle_with(tmp_path / "no-seed", made_by="9.8.7")
+    ready = found(BARE, BARE, python=without_pip)
+    (problem,) = ready.problems
+    assert problem.subject.startswith("pip on the controller")
+    (warning,) = ready.warnings
+    assert "9.8.7" in warning
+    assert warning.endswith("It is not used.")
+    in_cache(VERSION)
+    assert found(BARE).problems == []
+
+
+def test_a_damaged_seed_is_refused(found, tmp_path):
+    seed = bundle_with(tmp_path / "no-seed")
+    os.truncate(seed / f"proxy-{VERSION}.tar.gz", 1)
+    in_cache(VERSION)
+    (problem,) = found(BARE).problems
+    assert VERSION in problem.subject
