@@ -49,7 +49,10 @@ class ActionModule(ActionBase):
                 touched="__mcp_tunnel_applied" in hostvars,
             )
         reached = task_vars.get("__mcp_tunnel_reached", {})
-        told = summary.lines(hosts, reached.get("stopped", {}), reached.get("left_out", []))
+        ready = task_vars.get("__mcp_tunnel_ready", {})
+        stopped = {name: " ".join(told) for name, told in ready.get("stopped", {}).items()}
+        stopped.update(reached.get("stopped", {}))
+        told = summary.lines(hosts, stopped, reached.get("left_out", []))
         result.update(changed=False, msg=told, _ansible_verbose_always=True)
         return result
 

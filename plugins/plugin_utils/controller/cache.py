@@ -134,7 +134,8 @@ def _has_a_place() -> Iterator[None]:
             root,
             f"cannot be used as a cache: {error.filename or root}: {error.strerror}",
             "Make room or give this user the right to write there, or set XDG_CACHE_HOME to the "
-            "absolute path of a directory that is yours alone",
+            "absolute path of a directory that is yours alone; with mcp_tunnel_bundle, no cache is "
+            "needed",
         ) from None
 
 

@@ -79,7 +79,7 @@ class Assembly:
         artifacts = list(_artifacts(self._targets, self._values, self._python))
         places = Places()
         wanted = [Wanted(artifact, ["the bundle"]) for artifact in artifacts]
-        self.problems += get_ready(places, wanted, self._python)
+        self.problems += [item.error for item in get_ready(places, wanted, self._python)]
         if self.problems:
             return {}
         entries = {artifact.file_name: artifact.entry for artifact in artifacts}

@@ -32,47 +32,62 @@ class Wanted:
     needed_by: list[str] = field(default_factory=list)
 
 
-def get_ready(places: Places, wanted: Iterable[Wanted], python: str) -> list[TunnelError]:
+@dataclass(frozen=True)
+class Failure:
+    """A problem of this controller, and the names of hosts that do not get a file because of it."""
+
+    error: TunnelError
+    needed_by: list[str]
+
+
+def get_ready(places: Places, wanted: Iterable[Wanted], python: str) -> list[Failure]:
     """Finds or makes each file; returns everything that this controller lacks, each once.
 
     :param python: Ansible's own interpreter on the controller.
     """
     left = list(wanted)
-    problems = []
+    failures = []
     absent = [item for item in left if not places.has(item.artifact)]
     elsewhere = [item for item in absent if not places.may_make(item.artifact)]
     if elsewhere:
-        problems.append(places.lack([item.artifact for item in elsewhere]))
+        error = places.lack([item.artifact for item in elsewhere])
+        failures.append(Failure(error, _names(elsewhere)))
     to_assemble = [item for item in absent if item.artifact.needs_pip and item not in elsewhere]
     left = [item for item in left if item not in elsewhere]
     if to_assemble and not _has_pip(python):
-        problems.append(_no_pip(python, to_assemble))
+        names = _names(to_assemble)
+        failures.append(Failure(_no_pip(python, names), names))
         left = [item for item in left if item not in to_assemble]
-    return problems + _make(places, [item.artifact for item in left])
+    return failures + _make(places, left)
 
 
-def _make(places: Places, artifacts: list[Artifact]) -> list[TunnelError]:
+def _make(places: Places, wanted: list[Wanted]) -> list[Failure]:
     """Takes each file from its place, several at a time; returns what went wrong."""
 
-    def attempt(artifact: Artifact) -> TunnelError | None:
+    def attempt(item: Wanted) -> TunnelError | None:
         try:
-            with places.taken(artifact):
+            with places.taken(item.artifact):
                 return None
         except TunnelError as error:
             return error
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        failed = [error for error in pool.map(attempt, artifacts) if error]
     # A cache that cannot be written, or an index that cannot be reached, concerns all of them.
-    alike: dict[tuple[str, str], list[str]] = {}
-    for error in failed:
-        subjects = alike.setdefault((error.problem, error.remedy), [])
-        if error.subject not in subjects:
-            subjects.append(error.subject)
+    alike: dict[tuple[str, str], list[tuple[str, Wanted]]] = {}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for item, error in zip(wanted, pool.map(attempt, wanted)):
+            if error:
+                alike.setdefault((error.problem, error.remedy), []).append((error.subject, item))
     return [
-        TunnelError(" and ".join(subjects), problem, remedy)
-        for (problem, remedy), subjects in alike.items()
+        Failure(
+            TunnelError(" and ".join(dict(failed)), problem, remedy),
+            _names([item for _subject, item in failed]),
+        )
+        for (problem, remedy), failed in alike.items()
     ]
+
+
+def _names(wanted: Iterable[Wanted]) -> list[str]:
+    return list(dict.fromkeys(name for item in wanted for name in item.needed_by))
 
 
 def _has_pip(python: str) -> bool:
@@ -88,8 +103,7 @@ def _has_pip(python: str) -> bool:
     return done.returncode == 0
 
 
-def _no_pip(python: str, wanted: list[Wanted]) -> TunnelError:
-    names = list(dict.fromkeys(name for item in wanted for name in item.needed_by))
+def _no_pip(python: str, names: list[str]) -> TunnelError:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return TunnelError(
         f"pip on the controller, for {python}",

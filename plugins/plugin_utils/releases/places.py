@@ -130,7 +130,8 @@ class Places:
         return TunnelError(
             self._subject,
             f"has no {' and no '.join(artifact.title for artifact in artifacts)}, of "
-            f"{collection.NAME} {collection.version()}. It has {self._content()}",
+            f"{collection.NAME} {collection.version()}. It has {self._content()}"
+            f"{self._changed_since(artifacts)}",
             f"Assemble one that has, with this version and the variables of these hosts: "
             f"ansible-playbook mcp_tunnels.stack.assemble -e mcp_tunnel_bundle_dest=…{wanted}",
         )
@@ -138,9 +139,20 @@ class Places:
     def _in_bundle(self, artifact: Artifact) -> bool:
         return self._bundle is not None and artifact.file_name in self._bundle.files
 
+    def _changed_since(self, artifacts: list[Artifact]) -> str:
+        """A remark on releases for the same hosts, which other code of the same version made."""
+        known = {_target(entry) for entry in self._bundle.files.values()} if self._bundle else set()
+        stale = [item for item in artifacts if _target(item.entry) in known]
+        wanted = " and ".join(f"{item.entry['version']}" for item in stale if item.needs_pip)
+        return f"; the collection has changed since, and now makes {wanted}" if wanted else ""
+
     def _content(self) -> str:
         files = self._bundle.files.values() if self._bundle else []
         return ", ".join(_named(entry) for entry in files if entry.get("version")) or "nothing"
+
+
+def _target(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(entry.get(name) for name in ("part", "python", "architecture"))
 
 
 def _named(entry: Mapping[str, Any]) -> str:

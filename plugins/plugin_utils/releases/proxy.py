@@ -235,8 +235,12 @@ class ProxyRelease:
                 "with PIP_NO_INDEX=1 and PIP_FIND_LINKS; if pip itself is missing, install it for "
                 f"{self._python}",
             )
-        # Console scripts carry the path of the controller's interpreter.
+        # Console scripts carry the path of the controller's interpreter, as do their sums.
         shutil.rmtree(lib / "bin", ignore_errors=True)
+        for record in lib.glob("*.dist-info/RECORD"):
+            lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = (line for line in lines if not line.startswith("../../bin/"))
+            record.write_text("".join(kept), encoding="utf-8")
 
     def _write_commands(self, bin_directory: Path) -> None:
         root = f"{INSTALL_ROOT}/{self.version}"

@@ -19,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudfl
     cloudflared_for,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.controller_tools import (
+    Failure,
     Wanted,
     get_ready,
 )
@@ -50,20 +51,21 @@ class Readiness:
     """Finds or makes everything that *hosts* lack; *python* is Ansible's own interpreter here.
 
     Attributes:
-        problems: everything that this controller lacks.
+        failures: everything that this controller lacks, with the hosts that need it.
         warnings: remarks on bundles that are of no use.
     """
 
     def __init__(self, hosts: Mapping[str, Host], python: str) -> None:
-        self.problems: list[TunnelError] = []
+        self.failures: list[Failure] = []
         self.warnings: list[str] = []
         self._python = python
         self._known: dict[Any, Any] = {}
         for bundle, members in _by_bundle(hosts).items():
+            wanted = self._wanted(members)
             try:
-                self._get_ready(bundle, self._wanted(members))
+                self._get_ready(bundle, wanted)
             except TunnelError as error:
-                self.problems.append(error)
+                self.failures.append(Failure(error, list(members)))
 
     def _get_ready(self, bundle: str, wanted: list[Wanted]) -> None:
         places = Places(bundle)
@@ -72,7 +74,7 @@ class Readiness:
         if places.warning:
             self.warnings.append(places.warning)
         places.check()
-        self.problems += get_ready(places, wanted, self._python)
+        self.failures += get_ready(places, wanted, self._python)
 
     def _wanted(self, hosts: Mapping[str, Host]) -> list[Wanted]:
         """The files that the hosts do not run, each once."""
@@ -83,7 +85,8 @@ class Readiness:
                     found.setdefault(artifact.file_name, Wanted(artifact)).needed_by.append(name)
             except TunnelError as error:
                 subject = f"{name}: {error.subject}"
-                self.problems.append(TunnelError(subject, error.problem, error.remedy))
+                failed = TunnelError(subject, error.problem, error.remedy)
+                self.failures.append(Failure(failed, [name]))
         return list(found.values())
 
     def _lacking(self, host: Host) -> Iterator[Artifact]:

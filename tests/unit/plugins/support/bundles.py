@@ -24,15 +24,24 @@ def _version() -> str:
 VERSION = _version()
 
 
-def write_bundle(directory: Path, files: Mapping[str, bytes], made_by: str = VERSION) -> Path:
-    """Write a bundle of the files (name to content), made by that version of the collection."""
+def write_bundle(
+    directory: Path,
+    files: Mapping[str, bytes],
+    made_by: str = VERSION,
+    about: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a bundle of the files (name to content), made by that version of the collection.
+
+    *about* is said of each file.
+    """
     directory.mkdir(mode=0o755)
     entries = []
     for name, content in files.items():
         (directory / name).write_bytes(content)
         part, _dash, version = name.removesuffix(".tar.gz").partition("-")
         digest = hashlib.sha256(content).hexdigest()
-        entries.append({"file": name, "sha256": digest, "part": part, "version": version})
+        entry = {"file": name, "sha256": digest, "part": part, "version": version}
+        entries.append({**entry, **(about or {})})
     manifest = {
         "format": 1,
         "collection": {"name": "mcp_tunnels.stack", "version": made_by},

@@ -97,6 +97,23 @@ def test_a_bundle_that_lacks_a_release_is_told_once_before_any_host_is_changed(t
     assert {call["module"] for call in simulation.calls() if call["module"]} == {"host_check"}
 
 
+def test_a_tunnel_without_its_release_stops_and_the_others_go_on(tmp_path):
+    simulation = Simulation(tmp_path)
+    simulation.hosts = {
+        "host1": {"mcp_tunnel_instance": "one"},
+        "host2": {"mcp_tunnel_instance": "two"},
+    }
+    simulation.attack("host2", "host_check", merge={"facts": {"python_version": "3.13.5"}})
+    # Further than this the run need not go.
+    simulation.attack("host1", "release_tree", merge={"version": "../../x"})
+    status, output = simulation.run("site")
+    assert status != 0
+    assert "Instance two cannot go on; none of its replicas was touched" in output
+    assert output.count("has no proxy for Python 3.13 on x86_64") >= 1
+    shipped = {call["host"] for call in simulation.calls() if call["module"] == "release_tree"}
+    assert shipped == {"host1"}
+
+
 def test_a_flipped_bit_is_refused_before_any_host_is_changed(tmp_path):
     simulation = Simulation(tmp_path)
     path = tmp_path / "bundle" / PROXY.file_name

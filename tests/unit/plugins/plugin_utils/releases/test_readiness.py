@@ -67,6 +67,10 @@ def found(binary):
     return ready
 
 
+def errors(readiness):
+    return [failure.error for failure in readiness.failures]
+
+
 def in_cache(version):
     """Put an archive into the cache, as if an earlier run had made it."""
     root = cache.cache_root()
@@ -78,7 +82,7 @@ def in_cache(version):
 
 
 def test_pip_is_missed_with_its_interpreter_and_the_hosts(found, without_pip):
-    (text,) = map(str, found(BARE, BARE, python=without_pip).problems)
+    (text,) = map(str, errors(found(BARE, BARE, python=without_pip)))
     assert text.startswith(f"pip on the controller, for {without_pip}: is not installed")
     assert "for host1, host2. Install it" in text
     assert str(cache.cache_root()) in text
@@ -86,12 +90,12 @@ def test_pip_is_missed_with_its_interpreter_and_the_hosts(found, without_pip):
 
 
 def test_an_interpreter_that_is_not_there(found, tmp_path):
-    (problem,) = found(BARE, python=str(tmp_path / "nothing")).problems
+    (problem,) = errors(found(BARE, python=str(tmp_path / "nothing")))
     assert problem.subject.startswith("pip on the controller")
 
 
 def test_an_index_without_the_wheels_is_one_problem_for_all_hosts(found):
-    (problem,) = found(BARE, BARE, ARM).problems
+    (problem,) = errors(found(BARE, BARE, ARM))
     assert "x86_64" in problem.subject
     assert "aarch64" in problem.subject
     assert "pip on the controller failed" in problem.problem
@@ -103,31 +107,31 @@ def test_hosts_that_run_the_releases_need_nothing(found, without_pip, binary):
         "x86_64", {"method": "file", "binary_file": binary, "binary_sha256": ""}
     )
     running = {**BARE, "releases": {"proxy": VERSION, "cloudflared": brought.version}}
-    assert found(running, python=without_pip).problems == []
+    assert found(running, python=without_pip).failures == []
     assert not cache.cache_root().exists()
     old = {**running, "releases": {**running["releases"], "proxy": "0.0.1"}}
-    assert len(found(old, python=without_pip).problems) == 1
+    assert len(found(old, python=without_pip).failures) == 1
 
 
 def test_a_release_in_the_cache_needs_no_pip(found, without_pip):
     in_cache(VERSION)
-    assert found(BARE, python=without_pip).problems == []
-    (problem,) = found(BARE, ARM, python=without_pip).problems
+    assert found(BARE, python=without_pip).failures == []
+    (problem,) = errors(found(BARE, ARM, python=without_pip))
     assert "for host2. Install it" in str(problem)
 
 
 def test_a_cache_that_cannot_be_written_is_one_problem(found, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
-    (problem,) = found(BARE, ARM).problems
+    (problem,) = errors(found(BARE, ARM))
     assert problem.subject == "/proc/mcp_tunnels.stack"
     assert "XDG_CACHE_HOME" in problem.remedy
 
 
 def test_a_cache_that_can_only_be_read_is_enough_when_it_has_everything(found):
     in_cache(VERSION)
-    assert found(BARE).problems == []
+    assert found(BARE).failures == []
     listed = {path: path.stat().st_mtime_ns for path in cache.cache_root().iterdir()}
-    assert found(BARE).problems == []
+    assert found(BARE).failures == []
     assert {path: path.stat().st_mtime_ns for path in cache.cache_root().iterdir()} == listed
 
 
@@ -139,13 +143,13 @@ def test_a_controller_without_a_place_for_its_cache_is_told_so(monkeypatch, foun
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr("pathlib.Path.home", no_home)
-    (problem,) = found(BARE, BARE, python=without_pip).problems
+    (problem,) = errors(found(BARE, BARE, python=without_pip))
     assert "Set HOME, or XDG_CACHE_HOME" in problem.remedy
 
 
 def test_a_cache_that_cannot_be_looked_into_has_nothing(monkeypatch, found, without_pip):
     monkeypatch.setenv("XDG_CACHE_HOME", f"/{'x' * 300}")
-    problems = found(BARE, python=without_pip).problems
+    problems = errors(found(BARE, python=without_pip))
     assert problems[0].subject.startswith("pip on the controller")
 
 
@@ -153,9 +157,9 @@ def test_a_host_with_an_unpinned_cloudflared_is_named(found):
     in_cache(VERSION)
     # The last one counts.
     ready = found(BARE, cloudflared_version="2026.11.1")
-    assert ready.problems == [], "the binary was brought"
+    assert ready.failures == [], "the binary was brought"
     values = good(cloudflared_version="2026.11.1")
-    (problem,) = Readiness({"replica7": Host(BARE, values)}, sys.executable).problems
+    (problem,) = errors(Readiness({"replica7": Host(BARE, values)}, sys.executable))
     assert problem.subject == "replica7: cloudflared_version"
 
 
@@ -176,7 +180,7 @@ def test_a_bundle_needs_no_pip_no_index_and_no_cache(
         path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o555)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
     ready = found(BARE, BARE, python=without_pip, mcp_tunnel_bundle=str(bundle))
-    assert ready.problems == []
+    assert ready.failures == []
     assert sorted(path.name for path in bundle.iterdir()) == sorted(
         [*files, "SHA256SUMS", "manifest.json"]
     )
@@ -186,7 +190,7 @@ def test_a_bundle_without_a_target_names_it_and_how_to_get_it(found, tmp_path):
     in_cache(release_for(Target("3.13.5", "aarch64"), "python3").version)
     bundle = bundle_with(tmp_path / "bundle")
     other = {**ARM, "python_version": "3.13.5"}
-    (problem,) = found(BARE, other, other, mcp_tunnel_bundle=str(bundle)).problems
+    (problem,) = errors(found(BARE, other, other, mcp_tunnel_bundle=str(bundle)))
     assert problem.subject == f"mcp_tunnel_bundle {bundle}"
     assert "has no proxy for Python 3.13 on aarch64, of mcp_tunnels.stack " in problem.problem
     assert f"It has proxy {VERSION}" in problem.problem
@@ -194,36 +198,52 @@ def test_a_bundle_without_a_target_names_it_and_how_to_get_it(found, tmp_path):
     assert "mcp_tunnels.stack.assemble" in problem.remedy
 
 
+def test_a_bundle_of_the_same_version_with_other_code_is_told_apart(found, tmp_path):
+    """A checkout changes without a new version."""
+    older = "0.1.0-cp311-x86_64-00000000"
+    about = {"python": "3.11", "architecture": "x86_64"}
+    bundle = bundle_with(tmp_path / "bundle", version=older, about=about)
+    (problem,) = errors(found(BARE, mcp_tunnel_bundle=str(bundle)))
+    assert f"It has proxy {older}; the collection has changed since" in problem.problem
+    assert f"now makes {VERSION}" in problem.problem
+
+
+def test_a_problem_names_the_hosts_that_it_concerns(found, tmp_path):
+    bundle = bundle_with(tmp_path / "bundle")
+    (failure,) = found(BARE, ARM, BARE, ARM, mcp_tunnel_bundle=str(bundle)).failures
+    assert failure.needed_by == ["host2", "host4"]
+
+
 def test_a_damaged_bundle_is_one_problem(found, tmp_path):
     bundle = bundle_with(tmp_path / "bundle")
     path = bundle / f"proxy-{VERSION}.tar.gz"
     path.write_bytes(b"pacced")
-    (problem,) = found(BARE, BARE, mcp_tunnel_bundle=str(bundle)).problems
+    (problem,) = errors(found(BARE, BARE, mcp_tunnel_bundle=str(bundle)))
     assert path.name in problem.subject
 
 
 def test_the_seed_comes_before_the_cache_and_needs_no_pip(found, tmp_path, without_pip):
     bundle_with(tmp_path / "no-seed")
-    assert found(BARE, python=without_pip).problems == []
-    (problem,) = found(BARE, ARM, python=without_pip).problems
+    assert found(BARE, python=without_pip).failures == []
+    (problem,) = errors(found(BARE, ARM, python=without_pip))
     assert "for host2. Install it" in str(problem), "what a seed lacks is made"
 
 
 def test_a_seed_of_another_version_is_told_once_and_not_used(found, tmp_path, without_pip):
     bundle_with(tmp_path / "no-seed", made_by="9.8.7")
     ready = found(BARE, BARE, python=without_pip)
-    (problem,) = ready.problems
+    (problem,) = errors(ready)
     assert problem.subject.startswith("pip on the controller")
     (warning,) = ready.warnings
     assert "9.8.7" in warning
     assert warning.endswith("It is not used.")
     in_cache(VERSION)
-    assert found(BARE).problems == []
+    assert found(BARE).failures == []
 
 
 def test_a_damaged_seed_is_refused(found, tmp_path):
     seed = bundle_with(tmp_path / "no-seed")
     os.truncate(seed / f"proxy-{VERSION}.tar.gz", 1)
     in_cache(VERSION)
-    (problem,) = found(BARE).problems
+    (problem,) = errors(found(BARE))
     assert VERSION in problem.subject

@@ -91,7 +91,9 @@ for last; do requirements=$last; done
 cat "$requirements" >>{tmp_path}/asked
 package=uvloop; if grep -q requests "$requirements"; then package=requests; fi
 while [ $# -gt 0 ]; do if [ "$1" = --target ]; then lib=$2; fi; shift; done
-mkdir -p "$lib/bin" "$lib/$package"
+info=$lib/$package-1.dist-info
+mkdir -p "$lib/bin" "$lib/$package" "$info"
+printf '%s\\n' "../../bin/script,sha256=$$,9" "$package/__init__.py,," >"$info/RECORD"
 echo x >"$lib/$package/__init__.py"; echo x >"$lib/bin/script"
 [ ! -e {tmp_path}/fail ] || {{ echo "ERROR: no index" >&2; exit 1; }}
 """
@@ -180,6 +182,9 @@ def test_what_is_in_an_archive(source, pip):
         launcher = archive.extractfile("bin/mcp-proxy").read().decode()
         interpreter = archive.extractfile("bin/python3").read().decode()
         renewal = archive.extractfile("bin/mcp-tunnel-renew-cert").read().decode()
+        record = archive.extractfile("lib/uvloop-1.dist-info/RECORD").read().decode()
+    # Scripts are not shipped, and their sums would depend on the controller's interpreter.
+    assert record == "uvloop/__init__.py,,\n"
     directory = "command-lib/ansible_collections/mcp_tunnels/stack/plugins/module_utils"
     assert sorted(members) == [
         "bin/mcp-proxy",
@@ -191,7 +196,9 @@ def test_what_is_in_an_archive(source, pip):
         "lib/mcp_proxy/__init__.py",
         "lib/mcp_proxy/cli.py",
         "lib/mcp_proxy/tunnel/server.py",
+        "lib/uvloop-1.dist-info/RECORD",
         "lib/uvloop/__init__.py",
+        "module-lib/requests-1.dist-info/RECORD",
         "module-lib/requests/__init__.py",
     ]
     assert members["bin/mcp-proxy"].mode == 0o755
