@@ -21,6 +21,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
     Values,
     as_port,
     check_line,
+    check_path,
     described,
     shape,
     shown,
@@ -241,14 +242,9 @@ def _check_token(values: Values) -> Iterator[TunnelError]:
 
 
 def _check_bundle(values: Values) -> Iterator[TunnelError]:
-    value = values["mcp_tunnel_bundle"]
-    if isinstance(value, str) and value and not os.path.isabs(os.path.expanduser(value)):
-        yield TunnelError(
-            "mcp_tunnel_bundle",
-            f"is not an absolute path, is {shape(value)}",
-            "Give the whole path of a bundle on the controller, for example "
-            "{{ inventory_dir }}/bundle",
-        )
+    value, name = values["mcp_tunnel_bundle"], "mcp_tunnel_bundle"
+    if isinstance(value, str) and value:
+        yield from _attempt(lambda: check_path(os.path.expanduser(value), name))
 
 
 def read_token_file(path: Any) -> str:

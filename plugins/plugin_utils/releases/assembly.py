@@ -13,7 +13,11 @@ from typing import Any
 
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shape, shown
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
+    check_path,
+    shape,
+    shown,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.bundle.sbom import (
     check_library,
 )
@@ -135,13 +139,9 @@ def _target(subject: str, item: Any) -> Target:
 
 
 def _dest(value: Any) -> Path:
-    path = os.path.expanduser(value) if isinstance(value, str) else ""
-    if not os.path.isabs(path) or not path.strip("/."):
-        raise TunnelError(
-            _DEST,
-            f"must be an absolute path, is {shape(value)}",
-            "Give the whole path of the directory to make, or of an archive that ends in .tar",
-        )
+    path = check_path(os.path.expanduser(value) if isinstance(value, str) else value, _DEST)
+    if not path.strip("/."):
+        raise TunnelError(_DEST, "is the root directory", "Name a place of its own")
     return Path(os.path.normpath(path))
 
 

@@ -129,5 +129,5 @@ def test_the_path_of_a_bundle_is_checked_before_the_first_connection(tmp_path):
     simulation.variables["mcp_tunnel_bundle"] = "bundle"
     status, output = simulation.run("site")
     assert status != 0
-    assert "mcp_tunnel_bundle: is not an absolute path" in output
+    assert "mcp_tunnel_bundle: must be an absolute path" in output
     assert not [call for call in simulation.calls() if call["module"]]

@@ -100,7 +100,7 @@ def test_targets_that_no_host_can_have(value, problem):
     assert problem in str(caught.value)
 
 
-@pytest.mark.parametrize("dest", ["", "bundle", "./bundle", "/", "//", None, 7])
+@pytest.mark.parametrize("dest", ["", "bundle", "./bundle", "/", "//", "/a\0b", None, 7])
 def test_a_bundle_needs_an_absolute_place_of_its_own(variables, dest):
     variables["mcp_tunnel_bundle_dest"] = dest
     (problem,) = Assembly(variables, sys.executable).problems

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import cache
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import (
     cloudflared,
+    openpgp,
     places,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
@@ -20,6 +21,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy i
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.readiness import (
     Host,
     Readiness,
+)
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.plugin_utils.releases import (
+    test_openpgp,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import write_bundle
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
@@ -155,9 +159,7 @@ def test_a_cache_that_cannot_be_looked_into_has_nothing(monkeypatch, found, with
 
 def test_a_host_with_an_unpinned_cloudflared_is_named(found):
     in_cache(VERSION)
-    # The last one counts.
-    ready = found(BARE, cloudflared_version="2026.11.1")
-    assert ready.failures == [], "the binary was brought"
+    assert found(BARE, cloudflared_version="2026.11.1").failures == [], "the binary was brought"
     values = good(cloudflared_version="2026.11.1")
     (problem,) = errors(Readiness({"replica7": Host(BARE, values)}, sys.executable))
     assert problem.subject == "replica7: cloudflared_version"
@@ -184,6 +186,23 @@ def test_a_bundle_needs_no_pip_no_index_and_no_cache(
     assert sorted(path.name for path in bundle.iterdir()) == sorted(
         [*files, "SHA256SUMS", "manifest.json"]
     )
+
+
+def test_hosts_that_install_packages_need_the_key_of_the_repository(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
+    armored = openpgp.armor(openpgp.dearmor(test_openpgp.KEY)).encode()
+    files = {f"proxy-{VERSION}.tar.gz": b"packed", f"key-{test_openpgp.FINGERPRINT}.asc": armored}
+    values = good(
+        cloudflared_install_method="package",
+        cloudflared_package_key_url="https://127.0.0.1:9/key.gpg",
+        cloudflared_package_key_fingerprint=test_openpgp.FINGERPRINT,
+        mcp_tunnel_bundle=str(write_bundle(tmp_path / "bundle", files)),
+    )
+    assert Readiness({"host1": Host(BARE, values)}, sys.executable).failures == []
+    (failure,) = Readiness(
+        {"host1": Host(BARE, {**values, "cloudflared_package_key_fingerprint": "A" * 40})}, "x"
+    ).failures
+    assert f"has no repository key {'A' * 40}" in failure.error.problem
 
 
 def test_a_bundle_without_a_target_names_it_and_how_to_get_it(found, tmp_path):
