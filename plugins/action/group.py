@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version, job
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import limits, neighbours
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import waves
 
@@ -53,6 +54,9 @@ class ActionModule(ActionBase):
             hosts=_beside_each_other(group, machines, taking_part),
             waves={"order": order, "sizes": sizes},
             tunnels=len(neighbours.instances(group)),
+            is_job=job.is_job(task_vars),
+            # A task runs in a child of ansible-playbook.
+            unattended=job.unattended(task_vars, os.getppid()),
             warnings=limits.warnings(group),
         )
         return result

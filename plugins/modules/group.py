@@ -18,6 +18,7 @@ description:
     C(__mcp_tunnel_group), for M(mcp_tunnels.stack.preflight). Use C(run_once).
   - Lays out the waves of the roll-out. A wave has C(mcp_tunnel_batch) replicas of every tunnel.
   - Warns of more replicas of a tunnel, or more tunnels, than the service allows.
+  - Says whether the run is a job, in which nobody can answer a question.
   - Refuses an ansible-core that is older than the collection needs. Ansible itself would only warn.
   - Refuses every host of the group whose facts, from an earlier task or a fact cache, have the name
     of a variable of this collection. Such a host would otherwise set what other hosts and the
@@ -71,6 +72,15 @@ tunnels:
   description: Number of instances in the group.
   returned: success
   type: int
+is_job:
+  description: Whether the run is a job of AWX or Tower, or was started by ansible-runner.
+  returned: success
+  type: bool
+unattended:
+  description: The reason why nobody can answer a question of this run. Empty if somebody can.
+  returned: success
+  type: str
+  sample: this run is a job of AWX or Tower
 waves:
   description:
     - The replicas that take part, wave by wave, as C(order), and the number of hosts of each wave,

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import job
+
 # Docker's and Podman's marks.
 _MARKS = (".dockerenv", "run/.containerenv")
 # systemd-nspawn, Podman and LXC say it in the environment; Kubernetes has its API's address there.
 _ENVIRONMENT = ("container", "KUBERNETES_SERVICE_HOST")
-# Variables that AWX and Tower give to every job.
-_JOBS = ("awx_job_id", "tower_job_id")
 
 
 def is_container(task_vars: Mapping[str, Any], root: Path = Path("/")) -> bool:
@@ -23,5 +23,5 @@ def is_container(task_vars: Mapping[str, Any], root: Path = Path("/")) -> bool:
     return (
         any((root / mark).exists() for mark in _MARKS)
         or any(os.environ.get(name) for name in _ENVIRONMENT)
-        or any(name in task_vars for name in _JOBS)
+        or job.is_platform_job(task_vars)
     )

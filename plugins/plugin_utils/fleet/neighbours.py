@@ -168,8 +168,8 @@ def _name_other_instances(
                 TunnelError(
                     variable,
                     f"is also that of another instance, on {_named(others)}",
-                    "Set it for each instance, not for the whole group; with -e, add --limit and "
-                    "the replicas of one instance",
+                    "Set it for each instance, not for the whole group; as an extra variable, "
+                    "limit the run to the replicas of one instance",
                 )
             )
 

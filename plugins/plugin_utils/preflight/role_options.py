@@ -49,8 +49,8 @@ def switches() -> list[str]:
 def with_truth_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, with truth values that came as text converted: to us, the text "false" is true.
 
-    An inventory in INI format and ``-e name=false`` give texts. A text that means neither stays as
-    it is, for :func:`type_problems`.
+    An inventory in INI format and extra variables give texts. A text that means neither stays as it
+    is, for :func:`type_problems`.
     """
     converted = dict(values)
     for name in converted.keys() & set(switches()):

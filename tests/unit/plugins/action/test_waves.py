@@ -126,7 +126,6 @@ BROKEN = {"healthy": False, "msg": "edge: 0 of 4 connections."}
             "wif", "site", "tunnel_token", {"failed": True, "msg": "No."}, id="the API refuses"
         ),
         pytest.param("manual", "site", "state_host", {"misfit": "No."}, id="values do not fit"),
-        pytest.param("manual", "teardown", "none", {}, id="nobody says yes"),
     ],
 )
 def test_of_one_replica(tmp_path, mode, playbook, module, answer):

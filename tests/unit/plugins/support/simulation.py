@@ -21,6 +21,9 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles im
     pack_program,
     write_bundle,
 )
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.terminal import (
+    run_at_terminal,
+)
 
 _COLLECTION = Path(stack.__path__[0])
 _SUPPORT = Path(__file__).parent
@@ -68,7 +71,30 @@ class Simulation:
         return self.run(str(play))
 
     def run(self, playbook: str = "site", *arguments: str) -> tuple[int, str]:
-        """Return exit status and output of a playbook of the collection."""
+        """Return exit status and output of a playbook of the collection, without a terminal."""
+        command, environment = self._prepare(playbook, arguments)
+        done = subprocess.run(
+            command,
+            cwd=self.directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def run_at_terminal(
+        self, playbook: str, *arguments: str, question: str = "", answer: str = ""
+    ) -> tuple[int, str]:
+        """Return the same for a run with a terminal, where somebody answers a question."""
+        command, environment = self._prepare(playbook, arguments)
+        return run_at_terminal(command, self.directory, environment, question, answer)
+
+    def _prepare(
+        self, playbook: str, arguments: tuple[str, ...]
+    ) -> tuple[list[str], dict[str, str]]:
+        """Write inventory and world; return the command and its environment."""
         inventory = {
             "mcp_tunnel": {"hosts": self.hosts, "vars": self.variables},
             # A task that is led to the controller is noticed, and runs nothing.
@@ -80,26 +106,18 @@ class Simulation:
         (self.directory / "ansible.cfg").write_text(_SETTINGS)
         path = _COLLECTION / "playbooks" / f"{playbook.removesuffix('.yml')}.yml"
         command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "inventory.yml"]
-        done = subprocess.run(
-            [*command, str(path), *arguments],
-            cwd=self.directory,
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTION.parents[2]),
-                "ANSIBLE_CONNECTION_PLUGINS": str(_SUPPORT / "connection_plugins"),
-                "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
-                "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_FORKS": "2",
-                "ANSIBLE_PIPELINING": "1",
-                "SIMULATED_HOSTS": str(world),
-                **self.settings,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+        return [*command, str(path), *arguments], {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTION.parents[2]),
+            "ANSIBLE_CONNECTION_PLUGINS": str(_SUPPORT / "connection_plugins"),
+            "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
+            "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORKS": "2",
+            "ANSIBLE_PIPELINING": "1",
+            "SIMULATED_HOSTS": str(world),
+            **self.settings,
+        }
 
     def calls(self) -> list[dict[str, Any]]:
         """Return all requests to any host: host, module (its last part) and arguments."""
