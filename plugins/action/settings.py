@@ -12,6 +12,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import job
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
 
 
@@ -33,7 +34,7 @@ class ActionModule(ActionBase):
             undefined: dict[str, str] = {}
         else:
             variables, undefined = self._evaluate(task_vars)
-        variables = role_options.with_truth_values(variables)
+        variables = role_options.as_meant(variables, job.is_platform_job(task_vars))
         result.update(changed=False, variables=variables, undefined=undefined)
         return result
 

@@ -92,6 +92,10 @@ BAD_DURATIONS = (
 )
 
 ACCEPTED: list[Row] = [
+    # The same as a variable that is left out.
+    *(row for name in ("proxy_workers", "proxy_log_level", *PORTS) for row in rows(name, "")),
+    *(row for name in ("proxy_timeouts", "proxy_limits") for row in rows(name, "", "{}")),
+    *rows("proxy_allowed_ips", "", "[10.0.0.0/8]", mcp_tunnel_routes={"echo": NAME}),
     {},
     *rows("proxy_shutdown_timeout", *GOOD_DURATIONS, "0s", "0", 0),
     *items("proxy_timeouts", "idle", *GOOD_DURATIONS, None),
@@ -138,7 +142,7 @@ REFUSED: list[Row] = [
     *rows("proxy_shutdown_timeout", *BAD_DURATIONS),
     *items("proxy_timeouts", "idle", *BAD_DURATIONS),
     *(row for name in TIMEOUTS for row in items("proxy_timeouts", name, "0s", "0", 0, "30")),
-    *rows("proxy_timeouts", {"idel": "3s"}, {"": "3s"}, {1: "3s"}, [], ["3s"], "", "3s", 5, True),
+    *rows("proxy_timeouts", {"idel": "3s"}, {"": "3s"}, {1: "3s"}, [], ["3s"], "3s", 5, True),
     *(
         row
         for name, (low, high) in LIMITS.items()
@@ -146,16 +150,16 @@ REFUSED: list[Row] = [
     ),
     *items("proxy_limits", "max_streams", " 64", "64 ", "64\n", "6_4", "+64", "0x40", "\u0665"),
     *items("proxy_limits", "max_streams", True, 64.0, [], {}, [64], "many", "9" * 5000),
-    *rows("proxy_limits", {"max_stream": 5}, {1: 5}, [], [5], "", "5", 5, True),
+    *rows("proxy_limits", {"max_stream": 5}, {1: 5}, [], [5], "5", 5, True),
     *items("proxy_settings", "tls.poll_interval", *BAD_DURATIONS, "0s", [], {}, ["3s"]),
     *rows("proxy_settings", {"tls.poll": "3s"}, {"poll_interval": "3s"}, {"": 1}, {1: 1}),
     *rows("proxy_settings", {"fresh": None}, {"fresh.field": 1}),
-    *rows("proxy_workers", 257, -1, "02", " 2", "2\n", "-1", 1.5, 2.0, "x", "", True, [], {}, [2]),
+    *rows("proxy_workers", 257, -1, "02", " 2", "2\n", "-1", 1.5, 2.0, "x", True, [], {}, [2]),
     *rows("proxy_workers", FULLWIDTH, "9" * 5000),
     *(
         row
         for port in PORTS
-        for row in rows(port, 65536, 99999, -1, "09000", " 9000", "9000 ", "9000\n", "x", "")
+        for row in rows(port, 65536, 99999, -1, "09000", " 9000", "9000 ", "9000\n", "x")
     ),
     *(row for port in PORTS for row in rows(port, FULLWIDTH * 2, 9000.0, True, [], {}, [9000])),
     {"proxy_listen_port": 9000, "proxy_admin_port": 9000},
@@ -207,7 +211,6 @@ REFUSED: list[Row] = [
         [[]],
         [{}],
         "10.0.0.0/8",
-        "",
         5,
         True,
         {},
@@ -223,7 +226,7 @@ KNOWS_MORE: dict[str, list[Row]] = {
     "a variable that is set to nothing is an oversight": [
         *rows("proxy_listen_port", None),
         *rows("proxy_workers", None),
-        *rows("proxy_log_level", None, ""),
+        *rows("proxy_log_level", None),
         *rows("proxy_shutdown_timeout", None),
         *rows("proxy_timeouts", None),
         *rows("proxy_limits", None),

@@ -49,7 +49,7 @@ def variables(files: Path, row: Row) -> dict[str, Any]:
         changes["proxy_upstream_ca"] = (files / "upstream-ca.crt").read_text()
     if changes.get("proxy_upstream_ca_file") == "GOOD":
         changes["proxy_upstream_ca_file"] = str(files / "upstream-ca.crt")
-    return role_options.with_truth_values(good(**{"mcp_tunnel_domain": DOMAIN, **changes}))
+    return role_options.as_meant(good(**{"mcp_tunnel_domain": DOMAIN, **changes}))
 
 
 def document(files: Path, values: dict[str, Any]) -> dict[str, Any]:

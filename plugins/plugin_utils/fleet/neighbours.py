@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import job
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
     role_options,
     settings,
@@ -46,12 +47,13 @@ Problems = dict[str, list[TunnelError]]
 
 def compared(hostvars: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of one host that matter to other hosts, with their defaults."""
-    return role_options.with_truth_values(
+    return role_options.as_meant(
         {
             variable: hostvars.get(variable, default)
             for variable, default in role_options.defaults().items()
             if variable in _COMPARED
-        }
+        },
+        job.is_platform_job(hostvars),
     )
 
 

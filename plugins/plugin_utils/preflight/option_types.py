@@ -4,14 +4,22 @@
 """Whether a value has the type that its option declares, in words for the operator.
 
 Ansible's own messages are about its conversions; Ansible still decides which values it accepts.
+
+Surveys, extra variables and inventories in INI format know texts alone: :func:`as_typed` reads
+numbers, truth values, and maps and lists in YAML from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import datetime
+import re
+from collections.abc import Hashable, Mapping
 from typing import Any
 
+import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shape
 
@@ -25,6 +33,71 @@ _KINDS = {
     "list": ("a list", "Write one item a line below it, indented, each after `- `"),
     "dict": ("a map", "Write below it, indented, one `name: value` a line"),
 }
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_ALIAS, _TWICE = _OURS = ("has an alias (*)", "has a name twice")
+_STRUCTURES: dict[str, type] = {"list": list, "dict": dict}
+
+
+def as_typed(value: Any, option: Mapping[str, Any]) -> Any:
+    """The value of the option's type that a text stands for; any other value as it is.
+
+    Such a text may be a truth value, a whole number in digits, or a map or list in YAML. What is
+    read from it is data: a template in it is not evaluated.
+    """
+    kind = option["type"]
+    if kind == "bool":
+        # Also a number. To us, the text "false" would be true.
+        with contextlib.suppress(TypeError):
+            return boolean(value)
+    elif isinstance(value, datetime.date) and kind == "str":
+        # ansible-core 2.19 and later read an answer of a survey as YAML.
+        return value.isoformat()
+    elif isinstance(value, str) and kind == "int" and _NUMBER.fullmatch(value):
+        return int(value)
+    elif isinstance(value, str) and kind in _STRUCTURES:
+        with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
+            loaded = _load(value)
+            return loaded if isinstance(loaded, _STRUCTURES[kind]) else value
+    return value
+
+
+def text_problem(subject: str, value: Any, option: Mapping[str, Any]) -> TunnelError | None:
+    """The problem of a text for a map or list that is not even YAML; ``None`` otherwise."""
+    kind = option["type"]
+    if kind not in _STRUCTURES or not isinstance(value, str):
+        return None
+    try:
+        _load(value)
+    except yaml.MarkedYAMLError as error:
+        where = f", see its line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        said = error.problem if error.problem in _OURS else "is no YAML"
+    except (yaml.YAMLError, ValueError, RecursionError):
+        where, said = "", "is no YAML"
+    else:
+        return None
+    name, remedy = _KINDS[kind]
+    return TunnelError(subject, f"must be {name}, is {shape(value)} that {said}{where}", remedy)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data: no repeated name in a map, and no alias, with which a text can grow endlessly."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, _ALIAS, mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        names = [name.value for name, _value in node.value]
+        if any(names.count(name) > 1 for name in names):
+            raise yaml.constructor.ConstructorError(None, None, _TWICE, node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _load(text: str) -> Any:
+    # As a plain text: subclasses with marks of Ansible's own are no business of a parser.
+    return yaml.load(str.__str__(text), Loader=_Loader)  # noqa: S506 - a subclass of the safe one
 
 
 def type_problem(subject: str, value: Any, option: Mapping[str, Any]) -> TunnelError | None:
@@ -35,7 +108,12 @@ def type_problem(subject: str, value: Any, option: Mapping[str, Any]) -> TunnelE
     if value is None:
         return TunnelError(subject, "is set to nothing (null)", "Leave it out for its default")
     spec = {key: option[key] for key in ("type", "elements", "choices") if key in option}
-    if not ArgumentSpecValidator({"value": spec}).validate({"value": value}).error_messages:
+    # Ansible would take a text apart at its commas, or at its equals signs.
+    is_apart = option["type"] in _STRUCTURES and isinstance(value, str)
+    if (
+        not is_apart
+        and not ArgumentSpecValidator({"value": spec}).validate({"value": value}).error_messages
+    ):
         return None
     given = _given(value, bool(option.get("no_log")))
     if "choices" in option and isinstance(value, (str, int, float)):

@@ -67,7 +67,10 @@ def check_values(values: Mapping[str, Any]) -> list[TunnelError]:
     # Our rules say more about a variable than its type does.
     told = {problem.subject.partition("[")[0] for problem in problems}
     problems += [item for item in role_options.type_problems(values) if item.subject not in told]
-    return problems
+    # But of a text that is no YAML, nothing else can be said.
+    unread = role_options.text_problems(values)
+    told = {problem.subject for problem in unread}
+    return [item for item in problems if item.subject.partition("[")[0] not in told] + unread
 
 
 def _as_meant(values: Mapping[str, Any], judged: Judged) -> dict[str, Any]:

@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.option_types import (
+    as_typed,
+    text_problem,
     type_problem,
 )
 
@@ -46,17 +46,31 @@ def switches() -> list[str]:
     return [name for name, option in options().items() if option["type"] == "bool"]
 
 
-def with_truth_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, with truth values that came as text converted: to us, the text "false" is true.
+def as_meant(values: Mapping[str, Any], is_job: bool = False) -> dict[str, Any]:
+    """The values as an operator means them who can only give texts, as in a survey.
 
-    An inventory in INI format and extra variables give texts. A text that means neither stays as it
-    is, for :func:`type_problems`.
+    An empty text is the same as a variable that is left out. Other texts stand for values of the
+    declared type. One that does not stays as it is, for :func:`text_problems` and
+    :func:`type_problems`.
+
+    :param is_job: whether AWX or Tower has started the run. ansible-core 2.19 and later read an
+        empty answer of a survey, which AWX marks as unsafe, as nothing (null). Without a survey,
+        nothing is an oversight.
     """
-    converted = dict(values)
-    for name in converted.keys() & set(switches()):
-        with contextlib.suppress(TypeError):
-            converted[name] = boolean(values[name])
-    return converted
+    known, standard = options(), defaults()
+    meant = {}
+    for name, value in values.items():
+        if value == "" or (value is None and is_job):
+            meant[name] = standard.get(name, value)
+        else:
+            meant[name] = as_typed(value, known[name]) if name in known else value
+    return meant
+
+
+def text_problems(values: Mapping[str, Any]) -> list[TunnelError]:
+    """The problems with texts for maps or lists that cannot be read."""
+    found = (text_problem(name, values[name], option) for name, option in options().items())
+    return [problem for problem in found if problem]
 
 
 def type_problems(values: Mapping[str, Any]) -> list[TunnelError]:

@@ -17,7 +17,10 @@ VARIABLES = Path(__file__).resolve().parents[3] / "roles/proxy/vars/main.yml"
 )
 def test_workers(given, cores, expected):
     """The proxy itself counts like this: the processors that it may use, of at most 256."""
-    variables = {"proxy_workers": given, "__mcp_tunnel_host": {"facts": {"cores": cores}}}
+    variables = {
+        "__mcp_tunnel_settings": {"variables": {"proxy_workers": given}},
+        "__mcp_tunnel_host": {"facts": {"cores": cores}},
+    }
     try:
         from ansible.template import trust_as_template as trusted
     except ImportError:  # before ansible-core 2.19

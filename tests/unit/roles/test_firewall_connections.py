@@ -86,7 +86,8 @@ def answering(answer, hold=False, meet=None):
 
 def env(port):
     """Return the file that the role cloudflared deploys, with this port."""
-    return SETTINGS.read_text().replace("{{ cloudflared_metrics_port }}", str(port))
+    name = "__mcp_tunnel_settings.variables.cloudflared_metrics_port"
+    return SETTINGS.read_text().replace(f"{{{{ {name} }}}}", str(port))
 
 
 @pytest.mark.parametrize(
