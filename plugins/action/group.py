@@ -14,8 +14,12 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version, job
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import limits, neighbours
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import waves
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import (
+    limits,
+    neighbours,
+    report,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, waves
 
 
 class ActionModule(ActionBase):
@@ -23,13 +27,16 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(("group",))
+    _VALID_ARGS = frozenset(("duty", "group"))
 
     def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """See the module's documentation."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(
-            {"group": {"type": "str", "default": "mcp_tunnel"}}
+            {
+                "duty": {"type": "str", "choices": list(plan.DUTIES), "default": "deploy"},
+                "group": {"type": "str", "default": "mcp_tunnel"},
+            }
         )
         names = task_vars["groups"].get(arguments["group"], [])
         taking_part = task_vars["ansible_play_hosts_all"]
@@ -58,8 +65,23 @@ class ActionModule(ActionBase):
             # A task runs in a child of ansible-playbook.
             unattended=job.unattended(task_vars, os.getppid()),
             warnings=limits.warnings(group),
+            **report.statistics(self._begun(group, taking_part, arguments["duty"])),
         )
         return result
+
+    def _begun(self, group: neighbours.Hosts, taking_part: list[str], duty: str) -> dict[str, Any]:
+        """The report of a run that comes no further, of values that nothing has judged yet."""
+        tunnels = {}
+        for names in neighbours.instances(group).values():
+            values = group[names[0]]
+            if set(names).intersection(taking_part):
+                tunnels[str(values["mcp_tunnel_instance"])] = report.Tunnel(
+                    mode=str(values["mcp_tunnel_mode"]),
+                    domain=str(values["mcp_tunnel_domain"]),
+                    tunnel_id=str(values["mcp_tunnel_id"]),
+                    unproven=names,
+                )
+        return report.make(duty, bool(self._task.check_mode), tunnels)
 
 
 def _tunnels(

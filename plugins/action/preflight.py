@@ -14,7 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.conta
     is_container,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import shared_problems
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import report, shared_problems
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
     plan,
     unknown_names,
@@ -57,7 +57,10 @@ class ActionModule(ActionBase):
         if texts and arguments["fail"]:
             result.update(refusal(shared_problems.headline(name, texts), texts))
         elif texts:
-            result.update(changed=False, problems=texts)
+            part = report.stopped(
+                str(values["mcp_tunnel_instance"]), shared_problems.headline(name, texts)
+            )
+            result.update(changed=False, problems=texts, **report.statistics(part, part=True))
         else:
             result.update(
                 plan.make_plan(values, beside["replicas"], beside["leader"], arguments["duty"]),

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours, report
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet.reach import Reach
 
 # Registered by mcp_tunnels.stack.host_check.
@@ -53,8 +53,16 @@ class ActionModule(ActionBase):
             )
             result.update(refusal(headline, problems))
             return result
-        result.update(changed=False, **_conclude(read, plans, answers, here))
+        conclusion = _conclude(read, plans, answers, here)
+        result.update(changed=False, **conclusion, **_reported(conclusion["stopped"]))
         return result
+
+
+def _reported(stopped: Mapping[str, str]) -> dict[str, Any]:
+    """What the report of the run is told about the tunnels that stop here."""
+    parts = [report.stopped(instance, why) for instance, why in stopped.items()]
+    tunnels = {instance: end for part in parts for instance, end in part["tunnels"].items()}
+    return report.statistics({**parts[0], "tunnels": tunnels}, part=True) if parts else {}
 
 
 def _conclude(

@@ -1,19 +1,21 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sums up a run over all tunnels. Makes no connection."""
+"""Sums up a run over all tunnels, for people and for programs. Makes no connection."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import summary
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import report, summary
 
 # The results in which a failure is found, the last one first.
 _RESULTS = (
     "__mcp_tunnel_failure",
+    # What has brought a replica into the hands of put_back.yml.
+    "ansible_failed_result",
     "__mcp_tunnel_refused",
     "__mcp_tunnel_health",
     "__mcp_tunnel_applied",
@@ -31,37 +33,127 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS: frozenset[str] = frozenset()
+    _VALID_ARGS = frozenset(("ended", "shown"))
 
     def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """See the module's documentation."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            {
+                "ended": {"type": "bool", "default": True},
+                "shown": {"type": "bool", "default": True},
+            }
+        )
         here = set(task_vars["ansible_play_hosts"])
-        hosts = {}
         # Each host is read once: its variables are worked out anew every time.
-        for name in task_vars["ansible_play_hosts_all"]:
-            hostvars = task_vars["hostvars"][name]
-            plan = hostvars.get("mcp_tunnel_plan", {})
-            hosts[name] = summary.Host(
-                instance=plan.get("instance", ""),
-                domain=plan.get("domain", ""),
-                failure="" if name in here else _failure(hostvars),
-                touched="__mcp_tunnel_applied" in hostvars,
-            )
+        found = {
+            name: _Found(task_vars["hostvars"][name], name in here)
+            for name in task_vars["ansible_play_hosts_all"]
+        }
+        hosts = {name: each.host() for name, each in found.items()}
         reached = task_vars.get("__mcp_tunnel_reached", {})
         ready = task_vars.get("__mcp_tunnel_ready", {})
         stopped = {name: " ".join(told) for name, told in ready.get("stopped", {}).items()}
         stopped.update(reached.get("stopped", {}))
-        told = summary.lines(hosts, stopped, reached.get("left_out", []))
-        result.update(changed=False, msg=told, _ansible_verbose_always=True)
+        left_out = reached.get("left_out", [])
+        why = summary.ends(hosts, stopped, left_out)
+        tunnels = {
+            instance: _tunnel(
+                {name: found[name] for name in replicas},
+                why[instance],
+                left_out,
+                arguments["ended"],
+            )
+            for instance, replicas in summary.by_tunnel(hosts).items()
+        }
+        duty = next((each.plan["duty"] for each in found.values() if "duty" in each.plan), "")
+        made = report.make(duty, bool(self._task.check_mode), tunnels)
+        result.update(changed=False, **report.statistics(made))
+        if arguments["shown"]:
+            told = summary.lines(hosts, stopped, left_out)
+            result.update(msg=told, _ansible_verbose_always=True)
         return result
 
 
-def _failure(hostvars: Mapping[str, Any]) -> str:
-    for name in _RESULTS:
-        found = hostvars.get(name)
-        if isinstance(found, Mapping) and found.get("unreachable"):
-            return "it could not be reached."
-        if isinstance(found, Mapping) and found.get("failed"):
-            return summary.reason(found)
-    return "it failed, or could not be reached any more; see its message above."
+class _Found:
+    """What the plays before have registered for one host."""
+
+    def __init__(self, hostvars: Mapping[str, Any], is_here: bool) -> None:
+        self._hostvars = hostvars
+        self._is_here = is_here
+        self.plan: Mapping[str, Any] = hostvars.get("mcp_tunnel_plan", {})
+        self.health: Mapping[str, Any] = self.get("__mcp_tunnel_health")
+        self.removed = "__mcp_tunnel_removed" in hostvars
+
+    def get(self, name: str) -> Mapping[str, Any]:
+        """A registered result; an empty one if there is none, or the task was skipped."""
+        value = self._hostvars.get(name)
+        return {} if not isinstance(value, Mapping) or value.get("skipped") else value
+
+    def host(self) -> summary.Host:
+        return summary.Host(
+            instance=str(self.plan.get("instance", "")),
+            domain=self.plan.get("domain", ""),
+            failure=self._failure(),
+            touched="__mcp_tunnel_applied" in self._hostvars,
+        )
+
+    def _failure(self) -> str:
+        for name in _RESULTS:
+            found = self.get(name)
+            if found.get("unreachable") and not self._is_here:
+                return "it could not be reached."
+            # A host that has been put back is here until its refusal.
+            if found.get("failed") and (not self._is_here or name == "ansible_failed_result"):
+                return summary.reason(found)
+        if self.health.get("healthy") is False:
+            return summary.reason(self.health)
+        return "" if self._is_here else "it failed, or could not be reached any more; see above."
+
+
+def _tunnel(
+    found: Mapping[str, _Found], why: list[str], left_out: list[str], ended: bool
+) -> report.Tunnel:
+    """The report about one tunnel."""
+    plan = next(each.plan for each in found.values())
+    away = [name for name in plan.get("replicas", []) if name in set(left_out)]
+    healthy = [name for name, each in found.items() if each.health.get("healthy") is True]
+    unhealthy = [name for name, each in found.items() if each.health.get("healthy") is False]
+    removed = [name for name, each in found.items() if each.removed]
+    told = {*healthy, *unhealthy, *removed, *away}
+    done = report.DONE if ended else report.UNFINISHED
+    held = _first(found, "__provision_held")
+    authority = _first(found, "__provision_ca")
+    trusted = (str(each.health.get("ca_fingerprint", "")) for each in found.values())
+    return report.Tunnel(
+        status=report.STOPPED if why else done,
+        why=why,
+        mode=str(plan.get("mode", "")),
+        domain=next((str(e.plan["domain"]) for e in found.values() if e.plan.get("domain")), ""),
+        tunnel_id=next(_tunnel_ids(found, held), ""),
+        state_host=str(plan.get("state_host", "")),
+        healthy=healthy,
+        unhealthy=unhealthy,
+        unproven=[name for name in plan.get("replicas", []) if name not in told],
+        removed=removed,
+        left_out=away,
+        missing=[str(name) for name in held.get("missing", [])],
+        ca=report.ca(str(plan.get("mode", "")), authority, next(filter(None, trusted), "")),
+    )
+
+
+def _tunnel_ids(found: Mapping[str, _Found], held: Mapping[str, Any]) -> Iterator[str]:
+    """The IDs of the tunnel that are known, the surest first."""
+    for name in ("__provision_tunnel", "__provision_token"):
+        if known := _first(found, name).get("tunnel_id"):
+            yield str(known)
+    if stored := held.get("contents", {}).get("tunnel-id"):
+        yield str(stored)
+    given = _first(found, "__mcp_tunnel_settings").get("variables", {}).get("mcp_tunnel_id")
+    if given:
+        yield str(given)
+
+
+def _first(found: Mapping[str, _Found], name: str) -> Mapping[str, Any]:
+    """A result that was registered for one of the replicas, for the leader."""
+    return next((value for each in found.values() if (value := each.get(name))), {})

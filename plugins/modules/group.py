@@ -18,6 +18,7 @@ description:
     C(__mcp_tunnel_group), for M(mcp_tunnels.stack.preflight). Use C(run_once).
   - Lays out the waves of the roll-out. A wave has C(mcp_tunnel_batch) replicas of every tunnel.
   - Warns of more replicas of a tunnel, or more tunnels, than the service allows.
+  - Begins the report of the run, see M(mcp_tunnels.stack.summary).
   - Says whether the run is a job, in which nobody can answer a question.
   - Refuses an ansible-core that is older than the collection needs. Ansible itself would only warn.
   - Refuses every host of the group whose facts, from an earlier task or a fact cache, have the name
@@ -31,6 +32,11 @@ attributes:
     support: none
     description: Nothing is ever changed.
 options:
+  duty:
+    description: Purpose of the run, as for M(mcp_tunnels.stack.preflight), for the report.
+    type: str
+    choices: [deploy, recover, renew_cert, rotate_ca, rotate_token, teardown, verify]
+    default: deploy
   group:
     description: Inventory group of the replicas.
     type: str

@@ -33,9 +33,9 @@ attributes:
     description: Nothing is ever changed.
 options:
   duty:
-    description: Purpose of the run, as the name of a playbook; V(deploy) stands for all others.
+    description: Purpose of the run, as the name of a playbook; V(deploy) stands for C(site).
     type: str
-    choices: [deploy, recover, rotate_ca, rotate_token]
+    choices: [deploy, recover, renew_cert, rotate_ca, rotate_token, teardown, verify]
     default: deploy
   fail:
     description:

@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Says which tunnels are done, which stopped and why, which of their replicas were not touched,
     and which hosts were left out.
+  - Gives the run a report for programs, the custom statistic C(mcp_tunnel_report), as
+    M(ansible.builtin.set_stats) would. AWX and Tower keep it as an artifact of the job.
   - Reads the results that the plays before have registered for the hosts of this play.
   - Runs on the controller, without a connection. Use C(run_once).
 extends_documentation_fragment:
@@ -21,7 +23,15 @@ attributes:
   diff_mode:
     support: none
     description: Nothing is ever changed.
-options: {}
+options:
+  ended:
+    description: Whether a tunnel without a failure is done. Otherwise more is still to come for it.
+    type: bool
+    default: true
+  shown:
+    description: Whether the summary is shown, too.
+    type: bool
+    default: true
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -35,7 +45,7 @@ EXAMPLES = r"""
 RETURN = r"""
 msg:
   description: The summary, line by line.
-  returned: always
+  returned: when O(shown=true)
   type: list
   elements: str
   sample:

@@ -5,7 +5,8 @@
 
 ``neighbours`` compares the hosts of the group, and ``limits`` counts them; ``shared_problems`` are
 reported by one of the hosts that have them; ``reach`` says what follows from the hosts' answers,
-and ``state_hosts`` which host is the state host; ``summary`` tells the end of a run.
+and ``state_hosts`` which host is the state host; ``summary`` tells the end of a run to people, and
+``report`` to programs.
 
 Called by action and filter plugins. Imports ``preflight`` and the rooms below it.
 """

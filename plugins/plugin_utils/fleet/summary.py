@@ -19,7 +19,7 @@ class Host:
 
     :param instance: that of its plan.
     :param domain: the tunnel's, empty while it is unknown.
-    :param failure: why it failed or could not be reached; empty if neither.
+    :param failure: why it failed, does not work or could not be reached; empty if none of these.
     :param touched: whether its services were looked at, to be changed.
     """
 
@@ -27,6 +27,24 @@ class Host:
     domain: str
     failure: str
     touched: bool
+
+
+def by_tunnel(hosts: Mapping[str, Host]) -> dict[str, dict[str, Host]]:
+    """Instance to its replicas."""
+    tunnels: dict[str, dict[str, Host]] = {}
+    for name, host in hosts.items():
+        tunnels.setdefault(host.instance, {})[name] = host
+    return tunnels
+
+
+def ends(
+    hosts: Mapping[str, Host], stopped: Mapping[str, str], left_out: Sequence[str]
+) -> dict[str, list[str]]:
+    """Instance to the lines that say why its tunnel is not done, as :func:`lines` has them."""
+    return {
+        instance: _end(replicas, stopped.get(instance, ""), left_out)
+        for instance, replicas in by_tunnel(hosts).items()
+    }
 
 
 def lines(
@@ -37,16 +55,11 @@ def lines(
     :param stopped: instance to the reason why nothing was begun.
     :param left_out: hosts that could not be reached and were not needed.
     """
-    tunnels: dict[str, dict[str, Host]] = {}
-    for name, host in hosts.items():
-        tunnels.setdefault(host.instance, {})[name] = host
-    ends = {
-        instance: _end(replicas, stopped.get(instance, ""), left_out)
-        for instance, replicas in tunnels.items()
-    }
-    failed = [instance for instance, why in ends.items() if why]
-    told = [f"{len(ends) - len(failed)} of {len(ends)} tunnels are done."]
-    for instance, why in ends.items():
+    tunnels = by_tunnel(hosts)
+    why_not = ends(hosts, stopped, left_out)
+    failed = [instance for instance, why in why_not.items() if why]
+    told = [f"{len(why_not) - len(failed)} of {len(why_not)} tunnels are done."]
+    for instance, why in why_not.items():
         name = _name(instance, tunnels[instance])
         told += [f"  {name}: {line}" for line in why or [_done(tunnels[instance], left_out)]]
     if left_out:
@@ -68,7 +81,8 @@ def _end(replicas: Mapping[str, Host], why: str, left_out: Sequence[str]) -> lis
     """Why the tunnel is not done, as lines; none if it is."""
     if why:
         return [f"stopped before anything was changed: {why}"]
-    failed = [name for name, host in replicas.items() if host.failure and name not in left_out]
+    away = set(left_out)
+    failed = [name for name, host in replicas.items() if host.failure and name not in away]
     if not failed:
         return []
     untouched = [name for name, host in replicas.items() if not host.touched and not host.failure]

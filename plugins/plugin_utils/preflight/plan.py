@@ -46,8 +46,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudfl
 DUTIES = {
     "deploy": "current",
     "recover": "current",
+    "renew_cert": "current",
     "rotate_ca": "added",
     "rotate_token": "current",
+    "teardown": "current",
+    "verify": "current",
 }
 
 

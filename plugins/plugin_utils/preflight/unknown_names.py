@@ -20,8 +20,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 #: Lists the names that look like ours and are not.
 OTHERS = "mcp_tunnel_other_variables"
-#: Names that the playbooks register and that look like public ones.
-_REGISTERED = frozenset(("mcp_tunnel_plan",))
+#: Names that look like public ones: what the playbooks register, and the report of an earlier run,
+#: which a workflow of AWX gives to later ones.
+_REGISTERED = frozenset(("mcp_tunnel_plan", "mcp_tunnel_report"))
 #: How alike two names are at least, from 0 to 1: before one with another prefix is suggested, and
 #: after it.
 _ALMOST_THE_SAME = 0.9

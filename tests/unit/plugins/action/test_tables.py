@@ -19,20 +19,28 @@ TABLE = [
 ]
 
 
-def task() -> dict[str, Any]:
+def task(is_job: bool) -> dict[str, Any]:
     """Return the task of the playbook that shows them."""
     play = yaml.safe_load(_VERIFY.read_text(encoding="utf-8"))[0]
     (found,) = [task for task in play["tasks"] if task["name"] == "Show the tables"]
     found.setdefault("vars", {})["__mcp_tunnel_health"] = {"table": TABLE}
+    found["vars"]["__mcp_tunnel_group"] = {"is_job": is_job}
     return dict(found)
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows"), [("yaml", TABLE), ("json", [json.dumps(row) for row in TABLE])]
+    ("kind", "is_job", "rows"),
+    [
+        ("yaml", False, TABLE),
+        ("json", False, [json.dumps(row) for row in TABLE]),
+        ("json", True, [json.dumps(row) for row in TABLE]),
+        # A list, of which AWX keeps one item a row, whatever its output looks like.
+        ("yaml", True, [f"- {TABLE[0]}"]),
+    ],
 )
-def test_a_row_is_a_line(tmp_path, monkeypatch, kind, rows):
+def test_a_row_is_a_line(tmp_path, monkeypatch, kind, is_job, rows):
     monkeypatch.setenv("ANSIBLE_CALLBACK_RESULT_FORMAT", kind)
-    status, output = run_playbook(tmp_path, [task()], {"host1": {}})
+    status, output = run_playbook(tmp_path, [task(is_job)], {"host1": {}})
     assert status == 0, output
     lines = [line.strip().rstrip(",") for line in output.splitlines()]
     assert [line for line in lines if line in rows] == rows

@@ -1,0 +1,148 @@
+"""The report of a run: what each playbook, and each way to fail, leaves behind for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
+
+BROKEN = {"healthy": False, "msg": "edge: 0 of 4 connections."}
+FINGERPRINT = "cd" * 32
+
+
+def run(simulation: Simulation, playbook: str, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Return exit status, report and output; the report is the only thing that is left behind."""
+    simulation.settings["ANSIBLE_SHOW_CUSTOM_STATS"] = "1"
+    status, output = simulation.run(playbook, *arguments)
+    told = output.partition("CUSTOM STATS: ")[2]
+    left = json.JSONDecoder().raw_decode(told[told.index("RUN: ") + 5 :].lstrip())[0]
+    assert list(left) == ["mcp_tunnel_report"]
+    return status, left["mcp_tunnel_report"], output
+
+
+def test_a_deployment(tmp_path):
+    simulation = Simulation(tmp_path)
+    simulation.world["missing"] = ["host3"]
+    simulation.attack("host1", "tunnel_ca", merge={"changed": True})
+    status, report, output = run(simulation, "site")
+    assert status == 0, output[-3000:]
+    assert report == {
+        "duty": "deploy",
+        "check_mode": False,
+        "status": "done",
+        "tunnels": {
+            "default": {
+                "status": "done",
+                "why": [],
+                "mode": "manual",
+                "domain": simulated_hosts.DOMAIN,
+                "tunnel_id": "tnl_01ABCDEF",
+                "state_host": "host1",
+                "healthy": ["host1", "host2"],
+                "unhealthy": [],
+                "unproven": [],
+                "removed": [],
+                "left_out": [],
+                "missing": ["host3"],
+                "ca": {
+                    "fingerprint": FINGERPRINT,
+                    "certificate": simulated_hosts.CA,
+                    "registration": "to do",
+                },
+            }
+        },
+        "cut": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("mode", "playbook", "arguments", "expected"),
+    [
+        ("manual", "verify", ["--limit", "host1"], {"healthy": ["host1"], "unproven": ["host2"]}),
+        ("manual", "renew_cert", [], {"unproven": []}),
+        ("wif", "rotate_token", [], {"healthy": ["host1", "host2"]}),
+        ("wif", "rotate_ca", [], {"healthy": ["host1", "host2"]}),
+        (
+            "manual",
+            "teardown",
+            ["--check", "-e", "awx_job_id=7"],
+            {"removed": ["host1", "host2"], "unproven": []},
+        ),
+    ],
+)
+def test_each_duty(tmp_path, mode, playbook, arguments, expected):
+    status, report, output = run(Simulation(tmp_path, mode), playbook, *arguments)
+    assert status == 0, output[-3000:]
+    tunnel = report["tunnels"]["default"]
+    assert (report["duty"], report["status"], tunnel["status"]) == (playbook, "done", "done")
+    assert report["check_mode"] == ("--check" in arguments)
+    assert tunnel | expected == tunnel
+    registration = "unknown" if mode == "manual" else "done"
+    assert tunnel["ca"]["registration"] == registration
+    assert bool(tunnel["ca"]["certificate"]) == (playbook == "renew_cert")
+
+
+@pytest.mark.parametrize(
+    ("playbook", "module", "answer", "status", "why"),
+    [
+        # Ansible ends each of these runs before its last play.
+        ("verify", "replica_health", BROKEN, "stopped", "stopped at host1: edge: 0 of 4 conne"),
+        ("site", "replica_health", BROKEN, "stopped", "stopped at host1: edge: 0 of 4 conne"),
+        ("renew_cert", "replica_health", BROKEN, "stopped", "stopped at host1: edge: 0 of 4 conn"),
+        ("site", "host_check", {"failed": True, "msg": "No."}, "unfinished", ""),
+    ],
+)
+def test_a_run_that_fails_tells_what_it_knew(tmp_path, playbook, module, answer, status, why):
+    simulation = Simulation(tmp_path)
+    simulation.hosts = {"host1": {}}
+    simulation.attack("host1", module, merge=answer)
+    code, report, output = run(simulation, playbook)
+    tunnel = report["tunnels"]["default"]
+    assert code != 0
+    assert (report["status"], tunnel["status"]) == (status, status), output[-3000:]
+    assert "".join(tunnel["why"])[: len(why)] == why
+    assert tunnel["unhealthy"] == (["host1"] if module == "replica_health" else [])
+
+
+def test_a_refused_variable_is_in_the_report(tmp_path):
+    simulation = Simulation(tmp_path)
+    simulation.variables["proxy_listen_port"] = 1
+    code, report, _output = run(simulation, "site")
+    tunnel = report["tunnels"]["default"]
+    assert (code != 0, report["status"], tunnel["status"]) == (True, "stopped", "stopped")
+    assert "1 problem in the variables of host" in tunnel["why"][0]
+    assert tunnel["domain"] == simulated_hosts.DOMAIN
+
+
+def test_hosts_that_were_left_out_and_tunnels_that_stopped(tmp_path):
+    simulation = Simulation(tmp_path)
+    simulation.hosts = {
+        "host1": {},
+        "host2": {},
+        "other1": {"mcp_tunnel_instance": "other", "mcp_tunnel_state_host": "other2"},
+        "other2": {"mcp_tunnel_instance": "other", "mcp_tunnel_state_host": "other2"},
+    }
+    simulation.attack("host2", unreachable=True)
+    simulation.attack("other2", unreachable=True)
+    code, report, output = run(simulation, "site")
+    tunnels = report["tunnels"]
+    assert code != 0
+    assert tunnels["default"]["status"] == "done", output[-3000:]
+    assert tunnels["default"]["left_out"] == ["host2"]
+    assert tunnels["default"]["unproven"] == []
+    assert tunnels["other"]["status"] == report["status"] == "stopped"
+    assert (
+        "other2: could not be reached, and other2 is the state host" in tunnels["other"]["why"][0]
+    )
+
+
+def test_a_report_of_an_earlier_job_changes_nothing(tmp_path):
+    """AWX gives it to the later jobs of a workflow, as an extra variable."""
+    earlier = {"mcp_tunnel_report": {"status": "stopped", "tunnels": {"default": {"ca": "x"}}}}
+    status, report, output = run(Simulation(tmp_path), "verify", "-e", json.dumps(earlier))
+    assert status == 0, output[-3000:]
+    assert report["status"] == "done"
+    assert report["tunnels"]["default"]["ca"]["fingerprint"] == FINGERPRINT
