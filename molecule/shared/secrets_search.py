@@ -8,6 +8,9 @@ import re
 
 from replicas import shell
 
+#: The shapes of a federated access token, and of any JWT.
+SHAPES = re.compile(r"sk-ant-oat01-[A-Za-z0-9_-]{8}|eyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}\.")
+
 #: Commands for a root shell that show what a host displays or keeps.
 PLACES = (
     "journalctl --no-pager --output=export",

@@ -109,12 +109,6 @@ def _taken(settings: Any) -> tuple[dict[str, Any], list[TunnelError]]:
             "is not there, so the variables of this host are not known",
             "Run mcp_tunnels.stack.settings before, and register its result under this name",
         )
-    if any(_SETTINGS in reason for reason in settings["undefined"].values()):
-        raise TunnelError(
-            "The play of the preflight",
-            "imports a role of mcp_tunnels.stack, whose own variables hide those of the inventory",
-            "Give the preflight a play of its own, before that of the role, or use include_role",
-        )
     problems = [
         TunnelError(name, f"has no value: {reason}", "Define what it uses")
         for name, reason in settings["undefined"].items()

@@ -1,24 +1,18 @@
-"""Identity, access and tunnel tokens and keys appear nowhere where somebody could read them."""
+"""Identity, access and tunnel tokens and keys appear nowhere where somebody could read them.
+
+The run that handles all of them, at full verbosity, is the job in test_jobs.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from deployed import STATE, stored
-from replicas import HOSTS, LAB_NAME, lab, play, recap, shell
-from secrets_search import PLACES, found, key_lines, shown, token_forms
-
-# The shapes of a federated access token, and of any JWT.
-SHAPES = re.compile(r"sk-ant-oat01-[A-Za-z0-9_-]{8}|eyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}\.")
-
-
-@pytest.fixture(scope="module")
-def identity_token() -> str:
-    return lab("api", LAB_NAME, "identity", "gcp").strip()
+from deployed import stored
+from replicas import HOSTS, LAB_NAME, lab, play
+from secrets_search import PLACES, SHAPES, found, key_lines, shown, token_forms
 
 
 @pytest.fixture(scope="module")
@@ -39,25 +33,6 @@ def run_with(identity: str, folder: Path) -> subprocess.CompletedProcess[str]:
         json.dumps({"mcp_tunnel_identity": {"source": "literal", "literal": identity}})
     )
     return play("-vvv", "--diff", "--extra-vars", f"@{given}")
-
-
-def test_not_in_the_output_of_a_run_that_handles_them(
-    planted: list[str], identity_token: str, tmp_path: Path
-) -> None:
-    """A run that fetches and writes everything anew."""
-    assert SHAPES.search(identity_token)
-    shell(HOSTS[0]).check_output(f"rm {STATE}/tunnel-token")
-    for name in HOSTS:
-        shell(name).check_output(
-            "rm /etc/mcp-tunnel/default/tunnel-token /etc/mcp-tunnel/default/tls/tls.crt"
-        )
-    done = run_with(identity_token, tmp_path)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert all(counters["changed"] > 0 for counters in recap(done.stdout).values())
-    output = done.stdout + done.stderr
-    new_keys = [line for name in HOSTS for line in key_lines(name)]
-    assert found(planted + new_keys, output) == []
-    assert not SHAPES.search(output)
 
 
 def test_not_on_the_hosts(planted: list[str]) -> None:

@@ -71,8 +71,8 @@ def assert_users_are_made_before_rules_name_them(calls):
         assert "/etc/sysusers.d/mcp-cloudflared.conf" in before
 
 
-def test_a_role_in_the_play_of_the_preflight_is_named(tmp_path):
-    """Its variables come from the preflight's view of them, so they would come from themselves."""
+def test_a_role_may_be_in_the_play_of_the_preflight(tmp_path):
+    """Variables of a role hide those of the inventory in its whole play; none has a public name."""
     simulation = Simulation(tmp_path)
     simulation.hosts = {"host1": {}}
     prepare, configure = yaml.safe_load(example("firewall"))
@@ -80,10 +80,7 @@ def test_a_role_in_the_play_of_the_preflight_is_named(tmp_path):
     playbook = tmp_path / "example.yml"
     playbook.write_text(yaml.safe_dump([prepare]), encoding="utf-8")
     status, output = simulation.run(str(playbook))
-    assert status != 0
-    assert "The play of the preflight: imports a role of mcp_tunnels.stack" in output
-    assert "Give the preflight a play of its own" in output
-    assert simulation.calls() == []
+    assert status == 0, output[-3000:]
 
 
 @pytest.mark.parametrize("role", role_options.ROLES)
