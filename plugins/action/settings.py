@@ -46,8 +46,22 @@ class ActionModule(ActionBase):
             if name not in task_vars:
                 continue
             try:
-                variables[name] = self._templar.template(task_vars[name])
+                variables[name] = _decrypted(self._templar.template(task_vars[name]))
             except AnsibleError as error:
                 # The first line says what is undefined; the rest quotes the template.
                 undefined[name] = str(error).partition("\n")[0]
         return variables, undefined
+
+
+def _decrypted(value: Any) -> Any:
+    """The value with plain texts for those that are encrypted one by one in the inventory.
+
+    Before ansible-core 2.19, such a text is an object that is no text until somebody asks for it.
+    """
+    if type(value).__name__ == "AnsibleVaultEncryptedUnicode":
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _decrypted(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_decrypted(item) for item in value]
+    return value
