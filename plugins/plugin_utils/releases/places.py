@@ -124,16 +124,14 @@ class Places:
             for artifact in artifacts
             if artifact.entry["part"] == "proxy"
         ]
-        wanted = (
-            f" -e '{{\"mcp_tunnel_bundle_targets\": {json.dumps(targets)}}}'" if targets else ""
-        )
+        wanted = f", and mcp_tunnel_bundle_targets to {json.dumps(targets)}" if targets else ""
         return TunnelError(
             self._subject,
             f"has no {' and no '.join(artifact.title for artifact in artifacts)}, of "
             f"{collection.NAME} {collection.version()}. It has {self._content()}"
             f"{self._changed_since(artifacts)}",
-            f"Assemble one that has, with this version and the variables of these hosts: "
-            f"ansible-playbook mcp_tunnels.stack.assemble -e mcp_tunnel_bundle_dest=…{wanted}",
+            f"Assemble one that has, with this version and the variables of these hosts: run "
+            f"mcp_tunnels.stack.assemble with mcp_tunnel_bundle_dest set to a new place{wanted}",
         )
 
     def _in_bundle(self, artifact: Artifact) -> bool:
