@@ -11,7 +11,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # As in tools/environment: bytecode is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help bootstrap demo demo-down test test-all hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard docs fuzz conformance changelog build bundle lock release clean
+.PHONY: help bootstrap demo demo-down test test-all hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard docs execution-environment fuzz conformance changelog build bundle lock release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -93,6 +93,9 @@ BUNDLE_TARGETS ?= [{"python": "3.11", "architecture": "x86_64"}, {"python": "3.1
 bundle: bootstrap  ## releases for hosts of BUNDLE_TARGETS, with SBOM, in BUNDLE (.build/bundle); see docs/air-gapped.md
 	@ansible-playbook -i localhost, playbooks/assemble.yml -e '{"mcp_tunnel_bundle_targets": $(BUNDLE_TARGETS)}' \
 		-e mcp_tunnel_bundle_dest='$(abspath $(or $(BUNDLE),.build/bundle))' $(BUNDLE_ARGS)
+
+execution-environment: bootstrap  ## the image for AWX, in .build: make execution-environment BUNDLE=/directory [BASE=image]
+	@tools/execution-environment --bundle "$(BUNDLE)" $(if $(BASE),--base "$(BASE)")
 
 release: bootstrap  ## a checked, tagged release: make release VERSION=1.2.3; with CHECK=1 nothing is kept
 	@PYTHONPATH=$(CURDIR)/tools python -m release $(if $(CHECK),--check) -- "$(VERSION)"

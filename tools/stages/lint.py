@@ -29,7 +29,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     ),
     "mypy: laboratory, benchmarks, tools": (
         *("env", "MYPYPATH=tools", "mypy", "-p", "lab", "-p", "benchmarks", "-p", "stages"),
-        *("-p", "release"),
+        *("-p", "release", "-p", "execution_environment"),
     ),
     "mypy: plugins": (
         *("env", "MYPYPATH=.build/collections", "mypy", "--namespace-packages"),
