@@ -22,7 +22,12 @@ def build(podman: Podman, directory: Path, base: str, network: str) -> str:
         [
             *("ansible-builder", "build", f"--file={_DEFINITION}", f"--tag={name}"),
             *(f"--context={directory / 'context'}", "--container-runtime=podman"),
-            *("--squash=all", "--verbosity=3", f"--build-arg=EE_BASE_IMAGE={base}"),
+            *(
+                "--squash=all",
+                "--prune-images",
+                "--verbosity=3",
+                f"--build-arg=EE_BASE_IMAGE={base}",
+            ),
             f"--extra-build-cli-args=--network={network} --pull=never",
         ]
     )

@@ -45,7 +45,13 @@ TEST: tuple[Stage, ...] = (
     _molecule("default"),
     Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
     Stage("documentation site", ("tools/docs",)),
-    _pytest("tests of the tools", "benchmarks/tests", "tools/stages/tests", "tools/release/tests"),
+    _pytest(
+        "tests of the tools",
+        "benchmarks/tests",
+        "tools/stages/tests",
+        "tools/release/tests",
+        "tools/execution_environment/tests",
+    ),
     # The collection's unit tests run there, too: on the collection as it is shipped.
     Stage(
         "sanity and unit tests",
@@ -53,6 +59,7 @@ TEST: tuple[Stage, ...] = (
         reports=(".build/sanity/ansible_collections/*/*/tests/output/junit/*.xml",),
     ),
     _molecule("wif"),
+    _pytest("execution environment", "tests/execution_environment", lab=True),
     _pytest("proxy tests", under="proxy_src"),
     _pytest("laboratory tests", "lab/tests", lab=True),
     _pytest("contract tests", "tests/contract"),
