@@ -44,8 +44,9 @@ def remembered(path: str) -> dict[str, Any]:
         state_host, replicas = found["state_host"], found["replicas"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _unreadable(path) from None
-    names = [state_host, *replicas] if isinstance(replicas, list) else [None]
-    if len(names) > _MOST or not all(isinstance(name, str) for name in names):
+    if not isinstance(replicas, list) or len(replicas) > _MOST:
+        raise _unreadable(path)
+    if not all(isinstance(name, str) for name in (state_host, *replicas)):
         raise _unreadable(path)
     return {"state_host": state_host, "replicas": replicas}
 

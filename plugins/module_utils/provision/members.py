@@ -22,9 +22,10 @@ FILE = "replicas.json"
 """Name of the list in the state directory."""
 
 _VERSION = 1
-_MOST = 500
-"""Replicas in a list. The service has no limit, but a tunnel needs no more than a few."""
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:-]{0,252}[A-Za-z0-9_])?\Z")
+MOST = 500
+"""Replicas in a list. A tunnel needs no more than a few: the edge takes those of 25."""
+NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:-]{0,252}[A-Za-z0-9_])?\Z")
+"""Name of a replica in the list, and wherever hosts keep it."""
 _MACHINE = re.compile(r"[0-9a-f]{16,64}\Z")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
 _DOMAIN = re.compile(r"[a-z0-9.-]{0,253}\Z")
@@ -107,8 +108,8 @@ def read(text: str, subject: str) -> Members:
     replicas, domain = content.get("replicas"), content.get("domain")
     if not isinstance(domain, str) or not _DOMAIN.match(domain):
         raise _corrupt(subject, "names no domain")
-    if not isinstance(replicas, dict) or len(replicas) > _MOST:
-        raise _corrupt(subject, f"has no replicas, or more than {_MOST}")
+    if not isinstance(replicas, dict) or len(replicas) > MOST:
+        raise _corrupt(subject, f"has no replicas, or more than {MOST}")
     return Members(domain, {name: _member(name, each, subject) for name, each in replicas.items()})
 
 
@@ -126,22 +127,27 @@ def check_domain(known: Members, domain: str, subject: str) -> None:
         )
 
 
-def check_forgotten(forget: Iterable[str], known: Members, machines: Mapping[str, str]) -> None:
-    """Refuses to forget a replica that takes part; a machine in place of another is none.
+def check_forgotten(
+    forget: Iterable[str], known: Members, machines: Mapping[str, str], inventory: Iterable[str]
+) -> None:
+    """Refuses to forget a replica of the inventory, also one that takes no part in the run.
+
+    A machine in place of another is none.
 
     :raises TunnelError: naming the replicas.
     """
-    present = sorted(
+    replaced = {
         name
-        for name in forget
-        if name in machines
-        and (name not in known.by_name or known.by_name[name].machine == machines[name])
-    )
+        for name, machine in machines.items()
+        if name in known.by_name and known.by_name[name].machine != machine
+    }
+    present = sorted(set(forget).intersection(inventory) - replaced)
     if present:
         raise TunnelError(
             "mcp_tunnel_forget",
             f"names {', '.join(present)}, a replica of this inventory",
-            "Name only replicas that are gone for good",
+            "Leave it out. Name only replicas that are gone for good and not in the inventory, "
+            "and those that were installed anew, with a run on them",
         )
 
 
@@ -166,9 +172,27 @@ def check_machines(known: Members, machines: Mapping[str, str], subject: str) ->
         )
 
 
+def check_size(known: Members, missing: Iterable[str], subject: str) -> None:
+    """Refuses a list that the next run would not read.
+
+    :param missing: members that the inventory lacks; perhaps nobody has told of their end.
+    :raises TunnelError: if there are too many.
+    """
+    if len(known.by_name) > MOST:
+        gone = len(list(missing))
+        raise TunnelError(
+            subject,
+            f"would have {len(known.by_name)} replicas, and {MOST} is the most. The inventory "
+            f"lacks {gone} of them",
+            "Name those that are gone for good in mcp_tunnel_forget"
+            if gone
+            else "Give some of the replicas another mcp_tunnel_instance",
+        )
+
+
 def _member(name: str, each: Any, subject: str) -> Member:
     known = isinstance(each, dict) and set(each) == {"machine", "confirmed"}
-    if not _NAME.match(name) or not known:
+    if not NAME.match(name) or not known:
         raise _corrupt(subject, "has an entry that is no replica")
     machine, confirmed = each["machine"], each["confirmed"]
     if not isinstance(machine, str) or not _MACHINE.match(machine):

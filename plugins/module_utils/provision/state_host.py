@@ -101,7 +101,7 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool]:
     text = file.read()
     known = members.read(text, file.path)
     members.check_domain(known, request.domain, file.path)
-    members.check_forgotten(request.forget, known, request.replicas)
+    members.check_forgotten(request.forget, known, request.replicas, request.inventory)
     known = known.without(request.forget)
     members.check_machines(known, request.replicas, file.path)
     missing = known.missing(request.inventory)
@@ -113,7 +113,9 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool]:
             "Run with an inventory that has every replica (no slices, no disabled hosts). "
             f"If they are gone for good, set mcp_tunnel_forget: [{', '.join(missing)}] for one run",
         )
-    wanted = known.with_replicas(request.replicas, request.domain).text().strip()
+    grown = known.with_replicas(request.replicas, request.domain)
+    members.check_size(grown, missing, file.path)
+    wanted = grown.text().strip()
     if wanted == text or not (request.replicas or request.forget):
         return missing, True
     if request.note and not check_mode:

@@ -108,5 +108,7 @@ def test_two_machines_that_claim_one_name():
 
 def test_a_replica_of_the_inventory_is_not_forgotten():
     with pytest.raises(TunnelError, match="names a, a replica of this inventory"):
-        check_forgotten(["a", "gone"], TWO, {"a": A, "b": A})
-    check_forgotten(["b", "gone"], TWO, {"a": A, "b": A})
+        check_forgotten(["a", "gone"], TWO, {"a": A, "b": A}, ["a", "b"])
+    check_forgotten(["b", "gone"], TWO, {"a": A, "b": A}, ["a", "b"])
+    with pytest.raises(TunnelError, match="names b, a replica of this inventory"):
+        check_forgotten(["b"], TWO, {"a": A}, ["a", "b"])

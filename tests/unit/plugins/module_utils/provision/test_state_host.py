@@ -122,3 +122,12 @@ def test_given_values_are_compared(world):
     found = world.hold(token=wrong)
     assert found["already_stored"] is False
     assert found["misfit"].startswith("token: ")
+
+
+def test_a_list_never_grows_beyond_what_is_read(world):
+    """Hosts that come and go, as in a group that scales, leave their names behind."""
+    most = {f"old{number}": A for number in range(500)}
+    world.hold(replicas=most, inventory=tuple(most), note=True)
+    with pytest.raises(TunnelError, match=r"would have 501 .* lacks 500 .* mcp_tunnel_forget"):
+        world.hold(replicas={"new": A}, inventory=("new",), note=True)
+    assert len(world.hold(replicas=most, inventory=tuple(most))["missing"]) == 0

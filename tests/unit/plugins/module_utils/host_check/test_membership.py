@@ -1,0 +1,42 @@
+"""What a replica remembers of its instance."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.membership import (
+    remembered,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.members import MOST
+
+
+def test_as_many_replicas_as_a_state_host_may_have(tmp_path):
+    content = {"state_host": "a", "replicas": [f"a{number}" for number in range(MOST)]}
+    file = tmp_path / "members.json"
+    file.write_text(json.dumps(content))
+    assert remembered(str(file)) == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[" * 100_000,
+        '{"state_host": "a"}',
+        '{"state_host": "a", "replicas": "a"}',
+        '{"state_host": ["a"], "replicas": []}',
+        json.dumps({"state_host": "a", "replicas": ["a"] * (MOST + 1)}),
+    ],
+)
+def test_anything_else_is_refused(tmp_path, content):
+    file = tmp_path / "members.json"
+    file.write_text(content)
+    with pytest.raises(TunnelError, match=r"members\.json: cannot be read: .* remove the file"):
+        remembered(str(file))
+
+
+def test_no_file_is_no_memory(tmp_path):
+    nothing = {"state_host": "", "replicas": []}
+    assert remembered(str(tmp_path / "members.json")) == nothing
