@@ -15,6 +15,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version, job
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import (
+    host_names,
     limits,
     neighbours,
     report,
@@ -58,7 +59,7 @@ class ActionModule(ActionBase):
         order, sizes = waves.make_waves(_tunnels(group, set(taking_part)))
         result.update(
             changed=False,
-            hosts=_beside_each_other(group, machines, taking_part),
+            hosts=_beside_each_other(group, machines, taking_part, task_vars["groups"]),
             waves={"order": order, "sizes": sizes},
             tunnels=len(neighbours.instances(group)),
             is_job=job.is_job(task_vars),
@@ -95,7 +96,10 @@ def _tunnels(
 
 
 def _beside_each_other(
-    group: neighbours.Hosts, machines: Mapping[str, Any], taking_part: list[str]
+    group: neighbours.Hosts,
+    machines: Mapping[str, Any],
+    taking_part: list[str],
+    groups: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """For each host of the play: its replicas, the one that leads them, and its problems."""
     known = neighbours.instances(group)
@@ -111,7 +115,7 @@ def _beside_each_other(
             found[name] = {
                 "replicas": replicas,
                 "leader": leaders[id(replicas)],
-                "problems": [str(problem) for problem in problems[name]],
+                "problems": list(map(str, (*host_names.check(name, groups), *problems[name]))),
             }
     return found
 

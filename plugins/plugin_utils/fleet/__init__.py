@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The hosts of a run beside each other: replicas, tunnels, and how far each has come.
 
-``neighbours`` compares the hosts of the group, and ``limits`` counts them; ``shared_problems`` are
+``neighbours`` compares the hosts of the group, ``host_names`` judges how they are called, and
+``limits`` counts them; ``shared_problems`` are
 reported by one of the hosts that have them; ``reach`` says what follows from the hosts' answers,
 and ``state_hosts`` which host is the state host; ``summary`` tells the end of a run to people, and
 ``report`` to programs.
