@@ -19,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
     HOST_NAME,
     IDENTIFIER,
     domain,
+    either,
     flag,
     list_of,
     matching,
@@ -41,7 +42,7 @@ _HOLDER = {
     "seconds": number(0, 1 << 31),
 }
 _HELD = {
-    "holder": record(_HOLDER, optional=tuple(_HOLDER)),
+    "holder": either(record({}), record(_HOLDER)),
     "present": flag,
     "contents": record(
         {"ca.crt": CERTIFICATE, "tunnel-id": IDENTIFIER, "tunnel-domain": domain},

@@ -42,7 +42,19 @@ def has_ended(run: Mapping[str, Any], root: Path = Path("/")) -> bool:
     if run["controller"] != _controller(root):
         return False
     pid, _colon, started = str(run["process"]).partition(":")
-    return _started(int(pid), root) != started
+    found = _started(int(pid), root)
+    return found != started if found else not _exists(int(pid))
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process of this number, also one that proc(5) hides from other users."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _controller(root: Path) -> str:

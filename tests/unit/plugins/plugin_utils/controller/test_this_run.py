@@ -31,3 +31,23 @@ def test_a_process_that_is_gone_or_another_has_ended():
 def test_of_another_controller_nothing_is_known():
     run = this_run({})
     assert not has_ended({**run, "controller": "0" * 16, "process": "999999999:1"})
+
+
+def test_a_process_that_is_hidden_has_not_ended(tmp_path, monkeypatch):
+    """On a controller that several users share, proc(5) may hide those of others (hidepid)."""
+    run = {**this_run({}, tmp_path), "process": "4711:123"}
+    found = {"error": PermissionError}
+
+    def kill(pid, signal):
+        assert (pid, signal) == (4711, 0)
+        raise found["error"]
+
+    monkeypatch.setattr("os.kill", kill)
+    assert not has_ended(run, tmp_path)
+    found["error"] = ProcessLookupError
+    assert has_ended(run, tmp_path)
+
+
+def test_a_number_that_no_process_has(tmp_path):
+    """A state host may say any."""
+    assert has_ended({**this_run({}), "process": "9999999999:1"})
