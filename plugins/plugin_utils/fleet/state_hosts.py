@@ -49,6 +49,15 @@ def choose(
         if state_host and state_host not in forget:
             claims.setdefault(state_host, []).append(name)
     others = [name for name in claims if name != explicit]
+    if others == [CONTROLLER] and not explicit and CONTROLLER not in replicas:
+        # The variables alone lead tasks to the controller, no replica does.
+        raise TunnelError(
+            _VARIABLE,
+            f"{', '.join(claims[CONTROLLER])} remember {CONTROLLER} as their state host, and the "
+            "variables do not name it",
+            f"Set it to {CONTROLLER} on the controller that has the credentials (ca.key), or to "
+            "the host that has them now",
+        )
     if len(others) > 1 and not explicit:
         told = "; ".join(f"{', '.join(claims[name])} remember {name}" for name in sorted(claims))
         raise TunnelError(
@@ -56,14 +65,17 @@ def choose(
             f"the replicas do not agree on their state host: {told}",
             "Set it to the host that has the credentials of the instance (ca.key)",
         )
-    unseen = [name for name in others if name != CONTROLLER and name not in replicas]
-    if unseen:
+    seen = [name for name in others if name == CONTROLLER or name in replicas]
+    unseen = [name for name in others if name not in seen]
+    # An earlier run has agreed on the explicit one. A single replica cannot hinder this one.
+    if unseen and explicit not in claims:
         raise TunnelError(
             _VARIABLE,
             f"{', '.join(claims[unseen[0]])} remember {unseen[0]} as their state host, which the "
             "inventory of this run does not show. Another one would make another CA",
-            "Run with an inventory that has it. If it is gone for good, run recover.yml with "
-            f"mcp_tunnel_forget: [{unseen[0]}]",
+            "Run with an inventory that has it. If it has another name now, set "
+            f"{_VARIABLE} to that and mcp_tunnel_forget: [{unseen[0]}] for one run. If it is gone "
+            f"for good, run recover.yml with mcp_tunnel_forget: [{unseen[0]}]",
         )
     name = explicit or (others[0] if others else min(replicas))
-    return Choice(name, next((other for other in others if other != name), ""))
+    return Choice(name, next((other for other in seen if other != name), ""))

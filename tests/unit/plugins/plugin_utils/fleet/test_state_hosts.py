@@ -44,3 +44,20 @@ def test_replicas_that_do_not_agree():
     with pytest.raises(TunnelError, match="a remember a; b remember c"):
         choose("", THREE, remembered)
     assert choose("a", THREE, remembered) == Choice("a", former="c")
+
+
+def test_no_replica_leads_a_run_to_the_controller():
+    with pytest.raises(TunnelError, match=r"a remember localhost .* the variables do not name it"):
+        choose("", THREE, {"a": "localhost", "b": ""})
+    assert choose("", ["localhost"], {"localhost": "localhost"}) == Choice("localhost")
+
+
+def test_one_replica_does_not_hinder_a_run_whose_state_host_is_named():
+    """Nor is a host that it makes up asked for anything."""
+    assert choose("a", THREE, {"a": "a", "b": "evil.example"}) == Choice("a")
+
+
+def test_a_renamed_state_host():
+    with pytest.raises(TunnelError, match="another name now, set mcp_tunnel_state_host"):
+        choose("", ["new", "b"], {"new": "old", "b": "old"})
+    assert choose("new", ["new", "b"], {"new": "old", "b": "old"}, ["old"]) == Choice("new")
