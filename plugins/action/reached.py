@@ -13,6 +13,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours, report
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet.reach import Reach
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import waves
 
 # Registered by mcp_tunnels.stack.host_check.
 _HOST = "__mcp_tunnel_host"
@@ -75,7 +76,15 @@ def _conclude(
         if not answered:
             continue
         first = answered[0]
-        plan, values = plans[first], group[first]
+        plan = plans[first]
+        # Where they differ, the value that asks for most does least harm.
+        values = {
+            **group[first],
+            waves.MIN_AVAILABLE: max(
+                (group[name][waves.MIN_AVAILABLE] for name in names),
+                key=lambda least: waves.least_of(least, len(names)),
+            ),
+        }
         gone = [n for n in names if n not in here and answers.get(n, {}).get("unreachable")]
         remembered = {name: answers[name]["facts"]["remembered"] for name in answered}
         reach = Reach(names, gone, remembered, values)

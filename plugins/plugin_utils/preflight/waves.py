@@ -50,8 +50,11 @@ def batch_of(value: Any, replicas: int) -> int:
 
 def least_of(value: Any, replicas: int) -> int:
     """The replicas that must stay: of a percentage, rounded up."""
-    number = int(str(value).rstrip("%"))
-    return math.ceil(number * replicas / 100) if str(value).endswith("%") else number
+    text = str(value)
+    if not _REPLICAS.fullmatch(text):
+        return 1
+    number = int(text.rstrip("%"))
+    return math.ceil(number * replicas / 100) if text.endswith("%") else number
 
 
 def make_waves(tunnels: Iterable[tuple[Sequence[str], int]]) -> tuple[list[str], list[int]]:
