@@ -4,6 +4,9 @@ import contextlib
 import json
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.action.state_host import (
+    ActionModule as StateHost,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import answers
 
@@ -86,3 +89,9 @@ def test_an_answer_that_is_nested_too_deeply_is_refused_in_words():
         assert "_ansible_x" not in left
     with pytest.raises(TunnelError, match="it is nested too deeply"):
         answers.without_orders("host2", "a.b.c", output)
+
+
+def test_half_a_holder_of_a_lease_is_none():
+    holder = StateHost.fields(None, {"state": "held"})["holder"]
+    assert holder({}) == ""
+    assert "has no 'id'" in holder({"owner": "root"})
