@@ -1,12 +1,12 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan of a host, once a replica has said which state host it remembers."""
+"""The plan of a host, once the replicas have said which state host they remember."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -16,27 +16,35 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import sta
 DOCUMENTATION = r"""
 ---
 name: with_state_host
-short_description: Completes a plan with the state host that a replica remembers
+short_description: Completes a plan with the state host that the replicas remember
 version_added: 0.1.0
 description:
   - Without C(mcp_tunnel_state_host), the state host is the one that the replicas remember. This
-    filter puts it into the plan, and refuses one that the inventory does not show.
-positional: remembered
+    filter puts it into the plan. It refuses one that the inventory does not show, and replicas
+    that do not agree. Where none remembers any, the plan stays as it is.
+positional: remembered, forget
 options:
   _input:
     description: The result of M(mcp_tunnels.stack.preflight).
     type: dict
     required: true
   remembered:
-    description: Content of the replica's C(members.json).
-    type: str
+    description:
+      - The replicas of the instance that take part, each with the files that
+        M(mcp_tunnels.stack.public_files) has read there, C(members.json) among them if it exists.
+    type: dict
     required: true
+  forget:
+    description: Hosts that are gone for good.
+    type: list
+    elements: str
+    default: []
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
 
 EXAMPLES = r"""
-- name: Go by what a replica remembers
+- name: Go by what the replicas remember
   ansible.builtin.set_fact:
     mcp_tunnel_plan: "{{ mcp_tunnel_plan | mcp_tunnels.stack.with_state_host(remembered) }}"
 """
@@ -48,22 +56,38 @@ _value:
 """
 
 
-def with_state_host(plan: Mapping[str, Any], remembered: str) -> dict[str, Any]:
+def with_state_host(
+    plan: Mapping[str, Any],
+    remembered: Mapping[str, Mapping[str, str]],
+    forget: Sequence[str] = (),
+) -> dict[str, Any]:
     """See the filter's documentation."""
+    claims = {
+        host: _state_host(plan, host, files["members.json"])
+        for host, files in remembered.items()
+        if files.get("members.json")
+    }
+    if not any(claims.values()):
+        return dict(plan)
     try:
-        name = json.loads(remembered)["state_host"]
+        choice = state_hosts.choose("", plan["replicas"], claims, forget)
+    except TunnelError as error:
+        raise AnsibleFilterError(str(error)) from None
+    return {**plan, "state_host": choice.name}
+
+
+def _state_host(plan: Mapping[str, Any], host: str, text: str) -> str:
+    """The state host in the file of a replica."""
+    try:
+        name = json.loads(text)["state_host"]
     except (ValueError, KeyError, TypeError, RecursionError):
         name = None
     if not isinstance(name, str):
         raise AnsibleFilterError(
-            f"{plan['config_dir']}/members.json on {plan['leader']}: cannot be read. Run site.yml, "
-            "or set mcp_tunnel_state_host."
+            f"{plan['config_dir']}/members.json on {host}: cannot be read. Run site.yml, or set "
+            "mcp_tunnel_state_host."
         )
-    try:
-        choice = state_hosts.choose("", plan["replicas"], {plan["leader"]: name})
-    except TunnelError as error:
-        raise AnsibleFilterError(str(error)) from None
-    return {**plan, "state_host": choice.name}
+    return name
 
 
 class FilterModule:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.mcp_tunnels.stack.plugins.filter.with_state_host import with_state_host
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet.state_hosts import (
     Choice,
@@ -61,3 +64,24 @@ def test_a_renamed_state_host():
     with pytest.raises(TunnelError, match="another name now, set mcp_tunnel_state_host"):
         choose("", ["new", "b"], {"new": "old", "b": "old"})
     assert choose("new", ["new", "b"], {"new": "old", "b": "old"}, ["old"]) == Choice("new")
+
+
+PLAN = {"replicas": THREE, "state_host": "a", "config_dir": "/etc/mcp-tunnel/default"}
+
+
+def remembering(**state_hosts):
+    """What was read on each host: no file where it remembers nothing."""
+    return {
+        host: {"members.json": json.dumps({"state_host": name})} if name else {}
+        for host, name in state_hosts.items()
+    }
+
+
+def test_a_plan_goes_by_what_all_replicas_remember():
+    assert with_state_host(PLAN, remembering(a="", b="c", c="c"))["state_host"] == "c"
+    assert with_state_host(PLAN, remembering(a="", b=""))["state_host"] == "a"
+    assert with_state_host(PLAN, remembering(a="gone", b="b"), ["gone"])["state_host"] == "b"
+    with pytest.raises(AnsibleFilterError, match="a remember a; b remember b"):
+        with_state_host(PLAN, remembering(a="a", b="b"))
+    with pytest.raises(AnsibleFilterError, match=r"members\.json on b: cannot be read"):
+        with_state_host(PLAN, {"b": {"members.json": "{"}})
