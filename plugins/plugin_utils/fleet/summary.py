@@ -74,7 +74,7 @@ def reason(result: Mapping[str, Any]) -> str:
     problems = result.get("problems") or [result.get("msg") or ""]
     told = problems if isinstance(problems, (list, tuple)) else [problems]
     found = [line.strip() for item in told for line in str(item).splitlines() if line.strip()]
-    return found[0][:_LONGEST] if found else "It gave no message."
+    return found[0].removeprefix("Why: ")[:_LONGEST] if found else "It gave no message."
 
 
 def _end(replicas: Mapping[str, Host], why: str, left_out: Sequence[str]) -> list[str]:

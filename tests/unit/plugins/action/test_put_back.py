@@ -8,11 +8,9 @@ from typing import Any
 import yaml
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 
-_TASKS = Path(__file__).resolve().parents[4] / "playbooks/tasks/put_back.yml"
+_TASKS = Path(__file__).resolve().parents[4] / "playbooks/tasks/stop_tunnel.yml"
 _STATE = {
-    "__mcp_tunnel_restored": {"restored": True},
-    "__mcp_tunnel_rules": {"restored": True},
-    "mcp_tunnel_plan": {"mode": "wif"},
+    "__mcp_tunnel_told": ["The replica was put back."],
 }
 
 

@@ -1,0 +1,99 @@
+"""A run that ends early leaves nothing to wait for, and blames no replica that works."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.action.test_waves import (
+    make_fleet,
+    turns,
+)
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
+
+FAILS = {"merge": {"failed": True, "msg": "No."}}
+PREVIOUS = {
+    "arguments": {"names": ["ca-previous.crt"]},
+    "merge": {"contents": {"ca-previous.crt": simulated_hosts.CA}},
+}
+RETIRES = {"arguments": {"phase": "retired"}, **FAILS}
+CONFIRMED = ("-e", "mcp_tunnel_teardown_confirmed=true")
+
+
+@pytest.mark.parametrize(
+    ("mode", "playbook", "module", "answer"),
+    [
+        pytest.param("manual", "site", "release_tree", FAILS, id="no release"),
+        pytest.param("manual", "renew_cert", "public_files", PREVIOUS, id="rotation under way"),
+        pytest.param("manual", "teardown", "replica", FAILS, id="not stopped"),
+        pytest.param(
+            "manual", "teardown", "state_host", {"merge": {"present": False}}, id="no credentials"
+        ),
+        pytest.param("wif", "rotate_ca", "tunnel_ca", RETIRES, id="not retired"),
+    ],
+)
+def test_the_only_replica_gives_the_lease_back(tmp_path, mode, playbook, module, answer):
+    simulation = Simulation(tmp_path, mode)
+    simulation.hosts = {"host1": {}}
+    simulation.attack("host1", module, **answer)
+    status, output = simulation.run(playbook, *CONFIRMED)
+    assert status != 0, output
+    asked = [
+        call["arguments"].get("state", "held")
+        for call in simulation.calls()
+        if call["module"] == "state_host"
+    ]
+    assert (asked[0], asked[-1]) == ("held", "released"), output
+
+
+def test_a_state_host_that_dies_in_its_turn(tmp_path):
+    """Its replicas cannot give the lease back, which is no failure of theirs.
+
+    The strategy of ansible.cfg is not that of these plays: they need all hosts in step.
+    """
+    simulation = make_fleet(tmp_path, "red", "blue")
+    simulation.settings["ANSIBLE_STRATEGY"] = "free"
+    simulation.attack("red1", "replica", unreachable=True)
+    released = {"state": "released"}
+    simulation.attack("red1", "state_host", arguments=released, unreachable=True)
+    status, output = simulation.run()
+    assert status != 0
+    assert sorted(turns(simulation)) == ["blue1", "blue2", "blue3", "red1"]
+    told = output.partition("[Sum up]")[2]
+    assert "stopped at red1: it could not be reached. Not touched: red2, red3." in told, told[:900]
+    assert "1 of 2 tunnels are done." in told
+
+
+def test_the_teardown_of_a_tunnel_that_stops_is_not_that_of_the_others(tmp_path):
+    """The API refuses one of two tunnels: only that one keeps its credentials."""
+    simulation = Simulation(tmp_path, "wif")
+    del simulation.variables["mcp_tunnel_id"]
+    simulation.variables["mcp_tunnel_archive"] = True
+    simulation.hosts = {
+        name: {
+            "mcp_tunnel_instance": name,
+            "mcp_tunnel_id": f"tnl_{name}",
+            "mcp_tunnel_state_host": name,
+        }
+        for name in ("red", "blue")
+    }
+    simulation.world["contents"] = {
+        name: {
+            f"/var/lib/mcp-tunnel/{name}": {"tunnel-id": f"tnl_{name}"},
+            "/opt/mcp-tunnel/proxy/current/bin": {},
+        }
+        for name in ("red", "blue")
+    }
+    simulation.attack("red", "tunnel", **FAILS)
+    simulation.attack("blue", "tunnel", merge={"tunnel_id": "tnl_blue"})
+    status, output = simulation.run("teardown", *CONFIRMED)
+    assert status != 0
+    wiped = {
+        (call["host"], entry["path"])
+        for call in simulation.calls()
+        if call["module"] == "file_set"
+        for entry in call["arguments"]["entries"]
+        if entry["path"].startswith("/var/lib/mcp-tunnel/")
+    }
+    assert wiped == {("blue", "/var/lib/mcp-tunnel/blue")}, output[-3000:]
+    ends = [call["host"] for call in simulation.calls() if call["module"] == "state_host"][-2:]
+    assert sorted(ends) == ["blue", "red"]
