@@ -63,10 +63,16 @@ def reference_page(path: str) -> str:
 @cache
 def role_of() -> dict[str, str]:
     """The role that describes a variable, by the variable's name."""
+    return {name: role for name, (role, _entry) in _described().items()}
+
+
+@cache
+def _described() -> dict[str, tuple[str, str]]:
+    """Role and entry point that describe a variable."""
     found = {}
     for path in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
-        for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
-            found.update(dict.fromkeys(entry.get("options", {}), path.parts[-3]))
+        for name, entry in yaml.safe_load(path.read_text())["argument_specs"].items():
+            found.update(dict.fromkeys(entry.get("options", {}), (path.parts[-3], name)))
     return found
 
 
@@ -166,7 +172,7 @@ def _target(app: Sphinx, page: str, literal: nodes.literal) -> tuple[str, str]:
     if role and page != VARIABLES:
         return VARIABLES, text
     if role and any(cell.parent.index(cell) == 0 for cell in _cells(literal)):
-        return f"reference/{role}_role", f"parameter-main--{text}"
+        return f"reference/{role}_role", f"parameter-{_described()[text][1]}--{text}"
     plugin = _NAME.fullmatch(text)
     for kind in ("module", "lookup", "filter"):
         if plugin and f"reference/{plugin[1]}_{kind}" in app.env.found_docs:

@@ -41,6 +41,13 @@ def defaults() -> dict[str, Any]:
     return merged
 
 
+@functools.cache
+def of_awx() -> frozenset[str]:
+    """Names of the variables of the role awx, which no replica reads."""
+    entries = _load("awx", "meta/argument_specs.yml")["argument_specs"].values()
+    return frozenset(name for entry in entries for name in entry["options"])
+
+
 def switches() -> list[str]:
     """Names of the variables that are truth values."""
     return [name for name, option in options().items() if option["type"] == "bool"]

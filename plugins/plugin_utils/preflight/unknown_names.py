@@ -55,7 +55,7 @@ def check_names(names: Iterable[Any], others: Any) -> Iterator[TunnelError]:
         the playbooks and roles themselves.
     :param others: the operator's value of :data:`OTHERS`; any value but a list lists nothing.
     """
-    known = role_options.defaults().keys() | _REGISTERED
+    known = role_options.defaults().keys() | role_options.of_awx() | _REGISTERED
     allowed = {*others} if isinstance(others, (list, tuple)) else set()
     for name in sorted(map(str, names)):
         if name not in known and name not in allowed and _looks_like_ours(name):
