@@ -63,6 +63,7 @@ TEST: tuple[Stage, ...] = (
     _pytest("proxy tests", under="proxy_src"),
     _pytest("laboratory tests", "lab/tests", lab=True),
     _pytest("contract tests", "tests/contract"),
+    _pytest("AWX tests", "tests/awx"),
 )
 
 #: Stages with tests that are marked as exhaustive: pyproject.toml leaves those out.
