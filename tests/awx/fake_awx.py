@@ -22,6 +22,7 @@ _UNIFIED = ("job_templates", "workflow_job_templates", "projects", "workflow_app
 _ASSOCIATIONS = {
     "organizations": ("instance_groups", "galaxy_credentials"),
     "inventories": ("instance_groups", "input_inventories"),
+    "groups": ("hosts", "children"),
     "job_templates": (
         *("credentials", "labels", "instance_groups"),
         *(f"notification_templates_{event}" for event in ("started", "success", "error")),

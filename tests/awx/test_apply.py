@@ -8,19 +8,32 @@ from pathlib import Path
 import pytest
 
 from tests.awx.conftest import SECRET, Run
-from tests.awx.fake_awx import FakeAwx
+from tests.awx.fake_awx import TOKEN, FakeAwx
 
 NAME = "MCP tunnel"
 ANSIBLE = "ansible.cli.playbook"
 
 
-def test_a_check_then_a_run_then_another(awx: FakeAwx, run: Run) -> None:
+REPLICAS = """
+controller_hosts:
+  - {name: replica1, inventory: "{{ mcp_tunnel_awx_inventory }}"}
+controller_groups:
+  - {name: mcp_tunnel, inventory: "{{ mcp_tunnel_awx_inventory }}", hosts: [replica1]}
+"""
+
+
+def test_a_check_then_a_run_then_another(awx: FakeAwx, run: Run, tmp_path: Path) -> None:
     """The first run makes everything, as its check has told; the second one changes nothing."""
-    status, checked, output = run(awx, "--check", program=ANSIBLE)
+    own = tmp_path / "own.yml"
+    own.write_text(REPLICAS)
+    given = {"mcp_tunnel_awx_files": [str(own)]}
+    status, checked, output = run(awx, "--check", "-vvv", program=ANSIBLE, **given)
     assert status == 0, output
     assert awx.api.written() == []
+    assert SECRET not in output
+    assert TOKEN not in output
 
-    status, made, output = run(awx)
+    status, made, output = run(awx, **given)
     assert status == 0, output
     assert made["objects"] == checked["objects"]
     assert all(one["changed"] for one in made["objects"])
@@ -29,7 +42,7 @@ def test_a_check_then_a_run_then_another(awx: FakeAwx, run: Run) -> None:
     assert_everything_is_there(awx)
 
     before = len(awx.api.written())
-    status, again, output = run(awx)
+    status, again, output = run(awx, **given)
     assert status == 0, output
     assert again["msg"] == [f"0 of {len(made['objects'])} objects changed."]
     assert awx.api.written()[before:] == []
@@ -54,6 +67,8 @@ def assert_everything_is_there(awx: FakeAwx) -> None:
     assert api.one("credentials", f"{NAME} - token")["inputs"] == {"token": SECRET}
     approvals = api.names("workflow_approval_templates")
     assert len(approvals) == len(api.objects["workflow_job_templates"])
+    group = api.one("groups", "mcp_tunnel")
+    assert api.linked[("groups", group["id"], "hosts")] == [api.one("hosts", "replica1")["id"]]
     assert_each_workflow_is_one_chain(awx)
 
 
