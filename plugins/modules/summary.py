@@ -14,7 +14,7 @@ description:
   - Says which tunnels are done, which stopped and why, which of their replicas were not touched,
     and which hosts were left out.
   - Gives the run a report for programs, the custom statistic C(mcp_tunnel_report), as
-    M(ansible.builtin.set_stats) would. AWX and Tower keep it as an artifact of the job.
+    C(set_stats) would. AWX and Tower keep it as an artifact of the job.
   - Reads the results that the plays before have registered for the hosts of this play.
   - Runs on the controller, without a connection. Use C(run_once).
 extends_documentation_fragment:
