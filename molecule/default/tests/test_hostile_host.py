@@ -76,8 +76,6 @@ def taken_over(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
         ("site", []),
         ("site", ["--limit", HOSTILE]),
         ("verify", []),
-        # The operator has not confirmed it: the facts claim that.
-        ("teardown", []),
     ],
 )
 def test_nothing_is_read_run_signed_or_deleted(
@@ -95,6 +93,15 @@ def test_nothing_is_read_run_signed_or_deleted(
     assert digest(HOSTS[0]) == before
     found = shell(HOSTILE).run('grep -rl "the controller\'s own" /etc /var/lib /root /tmp')
     assert found.stdout == ""
+
+
+def test_a_fact_confirms_no_teardown(taken_over: tuple[Path, Path]) -> None:
+    """The operator has not confirmed it: the facts claim that. No host is asked."""
+    before = digest(HOSTS[0])
+    done = play("--inventory", str(taken_over[0]), playbook="teardown")
+    assert done.returncode != 0
+    assert "mcp_tunnel_teardown_confirmed: is not set" in done.stdout + done.stderr
+    assert digest(HOSTS[0]) == before
 
 
 def test_what_it_has_left_is_good_for_the_next_run() -> None:

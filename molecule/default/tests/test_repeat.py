@@ -19,7 +19,7 @@ def test_a_second_run_changes_nothing_in_few_tasks(
     assert done.returncode == 0, done.stdout[-3000:]
     for name, counters in recap(done.stdout).items():
         assert counters["changed"] == 0, (name, done.stdout)
-        assert counters["ok"] <= 24, counters
+        assert counters["ok"] <= 25, counters
 
 
 def test_check_mode_agrees() -> None:

@@ -50,7 +50,7 @@ def run_at_terminal(
     told, end = b"", time.monotonic() + _LONGEST
     try:
         while True:
-            ready, _, _ = select.select([process.stdout], [], [], 0.3)
+            ready = select.select([process.stdout], [], [], 0.3)[0]
             if ready:
                 part = os.read(process.stdout.fileno(), 65536)
                 if not part:
