@@ -42,7 +42,8 @@ def environment(python: str) -> dict[str, str]:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
+        # A pip that is set to be quiet lists nothing.
+        env={**os.environ, "PYTHONSAFEPATH": "1", "PIP_QUIET": "0"},
     )
     if asked.returncode:
         # Without pip nothing will be installed: the installation says why.

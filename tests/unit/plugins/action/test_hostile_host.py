@@ -6,6 +6,7 @@ host1 has the tunnel's credentials; host2 is hostile.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -542,8 +543,8 @@ def test_each_variable_is_read_as_the_preflight_has_taken_it():
     """A fact could set it, and an extra variable may be a text: it outranks those of a role."""
     root = Path(role_options.__file__).parents[3]
     files = [*root.glob("playbooks/**/*.yml")]
-    for folder in ("tasks", "templates", "vars"):
-        files += [path for path in root.glob(f"roles/*/{folder}/**/*") if path.is_file()]
+    for role, folder in itertools.product(role_options.ROLES, ("tasks", "templates", "vars")):
+        files += [path for path in root.glob(f"roles/{role}/{folder}/**/*") if path.is_file()]
     read = {}
     for path in files:
         words = set(re.findall(r"(?<![\w.])\w+", _expressions(path)))

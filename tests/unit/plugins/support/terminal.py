@@ -38,7 +38,8 @@ def run_at_terminal(
     process = subprocess.Popen(
         command,
         cwd=directory,
-        env=dict(environment),
+        # Else the question, which ends no line, stays in the program.
+        env={**environment, "PYTHONUNBUFFERED": "1"},
         stdin=terminal,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -27,6 +27,7 @@ HARMFUL = {
     "no-binary": ":all:",
     "constraint": "/nonexistent/constraints.txt",
     "requirement": "/nonexistent/requirements.txt",
+    "quiet": "2",
     "platform": "win32",
 }
 
