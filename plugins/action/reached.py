@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
 
 
 def _reported(stopped: Mapping[str, str]) -> dict[str, Any]:
-    """What the report of the run is told about the tunnels that stop here."""
+    """The tunnels that stop here, for the report of the run."""
     parts = [report.stopped(instance, why) for instance, why in stopped.items()]
     tunnels = {instance: end for part in parts for instance, end in part["tunnels"].items()}
     return report.statistics({**parts[0], "tunnels": tunnels}, part=True) if parts else {}

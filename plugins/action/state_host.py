@@ -63,7 +63,7 @@ class ActionModule(CheckedModule):
         return {} if arguments.get("state") == "released" else _HELD
 
     def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
-        """Who is refused is told who holds it, and nothing else."""
+        """A refused run learns the holder of the lease, and nothing else."""
         return tuple(name for name in _HELD if name != "holder")
 
     def ask(
