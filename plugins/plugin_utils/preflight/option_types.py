@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -30,12 +30,15 @@ _KINDS = {
     "int": ("a whole number", "Write it in digits"),
     "str": ("a text", "Write it on the line of its name, in quotes if it looks like a number"),
     "path": ("a path", "Write it on the line of its name"),
-    "list": ("a list", "Write one item a line below it, indented, each after `- `"),
+    "list": ("a list", "Write it like [a, b], or one item a line below it, each after `- `"),
     "dict": ("a map", "Write below it, indented, one `name: value` a line"),
 }
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _ALIAS, _TWICE = _OURS = ("has an alias (*)", "has a name twice")
 _STRUCTURES: dict[str, type] = {"list": list, "dict": dict}
+# What a value, or an item of a list, has to be where Ansible would make it of something else: a list
+# of a number or of a text with commas, a text of a map, 8 of 010.
+_EXACT: dict[str, type | tuple[type, ...]] = {"list": (list, tuple), "dict": Mapping, "str": str}
 
 
 def as_typed(value: Any, option: Mapping[str, Any]) -> Any:
@@ -107,13 +110,7 @@ def type_problem(subject: str, value: Any, option: Mapping[str, Any]) -> TunnelE
     """
     if value is None:
         return TunnelError(subject, "is set to nothing (null)", "Leave it out for its default")
-    spec = {key: option[key] for key in ("type", "elements", "choices") if key in option}
-    # Ansible would take a text apart at its commas, or at its equals signs.
-    is_apart = option["type"] in _STRUCTURES and isinstance(value, str)
-    if (
-        not is_apart
-        and not ArgumentSpecValidator({"value": spec}).validate({"value": value}).error_messages
-    ):
+    if not _refused(value, option):
         return None
     given = _given(value, bool(option.get("no_log")))
     if "choices" in option and isinstance(value, (str, int, float)):
@@ -121,9 +118,30 @@ def type_problem(subject: str, value: Any, option: Mapping[str, Any]) -> TunnelE
         return TunnelError(subject, f"is {given}", f"Use one of {choices}")
     kind, remedy = _KINDS.get(option["type"], (option["type"], "Correct it"))
     if "elements" in option and isinstance(value, (list, tuple)):
-        each = _KINDS.get(option["elements"], (option["elements"], ""))[0]
-        return TunnelError(subject, f"has an item that is not {each}", "Correct that item")
+        return _item_problem(subject, value, option["elements"])
     return TunnelError(subject, f"must be {kind}, is {given}", remedy)
+
+
+def _refused(value: Any, option: Mapping[str, Any]) -> bool:
+    if option["type"] in _STRUCTURES and not isinstance(value, _EXACT[option["type"]]):
+        return True
+    if option["type"] == "list" and _misfits(value, option.get("elements", "")):
+        return True
+    spec = {key: option[key] for key in ("type", "elements", "choices") if key in option}
+    return bool(ArgumentSpecValidator({"value": spec}).validate({"value": value}).error_messages)
+
+
+def _misfits(items: Sequence[Any], elements: str) -> list[Any]:
+    """The items that are of another type, where Ansible would convert them."""
+    return [item for item in items if elements in _EXACT and not isinstance(item, _EXACT[elements])]
+
+
+def _item_problem(subject: str, items: Sequence[Any], elements: str) -> TunnelError:
+    each = _KINDS.get(elements, (elements, ""))[0]
+    misfits = _misfits(items, elements)
+    is_scalar = elements == "str" and misfits and not isinstance(misfits[0], (list, tuple, Mapping))
+    remedy = "Put that item in quotes" if is_scalar else "Correct that item"
+    return TunnelError(subject, f"has an item that is not {each}", remedy)
 
 
 def _given(value: Any, hidden: bool) -> str:

@@ -18,6 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_config import Judged
 from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config.model import Config
+from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config.rules import route_key
 
 VARIABLE = "mcp_tunnel_routes"
 _REQUIRED = "mcp_tunnel_required_routes"
@@ -42,7 +43,7 @@ def check_routes(values: Values, judged: Judged) -> Iterator[TunnelError]:
 
 def required_routes(values: Values, routes: list[str]) -> list[str]:
     """Names of the routes whose upstreams must answer, of all *routes*."""
-    wanted = values[_REQUIRED]
+    wanted = {route_key(name) for name in values[_REQUIRED]}
     return [name for name in routes if _ALL in wanted or name in wanted]
 
 
@@ -73,7 +74,7 @@ def _check_required(values: Values, judged: Judged) -> Iterator[TunnelError]:
     unknown = [
         name
         for name in (wanted if isinstance(wanted, list) else [])
-        if name != _ALL and name not in judged.config.routes
+        if isinstance(name, str) and route_key(name) not in (_ALL, *judged.config.routes)
     ]
     if unknown and judged.config.routes:
         yield TunnelError(

@@ -26,6 +26,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
     shape,
     shown,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.members import NAME
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.cloudflared import (
     check_cloudflared,
 )
@@ -64,6 +65,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_tunnel,
         check_upstream_ca,
         check_waves,
+        _check_forget,
         _check_ports,
         _check_lifetimes,
         _check_renewal_timer,
@@ -161,6 +163,18 @@ def _check_tunnel(values: Values) -> Iterator[TunnelError]:
     if values["mcp_tunnel_id"]:
         tunnel_id = str(values["mcp_tunnel_id"])
         yield from _attempt(lambda: check_tunnel_id(check_line(tunnel_id, _ID), _ID))
+
+
+def _check_forget(values: Values) -> Iterator[TunnelError]:
+    """Several names in one text would be the name of no replica, and nothing would be forgotten."""
+    names = values["mcp_tunnel_forget"]
+    for name in names if isinstance(names, list) else []:
+        if isinstance(name, str) and not NAME.match(name):
+            yield TunnelError(
+                "mcp_tunnel_forget",
+                f"has the item {shown(name)!r}, which is no name of a host",
+                "Write the names like [a, b], or one a line, each after `- `",
+            )
 
 
 def _check_ports(values: Values) -> Iterator[TunnelError]:

@@ -54,3 +54,24 @@ def test_a_text_area_without_a_map_is_one_error(tmp_path):
     assert "1 problem in the variables of host1; no host was touched" in output
     assert "mcp_tunnel_routes: must be a map" in output
     assert simulation.calls() == []
+
+
+def test_lists_on_a_command_line_without_quotes(tmp_path):
+    simulation = Simulation(tmp_path)
+    lists = "mcp_tunnel_forget=[host3] mcp_tunnel_required_routes=[echo]"
+    status, output = simulation.run("site", "-e", lists)
+    assert status == 0, output[-3000:]
+    calls = simulation.calls()
+    held = [call for call in calls if call["module"] == "state_host"]
+    assert held[0]["arguments"]["forget"] == ["host3"]
+    looked = [call["arguments"] for call in calls if call["module"] == "replica_health"]
+    assert {tuple(each["required_routes"]) for each in looked} == {("echo",)}
+
+
+def test_a_name_in_place_of_a_list_is_one_error(tmp_path):
+    simulation = Simulation(tmp_path)
+    status, output = simulation.run("site", "-e", "mcp_tunnel_forget=host3")
+    assert status != 0
+    assert "1 problem in the variables of host1; no host was touched" in output
+    assert "mcp_tunnel_forget: must be a list, is 'host3'. Write it like [a, b]" in output
+    assert simulation.calls() == []

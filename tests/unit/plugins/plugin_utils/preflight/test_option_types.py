@@ -7,6 +7,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.option
     type_problem,
 )
 
+TEXTS = {"type": "list", "elements": "str"}
 LEVELS = {"type": "str", "choices": ["info", "warn"]}
 
 
@@ -20,8 +21,17 @@ LEVELS = {"type": "str", "choices": ["info", "warn"]}
         ("loud", LEVELS, "x: is 'loud'. Use one of info, warn."),
         (["info"], LEVELS, "x: must be a text, is a list of 1."),
         ("a", {"type": "dict"}, "x: must be a map, is 'a'. Write below it"),
-        ({"a": 1}, {"type": "list"}, "x: must be a list, is a map of 1. Write one item a line"),
+        ({"a": 1}, {"type": "list"}, "x: must be a list, is a map of 1. Write it like [a, b]"),
+        (5, {"type": "list"}, "x: must be a list, is 5."),
+        (5, {"type": "dict"}, "x: must be a map, is 5."),
         (["a"], {"type": "list", "elements": "int"}, "x: has an item that is not a whole number."),
+        # Of a text such as [010], which is 8 in YAML, nobody can tell what it was.
+        ([8], TEXTS, "x: has an item that is not a text. Put that item in quotes."),
+        (["a", True], TEXTS, "x: has an item that is not a text. Put that item in quotes."),
+        ([None], TEXTS, "x: has an item that is not a text. Put that item in quotes."),
+        ([["a"]], TEXTS, "x: has an item that is not a text. Correct that item."),
+        ([{"a": 1}], TEXTS, "x: has an item that is not a text. Correct that item."),
+        (["a=1"], {"type": "list", "elements": "dict"}, "x: has an item that is not a map."),
         (None, {"type": "str"}, "x: is set to nothing (null). Leave it out for its default."),
         ("a" * 200, {"type": "bool"}, "x: must be true or false, is a text of 200 characters."),
     ],

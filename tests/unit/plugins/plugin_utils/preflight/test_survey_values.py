@@ -35,6 +35,12 @@ def test_a_date_is_the_text_that_it_was():
         ("mcp_tunnel_routes", "echo: '{{ 1 + 1 }}'", {"echo": "{{ 1 + 1 }}"}),
         ("proxy_allowed_ips", "- 10.0.0.1\n- 10.0.0.2", ["10.0.0.1", "10.0.0.2"]),
         ("proxy_allowed_ips", "[10.0.0.1]", ["10.0.0.1"]),
+        ("mcp_tunnel_forget", "[host3]", ["host3"]),
+        ("mcp_tunnel_forget", "['host3', \"010\"]", ["host3", "010"]),
+        ("mcp_tunnel_forget", "- host3\n- host4\n", ["host3", "host4"]),
+        ("mcp_tunnel_forget", "[]", []),
+        ("mcp_tunnel_required_routes", "[echo]", ["echo"]),
+        ("mcp_tunnel_required_routes", "[]", []),
         # A text is not touched, whatever it looks like.
         ("mcp_tunnel_token_version", "2", "2"),
         ("mcp_tunnel_display_name", "a: b", "a: b"),
@@ -64,6 +70,13 @@ def test_a_text_is_what_it_stands_for(name, text, meant):
         ("mcp_tunnel_forget", "a: 1", "must be a list"),
         ("firewall_inbound", "a", "must be a list"),
         ("mcp_tunnel_required_routes", "echo", "must be a list"),
+        ("mcp_tunnel_required_routes", '"echo"', "must be a list"),
+        ("mcp_tunnel_required_routes", "all", "must be a list"),
+        ("mcp_tunnel_forget", "host3", "must be a list"),
+        ("mcp_tunnel_forget", '"host3"', "must be a list"),
+        ("mcp_tunnel_forget", "host3,host4", "must be a list"),
+        ("mcp_tunnel_forget", "5", "must be a list"),
+        ("mcp_tunnel_forget", "null", "must be a list"),
         ("cloudflared_checksums", "x", "must be a map"),
     ],
 )
@@ -78,3 +91,49 @@ def test_a_text_that_is_something_else_is_one_problem(name, text, problem):
 @pytest.mark.parametrize("text", ["010", "1.5", "5 ", "five"])
 def test_a_text_that_is_no_number_stays(text):
     assert role_options.as_meant({"proxy_workers": text}) == {"proxy_workers": text}
+
+
+@pytest.mark.parametrize("name", ["mcp_tunnel_forget", "mcp_tunnel_required_routes"])
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("[1.10]", "Put that item in quotes."),
+        ("[010]", "Put that item in quotes."),
+        ("[yes]", "Put that item in quotes."),
+        ("[2026-11-29]", "Put that item in quotes."),
+        ("[~]", "Put that item in quotes."),
+        ("[[echo]]", "Correct that item."),
+        ("[{echo: 1}]", "Correct that item."),
+    ],
+)
+def test_a_list_of_names_has_texts_alone(name, text, remedy):
+    values = role_options.as_meant(good(**{name: text}))
+    (found,) = plan.check_values(values)
+    assert str(found) == f"{name}: has an item that is not a text. {remedy}"
+
+
+@pytest.mark.parametrize("text", ["[host3 host4]", "- host3, host4", "['']", "[host3;host4]"])
+def test_several_names_in_one_text_are_no_host(text):
+    (found,) = plan.check_values(role_options.as_meant(good(mcp_tunnel_forget=text)))
+    assert str(found).startswith("mcp_tunnel_forget: has the item '")
+    assert str(found).endswith("Write the names like [a, b], or one a line, each after `- `.")
+
+
+@pytest.mark.parametrize("name", ["Echo", "echo", "echo.", "all"])
+def test_a_required_route_is_named_as_routes_are(name):
+    """The proxy ignores case, and a dot at the end."""
+    values = role_options.as_meant(good(mcp_tunnel_required_routes=f"[{name}]"))
+    assert plan.check_values(values) == []
+    assert plan.make_plan(values, ["host1"], "host1")["required_routes"] == ["echo"]
+
+
+def test_a_required_route_that_is_none():
+    values = role_options.as_meant(good(mcp_tunnel_required_routes="[wiki]"))
+    (found,) = plan.check_values(values)
+    assert str(found).startswith("mcp_tunnel_required_routes: names 'wiki', which is no route.")
+
+
+def test_an_empty_list_of_required_routes_requires_none():
+    values = role_options.as_meant(good(mcp_tunnel_required_routes="[]"))
+    assert plan.check_values(values) == []
+    assert plan.make_plan(values, ["host1"], "host1")["required_routes"] == []
