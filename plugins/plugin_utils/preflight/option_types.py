@@ -36,8 +36,8 @@ _KINDS = {
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _ALIAS, _TWICE = _OURS = ("has an alias (*)", "has a name twice")
 _STRUCTURES: dict[str, type] = {"list": list, "dict": dict}
-# What a value, or an item of a list, has to be where Ansible would make it of something else: a list
-# of a number or of a text with commas, a text of a map, 8 of 010.
+# The types that Ansible would make of something else: a list of a number or of a text with commas,
+# a text of a map. Here a value, or an item of a list, has to be of that type.
 _EXACT: dict[str, type | tuple[type, ...]] = {"list": (list, tuple), "dict": Mapping, "str": str}
 
 

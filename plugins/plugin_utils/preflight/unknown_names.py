@@ -56,7 +56,8 @@ def check_names(names: Iterable[Any], others: Any) -> Iterator[TunnelError]:
     :param others: the operator's value of :data:`OTHERS`; any value but a list lists nothing.
     """
     known = role_options.defaults().keys() | role_options.of_awx() | _REGISTERED
-    allowed = {*others} if isinstance(others, (list, tuple)) else set()
+    listed = others if isinstance(others, (list, tuple)) else ()
+    allowed = {name for name in listed if isinstance(name, str)}
     for name in sorted(map(str, names)):
         if name not in known and name not in allowed and _looks_like_ours(name):
             yield _problem(name)
