@@ -14,7 +14,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import rep
 # The results in which a failure is found, the last one first.
 _RESULTS = (
     "__mcp_tunnel_failure",
-    # What has brought a replica into the hands of put_back.yml.
     "ansible_failed_result",
     "__mcp_tunnel_refused",
     "__mcp_tunnel_health",
@@ -24,8 +23,22 @@ _RESULTS = (
     "__proxy_file_set",
     "__cloudflared_release",
     "__proxy_release",
+    "__mcp_tunnel_wiped",
+    "__mcp_tunnel_removed",
+    # Of the leader: the credentials, and the lease of the instance.
+    "__provision_ca",
+    "__provision_token",
+    "__provision_tunnel",
+    "__provision_refused",
+    "__provision_agreed",
+    "__provision_held",
     "__mcp_tunnel_host",
 )
+
+
+# Set once a replica is in the hands of stop_tunnel.yml. Ansible keeps ansible_failed_result of failures
+# that a run gets over as well.
+_STOPS = "__mcp_tunnel_stops"
 
 
 class ActionModule(ActionBase):
@@ -83,12 +96,18 @@ class _Found:
         self._is_here = is_here
         self.plan: Mapping[str, Any] = hostvars.get("mcp_tunnel_plan", {})
         self.health: Mapping[str, Any] = self.get("__mcp_tunnel_health")
-        self.removed = "__mcp_tunnel_removed" in hostvars
+        self.removed = self._has_succeeded("__mcp_tunnel_removed")
 
     def get(self, name: str) -> Mapping[str, Any]:
         """A registered result; an empty one if there is none, or the task was skipped."""
+        if name == "ansible_failed_result" and _STOPS not in self._hostvars:
+            return {}
         value = self._hostvars.get(name)
         return {} if not isinstance(value, Mapping) or value.get("skipped") else value
+
+    def _has_succeeded(self, name: str) -> bool:
+        found = self.get(name)
+        return bool(found) and not (found.get("failed") or found.get("unreachable"))
 
     def host(self) -> summary.Host:
         return summary.Host(

@@ -49,7 +49,7 @@ msg:
   type: list
   elements: str
   sample:
-    - 1 of 2 tunnels are done.
+    - 1 of 2 tunnels is done.
     - "  default, abcd1234.tunnel.anthropic.com: done (replica1, replica2)"
     - "  second: stopped before anything was changed: replica3 could not be reached, and replica3 is
       the state host."

@@ -57,8 +57,7 @@ def lines(
     """
     tunnels = by_tunnel(hosts)
     why_not = ends(hosts, stopped, left_out)
-    failed = [instance for instance, why in why_not.items() if why]
-    told = [f"{len(why_not) - len(failed)} of {len(why_not)} tunnels are done."]
+    told = [_count(sum(1 for why in why_not.values() if not why), len(why_not))]
     for instance, why in why_not.items():
         name = _name(instance, tunnels[instance])
         told += [f"  {name}: {line}" for line in why or [_done(tunnels[instance], left_out)]]
@@ -89,6 +88,12 @@ def _end(replicas: Mapping[str, Host], why: str, left_out: Sequence[str]) -> lis
     rest = f" Not touched: {', '.join(untouched)}." if untouched else ""
     told = [f"stopped at {name}: {replicas[name].failure}" for name in failed]
     return [*told[:-1], f"{told[-1]}{rest}"]
+
+
+def _count(done: int, of: int) -> str:
+    if of == 1:
+        return "The tunnel is done." if done else "The tunnel is not done."
+    return f"{done} of {of} tunnels {'is' if done == 1 else 'are'} done."
 
 
 def _done(replicas: Mapping[str, Host], left_out: Sequence[str]) -> str:

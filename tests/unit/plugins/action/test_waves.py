@@ -25,6 +25,7 @@ ENDS = {
     ),
     "wrong": "stopped at wrong3: Port 8080 is taken. Not touched: wrong1, wrong2.",
     "broken": "stopped at broken3: No. Not touched: broken1, broken2.",
+    "refused": "stopped at refused1: No lease. Not touched: refused2, refused3.",
 }
 #: The replicas whose services were run, or tried to be.
 TURNS = {
@@ -77,6 +78,8 @@ def test_a_failure_stops_its_tunnel_only(tmp_path):
     taken = {"failed": True, "msg": "Port 8080 is taken."}
     simulation.attack("wrong3", "host_check", merge=taken)
     simulation.attack("broken3", "release_tree", **refusal)
+    no_lease = {"failed": True, "msg": "No lease."}
+    simulation.attack("refused1", "state_host", arguments={"state": None}, merge=no_lease)
     status, output = simulation.run()
     assert status != 0
 
@@ -85,7 +88,7 @@ def test_a_failure_stops_its_tunnel_only(tmp_path):
     for tunnel, end in ENDS.items():
         assert [name for name in ran if name[:-1] == tunnel] == TURNS.get(tunnel, [])
         assert f'"  {tunnel}, {simulated_hosts.DOMAIN}: {end}",' in told, told[:40]
-    assert '"2 of 8 tunnels are done.",' in told
+    assert '"2 of 9 tunnels are done.",' in told
     assert '"Left out, as they could not be reached: away2. Run again for them."' in told
 
 
@@ -110,7 +113,7 @@ def test_a_leader_that_is_left_out_is_replaced(tmp_path):
     status, output = simulation.run()
     assert status != 0
     assert turns(simulation) == ["red2", "red3"], output
-    assert "1 of 1 tunnels are done." in output
+    assert "The tunnel is done." in output
 
 
 # A run that ends early gives the lease of its instance back.

@@ -11,6 +11,8 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import sim
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 
 FAILS = {"merge": {"failed": True, "msg": "No."}}
+# Of the calls of state_host, those that take the lease.
+HOLDS = {"arguments": {"state": None}}
 PREVIOUS = {
     "arguments": {"names": ["ca-previous.crt"]},
     "merge": {"contents": {"ca-previous.crt": simulated_hosts.CA}},
@@ -60,7 +62,7 @@ def test_a_state_host_that_dies_in_its_turn(tmp_path):
     assert sorted(turns(simulation)) == ["blue1", "blue2", "blue3", "red1"]
     told = output.partition("[Sum up]")[2]
     assert "stopped at red1: it could not be reached. Not touched: red2, red3." in told, told[:900]
-    assert "1 of 2 tunnels are done." in told
+    assert "1 of 2 tunnels is done." in told
 
 
 def test_the_teardown_of_a_tunnel_that_stops_is_not_that_of_the_others(tmp_path):
@@ -97,3 +99,17 @@ def test_the_teardown_of_a_tunnel_that_stops_is_not_that_of_the_others(tmp_path)
     assert wiped == {("blue", "/var/lib/mcp-tunnel/blue")}, output[-3000:]
     ends = [call["host"] for call in simulation.calls() if call["module"] == "state_host"][-2:]
     assert sorted(ends) == ["blue", "red"]
+
+
+@pytest.mark.parametrize("attack", [("replica", FAILS), ("state_host", FAILS | HOLDS)])
+def test_a_run_in_which_every_tunnel_stops_ends_with_the_summary(tmp_path, attack):
+    """Ansible ends it there, in the first wave or before, so no play comes that would sum it up."""
+    simulation = make_fleet(tmp_path, "red", "blue")
+    module, answer = attack
+    for host in ("red1", "blue1"):
+        simulation.attack(host, module, **answer)
+    status, output = simulation.run()
+    assert status != 0
+    assert "0 of 2 tunnels are done." in output
+    assert "stopped at red1: No. Not touched: red2, red3." in output, output[-3000:]
+    assert "stopped at blue1: No. Not touched: blue2, blue3." in output

@@ -146,3 +146,14 @@ def test_a_report_of_an_earlier_job_changes_nothing(tmp_path):
     assert status == 0, output[-3000:]
     assert report["status"] == "done"
     assert report["tunnels"]["default"]["ca"]["fingerprint"] == FINGERPRINT
+
+
+def test_a_failure_that_a_teardown_gets_over_is_none(tmp_path):
+    """The API refuses to archive the CA, which a teardown does not depend on."""
+    simulation = Simulation(tmp_path, "wif")
+    simulation.attack("host1", "tunnel_ca", merge={"failed": True, "msg": "No."})
+    confirmed = "mcp_tunnel_teardown_confirmed=true"
+    code, report, output = run(simulation, "teardown", "-e", confirmed)
+    tunnel = report["tunnels"]["default"]
+    assert code == 0, output[-3000:]
+    assert (report["status"], tunnel["status"], tunnel["why"]) == ("done", "done", [])
