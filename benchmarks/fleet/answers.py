@@ -71,6 +71,7 @@ def answers() -> dict[str, Any]:
                 "resolvers": ["10.77.0.1"],
                 "users": ["mcp-proxy", "mcp-cloudflared"],
                 "releases": _releases(),
+                "unpacked": {part: [version] for part, version in _releases().items()},
             },
         },
         "state_host": {

@@ -12,7 +12,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts
     ARCHITECTURES,
     DISTRIBUTIONS,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import PARTS
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import (
+    MOST,
+    PARTS,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
     Fields,
@@ -55,5 +58,6 @@ class ActionModule(CheckedModule):
             "resolvers": list_of(ip_address, 64),
             "users": subset(users),
             "releases": record(dict.fromkeys(PARTS, RELEASE), optional=PARTS),
+            "unpacked": record(dict.fromkeys(PARTS, list_of(RELEASE, MOST))),
         }
         return {"facts": record(facts)}

@@ -36,8 +36,8 @@ _RESULTS = (
 )
 
 
-# Set once a replica is in the hands of stop_tunnel.yml. Ansible keeps ansible_failed_result of failures
-# that a run gets over as well.
+# Set once a replica is in the hands of stop_tunnel.yml. Ansible keeps ansible_failed_result of
+# failures that a run gets over as well.
 _STOPS = "__mcp_tunnel_stops"
 
 

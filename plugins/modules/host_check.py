@@ -165,6 +165,9 @@ facts:
         - Active release of each part of the stack, for M(mcp_tunnels.stack.release). One that lacks
           something is left out.
       type: dict
+    unpacked:
+      description: All complete releases of each part, active or not. None has to be shipped.
+      type: dict
   sample:
     machine: 0f3c5d1e9a7b2468
     identity: 5d1e9a7b24680f3c
@@ -177,6 +180,7 @@ facts:
     resolvers: [10.77.0.1]
     users: [mcp-proxy, mcp-cloudflared]
     releases: {cloudflared: 2026.9.3-77e26d8d}
+    unpacked: {cloudflared: [2026.8.2-d1b2c3e4, 2026.9.3-77e26d8d], proxy: []}
 """
 
 from typing import Any
@@ -254,6 +258,7 @@ def main() -> None:
             "identity": membership.identity(),
             "remembered": membership.remembered(members_file),
             "releases": releases.in_use(),
+            "unpacked": releases.unpacked(),
         }
         return {"facts": facts, "warnings": [*warnings(), *cloudflared_host.warnings()]}
 

@@ -22,6 +22,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import seli
 
 ROOT = Path("/opt/mcp-tunnel")
 PARTS = ("proxy", "cloudflared")
+MOST = 100
+"""Versions of a part that a host reports. All but a few are pruned."""
 _MARK = "current"
 
 
@@ -37,6 +39,11 @@ def in_use(root: Path = ROOT) -> dict[str, str]:
     }
 
 
+def unpacked(root: Path = ROOT) -> dict[str, list[str]]:
+    """Part to the versions that are complete there, active or not."""
+    return {part: Releases(part, root).unpacked() for part in PARTS}
+
+
 class Releases:
     """The releases of one part (proxy or cloudflared) of the stack."""
 
@@ -50,6 +57,16 @@ class Releases:
     def is_present(self, version: str) -> bool:
         """Whether the release is complete: it gets its name only when everything is unpacked."""
         return self.path(version).is_dir()
+
+    def unpacked(self) -> list[str]:
+        """The versions that are complete, at most MOST of them."""
+        with contextlib.suppress(OSError):
+            return sorted(
+                path.name
+                for path in self._directory.iterdir()
+                if path.is_dir() and not path.is_symlink() and path.suffix != ".tmp"
+            )[:MOST]
+        return []
 
     def current(self) -> str:
         """The active version, '' if there is none."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
     check_path,
@@ -108,13 +107,10 @@ class Assembly:
 
 
 def parse_targets(value: Any) -> list[Target]:
-    """The hosts' Pythons and architectures in the variable: a list, or a text that is one in YAML.
+    """The hosts' Pythons and architectures in the variable.
 
     :raises TunnelError: if it names none, or one that no host can have.
     """
-    if isinstance(value, str):
-        with contextlib.suppress(yaml.YAMLError):
-            value = yaml.safe_load(value)
     if not isinstance(value, list) or not value:
         raise TunnelError(_TARGETS, f"must be a list of maps, is {shape(value)}", _EXAMPLE)
     return list(dict.fromkeys(_target(f"{_TARGETS}[{at}]", item) for at, item in enumerate(value)))

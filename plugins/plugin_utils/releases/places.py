@@ -66,8 +66,8 @@ class Places:
         self._is_only = bool(bundle)
         self._bundle: Bundle | None = None
         self._subject = f"mcp_tunnel_bundle {bundle}"
-        #: A remark about a seed that is of no use.
-        self.warning = ""
+        #: Why a seed is of no use, and with what; ``None`` if it is, or there is none.
+        self.unfit: OtherVersionError | None = None
         place = seed or SEED
         if bundle:
             self._bundle = Bundle(Path(os.path.expanduser(bundle)), self._subject)
@@ -79,7 +79,7 @@ class Places:
         try:
             self._bundle = Bundle(place, self._subject)
         except OtherVersionError as error:
-            self.warning = f"{error} It is not used."
+            self.unfit = error
 
     def check(self) -> None:
         """Compares every file of the bundle with its sum.

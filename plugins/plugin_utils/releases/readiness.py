@@ -71,13 +71,16 @@ class Readiness:
         places = Places(bundle)
         if not wanted:
             return
-        if places.warning:
-            self.warnings.append(places.warning)
         places.check()
-        self.failures += get_ready(places, wanted, self._python)
+        failures = get_ready(places, wanted, self._python)
+        if places.unfit and failures:
+            failures = [_without_seed(places.unfit, failures)]
+        elif places.unfit:
+            self.warnings.append(f"{places.unfit} It is not used.")
+        self.failures += failures
 
     def _wanted(self, hosts: Mapping[str, Host]) -> list[Wanted]:
-        """The files that the hosts do not run, each once."""
+        """The files that the hosts do not have, each once."""
         found: dict[str, Wanted] = {}
         for name, host in hosts.items():
             try:
@@ -90,9 +93,9 @@ class Readiness:
         return list(found.values())
 
     def _lacking(self, host: Host) -> Iterator[Artifact]:
-        facts, active = host.facts, host.facts["releases"]
+        facts, there = host.facts, host.facts["unpacked"]
         proxy = self._proxy(facts["python_version"], facts["architecture"])
-        if active.get("proxy") != proxy.version:
+        if proxy.version not in there["proxy"]:
             yield proxy
         if host.variables["cloudflared_install_method"] == "package":
             yield RepositoryKey(
@@ -101,7 +104,7 @@ class Readiness:
             )
             return
         cloudflared = self._cloudflared(facts["architecture"], host.variables)
-        if active.get("cloudflared") != cloudflared.version:
+        if cloudflared.version not in there["cloudflared"]:
             yield cloudflared
 
     def _proxy(self, version: str, architecture: str) -> ProxyRelease:
@@ -123,6 +126,20 @@ class Readiness:
             self._known[key] = cloudflared_for(architecture, settings)
         release: DownloadedCloudflared | BroughtCloudflared = self._known[key]
         return release
+
+
+def _without_seed(unfit: TunnelError, failures: list[Failure]) -> Failure:
+    """The cause of all of them: an execution environment and a project with different versions."""
+    first = failures[0].error
+    error = TunnelError(
+        unfit.subject,
+        f"{unfit.problem}, so it is not used. Without it, the controller cannot have what hosts "
+        f"lack: {first.subject} {first.problem}",
+        f"{unfit.remedy}. A project of AWX with collections/requirements.yml brings its own "
+        "version of the collection: take that file out, or use an execution environment of that "
+        "version",
+    )
+    return Failure(error, list(dict.fromkeys(name for one in failures for name in one.needed_by)))
 
 
 def _by_bundle(hosts: Mapping[str, Host]) -> dict[str, dict[str, Host]]:

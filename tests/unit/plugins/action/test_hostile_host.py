@@ -76,7 +76,7 @@ def wanted_by_an_attacker(secret):
         "__mcp_tunnel_settings": {"variables": values, "undefined": {}},
         "__mcp_tunnel_duty": "rotate_ca",
         "__mcp_tunnel_deploys": True,
-        "__mcp_tunnel_host": {"facts": {"users": [], "releases": {}}},
+        "__mcp_tunnel_host": {"facts": {"users": [], "releases": {}, "unpacked": {}}},
         "__mcp_tunnel_ca_phase": "added",
         "__mcp_tunnel_recovers": True,
         "__mcp_tunnel_rotates_token": True,

@@ -99,6 +99,7 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
                 "resolvers": ["10.77.0.1"],
                 "users": ["mcp-proxy", "mcp-cloudflared"],
                 "releases": {},
+                "unpacked": {"proxy": [], "cloudflared": []},
             }
         },
         "public_files": {

@@ -10,6 +10,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import (
     Releases,
     in_use,
+    unpacked,
 )
 
 
@@ -197,3 +198,14 @@ def test_a_release_that_services_cannot_read_is_not_in_use(releases, archive, tm
     releases.activate("1")
     (releases.path("1") / "bin/tool").chmod(0o700)
     assert in_use(tmp_path / "opt") == {}
+
+
+def test_all_complete_releases_are_listed(tmp_path, releases, archive):
+    """Active or not; what a killed run has left is none."""
+    root = tmp_path / "opt"
+    assert unpacked(root) == {"proxy": [], "cloudflared": []}
+    releases.unpack("1", archive)
+    releases.unpack("2", archive)
+    releases.activate("1")
+    (root / "proxy" / "3.tmp").mkdir()
+    assert unpacked(root) == {"proxy": ["1", "2"], "cloudflared": []}

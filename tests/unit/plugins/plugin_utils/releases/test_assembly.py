@@ -8,6 +8,7 @@ import sys
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import cache
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import assembly, places
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.assembly import (
     Assembly,
@@ -70,7 +71,9 @@ def test_one_release_serves_all_patch_levels_of_a_python(minor, architecture):
 def test_targets_are_also_read_from_a_text():
     """As a survey of AWX, or -e name=value, gives them."""
     text = '- {python: "3.11", architecture: x86_64}\n- {python: 3.11.2, architecture: aarch64}'
-    assert [(one.python, one.architecture) for one in parse_targets(text)] == [
+    name = "mcp_tunnel_bundle_targets"
+    given = role_options.as_meant({name: text})[name]
+    assert [(one.python, one.architecture) for one in parse_targets(given)] == [
         ("3.11", "x86_64"),
         ("3.11", "aarch64"),
     ]
@@ -80,7 +83,7 @@ def test_targets_are_also_read_from_a_text():
     ("value", "problem"),
     [
         ([], "must be a list of maps, is a list of 0"),
-        ("", "must be a list of maps, is nothing"),
+        ("", "must be a list of maps, is an empty text"),
         ("{", "must be a list of maps, is a text of 1 characters"),
         ({"python": "3.11"}, "must be a list of maps, is a map of 1"),
         (["3.11"], "[0]: must be a map of python and architecture"),

@@ -28,7 +28,12 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.plugin_utils.relea
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import write_bundle
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
-BARE = {"architecture": "x86_64", "python_version": "3.11.2", "releases": {}}
+BARE = {
+    "architecture": "x86_64",
+    "python_version": "3.11.2",
+    "releases": {},
+    "unpacked": {"proxy": [], "cloudflared": []},
+}
 ARM = {**BARE, "architecture": "aarch64"}
 VERSION = release_for(Target("3.11.2", "x86_64"), "python3").version
 
@@ -106,14 +111,17 @@ def test_an_index_without_the_wheels_is_one_problem_for_all_hosts(found):
     assert "mcp_tunnel_bundle" in problem.remedy
 
 
-def test_hosts_that_run_the_releases_need_nothing(found, without_pip, binary):
+def test_hosts_that_have_the_releases_need_nothing(found, without_pip, binary):
+    """Also where another one is active: a run was interrupted, or goes back one step."""
     brought = cloudflared.cloudflared_for(
         "x86_64", {"method": "file", "binary_file": binary, "binary_sha256": ""}
     )
-    running = {**BARE, "releases": {"proxy": VERSION, "cloudflared": brought.version}}
-    assert found(running, python=without_pip).failures == []
+    there = {"proxy": ["0.0.1", VERSION], "cloudflared": [brought.version]}
+    active = {"proxy": "0.0.1", "cloudflared": brought.version}
+    has_both = {**BARE, "releases": active, "unpacked": there}
+    assert found(has_both, python=without_pip).failures == []
     assert not cache.cache_root().exists()
-    old = {**running, "releases": {**running["releases"], "proxy": "0.0.1"}}
+    old = {**has_both, "unpacked": {**there, "proxy": ["0.0.1"]}}
     assert len(found(old, python=without_pip).failures) == 1
 
 
@@ -250,14 +258,27 @@ def test_the_seed_comes_before_the_cache_and_needs_no_pip(found, tmp_path, witho
 
 def test_a_seed_of_another_version_is_told_once_and_not_used(found, tmp_path, without_pip):
     bundle_with(tmp_path / "no-seed", made_by="9.8.7")
+    in_cache(VERSION)
     ready = found(BARE, BARE, python=without_pip)
-    (problem,) = errors(ready)
-    assert problem.subject.startswith("pip on the controller")
+    assert ready.failures == []
     (warning,) = ready.warnings
     assert "9.8.7" in warning
     assert warning.endswith("It is not used.")
-    in_cache(VERSION)
-    assert found(BARE).failures == []
+
+
+def test_a_seed_of_another_version_is_the_cause_of_what_is_missing(tmp_path, monkeypatch):
+    """A project brings another version along than the execution environment: one error."""
+    bundle_with(tmp_path / "no-seed", made_by="9.8.7")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    values = good(cloudflared_download_url="http://127.0.0.1:9")
+    ready = Readiness({"host1": Host(BARE, values), "host2": Host(ARM, values)}, sys.executable)
+    (failure,) = ready.failures
+    text = str(failure.error)
+    assert text.startswith(f"the bundle {tmp_path}/no-seed: was assembled by version 9.8.7 of ")
+    assert "so it is not used. Without it, the controller cannot have what hosts lack: " in text
+    assert "collections/requirements.yml" in text
+    assert failure.needed_by == ["host1", "host2"]
+    assert ready.warnings == []
 
 
 def test_a_damaged_seed_is_refused(found, tmp_path):
