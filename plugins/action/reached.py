@@ -69,7 +69,7 @@ def _reported(stopped: Mapping[str, str]) -> dict[str, Any]:
 def _conclude(
     group: neighbours.Hosts, plans: Mapping[str, Any], answers: Mapping[str, Any], here: set[str]
 ) -> dict[str, Any]:
-    """What follows for each tunnel of which a replica has answered."""
+    """The conclusions for each tunnel of which a replica has answered."""
     result: dict[str, Any] = {"left_out": [], "stopped": {}, "plans": {}, "former": {}}
     for names in neighbours.instances(group).values():
         answered = [name for name in names if name in here]

@@ -89,7 +89,7 @@ class ActionModule(ActionBase):
 
 
 class _Found:
-    """What the plays before have registered for one host."""
+    """The results that the plays before have registered for one host."""
 
     def __init__(self, hostvars: Mapping[str, Any], is_here: bool) -> None:
         self._hostvars = hostvars

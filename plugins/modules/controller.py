@@ -17,9 +17,9 @@ description:
     that cannot are returned.
   - With C(mcp_tunnel_bundle), everything has to be in that bundle, but a cloudflared binary of
     C(cloudflared_binary_file). Without, the places are
-    C(/usr/share/mcp_tunnels.stack/bundle), if it is there, and the cache. What neither has is
-    assembled with C(pip) for Ansible's own Python, or downloaded.
-  - Does the same in check mode, so that a run finds what check mode has found. What is made stays
+    C(/usr/share/mcp_tunnels.stack/bundle), if it is there, and the cache. A file that neither has
+    is assembled with C(pip) for Ansible's own Python, or downloaded.
+  - Does the same in check mode, so that a run finds what check mode has found. The files stay
     in the controller's cache.
   - Works with what M(mcp_tunnels.stack.settings), M(mcp_tunnels.stack.preflight),
     M(mcp_tunnels.stack.host_check) and M(mcp_tunnels.stack.reached) have found for the hosts of the

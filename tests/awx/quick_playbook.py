@@ -1,6 +1,6 @@
 """ansible-playbook, with modules run in forks of its own process: the same code for less time.
 
-What it leaves out is how Ansible ships a module to an interpreter and starts it there.
+It leaves out how Ansible ships a module to an interpreter and starts it there.
 """
 
 from __future__ import annotations

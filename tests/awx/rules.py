@@ -39,7 +39,7 @@ _ENVIRONMENT = {
     *("MAX_EVENT_RES", "CALLBACK_QUEUE", "CALLBACK_CONNECTION", "CACHE", "JOB_CALLBACK_DEBUG"),
     *("INVENTORY_HOSTVARS", "AWX_HOST", "PROJECT_REVISION", "SUPERVISOR_CONFIG_PATH"),
 }
-#: What may be asked for at a launch, and of which templates.
+#: The questions that a launch may ask, and the templates that ask them.
 _ASKED = {
     "site.yml": {"ask_limit_on_launch", "ask_job_type_on_launch", "ask_diff_mode_on_launch"},
     "verify.yml": {"ask_limit_on_launch"},

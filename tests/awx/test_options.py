@@ -58,7 +58,7 @@ def specs(collection: Path) -> dict[str, dict[str, Any]]:
 
 
 def errors(specs: dict[str, dict[str, Any]], made: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """What the documented options say against objects."""
+    """The objections of the documented options to objects."""
     asked = [(MODULE[kind], deepcopy(item)) for kind, items in made.items() for item in items]
     for _module, item in list(asked):
         for node in item.pop("simplified_workflow_nodes", []):

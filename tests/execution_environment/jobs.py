@@ -60,7 +60,7 @@ class Platform:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the laboratory says about itself."""
+        """The facts of the laboratory."""
         found: dict[str, Any] = json.loads(self.paths.facts.read_text())
         return found
 

@@ -49,7 +49,7 @@ def test_a_deployment(deployment: jobs.Job) -> None:
 
 def test_no_secret_is_left_of_it(deployment: jobs.Job, identity_token: str) -> None:
     left = deployment.left_behind()
-    # What is searched is there: the environment, the output, the events.
+    # The things that are searched are there: the environment, the output, the events.
     for part in ("AWX_ISOLATED_DATA_DIR", "PLAY RECAP", "playbook_on_stats"):
         assert part in left
     needles = [identity_token, identity_token.rsplit(".", 1)[1]]

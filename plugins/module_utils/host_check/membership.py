@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a replica remembers: its state host, and the replicas beside it."""
+"""The memory of a replica: its state host, and the replicas beside it."""
 
 from __future__ import annotations
 

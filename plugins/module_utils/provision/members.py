@@ -175,7 +175,7 @@ def check_machines(known: Members, machines: Mapping[str, str], subject: str) ->
 def check_size(known: Members, missing: Iterable[str], subject: str) -> None:
     """Refuses a list that the next run would not read.
 
-    :param missing: members that the inventory lacks; perhaps nobody has told of their end.
+    :param missing: members that the inventory lacks; they may be gone for good.
     :raises TunnelError: if there are too many.
     """
     if len(known.by_name) > MOST:

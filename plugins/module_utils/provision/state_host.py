@@ -26,7 +26,7 @@ _READ = ("ca.crt", "tunnel-id", "tunnel-domain")
 
 @dataclass(frozen=True)
 class Request:
-    """What a run wants of the state host.
+    """The request of a run to the state host.
 
     :param path: the state directory.
     :param replicas: the hosts of the run to their machines.

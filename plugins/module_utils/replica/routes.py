@@ -31,8 +31,8 @@ _REMEDIES = {
     "destination_unavailable": _REACH,
     "connection_timeout": _REACH,
     "connection_refused": (
-        "Start {upstream}. If it runs, and proxy/refused grows in nft list counters table inet "
-        "mcp_tunnel, the firewall refuses: run the site playbook"
+        "Start the server at {upstream}. If it runs, and proxy/refused grows in nft list counters "
+        "table inet mcp_tunnel, the firewall refuses: run the site playbook"
     ),
     "connection_terminated": _UPSTREAM,
     "connection_read_timeout": _REACH,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
-#: What awx.awx or AWX says, to the remedy. The first that fits counts.
+#: A message of awx.awx or AWX, to the remedy. The first that fits counts.
 _REMEDIES = (
     (
         r"HTTP 401|Failed to get token",

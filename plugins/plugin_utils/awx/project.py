@@ -165,7 +165,7 @@ def write(wanted: list[Change]) -> None:
 
 
 def told(dest: str, written: list[Change]) -> list[str]:
-    """What was done, and the next step."""
+    """The files that were written, and the next step."""
     if not written:
         return [f"{dest}: the project is as version {version()} of the collection writes it."]
     names: Any = (str(change.path.relative_to(dest)) for change in written)

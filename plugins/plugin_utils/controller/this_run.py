@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The run that this process belongs to, as a state host is told who holds its lease."""
+"""The run that this process belongs to, as its lease names it on a state host."""
 
 from __future__ import annotations
 

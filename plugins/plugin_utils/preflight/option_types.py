@@ -44,8 +44,8 @@ _EXACT: dict[str, type | tuple[type, ...]] = {"list": (list, tuple), "dict": Map
 def as_typed(value: Any, option: Mapping[str, Any]) -> Any:
     """The value of the option's type that a text stands for; any other value as it is.
 
-    Such a text may be a truth value, a whole number in digits, or a map or list in YAML. What is
-    read from it is data: a template in it is not evaluated.
+    Such a text may be a truth value, a whole number in digits, or a map or list in YAML. The
+    value is data: a template in it is not evaluated.
     """
     kind = option["type"]
     if kind == "bool":

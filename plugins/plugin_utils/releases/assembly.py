@@ -75,7 +75,7 @@ class Assembly:
     def make(self, check_mode: bool) -> dict[str, Any]:
         """Gets everything ready and writes the bundle, unless it is there; returns what is in it.
 
-        Check mode does not write it. What could not be had is in :attr:`problems`.
+        Check mode does not write it. Files that could not be had are in :attr:`problems`.
 
         :raises TunnelError: if the bundle cannot be written.
         """

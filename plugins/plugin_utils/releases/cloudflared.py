@@ -35,7 +35,7 @@ _INSTALLED = "bin/cloudflared"
 
 
 class _Cloudflared:
-    """What both have in common; an Artifact, which is known by the SHA-256 of the binary."""
+    """The common part of both; an Artifact, which is known by the SHA-256 of the binary."""
 
     needs_pip = False
 

@@ -32,9 +32,9 @@ class Artifact(Protocol):
     """A file that hosts get. Its name changes when its content would."""
 
     file_name: str
-    #: What it is, for messages: "the proxy for Python 3.11 on x86_64".
+    #: Its name in messages: "the proxy for Python 3.11 on x86_64".
     title: str
-    #: What the manifest of a bundle says about it.
+    #: Its entry in the manifest of a bundle.
     entry: Mapping[str, str]
     #: Whether it is made of a file of the operator's, so that nothing has to be fetched.
     is_brought: bool

@@ -41,7 +41,7 @@ _OF_CLOUDFLARED = ("version", "download_url", "checksums", "binary_file", "binar
 
 @dataclass(frozen=True)
 class Host:
-    """What is known of a host: the facts of host_check, its variables as the preflight saw them."""
+    """A host: the facts of host_check, and its variables as the preflight saw them."""
 
     facts: Mapping[str, Any]
     variables: Mapping[str, Any]

@@ -236,7 +236,7 @@ def assert_services_restart_for_their_files(calls):
         path for service in services for path in (*service["files"], *service.get("live_files", []))
     }
     assert written
-    # What the replica remembers is for later runs, and no service reads it.
+    # The replica's memory is for later runs, and no service reads it.
     watched.add("/etc/mcp-tunnel/default/members.json")
     assert sorted(path for path in written - watched if "/mcp-" in path) == []
     assert {path for service in services for path in service.get("socket_files", [])} <= watched

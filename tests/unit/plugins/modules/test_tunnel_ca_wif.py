@@ -447,7 +447,7 @@ def test_no_secret_comes_out(api, state, options, tunnel):
 
 
 def test_no_first_ca_beside_one_from_elsewhere(api, state, options, tunnel, openssl_ca):
-    """Another state host serves the tunnel. Who asks for it gets both."""
+    """Another state host serves the tunnel. A run that asks for it gets both."""
     foreign = api.add_certificate(tunnel["id"], openssl_ca[0])
     for check in (True, False):
         message = refused("tunnel_ca", check=check, **options, exclusive=True)

@@ -32,7 +32,7 @@ def write_bundle(
 ) -> Path:
     """Write a bundle of the files (name to content), made by that version of the collection.
 
-    *about* is said of each file.
+    *about* goes into the entry of each file.
     """
     directory.mkdir(mode=0o755)
     entries = []

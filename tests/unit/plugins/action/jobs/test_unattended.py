@@ -45,7 +45,7 @@ def test_a_run_without_a_terminal_asks_nobody(tmp_path):
 
 @pytest.mark.parametrize(("answer", "goes"), [("yes", True), ("no", False)])
 def test_a_person_is_asked(tmp_path, answer, goes):
-    """Whatever the answer, the lease of the instance is given back."""
+    """The lease of the instance is given back after any answer."""
     simulation = Simulation(tmp_path)
     status, output = simulation.run_at_terminal("teardown", question=ASKED, answer=answer)
     calls = simulation.calls()

@@ -1,4 +1,4 @@
-"""What a replica remembers of its instance."""
+"""The memory that a replica has of its instance."""
 
 from __future__ import annotations
 

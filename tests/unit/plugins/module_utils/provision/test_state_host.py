@@ -1,4 +1,4 @@
-"""What a run finds out on the state host, and what it leaves there."""
+"""The findings of a run on the state host, and its traces there."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ def test_an_upstream_that_is_down(replica):
     replica.upstream.server_close()
     assert replica.failed() == [("route", "Upstream refused the connection")]
     (found,) = (item for item in replica.examine() if not item.ok)
-    assert found.remedy.startswith(f"Start {replica.routes['echo']}. If it runs, ")
+    assert found.remedy.startswith(f"Start the server at {replica.routes['echo']}. If it ")
 
 
 def test_an_upstream_that_may_be_down(replica):

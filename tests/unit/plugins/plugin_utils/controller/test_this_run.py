@@ -1,4 +1,4 @@
-"""Who holds a lease, and whether that run still exists."""
+"""The holder of a lease, and whether that run still exists."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ PLAN = {"replicas": THREE, "state_host": "a", "config_dir": "/etc/mcp-tunnel/def
 
 
 def remembering(**state_hosts):
-    """What was read on each host: no file where it remembers nothing."""
+    """The files that were read on each host: none where it remembers nothing."""
     return {
         host: {"members.json": json.dumps({"state_host": name})} if name else {}
         for host, name in state_hosts.items()

@@ -64,7 +64,7 @@ def without_pip(tmp_path):
 
 @pytest.fixture
 def found(binary):
-    """What is said about hosts, which are given by their facts."""
+    """The findings about hosts, which are given by their facts."""
 
     def ready(*facts, python=sys.executable, **variables):
         values = good(
