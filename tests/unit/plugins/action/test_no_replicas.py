@@ -64,6 +64,46 @@ def test_of_a_limit_that_leaves_none(tmp_path, playbook):
     assert "mcp_tunnel: none of its 2 hosts takes part in this run, because of --limit" in output
 
 
+@pytest.mark.parametrize(
+    ("playbook", "arguments"),
+    [
+        ("site", ["--tags", "firewall"]),
+        ("verify", ["--skip-tags", "all"]),
+        ("teardown", ["--skip-tags", "untagged"]),
+        ("assemble", ["--tags", "proxy"]),
+        ("awx_project", ["--tags", "always"]),
+    ],
+)
+def test_of_tags_that_leave_no_task(tmp_path, playbook, arguments):
+    status, output = run(tmp_path, BESIDE, playbook, *arguments)
+    assert status != 0
+    assert f"{arguments[0]}: leaves nothing of this playbook to run" in output
+    assert "Nothing was done." in output
+
+
+def test_every_playbook_refuses_such_tags():
+    """Its first play is the one of all playbooks with replicas, or begins with the refusal."""
+    for path in PLAYBOOKS.glob("*.yml"):
+        first = yaml.safe_load(path.read_text(encoding="utf-8"))[0]
+        if path.stem in WITHOUT_HOSTS:
+            assert first["tasks"][0]["ansible.builtin.import_tasks"] == "tasks/whole.yml"
+        else:
+            assert first["ansible.builtin.import_playbook"] == "plays/replicas.yml"
+
+
+def test_of_a_start_at_a_later_task(tmp_path):
+    """Results of the tasks before it are missing. Ansible gathers facts then, unasked."""
+    here = {
+        "ansible_connection": "local",
+        "ansible_become": False,
+        "ansible_python_interpreter": sys.executable,
+    }
+    inventory = {"mcp_tunnel": {"hosts": {"a": here}}}
+    status, output = run(tmp_path, inventory, "site", "--start-at-task", "Look at the hosts")
+    assert status != 0
+    assert "mcp_tunnel_plan" in output
+
+
 def test_of_a_limit_that_leaves_one(tmp_path):
     """It goes on, to the variables that are missing."""
     status, output = run(tmp_path, BESIDE, "verify", "--limit", "b")

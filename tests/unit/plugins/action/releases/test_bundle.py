@@ -20,13 +20,19 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles im
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 
-(_PLAY,) = yaml.safe_load((Path(stack.__path__[0]) / "playbooks/assemble.yml").read_text())
+_PLAYBOOKS = Path(stack.__path__[0]) / "playbooks"
+(_PLAY,) = yaml.safe_load((_PLAYBOOKS / "assemble.yml").read_text())
+_IMPORT = "ansible.builtin.import_tasks"
 PROXY = release_for(Target("3.11.2", "x86_64"), sys.executable)
 
 
 def assemble(directory, *arguments, **variables):
-    """Run the tasks of assemble.yml."""
-    return run_playbook(directory, _PLAY["tasks"], {"localhost": {}}, *arguments, **variables)
+    """Run the tasks of assemble.yml, in another play."""
+    tasks = [
+        {**task, _IMPORT: str(_PLAYBOOKS / task[_IMPORT])} if _IMPORT in task else task
+        for task in _PLAY["tasks"]
+    ]
+    return run_playbook(directory, tasks, {"localhost": {}}, *arguments, **variables)
 
 
 def test_a_bundle_is_assembled_and_says_what_is_in_it(tmp_path, monkeypatch):
