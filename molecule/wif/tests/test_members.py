@@ -36,6 +36,6 @@ def test_a_disabled_state_host_is_not_replaced(duty: str) -> None:
     done = play("--extra-vars", arguments, playbook=duty, hosts=HOSTS[1:])
     output = unquoted(done.stdout)
     assert done.returncode != 0, done.stdout
-    assert f"{HOSTS[1]} remember {HOSTS[0]} as their state host, which the inventory" in output
+    assert f"{HOSTS[1]} remember {HOSTS[0]} as their state host, and the inventory" in output
     assert active(tunnel()) == before
     a_call_is_answered(duty)

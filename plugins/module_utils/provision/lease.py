@@ -49,6 +49,7 @@ class Lease:
 
     def __init__(self, instance: str, directory: Path = DIRECTORY, now: float | None = None):
         self._file = directory / f"{instance}.json"
+        self._is_alone = False
         self._now = time.clock_gettime(time.CLOCK_BOOTTIME) if now is None else now
 
     def holder(self) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class Lease:
         :param since: the time in UTC, for people.
         :returns: the run that holds it instead; empty if it is ours.
         """
-        with self._locked():
+        with self.alone():
             held = self.holder()
             if held and held["id"] not in (run.id, instead_of):
                 return held
@@ -88,22 +89,30 @@ class Lease:
         """Gives it back, if this run has it."""
         if not self._file.exists():
             return
-        with self._locked():
+        with self.alone():
             if self.holder().get("id") in (run.id, None):
                 secret_files.remove_file(str(self._file))
-            with contextlib.suppress(OSError):
-                self._file.parent.rmdir()  # unless another instance is held
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Alone with the file: the lock ends with the process."""
+    def alone(self) -> Iterator[None]:
+        """Alone with the leases, and with everything else that is changed in here.
+
+        The lock ends with the process.
+        """
+        if self._is_alone:
+            yield
+            return
         lock = None
         while lock is None:
             secret_files.ensure_private_directory(str(self._file.parent), check_mode=False)
             lock = _lock(self._file.parent)
+        self._is_alone = True
         try:
             yield
         finally:
+            self._is_alone = False
+            with contextlib.suppress(OSError):
+                self._file.parent.rmdir()  # unless an instance is held
             os.close(lock)
 
 

@@ -54,26 +54,18 @@ def hold(request: Request, lease: Lease, check_mode: bool) -> dict[str, Any]:
 
     :raises TunnelError: about the list of the replicas. The lease is given back then.
     """
-    if not check_mode:
+    if check_mode:
+        return _found(request, check_mode)
+    # A run that has lost its lease may be at the list, too.
+    with lease.alone():
         held = lease.take(request.run, request.seconds, request.instead_of, _now())
         if held:
             return {"changed": False, "holder": held}
-    try:
-        missing, noted = _look(request, check_mode)
-        result = {
-            "changed": request.note and not noted,
-            "noted": noted,
-            "holder": {},
-            "present": os.path.isdir(request.path),
-            "contents": _contents(request.path),
-            "missing": missing,
-            **_compared(request.token),
-        }
-    except TunnelError:
-        if not check_mode:
+        try:
+            return _found(request, check_mode)
+        except TunnelError:
             lease.release(request.run)
-        raise
-    return result
+            raise
 
 
 def release(path: str, run: Run, lease: Lease, confirmed: list[str], forget: list[str]) -> None:
@@ -84,12 +76,26 @@ def release(path: str, run: Run, lease: Lease, confirmed: list[str], forget: lis
     try:
         # Without the directory, the instance was torn down.
         if os.path.isdir(path) and (confirmed or forget):
-            file = StateFile(path, members.FILE)
-            known = members.read(file.read(), file.path)
-            names = [name for name in confirmed if name in known.by_name]
-            file.ensure(known.confirmed(names, _now()).without(forget).text().strip(), False)
+            with lease.alone():
+                file = StateFile(path, members.FILE)
+                known = members.read(file.read(), file.path)
+                names = [name for name in confirmed if name in known.by_name]
+                file.ensure(known.confirmed(names, _now()).without(forget).text().strip(), False)
     finally:
         lease.release(run)
+
+
+def _found(request: Request, check_mode: bool) -> dict[str, Any]:
+    missing, noted = _look(request, check_mode)
+    return {
+        "changed": request.note and not noted,
+        "noted": noted,
+        "holder": {},
+        "present": os.path.isdir(request.path),
+        "contents": _contents(request.path),
+        "missing": missing,
+        **_compared(request.token),
+    }
 
 
 def _look(request: Request, check_mode: bool) -> tuple[list[str], bool]:
@@ -108,10 +114,12 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool]:
     if missing and request.needs_all:
         raise TunnelError(
             file.path,
-            f"has {', '.join(missing)}, which the inventory of this run does not show and which "
-            "would be cut off",
-            "Run with an inventory that has every replica (no slices, no disabled hosts). "
-            f"If they are gone for good, set mcp_tunnel_forget: [{', '.join(missing)}] for one run",
+            f"has {', '.join(missing)}, which would be cut off: the inventory of this run shows "
+            "no such replica of this instance",
+            "Run with an inventory that has every replica (no slices, no disabled hosts). If one "
+            "has another mcp_tunnel_instance now, run teardown.yml with the former one there. If "
+            f"they are gone for good, set mcp_tunnel_forget: [{', '.join(missing)}] for one run on "
+            "the replicas of this instance",
         )
     grown = known.with_replicas(request.replicas, request.domain)
     members.check_size(grown, missing, file.path)

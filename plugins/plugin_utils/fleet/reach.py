@@ -57,10 +57,12 @@ class Reach:
         if unseen and duty == "recover":
             raise TunnelError(
                 ", ".join(unseen),
-                "is a replica of this tunnel, as others remember, and not in the inventory of this "
-                f"run; {duty} would cut it off",
+                "is a replica of this tunnel, as others remember, and the inventory of this run "
+                f"shows no such replica of this instance; {duty} would cut it off",
                 "Run with an inventory that has every replica (no slices, no disabled hosts). If "
-                f"it is gone for good, set {_FORGET}: [{', '.join(unseen)}] for one run",
+                "it has another mcp_tunnel_instance now, run teardown.yml with the former one "
+                f"there. If it is gone for good, set {_FORGET}: [{', '.join(unseen)}] for one run "
+                "on the replicas of this instance",
             )
         if self.unreachable:
             raise TunnelError(

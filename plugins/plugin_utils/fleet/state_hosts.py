@@ -71,8 +71,9 @@ def choose(
     if unseen and explicit not in claims:
         raise TunnelError(
             _VARIABLE,
-            f"{', '.join(claims[unseen[0]])} remember {unseen[0]} as their state host, which the "
-            "inventory of this run does not show. Another one would make another CA",
+            f"{', '.join(claims[unseen[0]])} remember {unseen[0]} as their state host, and the "
+            "inventory of this run shows no such replica of this instance. Another one would make "
+            "another CA",
             "Run with an inventory that has it. If it has another name now, set "
             f"{_VARIABLE} to that and mcp_tunnel_forget: [{unseen[0]}] for one run. If it is gone "
             f"for good, run recover.yml with mcp_tunnel_forget: [{unseen[0]}]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
 
 import pytest
@@ -83,7 +84,9 @@ def test_who_is_missing_is_named_or_refused(world):
     half = {"replicas": {"b": B}, "inventory": ("b",)}
     assert world.hold(**half, note=True)["missing"] == ["a"]
     assert world.names() == ["a", "b"]
-    with pytest.raises(TunnelError, match=r"has a, which the inventory .*mcp_tunnel_forget: \[a\]"):
+    with pytest.raises(
+        TunnelError, match=r"has a, which would be cut off.*mcp_tunnel_forget: \[a\]"
+    ):
         world.hold(**half, needs_all=True)
     assert world.lease.holder() == {}, "a refusal leaves nothing to wait for"
     assert world.hold(**half, needs_all=True, forget=("a",), note=True)["missing"] == []
@@ -131,3 +134,26 @@ def test_a_list_never_grows_beyond_what_is_read(world):
     with pytest.raises(TunnelError, match=r"would have 501 .* lacks 500 .* mcp_tunnel_forget"):
         world.hold(replicas={"new": A}, inventory=("new",), note=True)
     assert len(world.hold(replicas=most, inventory=tuple(most))["missing"]) == 0
+
+
+def _confirm(path, number):
+    run = replace(RUN, id=f"{number:016x}")
+    lease = Lease("default", path / "leases")
+    for _turn in range(5):
+        state_host.release(str(path / "default"), run, lease, [f"r{number}"], [f"gone{number}"])
+
+
+def test_of_many_ends_at_once_each_is_noted(tmp_path, world):
+    """Runs whose leases have ended meanwhile write the list at the same time."""
+    numbers = range(8)
+    names = [f"{stem}{number}" for number in numbers for stem in ("r", "gone")]
+    world.hold(replicas=dict.fromkeys(names, A), inventory=tuple(names), note=True)
+    context = multiprocessing.get_context("fork")
+    runs = [context.Process(target=_confirm, args=(tmp_path, number)) for number in numbers]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    replicas = json.loads((world.state / "replicas.json").read_text())["replicas"]
+    assert sorted(replicas) == [f"r{number}" for number in numbers]
+    assert all(each["confirmed"] for each in replicas.values())
