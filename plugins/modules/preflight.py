@@ -154,6 +154,11 @@ routes:
   description: The routes, in lower case and without trailing dots, with their upstreams.
   type: dict
   returned: success
+required_routes:
+  description: Names of those routes whose upstreams must answer.
+  type: list
+  returned: success
+  elements: str
 allowed_ips:
   description: The IPv4 networks and addresses that the proxy may dial, unless it may dial any.
   type: list
@@ -172,6 +177,10 @@ proxy_shutdown_seconds:
   returned: success
 health_timeout:
   description: Seconds that a replica has to become healthy.
+  type: int
+  returned: success
+lease_seconds:
+  description: Seconds for which a run holds the instance without another word.
   type: int
   returned: success
 """

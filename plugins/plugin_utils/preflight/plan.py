@@ -54,6 +54,10 @@ DUTIES = {
 }
 
 
+_RENEWED_AFTER = 300
+"""Seconds after which a run asks for its lease again, see tasks/hold_longer.yml."""
+
+
 def check_values(values: Mapping[str, Any]) -> list[TunnelError]:
     """The problems with one host's variables: by our rules, the proxy's, and their types."""
     judged = judge(values)
@@ -120,6 +124,7 @@ def make_plan(
     units = {"mcp-proxy": proxy_unit, "mcp-cloudflared": cloudflared_unit}
     ca_file = values["proxy_upstream_ca_file"]
     judged = judge(values)
+    grace_seconds = seconds(values["cloudflared_grace_period"])
     return {
         "instance": instance,
         "duty": duty,
@@ -135,7 +140,7 @@ def make_plan(
         "proxy_socket": f"mcp-proxy@{instance}.socket",
         "cloudflared_unit": cloudflared_unit,
         # For timeout(1), 0 means no limit.
-        "cloudflared_grace_seconds": max(seconds(values["cloudflared_grace_period"]), 0.1),
+        "cloudflared_grace_seconds": max(grace_seconds, 0.1),
         "renewal_unit": f"mcp-tunnel-renew-cert@{instance}",
         "ports": {variable: as_port(values[variable]) for variable in settings.PORTS},
         "host_check": {
@@ -163,4 +168,14 @@ def make_plan(
         # Whole seconds, because systemd does not know all of Go's units.
         "proxy_shutdown_seconds": math.ceil(judged.config.shutdown_timeout),
         "health_timeout": values["mcp_tunnel_health_timeout"],
+        "lease_seconds": _lease_seconds(values, judged.config.shutdown_timeout + grace_seconds),
     }
+
+
+def _lease_seconds(values: Mapping[str, Any], stopping: float) -> int:
+    """How long a run may be silent: the longest wave, and one question that a host never answers.
+
+    :param stopping: seconds that the services of a replica may take to stop.
+    """
+    waits = int(values["mcp_tunnel_health_timeout"]) + int(values["mcp_tunnel_answer_timeout"])
+    return _RENEWED_AFTER + waits + math.ceil(stopping)

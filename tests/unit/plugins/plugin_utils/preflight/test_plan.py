@@ -397,3 +397,17 @@ def test_the_rules_and_the_preflight_mean_the_same_metadata_addresses():
     rules = yaml.safe_load((ROLES / "firewall/vars/main.yml").read_text())
     refused = {str(address) for address in dialling.METADATA_ADDRESSES}
     assert refused == set(rules["__firewall_metadata_v4"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "lease"),
+    [
+        # 300 seconds between two questions for it, and 900, 60, 30 and 30 of the default limits.
+        ({}, 1320),
+        ({"mcp_tunnel_health_timeout": 1800}, 3060),
+        ({"mcp_tunnel_answer_timeout": 60}, 480),
+        ({"cloudflared_grace_period": "10m", "proxy_shutdown_timeout": "1m30s"}, 1950),
+    ],
+)
+def test_a_lease_is_longer_than_a_run_may_be_silent(changes, lease):
+    assert plan.make_plan(good(**changes), ["a"], "a")["lease_seconds"] == lease
