@@ -31,9 +31,9 @@ class ActionModule(ActionBase):
             }
         )
         problems = list(names.check(task_vars))
-        files = project.files(arguments["requirements"])
         changes: list[project.Change] = []
         try:
+            files = project.files(arguments["requirements"])
             changes = project.changes(arguments["dest"], files)
         except TunnelError as error:
             problems.append(error)

@@ -23,7 +23,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 # Registered by mcp_tunnels.stack.settings, without output.
 _SETTINGS = "__mcp_tunnel_settings"
 # Registered by mcp_tunnels.stack.group.
-_MEMBERS = "__mcp_tunnel_group"
+_GROUP = "__mcp_tunnel_group"
 
 
 class ActionModule(ActionBase):
@@ -45,7 +45,7 @@ class ActionModule(ActionBase):
         )
         settings = task_vars.get(_SETTINGS)
         try:
-            beside = _beside_the_others(task_vars.get(_MEMBERS), name)
+            beside = _beside_the_others(task_vars.get(_GROUP), name)
             values, problems = _taken(settings)
         except TunnelError as error:
             result.update(failed=True, msg=f"{error} No host was touched.")
@@ -92,7 +92,7 @@ def _beside_the_others(compared: Any, name: str) -> Mapping[str, Any]:
     """The result of comparing host *name* with the others of its group."""
     if not isinstance(compared, Mapping) or name not in compared.get("hosts", {}):
         raise TunnelError(
-            _MEMBERS,
+            _GROUP,
             f"does not have {name}, so nothing is known of the hosts beside it",
             "Run mcp_tunnels.stack.group before, for the group that has this host, and register "
             "its result under this name",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import collection
 
 #: The playbooks that jobs run, and the name of the play in a job's output.
 PLAYBOOKS = {
@@ -24,7 +24,6 @@ PLAYBOOKS = {
     "teardown": "Tear down",
     "verify": "Verify",
 }
-_COLLECTION = Path(__file__).resolve().parents[3]
 _MARK = "Written by mcp_tunnels.stack.awx_project: its next run replaces what is changed here."
 #: The operator's own: written once, and never again.
 _ONCE = ("known_hosts",)
@@ -69,20 +68,11 @@ class Change:
         }
 
 
-def version() -> str:
-    """The version of this collection: of its manifest, or of galaxy.yml in a checkout."""
-    manifest = _COLLECTION / "MANIFEST.json"
-    if manifest.is_file():
-        content = yaml.safe_load(manifest.read_text(encoding="utf-8"))["collection_info"]
-    else:
-        content = yaml.safe_load((_COLLECTION / "galaxy.yml").read_text(encoding="utf-8"))
-    return str(content["version"])
-
-
 def files(requirements: bool) -> dict[str, str]:
     """The content of each file, by its path in the project.
 
     :param requirements: whether the project brings the collection along.
+    :raises TunnelError: if the collection does not state its version.
     """
     found = {f"{name}.yml": _playbook(name, title) for name, title in PLAYBOOKS.items()}
     found["ansible.cfg"] = f"# {_MARK}\n{_CFG}"
@@ -90,7 +80,7 @@ def files(requirements: bool) -> dict[str, str]:
     if requirements:
         found["collections/requirements.yml"] = (
             f"# {_MARK}\n---\ncollections:\n"
-            f"  - name: mcp_tunnels.stack\n    version: =={version()}\n"
+            f"  - name: {collection.NAME}\n    version: =={collection.version()}\n"
         )
     return found
 
@@ -98,7 +88,7 @@ def files(requirements: bool) -> dict[str, str]:
 def _playbook(name: str, title: str) -> str:
     return (
         f"# {_MARK}\n---\n- name: {title}\n"
-        f"  ansible.builtin.import_playbook: mcp_tunnels.stack.{name}\n"
+        f"  ansible.builtin.import_playbook: {collection.NAME}.{name}\n"
     )
 
 
@@ -167,7 +157,8 @@ def write(wanted: list[Change]) -> None:
 def told(dest: str, written: list[Change]) -> list[str]:
     """The files that were written, and the next step."""
     if not written:
-        return [f"{dest}: the project is as version {version()} of the collection writes it."]
+        version = collection.version()
+        return [f"{dest}: the project is as version {version} of the collection writes it."]
     names: Any = (str(change.path.relative_to(dest)) for change in written)
     return [
         f"{dest}: written {', '.join(names)}.",

@@ -23,6 +23,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.bundle.
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.bundle.writer import Draft
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
     cloudflared_for,
+    settings_of,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.controller_tools import (
     Wanted,
@@ -44,7 +45,6 @@ _TARGETS = "mcp_tunnel_bundle_targets"
 _DEST = "mcp_tunnel_bundle_dest"
 _KEYS = {"python", "architecture"}
 _EXAMPLE = 'Write it like [{"python": "3.11", "architecture": "x86_64"}]'
-_OF_CLOUDFLARED = ("version", "download_url", "checksums", "binary_file", "binary_sha256")
 #: Stands for every patch level: releases are the same for all of them but the very first of 3.9.
 _PATCH = "99"
 _OLDEST = 9
@@ -147,13 +147,12 @@ def _artifacts(targets: list[Target], values: Mapping[str, Any], python: str) ->
     for target in targets:
         release = release_for(target, python)
         found.setdefault(release.file_name, release)
-    method = values["cloudflared_install_method"]
-    settings = {name: values[f"cloudflared_{name}"] for name in _OF_CLOUDFLARED}
+    settings = settings_of(values)
     for architecture in sorted({target.architecture for target in targets}):
-        if method != "package":
-            binary = cloudflared_for(architecture, {"method": method, **settings})
+        if settings["method"] != "package":
+            binary = cloudflared_for(architecture, settings)
             found.setdefault(binary.file_name, binary)
-    if method == "package":
+    if settings["method"] == "package":
         key = RepositoryKey(
             values["cloudflared_package_key_url"], values["cloudflared_package_key_fingerprint"]
         )

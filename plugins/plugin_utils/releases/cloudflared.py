@@ -150,6 +150,13 @@ class BroughtCloudflared(_Cloudflared):
             pack(scratch, archive)
 
 
+def settings_of(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables that say which release is meant, as :func:`cloudflared_for` takes them."""
+    names = ("version", "download_url", "checksums", "binary_file", "binary_sha256")
+    found = {name: variables[f"cloudflared_{name}"] for name in names}
+    return {"method": variables["cloudflared_install_method"], **found}
+
+
 def cloudflared_for(
     architecture: str, settings: Mapping[str, Any]
 ) -> DownloadedCloudflared | BroughtCloudflared:

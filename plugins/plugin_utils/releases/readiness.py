@@ -17,6 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudfl
     BroughtCloudflared,
     DownloadedCloudflared,
     cloudflared_for,
+    settings_of,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.controller_tools import (
     Failure,
@@ -35,8 +36,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy i
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.repository_key import (
     RepositoryKey,
 )
-
-_OF_CLOUDFLARED = ("version", "download_url", "checksums", "binary_file", "binary_sha256")
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,7 @@ class Readiness:
         self, architecture: str, variables: Mapping[str, Any]
     ) -> DownloadedCloudflared | BroughtCloudflared:
         """Worked out once for hosts that are alike: it may read a whole binary."""
-        settings = {name: variables[f"cloudflared_{name}"] for name in _OF_CLOUDFLARED}
-        settings["method"] = variables["cloudflared_install_method"]
+        settings = settings_of(variables)
         key = (architecture, repr(settings))
         if key not in self._known:
             self._known[key] = cloudflared_for(architecture, settings)
