@@ -76,6 +76,8 @@ def taken_over(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
         ("site", []),
         ("site", ["--limit", HOSTILE]),
         ("verify", []),
+        # Confirmed by the operator: it ends where the host is first asked.
+        ("teardown", ["-e", "mcp_tunnel_teardown_confirmed=true"]),
     ],
 )
 def test_nothing_is_read_run_signed_or_deleted(

@@ -14,6 +14,16 @@ def status() -> dict[str, Any]:
     return answer
 
 
+#: The calls of a first run. A look after each change finds a run that does the same meanwhile.
+FIRST_CALLS = [
+    *("exchange", "list", "create", "list"),
+    "reveal_token",
+    *("list_certificates", "add_certificate", "list_certificates"),
+]
+#: The calls of a run with nothing to do.
+NEXT_CALLS = ["exchange", "get", "reveal_token", "list_certificates"]
+
+
 def asked(since: int = 0, name: str = LAB_NAME) -> list[dict[str, Any]]:
     """Return the calls, from number *since* on."""
     return [
