@@ -55,6 +55,7 @@ def answers() -> dict[str, Any]:
 
     :raises BenchError: the releases of today could not be worked out
     """
+    releases = _releases()
     rows = ["service", "service", "proxy", "edge", "ingress", "inner TLS", "route"]
     return {
         "host_check": {
@@ -70,8 +71,8 @@ def answers() -> dict[str, Any]:
                 "cores": 2,
                 "resolvers": ["10.77.0.1"],
                 "users": ["mcp-proxy", "mcp-cloudflared"],
-                "releases": _releases(),
-                "unpacked": {part: [version] for part, version in _releases().items()},
+                "releases": releases,
+                "unpacked": {part: [version] for part, version in releases.items()},
             },
         },
         "state_host": {
