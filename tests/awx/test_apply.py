@@ -219,3 +219,25 @@ def test_a_controller_without_the_collection(run: Run) -> None:
     (problem,) = result["problems"]
     assert problem.startswith("awx.awx: is not installed on this controller")
     assert "ansible-galaxy collection install awx.awx" in problem
+
+
+def test_own_files_are_not_shown(awx: FakeAwx, run: Run, tmp_path: Path) -> None:
+    """They may have secrets, and somebody looks for a fault with -v."""
+    own = tmp_path / "own.yml"
+    own.write_text("controller_labels:\n  - {name: planted-secret, no_such_option: x}\n")
+    status, _result, output = run(awx, "--check", "-vv", mcp_tunnel_awx_files=[str(own)])
+    assert status != 0
+    assert output.count("planted-secret") == output.count("controller_labels: planted-secret") > 0
+
+
+@pytest.mark.parametrize("content", ["a: b: c\n", None, "- 1\n"])
+def test_an_own_file_that_cannot_be_read_is_named(
+    awx: FakeAwx, run: Run, tmp_path: Path, content: str | None
+) -> None:
+    own = tmp_path / "own.yml"
+    if content is not None:
+        own.write_text(content)
+    status, _result, output = run(awx, mcp_tunnel_awx_files=[str(own)])
+    assert status != 0
+    assert f"mcp_tunnel_awx_files: {own} cannot be read as a map of lists in YAML" in output
+    assert awx.api.requests == []
