@@ -312,6 +312,7 @@ ANSWERS = {
     "facts that are no map": {"merge": {"ansible_facts": ["mcp_tunnel_plan"]}},
     "a megabyte": {"long": ["facts", "python_version"]},
     "a path in a name": {"merge": {"facts": {"releases": {"proxy": "../../etc"}}}},
+    "a path among releases": {"merge": {"facts": {"unpacked": {"proxy": ["../../etc"]}}}},
     "a dot": {"merge": {"facts": {"releases": {"proxy": ".."}}}},
     "an unknown part": {"merge": {"facts": {"releases": {"other": "1"}}}},
     "arguments of pip": {"merge": {"facts": {"python_version": "3.11 --index-url=http://x"}}},
