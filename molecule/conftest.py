@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+
 import pytest
 from replicas import HOSTS, lost, shell
 from testinfra.host import Host
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all playbooks of this run one directory for kept_playbook.py."""
+    kept = tempfile.TemporaryDirectory(prefix="kept-modules-")
+    os.environ["KEPT_MODULES"] = kept.name
+    config.add_cleanup(kept.cleanup)
 
 
 def pytest_runtest_setup() -> None:

@@ -23,6 +23,8 @@ LAB_NAME = os.environ["MOLECULE_SCENARIO_NAME"]
 #: How credentials reach the state host: manual in the scenario default, wif in the others.
 MODE = "manual" if LAB_NAME == "default" else "wif"
 CHECKOUT = Path(__file__).resolve().parents[2]
+#: ansible-playbook, which need not pack the same modules for every run.
+_PLAYBOOK = CHECKOUT / "tests/unit/plugins/support/kept_playbook.py"
 #: The run directories of this checkout's laboratories are here.
 LABS = CHECKOUT / ".build/lab"
 RUN = LABS / LAB_NAME
@@ -136,7 +138,7 @@ def command_line(
     }
     shown = inventory(lab_name) if hosts is None else _inventory_of(lab_name, hosts)
     path = str(CHECKOUT / f"playbooks/{playbook}.yml")
-    return ["ansible-playbook", "--inventory", shown, path], environment
+    return [sys.executable, str(_PLAYBOOK), "--inventory", shown, path], environment
 
 
 def _inventory_of(lab_name: str, hosts: Sequence[str]) -> str:

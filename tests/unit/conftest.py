@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -18,6 +19,14 @@ hypothesis.settings.load_profile("repeatable")
 _COLLECTIONS = Path(__file__).resolve().parents[2] / ".build" / "collections"
 if _COLLECTIONS.is_dir():
     sys.path.insert(0, str(_COLLECTIONS))
+
+
+def pytest_configure(config):
+    """Give all processes of this run one directory for kept_playbook.py."""
+    if not hasattr(config, "workerinput"):
+        kept = tempfile.TemporaryDirectory(prefix="kept-modules-")
+        os.environ["KEPT_MODULES"] = kept.name
+        config.add_cleanup(kept.cleanup)
 
 
 @pytest.fixture(scope="session")

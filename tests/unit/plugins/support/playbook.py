@@ -12,6 +12,7 @@ import yaml
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
 _COLLECTIONS = Path(__import__("ansible_collections.mcp_tunnels.stack").__path__[0]).parent
+_PROGRAM = Path(__file__).with_name("kept_playbook.py")
 _GOOD = {
     "mcp_tunnel_domain": openssl.DOMAIN,
     "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},
@@ -42,7 +43,7 @@ def run_playbook(
     (directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
     (directory / "play.yml").write_text(yaml.safe_dump([play]))
     (directory / "ansible.cfg").write_text("[defaults]\ninternal_poll_interval = 0.01\n")
-    command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "inventory.yml"]
+    command = [sys.executable, str(_PROGRAM), "-vvv", "-i", "inventory.yml"]
     done = subprocess.run(
         [*command, "play.yml", *arguments],
         cwd=directory,

@@ -27,6 +27,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.terminal i
 
 _COLLECTION = Path(stack.__path__[0])
 _SUPPORT = Path(__file__).parent
+_PROGRAM = _SUPPORT / "kept_playbook.py"
 # The default looks for an answer 1000 times a second, which costs processor time.
 _SETTINGS = "[defaults]\ninternal_poll_interval = 0.01\n"
 _CLOUDFLARED = b"pretends to be cloudflared"
@@ -105,7 +106,13 @@ class Simulation:
         world.write_text(json.dumps(self.world))
         (self.directory / "ansible.cfg").write_text(_SETTINGS)
         path = _COLLECTION / "playbooks" / f"{playbook.removesuffix('.yml')}.yml"
-        command = [sys.executable, "-m", "ansible.cli.playbook", "-vvv", "-i", "inventory.yml"]
+        command = [
+            sys.executable,
+            str(_SUPPORT / "kept_playbook.py"),
+            "-vvv",
+            "-i",
+            "inventory.yml",
+        ]
         return [*command, str(path), *arguments], {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTION.parents[2]),

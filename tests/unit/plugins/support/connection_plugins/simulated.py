@@ -77,7 +77,8 @@ class Connection(ConnectionBase):
 
 def _module(payload):
     """Return name and arguments of the module in the input of a host's Python."""
-    for node in ast.walk(ast.parse(payload)):
+    _program, _main, call = payload.rpartition(b'if __name__ == "__main__":\n')
+    for node in ast.walk(ast.parse(call.strip())):
         if isinstance(node, ast.Call):
             found = {word.arg: word.value for word in node.keywords}
             if {"ansible_module", "params"} <= found.keys():

@@ -1,0 +1,94 @@
+"""A packed module that is kept for later runs is never one of other files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import kept_playbook
+
+_TASK = "mcp_tunnels.stack.word"
+MODULE = """\
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.word import WORD
+AnsibleModule({}).exit_json(msg=WORD)
+"""
+
+
+class Tree:
+    """A collection of our name with one module, which says a word of module_utils."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.collection = directory / "ansible_collections/mcp_tunnels/stack"
+        self.word = self.collection / "plugins/module_utils/word.py"
+        module = self.collection / "plugins/modules/word.py"
+        for path in (self.word, module):
+            path.parent.mkdir(parents=True)
+        module.write_text(MODULE)
+        self.say("first")
+
+    def say(self, word: str) -> None:
+        """Change the text in module_utils; neither its size nor its times tell."""
+        self.word.write_text(f"WORD = {word!r}\n")
+        os.utime(self.word, (1, 1))
+
+    def content(self) -> str:
+        """The hash of what can be in its packed modules."""
+        return kept_playbook.content([str(self.directory)])
+
+    def run(self, kept: Path) -> str:
+        """The output of a run of the module, with modules of earlier runs."""
+        play = {"hosts": "localhost", "gather_facts": False, "tasks": [{_TASK: {}}]}
+        (self.directory / "play.yml").write_text(yaml.safe_dump([play]))
+        done = subprocess.run(
+            [sys.executable, kept_playbook.__file__, "-v", "play.yml"],
+            cwd=self.directory,
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(self.directory),
+                "KEPT_MODULES": str(kept),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path / "tree")
+
+
+def test_a_changed_file_is_in_the_next_run(tree, tmp_path):
+    kept = tmp_path / "kept"
+    assert "first" in tree.run(kept)
+    packed = sorted(kept.rglob("*.word-*"))
+    assert packed
+    times = [path.stat().st_mtime_ns for path in packed]
+    assert "first" in tree.run(kept)
+    assert [path.stat().st_mtime_ns for path in packed] == times, "it was packed again"
+    tree.say("other")
+    assert "other" in tree.run(kept)
+
+
+def test_each_file_counts(tree):
+    seen = {tree.content()}
+    for path in ("plugins/modules/word.py", "plugins/module_utils/word.py", "meta/runtime.yml"):
+        (tree.collection / path).parent.mkdir(exist_ok=True)
+        (tree.collection / path).write_text("{}")
+        assert tree.content() not in seen, path
+        seen.add(tree.content())
+    tree.word.unlink()
+    assert tree.content() not in seen
+
+
+def test_another_tree_is_another(tree, tmp_path):
+    """Their contents are the same; the path is in a module's messages."""
+    assert Tree(tmp_path / "other").content() != tree.content()
