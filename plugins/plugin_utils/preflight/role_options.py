@@ -20,6 +20,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.option
 
 ROLES = ("provision", "proxy", "cloudflared", "firewall")
 _COLLECTION = Path(__file__).resolve().parents[3]
+#: PyYAML's own in C where it was built with it: ten times as fast, in each task of each host.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @functools.cache
@@ -88,4 +90,4 @@ def type_problems(values: Mapping[str, Any]) -> list[TunnelError]:
 
 def _load(role: str, path: str) -> dict[str, Any]:
     content = (_COLLECTION / "roles" / role / path).read_text(encoding="utf-8")
-    return yaml.safe_load(content) or {}
+    return yaml.load(content, Loader=_LOADER) or {}  # noqa: S506 (either is safe)
