@@ -23,6 +23,7 @@ SUCCESSES = frozenset({"answered", "sent", "opened", "done"})
 _CLONE_NEWUSER = 0x10000000
 _FIRST_HANDED = 3
 _TCP_FASTOPEN_CONNECT = 30
+_BACKLOG = 4096  # that of the unit
 
 
 def _family(address: str) -> socket.AddressFamily:
@@ -63,21 +64,38 @@ def handed(name: str, number: int, way: str, address: str, port: int) -> str:
     """Make a client of a listening socket that systemd has opened (sd_listen_fds(3))."""
     with socket.socket(fileno=os.dup(_FIRST_HANDED + number)) as sock:
         sock.settimeout(PATIENCE)
-        if way == "disconnect":
-            _disconnect(sock)
-        else:
-            sock.shutdown(socket.SHUT_RD)
-        if way == "fast open":
-            _send_at_once(sock, _mark(name), address, port)
-        else:
-            if way == "fast open, by connect":
-                sock.setsockopt(socket.IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1)
-            if way == "another port":
-                sock.bind((address, 0))
-            sock.connect((address, port))
-            sock.sendall(_mark(name))
-        sock.recv(1)
+        try:
+            _make_a_client(sock, name, way, address, port)
+        finally:
+            _listen_again(sock)
     return "answered"
+
+
+def _make_a_client(sock: socket.socket, name: str, way: str, address: str, port: int) -> None:
+    if way == "disconnect":
+        _disconnect(sock)
+    else:
+        sock.shutdown(socket.SHUT_RD)
+    if way == "fast open":
+        _send_at_once(sock, _mark(name), address, port)
+    else:
+        if way == "fast open, by connect":
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1)
+        if way == "another port":
+            sock.bind((address, 0))
+        sock.connect((address, port))
+        sock.sendall(_mark(name))
+    sock.recv(1)
+
+
+def _listen_again(sock: socket.socket) -> None:
+    """Leave systemd a socket on which nothing waits.
+
+    It would start the unit again for the answer, or for the end of the connection, that it finds on
+    its copy. With a job to stop the socket, it looks at the copy over and over, and does no job.
+    """
+    _disconnect(sock)
+    sock.listen(_BACKLOG)
 
 
 def _disconnect(sock: socket.socket) -> None:
