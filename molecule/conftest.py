@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 
 import pytest
@@ -12,9 +13,8 @@ from testinfra.host import Host
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give all playbooks of this run one directory for kept_playbook.py."""
-    kept = tempfile.TemporaryDirectory(prefix="kept-modules-")
-    os.environ["KEPT_MODULES"] = kept.name
-    config.add_cleanup(kept.cleanup)
+    kept = os.environ["KEPT_MODULES"] = tempfile.mkdtemp(prefix="kept-modules-")
+    config.add_cleanup(lambda: shutil.rmtree(kept))
 
 
 def pytest_runtest_setup() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -24,9 +25,8 @@ if _COLLECTIONS.is_dir():
 def pytest_configure(config):
     """Give all processes of this run one directory for kept_playbook.py."""
     if not hasattr(config, "workerinput"):
-        kept = tempfile.TemporaryDirectory(prefix="kept-modules-")
-        os.environ["KEPT_MODULES"] = kept.name
-        config.add_cleanup(kept.cleanup)
+        kept = os.environ["KEPT_MODULES"] = tempfile.mkdtemp(prefix="kept-modules-")
+        config.add_cleanup(lambda: shutil.rmtree(kept))
 
 
 @pytest.fixture(scope="session")
