@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.action.test_waves import (
     make_fleet,
@@ -113,3 +115,50 @@ def test_a_run_in_which_every_tunnel_stops_ends_with_the_summary(tmp_path, attac
     assert "0 of 2 tunnels are done." in output
     assert "stopped at red1: No. Not touched: red2, red3." in output, output[-3000:]
     assert "stopped at blue1: No. Not touched: blue2, blue3." in output
+
+
+@pytest.mark.parametrize("playbook", ["site", "teardown"])
+@pytest.mark.parametrize("names", [["host1"], ["host1", "host2"]])
+def test_a_lease_that_cannot_be_held_for_longer_stops_the_tunnel(tmp_path, playbook, names):
+    """Its replicas are not touched, also those of the same wave, and the run says why."""
+    simulation = Simulation(tmp_path)
+    simulation.hosts = {name: {} for name in names}
+    simulation.variables |= {"mcp_tunnel_batch": "100%", "mcp_tunnel_forget": ["gone"]}
+    # As if the run had held the instance for hours. Only what asks for it later forgets no host.
+    files = {"ca.crt": simulated_hosts.CA.strip(), "tunnel-domain": simulated_hosts.DOMAIN}
+    held = {"at": 0, "present": True, "contents": files, "noted": True, "misfit": ""}
+    lost = {"arguments": {"state": None, "forget": []}}
+    simulation.attack("host1", "state_host", **lost, **FAILS)
+    arguments = ("-e", json.dumps({"__provision_held": held}), *CONFIRMED)
+    status, output = simulation.run(playbook, *arguments)
+    assert status != 0
+    assert "The tunnel is not done." in output, output[-3000:]
+    assert "stopped at host1: No." in output
+    assert not [call for call in simulation.calls() if call["module"] == "replica"]
+    asked = [call for call in simulation.calls() if call["module"] == "state_host"]
+    assert asked[-1]["arguments"].get("state") == "released"
+
+
+@pytest.mark.parametrize(
+    ("tunnels", "told"),
+    [(["red"], "The tunnel is not done."), (["red", "blue"], "0 of 2 tunnels are done.")],
+)
+def test_a_look_at_replicas_of_which_none_works_ends_with_the_summary(tmp_path, tunnels, told):
+    simulation = make_fleet(tmp_path, *tunnels)
+    for name in simulation.hosts:
+        broken = {"healthy": False, "msg": f"edge of {name}: 0 of 4 connections."}
+        simulation.attack(name, "replica_health", merge=broken)
+    status, output = simulation.run("verify")
+    assert status != 0
+    assert told in output, output[-3000:]
+    for name in simulation.hosts:
+        assert f"stopped at {name}: edge of {name}: 0 of 4 connections." in output
+
+
+def test_a_look_at_replicas_of_which_one_works_is_summed_up_once(tmp_path):
+    simulation = make_fleet(tmp_path, "red")
+    for name in ("red1", "red2"):
+        simulation.attack(name, "replica_health", merge={"healthy": False, "msg": "No."})
+    status, output = simulation.run("verify")
+    assert status != 0
+    assert output.count("is not done.") <= 1, output[-3000:]

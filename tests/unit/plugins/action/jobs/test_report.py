@@ -93,6 +93,8 @@ def test_each_duty(tmp_path, mode, playbook, arguments, expected):
         ("site", "replica_health", BROKEN, "stopped", "stopped at host1: edge: 0 of 4 conne"),
         ("renew_cert", "replica_health", BROKEN, "stopped", "stopped at host1: edge: 0 of 4 conn"),
         ("site", "host_check", {"failed": True, "msg": "No."}, "unfinished", ""),
+        ("site", "tunnel_ca", {"failed": True, "msg": "No."}, "stopped", "stopped at host1: No."),
+        ("renew_cert", "tunnel_ca", {"failed": True, "msg": "No."}, "stopped", "stopped at host1"),
     ],
 )
 def test_a_run_that_fails_tells_what_it_knew(tmp_path, playbook, module, answer, status, why):
