@@ -52,9 +52,10 @@ def lost(lab_name: str = LAB_NAME) -> str | None:
     return facts.gone(LabPaths(lab_name))
 
 
-def shell(name: str) -> Host:
-    """Return root's shell on the host NAME, over SSH."""
-    return testinfra.get_host(f"ssh://{name}?sudo=true&ssh_config={RUN / 'ssh_config'}")
+def shell(name: str, lab_name: str = LAB_NAME) -> Host:
+    """Return root's shell on the host NAME of a laboratory, over SSH."""
+    config = LABS / lab_name / "ssh_config"
+    return testinfra.get_host(f"ssh://{name}?sudo=true&ssh_config={config}")
 
 
 def state_host() -> Host:

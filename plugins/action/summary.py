@@ -26,8 +26,8 @@ _RESULTS = (
     "__mcp_tunnel_wiped",
     "__mcp_tunnel_removed",
     # Of the leader: the credentials, and the lease of the instance.
-    "__provision_ca",
     "__provision_token",
+    "__provision_ca",
     "__provision_tunnel",
     "__provision_refused",
     "__provision_agreed",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from replicas import killed_before_deployment, lab
+from deployed import STATE
+from replicas import HOSTS, killed_before_deployment, lab, play, shell, unquoted
 from tunnels_api import FIRST_CALLS, NEXT_CALLS, asked
 
 NAME = "many"
@@ -32,3 +33,11 @@ def test_more_hosts_ask_as_often_as_two() -> None:
     killed_before_deployment(lab_name=NAME)
     second = [call["call"] for call in asked(len(first), name=NAME)]
     assert second == NEXT_CALLS
+    # An inventory that hides the state host from a bare one, which then would be another.
+    done = play(lab_name=NAME, hosts=HOSTS[1:2])
+    assert done.returncode != 0
+    assert "has a CA that this state host does not have" in unquoted(done.stdout)
+    third = [call["call"] for call in asked(len(first) + len(second), name=NAME)]
+    assert "reveal_token" not in third
+    kept = shell(HOSTS[1], NAME).check_output(f"ls {STATE}").split()
+    assert not {"tunnel-token", "ca.key", "ca.crt"} & set(kept), kept

@@ -17,11 +17,11 @@ def status() -> dict[str, Any]:
 #: The calls of a first run. A look after each change finds a run that does the same meanwhile.
 FIRST_CALLS = [
     *("exchange", "list", "create", "list"),
-    "reveal_token",
     *("list_certificates", "add_certificate", "list_certificates"),
+    "reveal_token",
 ]
 #: The calls of a run with nothing to do.
-NEXT_CALLS = ["exchange", "get", "reveal_token", "list_certificates"]
+NEXT_CALLS = ["exchange", "get", "list_certificates", "reveal_token"]
 
 
 def asked(since: int = 0, name: str = LAB_NAME) -> list[dict[str, Any]]:

@@ -162,3 +162,14 @@ def test_a_look_at_replicas_of_which_one_works_is_summed_up_once(tmp_path):
     status, output = simulation.run("verify")
     assert status != 0
     assert output.count("is not done.") <= 1, output[-3000:]
+
+
+def test_a_state_host_whose_ca_is_refused_gets_no_token(tmp_path):
+    """A second one, for example: the tunnel has the CA of another."""
+    simulation = Simulation(tmp_path, "wif")
+    simulation.attack("host1", "tunnel_ca", **FAILS)
+    status, output = simulation.run("rotate_token")
+    assert status != 0, output
+    asked = [call["module"] for call in simulation.calls()]
+    assert "tunnel_ca" in asked
+    assert "tunnel_token" not in asked
