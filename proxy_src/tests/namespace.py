@@ -70,6 +70,19 @@ class Namespace:
         )
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
 
+    def refuse(self, address: str, kind: str) -> None:
+        """Give *address* a route of a *kind* that leads nowhere (ip-route(8))."""
+        subprocess.run(["ip", "route", "add", kind, address], check=True)
+
+    def reset(self, port: int) -> None:
+        """Reset each connection to this TCP *port* with its last packet of the handshake."""
+        rules = (
+            "add chain inet watch resets { type filter hook output priority 0; policy accept; }\n"
+            f"add rule inet watch resets tcp dport {port} tcp flags & (syn | ack) == ack "
+            "reject with tcp reset\n"
+        )
+        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+
     def resolver(self, directory: Path, hosts: str) -> tuple[str, ...]:
         """A command that runs another with 127.0.0.1 as its only name server.
 

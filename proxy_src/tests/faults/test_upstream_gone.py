@@ -130,7 +130,9 @@ async def test_calls_that_are_not_answered(network: Namespace, tmp_path: Path) -
         network.vanish(port)
         never[1].write(b"xx")  # nothing receives it
         for reader, _ in (arrived, never):
-            assert (await answer(reader))[0] == 502
+            status, fields, _body = await answer(reader)
+            error = fields["proxy-status"]
+            assert (status, error) == (502, "mcp-proxy; error=connection_read_timeout")
         assert len([line for line in proxy.log if "acknowledged nothing" in line["msg"]]) == 2
         living.end.set()
         assert (await answer(unread[0]))[::2] == (200, b"late")

@@ -6,9 +6,12 @@ import asyncio
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from name_server import Reply, name_server
+from namespace import Namespace, own_network
 from running import RunningProxy, proxied, running_proxy
 from test_upstreams import POST, deaf_port, secure_server
 from tunnelled import VERSIONS, answer, curl, get, raw_client
@@ -24,6 +27,13 @@ ANSWERS = {
     "http_response_transfer_coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
     "http_upgrade_failed": b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
 }
+#: The kernel's routes to an address (ip-route(8)), and the error that they cause.
+ROUTES = {
+    "": "destination_ip_unroutable",  # there is none: ENETUNREACH
+    "unreachable": "destination_ip_unroutable",  # EHOSTUNREACH
+    "prohibit": "destination_unavailable",  # EACCES
+}
+FAR = "10.0.0.5"
 DIALS = {
     "destination_ip_prohibited": "http://169.254.169.254:80",
     "connection_refused": "http://127.0.0.1:1",
@@ -49,6 +59,45 @@ async def test_of_a_connection_that_is_not_made_in_time(tmp_path: Path, deaf_por
     routes = {"echo": f"http://127.0.0.1:{deaf_port}"}
     async with running_proxy(tmp_path, routes, timeouts={"connect": "300ms"}) as proxy:
         assert await told(proxy) == "504 mcp-proxy; error=connection_timeout"
+
+
+@pytest.fixture
+def network() -> Iterator[Namespace]:
+    with own_network() as made:
+        yield made
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_of_an_address_that_the_kernel_refuses(
+    network: Namespace, tmp_path: Path, route: str
+) -> None:
+    if route:
+        network.refuse(FAR, route)
+    policy = {"allowed_ips": [f"{FAR}/32"]}
+    async with running_proxy(tmp_path, {"echo": f"http://{FAR}:80"}, upstream=policy) as proxy:
+        assert await told(proxy) == f"502 mcp-proxy; error={ROUTES[route]}"
+
+
+async def test_of_a_connection_that_is_reset_at_once(network: Namespace, tmp_path: Path) -> None:
+    """The upstream's machine accepts it and resets it before anything is sent."""
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_upstream(upstream) as port:
+        network.reset(port)
+        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
+            assert await told(proxy) == "502 mcp-proxy; error=connection_terminated"
+
+
+async def test_of_a_name_server_that_is_silent(network: Namespace, tmp_path: Path) -> None:
+    through = network.resolver(tmp_path, "127.0.0.1 localhost\n")
+    routes, timeouts = {"echo": "http://stuck.test:80"}, {"connect": "300ms"}
+    async with (
+        name_server({"stuck.test": [Reply(silent=True)]}),
+        running_proxy(tmp_path, routes, through=through, timeouts=timeouts) as proxy,
+    ):
+        assert await told(proxy) == "504 mcp-proxy; error=dns_timeout"
 
 
 @pytest.mark.parametrize("error", ANSWERS)

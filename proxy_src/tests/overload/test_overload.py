@@ -28,7 +28,7 @@ from clients import (
 )
 from h2.connection import H2Connection
 from running import DOMAIN, RunningProxy, proxied, running_proxy
-from tunnelled import answer, get, raw_client
+from tunnelled import answer, curl, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 
 CLIENTS = int(os.environ.get("OVERLOAD_CLIENTS", "300"))
@@ -384,6 +384,9 @@ async def test_more_requests_than_descriptors(tmp_path: Path) -> None:
                         )
                     writer.write(h2.data_to_send())
                 await proxy.logged("cannot reach 127.0.0.1: Too many open files", route="mute")
+                shown = ("-o", os.devnull, "-w", "%{http_code} %header{proxy-status}")
+                told = await curl(proxy, "mute/", *shown)
+                assert told == "502 mcp-proxy; error=proxy_internal_error"
                 await has_at_most(proxy, LIMIT - 32)
                 await comes_to(proxy, OPEN, 3)  # there is a descriptor for the scraper
             await served_again(proxy, before)

@@ -247,6 +247,7 @@ async def test_a_lookup_for_which_there_is_no_thread(monkeypatch: Any) -> None:
         with pytest.raises(DialError, match=r"mcp\.lan: can't start new thread") as caught:
             await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol)
     assert (caught.value.status, caught.value.reason) == (502, "dns")
+    assert caught.value.error == "proxy_internal_error"
     await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol)
     assert network.dialled == ["10.0.0.1"]
 
@@ -283,4 +284,5 @@ def test_a_connection_that_is_lost_at_once_is_none(
         loop.run_until_complete(asyncio.sleep(0))
         gc.collect()
     assert (caught.value.status, caught.value.reason) == (502, "unreachable")
+    assert caught.value.error == "connection_terminated"
     assert complaints == []
