@@ -1,4 +1,4 @@
-"""Bundles that are made by hand, as docs/air-gapped.md describes them."""
+"""Bundles that are made by hand, as docs/air-gapped.md describes them, and caches of releases."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import yaml
 from ansible_collections.mcp_tunnels import stack
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import cache
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import places
 
 
 def _version() -> str:
@@ -79,3 +82,21 @@ def pack_program(content: bytes, name: str = "bin/cloudflared") -> bytes:
         info.size, info.mode = len(content), 0o755
         archive.addfile(info, io.BytesIO(content))
     return packed.getvalue()
+
+
+def empty_controller(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this process an empty cache, no seed (``no-seed``), and an index that has nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(directory / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(places, "SEED", directory / "no-seed")
+
+
+def in_cache(version: str, archive: bytes = b"packed") -> None:
+    """Put an archive into the cache, as if an earlier run had made it."""
+    root = cache.cache_root()
+    root.mkdir(parents=True, mode=0o700, exist_ok=True)
+    digest = hashlib.sha256(archive).hexdigest().encode()
+    for suffix, content in (("", archive), (".sha256", digest)):
+        path = root / f"proxy-{version}.tar.gz{suffix}"
+        path.write_bytes(content)
+        path.chmod(0o600)

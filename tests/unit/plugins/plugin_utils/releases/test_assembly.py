@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import cache
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import assembly, places
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import assembly
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.assembly import (
     Assembly,
     parse_targets,
@@ -18,7 +16,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy i
     Target,
     release_for,
 )
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import pack_program
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import (
+    empty_controller,
+    in_cache,
+    pack_program,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 X86 = {"python": "3.11", "architecture": "x86_64"}
@@ -27,27 +29,15 @@ MINORS = (9, 10, 11, 12, 13, 14)
 
 @pytest.fixture(autouse=True)
 def controller(tmp_path, monkeypatch):
-    """A cache of the test's own, no seed, and an index that has nothing."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setattr(places, "SEED", tmp_path / "no-seed")
+    empty_controller(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def variables(tmp_path):
     """Variables for a bundle whose releases are in the cache."""
-    root = cache.cache_root()
-    root.mkdir(parents=True, mode=0o700)
+    archive = pack_program(b"Name: a\nVersion: 1\n", "lib/a-1.dist-info/METADATA")
     for minor in MINORS:
-        version = release_for(Target(f"3.{minor}.99", "x86_64"), sys.executable).version
-        archive = pack_program(b"Name: a\nVersion: 1\n", "lib/a-1.dist-info/METADATA")
-        for suffix, content in (
-            ("", archive),
-            (".sha256", hashlib.sha256(archive).hexdigest().encode()),
-        ):
-            path = root / f"proxy-{version}.tar.gz{suffix}"
-            path.write_bytes(content)
-            path.chmod(0o600)
+        in_cache(release_for(Target(f"3.{minor}.99", "x86_64"), sys.executable).version, archive)
     binary = tmp_path / "cloudflared"
     binary.write_bytes(b"pretends to be cloudflared")
     return good(

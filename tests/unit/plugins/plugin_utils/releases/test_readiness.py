@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import sys
@@ -12,7 +11,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller impor
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import (
     cloudflared,
     openpgp,
-    places,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy import (
     Target,
@@ -25,7 +23,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.readine
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.plugin_utils.releases import (
     test_openpgp,
 )
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import write_bundle
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import (
+    empty_controller,
+    in_cache,
+    write_bundle,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 BARE = {
@@ -40,10 +42,7 @@ VERSION = release_for(Target("3.11.2", "x86_64"), "python3").version
 
 @pytest.fixture(autouse=True)
 def controller(tmp_path, monkeypatch):
-    """An empty cache, no seed, and an index that has nothing."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setattr(places, "SEED", tmp_path / "no-seed")
+    empty_controller(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -78,16 +77,6 @@ def found(binary):
 
 def errors(readiness):
     return [failure.error for failure in readiness.failures]
-
-
-def in_cache(version):
-    """Put an archive into the cache, as if an earlier run had made it."""
-    root = cache.cache_root()
-    root.mkdir(parents=True, mode=0o700, exist_ok=True)
-    for name, text in (("", "packed"), (".sha256", hashlib.sha256(b"packed").hexdigest())):
-        path = root / f"proxy-{version}.tar.gz{name}"
-        path.write_text(text)
-        path.chmod(0o600)
 
 
 def test_pip_is_missed_with_its_interpreter_and_the_hosts(found, without_pip):
