@@ -144,17 +144,13 @@ def injectors_use_fields_that_are_defined(objects: Objects) -> Iterator[str]:
         injectors = kind["injectors"]
         if set(injectors) - {"file", "env", "extra_vars"}:
             yield f"{kind['name']}: {sorted(injectors)}"
-        known: dict[str, Any] = {field["id"]: "x" for field in kind["inputs"]["fields"]}
         files = list(injectors.get("file", {}))
-        if files == ["template"]:
-            known["tower"] = {"filename": "x"}
-        elif all(re.fullmatch(r"template\.[a-zA-Z_][a-zA-Z0-9_]*", name) for name in files):
-            known["tower"] = {"filename": {name.partition(".")[2]: "x" for name in files}}
-        else:
+        named = all(re.fullmatch(r"template\.[a-zA-Z_][a-zA-Z0-9_]*", name) for name in files)
+        if files != ["template"] and not named:
             yield f"{kind['name']}: names of files"
         for part, entries in injectors.items():
             for key, template in entries.items():
-                if _rendered(template, known) is None:
+                if _rendered(template, _known(kind, "x")) is None:
                     yield f"{kind['name']}: {part} {key}"
 
 
@@ -167,8 +163,9 @@ def injectors_set_no_environment_of_ansible(objects: Objects) -> Iterator[str]:
 
 def injectors_put_secrets_into_files(objects: Objects) -> Iterator[str]:
     for kind in objects["controller_credential_types"]:
-        secret = {field["id"]: "s3cret" for field in kind["inputs"]["fields"] if field["secret"]}
-        known = {**secret, "tower": {"filename": "f"}}
+        fields = kind["inputs"]["fields"]
+        secret = {field["id"]: "s3cret" for field in fields if field.get("secret")}
+        known = {**_known(kind, "x"), **secret}
         for part in ("env", "extra_vars"):
             for key, template in kind["injectors"].get(part, {}).items():
                 if "s3cret" in (_rendered(template, known) or ""):
@@ -177,12 +174,18 @@ def injectors_put_secrets_into_files(objects: Objects) -> Iterator[str]:
 
 def injectors_are_conditional_and_set_our_variables(objects: Objects) -> Iterator[str]:
     for kind in objects["controller_credential_types"]:
-        empty = {field["id"]: "" for field in kind["inputs"]["fields"]}
         for key, template in kind["injectors"].get("extra_vars", {}).items():
             if key not in role_options.defaults():
                 yield f"{kind['name']}: {key}"
-            if _rendered(template, {**empty, "tower": {"filename": "f"}}) != "":
+            if _rendered(template, _known(kind, "")) != "":
                 yield f"{kind['name']}: {key} without a value"
+
+
+def _known(kind: Mapping[str, Any], value: str) -> dict[str, Any]:
+    """The names that a template of an injector can use: each field, with a value, and the files."""
+    names = {name.partition(".")[2]: "f" for name in kind["injectors"].get("file", {})}
+    fields = {field["id"]: value for field in kind["inputs"]["fields"]}
+    return {**fields, "tower": {"filename": "f" if "" in names else names}}
 
 
 def _rendered(template: str, known: Mapping[str, Any]) -> str | None:
@@ -289,12 +292,10 @@ def nodes_have_an_approval_before_a_change(objects: Objects) -> Iterator[str]:
         nodes = workflow["simplified_workflow_nodes"]
         if not any("approval_node" in node for node in nodes):
             yield workflow["name"]
-        followed = {link for node in nodes for link in node.get("success_nodes", [])}
+        unapproved = _unapproved(nodes)
         for node in nodes:
-            harm = playbooks.get(node.get("unified_job_template")) in (
-                *("rotate_ca.yml", "rotate_token.yml", "recover.yml", "teardown.yml"),
-            )
-            if harm and node["identifier"] not in followed:
+            harm = playbooks.get(node.get("unified_job_template")) in _HARMFUL
+            if harm and node["identifier"] in unapproved:
                 yield f"{workflow['name']}: {node['identifier']}"
         for node in nodes:
             if "approval_node" in node and not all(map(node["approval_node"].get, _APPROVAL)):
@@ -302,6 +303,31 @@ def nodes_have_an_approval_before_a_change(objects: Objects) -> Iterator[str]:
 
 
 _APPROVAL = ("name", "description", "timeout")
+_HARMFUL = ("rotate_ca.yml", "rotate_token.yml", "recover.yml", "teardown.yml")
+_UNLESS_APPROVED = ("failure_nodes", "always_nodes")
+
+
+def _unapproved(nodes: list[dict[str, Any]]) -> set[str]:
+    """The nodes that can run although nobody has approved: any of its parents starts a node."""
+    every = {
+        node["identifier"]: _linked(node, "success_nodes", *_UNLESS_APPROVED) for node in nodes
+    }
+    after = {
+        node["identifier"]: _linked(node, *_UNLESS_APPROVED)
+        for node in nodes
+        if "approval_node" in node
+    }
+    found: set[str] = set()
+    waiting = every.keys() - {name for links in every.values() for name in links}
+    while waiting:
+        found |= waiting
+        followers = {link for name in waiting for link in {**every, **after}.get(name, [])}
+        waiting = followers - found
+    return found
+
+
+def _linked(node: Mapping[str, Any], *kinds: str) -> list[str]:
+    return [name for kind in kinds for name in node.get(kind, [])]
 
 
 def schedule_has_a_rule_that_awx_takes(objects: Objects) -> Iterator[str]:

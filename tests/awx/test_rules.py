@@ -128,6 +128,19 @@ PLANTED: list[tuple[str, Callable[[Made], Any]]] = [
         lambda m: of_type(m)["injectors"].update(env={"T": "{{ token }}"}),
     ),
     (
+        "injectors_put_secrets_into_files",
+        lambda m: (
+            of_type(m)["inputs"]["fields"].append({"id": "a", "label": "A", "type": "string"}),
+            of_type(m)["injectors"].update(env={"T": "{{ a }}:{{ token }}"}),
+        ),
+    ),
+    (
+        "injectors_put_secrets_into_files",
+        lambda m: of_type(m)["injectors"].update(
+            file={"template.a": "{{ token }}"}, env={"T": "{{ tower.filename.a }} {{ token }}"}
+        ),
+    ),
+    (
         "injectors_are_conditional_and_set_our_variables",
         lambda m: of_type(m)["injectors"]["extra_vars"].update(
             mcp_tunnel_token_file="{{ tower.filename }}"
@@ -194,6 +207,18 @@ PLANTED: list[tuple[str, Callable[[Made], Any]]] = [
     (
         "nodes_have_an_approval_before_a_change",
         lambda m: m["controller_workflows"][3]["simplified_workflow_nodes"].pop(0),
+    ),
+    (
+        "nodes_have_an_approval_before_a_change",
+        lambda m: m["controller_workflows"][2]["simplified_workflow_nodes"][0].update(
+            success_nodes=["approve", "rotate"]
+        ),
+    ),
+    (
+        "nodes_have_an_approval_before_a_change",
+        lambda m: m["controller_workflows"][2]["simplified_workflow_nodes"][1].update(
+            failure_nodes=["rotate"]
+        ),
     ),
     (
         "nodes_have_an_approval_before_a_change",
