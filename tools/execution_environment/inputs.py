@@ -38,8 +38,9 @@ def gather(directory: Path, bundle: Path, python: str = PYTHON) -> None:
     _collection(_emptied(directory / "collection"))
     _wheels(directory / "wheels", python)
     target = directory / "bundle"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(bundle, target)
+    if bundle != target.resolve():  # else it is the copy of an earlier call
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(bundle, target)
     for path in (target, *target.iterdir()):  # readable for every user, writable for root alone
         path.chmod(0o755 if path.is_dir() else 0o644)
 
@@ -73,10 +74,11 @@ def check_bundle(bundle: Path) -> None:
 
 def _collection(directory: Path) -> None:
     """Builds it of the files that git knows: others could be an operator's inventory or vault."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        problem = "git cannot list the files of the collection"
+        raise Refused(str(ROOT), problem, "Use a checkout", listed.stderr.decode())
     with tempfile.TemporaryDirectory() as scratch:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
-        )
         for name in filter(None, listed.stdout.decode().split("\0")):
             if (ROOT / name).is_file():
                 target = Path(scratch, name)

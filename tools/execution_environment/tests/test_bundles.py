@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from execution_environment.inputs import ROOT, check_bundle, version
+from execution_environment.inputs import ROOT, check_bundle, gather, version
 from execution_environment.refused import Refused
 
 RELEASE = "proxy-1-cp311.tar.gz"
@@ -84,3 +84,26 @@ def test_that_is_not_there(tmp_path: Path) -> None:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"tools/execution-environment: the bundle {tmp_path / 'none'}: ")
+
+
+def test_the_copy_of_an_earlier_call_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bundle").mkdir()
+    bundle = made(tmp_path / "bundle", version())
+    monkeypatch.setattr("execution_environment.inputs._collection", lambda directory: None)
+    monkeypatch.setattr("execution_environment.inputs._wheels", lambda directory, python: None)
+    gather(tmp_path, bundle)
+    assert sorted(path.name for path in bundle.iterdir()) == [
+        "SHA256SUMS",
+        "manifest.json",
+        RELEASE,
+    ]
+
+
+def test_what_git_cannot_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bundle").mkdir()
+    bundle = made(tmp_path / "bundle", version())
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    with pytest.raises(Refused, match="git cannot list the files of the collection"):
+        gather(tmp_path / "inputs", bundle)
