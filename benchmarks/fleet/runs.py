@@ -65,7 +65,7 @@ def run(scale: float, done: Callable[[Run], None]) -> list[Run]:
 
     :param scale: factor on the number of hosts and tunnels of the largest fleet
     :param done: called with each run
-    :raises BenchError: a run failed, or changed something
+    :raises BenchError: a run failed
     """
     found = []
     *smaller, (hosts, tunnels) = SIZES
