@@ -35,7 +35,7 @@ options:
   duty:
     description: Purpose of the run, as for M(mcp_tunnels.stack.preflight), for the report.
     type: str
-    choices: [deploy, recover, renew_cert, rotate_ca, rotate_token, teardown, verify]
+    choices: [deploy, recover, renew_cert, rotate_ca, rotate_token, support, teardown, verify]
     default: deploy
   group:
     description: Inventory group of the replicas.

@@ -35,7 +35,7 @@ options:
   duty:
     description: Purpose of the run, as the name of a playbook; V(deploy) stands for C(site).
     type: str
-    choices: [deploy, recover, renew_cert, rotate_ca, rotate_token, teardown, verify]
+    choices: [deploy, recover, renew_cert, rotate_ca, rotate_token, support, teardown, verify]
     default: deploy
   fail:
     description:

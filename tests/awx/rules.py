@@ -44,6 +44,7 @@ _ASKED = {
     "site.yml": {"ask_limit_on_launch", "ask_job_type_on_launch", "ask_diff_mode_on_launch"},
     "verify.yml": {"ask_limit_on_launch"},
     "renew_cert.yml": {"ask_limit_on_launch"},
+    "support.yml": {"ask_limit_on_launch"},
 }
 
 

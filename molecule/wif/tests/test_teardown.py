@@ -55,7 +55,8 @@ def test_teardown_leaves_nothing(tunnel_id: str, tmp_path: Path) -> None:
         assert host.check_output("systemctl list-units --all --no-legend 'mcp-*' || true") == ""
         assert host.check_output("systemctl list-unit-files --no-legend 'mcp-*' || true") == ""
         left = host.check_output(
-            "find /etc /var/lib /opt /run -xdev -path '*mcp-*' -not -path '/var/lib/systemd/*'"
+            "find /etc /var/lib /opt /run /usr/local -xdev -path '*mcp-*'"
+            " -not -path '/var/lib/systemd/*'"
         )
         assert [path for path in left.splitlines() if path != STATE.rpartition("/")[0]] == []
         assert not host.user("mcp-proxy").exists

@@ -4,6 +4,6 @@
 """Commands of the proxy's release, on a host without Ansible.
 
 ``plugin_utils.releases.command_source`` gathers a command's file and all that it imports; nothing
-imports a command. A command may import ``replica``, ``pki`` and ``core``: no library that the
-proxy does not have, and nothing of Ansible.
+imports a command. A command may import ``status``, ``support`` and the rooms below them: no library
+but the proxy's and those of roles/proxy/files/requirements.txt, and nothing of Ansible.
 """

@@ -43,11 +43,14 @@ class CheckResult:
     remedy: str = ""
 
 
-def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]:
+def report(
+    firewall: Firewall, instance: str, deploying: bool, try_filter: bool = True
+) -> dict[str, Any]:
     """The module's result.
 
-    *deploying*: a deployment has noted the counters in this run; refusals are counted from the
-    one before.
+    :param deploying: whether a deployment has noted the counters in this run; refusals are counted
+        from the one before.
+    :param try_filter: whether to try IPAddressDeny= as well, which starts a transient unit.
     """
     listing, unread = _listed()
     look = firewall.records.looks(instance).get("before" if deploying else "last", {})
@@ -59,7 +62,7 @@ def report(firewall: Firewall, instance: str, deploying: bool) -> dict[str, Any]
         *_refusals(rows, look.get("at")),
         *_accounts(listing),
         *_resolvers(listing),
-        _second_wall(instance),
+        *([_second_wall(instance)] if try_filter else []),
     ]
     failed = [item for item in findings if item.state == FAILED]
     result = {

@@ -44,8 +44,10 @@ def must_be(unit: str) -> Callable[[socket.socket], None]:
     return check
 
 
-def get(port: int, path: str, unit: str) -> tuple[int, str]:
+def get(port: int, path: str, unit: str, most: int = _MAX_BODY) -> tuple[int, str]:
     """Status and body of a plain request on loopback; status 0 and the reason if there is none.
+
+    :param most: bytes of the body that are read at most.
 
     :raises Stranger: if another process than *unit* took the connection; nothing was sent to it.
     """
@@ -56,6 +58,6 @@ def get(port: int, path: str, unit: str) -> tuple[int, str]:
             must_be(unit)(connection.sock)
             connection.request("GET", path, headers={"Connection": "close"})
             answer = connection.getresponse()
-            return answer.status, answer.read(_MAX_BODY).decode("utf-8", "replace")
+            return answer.status, answer.read(most).decode("utf-8", "replace")
         except (OSError, ValueError, http.client.HTTPException) as error:
             return 0, getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -75,15 +75,20 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
     # Without its token, cloudflared says nothing of the edge.
     if not without_token:
         findings += _until(connector, lambda: _connector(replica))
-    for route, upstream in replica.routes.items():
+    for name in replica.routes:
         # Nobody waits for an upstream that may be down.
-        required = route in replica.required_routes
-        until = proxy if required else time.monotonic()
-        found = _until(until, partial(_route, replica, route, upstream))
-        findings += [
-            replace(item, required=required) if item.layer == "route" else item for item in found
-        ]
+        until = proxy if name in replica.required_routes else time.monotonic()
+        findings += _until(until, partial(route, replica, name))
     return findings
+
+
+def route(replica: Replica, name: str) -> list[Finding]:
+    """The rows of the route *name*, asked once. One that is not required may be down."""
+    hostname = route_hostname(name, replica.domain)
+    asked = routes.Route(name, hostname, replica.routes[name])
+    found = routes.look(asked, replica.listen_port, replica.proxy_unit, replica.ca_certificate)
+    required = name in replica.required_routes
+    return [replace(item, required=required) if item.layer == "route" else item for item in found]
 
 
 def table(findings: list[Finding]) -> list[str]:
@@ -124,7 +129,7 @@ def _services(replica: Replica, deadline: float) -> tuple[list[Finding], set[str
     """The rows of the services, once those that are starting run; and the units that are down."""
     while True:
         units = systemd.show([replica.proxy_unit, replica.cloudflared_unit])
-        findings = [_service(unit, replica.releases.get(unit.name)) for unit in units]
+        findings = [service(unit, replica.releases.get(unit.name)) for unit in units]
         down = {unit.name for unit in units if unit.down}
         done = all(item.ok or item.object in down for item in findings)
         if done or time.monotonic() >= deadline:
@@ -182,7 +187,8 @@ def _label(unit: str, release: Path) -> Finding | None:
     )
 
 
-def _service(unit: systemd.Unit, release: Path | None) -> Finding:
+def service(unit: systemd.Unit, release: Path | None) -> Finding:
+    """The row of a service; *release* is the directory of what it has to run, if that is known."""
     if unit.masked:
         remedy = f"Run systemctl unmask {unit.name} on the host, and then the site playbook"
         return Finding("service", unit.name, False, "masked", remedy, unit.name)
@@ -229,8 +235,3 @@ def _connector(replica: Replica) -> list[Finding]:
     return cloudflared_health.connector(
         replica.cloudflared_unit, replica.metrics_port, replica.listen_port
     )
-
-
-def _route(replica: Replica, name: str, upstream: str) -> list[Finding]:
-    route = routes.Route(name, route_hostname(name, replica.domain), upstream)
-    return routes.look(route, replica.listen_port, replica.proxy_unit, replica.ca_certificate)

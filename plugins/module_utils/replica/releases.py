@@ -110,7 +110,7 @@ class Releases:
             with tarfile.open(archive, "r:gz") as packed:
                 for member in packed:
                     _extract(packed, member, tree)
-            for lib in (tree / "lib", tree / "module-lib"):
+            for lib in (tree / "lib", tree / "module-lib", tree / "command-lib"):
                 if lib.is_dir():
                     _compile(lib)
 

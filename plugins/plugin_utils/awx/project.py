@@ -21,6 +21,7 @@ PLAYBOOKS = {
     "rotate_ca": "Rotate the CA",
     "rotate_token": "Rotate the tunnel token",
     "site": "Deploy",
+    "support": "Collect what support needs",
     "teardown": "Tear down",
     "verify": "Verify",
 }

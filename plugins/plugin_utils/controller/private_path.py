@@ -24,22 +24,26 @@ _PRIVATE = 0o700
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def ensure_private_directory(path: Path) -> Path:
+def ensure_private_directory(
+    path: Path, refusal: Callable[[Path, str], TunnelError] | None = None
+) -> Path:
     """Makes the absolute *path* a directory of the running user's alone; returns its real path.
 
     Missing parts of the path are made with mode 0700.
 
+    :param refusal: the error for a part of the path and its problem; by default that of a cache.
     :raises TunnelError: if others own, or can write, a part of the path.
     :raises OSError: if it cannot be made.
     """
 
-    def refusal(found: Path, problem: str) -> TunnelError:
+    def of_the_cache(found: Path, problem: str) -> TunnelError:
         return _refusal(path, found, problem)
 
-    real = _real_path(path, refusal, may_make=True)
+    refused = refusal or of_the_cache
+    real = _real_path(path, refused, may_make=True)
     status = real.lstat()
     if status.st_uid != os.geteuid():
-        raise refusal(real, f"belongs to the user with ID {status.st_uid}")
+        raise refused(real, f"belongs to the user with ID {status.st_uid}")
     # The user's private group, or the umask of another day, may have left it open.
     if stat.S_IMODE(status.st_mode) != _PRIVATE:
         real.chmod(_PRIVATE)

@@ -49,6 +49,7 @@ DUTIES = {
     "renew_cert": "current",
     "rotate_ca": "added",
     "rotate_token": "current",
+    "support": "current",
     "teardown": "current",
     "verify": "current",
 }

@@ -74,6 +74,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_token,
         check_cloudflared,
         _check_bundle,
+        _check_support,
     )
     return [problem for check in checks for problem in check(values)]
 
@@ -259,6 +260,12 @@ def _check_bundle(values: Values) -> Iterator[TunnelError]:
     value, name = values["mcp_tunnel_bundle"], "mcp_tunnel_bundle"
     if isinstance(value, str) and value:
         yield from _attempt(lambda: check_path(os.path.expanduser(value), name))
+
+
+def _check_support(values: Values) -> Iterator[TunnelError]:
+    value, name = values["mcp_tunnel_support_dest"], "mcp_tunnel_support_dest"
+    path = os.path.expanduser(value) if isinstance(value, str) else value
+    yield from _attempt(lambda: check_path(path, name))
 
 
 def read_token_file(path: Any) -> str:

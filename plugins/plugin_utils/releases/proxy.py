@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The proxy's release: its source and the locked wheels for one Python and one architecture.
 
-It also carries what this collection's modules need on a host, and the command that renews the
-server certificate, in directories of their own: the proxy cannot import them, and modules never
-find another version of themselves there.
+It also carries what this collection's modules need on a host, and the commands that a host runs
+by itself, in directories of their own: the proxy cannot import them, and modules never find another
+version of themselves there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ from {module} import main
 sys.exit(main())
 """
 
-_RENEWAL = "commands.renew_cert"
+#: The commands of a host, to their modules in module_utils.
+_COMMANDS = {
+    "mcp-tunnel": "commands.mcp_tunnel",
+    "mcp-tunnel-renew-cert": "commands.renew_cert",
+}
 _COLLECTION = Path(__file__).resolve().parents[3]
 
 # For Ansible modules, which find their libraries in the release on a host that has none.
@@ -120,27 +124,33 @@ class Target:
 class ProxyRelease:
     """One release, identified by its content before anything is downloaded; an Artifact.
 
-    *source* is the collection's ``proxy_src``, *module_utils* its directory of that name,
-    *module_lock* the lock file of the libraries for modules, *python* the controller's own
-    interpreter with pip.
+    *source* is the collection's ``proxy_src``, *module_utils* its directory of that name, *locks*
+    are the lock files of the libraries beside the proxy's, by their directories in the release, and
+    *python* is the controller's own interpreter with pip.
     """
 
     is_brought = False
     needs_pip = True
 
     def __init__(
-        self, source: Path, module_utils: Path, module_lock: Path, target: Target, python: str
+        self,
+        source: Path,
+        module_utils: Path,
+        locks: Mapping[str, Path],
+        target: Target,
+        python: str,
     ) -> None:
         self._source = source
-        self._renewal = {
+        self._of_commands = {
             path.relative_to(module_utils).as_posix(): path
-            for path in needed_files(module_utils, _RENEWAL)
+            for name in _COMMANDS.values()
+            for path in needed_files(module_utils, name)
         }
         self._target = target
         self._python = python
         self._locks = {
-            "lib": locked_requirements(source / "requirements.txt", target),
-            "module-lib": locked_requirements(module_lock, target),
+            name: locked_requirements(path, target)
+            for name, path in {"lib": source / "requirements.txt", **locks}.items()
         }
         self.version = (
             f"{self._package_version()}-{target.python_tag}-{target.architecture}-{self._digest()}"
@@ -187,7 +197,8 @@ class ProxyRelease:
             if path.is_file() and "__pycache__" not in path.parts
         }
         directory = "command-lib/" + PACKAGE.replace(".", "/")
-        return {**own, **{f"{directory}/{name}": path for name, path in self._renewal.items()}}
+        commands = sorted(self._of_commands.items())
+        return {**own, **{f"{directory}/{name}": path for name, path in commands}}
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
@@ -249,10 +260,11 @@ class ProxyRelease:
         )
         texts = {
             "mcp-proxy": _LAUNCHER.format(path=[lib], module="mcp_proxy.cli"),
-            "mcp-tunnel-renew-cert": _LAUNCHER.format(
-                path=[lib, command_lib], module=f"{PACKAGE}.{_RENEWAL}"
-            ),
             "python3": _INTERPRETER.format(lib=lib, module_lib=module_lib),
+            **{
+                name: _LAUNCHER.format(path=[lib, command_lib], module=f"{PACKAGE}.{module}")
+                for name, module in _COMMANDS.items()
+            },
         }
         bin_directory.mkdir()
         for name, text in texts.items():
@@ -263,9 +275,12 @@ class ProxyRelease:
 
 def release_for(target: Target, python: str) -> ProxyRelease:
     """This collection's release for *target*, assembled with the interpreter *python* here."""
-    module_lock = _COLLECTION / "roles/provision/files/requirements.txt"
+    locks = {
+        "module-lib": _COLLECTION / "roles/provision/files/requirements.txt",
+        "command-lib": _COLLECTION / "roles/proxy/files/requirements.txt",
+    }
     source, module_utils = _COLLECTION / "proxy_src", _COLLECTION / "plugins/module_utils"
-    return ProxyRelease(source, module_utils, module_lock, target, python)
+    return ProxyRelease(source, module_utils, locks, target, python)
 
 
 def locked_requirements(path: Path, target: Target) -> str:

@@ -26,13 +26,14 @@ OTHER = "/var/lib/mcp-tunnel/other"
 # The lease that state_host takes is no change.
 READING = (
     *("host_check", "public_files", "state_host", "release_tree"),
-    *("replica_health", "slurp", "tunnel_token"),
+    *("replica_health", "slurp", "support", "tunnel_token"),
 )
 # Every playbook, with the mode in which it works.
 PLAYBOOKS = [
     ("site", "manual", []),
     ("site", "wif", []),
     ("verify", "manual", []),
+    ("support", "manual", []),
     ("renew_cert", "manual", []),
     ("rotate_token", "wif", []),
     ("rotate_ca", "wif", []),
@@ -448,6 +449,9 @@ CALLS = {
         "release",
         {"part": "cloudflared", "method": "package", "architecture": "x86_64"},
         merge={"version": "../../x"},
+    ),
+    "an archive without a size": refused(
+        "support", {"instance": "default", "dest": "/nonexistent/evil"}, merge={"size": -1}
     ),
     "already_stored, as a number": refused("tunnel_token", STATE, merge={"already_stored": 1}),
 }

@@ -122,6 +122,7 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
             "path": f"/opt/mcp-tunnel/{given.get('part')}/{given.get('version')}",
             "version": given.get("version"),
         },
+        "support": _support(world, host, given),
         "slurp": {"content": base64.b64encode(TOKEN.encode()).decode(), "encoding": "base64"},
         "file_set": {"changed_paths": []},
         "server_cert": {
@@ -180,6 +181,17 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
         },
     }
     return answers.get(name, {})
+
+
+def _support(world: dict, host: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The answers about an archive, which is in the world, or says which host it is of."""
+    archive = world.get("archives", {}).get(host, f"archive of {host}").encode()
+    if given.get("state") == "read":
+        part = archive[given["offset"] : given["offset"] + 180 * 1024]
+        return {"content": base64.b64encode(part).decode()}
+    if given.get("state") == "absent":
+        return {"changed": True}
+    return {"changed": True, "size": len(archive), "left_out": [], "secrets": []}
 
 
 def _merged(base: Any, change: Any) -> Any:

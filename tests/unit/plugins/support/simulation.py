@@ -55,6 +55,7 @@ class Simulation:
             # Nothing is assembled or downloaded for them.
             "mcp_tunnel_bundle": str(_bundle(directory)),
             "cloudflared_checksums": {"x86_64": _CHECKSUM},
+            "mcp_tunnel_support_dest": str(directory / "archives"),
             **(_WIF if mode == "wif" else {}),
         }
         self.settings: dict[str, str] = {}

@@ -64,7 +64,8 @@ def source(tmp_path):
     (tmp_path / "module-lock.txt").write_text("\n")
     (tmp_path / "module_utils").mkdir()
     (tmp_path / "module_utils" / "commands").mkdir()
-    (tmp_path / "module_utils" / "commands" / "renew_cert.py").write_text("x = 1\n")
+    for name in ("mcp_tunnel", "renew_cert"):
+        (tmp_path / "module_utils" / "commands" / f"{name}.py").write_text("x = 1\n")
     return tmp_path
 
 
@@ -95,7 +96,7 @@ def test_settings_that_mean_an_environment_of_somebody(source, clean, where):
     release = ProxyRelease(
         source / "proxy_src",
         source / "module_utils",
-        source / "module-lock.txt",
+        {"module-lib": source / "module-lock.txt"},
         target,
         sys.executable,
     )

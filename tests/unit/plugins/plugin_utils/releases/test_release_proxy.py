@@ -43,6 +43,10 @@ colorama==1.0 ; sys_platform == 'win32' \\
 only-arm==1.0 ; platform_machine == 'aarch64' \\
     --hash=sha256:ffff
 """
+COMMAND_LOCK = """\
+rich==15.0.0 \\
+    --hash=sha256:efef
+"""
 MODULE_LOCK = """\
 requests==2.34.2 \\
     --hash=sha256:abab
@@ -63,10 +67,13 @@ def source(tmp_path):
     (package / "tunnel" / "__pycache__" / "server.pyc").write_bytes(b"stale")
     (tmp_path / "proxy_src" / "requirements.txt").write_text(LOCK)
     (tmp_path / "module-lock.txt").write_text(MODULE_LOCK)
+    (tmp_path / "command-lock.txt").write_text(COMMAND_LOCK)
     module_utils = tmp_path / "module_utils"
     module_utils.mkdir()
     for name, imports in (
+        ("commands/mcp_tunnel", "tables"),
         ("commands/renew_cert", "names"),
+        ("tables", ""),
         ("names", "errors"),
         ("errors", ""),
         ("web", ""),
@@ -89,7 +96,8 @@ if [ "$3 $4" = "config list" ]; then exit 0; fi
 echo "$@" >>{tmp_path}/calls
 for last; do requirements=$last; done
 cat "$requirements" >>{tmp_path}/asked
-package=uvloop; if grep -q requests "$requirements"; then package=requests; fi
+package=uvloop
+for other in requests rich; do if grep -q "^$other" "$requirements"; then package=$other; fi; done
 while [ $# -gt 0 ]; do if [ "$1" = --target ]; then lib=$2; fi; shift; done
 info=$lib/$package-1.dist-info
 mkdir -p "$lib/bin" "$lib/$package" "$info"
@@ -103,8 +111,9 @@ echo x >"$lib/$package/__init__.py"; echo x >"$lib/bin/script"
 
 
 def release(source, pip, version="3.11.2", architecture="x86_64"):
-    lock, module_utils = source.parent / "module-lock.txt", source.parent / "module_utils"
-    return ProxyRelease(source, module_utils, lock, Target(version, architecture), pip)
+    locks = {f"{name}-lib": source.parent / f"{name}-lock.txt" for name in ("module", "command")}
+    module_utils, target = source.parent / "module_utils", Target(version, architecture)
+    return ProxyRelease(source, module_utils, locks, target, pip)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +150,10 @@ def test_the_version_tells_python_and_architecture_and_follows_the_content(sourc
     second = release(source, pip).version
     assert second != first
     (source.parent / "module-lock.txt").write_text(MODULE_LOCK.replace("abab", "cdcd"))
-    assert release(source, pip).version not in (first, second)
+    third = release(source, pip).version
+    assert third not in (first, second)
+    (source.parent / "command-lock.txt").write_text(COMMAND_LOCK.replace("efef", "fefe"))
+    assert release(source, pip).version not in (first, second, third)
     before = release(source, pip).version
     (source.parent / "module_utils/errors.py").write_text("x = 2\n")
     assert release(source, pip).version != before
@@ -170,7 +182,7 @@ def test_an_archive_is_made_once_and_always_with_the_same_bytes(source, pip):
     path = release(source, pip).archive()
     content = path.read_bytes()
     assert release(source, pip).archive() == path
-    assert (source.parent / "calls").read_text().count("pip install") == 2, "one for each lock"
+    assert (source.parent / "calls").read_text().count("pip install") == 3, "one for each lock"
     path.unlink()
     assert release(source, pip).archive().read_bytes() == content
 
@@ -181,18 +193,26 @@ def test_what_is_in_an_archive(source, pip):
         members = {member.name: member for member in archive}
         launcher = archive.extractfile("bin/mcp-proxy").read().decode()
         interpreter = archive.extractfile("bin/python3").read().decode()
-        renewal = archive.extractfile("bin/mcp-tunnel-renew-cert").read().decode()
+        commands = {
+            name: archive.extractfile(f"bin/{name}").read().decode()
+            for name in ("mcp-tunnel", "mcp-tunnel-renew-cert")
+        }
         record = archive.extractfile("lib/uvloop-1.dist-info/RECORD").read().decode()
     # Scripts are not shipped, and their sums would depend on the controller's interpreter.
     assert record == "uvloop/__init__.py,,\n"
     directory = "command-lib/ansible_collections/mcp_tunnels/stack/plugins/module_utils"
     assert sorted(members) == [
         "bin/mcp-proxy",
+        "bin/mcp-tunnel",
         "bin/mcp-tunnel-renew-cert",
         "bin/python3",
+        f"{directory}/commands/mcp_tunnel.py",
         f"{directory}/commands/renew_cert.py",
         f"{directory}/errors.py",
         f"{directory}/names.py",
+        f"{directory}/tables.py",
+        "command-lib/rich-1.dist-info/RECORD",
+        "command-lib/rich/__init__.py",
         "lib/mcp_proxy/__init__.py",
         "lib/mcp_proxy/cli.py",
         "lib/mcp_proxy/tunnel/server.py",
@@ -212,11 +232,12 @@ def test_what_is_in_an_archive(source, pip):
     assert "module-lib" in interpreter
     assert "module-lib" not in launcher
     assert launcher.startswith("#!/usr/bin/python3 -IS\n")
-    # The command has the proxy's libraries, not those of modules; nobody else has the command's.
-    assert renewal.startswith("#!/usr/bin/python3 -IS\n")
+    # Commands have the proxy's libraries, not those of modules; nobody else has the commands'.
     root = f"/opt/mcp-tunnel/proxy/{built.version}"
-    assert f"sys.path[:0] = ['{root}/lib', '{root}/command-lib']" in renewal
-    assert f"from {PACKAGE}.commands.renew_cert import main" in renewal
+    for name, module in (("mcp-tunnel", "mcp_tunnel"), ("mcp-tunnel-renew-cert", "renew_cert")):
+        assert commands[name].startswith("#!/usr/bin/python3 -IS\n")
+        assert f"sys.path[:0] = ['{root}/lib', '{root}/command-lib']" in commands[name]
+        assert f"from {PACKAGE}.commands.{module} import main" in commands[name]
     assert "command-lib" not in launcher + interpreter
 
 
@@ -249,6 +270,16 @@ def test_our_own_lock_has_all_that_the_modules_import():
         names = {line.split("==")[0] for line in lines.splitlines()}
         assert names >= {"jmespath", "pyjwt", "requests"}
         assert len(names) == len(lines.splitlines()), "one variant of each"
+
+
+def test_our_own_lock_has_all_that_the_commands_import():
+    root = proxy_release.Path(__file__).resolve().parents[5]
+    for version in ("3.9.2", "3.11.2", "3.13.5"):
+        lines = locked_requirements(
+            root / "roles/proxy/files/requirements.txt", Target(version, "aarch64")
+        )
+        names = [line.split("==")[0] for line in lines.splitlines()]
+        assert sorted(names) == ["markdown-it-py", "mdurl", "pygments", "rich"]
 
 
 @pytest.mark.parametrize("version", HOSTILE_VERSIONS, ids=range(len(HOSTILE_VERSIONS)))

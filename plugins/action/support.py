@@ -1,0 +1,185 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Collects from a replica what support needs, and fetches it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import check_path
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.archive import MOST_PACKED
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.transfer import PART
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
+    CheckedModule,
+    Fields,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
+    list_of,
+    number,
+    record,
+    text,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.private_path import (
+    check_unchangeable,
+    ensure_private_directory,
+)
+
+_DEST = "mcp_tunnel_support_dest"
+# Four characters stand for three bytes.
+_LONGEST = PART // 3 * 4 + 4
+_NAME, _REASON, _MANY = 255, 1024, 500
+_FIELDS: Mapping[str, Fields] = {
+    "made": {
+        "size": number(1, MOST_PACKED),
+        "left_out": list_of(record({"name": text(_NAME), "why": text(_REASON)}), _MANY),
+        "secrets": list_of(text(_NAME), _MANY),
+    },
+    "read": {"content": text(_LONGEST)},
+    "absent": {},
+}
+
+
+class ActionModule(CheckedModule):
+    """Takes the archive as bytes: written under a name of the controller's, and never unpacked."""
+
+    _VALID_ARGS = frozenset(("dest", "instance"))
+
+    def fields(self, arguments: Mapping[str, Any]) -> Fields:
+        """See the module's documentation."""
+        return _FIELDS[arguments["state"]]
+
+    def ask(
+        self,
+        task_vars: dict[str, Any],
+        module: str | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """See the module's documentation."""
+        _validation, options = self.validate_argument_spec(
+            {
+                "instance": {"type": "str", "required": True},
+                "dest": {"type": "path", "required": True},
+            }
+        )
+        directory = Path(os.path.normpath(check_path(options["dest"], _DEST)))
+        path = directory / _file_name(task_vars["inventory_hostname"])
+        if self._task.check_mode:
+            told = (
+                f"Would collect an archive on this host, and fetch it to {path}. Nothing was asked."
+            )
+            return {"changed": True, "path": str(path), "msg": told}
+        directory = _prepared(directory)
+        made = self._asked_for(task_vars, options["instance"], "made")
+        try:
+            content = self._fetched(task_vars, options["instance"], made["size"])
+        finally:
+            self._asked_for(task_vars, options["instance"], "absent")
+        _write(directory / path.name, content)
+        return {
+            **made,
+            "changed": True,
+            "path": str(directory / path.name),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+
+    def _asked_for(
+        self, task_vars: dict[str, Any], instance: str, state: str, offset: int = 0
+    ) -> dict[str, Any]:
+        """The host's checked answer.
+
+        :raises TunnelError: if it has failed.
+        """
+        question = {"instance": instance, "state": state, "offset": offset}
+        answer = super().ask(task_vars, arguments=question)
+        if answer.get("failed"):
+            raise TunnelError(
+                task_vars["inventory_hostname"], str(answer.get("msg", "")), "Run mcp-tunnel there"
+            )
+        return answer
+
+    def _fetched(self, task_vars: dict[str, Any], instance: str, size: int) -> bytes:
+        """The archive, of which the host has said the size.
+
+        :raises TunnelError: if it sends something else.
+        """
+        found = bytearray()
+        while len(found) < size:
+            answer = self._asked_for(task_vars, instance, "read", len(found))
+            try:
+                part = base64.b64decode(answer["content"], validate=True)
+            except (binascii.Error, ValueError):
+                part = b""
+            found += part
+            whole = len(part) == PART or len(found) == size
+            if not whole or len(found) > size:
+                raise TunnelError(
+                    task_vars["inventory_hostname"],
+                    f"has announced an archive of {size} bytes, and does not send that",
+                    "Run support.yml again; if it stays so, treat the host as compromised",
+                )
+        return bytes(found)
+
+
+def _file_name(host: str) -> str:
+    """A name by the inventory's name of the host, and by the controller's clock."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", host)[:128].lstrip(".")
+    return f"{plain}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz"
+
+
+def _prepared(directory: Path) -> Path:
+    """The real path of the directory. If it is missing, it is made for the running user alone.
+
+    :raises TunnelError: if it cannot be made, or others could exchange what is in it.
+    """
+
+    def refusal(found: Path, problem: str) -> TunnelError:
+        return TunnelError(
+            f"{_DEST} {directory}",
+            f"is not used, because {found} {problem}, and so could exchange archives",
+            "Name a directory that is yours alone",
+        )
+
+    try:
+        if directory.exists():
+            return check_unchangeable(directory, refusal)
+        return ensure_private_directory(directory, refusal)
+    except OSError as error:
+        raise _stuck(directory, error) from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a new file, at once. None that is there is replaced.
+
+    :raises TunnelError: if it cannot be written.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".support-")
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)
+        finally:
+            os.unlink(temporary)
+    except OSError as error:
+        raise _stuck(path, error) from None
+
+
+def _stuck(path: Path, error: OSError) -> TunnelError:
+    return TunnelError(
+        f"{_DEST} {path}",
+        f"cannot be written: {error.strerror or error}",
+        "Make room there, or name another directory",
+    )

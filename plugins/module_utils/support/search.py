@@ -1,0 +1,107 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finds secrets in any bytes, also in parts and in other codings.
+
+Of each secret, and of its base64 (RFC 4648, in all three alignments, both alphabets) and
+hexadecimal forms, all pieces of PIECE letters and digits are known. A haystack is read in several
+ways: without white space and punctuation, which wrapped, quoted or escaped text has between its
+parts; with percent-encoding (RFC 3986) and the escapes of JSON undone; as hexadecimal digits. Every
+PIECE-th piece of each reading is looked up. So a part of a secret is found from ``2 * PIECE - 1``
+letters and digits on, in one pass.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import string
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote_to_bytes
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.secrets import Known
+
+PIECE = 12
+#: The name of text that has the form of a secret, and is none of the host's own.
+SHAPE = "something in the form of a key or a token"
+# Also what the two alphabets of base64 do not share.
+_BETWEEN = (string.whitespace + string.punctuation + "\0").encode()
+_ESCAPE = re.compile(rb"\\(?:u00|x)([0-9a-fA-F]{2})")
+_OF_HEX = re.compile(rb"\\x|0x")
+_KEY_OR_ACCESS = re.compile(rb"PRIVATE KEY-----|sk-ant-[A-Za-z0-9_-]{8}")
+# An object of JSON in base64: a tunnel token, or the first part of a JWT.
+_OBJECT = re.compile(rb"eyJ[A-Za-z0-9+/_-]{17}")
+_PRINTABLE = frozenset(string.printable.encode())
+
+
+class Search:
+    """The pieces of all secrets of a host."""
+
+    def __init__(self, known: Known) -> None:
+        public = set(_pieces(known.public))
+        self._owner: dict[bytes, str] = {}
+        for secret in known.secrets:
+            for piece in _pieces(secret.values):
+                if piece not in public:
+                    self._owner.setdefault(piece, secret.name)
+        #: The secrets that are looked for.
+        self.names = sorted({secret.name for secret in known.secrets})
+
+    def found(self, haystack: bytes) -> list[str]:
+        """The names of the secrets of which a part is in *haystack*, sorted."""
+        owner = self._owner
+        found = {
+            owner[reading[at : at + PIECE]]
+            for reading in _readings(haystack)
+            for at in range(0, len(reading) - PIECE + 1, PIECE)
+            if reading[at : at + PIECE] in owner
+        }
+        if not found and _has_shape(haystack):
+            found = {SHAPE}
+        return sorted(found)
+
+
+def _pieces(values: Iterable[bytes]) -> Iterator[bytes]:
+    for value in values:
+        for form in _forms(value):
+            plain = _joined(form)
+            yield from (plain[at : at + PIECE] for at in range(len(plain) - PIECE + 1))
+
+
+def _forms(value: bytes) -> Iterator[bytes]:
+    yield value
+    yield value.hex().encode()
+    for shift in range(3):
+        # Four characters stand for three bytes: the first four, and the last, depend on neighbours.
+        coded = base64.b64encode(b"\0" * shift + value)
+        yield coded[4 if shift else 0 : -4]
+
+
+def _readings(haystack: bytes) -> Iterator[bytes]:
+    yield _joined(haystack)
+    yield _joined(_OF_HEX.sub(b"", haystack)).lower()
+    if b"%" in haystack:
+        yield _joined(unquote_to_bytes(haystack))
+    if b"\\" in haystack:
+        yield _joined(_ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), haystack))
+
+
+def _joined(text: bytes) -> bytes:
+    return text.translate(None, _BETWEEN)
+
+
+def _has_shape(haystack: bytes) -> bool:
+    """Whether something in it has the form of a key, a token, or a JWT."""
+    if _KEY_OR_ACCESS.search(haystack):
+        return True
+    return any(map(_is_object, _OBJECT.findall(haystack)))
+
+
+def _is_object(coded: bytes) -> bool:
+    """Whether it begins like text: the same letters occur in base64 of anything, if rarely."""
+    try:
+        begin = base64.b64decode(coded.translate(bytes.maketrans(b"-_", b"+/")))
+    except binascii.Error:
+        return False
+    return _PRINTABLE.issuperset(begin)

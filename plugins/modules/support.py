@@ -1,0 +1,174 @@
+#!/usr/bin/python
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: support
+short_description: Collects from a replica what support needs, and fetches it
+version_added: 0.1.0
+description:
+  - "Makes one archive on the host, as C(mcp-tunnel support) does: redacted configuration, states of
+    the units, journals, metrics, rules with counters, diagnostics of cloudflared, and a manifest."
+  - Before the archive leaves the host, it is searched for the host's secrets in every coding. A
+    file that holds one is left out and named in RV(secrets).
+  - The controller treats the archive as data of somebody else. It bounds its size, unpacks nothing,
+    and uses no path or name that the host says.
+  - Works with the host's own Python, also where the proxy's release is missing or broken.
+extends_documentation_fragment:
+  - mcp_tunnels.stack.attributes
+attributes:
+  check_mode:
+    support: full
+    description: Asks no host, and says where the archive would be.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+options:
+  instance:
+    description: Name of the instance.
+    type: str
+    required: true
+  dest:
+    description:
+      - Absolute path of a directory on the controller, which is made if it is missing. No other
+        user may be able to write there.
+      - Each archive has the name of its host and the time.
+    type: path
+  state:
+    description:
+      - The part of the work that is asked of the host. The action plugin sets it in each of its
+        questions; leave it out.
+    type: str
+    choices: [made, read, absent]
+    default: made
+  offset:
+    description: First byte to read, with O(state=read).
+    type: int
+    default: 0
+author:
+  - The mcp_tunnels.stack authors (@mcp-tunnels)
+"""
+
+EXAMPLES = r"""
+- name: Fetch what support needs
+  mcp_tunnels.stack.support:
+    instance: default
+    dest: /srv/support
+  register: fetched
+"""
+
+RETURN = r"""
+path:
+  description: The archive on the controller.
+  returned: success
+  type: str
+  sample: /srv/support/replica1.example.net-20261129T050112Z.tar.gz
+size:
+  description: Bytes of the archive.
+  returned: success and not in check mode
+  type: int
+sha256:
+  description: SHA-256 of the archive, in hexadecimal, as the controller has computed it.
+  returned: success and not in check mode
+  type: str
+left_out:
+  description: Files that are not in the archive, each with the reason.
+  returned: success and not in check mode
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name in the archive.
+      type: str
+    why:
+      description: The reason.
+      type: str
+secrets:
+  description: Names of the files that were left out because they held a secret.
+  returned: success and not in check mode
+  type: list
+  elements: str
+"""
+
+import base64
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.deployed import (
+    check_deployed,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support import archive, transfer
+
+
+def make(instance: str) -> dict[str, Any]:
+    """Makes the archive and keeps it on the host until it was read."""
+    made = archive.make([check_deployed(instance)])
+    secret_files.ensure_private_directory(transfer.DIRECTORY, check_mode=False)
+    attributes = secret_files.private_attributes()
+    secret_files.write_file(transfer.path(instance), made.content, attributes)
+    return {
+        "changed": True,
+        "size": len(made.content),
+        "left_out": [
+            {"name": item["name"], "why": item["why"]} for item in made.manifest["left_out"]
+        ],
+        "secrets": made.secrets,
+    }
+
+
+def read(instance: str, offset: int) -> dict[str, Any]:
+    """A part of the archive.
+
+    :raises TunnelError: if there is none.
+    """
+    content = secret_files.read_file(transfer.path(instance))
+    if content is None:
+        raise TunnelError(transfer.path(instance), "is not there any more", "Run support.yml again")
+    part = content[offset : offset + transfer.PART]
+    return {"changed": False, "content": base64.b64encode(part).decode()}
+
+
+def remove(instance: str) -> dict[str, Any]:
+    """Removes the archive, and the directory if no other is in it."""
+    path = transfer.path(instance)
+    changed = secret_files.lstat(path) is not None
+    if changed:
+        secret_files.remove_file(path)
+    if os.path.isdir(transfer.DIRECTORY) and not os.listdir(transfer.DIRECTORY):
+        os.rmdir(transfer.DIRECTORY)
+    return {"changed": changed}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            instance=dict(type="str", required=True),
+            dest=dict(type="path"),
+            state=dict(type="str", choices=["made", "read", "absent"], default="made"),
+            offset=dict(type="int", default=0),
+        ),
+        supports_check_mode=True,
+    )
+    instance, state = module.params["instance"], module.params["state"]
+
+    def act() -> dict[str, Any]:
+        if module.check_mode:
+            return {"changed": state == "made"}
+        if state == "made":
+            return make(instance)
+        if state == "read":
+            return read(instance, module.params["offset"])
+        return remove(instance)
+
+    run(module, act)
+
+
+if __name__ == "__main__":
+    main()

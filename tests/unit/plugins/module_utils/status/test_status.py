@@ -1,0 +1,498 @@
+"""The status: each part by itself, the whole document, and the command around it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import rich
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.commands import mcp_tunnel
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import deployed
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.finding import Finding
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.status import (
+    deployment,
+    document,
+    health,
+    parts,
+    tables,
+    traffic,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import command_source
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+
+PROXY_YAML = """\
+listen_addr: 127.0.0.1:9080
+admin_addr: 127.0.0.1:9081
+tunnel_domain: abcd1234.tunnel.example
+routes:
+  echo: http://10.0.0.1:8000
+  wiki: http://10.0.0.2:8000
+"""
+PROXY_METRICS = """\
+# TYPE mcp_proxy_requests_total counter
+mcp_proxy_requests_total{route="echo",status="2xx"} 1200
+mcp_proxy_requests_total{route="echo",status="5xx"} 4
+mcp_proxy_requests_total{route="-",status="5xx"} 10
+# TYPE mcp_proxy_requests_in_flight gauge
+mcp_proxy_requests_in_flight{route="echo"} 3
+# TYPE mcp_proxy_connections_open gauge
+mcp_proxy_connections_open 8
+# TYPE mcp_proxy_connections_refused_total counter
+mcp_proxy_connections_refused_total 2
+# TYPE mcp_proxy_tls_handshake_failures_total counter
+mcp_proxy_tls_handshake_failures_total{reason="tls"} 1
+mcp_proxy_tls_handshake_failures_total{reason="closed"} 0
+# TYPE mcp_proxy_upstream_connect_failures_total counter
+mcp_proxy_upstream_connect_failures_total{reason="dns",route="echo"} 1
+mcp_proxy_upstream_connect_failures_total{reason="refused",route="echo"} 2
+# TYPE mcp_proxy_upstream_validation_refusals_total counter
+mcp_proxy_upstream_validation_refusals_total{route="wiki"} 5
+# TYPE mcp_proxy_build_info gauge
+mcp_proxy_build_info{openssl="3",python="3.11.2",version="0.1.0"} 1
+# TYPE process_start_time_seconds gauge
+process_start_time_seconds 1.7964e+09
+"""
+CLOUDFLARED_METRICS = """\
+build_info{goversion="go1.24",version="2026.10.0"} 1
+cloudflared_tunnel_server_locations{connection_id="0",edge_location="fra03"} 1
+cloudflared_tunnel_server_locations{connection_id="1",edge_location="ams01"} 1
+cloudflared_tunnel_server_locations{connection_id="2",edge_location="fra03"} 1
+"""
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """The directories of a host with one instance, and its records."""
+    directory = tmp_path / "etc" / "default"
+    (directory / "tls").mkdir(parents=True)
+    (directory / "proxy.yaml").write_text(PROXY_YAML)
+    (directory / "cloudflared.env").write_text("# x\nMCP_METRICS=127.0.0.1:9241\nMCP_ORIGIN=x\n")
+    certificate, _key = openssl.make_ca(tmp_path / "openssl", days=100)
+    (directory / "ca.crt").write_text(certificate)
+    (directory / "tls" / "tls.crt").write_text(certificate)
+    monkeypatch.setattr(deployed, "CONFIGURATIONS", tmp_path / "etc")
+    for module in (deployed, deployment):
+        monkeypatch.setattr(module, "RECORDS", tmp_path / "records")
+    return tmp_path
+
+
+@pytest.fixture
+def answers(host, monkeypatch):
+    """The answers of the services: port and path to status and body."""
+    found = {
+        (9081, "/metrics"): (200, PROXY_METRICS),
+        (9241, "/metrics"): (200, CLOUDFLARED_METRICS),
+        (9241, "/ready"): (200, '{"readyConnections": 4}'),
+    }
+    units = {9081: "mcp-proxy@default.service", 9241: "mcp-cloudflared@default.service"}
+
+    def get(port, path, unit, _most):
+        assert units[port] == unit
+        return found[port, path]
+
+    monkeypatch.setattr(traffic.loopback, "get", get)
+    for name in ("admin_port", "metrics_port"):
+        port = getattr(deployed, name)("default", host / "etc")
+        monkeypatch.setattr(deployed, name, lambda _instance, port=port: port)
+    return found
+
+
+def replica_of(host):
+    return deployed.replica("default", host / "etc", host / "opt")
+
+
+def test_a_replica_is_known_by_its_own_files(host):
+    found = replica_of(host)
+    assert (found.listen_port, found.admin_port, found.metrics_port) == (9080, 9081, 9241)
+    assert found.domain == "abcd1234.tunnel.example"
+    assert found.routes == {"echo": "http://10.0.0.1:8000", "wiki": "http://10.0.0.2:8000"}
+    assert found.required_routes == ["echo", "wiki"], "of an older release, which says nothing"
+    members = host / "etc/default/members.json"
+    members.write_text(json.dumps({"required_routes": ["wiki"], "state_host": "a"}))
+    assert replica_of(host).required_routes == ["wiki"]
+    assert deployed.instances(host / "etc") == ["default"]
+    assert deployed.instances(host / "nothing") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("proxy.yaml", "routes: [", "proxy.yaml, line 1: is no YAML"),
+        ("proxy.yaml", "- a\n", "proxy.yaml: is no map"),
+        ("proxy.yaml", "routes: {}\n", "proxy.yaml: names no port"),
+        ("cloudflared.env", "\n", "cloudflared.env: names no port"),
+        ("proxy.yaml", None, "proxy.yaml: is not there"),
+        ("ca.crt", None, "ca.crt: is not there"),
+    ],
+)
+def test_a_file_of_a_replica_that_is_broken_is_named(host, name, content, message):
+    path = host / "etc/default" / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(TunnelError, match=message):
+        replica_of(host)
+
+
+def test_services_are_shown_although_the_configuration_is_broken(host, monkeypatch):
+    (host / "etc/default/proxy.yaml").write_text("routes: [")
+    monkeypatch.setattr(health.systemd, "show", lambda names: list(names))
+    monkeypatch.setattr(
+        health.health, "service", lambda unit, _release: Finding("service", unit, True, "active")
+    )
+    read = parts.part(lambda: health.layers("default"), health.LAYERS)
+    assert [(row["layer"], row["state"]) for row in read["rows"]] == [
+        ("service", "ok"),
+        ("service", "ok"),
+        ("configuration", "FAILED"),
+    ]
+    assert read["state"] == "FAILED"
+
+
+def test_the_edge_by_ready_connections_not_by_places_of_the_past(answers):
+    read = parts.part(lambda: traffic.edge("default"), traffic.EDGE)
+    assert read["state"] == "ok"
+    assert (read["connections"], read["locations"]) == (4, ["ams01", "fra03"])
+    answers[9241, "/ready"] = (503, '{"readyConnections": 0}')
+    read = parts.part(lambda: traffic.edge("default"), traffic.EDGE)
+    assert (read["state"], read["connections"], read["locations"]) == ("FAILED", 0, [])
+    answers[9241, "/ready"] = (0, "Connection refused")
+    read = parts.part(lambda: traffic.edge("default"), traffic.EDGE)
+    assert (read["state"], read["connections"]) == ("unknown", None)
+    assert read["error"] == (
+        "mcp-cloudflared@default.service does not answer at http://127.0.0.1:9241/ready: "
+        "Connection refused"
+    )
+    answers[9241, "/ready"] = (200, '["\x1b[2J"]')
+    read = parts.part(lambda: traffic.edge("default"), traffic.EDGE)
+    assert read["state"] == "unknown"
+    assert "\x1b" not in read["error"]
+
+
+def test_requests_and_refusals(answers):
+    read = parts.part(lambda: traffic.traffic("default"), traffic.TRAFFIC)
+    assert read["state"] == "ok"
+    assert read["since"] == "2026-12-04T16:00:00Z"
+    assert read["requests"] == 1214
+    assert read["routes"]["echo"] == {"2xx": 1200, "3xx": 0, "4xx": 0, "5xx": 4}
+    assert (read["in_flight"], read["connections_open"], read["connections_refused"]) == (3, 8, 2)
+    assert read["handshake_failures"] == {"tls": 1}
+    assert read["connect_failures"] == {"echo": 3}
+    assert read["validation_refusals"] == {"wiki": 5}
+    running = traffic.running("default")
+    assert running == {"proxy_running": "0.1.0", "cloudflared_running": "2026.10.0"}
+
+
+@pytest.mark.parametrize(
+    ("left", "state"), [(99, "ok"), (89, "notice"), (1, "notice"), (0, "FAILED"), (-2, "FAILED")]
+)
+def test_a_certificate_by_the_days_that_remain(host, left, state):
+    """It is its own CA here, whose end is worth a look 90 days before."""
+    pem = (host / "etc/default/tls/tls.crt").read_text()
+    now = crypto.not_after(crypto.load_certificate(pem, "x")) - timedelta(days=left, seconds=1)
+    read = parts.part(lambda: deployment.certificate("default", now), deployment.CERTIFICATE)
+    assert read["state"] == state
+    assert read["days_left"] == left
+    said = openssl.run("x509", "-noout", "-fingerprint", "-sha256", stdin=pem)
+    assert said.strip().rpartition("=")[2].replace(":", "").lower() == read["fingerprint"]
+    assert bool(read["remedy"]) == (state != "ok")
+
+
+def test_a_certificate_that_cannot_be_read(host):
+    (host / "etc/default/tls/tls.crt").write_text("x")
+    now = crypto.utc_now()
+    read = parts.part(lambda: deployment.certificate("default", now), deployment.CERTIFICATE)
+    assert read["state"] == "unknown"
+    assert "tls.crt: is not a PEM certificate" in read["error"]
+    assert read["remedy"]
+
+
+def test_the_last_run_is_proven_if_what_was_applied_is_what_is_good(host, monkeypatch):
+    looks = {"last": {"at": 1_796_400_000, "totals": {}}}
+    monkeypatch.setattr(deployment.FirewallRecords, "looks", lambda _self, _instance: looks)
+    directory = host / "records/default"
+    directory.mkdir(parents=True)
+    for name in ("applied", "good"):
+        (directory / f"{name}.json").write_text('{"mcp-proxy@default.service": {"version": "1"}}')
+        os.utime(directory / f"{name}.json", (1_796_400_060, 1_796_400_060))
+    read = parts.part(lambda: deployment.last_run("default"), deployment.LAST_RUN)
+    assert (read["state"], read["proven"]) == ("ok", True)
+    assert read["started_at"] == "2026-12-04T16:00:00Z"
+    assert read["applied_at"] == read["proven_at"] == "2026-12-04T16:01:00Z"
+    (directory / "applied.json").write_text('{"mcp-proxy@default.service": {"version": "2"}}')
+    read = parts.part(lambda: deployment.last_run("default"), deployment.LAST_RUN)
+    assert (read["state"], read["proven"]) == ("notice", False)
+    shutil.rmtree(directory)
+    read = parts.part(lambda: deployment.last_run("default"), deployment.LAST_RUN)
+    assert (read["state"], read["proven"], read["proven_at"]) == ("notice", False, "")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        TunnelError("/etc/x", "is broken", "Mend it"),
+        traffic.Unread("x does not answer"),
+        PermissionError(13, "Permission denied", "/var/lib/x"),
+        ValueError("x"),
+        KeyError("x"),
+    ],
+)
+def test_a_part_that_cannot_be_read_says_why_and_hides_nothing(monkeypatch, failure):
+    def fail(*_arguments):
+        raise failure
+
+    monkeypatch.setattr(document.health, "firewall", fail)
+    read = document.look(["none-such"])
+    (instance,) = read["instances"]
+    assert instance["firewall"]["state"] == "unknown"
+    assert instance["firewall"]["error"]
+    assert instance["firewall"].keys() >= health.FIREWALL.keys()
+    assert set(document.ORDER) <= instance.keys()
+    assert read["healthy"] is False
+
+
+def test_a_host_without_an_instance_is_not_healthy():
+    assert document.look([])["healthy"] is False
+
+
+def example(**changes):
+    """Return a document with one instance, as look() makes it; *changes* are of its parts."""
+    instance = {
+        "instance": "default",
+        "domain": "abcd1234.tunnel.example",
+        "healthy": not changes,
+        "layers": {"state": "ok", "error": "", "rows": [row("edge", "ok", "4 of 4 connections")]},
+        "certificate": {
+            **deployment.CERTIFICATE,
+            **{"state": "ok", "error": "", "fingerprint": "ab" * 32, "days_left": 60},
+            **{"not_after": "2027-02-01T00:00:00Z", "ca_days_left": 900},
+        },
+        "edge": {"state": "ok", "error": "", "connections": 4, "wanted": 4, "locations": ["fra03"]},
+        "traffic": {
+            **traffic.TRAFFIC,
+            **{"state": "ok", "error": "", "since": "2026-11-28T05:00:00Z", "requests": 7},
+            **{"in_flight": 0, "connections_open": 4, "connections_refused": 0},
+        },
+        "firewall": {
+            **{"state": "ok", "error": "", "loaded": True, "on_trial": False, "proven": True},
+            **{"refused": {"a": 5}, "refused_since": {"a": 2}, "rows": []},
+        },
+        "versions": {**deployment.VERSIONS, "state": "ok", "error": "", "cloudflared": "cd" * 32},
+        "last_run": {
+            **deployment.LAST_RUN,
+            **{"state": "ok", "error": "", "proven": True},
+            **{"started_at": "2026-11-29T03:00:00Z", "proven_at": "2026-11-29T03:01:00Z"},
+        },
+    }
+    return {
+        "format": 1,
+        "host": "replica1",
+        "at": "2026-11-29T05:00:00Z",
+        "healthy": not changes,
+        "python": "3.11.2",
+        "releases": {"proxy": "", "cloudflared": ""},
+        "instances": [{**instance, **changes}],
+    }
+
+
+def row(layer, state, detail, remedy=""):
+    return {
+        **{"layer": layer, "object": "an object", "state": state, "detail": detail},
+        **{"remedy": remedy, "unit": ""},
+    }
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def shown(read, stream=None):
+    stream = stream or io.StringIO()
+    tables.show(read, tables.console(stream))
+    return stream.getvalue()
+
+
+BROKEN = {
+    "layers": {"state": "FAILED", "error": "", "rows": [row("edge", "FAILED", "0 of 4", "Go")]}
+}
+
+
+def test_the_verdict_and_the_remedies_come_first():
+    lines = shown(example(**BROKEN)).splitlines()
+    assert lines[0] == "NOT HEALTHY  replica1  2026-11-29 05:00:00 UTC"
+    assert lines[2] == "instance default  abcd1234.tunnel.example  NOT HEALTHY"
+    assert lines[4:6] == ["FAILED  edge an object: 0 of 4", "        -> Go."]
+    assert shown(example()).startswith("HEALTHY  replica1")
+
+
+def test_a_part_that_cannot_be_read_is_a_problem_unless_its_layer_has_told():
+    unread = {"edge": {"state": "unknown", "error": "x does not answer", "connections": None}}
+    text = shown(example(**unread))
+    assert "unknown  edge: x does not answer" in text
+    assert "edge         unknown  cannot be read, see above" in text
+    text = shown(example(**unread, **BROKEN))
+    assert "x does not answer" not in text
+    assert "FAILED  edge an object: 0 of 4" in text
+    assert "edge         unknown  cannot be read, see above" in text
+
+
+def test_every_figure_is_at_a_glance():
+    text = shown(example())
+    for words in (
+        "edge         ok  4 of 4 connections (fra03)",
+        "certificate  ok  60 d left, until 2027-02-01 00:00:00 UTC; its CA 900 d left",
+        f"SHA-256 {'ab' * 32}",
+        "traffic      ok  7 requests since 2026-11-28 05:00:00 UTC (24 h ago); 0 in flight; 4 conn",
+        "firewall     ok  loaded, proven; 5 packets refused, 2 since the last run (a 2)",
+        "versions     ok  cloudflared (cdcdcdcdcdcd...), proxy unknown, Python 3.11.2",
+        "last run     ok  began 2026-11-29 03:00:00 UTC (2 h ago); proven 2026-11-29 03:01:00 UTC",
+    ):
+        assert words in text, words
+
+
+def test_without_a_terminal_no_colour_no_folded_line_and_no_blank_at_an_end(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    long = {"layers": {"state": "ok", "error": "", "rows": [row("edge", "ok", "x" * 900)]}}
+    text = shown(example(**long))
+    assert "\x1b" not in text
+    assert "x" * 900 in text
+    assert [line for line in text.splitlines() if line != line.rstrip()] == []
+
+
+def test_colours_on_a_terminal_unless_they_are_unwanted(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert "\x1b[1;31mNOT HEALTHY" in shown(example(**BROKEN), Terminal())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in shown(example(**BROKEN), Terminal())
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in shown(example(**BROKEN), Terminal())
+
+
+def test_text_of_others_is_neither_markup_nor_an_order_to_the_terminal():
+    hostile = parts.clean([row("route", "FAILED", "[bold]x[/] :smile: \x1b]0;owned\x07\x9b2J")])
+    read = example(layers={"state": "FAILED", "error": "", "rows": hostile})
+    text = shown(read)
+    assert "[bold]x[/] :smile: \\x1b]0;owned\\x07\\x9b2J" in text
+
+
+def run(monkeypatch, capsys, *arguments, healthy=True):
+    """Return exit status and both outputs of the command over a host with one instance."""
+    read = example() if healthy else example(**BROKEN)
+    monkeypatch.setattr(mcp_tunnel.deployed, "instances", lambda *_root: ["default"])
+    monkeypatch.setattr(mcp_tunnel.document, "look", lambda _names: read)
+    try:
+        status = mcp_tunnel.main(list(arguments))
+    except SystemExit as end:
+        status = end.code
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_exit_status_is_the_verdict(monkeypatch, capsys):
+    assert run(monkeypatch, capsys, "status")[0] == 0
+    assert run(monkeypatch, capsys, "status", healthy=False)[0] == 1
+    status, out, _err = run(monkeypatch, capsys, "status", "--json", healthy=False)
+    assert status == 1
+    assert json.loads(out) == example(**BROKEN)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["status", "--json", "--watch"],
+        ["status", "--watch", "0"],
+        ["status", "--watch", "x"],
+        ["status", "--instance", "../x"],
+        ["support", "--json"],
+    ],
+)
+def test_a_command_that_is_not_understood(monkeypatch, capsys, arguments):
+    status, out, err = run(monkeypatch, capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert "usage: mcp-tunnel" in err
+
+
+def test_an_instance_that_is_not_here(monkeypatch, capsys):
+    status, out, err = run(monkeypatch, capsys, "status", "--instance", "other")
+    assert (status, out) == (1, "")
+    assert err == "instance 'other': is not on this host. Here is default.\n"
+
+
+COMMAND = """
+import os, sys
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.commands import mcp_tunnel
+mcp_tunnel.deployed.instances = lambda *_root: []
+sys.exit(mcp_tunnel.main(sys.argv[1:]))
+"""
+
+
+def started(*arguments, **more):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", COMMAND, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, **more)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_watching_ends_by_a_signal(number, status):
+    process = started("status", "--watch", "1")
+    seen = [process.stdout.readline() for _ in range(4)]
+    assert seen[0].startswith("NOT HEALTHY")
+    assert seen[3].startswith("NOT HEALTHY"), "it has looked again"
+    process.send_signal(number)
+    assert process.wait(60) == status
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    process = started("status", "--watch", "1", stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 1
+    assert process.stderr.read() == ""
+
+
+def test_it_runs_without_ansible(tmp_path):
+    """Its launcher runs it like this, in an isolated Python with only its release's content."""
+    source = Path(mcp_tunnel.__file__).parents[1]
+    package = tmp_path / command_source.PACKAGE.replace(".", "/")
+    for path in command_source.needed_files(source, "commands.mcp_tunnel"):
+        copy = package / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text())
+    libraries = str(Path(rich.__file__).parents[1])
+    program = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {libraries!r}]\n"
+        f"from {command_source.PACKAGE}.commands.mcp_tunnel import main\n"
+        "code = main(['status', '--instance', 'nowhere'])\n"
+        "sys.exit(code if 'ansible' not in sys.modules else 'ansible was imported')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "instance 'nowhere': is not on this host" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")

@@ -1,0 +1,257 @@
+"""The archive: complete or honest about it, bounded, and without a secret."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import stat
+import tarfile
+import time
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support import (
+    archive,
+    bounded,
+    redaction,
+    secrets,
+    sources,
+)
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
+
+TOKEN = make_token()
+
+
+@pytest.fixture
+def known(tmp_path):
+    directory = tmp_path / "host"
+    directory.mkdir()
+    (directory / "tunnel-token").write_text(TOKEN)
+    return secrets.known([directory])
+
+
+def source(name, content, how="somehow"):
+    """Return a source that has this content, or whose reading raises it."""
+
+    def read(_seconds):
+        if isinstance(content, Exception):
+            raise content
+        return sources.Content(content)
+
+    return sources.Source(name, how, read)
+
+
+def unpacked(made):
+    with tarfile.open(fileobj=io.BytesIO(made.content)) as packed:
+        members = {member.name: member for member in packed}
+        contents = {name: packed.extractfile(name).read() for name in members}
+    assert {(m.mode, m.uid, m.isfile()) for m in members.values()} == {(0o600, 0, True)}
+    assert {name.split("/")[0] for name in members} == {made.name}
+    return {name.partition("/")[2]: content for name, content in contents.items()}
+
+
+def test_what_is_in_it_and_what_the_manifest_says(known):
+    wanted = [source("a/b.txt", b"text\n", "cat b"), source("c", sources.LeftOut("it is gone"))]
+    made = archive.make(["default"], wanted, known)
+    files = unpacked(made)
+    manifest = json.loads(files.pop("manifest.json"))
+    assert files == {"a/b.txt": b"text\n"}
+    assert manifest["files"] == [
+        {
+            "name": "a/b.txt",
+            "how": "cat b",
+            "size": 5,
+            "sha256": hashlib.sha256(b"text\n").hexdigest(),
+        }
+    ]
+    assert manifest["left_out"] == [{"name": "c", "how": "somehow", "why": "it is gone"}]
+    assert manifest["instances"] == ["default"]
+    assert manifest["secrets"] == made.secrets == []
+    (name,) = manifest["searched_for"]
+    assert name.startswith("the tunnel token in ")
+    assert TOKEN.encode() not in files
+
+
+def test_a_file_with_a_secret_is_left_out_and_named(known):
+    wanted = [
+        source("journal.txt", f"2026 x[1]: token {TOKEN} refused\n".encode()),
+        source("error.txt", sources.LeftOut(f"it said {TOKEN}")),
+        source("good.txt", b"good\n"),
+    ]
+    made = archive.make(["default"], wanted, known)
+    files = unpacked(made)
+    assert sorted(files) == ["good.txt", "manifest.json"]
+    assert made.secrets == ["journal.txt"]
+    manifest = json.loads(files["manifest.json"])
+    assert manifest["secrets"] == ["journal.txt"]
+    whys = {item["name"]: item["why"] for item in manifest["left_out"]}
+    assert whys["journal.txt"].startswith("it holds the tunnel token in ")
+    assert whys["error.txt"] == "the reason holds a secret itself"
+    assert TOKEN.encode() not in b"".join(files.values())
+
+
+def test_a_secret_that_a_name_or_the_manifest_holds_stops_everything(known):
+    with pytest.raises(TunnelError, match=r"holds a secret in .* and was not written"):
+        archive.make(["default"], [source(f"x/{TOKEN}.txt", b"good")], known)
+    with pytest.raises(TunnelError, match=r"holds a secret in .*manifest\.json"):
+        archive.make(["default"], [source("x", b"good", how=f"cat {TOKEN}")], known)
+
+
+def test_it_has_an_upper_size(known, monkeypatch):
+    monkeypatch.setattr(archive, "MOST", 100)
+    wanted = [source("small", b"x" * 60), source("large", b"x" * 60), source("tiny", b"x" * 40)]
+    made = archive.make(["default"], wanted, known)
+    assert sorted(unpacked(made)) == ["manifest.json", "small", "tiny"]
+    (left,) = made.manifest["left_out"]
+    assert (left["name"], left["why"]) == (
+        "large",
+        "the archive would become larger than 100 bytes",
+    )
+
+
+def test_bytes_that_cannot_be_packed_fit_into_what_the_controller_takes(known):
+    """A tenth of the most that an archive may hold, because the search takes its time."""
+    noise = os.urandom(archive.MOST // 10)
+    made = archive.make(["default"], [source("noise", noise)], known)
+    assert len(noise) < len(made.content) <= archive.MOST_PACKED // 10
+
+
+def test_it_has_an_upper_time(known, monkeypatch):
+    monkeypatch.setattr(archive, "_SECONDS", 0.0)
+    made = archive.make(["default"], [source("late", b"x")], known)
+    assert [item["name"] for item in made.manifest["left_out"]] == ["late"]
+    assert "seconds for all files are over" in made.manifest["left_out"][0]["why"]
+
+
+def test_it_is_stored_for_root_alone_and_replaces_no_link(known, tmp_path):
+    made = archive.make(["default"], [source("a", b"x")], known)
+    target = tmp_path / "target"
+    target.write_text("of somebody else")
+    (tmp_path / f"{made.name}.tar.gz").symlink_to(target)
+    path = archive.store(made, str(tmp_path))
+    assert stat.S_IMODE(os.lstat(path).st_mode) == 0o600
+    assert stat.S_ISREG(os.lstat(path).st_mode)
+    assert target.read_text() == "of somebody else"
+    with pytest.raises(TunnelError, match="is no directory"):
+        archive.store(made, str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("api_token: abc", "api_token: (redacted)"),
+        ('Environment="MY_SECRET=abc def" "LANG=C"', 'Environment="MY_SECRET=(redacted)" "LANG=C"'),
+        ("Environment=PASSWORD=abc", "Environment=PASSWORD=(redacted)"),
+        ('"password": "abc"', '"password": "(redacted)"'),
+        ("Authorization: Bearer abc", "Authorization: (redacted)"),
+        ("HTTPS_PROXY=http://me:abc@proxy:3128/", "HTTPS_PROXY=http://(redacted)@proxy:3128/"),
+        ("SetCredential=tunnel-token:abc", "SetCredential=(redacted)"),
+    ],
+)
+def test_configuration_without_secrets(before, after):
+    assert redaction.redacted(f"x: 1\n  {before}\n") == (f"x: 1\n  {after}\n", 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "LoadCredential=tunnel-token:/etc/mcp-tunnel/default/tunnel-token",
+        "ExecStart=cloudflared run --token-file ${CREDENTIALS_DIRECTORY}/tunnel-token --url x",
+        "key_file: /etc/mcp-tunnel/default/tls/tls.key",
+        "echo: http://10.77.0.2:8000",
+        "tunnel_domain: abcd1234.tunnel.example",
+        "KeyringMode=private",
+    ],
+)
+def test_configuration_that_says_no_secret_stays(line):
+    assert redaction.redacted(f"{line}\n") == (f"{line}\n", 0)
+
+
+def test_a_program_ends_within_its_time_with_all_its_children(tmp_path):
+    mark = tmp_path / "pid"
+    command = ["sh", "-c", f"sleep 600 & echo $! >{mark}; echo before; wait"]
+    done = bounded.run(command, 0.5, 1000)
+    assert done.output == b"before\n"
+    assert "has not ended within" in done.problem
+    pid = int(mark.read_text())
+    for _ in range(200):
+        try:
+            state = (
+                (tmp_path.__class__(f"/proc/{pid}/stat")).read_text().rpartition(")")[2].split()[0]
+            )
+        except OSError:
+            break
+        if state == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("its child still runs")
+
+
+def test_a_program_that_closes_its_output_and_goes_on_is_ended():
+    done = bounded.run(["sh", "-c", "echo x; exec >&- 2>&-; exec sleep 600"], 0.5, 100)
+    assert (done.output, done.status) == (b"x\n", None)
+    assert "has not ended within" in done.problem
+
+
+def test_a_program_that_never_stops_writing_is_cut():
+    done = bounded.run(["yes"], 60, 5000)
+    assert done.cut
+    assert done.output == b"y\n" * 2500
+    assert done.problem == ""
+
+
+def test_programs_that_fail_or_are_not_there():
+    assert bounded.run(["sh", "-c", "echo why >&2; exit 3"], 60, 100) == bounded.Done(b"why\n", 3)
+    assert "No such file" in bounded.run(["/nonexistent/program"], 60, 100).problem
+
+
+def test_a_journal_that_is_too_long_loses_its_oldest_lines(monkeypatch):
+    monkeypatch.setattr(sources, "_MOST", 26)
+    lines = "".join(f"line {number}\\n" for number in reversed(range(9)))
+    content = sources._read_newest(["printf", lines], 60)
+    assert content.data == b"line 6\nline 7\nline 8\n"
+    assert content.note == "the newest 26 bytes"
+    monkeypatch.undo()
+    assert sources._read_newest(["printf", lines], 60).data.startswith(b"line 0\nline 1\n")
+    with pytest.raises(sources.LeftOut, match="there are no lines"):
+        sources._read_newest(["false"], 60)
+
+
+def test_every_source_has_a_name_of_its_own_that_leads_nowhere_else():
+    names = [each.name for each in sources.sources(["default", "second"])]
+    assert len(names) == len(set(names))
+    assert len(names) > 50
+    for name in names:
+        assert not name.startswith("/")
+        assert ".." not in name.split("/")
+
+
+def test_only_our_own_files_are_redacted(tmp_path):
+    path = tmp_path / "nsswitch.conf"
+    path.write_text("passwd: files systemd\n")
+    assert sources._file("x", path, is_ours=False).read(60) == sources.Content(path.read_bytes())
+    path.write_text("api_token: abc\n")
+    cleaned = sources.Content(b"api_token: (redacted)\n", "1 values redacted")
+    assert sources._file("x", path).read(60) == cleaned
+
+
+def test_a_source_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(sources.LeftOut, match="No such file"):
+        sources._file("x", tmp_path / "nothing").read(60)
+    with pytest.raises(sources.LeftOut, match="status 3: why"):
+        sources._program("x", ["sh", "-c", "echo why; exit 3"]).read(60)
+    with pytest.raises(sources.LeftOut, match="has no /diag/system"):
+        _page_of(404)
+    with pytest.raises(sources.LeftOut, match="does not answer: Connection refused"):
+        _page_of(0)
+    assert _page_of(503).note == "HTTP 503"
+
+
+def _page_of(status):
+    with pytest.MonkeyPatch.context() as patch:
+        answer = (status, "Connection refused" if not status else "body")
+        patch.setattr(sources.loopback, "get", lambda *_arguments: answer)
+        return sources._page("x", lambda: 1, "/diag/system", "unit").read(60)
