@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -15,6 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version, job
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import (
+    availability,
     host_names,
     limits,
     neighbours,
@@ -51,15 +51,21 @@ class ActionModule(ActionBase):
                 hostvars = task_vars["hostvars"][name]
                 own_names.check_facts(name, hostvars.get("ansible_facts"))
                 read[name] = neighbours.taken(hostvars)
-                machines[name] = _machine(name, hostvars)
+                machines[name] = neighbours.machine(name, hostvars)
         except TunnelError as error:
             result.update(failed=True, msg=f"{error} No host was touched.")
             return result
         group = {name: read[name] for name in names}
-        order, sizes = waves.make_waves(_tunnels(group, set(taking_part)))
+        order, sizes = waves.make_waves(availability.tunnels(group, set(taking_part)))
+        hosts = _beside_each_other(group, machines, taking_part, task_vars["groups"])
+        leaving, problems = availability.leaving(group, taking_part)
+        if arguments["duty"] == "drain":
+            for found in hosts.values():
+                found["problems"] += map(str, problems)
         result.update(
             changed=False,
-            hosts=_beside_each_other(group, machines, taking_part, task_vars["groups"]),
+            hosts=hosts,
+            leaving=leaving,
             waves={"order": order, "sizes": sizes},
             tunnels=len(neighbours.instances(group)),
             is_job=job.is_job(task_vars),
@@ -85,16 +91,6 @@ class ActionModule(ActionBase):
         return report.make(duty, bool(self._task.check_mode), tunnels)
 
 
-def _tunnels(
-    group: neighbours.Hosts, taking_part: AbstractSet[str]
-) -> Iterator[tuple[list[str], int]]:
-    """The replicas of each instance that take part, and the number that may be away at once."""
-    for names in neighbours.instances(group).values():
-        # A replica with another value is refused; until then, the smallest does least harm.
-        batch = min(waves.batch_of(group[name][waves.BATCH], len(names)) for name in names)
-        yield [name for name in names if name in taking_part], batch
-
-
 def _beside_each_other(
     group: neighbours.Hosts,
     machines: Mapping[str, Any],
@@ -118,8 +114,3 @@ def _beside_each_other(
                 "problems": list(map(str, (*host_names.check(name, groups), *problems[name]))),
             }
     return found
-
-
-def _machine(name: str, hostvars: Mapping[str, Any]) -> tuple[str, str]:
-    """The key that tells machines apart: hosts with one address and port are one machine."""
-    return str(hostvars.get("ansible_host", name)), str(hostvars.get("ansible_port", 22))

@@ -26,6 +26,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
     RELEASE,
     either,
     empty,
+    flag,
     ip_address,
     list_of,
     matching,
@@ -50,6 +51,7 @@ class ActionModule(CheckedModule):
             "remembered": record(
                 {"state_host": either(HOST_NAME, empty), "replicas": list_of(HOST_NAME, 500)}
             ),
+            "drained": flag,
             "architecture": one_of(ARCHITECTURES),
             "distribution": one_of(DISTRIBUTIONS),
             "python_version": matching(_PYTHON, "version of Python 3", 32),

@@ -11,7 +11,11 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours, report
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import (
+    availability,
+    neighbours,
+    report,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet.reach import Reach
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import waves
 
@@ -55,7 +59,14 @@ class ActionModule(ActionBase):
             result.update(refusal(headline, problems))
             return result
         conclusion = _conclude(read, plans, answers, here)
-        result.update(changed=False, **conclusion, **_reported(conclusion["stopped"]))
+        drained = [name for name in answers if name in here and answers[name]["facts"]["drained"]]
+        order, sizes = waves.make_waves(availability.tunnels(read, taking_part, drained))
+        result.update(
+            changed=False,
+            waves={"order": order, "sizes": sizes},
+            **conclusion,
+            **_reported(conclusion["stopped"]),
+        )
         return result
 
 
@@ -77,17 +88,11 @@ def _conclude(
             continue
         first = answered[0]
         plan = plans[first]
-        # Where they differ, the value that asks for most does least harm.
-        values = {
-            **group[first],
-            waves.MIN_AVAILABLE: max(
-                (group[name][waves.MIN_AVAILABLE] for name in names),
-                key=lambda least: waves.least_of(least, len(names)),
-            ),
-        }
+        values = {**group[first], waves.MIN_AVAILABLE: availability.least(group, names)}
         gone = [n for n in names if n not in here and answers.get(n, {}).get("unreachable")]
         remembered = {name: answers[name]["facts"]["remembered"] for name in answered}
-        reach = Reach(names, gone, remembered, values)
+        drained = [name for name in answered if answers[name]["facts"]["drained"]]
+        reach = Reach(names, gone, remembered, values, drained)
         try:
             choice = reach.state_host()
             reach.check(choice.name, plan["duty"])

@@ -25,17 +25,19 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
     text,
 )
 
+_TEXTS = ("layer", "object", "detail", "remedy", "unit", "purpose")
 _FIELDS = {
     "healthy": flag,
     "findings": list_of(
         record(
             {
-                **{name: text(TEXT) for name in ("layer", "object", "detail", "remedy", "unit")},
+                **{name: text(TEXT) for name in _TEXTS},
                 "ok": flag,
                 "required": flag,
             }
         )
     ),
+    "drained": text(),
     "table": list_of(text(TEXT)),
     "ca_fingerprint": either(FINGERPRINT, empty),
     "firewall": record({"findings": FINDINGS, "rows": ROWS}),

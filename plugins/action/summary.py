@@ -18,6 +18,9 @@ _RESULTS = (
     "__mcp_tunnel_refused",
     "__mcp_tunnel_health",
     "__mcp_tunnel_applied",
+    "__mcp_tunnel_boot",
+    "__mcp_tunnel_drained",
+    "__mcp_tunnel_undrained",
     "__firewall_loaded",
     "__cloudflared_file_set",
     "__proxy_file_set",
@@ -39,6 +42,14 @@ _RESULTS = (
 # Set once a replica is in the hands of stop_tunnel.yml. Ansible keeps ansible_failed_result of
 # failures that a run gets over as well.
 _STOPS = "__mcp_tunnel_stops"
+# Those of a change of services; and those that say who is drained, the last one first.
+_CHANGES = ("__mcp_tunnel_applied", "__mcp_tunnel_drained", "__mcp_tunnel_undrained")
+_DRAINS = (
+    "__mcp_tunnel_drained_again",
+    "__mcp_tunnel_undrained",
+    "__mcp_tunnel_drained",
+    "__mcp_tunnel_health",
+)
 
 
 class ActionModule(ActionBase):
@@ -114,7 +125,13 @@ class _Found:
             instance=str(self.plan.get("instance", "")),
             domain=self.plan.get("domain", ""),
             failure=self._failure(),
-            touched="__mcp_tunnel_applied" in self._hostvars,
+            touched=not self._hostvars.keys().isdisjoint(_CHANGES),
+        )
+
+    def drained(self) -> bool:
+        """Whether it is away from the edge, as the last of several results has it."""
+        return next(
+            (bool(each["drained"]) for each in map(self.get, _DRAINS) if "drained" in each), False
         )
 
     def _failure(self) -> str:
@@ -136,10 +153,15 @@ def _tunnel(
     """The report about one tunnel."""
     plan = next(each.plan for each in found.values())
     away = [name for name in plan.get("replicas", []) if name in set(left_out)]
-    healthy = [name for name, each in found.items() if each.health.get("healthy") is True]
+    drained = [name for name, each in found.items() if each.drained()]
+    healthy = [
+        name
+        for name, each in found.items()
+        if each.health.get("healthy") is True and name not in drained
+    ]
     unhealthy = [name for name, each in found.items() if each.health.get("healthy") is False]
     removed = [name for name, each in found.items() if each.removed]
-    told = {*healthy, *unhealthy, *removed, *away}
+    told = {*healthy, *unhealthy, *removed, *away, *drained}
     done = report.DONE if ended else report.UNFINISHED
     held = _first(found, "__provision_held")
     authority = _first(found, "__provision_ca")
@@ -155,6 +177,7 @@ def _tunnel(
         unhealthy=unhealthy,
         unproven=[name for name in plan.get("replicas", []) if name not in told],
         removed=removed,
+        drained=drained,
         left_out=away,
         missing=[str(name) for name in held.get("missing", [])],
         ca=report.ca(str(plan.get("mode", "")), authority, next(filter(None, trusted), "")),

@@ -33,9 +33,22 @@ attributes:
     description: Nothing is ever changed.
 options:
   duty:
-    description: Purpose of the run, as for M(mcp_tunnels.stack.preflight), for the report.
+    description:
+      - Purpose of the run, as for M(mcp_tunnels.stack.preflight), for the report.
+      - With V(drain), C(mcp_tunnel_drain) must name replicas of the run.
     type: str
-    choices: [deploy, recover, renew_cert, rotate_ca, rotate_token, support, teardown, verify]
+    choices:
+      - deploy
+      - drain
+      - reboot
+      - recover
+      - renew_cert
+      - rotate_ca
+      - rotate_token
+      - support
+      - teardown
+      - undrain
+      - verify
     default: deploy
   group:
     description: Inventory group of the replicas.
@@ -74,6 +87,13 @@ hosts:
       description: What does not fit, with the remedy.
       type: list
       elements: str
+leaving:
+  description:
+    - The replicas that the duty V(drain) drains, as C(mcp_tunnel_drain) or the limit names them.
+  returned: success
+  type: list
+  elements: str
+  sample: [replica2]
 tunnels:
   description: Number of instances in the group.
   returned: success

@@ -62,6 +62,9 @@ options:
   members_file:
     description: File in which the replica keeps its state host, and the replicas beside it.
     type: path
+  instance:
+    description: Name of the instance, of which RV(facts.drained) shall say whether it is drained.
+    type: str
   firewall:
     description:
       - What the variables of the firewall name. When given, nft and the kernel are asked as well
@@ -137,6 +140,9 @@ facts:
     remembered:
       description: The C(state_host) and the C(replicas) in O(members_file).
       type: dict
+    drained:
+      description: Whether O(instance) is drained on this host.
+      type: bool
     architecture:
       description: The machine, V(x86_64) or V(aarch64).
       type: str
@@ -172,6 +178,7 @@ facts:
     machine: 0f3c5d1e9a7b2468
     identity: 5d1e9a7b24680f3c
     remembered: {state_host: replica1, replicas: [replica1, replica2]}
+    drained: false
     architecture: x86_64
     distribution: debian
     python_version: 3.11.2
@@ -195,7 +202,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts
     gather,
     warnings,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import releases
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import drain, releases
 
 FIREWALL = dict(
     resolvers=dict(type="list", elements="str", default=[]),
@@ -245,6 +252,7 @@ def main() -> None:
             ),
             users=dict(type="list", elements="str", default=[]),
             members_file=dict(type="path"),
+            instance=dict(type="str"),
             firewall=dict(type="dict", options=FIREWALL),
         ),
         supports_check_mode=True,
@@ -252,11 +260,12 @@ def main() -> None:
 
     def look() -> dict[str, Any]:
         options = dict(module.params)
-        members_file = options.pop("members_file") or ""
+        members_file, instance = options.pop("members_file") or "", options.pop("instance")
         facts = {
             **gather(**options),
             "identity": membership.identity(),
             "remembered": membership.remembered(members_file),
+            "drained": bool(instance) and drain.Mark(instance).read() is not None,
             "releases": releases.in_use(),
             "unpacked": releases.unpacked(),
         }

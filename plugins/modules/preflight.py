@@ -35,7 +35,18 @@ options:
   duty:
     description: Purpose of the run, as the name of a playbook; V(deploy) stands for C(site).
     type: str
-    choices: [deploy, recover, renew_cert, rotate_ca, rotate_token, support, teardown, verify]
+    choices:
+      - deploy
+      - drain
+      - reboot
+      - recover
+      - renew_cert
+      - rotate_ca
+      - rotate_token
+      - support
+      - teardown
+      - undrain
+      - verify
     default: deploy
   fail:
     description:

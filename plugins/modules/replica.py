@@ -20,6 +20,8 @@ description:
   - If only files have changed that a service can read again, the service is reloaded. The restart
     of a service with a socket unit leaves that unit alone, and the services after it, so that
     clients that connect meanwhile wait.
+  - The cloudflared of a drained replica (M(mcp_tunnels.stack.replica_drain)) is not started, and
+    stopped if it runs. All else is done.
   - A timer that belongs to the instance can be started and stopped with it.
   - A record of what runs is kept below C(/var/lib/mcp-tunnel-replica), for root only.
 extends_documentation_fragment:
@@ -177,6 +179,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import drain
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     records as replica_records,
 )
@@ -203,13 +206,14 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         for item in params["services"]
     ]
     records = replica_records.Records(params["instance"])
+    away = drain.away(drain.Mark(params["instance"]))
     if params["state"] == "applied":
         pending = frozenset(params["pending_paths"])
-        result = replica_state.apply(services, records, check_mode, pending)
+        result = replica_state.apply(services, records, check_mode, pending, away=away)
         return _with_timer(result, params, check_mode)
     if params["state"] == "restored":
         kept = frozenset(params["kept_paths"])
-        return replica_state.restore(services, records, check_mode, kept)
+        return replica_state.restore(services, records, check_mode, kept, away=away)
     if params["state"] == "absent":
         result = replica_state.remove(services, records, check_mode)
         return _with_timer(result, params, check_mode)

@@ -16,10 +16,12 @@ description:
     host's own proxy, verified against the CA of the tunnel."
   - A route is healthy when its upstream answers with any HTTP status, which proves the path to the
     upstream; its answer to C(GET /) is not judged. An answer that the proxy gives in
-    place of the upstream is a failure.
+    place of the upstream is a failure, unless the route is in maintenance.
   - An answer is believed if the process that has taken the connection belongs to the service that
     was asked; otherwise the finding names the holder of the port. A service runs if its processes
     have the code of the release that it was started with, as C(/proc) shows.
+  - A drained replica (M(mcp_tunnels.stack.replica_drain)) is healthy if its cloudflared does not
+    run and all else works. The edge is not looked at then.
   - Waits a bounded time for the replica to become ready.
   - With O(firewall), also reports on the host's firewall, which saves a call of its own.
 extends_documentation_fragment:
@@ -132,6 +134,13 @@ findings:
     unit:
       description: The unit whose journal tells more.
       type: str
+    purpose:
+      description: V(drained) or V(maintenance) for a thing that is out of service on purpose.
+      type: str
+drained:
+  description: Since when the replica is drained, by whom and why. Empty if it is in service.
+  returned: always
+  type: str
 table:
   description: The findings as lines for people.
   returned: always
@@ -164,7 +173,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.report import report
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.state import Firewall
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import health
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import drain, health
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import Records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import Releases
 
@@ -218,6 +227,7 @@ def main() -> None:
                 f"is not there: instance {params['instance']} was not deployed on this host",
                 "Run the site playbook",
             ) from None
+        drained = str(drain.Mark(params["instance"]).read() or "")
         replica = health.Replica(
             proxy_unit=f"mcp-proxy@{params['instance']}.service",
             cloudflared_unit=f"mcp-cloudflared@{params['instance']}.service",
@@ -230,13 +240,18 @@ def main() -> None:
                 params["routes"] if params["required_routes"] is None else params["required_routes"]
             ),
             ca_certificate=ca_certificate,
+            drained=drained,
             releases={
                 unit: Releases(state["part"]).path(state["version"])
                 for unit, state in Records(params["instance"]).load("applied").items()
             },
         )
         findings = health.examine(replica, params["timeout"])
-        result = {**health.result(findings), "ca_fingerprint": _fingerprint(ca_certificate)}
+        result = {
+            **health.result(findings),
+            "drained": drained,
+            "ca_fingerprint": _fingerprint(ca_certificate),
+        }
         if not result["healthy"]:
             result["msg"] = health.failure(findings)
         if params["firewall"]:

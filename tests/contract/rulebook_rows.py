@@ -47,6 +47,11 @@ def routes(*names: Any, **others: Any) -> list[Row]:
     return [{**others, "mcp_tunnel_routes": {name: NAME}} for name in names]
 
 
+def options(*values: Any) -> list[Row]:
+    """One row for each value of the options of the route echo."""
+    return [{"mcp_tunnel_routes": {"echo": NAME}, "mcp_tunnel_route_options": v} for v in values]
+
+
 def upstreams(*values: Any, **others: Any) -> list[Row]:
     """One row for each upstream of a route."""
     return [{**others, "mcp_tunnel_routes": {"echo": value}} for value in values]
@@ -120,6 +125,14 @@ ACCEPTED: list[Row] = [
     *routes(DOMAIN, DOMAIN.upper(), f"{DOMAIN}.", f"echo.{DOMAIN}."),
     *routes(f"echo.{DOMAIN}", mcp_tunnel_domain=f"{DOMAIN}."),
     {"mcp_tunnel_routes": {"a": NAME, "b": "http://10.0.0.1:80"}},
+    *options(
+        {},
+        {"echo": {}},
+        {"Echo.": {"maintenance": True}},
+        {"echo": {"maintenance": False, "retry_after": "90s"}},
+        {"echo": {"retry_after": "1h30m"}},
+        {"echo": {"maintenance": True, "retry_after": "250ms"}},
+    ),
     *upstreams("http://10.0.0.1:80", "http://10.0.0.1:65535", "http://x:1", "http://Host.Corp:80"),
     *upstreams("http://_x:1", "http://a_b.corp:1", "http://1a:80", "http://x:00080"),
     *upstreams("https://x:443", proxy_upstream_include_system_cas=True),
@@ -177,6 +190,21 @@ REFUSED: list[Row] = [
     *routes(f"*.{DOMAIN}", "http://a", "a:80", "../echo", "echo..", ".", f"a..{DOMAIN}"),
     *routes("e" * 60, mcp_tunnel_domain=LONG_DOMAIN),
     {"mcp_tunnel_routes": {"a": NAME, "A": NAME}},
+    *options(
+        {"other": {}},
+        {f"echo.{DOMAIN}": {"maintenance": True}},
+        {" echo": {}},
+        {"echo": {}, "ECHO": {}},
+        {"echo": {"maintainance": True}},
+        *[{"echo": {"maintenance": value}} for value in ("maybe", "true", 1, [], {})],
+        *[{"echo": {"retry_after": value}} for value in ("0s", "-1s", "10", 10, "1d", [])],
+        *[{"echo": value} for value in (True, [], "maintenance", 5)],
+        [],
+        ["echo"],
+        "echo",
+        5,
+        True,
+    ),
     {"mcp_tunnel_routes": {"a": NAME, "a.": NAME}},
     *rows("mcp_tunnel_routes", {}, [], [NAME], "", NAME, 5, True, None),
     *upstreams("http://10.0.0.5", "http://10.0.0.5:", "http://10.0.0.5:0", "http://10.0.0.5:65536"),

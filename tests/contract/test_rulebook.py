@@ -71,6 +71,7 @@ def document(files: Path, values: dict[str, Any]) -> dict[str, Any]:
         "tunnel_domain": values["mcp_tunnel_domain"],
         "tls": {"cert_file": f"{files}/tls/tls.crt", "key_file": f"{files}/tls/tls.key"},
         "routes": values["mcp_tunnel_routes"],
+        "route_options": values["mcp_tunnel_route_options"],
         "upstream": {
             "allowed_ips": values["proxy_allowed_ips"],
             "disable_ip_validation": values["proxy_disable_ip_validation"],
@@ -83,6 +84,8 @@ def document(files: Path, values: dict[str, Any]) -> dict[str, Any]:
         "timeouts": values["proxy_timeouts"],
         "limits": values["proxy_limits"],
     }
+    if fields["route_options"] == {}:
+        del fields["route_options"]  # files of before have no such line
     further = values["proxy_settings"]
     for name, value in further.items() if isinstance(further, dict) else ():
         *above, last = str(name).split(".")

@@ -66,7 +66,7 @@ def test_without_cloudflared_there_are_none(disconnected: Host) -> None:
     ask(disconnected)
     assert scrape(disconnected)[CONNECTIONS] == 0
     note = disconnected.file(NOTE)
-    assert json.loads(note.content_string) == {"readyConnections": 0}
+    assert json.loads(note.content_string) == {"readyConnections": 0, "drained": False}
     assert (note.user, note.group, oct(note.mode)) == ("root", "mcp-proxy", "0o640")
 
 

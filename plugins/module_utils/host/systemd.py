@@ -138,6 +138,19 @@ def reload(unit: str) -> str:
     return ""
 
 
+def reboot(delay: str) -> None:
+    """Lets systemd reboot the machine after *delay* (systemd.time(7)), and returns before.
+
+    :raises TunnelError: if systemd refuses.
+    """
+    timer = [f"--on-active={delay}", "--timer-property=AccuracySec=100ms"]
+    done = _run(["systemd-run", *timer, "systemctl", "reboot"])
+    if done.returncode:
+        raise TunnelError(
+            "systemd-run", f"failed: {done.stderr.strip()}", "Look at journalctl -u init.scope"
+        )
+
+
 def ports(socket: str) -> list[int]:
     """The ports that a socket unit is to listen on (``Listen=127.0.0.1:8080 (Stream)``)."""
     text = systemctl("show", "--property=Listen", socket)

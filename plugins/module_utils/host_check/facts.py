@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import platform
 import pwd
@@ -20,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.paths import PYTHON
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import find_listener
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.machine import machine
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.resolvers import resolvers
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
     firewall as firewall_host,
@@ -30,8 +30,6 @@ ARCHITECTURES = ("x86_64", "aarch64")
 MINIMUM_SYSTEMD = 247  # LoadCredential=, ProtectProc=
 MINIMUM_PYTHON = (3, 9)
 MINIMUM_GLIBC = (2, 28)  # manylinux_2_28: the wheels of the proxy's release
-_BOOT_ID = "proc/sys/kernel/random/boot_id"
-_PROCESSES = "proc/1/ns/pid"
 # Oldest supported release of each distribution; RHEL stands for those that are ID_LIKE it, and for
 # Oracle Linux, which says that it is like Fedora.
 DISTRIBUTIONS = {"debian": 11.0, "ubuntu": 22.04, "rhel": 9.0}
@@ -41,18 +39,6 @@ def architecture() -> str:
     """The machine as releases name it."""
     machine = platform.machine()
     return {"arm64": "aarch64", "amd64": "x86_64"}.get(machine, machine)
-
-
-def machine(root: Path = Path("/")) -> str:
-    """A mark that tells running machines apart, however they are called; not to be stored.
-
-    machine-id(5) alone does not: careless clones share it. Nor does the boot ID: containers of one
-    host share that, and cloned containers share both; but each has processes of its own.
-    """
-    parts = [_read(str(root / name)) for name in ("etc/machine-id", _BOOT_ID)]
-    with contextlib.suppress(OSError):
-        parts.append(os.readlink(root / _PROCESSES))
-    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def distribution(os_release: str) -> tuple[str, str, str]:

@@ -4,9 +4,9 @@
 """A replica: its releases, the state of its services, and its health.
 
 ``releases`` is /opt/mcp-tunnel, ``state`` the work of module replica, ``services`` how it restarts
-and reloads, ``records`` what it remembers; ``health`` is the work of replica_health, with a file
-for each layer that needs one.
+and reloads, ``records`` what it remembers; ``drain`` keeps it away from the edge; ``health`` is the
+work of replica_health, with a file for each layer that needs one.
 
-Called by the modules replica, release_tree, replica_health and host_check, by ``commands``, and by
-action plugins for constants. Imports ``host`` and ``core``.
+Called by the modules replica, replica_drain, release_tree, replica_health, host_check and reboot,
+by ``commands``, and by action plugins for constants. Imports ``host`` and ``core``.
 """

@@ -13,6 +13,7 @@ class Finding:
     """One row of the table. The journal of ``unit`` explains a failure.
 
     ``required``: whether a failure means that the replica does not work.
+    ``purpose``: a word for a thing that is out of service because an operator wants it so.
     """
 
     layer: str
@@ -22,12 +23,13 @@ class Finding:
     remedy: str = ""
     unit: str = ""
     required: bool = True
+    purpose: str = ""
 
     @property
     def state(self) -> str:
         """The word in the table."""
         if self.ok:
-            return "ok"
+            return self.purpose or "ok"
         return "FAILED" if self.required else "down"
 
 

@@ -42,6 +42,7 @@ class Replica:
 
     ``required_routes``: names of those whose upstreams must answer.
     ``releases``: the directory of the release that each unit has to run, where that is known.
+    ``drained``: why its cloudflared has to stay away from the edge; empty if it is in service.
     """
 
     proxy_unit: str
@@ -54,12 +55,13 @@ class Replica:
     required_routes: Collection[str]
     ca_certificate: str
     releases: dict[str, Path] = field(default_factory=dict)
+    drained: str = ""
 
 
 def examine(replica: Replica, timeout: float) -> list[Finding]:
     """Looks at all layers, waiting *timeout* seconds in all for the replica to be ready.
 
-    Nothing waits for the work of a service that is down.
+    Nothing waits for the work of a service that is down. A drained replica works if all else does.
     """
     deadline = time.monotonic() + timeout
     findings, down = _services(replica, deadline)
@@ -72,8 +74,8 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
     without_token = _credential(replica)
     findings += without_token
     findings += _until(proxy, lambda: _proxy(replica))
-    # Without its token, cloudflared says nothing of the edge.
-    if not without_token:
+    # Without its token, cloudflared says nothing of the edge. Drained, it is not there.
+    if not (without_token or replica.drained):
         findings += _until(connector, lambda: _connector(replica))
     for name in replica.routes:
         # Nobody waits for an upstream that may be down.
@@ -129,12 +131,32 @@ def _services(replica: Replica, deadline: float) -> tuple[list[Finding], set[str
     """The rows of the services, once those that are starting run; and the units that are down."""
     while True:
         units = systemd.show([replica.proxy_unit, replica.cloudflared_unit])
-        findings = [service(unit, replica.releases.get(unit.name)) for unit in units]
+        findings = [_row(replica, unit) for unit in units]
         down = {unit.name for unit in units if unit.down}
         done = all(item.ok or item.object in down for item in findings)
         if done or time.monotonic() >= deadline:
             return findings, down
         time.sleep(_PAUSE_SECONDS)
+
+
+def _row(replica: Replica, unit: systemd.Unit) -> Finding:
+    if replica.drained and unit.name == replica.cloudflared_unit and unit.loaded:
+        return _away(unit, replica.drained)
+    return service(unit, replica.releases.get(unit.name))
+
+
+def _away(unit: systemd.Unit, why: str) -> Finding:
+    """The row of a cloudflared that has to stay away from the edge."""
+    if unit.running:
+        return Finding(
+            "service",
+            unit.name,
+            False,
+            f"{_state(unit)}, although {why}",
+            "Run the playbook drain or site, which stops it, or undrain, which ends the drain",
+            unit.name,
+        )
+    return Finding("service", unit.name, True, why, "", unit.name, purpose="drained")
 
 
 def _at_boot(replica: Replica) -> list[Finding]:

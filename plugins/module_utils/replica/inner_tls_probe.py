@@ -24,6 +24,8 @@ _ACCEPT_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BINARY, _CONTINUATION, _CLOSE, _PING, _PONG = 0x2, 0x0, 0x8, 0x9, 0xA
 # The proxy lets no upstream speak in its name.
 _PROXY_STATUS = re.compile(rb"\r\nproxy-status: *mcp-proxy; *error=([a-z_]+)", re.IGNORECASE)
+# What the proxy says of a route in maintenance (docs/proxy.md).
+_MAINTENANCE = b'error=destination_unavailable; details="maintenance"'
 _MAX_HEAD = 65536
 _MAX_BODY = 512
 
@@ -43,12 +45,14 @@ class Answer:
     """An HTTP answer: its status, and the beginning of its content.
 
     ``proxy_error`` is the type of the error that the proxy names in ``Proxy-Status`` (RFC 9209
-    section 2.3), empty if the answer is the upstream's.
+    section 2.3), empty if the answer is the upstream's. ``maintenance``: whether the proxy has
+    given it for a route in maintenance.
     """
 
     status: int
     body: bytes
     proxy_error: str = ""
+    maintenance: bool = False
 
 
 class _WebSocket:
@@ -224,7 +228,7 @@ def _read_answer(tls: _InnerTls) -> Answer:
         if not more:
             break
         body += more
-    return Answer(status, body[:_MAX_BODY], error)
+    return Answer(status, body[:_MAX_BODY], error, bool(error) and _MAINTENANCE in head)
 
 
 def _proxy_error(head: bytes) -> str:

@@ -77,7 +77,10 @@ def look(route: Route, port: int, unit: str, ca_certificate: str) -> list[Findin
         )
         return [Finding(error.layer, route.hostname, False, str(error), remedy, unit)]
     subject = f"{route.name} -> {route.upstream}"
-    if answer.proxy_error:
+    if answer.maintenance:
+        detail = f"the proxy answers HTTP {answer.status}, on purpose"
+        row = Finding("route", subject, True, detail, purpose="maintenance")
+    elif answer.proxy_error:
         detail = answer.body.partition(b"\n")[0].decode("utf-8", "replace")
         remedy = _REMEDIES.get(answer.proxy_error, _JOURNAL)
         remedy = remedy.format(upstream=route.upstream, unit=unit)

@@ -12,7 +12,9 @@ restart, and what passed the health gate is recorded separately, with the conten
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
@@ -39,10 +41,12 @@ def apply(
     check_mode: bool,
     pending_paths: frozenset[str] = frozenset(),
     root: Path = ROOT,
+    away: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Makes the services run with the wanted releases and files; returns the module's result.
 
-    In check mode *pending_paths* are files that an earlier task would have changed.
+    In check mode *pending_paths* are files that an earlier task would have changed. Units that are
+    *away* do not run, for the given reason: a service of a drained replica.
 
     :raises TunnelError: if systemd refuses; then nothing is recorded and the next run tries again.
     """
@@ -71,8 +75,8 @@ def apply(
         alive = (
             told and not why and service.reload_files and set(changed) <= set(service.reload_files)
         )
-        reasons[unit] = [] if alive else why + told
-        reloads[unit] = told if alive else []
+        reasons[unit] = [] if alive or unit in away else why + told
+        reloads[unit] = told if alive and unit not in away else []
     actions = []
     for service in services:
         releases = Releases(service.part, root)
@@ -81,10 +85,15 @@ def apply(
             if not check_mode:
                 releases.activate(service.version)
     actions += [f"{unit} enabled" for unit in wanted if not units[unit].enabled]
+    # The drain was interrupted, or somebody has started it by hand.
+    unwanted = [unit for unit in away if unit in wanted and units[unit].running]
+    actions += [f"{unit} stopped: {away[unit]}" for unit in unwanted]
     actions += [f"{unit} started: {', '.join(why)}" for unit, why in reasons.items() if why]
     actions += [f"{unit} reloaded: {', '.join(why)}" for unit, why in reloads.items() if why]
     if not check_mode:
-        actions += _start_services(services, reasons, units, applied, wanted)
+        for unit in unwanted:
+            actions += enforce("stop", unit)
+        actions += _start_services(services, reasons, units, applied, wanted, away)
         actions += reload([service for service in services if reloads[service.unit]], root)
         if wanted != applied:
             _record(records, wanted)
@@ -112,10 +121,12 @@ def restore(
     check_mode: bool,
     kept_paths: frozenset[str] = frozenset(),
     root: Path = ROOT,
+    away: Collection[str] = (),
 ) -> dict[str, Any]:
     """Puts back the state that was last proven good: files, releases, running services.
 
-    *kept_paths* are files that stay as they are: their earlier content is no longer good.
+    *kept_paths* are files that stay as they are: their earlier content is no longer good. Units
+    that are *away* are not started: those of a drained replica.
     """
     good = records.load("good")
     if not good:
@@ -138,7 +149,8 @@ def restore(
     if (actions or records.load("applied") != good) and not check_mode:
         systemd.systemctl("daemon-reload")
         known = [service for service in services if service.unit in good]
-        actions += restart(known, {service.socket for service in known})
+        present = [service for service in known if service.unit not in away]
+        actions += restart(present, {service.socket for service in present})
         records.store("applied", good)
     return {"changed": bool(actions), "restored": True, "actions": actions}
 
@@ -250,6 +262,7 @@ def _start_services(
     units: dict[str, systemd.Unit],
     applied: dict[str, Any],
     wanted: dict[str, Any],
+    away: Collection[str],
 ) -> list[str]:
     """Starts the services that have a reason; returns what had to be killed for it."""
     changed = any(why for why in reasons.values())
@@ -282,7 +295,8 @@ def _start_services(
     if first is not None:
         # Later services depend on earlier ones: cloudflared without its proxy would answer 502
         # to requests that another replica could serve, so it leaves the edge first.
-        killed += restart(services[first:], new_sockets)
+        later = [service for service in services[first:] if service.unit not in away]
+        killed += restart(later, new_sockets)
     return killed
 
 

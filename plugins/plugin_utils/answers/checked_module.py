@@ -26,6 +26,10 @@ class _Expired(BaseException):
     """Not an Exception: no layer between here and the connection may take it for its own."""
 
 
+class Unanswered(TunnelError):
+    """A host has not answered in time."""
+
+
 def _expire(*_signal: Any) -> None:
     raise _Expired
 
@@ -62,6 +66,8 @@ class CheckedModule(ActionBase):
     _supports_async = False
     #: Host and module of the current question.
     _asked = ("", "")
+    #: Seconds for an answer, in the place of ``mcp_tunnel_answer_timeout``; 0 for that.
+    patience = 0
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """The keys of a successful answer to these arguments, each with its rule."""
@@ -136,13 +142,13 @@ class CheckedModule(ActionBase):
         variables = settings.get("variables", {}) if isinstance(settings, Mapping) else {}
         seconds = _number(variables.get("mcp_tunnel_answer_timeout"), DEFAULT_SECONDS)
         # Of a module that itself waits.
-        seconds += _number(given.get("timeout"), 0)
+        seconds = self.patience or seconds + _number(given.get("timeout"), 0)
         previous = signal.signal(signal.SIGALRM, _expire)
         signal.alarm(seconds)
         try:
             yield
         except _Expired:
-            raise TunnelError(
+            raise Unanswered(
                 host,
                 f"has not answered {module} within {seconds} seconds",
                 "See what the host is busy with, or whether it is to be trusted. For more time, "

@@ -16,6 +16,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller impor
 
 #: The playbooks that jobs run, and the name of the play in a job's output.
 PLAYBOOKS = {
+    "drain": "Drain replicas",
+    "reboot": "Reboot in waves",
     "recover": "Replace a lost state host",
     "renew_cert": "Renew server certificates",
     "rotate_ca": "Rotate the CA",
@@ -23,6 +25,7 @@ PLAYBOOKS = {
     "site": "Deploy",
     "support": "Collect what support needs",
     "teardown": "Tear down",
+    "undrain": "Bring drained replicas back",
     "verify": "Verify",
 }
 _MARK = "Written by mcp_tunnels.stack.awx_project: its next run replaces what is changed here."

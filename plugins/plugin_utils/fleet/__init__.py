@@ -6,7 +6,8 @@
 ``neighbours`` compares the hosts of the group, ``host_names`` judges how they are called, and
 ``limits`` counts them; ``shared_problems`` are
 reported by one of the hosts that have them; ``reach`` says what follows from the hosts' answers,
-and ``state_hosts`` which host is the state host; ``summary`` tells the end of a run to people, and
+and ``state_hosts`` which host is the state host; ``availability`` says who may leave the edge, and
+``reboots`` in which waves; ``summary`` tells the end of a run to people, and
 ``report`` to programs.
 
 Called by action and filter plugins. Imports ``preflight`` and the rooms below it.

@@ -35,6 +35,7 @@ _COMPARED = (
     *settings.OF_THE_MACHINE,
     "mcp_tunnel_cert_renew_timer",
     "mcp_tunnel_forget",
+    "mcp_tunnel_drain",
     waves.BATCH,
     waves.MIN_AVAILABLE,
 )
@@ -76,6 +77,11 @@ def instances(hosts: Hosts) -> dict[Any, list[str]]:
 def replicas_of(name: str, hosts: Hosts, known: Mapping[Any, list[str]]) -> list[str]:
     """The replicas of the instance of host *name*; *known* is what :func:`instances` has found."""
     return known[_key(hosts[name]["mcp_tunnel_instance"])]
+
+
+def machine(name: str, hostvars: Mapping[str, Any]) -> tuple[str, str]:
+    """The key that tells machines apart: hosts with one address and port are one machine."""
+    return str(hostvars.get("ansible_host", name)), str(hostvars.get("ansible_port", 22))
 
 
 def check(hosts: Hosts, machines: Mapping[str, Any]) -> Problems:

@@ -24,12 +24,14 @@ class Reach:
     :param unreachable: those that did not answer.
     :param remembered: what each of the others remembers: ``state_host`` and ``replicas``.
     :param values: the variables of one of them.
+    :param drained: those that are away from the edge on purpose.
     """
 
     replicas: Sequence[str]
     unreachable: Sequence[str]
     remembered: Mapping[str, Mapping[str, Any]]
     values: Mapping[str, Any]
+    drained: Sequence[str] = ()
 
     def state_host(self) -> state_hosts.Choice:
         """The state host.
@@ -80,11 +82,12 @@ class Reach:
                 "Bring it back; if it is lost, run recover.yml",
             )
         least = self.values[waves.MIN_AVAILABLE]
-        left = len(self.replicas) - len(self.unreachable)
+        left = len(self.replicas) - len({*self.unreachable, *self.drained})
+        drained = f" ({', '.join(self.drained)}: drained)" if self.drained else ""
         if left < waves.least_of(least, len(self.replicas)):
             raise TunnelError(
                 who,
-                f"could not be reached, so {left} of {len(self.replicas)} replicas are left, and "
-                f"{waves.MIN_AVAILABLE} is {least}",
+                f"could not be reached, so {left} of {len(self.replicas)} replicas are left"
+                f"{drained}, and {waves.MIN_AVAILABLE} is {least}",
                 f"Bring it back, or set {waves.MIN_AVAILABLE} to less",
             )

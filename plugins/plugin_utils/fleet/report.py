@@ -35,6 +35,7 @@ class Tunnel:
     :param why: the reasons why it has stopped.
     :param healthy: the replicas that this run has proven; *unhealthy*, those that it has looked at
         and that do not work; *removed*, those that it has taken down.
+    :param drained: those that are away from the edge on purpose.
     :param unproven: the replicas of which it says none of these.
     :param left_out: those that could not be reached and were not needed.
     :param missing: those that the state host remembers and the inventory does not show.
@@ -51,6 +52,7 @@ class Tunnel:
     unhealthy: Sequence[str] = ()
     unproven: Sequence[str] = ()
     removed: Sequence[str] = ()
+    drained: Sequence[str] = ()
     left_out: Sequence[str] = ()
     missing: Sequence[str] = ()
     ca: Mapping[str, str] = dataclasses.field(default_factory=dict)

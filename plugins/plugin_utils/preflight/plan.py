@@ -45,12 +45,15 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudfl
 #: The purpose of a run, to the phase in which it puts the CA; see tunnel_ca.
 DUTIES = {
     "deploy": "current",
+    "drain": "current",
+    "reboot": "current",
     "recover": "current",
     "renew_cert": "current",
     "rotate_ca": "added",
     "rotate_token": "current",
     "support": "current",
     "teardown": "current",
+    "undrain": "current",
     "verify": "current",
 }
 

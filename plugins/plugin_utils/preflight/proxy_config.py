@@ -34,6 +34,7 @@ FIELDS = {
     "shutdown_timeout": "proxy_shutdown_timeout",
     "tunnel_domain": "mcp_tunnel_domain",
     "routes": "mcp_tunnel_routes",
+    "route_options": "mcp_tunnel_route_options",
     "upstream.allowed_ips": "proxy_allowed_ips",
     "upstream.disable_ip_validation": "proxy_disable_ip_validation",
     "upstream.rewrite_host": "proxy_rewrite_host",
@@ -110,6 +111,8 @@ def _document(values: Values) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for field, variable in FIELDS.items():
         _put(document, field, _plain(values[variable]))
+    # Nothing about them is no line about them: files of before stay as they are.
+    document["route_options"] = document["route_options"] or None
     for field in _PORTS:
         document[field] = f"127.0.0.1:{document[field]}"
     directory = f"/etc/mcp-tunnel/{values['mcp_tunnel_instance']}"

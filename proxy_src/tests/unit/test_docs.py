@@ -56,6 +56,15 @@ def test_the_defaults_are_the_real_ones() -> None:
     assert rows["upstream.allowed_ips"][1] == networks
 
 
+def test_every_option_of_a_route_is_documented() -> None:
+    part = TEXT[TEXT.index("### Route options") : TEXT.index("### Hostnames and the upstream")]
+    rows = dict(re.findall(r"^\| `(\w+)` \| \w+ \| `(\w+)` \|", part, re.MULTILINE))
+    usual = config.RouteOptions()
+    assert set(rows) == {item.name for item in fields(usual)}
+    assert rows["maintenance"] == str(usual.maintenance).lower()
+    assert durations.parse(rows["retry_after"]) == usual.retry_after
+
+
 def test_the_example_is_valid(files: Path) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     path = files / "proxy.yaml"

@@ -1,5 +1,6 @@
 # Of the Ansible collection mcp_tunnels.stack; edits are overwritten.
-"""Notes, for the proxies' metrics, the number of connections to the edge of each cloudflared.
+"""Notes, for the proxies' metrics, the number of connections to the edge of each cloudflared, and
+whether its replica is drained: then it has none on purpose.
 
 cloudflared's own metrics do not have the number: its ``ha_connections`` counts attempts, and stays
 when the edge is gone. ``GET /ready`` on the same port has it (200 or 503, ``readyConnections``).
@@ -19,6 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 SETTINGS = "/etc/mcp-tunnel/*/cloudflared.env"
+DRAINED = "drained"  # beside the settings: the mark of a drained replica
 NOTES = "/run/mcp-tunnel/connections-{}.json"
 USER = "mcp-cloudflared"
 LISTENERS = "/proc/self/net/tcp"
@@ -94,11 +96,11 @@ def ready_connections(received):
     return number
 
 
-def note(instance, number):
+def note(instance, number, drained):
     """Replaces the note of an instance at once."""
     path = NOTES.format(instance)
     with open(path + ".new", "w", encoding="utf-8") as file:
-        json.dump({"readyConnections": number}, file)
+        json.dump({"readyConnections": number, "drained": drained}, file)
     os.replace(path + ".new", path)
 
 
@@ -118,7 +120,7 @@ def examine(instance, path, end):
         number = asked(metrics_port(path), seconds)
     except (OSError, ValueError, KeyError) as error:
         problem = f"{path}: {error}"
-    note(instance, number)
+    note(instance, number, os.path.exists(os.path.join(os.path.dirname(path), DRAINED)))
     return problem
 
 

@@ -46,10 +46,12 @@ class Host:
         return path
 
     def run(self):
-        """Return the exit status and the notes."""
+        """Return the exit status and the notes, without what goes to ``drained``."""
         status = self.program.main()
-        notes = self._directory.glob("connections-*")
-        return status, {path.name[12:-5]: json.loads(path.read_text()) for path in notes}
+        paths = self._directory.glob("connections-*")
+        notes = {path.name[12:-5]: json.loads(path.read_text()) for path in paths}
+        self.drained = {instance: note.pop("drained") for instance, note in notes.items()}
+        return status, notes
 
 
 @pytest.fixture
@@ -188,3 +190,11 @@ def test_each_instance_has_its_own_and_one_that_goes_takes_it_along(host):
         }  # fmt: skip
         lab.unlink()
         assert host.run()[1] == {"default": {"readyConnections": 4}}
+
+
+def test_the_mark_of_a_drained_replica_is_noted(host):
+    for instance in ("default", "lab"):
+        settings = host.configure(instance, env(1))
+    (settings.parent / "drained").write_text("by hand")
+    assert host.run() == (0, {"default": {"readyConnections": 0}, "lab": {"readyConnections": 0}})
+    assert host.drained == {"default": False, "lab": True}

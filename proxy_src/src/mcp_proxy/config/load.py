@@ -14,6 +14,7 @@ from .model import (
     Config,
     Limits,
     MetricsSources,
+    RouteOptions,
     Timeouts,
     Tls,
     Upstream,
@@ -28,6 +29,7 @@ __all__ = [
     "Limits",
     "MetricsSources",
     "Problem",
+    "RouteOptions",
     "Timeouts",
     "Tls",
     "Upstream",
@@ -45,6 +47,7 @@ _TOP = (
     "tunnel_domain",
     "tls",
     "routes",
+    "route_options",
     "upstream",
     "timeouts",
     "limits",
@@ -90,10 +93,12 @@ def examine(
         )
     domain = rules.tunnel_domain(top)
     policy = rules.policy(top)
+    routes = rules.routes(top, domain, policy)
     config = Config(
         listen=listen,
         tls=rules.tls(top),
-        routes=rules.routes(top, domain, policy),
+        routes=routes,
+        route_options=rules.route_options(top, routes),
         log_level=log_level,
         access_log=top.flag("access_log"),
         shutdown_timeout=top.seconds("shutdown_timeout", 30.0, zero=True),

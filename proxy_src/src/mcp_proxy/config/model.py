@@ -33,6 +33,18 @@ class Upstream:
 
 
 @dataclass(frozen=True)
+class RouteOptions:
+    """How one route differs from the others.
+
+    In ``maintenance`` the proxy answers in the upstream's place, and tells clients to try again
+    after ``retry_after`` seconds.
+    """
+
+    maintenance: bool = False
+    retry_after: float = 60.0
+
+
+@dataclass(frozen=True)
 class Tls:
     """Server certificate of the inner TLS; files are looked at every ``poll_interval`` seconds."""
 
@@ -89,13 +101,15 @@ class MetricsSources:
 class Config:
     """A complete, valid configuration. ``admin`` is ``None`` when the admin listener is off.
 
-    ``workers`` is how many processes there shall be. ``routes`` has lower-case keys. ``lines``
-    gives the line of each dotted field of the file, for problems found later than on reading.
+    ``workers`` is how many processes there shall be. ``routes`` has lower-case keys, and
+    ``route_options`` some of them. ``lines`` gives the line of each dotted field of the file, for
+    problems found later than on reading.
     """
 
     listen: Address
     tls: Tls
     routes: Mapping[str, Upstream]
+    route_options: Mapping[str, RouteOptions] = field(default_factory=dict)
     log_level: str = "info"
     access_log: bool = False
     shutdown_timeout: float = 30.0

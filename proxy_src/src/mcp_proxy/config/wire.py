@@ -17,6 +17,7 @@ from .model import (
     Config,
     Limits,
     MetricsSources,
+    RouteOptions,
     Timeouts,
     Tls,
     Upstream,
@@ -51,6 +52,8 @@ def from_wire(document: Mapping[str, Any]) -> Config:
     values["upstream"] = UpstreamPolicy(**{**policy, "allowed_ips": networks})
     routes = {name: Upstream(**upstream) for name, upstream in values["routes"].items()}
     values["routes"] = MappingProxyType(routes)
+    options = {name: RouteOptions(**given) for name, given in values["route_options"].items()}
+    values["route_options"] = MappingProxyType(options)
     return Config(**values)
 
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from .. import __version__
 from ..config.load import ConfigError
-from ..config.model import Config
+from ..config.model import Config, RouteOptions
 from ..tls.certificates import CertificateStore, Pair, read_ca
 from ..tls.ticket_keys import ROTATION_SECONDS
 from ..watch import exposition, log
@@ -114,9 +114,10 @@ class Supervisor:
 
     async def _start(self) -> WorkerPool:
         config = self._config
-        for name, upstream in config.routes.items():
+        for name in config.routes:
             self._metrics.add_route(name)
-            log.event(log.logger, log.INFO, "route configured", route=name, upstream=str(upstream))
+            _tell_route(config, name)
+        self._metrics.maintenance(_in_maintenance(config))
         if config.upstream.disable_ip_validation:
             log.event(log.logger, log.WARN, "IP validation of upstreams is off")
         self._spawn(succession.reap(self._predecessors, config.shutdown_timeout + _STOP_MARGIN))
@@ -248,12 +249,11 @@ class Supervisor:
         log.configure(new.config.log_level)
         if new.config.metrics != before.metrics:
             self._of_others = _of_others(new.config)
-        for name, upstream in new.config.routes.items():
+        for name in new.config.routes:
             self._metrics.add_route(name)
-            if before.routes.get(name) != upstream:
-                log.event(
-                    log.logger, log.INFO, "route configured", route=name, upstream=str(upstream)
-                )
+            if _route(before, name) != _route(new.config, name):
+                _tell_route(new.config, name)
+        self._metrics.maintenance(_in_maintenance(new.config))
         for name in before.routes.keys() - new.config.routes.keys():
             log.event(log.logger, log.INFO, "route removed", route=name)
         changed = self._certificates.use(new.config.tls, new.pair)
@@ -361,6 +361,29 @@ async def _rotate_tickets(pool: WorkerPool) -> None:
     while True:
         await asyncio.sleep(ROTATION_SECONDS)
         await pool.rotate_tickets()
+
+
+def _route(config: Config, name: str) -> tuple[Any, ...]:
+    """All that the configuration says about a route."""
+    return config.routes.get(name), config.route_options.get(name, RouteOptions())
+
+
+def _tell_route(config: Config, name: str) -> None:
+    options = config.route_options.get(name, RouteOptions())
+    log.event(
+        log.logger,
+        log.INFO,
+        "route configured",
+        route=name,
+        upstream=str(config.routes[name]),
+        maintenance="yes" if options.maintenance else None,
+    )
+
+
+def _in_maintenance(config: Config) -> dict[str, bool]:
+    """Each route, and whether it is in maintenance."""
+    options = config.route_options
+    return {name: name in options and options[name].maintenance for name in config.routes}
 
 
 def _of_others(config: Config) -> list[Collector]:

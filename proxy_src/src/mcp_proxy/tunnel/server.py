@@ -152,7 +152,7 @@ class ProxyServer:
 
     def _forwarder(self, config: Config) -> Forwarder:
         return Forwarder(
-            router=Router(config.routes, config.tunnel_domain),
+            router=Router(config.routes, config.tunnel_domain, config.route_options),
             pool=self._pool,
             metrics=self._metrics,
             access_log=AccessLog(config.access_log),

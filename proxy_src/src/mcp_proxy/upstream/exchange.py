@@ -15,7 +15,9 @@ can know whether twice is harmful.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..http.forwarding import host_value, request_bytes, response_headers, trailer_fields
@@ -97,12 +99,26 @@ class Exchange:
             log.event(log.logger, log.WARN, "no route for host", host=head.authority)
             self._answer(502, "No route configured for host", "destination_not_found")
             return
+        if route.options.maintenance:
+            self._turn_away(route)
+            return
         connection = self._forwarder.pool.take(route.upstream)
         if connection is None:
             self._dial(route)
         else:
             self._forwarder.metrics.upstream_reused(route.name)
             self._send_on(connection, route)
+
+    def _turn_away(self, route: Route) -> None:
+        """Answer for an upstream in maintenance: nobody looks whether it is there."""
+        # Whole seconds, and not less than was asked for (RFC 9110 §10.2.3).
+        seconds = math.ceil(route.options.retry_after)
+        self._answer(
+            503,
+            "Route is in maintenance",
+            'destination_unavailable; details="maintenance"',
+            more=[(b"Retry-After", b"%d" % seconds)],
+        )
 
     # -- towards the upstream ----------------------------------------------------------------
 
@@ -243,9 +259,16 @@ class Exchange:
         if self._connection is not None:
             self._connection.resume_reading()
 
-    def _answer(self, status: int, text: str, error: str, logged: str | None = None) -> None:
+    def _answer(
+        self,
+        status: int,
+        text: str,
+        error: str,
+        logged: str | None = None,
+        more: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         """Answer the request in the upstream's place; *logged* is the error in the log."""
-        head, content = own_answer(status, text, error)
+        head, content = own_answer(status, text, error, more)
         self._status = status
         self._sent += len(content)
         self._finish(logged)

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from ..config.model import Upstream
+from ..config.model import RouteOptions, Upstream
+
+_USUAL = RouteOptions()
 
 
 @dataclass(frozen=True)
 class Route:
-    """One configured route: its key in the configuration, and where it leads."""
+    """One configured route: its key in the configuration, where it leads, and how it differs."""
 
     name: str
     upstream: Upstream
+    options: RouteOptions = _USUAL
 
 
 class Router:
     """Finds routes by hostname; path and query never count (vendor behaviour)."""
 
-    def __init__(self, routes: Mapping[str, Upstream], tunnel_domain: str) -> None:
-        """Take *routes* with lower-case keys and the lower-case *tunnel_domain* (or ``""``)."""
-        self._table = {name: Route(name, upstream) for name, upstream in routes.items()}
+    def __init__(
+        self,
+        routes: Mapping[str, Upstream],
+        tunnel_domain: str,
+        options: Mapping[str, RouteOptions] = MappingProxyType({}),
+    ) -> None:
+        """Take *routes* with lower-case keys and the lower-case *tunnel_domain* (or ``""``).
+
+        *options* has the keys of those that have some.
+        """
+        self._table = {
+            name: Route(name, upstream, options.get(name, _USUAL))
+            for name, upstream in routes.items()
+        }
         self.routes = tuple(self._table.values())
         if tunnel_domain:
             # "The exact hostname first, then the hostname without the domain" is, turned around,

@@ -12,7 +12,7 @@ import ssl
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
 
@@ -75,6 +75,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._routes: defaultdict[str, _Route] = defaultdict(_Route)
+        self._maintenance: dict[str, bool] = {}
         self._connections = 0
         self._connections_open = 0
         self._connections_limit = 0
@@ -172,6 +173,10 @@ class Metrics:
         """Count a change of the pair on disk, *loaded* or refused."""
         self._certificate_reloads["loaded" if loaded else "refused"] += 1
 
+    def maintenance(self, routes: Mapping[str, bool]) -> None:
+        """Record which of the configured *routes* are in maintenance."""
+        self._maintenance = dict(routes)
+
     def config_loaded(self) -> None:
         """Record that the configuration in use was read now: at start, or on a reload."""
         self._config_in_use = 1
@@ -202,6 +207,9 @@ class Metrics:
     def snapshot(self) -> Snapshot:
         """Everything counted so far."""
         found = self._requests()
+        found["mcp_proxy_route_maintenance"] = _each(
+            (name, int(is_away)) for name, is_away in self._maintenance.items()
+        )
         found["mcp_proxy_connections_open"] = _one(self._connections_open)
         found["mcp_proxy_connections_limit"] = _one(self._connections_limit)
         found["mcp_proxy_connections"] = _one(self._connections)

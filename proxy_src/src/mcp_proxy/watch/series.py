@@ -127,6 +127,13 @@ _ALL = (
         ("route",),
     ),
     Family(
+        "mcp_proxy_route_maintenance",
+        GAUGE,
+        "1 for a route in maintenance: the proxy answers 503 in its upstream's place.",
+        ("route",),
+        unites="max",
+    ),
+    Family(
         "mcp_proxy_certificate_expiry_timestamp_seconds",
         GAUGE,
         "When the server certificate in use expires (Unix time).",

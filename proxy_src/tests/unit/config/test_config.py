@@ -63,6 +63,7 @@ def test_defaults(files: Path) -> None:
     assert loaded.limits == config.Limits()
     assert loaded.metrics == config.MetricsSources("", "")
     assert loaded.access_log is False
+    assert loaded.route_options == {}
 
 
 def test_own_fields(files: Path) -> None:
@@ -76,6 +77,7 @@ upstream: {rewrite_host: yes, disable_ip_validation: true}
 timeouts: {handshake: 1s, header: 2s, idle: 3s, connect: 4s, upstream_idle: 5s, upstream_gone: 6s}
 limits: {max_connections: 10, max_header_bytes: 2048, max_streams: 7}
 metrics: {firewall_counters_file: /run/not/there.json, connections_file: /run/nor/there.json}
+route_options: {Echo.: {maintenance: true, retry_after: 90s}}
 """,
     )
     assert loaded.admin is None
@@ -85,6 +87,7 @@ metrics: {firewall_counters_file: /run/not/there.json, connections_file: /run/no
     assert loaded.timeouts == config.Timeouts(1, 2, 3, 4, 5, 6)
     assert loaded.limits == config.Limits(10, 2048, 7)
     assert loaded.metrics == config.MetricsSources("/run/not/there.json", "/run/nor/there.json")
+    assert loaded.route_options == {"echo": config.RouteOptions(True, 90)}
 
 
 def test_null_and_empty_count_as_not_set(files: Path) -> None:
@@ -94,6 +97,7 @@ shutdown_timeout:
 upstream: {allowed_ips: [], tls: {ca_file: ''}}
 limits:
 metrics: {firewall_counters_file: '', connections_file: ''}
+route_options:
 """
     assert load(files, MINIMAL + empty) == load(files, MINIMAL)
 
@@ -209,7 +213,9 @@ yaml_values = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(
-    field=st.sampled_from(["listen_addr", "tls", "routes", "upstream", "limits", "admin_addr"]),
+    field=st.sampled_from(
+        ["listen_addr", "tls", "routes", "route_options", "upstream", "limits", "admin_addr"]
+    ),
     value=yaml_values,
 )
 def test_no_shape_of_value_is_an_internal_error(files: Path, field: str, value: str) -> None:

@@ -15,6 +15,35 @@ from mcp_proxy.config import load as config
             {"x": "zzz: 1"},
             "8 zzz: unknown field; known here: access_log, admin_addr,",
         ),
+        (
+            {"x": "route_options: {ecko: {}}"},
+            "8 route_options.ecko: no such route; use a name of routes: echo",
+        ),
+        (
+            {"x": "route_options: {echo: {}, ECHO: {}}"},
+            "8 route_options.ECHO: the same route as another entry; keep one of them",
+        ),
+        (
+            {"x": "route_options: {echo: {maintainance: true}}"},
+            "unknown field; did you mean `route_options.echo.maintenance`?",
+        ),
+        (
+            {"x": "route_options: {echo: {maintenance: 'yes'}}"},
+            "8 route_options.echo.maintenance: must be true or false, not 'yes'",
+        ),
+        (
+            {"x": "route_options: {echo: {retry_after: 30}}"},
+            "8 route_options.echo.retry_after: must be a duration, not '30'",
+        ),
+        (
+            {"x": "route_options: {echo: {retry_after: 0s}}"},
+            "8 route_options.echo.retry_after: must be longer than 0s",
+        ),
+        ({"x": "route_options: [echo]"}, "8 route_options: must be a map of fields, not a list"),
+        (
+            {"x": "route_options: {echo: true}"},
+            "8 route_options.echo: must be a map of fields, not a single value",
+        ),
         ({"x": "tls: {}"}, "8 tls: given twice, first on line 3; keep one of them"),
         (
             {"echo": "  echo: http://h:1\n  echo: http://h:2"},

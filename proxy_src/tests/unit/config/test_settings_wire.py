@@ -16,6 +16,7 @@ FULL = settings.Config(
         "a": settings.Upstream("http", "10.0.0.1", 80),
         "b": settings.Upstream("https", "b.lan", 443),
     },
+    route_options={"a": settings.RouteOptions(True, 7.5)},
     log_level="debug",
     access_log=True,
     shutdown_timeout=1.5,

@@ -3,12 +3,19 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.config.model import Upstream
+from mcp_proxy.config.model import RouteOptions, Upstream
 from mcp_proxy.upstream.router import Router
 
 DOMAIN = "abcd1234.tunnel.anthropic.com"
 ECHO = Upstream("http", "10.0.0.5", 8000)
 OTHER = Upstream("http", "10.0.0.6", 8000)
+
+
+def test_options_are_those_of_the_route() -> None:
+    away = RouteOptions(maintenance=True)
+    router = Router({"echo": ECHO, "other": OTHER}, DOMAIN, {"echo": away})
+    found = [router.lookup(name) for name in (f"ECHO.{DOMAIN}", "echo", f"other.{DOMAIN}")]
+    assert [route and route.options for route in found] == [away, away, RouteOptions()]
 
 
 def find(router: Router, host: str) -> Upstream | None:

@@ -23,7 +23,8 @@ README = (SHIPPED / "README.md").read_text()
 OTHERS = [FirewallCounters("/none"), TunnelConnections("/none")]
 # mcp_tunnel_… of an operator are variables.
 NAME = re.compile(
-    r"\b(?:mcp_proxy|mcp_tunnel_firewall|mcp_tunnel_ready|process|cloudflared_tunnel)_[a-z_]+[a-z]\b"
+    r"\b(?:mcp_tunnel_drained|"
+    r"(?:mcp_proxy|mcp_tunnel_firewall|mcp_tunnel_ready|process|cloudflared_tunnel)_[a-z_]+[a-z])\b"
 )
 #: The series of cloudflared that may be asked for: they count what has happened (2026.8.2).
 OF_CLOUDFLARED = {"cloudflared_tunnel_total_requests", "cloudflared_tunnel_request_errors"}

@@ -14,6 +14,7 @@ from root_files import UNREADABLE, Make, text
 
 NUMBER = "mcp_tunnel_ready_connections"
 AGE = "mcp_tunnel_ready_connections_age_seconds"
+DRAINED = "mcp_tunnel_drained"
 
 
 class Scraped:
@@ -44,9 +45,18 @@ def test_the_number_and_its_age_are_shown(
     assert scraped() == {NUMBER: number, AGE: 42.5}
 
 
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_drained_replica_has_none_on_purpose(scraped: Scraped, drained: bool) -> None:
+    scraped.path.write_text(json.dumps({"readyConnections": 0, "drained": drained}))
+    found = scraped()
+    assert (found[NUMBER], found[DRAINED]) == (0, drained)
+
+
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
+        (text('{"readyConnections": 4, "drained": 1}'), '"drained" is neither true nor false'),
+        (text('{"readyConnections": 4, "drained": "no"}'), '"drained" is neither true nor false'),
         *UNREADABLE,
         (text(""), "not {"),
         (text("4"), "not {"),

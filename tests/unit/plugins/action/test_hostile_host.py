@@ -38,6 +38,9 @@ PLAYBOOKS = [
     ("rotate_token", "wif", []),
     ("rotate_ca", "wif", []),
     ("recover", "wif", []),
+    ("drain", "manual", ["-e", '{"mcp_tunnel_drain": ["host2"]}']),
+    ("undrain", "manual", []),
+    ("reboot", "manual", []),
     ("teardown", "manual", ["-e", "mcp_tunnel_teardown_confirmed=true"]),
 ]
 
@@ -130,8 +133,15 @@ def test_facts_with_our_names_in_every_answer(tmp_path, secret, playbook, mode, 
     assert "host2: its answer to mcp_tunnels.stack." in output
     assert "sets facts, which this module never does: __" in output
     assert_nothing_of_the_controller(simulation, secret, output)
-    changing = [call for call in simulation.calls() if call["module"] not in READING]
-    if playbook == "renew_cert":
+    changing = [
+        call
+        for call in simulation.calls()
+        if call["module"] not in READING and call["arguments"].get("state") != "looked"
+    ]
+    if playbook == "undrain":
+        # A replica comes back without the others: they may be what is away.
+        assert {call["host"] for call in changing} <= {"host1"}
+    elif playbook == "renew_cert":
         # The playbook reads only from host1 before; the first replica to have its turn is host1.
         assert not [call for call in changing if call["host"] == "host2" and call != changing[-1]]
     else:
@@ -440,6 +450,14 @@ CALLS = {
         },
         merge={"healthy": "true"},
     ),
+    "drained, as a text": refused(
+        "replica_drain", {"instance": "default"}, merge={"drained": "yes"}
+    ),
+    "a drain of another kind": refused(
+        "replica_drain", {"instance": "default"}, merge={"drained": {"mcp_tunnel_plan": "evil"}}
+    ),
+    "a machine that is none": refused("reboot", {"state": "looked"}, merge={"machine": "../evil"}),
+    "needed, as a text": refused("reboot", {"state": "looked"}, merge={"needed": "evil"}),
     "armed, as a text": refused(
         "firewall",
         {"instance": "default", "host_rules": "", "instance_rules": "", "units": {}},
@@ -483,6 +501,7 @@ def test_every_module_of_a_host_is_asked_through_the_check():
     plugins = Path(answers.__file__).parents[2]
     modules = {path.stem for path in (plugins / "modules").glob("*.py")} - {"__init__"}
     on_the_controller = {
+        "availability",
         "awx_objects",
         "awx_project",
         "bundle",

@@ -19,7 +19,7 @@ def compare(tmp_path):
     """Run the comparison over hosts (name to variables): (exit status, output)."""
     remembered = {"state_host": "", "replicas": []}
     answers = {
-        name: {"facts": {"machine": machine, "remembered": remembered}}
+        name: {"facts": {"machine": machine, "remembered": remembered, "drained": False}}
         for name, machine in MACHINES.items()
     }
     tasks = [

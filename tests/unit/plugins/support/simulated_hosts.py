@@ -3,7 +3,11 @@
 A world is a JSON file::
 
     {"attacks": {"host2": [{"module": "host_check", "arguments": {}, "merge": {}}]},
+     "interrupted_reboots": ["host1"],
+     "drained": ["host1"], "broken_at_the_edge": ["host1"], "needing_reboots": ["host1"],
      "contents": {"host1": {"/var/lib/mcp-tunnel/default": {"ca.crt": "..."}}}}
+
+A host that is broken at the edge works until it was drained and brought back.
 
 An attack applies to calls of its *module* (``*``: of all) whose arguments include *arguments*.
 *merge* goes into the true answer, maps deeply; *raw* replaces it; *status*, *delay* (seconds) and
@@ -13,6 +17,7 @@ An attack applies to calls of its *module* (``*``: of all) whose arguments inclu
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -45,7 +50,8 @@ def answer(path: str, host: str, module: str, arguments: dict[str, Any]) -> dict
     world = json.loads(Path(path).read_text(encoding="utf-8"))
     name = module.rpartition(".")[2]
     given = {key: value for key, value in arguments.items() if not key.startswith("_ansible")}
-    result = {"changed": False, **_truth(world, host, name, given)}
+    before = [call for call in _journal(path) if call["host"] == host]
+    result = {"changed": False, **_truth(world, host, name, given, before)}
     reply: dict[str, Any] = {"status": 0, "delay": 0}
     output = None
     for attack in world.get("attacks", {}).get(host, []):
@@ -62,7 +68,36 @@ def answer(path: str, host: str, module: str, arguments: dict[str, Any]) -> dict
     return {**reply, "output": json.dumps(result) if output is None else output}
 
 
-def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str, Any]:
+def _journal(path: str) -> list[dict[str, Any]]:
+    """Return the calls so far, the one to be answered included."""
+    with Path(path + ".journal").open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _drain(world: dict, host: str, before: list[dict[str, Any]]) -> str:
+    """Return why the host is drained, by the world and the calls so far."""
+    states = [
+        call["arguments"].get("state", "drained")
+        for call in before
+        if call.get("module", "").endswith("replica_drain")
+        and not call["arguments"].get("_ansible_check_mode")
+    ]
+    state = (states or ["drained" if host in world.get("drained", []) else ""])[-1]
+    return "drained since 2026-11-29T04:50:00Z" if state == "drained" else ""
+
+
+def _boots(before: list[dict[str, Any]]) -> int:
+    """Return how often the host was rebooted, by the calls so far."""
+    return sum(
+        call["arguments"].get("state", "rebooted") == "rebooted"
+        for call in before[:-1]
+        if call.get("module", "").endswith(".reboot")
+    )
+
+
+def _truth(
+    world: dict, host: str, name: str, given: dict[str, Any], before: list[dict[str, Any]]
+) -> dict[str, Any]:
     contents = {
         "host1": {
             STATE: {"ca.crt": CA.strip(), "tunnel-domain": DOMAIN, "tunnel-id": "tnl_01ABCDEF"},
@@ -76,9 +111,14 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
     state = given.get("state")
     tunnel = {"tunnel_id": "tnl_01ABCDEF", "domain": DOMAIN}
     manual = given.get("provisioning", "manual") == "manual"
+    was, drained = _drain(world, host, before[:-1]), _drain(world, host, before)
+    asked = [call.get("arguments", {}).get("state") for call in before]
+    breaks = host in world.get("broken_at_the_edge", []) and "undrained" in asked and not drained
     health = {
-        "healthy": True,
+        **({"msg": "edge: 0 of 4 connections."} if breaks else {}),
+        "healthy": not breaks,
         "findings": [],
+        "drained": drained,
         "table": [f"all of {host} is well"],
         "ca_fingerprint": "cd" * 32,
         "firewall": {"findings": [], "rows": []},
@@ -91,6 +131,7 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
                 "remembered": world.get("remembered", {}).get(
                     host, {"state_host": "", "replicas": []}
                 ),
+                "drained": bool(drained),
                 "architecture": "x86_64",
                 "distribution": "debian",
                 "python_version": "3.11.2",
@@ -142,6 +183,19 @@ def _truth(world: dict, host: str, name: str, given: dict[str, Any]) -> dict[str
             "restored": True,
             "alone": False,
             "removed_releases": [],
+        },
+        "replica_drain": {
+            "changed": bool(was) != bool(drained),
+            "actions": [],
+            "drained": {"since": "2026-11-29T04:50:00Z", "by": "", "why": "", "purpose": "drain"}
+            if drained
+            else {},
+        },
+        "reboot": {
+            "changed": state != "looked",
+            "machine": f"{_boots(before):02d}{hashlib.sha256(host.encode()).hexdigest()[:14]}",
+            "needed": host in world.get("needing_reboots", []),
+            "interrupted": bool(drained) and host in world.get("interrupted_reboots", []),
         },
         "replica_health": health,
         "tunnel": {

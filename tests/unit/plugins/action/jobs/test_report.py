@@ -45,6 +45,7 @@ def test_a_deployment(tmp_path):
                 "unhealthy": [],
                 "unproven": [],
                 "removed": [],
+                "drained": [],
                 "left_out": [],
                 "missing": ["host3"],
                 "ca": {
@@ -63,6 +64,12 @@ def test_a_deployment(tmp_path):
     [
         ("manual", "verify", ["--limit", "host1"], {"healthy": ["host1"], "unproven": ["host2"]}),
         ("manual", "renew_cert", [], {"unproven": []}),
+        (
+            "manual",
+            "drain",
+            ["-e", '{"mcp_tunnel_drain": ["host2"]}'],
+            {"healthy": ["host1"], "drained": ["host2"], "unproven": []},
+        ),
         ("wif", "rotate_token", [], {"healthy": ["host1", "host2"]}),
         ("wif", "rotate_ca", [], {"healthy": ["host1", "host2"]}),
         (

@@ -97,6 +97,8 @@ class Setup:
         (directory / "tls.crt").write_text(server_cert)
         (directory / "tls.key").write_text(server_key)
         self.directory = directory
+        self.drained = ""
+        self.route_options = {}
         #: Names of the routes that must answer; None for all.
         self.required = None
 
@@ -129,6 +131,7 @@ class Setup:
                 "key_file": str(self.directory / "tls.key"),
             },
             "routes": self.routes,
+            "route_options": self.route_options,
             "upstream": {"allowed_ips": ["127.0.0.0/8"]},
         }
         path = self.directory / "proxy.yaml"
@@ -162,6 +165,7 @@ class Setup:
             required_routes=self.routes if self.required is None else self.required,
             ca_certificate=self.ca_certificate,
             releases=self.releases,
+            drained=self.drained,
         )
         return health.examine(replica, timeout)
 
@@ -526,3 +530,60 @@ def test_credentials_that_cannot_be_had_are_no_question_of_the_edge(replica):
     # The status with which it once ended does not matter while it runs.
     setup.shown = "DropInPaths=\nExecMainStatus=243\nSubState=running\n"
     assert "edge" in [finding.layer for finding in setup.examine(0)]
+
+
+SINCE = "drained since 2026-11-29T04:50:00Z by root on controller: new memory"
+
+
+def test_a_drained_replica_shows_it_and_nothing_of_the_edge(replica):
+    replica.drained = SINCE
+    replica.active[UNITS[1]] = "inactive"
+    findings = replica.examine()
+    rows = [(item.layer, item.object, item.state) for item in findings]
+    assert rows[:2] == [("service", UNITS[0], "ok"), ("service", UNITS[1], "drained")]
+    assert findings[1].detail == SINCE
+    assert [layer for layer, _object, _state in rows[2:]] == ["proxy", "inner TLS", "route"]
+    assert health.result(findings)["healthy"] is True
+    assert f"drained  {SINCE}" in "\n".join(health.table(findings))
+
+
+def test_a_drained_replica_that_runs_is_none(replica):
+    replica.drained = SINCE
+    (found,) = [item for item in replica.examine() if not item.ok]
+    assert (found.object, found.required) == (UNITS[1], True)
+    assert found.detail == f"active (running), although {SINCE}"
+
+
+def test_a_drained_replica_must_work_in_all_else(replica):
+    replica.drained = SINCE
+    replica.active[UNITS[1]] = "inactive"
+    replica.upstream.shutdown()
+    replica.upstream.server_close()
+    assert replica.failed() == [("route", "Upstream refused the connection")]
+
+
+def test_a_drained_replica_comes_back_after_its_drain(replica):
+    replica.drained = SINCE
+    replica.active[UNITS[1]] = "inactive"
+    replica.enabled[UNITS[1]] = False
+    assert replica.failed() == [("service", "disabled: does not start at boot")]
+
+
+def test_a_route_in_maintenance_is_shown_and_no_failure(setup):
+    """Its upstream is not looked at: it is away."""
+    setup.upstream.shutdown()
+    setup.upstream.server_close()
+    setup.route_options = {"echo": {"maintenance": True}}
+    process = setup.start_proxy()
+    try:
+        row = setup.examine()[-1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert (row.layer, row.state, row.ok) == ("route", "maintenance", True)
+    assert row.detail == "the proxy answers HTTP 503, on purpose"
+
+
+def test_an_upstreams_own_503_is_no_maintenance(replica):
+    replica.upstream.reply = (503, b'details="maintenance"')
+    assert replica.examine()[-1].state == "ok"

@@ -98,17 +98,17 @@ class Host:
             ),
         ]  # fmt: skip
 
-    def apply(self, check_mode=False, pending=()):
+    def apply(self, check_mode=False, pending=(), away=()):
         return replica_state.apply(
-            self.services(), self.records, check_mode, frozenset(pending), self.root
+            self.services(), self.records, check_mode, frozenset(pending), self.root, dict(away)
         )
 
     def remember(self):
         return replica_state.remember(self.services(), self.records, self.root)
 
-    def restore(self, check_mode=False, kept=()):
+    def restore(self, check_mode=False, kept=(), away=()):
         return replica_state.restore(
-            self.services(), self.records, check_mode, frozenset(kept), self.root
+            self.services(), self.records, check_mode, frozenset(kept), self.root, away
         )
 
     def renew(self, check_mode=False):
@@ -406,3 +406,58 @@ def test_a_token_that_is_dead_is_not_put_back(deployed, fake):
 def test_a_service_that_had_to_be_killed_is_named(deployed, fake):
     fake.stubborn.add(PROXY)
     assert f"{PROXY} killed: it did not end in time" in deployed.remove()["actions"]
+
+
+AWAY = {CONNECTOR: "drained since yesterday"}
+
+
+@pytest.fixture
+def drained(deployed, fake):
+    fake.active[CONNECTOR] = "inactive"
+    return deployed
+
+
+def test_a_drained_replica_with_nothing_to_do(drained, fake):
+    assert drained.apply(away=AWAY) == {"changed": False, "actions": [], "proven": True}
+    assert fake.verbs == []
+
+
+def test_a_drained_replica_gets_everything_and_starts_no_connector(drained, fake):
+    """Neither for its own files, nor because its proxy restarts."""
+    drained.versions.update(proxy="2", cloudflared="2")
+    for name in ("token", "proxy.yaml"):
+        drained.write(name, "second")
+    result = drained.apply(away=AWAY)
+    assert [f"{part} 2 activated" in result["actions"] for part in drained.versions] == [True, True]
+    assert not [action for action in result["actions"] if action.startswith(CONNECTOR)]
+    assert fake.verbs == ["daemon-reload", f"restart {PROXY}"]
+    assert drained.apply(away=AWAY)["changed"] is False
+
+
+def test_a_drained_connector_that_runs_is_stopped(deployed, fake):
+    """A drain was killed between its two steps."""
+    told = [f"{CONNECTOR} stopped: drained since yesterday"]
+    assert deployed.apply(check_mode=True, away=AWAY)["actions"] == told
+    assert fake.verbs == []
+    assert deployed.apply(away=AWAY)["actions"] == told
+    assert fake.verbs == [f"stop {CONNECTOR}"]
+    assert deployed.apply(away=AWAY)["changed"] is False
+
+
+def test_a_first_deployment_of_a_drained_replica(host, fake):
+    host.apply(away=AWAY)
+    assert fake.active == {PROXY: "active"}
+    assert fake.enabled == {PROXY, CONNECTOR}, "it comes back at the next boot after the drain"
+
+
+def test_a_drained_replica_is_put_back_without_its_connector(drained, fake):
+    drained.write("proxy.yaml", "second")
+    drained.apply(away=AWAY)
+    fake.verbs.clear()
+    assert drained.restore(away=AWAY)["restored"] is True
+    assert drained.read("proxy.yaml") == "first"
+    assert fake.verbs == ["daemon-reload", f"restart {PROXY}"]
+
+
+def test_a_drain_that_has_ended_starts_the_connector(drained, fake):
+    assert drained.apply()["actions"] == [f"{CONNECTOR} started: it was inactive"]

@@ -69,10 +69,12 @@ class Connection(ConnectionBase):
         return answer["status"], answer["output"].encode(), b""
 
     def _note(self, entry):
-        with open(os.environ["SIMULATED_HOSTS"] + ".journal", "a", encoding="utf-8") as journal:
-            journal.write(
-                json.dumps({"host": self._play_context.remote_addr, **entry}, default=str) + "\n"
-            )
+        """Append one line at once: other calls write theirs at the same time, and read all."""
+        line = json.dumps({"host": self._play_context.remote_addr, **entry}, default=str) + "\n"
+        path = os.environ["SIMULATED_HOSTS"] + ".journal"
+        journal = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(journal, line.encode())
+        os.close(journal)
 
 
 def _module(payload):

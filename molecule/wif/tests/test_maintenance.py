@@ -1,0 +1,204 @@
+"""Drain, undrain and reboots in waves, with a client that calls a tool 20 times a second.
+
+The tests go on from each other: the last replica is drained, looked at, brought back, and then both
+hosts are rebooted.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from deployed import all_the_time, none_failed, stored
+from replicas import (
+    HOSTS,
+    LAB,
+    LAB_NAME,
+    await_connections,
+    killed_after_a_change,
+    lab,
+    play,
+    recap,
+    shell,
+    unquoted,
+)
+
+STAYS, LEAVES = HOSTS[0], HOSTS[-1]
+UNIT = "mcp-cloudflared@default"
+MARK = "/etc/mcp-tunnel/default/drained"
+NOTE = "/run/mcp-tunnel/connections-default.json"
+BOOT = "cat /proc/sys/kernel/random/boot_id; stat --format=%Y /proc/1"
+WHY = ("-e", "mcp_tunnel_drain_reason=memory")
+_PATIENCE = 240  # seconds, at most; the machine may be busy
+
+
+def naming(name: str) -> tuple[str, ...]:
+    return ("-e", json.dumps({"mcp_tunnel_drain": [name]}), *WHY)
+
+
+def until(condition: Callable[[], bool], told: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, told
+        time.sleep(0.2)
+
+
+def state(name: str) -> str:
+    return str(shell(name).run(f"systemctl is-active {UNIT}").stdout.strip())
+
+
+def changes(output: str) -> dict[str, int]:
+    return {name: counters["changed"] for name, counters in recap(output).items()}
+
+
+def note(name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(shell(name).check_output(f"cat {NOTE}"))
+    return found
+
+
+@contextmanager
+def open_stream(name: str) -> Iterator[ssl.SSLSocket]:
+    """A client's connection to one host's proxy, on which nothing was asked yet."""
+    context = ssl.create_default_context(cadata=stored("ca.crt"))
+    front, _, port = LAB["edge_front"].rpartition(":")
+    host = f"echo.{stored('tunnel-domain')}"
+    lab("edge", LAB_NAME, "pin", name)
+    try:
+        plain = socket.create_connection((front, int(port)), timeout=_PATIENCE)
+        stream = context.wrap_socket(plain, server_hostname=host)
+    finally:
+        lab("edge", LAB_NAME, "unpin")
+    with stream:
+        yield stream
+
+
+def answered(stream: ssl.SSLSocket) -> bytes:
+    host = f"echo.{stored('tunnel-domain')}"
+    stream.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    received = b""
+    while block := stream.recv(65536):
+        received += block
+    return received
+
+
+def test_check_mode_drains_nobody() -> None:
+    done = play("--check", *naming(LEAVES), playbook="drain")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert changes(done.stdout) == {**dict.fromkeys(HOSTS, 0), LEAVES: 1}
+    assert state(LEAVES) == "active"
+    assert not shell(LEAVES).file(MARK).exists
+
+
+def test_a_drain_fails_no_call_and_lets_streams_end() -> None:
+    with all_the_time() as calls, ThreadPoolExecutor(1) as pool:
+        with open_stream(LEAVES) as stream:
+            running = pool.submit(play, *naming(LEAVES), playbook="drain")
+            until(lambda: state(LEAVES) == "deactivating", "cloudflared does not stop")
+            assert answered(stream).startswith(b"HTTP/1.1 404 ")
+        done = running.result()
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert changes(done.stdout) == {**dict.fromkeys(HOSTS, 0), LEAVES: 1}
+    none_failed(calls)
+    shown = shell(LEAVES).check_output(
+        f"systemctl show --property=ActiveState,Result,ExecMainCode,ExecMainStatus {UNIT}"
+    )
+    # It has ended by itself (1, exited), and was not cut by a second signal.
+    assert set(shown.splitlines()) == {
+        "ActiveState=inactive",
+        "Result=success",
+        "ExecMainCode=1",
+        "ExecMainStatus=0",
+    }
+    address = next(host["address"] for host in LAB["hosts"] if host["name"] == LEAVES)
+    connections = json.loads(lab("edge", LAB_NAME, "status"))["connections"]
+    assert connections
+    assert address not in {entry["peer"] for entry in connections}
+
+
+def test_a_second_drain_changes_nothing() -> None:
+    before = shell(LEAVES).check_output(f"cat {MARK}")
+    done = play(*naming(LEAVES), playbook="drain")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert set(changes(done.stdout).values()) == {0}
+    assert shell(LEAVES).check_output(f"cat {MARK}") == before
+
+
+def test_the_last_one_that_works_does_not_leave() -> None:
+    done = play(*naming(STAYS), playbook="drain")
+    assert done.returncode != 0
+    assert f"0 of {len(HOSTS)} replicas would be known to work ({LEAVES} is drained)" in unquoted(
+        done.stdout
+    )
+    assert set(changes(done.stdout).values()) == {0}
+    assert state(STAYS) == "active"
+
+
+def test_the_metrics_say_that_it_is_drained() -> None:
+    until(lambda: note(LEAVES).get("drained") is True, "the note says nothing of the drain")
+    assert note(STAYS)["drained"] is False
+
+
+def test_a_reboot_keeps_it_drained() -> None:
+    lab("host", LAB_NAME, "reboot", LEAVES)
+    proxy = "systemctl is-active mcp-proxy@default"
+    until(lambda: shell(LEAVES).run(proxy).rc == 0, "the proxy does not come back")
+    target = "systemctl is-active multi-user.target"
+    until(lambda: shell(LEAVES).run(target).rc == 0, "the host does not boot")
+    assert state(LEAVES) == "inactive"
+
+
+def test_a_whole_run_keeps_it_drained_and_is_content() -> None:
+    shell(LEAVES).check_output(f"systemctl disable --quiet {UNIT}")
+    done = play()
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert changes(done.stdout) == {**dict.fromkeys(HOSTS, 0), LEAVES: 1}, done.stdout[-3000:]
+    assert state(LEAVES) == "inactive"
+    output = unquoted(done.stdout)
+    assert f"{len(HOSTS) - 1} of {len(HOSTS)} replicas work" in output
+    assert f"{LEAVES}: drained since " in output
+    assert ": memory. undrain.yml brings it back." in output
+
+
+def test_an_interrupted_end_is_completed() -> None:
+    with all_the_time() as calls:
+        killed_after_a_change(playbook="undrain", tasks=["End the drain"])
+        assert not shell(LEAVES).file(MARK).exists
+        shell(LEAVES).check_output(f"systemctl stop {UNIT}")
+        done = play(playbook="undrain")
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert changes(done.stdout) == {**dict.fromkeys(HOSTS, 0), LEAVES: 1}
+        again = play(playbook="undrain")
+    none_failed(calls)
+    await_connections(LEAVES)
+    assert again.returncode == 0, again.stdout[-3000:]
+    assert set(changes(again.stdout).values()) == {0}
+
+
+def test_reboots_in_waves_fail_no_call_and_complete_an_interrupted_run() -> None:
+    before = {name: shell(name).check_output(BOOT) for name in HOSTS}
+    with all_the_time() as calls:
+        killed_after_a_change(*WHY, playbook="reboot", tasks=[f"Drain the replica on {STAYS}"])
+        assert state(STAYS) == "inactive"
+        done = play(*WHY, playbook="reboot")
+        assert done.returncode == 0, done.stdout[-3000:]
+    none_failed(calls)
+    for name in HOSTS:
+        assert shell(name).check_output(BOOT) != before[name]
+        assert not shell(name).file(MARK).exists
+        await_connections(name)
+
+
+def test_a_reboot_that_is_not_due_or_only_checked_reboots_nobody() -> None:
+    before = {name: shell(name).check_output(BOOT) for name in HOSTS}
+    shell(LEAVES).check_output("touch /run/reboot-required")
+    done = play("--check", "-e", "mcp_tunnel_reboot_when=needed", playbook="reboot")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert changes(done.stdout)[STAYS] == 0
+    assert changes(done.stdout)[LEAVES] > 0
+    assert {name: shell(name).check_output(BOOT) for name in HOSTS} == before
+    assert all(state(name) == "active" for name in HOSTS)

@@ -1,0 +1,174 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A drained replica: its cloudflared has left the edge, and stays away until somebody ends that.
+
+The state is a file, the mark. The unit has it as a condition (ConditionPathExists= in
+systemd.unit(5)), so it outlives the run, a deployment, a renewal and a reboot. The file's existence
+counts; its content says since when, by whom and why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.services import enforce
+
+DIRECTORY = Path("/etc/mcp-tunnel")
+#: By whom a replica was drained: an operator, or a reboot, whose next run also ends it.
+PURPOSES = ("drain", "reboot")
+_NAME = "drained"
+_MODE = 0o644  # for the services and the timer that counts connections: it is no secret
+_LONGEST = 256  # characters of a text in the mark
+
+
+@dataclass(frozen=True)
+class Drain:
+    """That a replica is drained.
+
+    ``since`` is a time in UTC (RFC 3339), ``by`` and ``why`` are lines for people, ``purpose`` is
+    one of :data:`PURPOSES`.
+    """
+
+    since: str
+    by: str = ""
+    why: str = ""
+    purpose: str = PURPOSES[0]
+
+    def __str__(self) -> str:
+        by = f" by {self.by}" if self.by else ""
+        why = f": {self.why}" if self.why else ""
+        return f"drained since {self.since}{by}{why}"
+
+
+class Mark:
+    """The mark of one instance on this host."""
+
+    def __init__(self, instance: str, directory: Path = DIRECTORY) -> None:
+        self.instance = check_instance(instance)
+        self.unit = f"mcp-cloudflared@{instance}.service"
+        self.path = str(directory / instance / _NAME)
+
+    def read(self) -> Drain | None:
+        """The drain; ``None`` if the replica is in service.
+
+        A mark that somebody has made by hand counts as well: the unit looks at nothing else.
+        """
+        # As systemd does, which follows links.
+        if not os.path.exists(self.path):
+            return None
+        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(os.stat(self.path).st_mtime))
+        return _parsed(_content(self.path)) or Drain(made)
+
+    def write(self, drain: Drain) -> None:
+        """Marks the replica as drained, for everybody to read."""
+        attributes = secret_files.Attributes(os.geteuid(), os.getegid(), _MODE)
+        secret_files.write_file(self.path, json.dumps(asdict(drain)).encode() + b"\n", attributes)
+
+    def remove(self) -> None:
+        """Takes the mark away."""
+        secret_files.remove_file(self.path)
+
+
+def away(mark: Mark) -> dict[str, str]:
+    """The unit that has to stay away from the edge, with the reason; empty if none has to."""
+    found = mark.read()
+    return {mark.unit: str(found)} if found else {}
+
+
+def drain(mark: Mark, wanted: Drain, check_mode: bool) -> dict[str, Any]:
+    """Takes the replica away from the edge; returns the module's result.
+
+    The mark comes first: a run that is killed in between leaves a service that the next run stops.
+
+    :raises TunnelError: if the replica is not deployed, or with a unit that does not know the mark.
+    """
+    (unit,) = systemd.show([mark.unit])
+    _check_unit(mark, unit)
+    before = mark.read()
+    # An operator's drain outlasts a reboot, and is not replaced by a later one.
+    is_new = before is None or (before.purpose, wanted.purpose) == PURPOSES[::-1]
+    actions = [f"{mark.path} written"] if is_new else []
+    runs = unit.active not in ("inactive", "failed")
+    actions += [f"{mark.unit} stopped"] if runs else []
+    if not check_mode:
+        if is_new:
+            mark.write(wanted)
+        if runs:
+            actions += enforce("stop", mark.unit)
+    drained = wanted if is_new or before is None else before
+    return {"changed": bool(actions), "actions": actions, "drained": asdict(drained)}
+
+
+def undrain(mark: Mark, check_mode: bool, purpose: str = "") -> dict[str, Any]:
+    """Brings the replica back to the edge; returns the module's result.
+
+    :param purpose: end only a drain of this purpose; empty for any.
+    :raises TunnelError: if the replica is not deployed, or cloudflared does not start.
+    """
+    (unit,) = systemd.show([mark.unit])
+    _check_unit(mark, unit)
+    before = mark.read()
+    if before is not None and purpose not in ("", before.purpose):
+        return {"changed": False, "actions": [], "drained": asdict(before)}
+    actions = [f"{mark.path} removed"] if before else []
+    actions += [] if unit.running else [f"{mark.unit} started"]
+    if not check_mode:
+        mark.remove()
+        if not unit.running:
+            _start(unit)
+    return {"changed": bool(actions), "actions": actions, "drained": {}}
+
+
+def _start(unit: systemd.Unit) -> None:
+    if unit.active == "failed":
+        systemd.systemctl("reset-failed", unit.name)
+    systemd.systemctl("start", unit.name)
+
+
+def _check_unit(mark: Mark, unit: systemd.Unit) -> None:
+    if not unit.loaded:
+        raise TunnelError(
+            unit.name,
+            f"is not there: instance {mark.instance} was not deployed on this host",
+            "Run the site playbook",
+        )
+    # A unit that an earlier release of the collection has written starts in spite of the mark.
+    if f"ConditionPathExists=!{mark.path}" not in _expanded(mark):
+        raise TunnelError(
+            unit.name,
+            "does not know of drained replicas: it was written by an earlier release",
+            "Run the site playbook, which renews it. Nothing was changed",
+        )
+
+
+def _expanded(mark: Mark) -> str:
+    """The unit's files with the instance in the place of its specifier (systemd.unit(5))."""
+    return systemd.systemctl("cat", mark.unit).replace("%i", mark.instance)
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(8 * _LONGEST)
+    except OSError:
+        return b""
+
+
+def _parsed(content: bytes) -> Drain | None:
+    """The drain in the mark's content; ``None`` if the content is anything else."""
+    try:
+        found = json.loads(content)
+        drain = Drain(**{name: str(found[name])[:_LONGEST] for name in asdict(Drain(""))})
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return drain if drain.purpose in PURPOSES else None

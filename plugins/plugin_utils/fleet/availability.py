@@ -1,0 +1,126 @@
+# Copyright: the mcp_tunnels.stack authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many replicas of a tunnel work, and whether some of them may leave the edge.
+
+What a run has not looked at counts as not working: a replica outside ``--limit``, one that could
+not be reached, one whose answer was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import waves
+
+_NAMES = "mcp_tunnel_drain"
+_LAST = "mcp_tunnel_drain_last"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a replica stands, as far as this run knows.
+
+    :param healthy: whether it works, ``None`` if this run has not seen that.
+    :param drained: whether it is away from the edge on purpose.
+    """
+
+    healthy: bool | None = None
+    drained: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """Whether it certainly serves requests."""
+        return self.healthy is True and not self.drained
+
+    def __str__(self) -> str:
+        if self.drained:
+            return "is drained"
+        return "was not looked at in this run" if self.healthy is None else "does not work"
+
+
+def tunnels(
+    group: neighbours.Hosts, taking_part: Collection[str], drained: Collection[str] = ()
+) -> Iterator[tuple[list[str], int]]:
+    """The replicas of each instance that take part, and the number that may be away at once.
+
+    :param drained: those that are away already, in addition.
+    """
+    for names in neighbours.instances(group).values():
+        # A replica with another value is refused; until then, the smallest does least harm.
+        batch = min(waves.batch_of(group[name][waves.BATCH], len(names)) for name in names)
+        away = len([name for name in names if name in drained])
+        yield [name for name in names if name in taking_part], max(batch - away, 1)
+
+
+def least(group: neighbours.Hosts, names: Sequence[str]) -> Any:
+    """The ``mcp_tunnel_min_available`` of a tunnel. Of several, that which asks for most."""
+    values = [group[name][waves.MIN_AVAILABLE] for name in names]
+    return max(values, key=lambda value: waves.least_of(value, len(names)))
+
+
+def leaving(
+    group: neighbours.Hosts, taking_part: Sequence[str]
+) -> tuple[list[str], list[TunnelError]]:
+    """The replicas that the run is to drain, and the problems with their names.
+
+    Without names they are those of ``--limit``. A run over the whole group names them.
+    """
+    given = [group[name][_NAMES] for name in taking_part if name in group]
+    named = dict.fromkeys(name for each in given if isinstance(each, list) for name in each)
+    if named:
+        problems = [_stranger(name, group) for name in named if name not in taking_part]
+        return [name for name in named if name in taking_part], problems
+    if set(taking_part) >= set(group):
+        remedy = "Name them, as mcp_tunnel_drain: [replica2]"
+        return [], [TunnelError(_NAMES, "does not say which replicas are to be drained", remedy)]
+    return [name for name in taking_part if name in group], []
+
+
+def _stranger(name: str, group: neighbours.Hosts) -> TunnelError:
+    shown = repr(name if isinstance(name, str) and len(name) < 100 else "...")
+    if name in group:
+        return TunnelError(
+            _NAMES, f"names {shown}, which takes no part in this run", "Run without --limit"
+        )
+    return TunnelError(
+        _NAMES, f"names {shown}, which is no replica", "Use names of the group mcp_tunnel"
+    )
+
+
+def too_few(
+    replicas: Mapping[str, Standing], away: Collection[str], minimum: Any
+) -> TunnelError | None:
+    """Why these replicas of a tunnel may not be away at the same time; ``None`` if they may.
+
+    :param replicas: all replicas of the tunnel.
+    :param away: those that are to leave; those among them that are drained already do not count.
+    :param minimum: the tunnel's ``mcp_tunnel_min_available``.
+    """
+    going = [name for name in away if not replicas[name].drained]
+    left = [name for name in replicas if replicas[name].serves and name not in away]
+    if not going or len(left) >= waves.least_of(minimum, len(replicas)):
+        return None
+    rest = [
+        f"{name} {each}" for name, each in replicas.items() if not (each.serves or name in away)
+    ]
+    others = f" ({'; '.join(rest)})" if rest else ""
+    return TunnelError(
+        ", ".join(going),
+        f"may not leave: {len(left)} of {len(replicas)} replicas would be known to work{others}, "
+        f"and {waves.MIN_AVAILABLE} is {minimum}",
+        f"{_remedy(replicas, away)}, or set {_LAST}: true for one run",
+    )
+
+
+def _remedy(replicas: Mapping[str, Standing], away: Collection[str]) -> str:
+    rest = [each for name, each in replicas.items() if name not in away]
+    if any(each.healthy is None and not each.drained for each in rest):
+        return f"Run on all replicas, without --limit, with those to drain in {_NAMES}"
+    if any(not each.serves for each in rest):
+        return "Bring the others back first (undrain.yml; verify.yml says what they lack)"
+    return "Drain fewer at a time"

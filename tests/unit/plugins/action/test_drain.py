@@ -1,0 +1,270 @@
+"""Drain, undrain and reboot over simulated hosts: who is asked for what, and who is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
+
+BROKEN = {"healthy": False, "msg": "edge: 0 of 4 connections."}
+ONE = ["-e", '{"mcp_tunnel_drain": ["host2"]}']
+LAST = ["-e", "mcp_tunnel_drain_last=true"]
+
+
+@pytest.fixture
+def simulation(tmp_path):
+    """Two replicas of one tunnel."""
+    return Simulation(tmp_path)
+
+
+def changing(simulation):
+    """Return what was asked for in earnest: host, module and state, in that order."""
+    named = {"replica_drain": "drained", "reboot": "rebooted"}
+    return [
+        (call["host"], call["arguments"].get("state", named[call["module"]]))
+        for call in simulation.calls()
+        if call["module"] in named
+        and call["arguments"].get("state") != "looked"
+        and not call["arguments"].get("_ansible_check_mode")
+    ]
+
+
+def released(simulation):
+    """Return whether the lease was given back after it was taken."""
+    states = [
+        c["arguments"].get("state") for c in simulation.calls() if c["module"] == "state_host"
+    ]
+    return states[-1:] == ["released"] and None in states
+
+
+def test_the_named_replica_is_drained(simulation):
+    status, output = simulation.run("drain", *ONE)
+    assert status == 0, output[-3000:]
+    assert changing(simulation) == [("host2", "drained")]
+    assert "host2: drained since 2026-11-29T04:50:00Z. It gets no requests" in output
+    assert released(simulation)
+    (call,) = [call for call in simulation.calls() if call["module"] == "replica_drain"]
+    assert call["arguments"]["purpose"] == "drain"
+    assert ", process " in call["arguments"]["by"]
+
+
+def test_too_few_that_stay(simulation):
+    """With --limit, nobody knows whether another one works."""
+    status, output = simulation.run("drain", "--limit", "host2")
+    assert status != 0
+    assert "host1 was not looked at in this run" in output
+    assert "or set mcp_tunnel_drain_last: true for one run" in output
+    assert changing(simulation) == []
+    assert released(simulation)
+    status, output = simulation.run("drain", "--limit", "host2", *LAST)
+    assert status == 0, output[-3000:]
+    assert changing(simulation) == [("host2", "drained")]
+
+
+def test_the_last_one_that_works(simulation):
+    simulation.attack("host1", "replica_health", merge=BROKEN)
+    status, output = simulation.run("drain", *ONE)
+    assert status != 0
+    assert "host2: may not leave: 0 of 2 replicas would be known to work (host1 does not" in output
+    assert changing(simulation) == []
+
+
+def test_a_host_that_cannot_be_reached_does_not_work(simulation):
+    """Its health is unknown; it is not the state host, nor the one to be drained."""
+    simulation.variables["mcp_tunnel_state_host"] = "host1"
+    simulation.attack("host2", "replica_health", unreachable=True)
+    status, output = simulation.run("drain", "-e", '{"mcp_tunnel_drain": ["host1"]}')
+    assert status != 0
+    assert "host1: may not leave: 0 of 2 replicas" in output
+    assert changing(simulation) == []
+
+
+def test_names_are_judged_before_the_first_connection(simulation):
+    status, output = simulation.run("drain", "-e", json.dumps({"mcp_tunnel_drain": ["host9"]}))
+    assert status != 0
+    assert "mcp_tunnel_drain: names 'host9', which is no replica" in output
+    assert "no host was touched" in output
+    assert simulation.calls() == []
+
+
+def test_beside_another_run(simulation):
+    holder = {
+        **{"id": "0" * 16, "owner": "somebody", "controller": "1" * 16, "process": "1:1"},
+        **{"since": "2026-11-29T04:50:00Z", "seconds": 60},
+    }
+    simulation.attack("host1", "state_host", merge={"holder": holder})
+    status, output = simulation.run("drain", *ONE)
+    assert status != 0
+    assert "another run is changing it" in output
+    assert changing(simulation) == []
+
+
+def test_a_drained_replica_comes_back_and_is_proven(simulation):
+    simulation.world["drained"] = ["host2"]
+    status, output = simulation.run("undrain")
+    assert status == 0, output[-3000:]
+    assert ("host2", "undrained") in changing(simulation)
+    asked = [call["module"] for call in simulation.calls() if call["host"] == "host2"]
+    back = asked[asked.index("replica_drain") :]
+    assert back == ["replica_drain", "replica_health", "replica", "firewall"]
+
+
+def test_one_that_does_not_work_without_the_edge_stays_away(simulation):
+    simulation.world["drained"] = ["host2"]
+    simulation.attack("host2", "replica_health", merge={"healthy": False, "msg": "proxy: down."})
+    status, output = simulation.run("undrain")
+    assert status != 0
+    assert "host2 does not work, and stays drained" in output
+    assert [pair for pair in changing(simulation) if pair[0] == "host2"] == []
+
+
+def test_one_that_does_not_work_at_the_edge_is_drained_again(simulation):
+    simulation.world["drained"] = ["host2"]
+    simulation.world["broken_at_the_edge"] = ["host2"]
+    status, output = simulation.run("undrain")
+    assert status != 0
+    assert [pair for pair in changing(simulation) if pair[0] == "host2"] == [
+        ("host2", "undrained"),
+        ("host2", "drained"),
+    ]
+    assert "It is drained again, see above." in output
+
+
+def test_undrain_works_without_the_state_host(simulation):
+    """It may be what is away."""
+    simulation.variables["mcp_tunnel_state_host"] = "host1"
+    simulation.world["drained"] = ["host2"]
+    simulation.attack("host1", unreachable=True)
+    _status, output = simulation.run("undrain", "--limit", "host2")
+    assert ("host2", "undrained") in changing(simulation), output[-3000:]
+
+
+REBOOTED = [
+    ("host1", "drained"),
+    ("host1", "rebooted"),
+    ("host1", "undrained"),
+    ("host2", "drained"),
+    ("host2", "rebooted"),
+    ("host2", "undrained"),
+]
+
+
+def test_a_reboot_takes_one_after_the_other(simulation):
+    status, output = simulation.run("reboot")
+    assert status == 0, output[-3000:]
+    assert changing(simulation) == REBOOTED
+    assert released(simulation)
+
+
+def test_a_reboot_in_check_mode(simulation):
+    status, output = simulation.run("reboot", "--check")
+    assert status == 0, output[-3000:]
+    assert changing(simulation) == []
+
+
+def test_only_those_that_need_it(simulation):
+    simulation.variables["mcp_tunnel_reboot_when"] = "needed"
+    status, output = simulation.run("reboot")
+    assert status == 0, output[-3000:]
+    assert changing(simulation) == []
+    simulation.world["needing_reboots"] = ["host2"]
+    status, output = simulation.run("reboot")
+    assert status == 0, output[-3000:]
+    assert changing(simulation) == REBOOTED[3:]
+
+
+def test_an_interrupted_reboot_is_completed_first(simulation):
+    """Until host2 is back, host1 may not leave."""
+    simulation.variables["mcp_tunnel_reboot_when"] = "needed"
+    simulation.world["needing_reboots"] = ["host1"]
+    simulation.world["drained"] = simulation.world["interrupted_reboots"] = ["host2"]
+    status, output = simulation.run("reboot")
+    assert status == 0, output[-3000:]
+    assert changing(simulation) == REBOOTED[3:] + REBOOTED[:3]
+
+
+def test_beside_a_replica_that_an_operator_has_drained(simulation):
+    simulation.world["drained"] = ["host2"]
+    status, output = simulation.run("reboot")
+    assert status != 0
+    assert "host1: may not leave: 0 of 2 replicas would be known to work (host2 is dra" in output
+    assert changing(simulation) == []
+
+
+def test_a_reboot_stops_at_a_replica_that_does_not_come_back(simulation):
+    simulation.world["broken_at_the_edge"] = ["host1"]
+    status, output = simulation.run("reboot")
+    assert status != 0
+    assert changing(simulation) == [*REBOOTED[:3], ("host1", "drained")]
+    assert "stopped at host1" in output
+
+
+def test_a_host_that_does_not_come_back(simulation):
+    simulation.variables["mcp_tunnel_reboot_timeout"] = 2
+    simulation.attack("host1", "reboot", merge={"machine": "ab" * 8})
+    status, output = simulation.run("reboot")
+    assert status != 0
+    assert "host1: has not come back within 2 seconds after its reboot" in output
+    assert changing(simulation) == REBOOTED[:2]
+
+
+def test_the_only_replica_is_not_rebooted(simulation):
+    simulation.hosts = {"host1": {}}
+    status, output = simulation.run("reboot")
+    assert status != 0
+    assert "host1: may not leave: 0 of 1 replicas" in output
+    assert changing(simulation) == []
+
+
+def test_a_machine_of_two_tunnels_is_rebooted_once(simulation):
+    """Each tunnel has another replica, which serves meanwhile."""
+    ports = {"proxy_listen_port": 9080, "proxy_admin_port": 9081, "cloudflared_metrics_port": 9241}
+    lab = {"mcp_tunnel_instance": "lab", "mcp_tunnel_domain": "efgh5678.tunnel.example", **ports}
+    simulation.hosts = {
+        "host1": {"ansible_host": "10.0.0.1"},
+        "host2": {"ansible_host": "10.0.0.2"},
+        "host2-lab": {"ansible_host": "10.0.0.2", **lab},
+        "host1-lab": {"ansible_host": "10.0.0.1", **lab},
+    }
+    # The simulated connection knows them by their address.
+    status, output = simulation.run("reboot", "--check")
+    assert status == 0, output[-3000:]
+    asked = [
+        call["host"]
+        for call in simulation.calls()
+        if call["module"] == "reboot" and call["arguments"].get("state") != "looked"
+    ]
+    assert asked == ["10.0.0.1", "10.0.0.2"]
+    drained = [c for c in simulation.calls() if c["module"] == "replica_drain"]
+    assert [c["host"] for c in drained[:2]] == ["10.0.0.1", "10.0.0.1"]
+    assert {c["arguments"]["instance"] for c in drained[:2]} == {"default", "lab"}
+    status, output = simulation.run("reboot", "--check", "--limit", "host1,host2")
+    assert status != 0
+    assert "host1: is one machine with host1-lab, which takes no part in this run" in output
+
+
+def test_a_drained_replica_counts_as_away_in_a_deployment(simulation):
+    """Of three with two at a time, one goes at a time while another one is drained."""
+    simulation.hosts = {"host1": {}, "host2": {}, "host3": {}}
+    simulation.world["contents"] = {}
+    simulation.world["drained"] = ["host3"]
+    simulation.variables["mcp_tunnel_batch"] = 2
+    status, output = simulation.run("site")
+    assert status == 0, output[-3000:]
+    remembered = [
+        call["host"]
+        for call in simulation.calls()
+        if call["module"] in ("replica", "firewall") and call["arguments"].get("state") == "good"
+    ]
+    assert set(remembered) == {"host1", "host2"}, "nothing is proven of the edge on host3"
+    applied = [
+        call["host"]
+        for call in simulation.calls()
+        if call["module"] == "replica" and "state" not in call["arguments"]
+    ]
+    order = [c["host"] for c in simulation.calls() if c["module"] in ("replica", "replica_health")]
+    assert order.index("host2") > max(at for at, name in enumerate(order[:4]) if name == "host1")
+    assert applied == ["host1", "host2", "host3"]
+    assert "2 of 3 replicas work (host1, host2)" in output
+    assert "host3: drained since 2026-11-29T04:50:00Z. undrain.yml brings it back." in output
