@@ -54,7 +54,11 @@ def _inventory(paths: LabPaths, spec: LabSpec, variables: Mapping[str, Any]) -> 
     )
     return {
         "mcp_tunnel": {
-            "hosts": {host.name: {"ansible_host": host.name} for host in spec.hosts},
+            # The names are those of ssh_config, on this machine alone. Replicas use addresses.
+            "hosts": {
+                host.name: {"ansible_host": host.name, "mcp_tunnel_ssh_address": host.address.v4}
+                for host in spec.hosts
+            },
             "vars": {"ansible_user": ssh.USER, "ansible_ssh_args": arguments, **variables},
         }
     }

@@ -67,6 +67,10 @@ class ActionModule(ActionBase):
             hosts=hosts,
             leaving=leaving,
             waves={"order": order, "sizes": sizes},
+            addresses={
+                name: neighbours.ssh_address(values, machines[name])
+                for name, values in group.items()
+            },
             tunnels=len(neighbours.instances(group)),
             is_job=job.is_job(task_vars),
             # A task runs in a child of ansible-playbook.

@@ -24,6 +24,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     HOST_NAME,
     RELEASE,
+    SSH_KEY,
     either,
     empty,
     flag,
@@ -59,6 +60,7 @@ class ActionModule(CheckedModule):
             "cores": number(1, 65536),
             "resolvers": list_of(ip_address, 64),
             "users": subset(users),
+            "renewal_key": either(SSH_KEY, empty),
             "releases": record(dict.fromkeys(PARTS, RELEASE), optional=PARTS),
             "unpacked": record(dict.fromkeys(PARTS, list_of(RELEASE, MOST))),
         }

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
@@ -69,7 +69,8 @@ class ActionModule(CheckedModule):
         """The mark of the machine that answers, empty while none does."""
         try:
             answer = super().ask(task_vars, None, {"state": "looked"})
-        except (AnsibleConnectionFailure, Unanswered):
+        except (AnsibleError, Unanswered):
+            # Ansible has several words for a host that is not there yet, or not ready for sudo.
             return ""
         # A module that is killed by the reboot gives half an answer.
         return "" if answer.get("failed") else str(answer["machine"])

@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.ssh_keys import (
+    MOST_HOST_KEYS,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
     Fields,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     CERTIFICATE,
+    HOST_KEY,
     HOST_NAME,
     IDENTIFIER,
     domain,
@@ -49,6 +53,7 @@ _HELD = {
         optional=("ca.crt", "tunnel-id", "tunnel-domain"),
     ),
     "missing": list_of(HOST_NAME, 500),
+    "host_keys": list_of(HOST_KEY, MOST_HOST_KEYS),
     "noted": flag,
     "already_stored": flag,
     "misfit": text(),

@@ -94,6 +94,13 @@ leaving:
   type: list
   elements: str
   sample: [replica2]
+addresses:
+  description:
+    - The C(address) and C(port) at which other replicas reach the SSH server of each host of the
+      group, and whether the address C(is_ip), and not a name.
+  returned: success
+  type: dict
+  sample: {replica1: {address: 10.20.0.11, port: 22, is_ip: true}}
 tunnels:
   description: Number of instances in the group.
   returned: success

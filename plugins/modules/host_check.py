@@ -54,6 +54,10 @@ options:
         description: Name of the variable that sets it.
         type: str
         required: true
+      remedy:
+        description: The action to take where it is missing.
+        type: str
+        default: Put the file there, or correct the path
   users:
     description: Users of which RV(facts.users) shall say whether they exist.
     type: list
@@ -65,6 +69,9 @@ options:
   instance:
     description: Name of the instance, of which RV(facts.drained) shall say whether it is drained.
     type: str
+  renewal_directory:
+    description: Directory of the key with which the replica asks its state host for certificates.
+    type: path
   firewall:
     description:
       - What the variables of the firewall name. When given, nft and the kernel are asked as well
@@ -166,6 +173,9 @@ facts:
       description: Those of O(users) that exist.
       type: list
       elements: str
+    renewal_key:
+      description: The public key in O(renewal_directory), empty if there is none.
+      type: str
     releases:
       description:
         - Active release of each part of the stack, for M(mcp_tunnels.stack.release). One that lacks
@@ -186,6 +196,7 @@ facts:
     cores: 4
     resolvers: [10.77.0.1]
     users: [mcp-proxy, mcp-cloudflared]
+    renewal_key: ""
     releases: {cloudflared: 2026.9.3-77e26d8d}
     unpacked: {cloudflared: [2026.8.2-d1b2c3e4, 2026.9.3-77e26d8d], proxy: []}
 """
@@ -194,6 +205,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.ssh_keys import read_public_key
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
     cloudflared as cloudflared_host,
 )
@@ -248,11 +260,13 @@ def main() -> None:
                 options=dict(
                     path=dict(type="path", required=True),
                     variable=dict(type="str", required=True),
+                    remedy=dict(type="str", default="Put the file there, or correct the path"),
                 ),
             ),
             users=dict(type="list", elements="str", default=[]),
             members_file=dict(type="path"),
             instance=dict(type="str"),
+            renewal_directory=dict(type="path"),
             firewall=dict(type="dict", options=FIREWALL),
         ),
         supports_check_mode=True,
@@ -261,11 +275,13 @@ def main() -> None:
     def look() -> dict[str, Any]:
         options = dict(module.params)
         members_file, instance = options.pop("members_file") or "", options.pop("instance")
+        renewal_directory = options.pop("renewal_directory") or ""
         facts = {
             **gather(**options),
             "identity": membership.identity(),
             "remembered": membership.remembered(members_file),
             "drained": bool(instance) and drain.Mark(instance).read() is not None,
+            "renewal_key": read_public_key(renewal_directory) if renewal_directory else "",
             "releases": releases.in_use(),
             "unpacked": releases.unpacked(),
         }

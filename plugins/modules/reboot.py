@@ -12,7 +12,7 @@ short_description: Reboots a host and waits until it is back
 version_added: 0.1.0
 description:
   - The action plugin asks the host to reboot, and then asks until it answers as a machine that was
-    booted anew. M(ansible.builtin.reboot) goes by more of what a host says than this collection
+    booted anew. C(ansible.builtin.reboot) goes by more of what a host says than this collection
     lets pass.
   - With O(state=looked), it says whether a reboot is due.
 extends_documentation_fragment:

@@ -115,6 +115,10 @@ options:
         description: Whether it should run. With O(state=absent) it never does.
         type: bool
         required: true
+      socket:
+        description: A socket that its service needs, and that listens as long as the timer runs.
+        type: str
+        default: ""
   kept_paths:
     description: Files that O(state=restored) does not put back.
     type: list
@@ -230,7 +234,7 @@ def _with_timer(result: dict[str, Any], params: dict[str, Any], check_mode: bool
     if not timer:
         return result
     wanted = timer["wanted"] and params["state"] == "applied"
-    actions = timer_state.ensure(timer["name"], wanted, check_mode)
+    actions = timer_state.ensure(timer["name"], wanted, check_mode, socket=timer["socket"])
     return {
         **result,
         "changed": result["changed"] or bool(actions),
@@ -268,6 +272,7 @@ def main() -> None:
                 options=dict(
                     name=dict(type="str", required=True),
                     wanted=dict(type="bool", required=True),
+                    socket=dict(type="str", default=""),
                 ),
             ),
             kept_paths=dict(type="list", elements="path", default=[]),

@@ -73,6 +73,12 @@ options:
     description: Whether a replica that does not work is a failure of the task.
     type: bool
     default: true
+  renewal:
+    description:
+      - Whether to ask the signer of the state host if it would renew this replica's certificate. It
+        signs nothing for that. A replica that could not renew is healthy all the same.
+    type: bool
+    default: false
   firewall:
     description:
       - Look at the firewall of the host as well, in the same call; O(firewall.deploying) is that of
@@ -173,7 +179,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.report import report
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.state import Firewall
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import drain, health
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
+    drain,
+    health,
+    renewal,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import Records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import Releases
 
@@ -211,6 +221,7 @@ def main() -> None:
             metrics_port=dict(type="int", required=True),
             timeout=dict(type="int", default=60),
             fail=dict(type="bool", default=True),
+            renewal=dict(type="bool", default=False),
             firewall=dict(type="dict", options=dict(deploying=dict(type="bool", default=False))),
         ),
         supports_check_mode=True,
@@ -247,6 +258,8 @@ def main() -> None:
             },
         )
         findings = health.examine(replica, params["timeout"])
+        if params["renewal"]:
+            findings.append(renewal.look(params["instance"]))
         result = {
             **health.result(findings),
             "drained": drained,

@@ -59,6 +59,22 @@ options:
     description: Whether to put O(replicas) on the list, and to take O(forget) off it.
     type: bool
     default: false
+  renewal:
+    description:
+      - Who may ask this host for certificates, over SSH. Without it, that stays as it is.
+    type: dict
+    suboptions:
+      wanted:
+        description: Whether anybody may.
+        type: bool
+        required: true
+      keys:
+        description:
+          - The replicas of the run that ask, each with its public key as
+            M(mcp_tunnels.stack.renewal_key) returns it, empty while it has none. With O(note=true)
+            these keys are let in, and those that other members of the list have left here before.
+        type: dict
+        default: {}
   forget:
     description: Replicas that are gone for good.
     type: list
@@ -150,8 +166,13 @@ missing:
   returned: O(state=held)
   type: list
   elements: str
+host_keys:
+  description: The public host keys of the host's SSH server.
+  returned: O(state=held)
+  type: list
+  elements: str
 noted:
-  description: Whether the list had the replicas of the run, before this call.
+  description: Whether the list and the keys had the replicas of the run, before this call.
   returned: O(state=held)
   type: bool
 already_stored:
@@ -173,6 +194,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease 
     Lease,
     as_run,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
+    Signatories,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
     TokenRequest,
 )
@@ -189,6 +213,13 @@ def main() -> None:
             "inventory": texts,
             "needs_all": {"type": "bool", "default": False},
             "note": {"type": "bool", "default": False},
+            "renewal": {
+                "type": "dict",
+                "options": {
+                    "wanted": {"type": "bool", "required": True},
+                    "keys": {"type": "dict", "default": {}, "no_log": False},
+                },
+            },
             "forget": texts,
             "confirmed": texts,
             "compare": {"type": "bool", "default": False},
@@ -217,7 +248,8 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if options["state"] == "released":
         if not check_mode:
             both = {name: options[name] for name in ("confirmed", "forget")}
-            state_host.release(options["path"], this, lease, **both)
+            signatories = Signatories(options["instance"])
+            state_host.release(options["path"], this, lease, **both, signatories=signatories)
         return {"changed": False}
     token = TokenRequest(
         path=options["path"],
@@ -236,8 +268,17 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         needs_all=options["needs_all"],
         note=options["note"],
         token=token if options["compare"] else None,
+        renewal=_renewal(options),
     )
     return state_host.hold(request, lease, check_mode)
+
+
+def _renewal(options: dict[str, Any]) -> state_host.Renewal | None:
+    given = options["renewal"]
+    if given is None:
+        return None
+    signatories = Signatories(options["instance"])
+    return state_host.Renewal(given["wanted"], given["keys"], signatories)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Certificates are renewed by a run that finds them too short-lived, and by a timer.
 
-The timer is on the replica that holds the CA: no run, no network, no restart.
+Every replica has the timer. The state host signs, and the others ask it over SSH: no run, no
+restart, and the CA's key stays where it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -12,28 +14,42 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
+from caller import calling
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from replicas import DOMAIN, HOSTS, LAB, only, play, recap, shell, state_host
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from replicas import DOMAIN, HOSTS, LAB, RUN, only, play, recap, shell, state_host, unquoted
 
 ON = (
     *("--extra-vars", "mcp_tunnel_cert_renew_timer=true"),
     *("--extra-vars", "mcp_tunnel_cert_duration=4000h"),
     *("--extra-vars", "mcp_tunnel_cert_renew_before=3000h"),
 )
-# Only the state host has the timer; another test checks that the other hosts have none.
+# For what concerns one replica, a run on it is enough.
 HERE = (*ON, "--limit", HOSTS[0])
+MEMBER = HOSTS[1]
 NAME = "mcp-tunnel-renew-cert@default"
 DROP_IN = f"/etc/systemd/system/{NAME}.service.d"
 CERTIFICATE = "/etc/mcp-tunnel/default/tls/tls.crt"
 KEY = "/etc/mcp-tunnel/default/tls/tls.key"
 PIDS = "systemctl show --property=MainPID mcp-proxy@default mcp-cloudflared@default"
-FILES = "find /etc/systemd /var/lib/systemd -name '*mcp-tunnel-renew-cert*'"
-# The highest overall exposure that systemd-analyze may print. Root runs it, who owns the CA's key.
-EXPOSURE = 1.0
+SIGNING = "mcp-tunnel-signing-default"
+SOCKET = "/run/mcp-tunnel-signing/default"
+RENEWAL = "/etc/mcp-tunnel/default/renewal"
+SIGNATORIES = "/etc/mcp-tunnel-signer/.ssh/authorized_keys"
+FILES = (
+    "find /etc/systemd /var/lib/systemd /etc/mcp-tunnel /etc/mcp-tunnel-signer"
+    " /run/mcp-tunnel-signing"
+    " -name '*mcp-tunnel-renew-cert*' -o -name '*mcp-tunnel-signing*' -o -name renewal"
+    f" -o -name authorized_keys -o -path {SOCKET}"
+)
+# The highest overall exposure that systemd-analyze may print.
+EXPOSURE = 1.5
+# The signer serves one question: its unit has an instance only as long as that takes.
+UNITS = (f"{NAME}.service", f"{SIGNING}@test.service")
 EFFECTIVE = {
     "CapabilityBoundingSet": "",
     "AmbientCapabilities": "",
@@ -68,25 +84,36 @@ def deployed() -> Iterator[Deployed]:
     assert done.returncode == 0, done.stdout[-3000:]
     yield Deployed(lifetimes, pids, recap(done.stdout))
     # The last test has switched it off already, if it got that far.
-    if state_host().check_output(FILES):
+    if state_host().run(FILES).stdout:
         done = play()
         assert done.returncode == 0, done.stdout[-3000:]
 
 
-@pytest.fixture
-def due() -> Iterator[int]:
-    """The certificate is due for renewal. Yields the lifetime of the next one, in hours."""
-    remains = stored_certificate().not_valid_after_utc - datetime.now(timezone.utc)
-    hours = round(remains.total_seconds() / 3600)
-    command = state_host().check_output(f"grep ^ExecStart= /etc/systemd/system/{NAME}.service")
-    binary = command.removeprefix("ExecStart=").split()[0]
-    command = f"{binary} --instance default --renew-before {hours + 1}h --duration {hours + 2}h"
+@pytest.fixture(params=HOSTS)
+def due(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The certificate of a host is due for renewal. Yields the host's name."""
+    name: str = request.param
+    with due_on(name):
+        yield name
+
+
+@contextlib.contextmanager
+def due_on(name: str) -> Iterator[None]:
+    """The certificate is due: the unit asks for more than what is left of it."""
+    remains = stored_certificate(name).not_valid_after_utc - datetime.now(timezone.utc)
+    hours = max(4000, round(remains.total_seconds() / 3600))
+    host = shell(name)
+    command = host.check_output(f"grep ^ExecStart= /etc/systemd/system/{NAME}.service")
+    command = command.removeprefix("ExecStart=").partition(" --renew-before")[0]
+    command += f" --renew-before {hours + 1}h --duration {hours + 2}h"
     drop_in = f"[Service]\\nExecStart=\\nExecStart={command}\\n"
-    state_host().check_output(
+    host.check_output(
         f"mkdir {DROP_IN} && printf '{drop_in}' >{DROP_IN}/test.conf && systemctl daemon-reload"
     )
-    yield hours + 2
-    state_host().check_output(f"rm -r {DROP_IN} && systemctl daemon-reload")
+    try:
+        yield
+    finally:
+        host.check_output(f"rm -r {DROP_IN} && systemctl daemon-reload")
 
 
 def stored_certificate(name: str = HOSTS[0]) -> x509.Certificate:
@@ -112,10 +139,8 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def served() -> str:
-    """Return the fingerprint that a TLS client gets through the tunnel from the state host."""
-    context = ssl.create_default_context(
-        cadata=state_host().check_output("cat /var/lib/mcp-tunnel/default/ca.crt")
-    )
+    """Return the fingerprint that a TLS client gets through the tunnel."""
+    context = ssl.create_default_context(cadata=ca())
     host, port = LAB["edge_front"].rsplit(":", 1)
     with (
         socket.create_connection((host, int(port)), timeout=10) as plain,
@@ -124,14 +149,24 @@ def served() -> str:
         return hashlib.sha256(secured.getpeercert(binary_form=True) or b"").hexdigest()
 
 
-def said() -> str:
+def ca() -> str:
+    return str(state_host().check_output("cat /var/lib/mcp-tunnel/default/ca.crt"))
+
+
+def said(name: str = HOSTS[0], fails: bool = False) -> str:
     """Start the service by hand and return what it logged."""
-    host = state_host()
-    host.check_output(f"systemctl start {NAME}.service")
+    host = shell(name)
+    done = host.run(f"systemctl start {NAME}.service")
+    assert (done.rc != 0) == fails, done.stderr
     identifier = host.check_output(f"systemctl show --property=InvocationID --value {NAME}.service")
-    return host.check_output(
-        f"journalctl --output=cat --no-pager _SYSTEMD_INVOCATION_ID={identifier}"
+    return str(
+        host.check_output(f"journalctl --output=cat --no-pager _SYSTEMD_INVOCATION_ID={identifier}")
     )
+
+
+def signed() -> str:
+    """Return the lines of the signer, on the state host."""
+    return str(state_host().check_output(f"journalctl --output=cat --no-pager -u '{SIGNING}@*'"))
 
 
 def nothing_is_left_to_do(*arguments: str) -> None:
@@ -147,56 +182,260 @@ def test_longer_lifetimes_reach_every_replica_without_a_restart(deployed: Deploy
     assert pids_of_all() == deployed.pids
 
 
-def test_only_the_host_with_the_ca_has_it() -> None:
-    timer = state_host().service(f"{NAME}.timer")
-    assert timer.is_running
-    assert timer.is_enabled
-    shown = state_host().check_output(f"systemctl show {NAME}.timer")
+@pytest.mark.parametrize("name", HOSTS)
+def test_every_replica_has_it(name: str) -> None:
+    for unit in (f"{NAME}.timer", f"{SIGNING}.socket"):
+        assert shell(name).service(unit).is_running
+        assert shell(name).service(unit).is_enabled
+    shown = shell(name).check_output(f"systemctl show {NAME}.timer")
     fields = dict(line.split("=", 1) for line in shown.splitlines())
     assert fields["Persistent"] == "yes"
     assert "OnCalendar=*-*-* 00:00:00" in fields["TimersCalendar"]
     assert fields["NextElapseUSecRealtime"]
-    for name in HOSTS[1:]:
-        assert shell(name).check_output(FILES) == ""
 
 
-def test_is_hardened_in_effect() -> None:
-    shown = state_host().check_output(f"systemctl show --all {NAME}.service")
+@pytest.mark.parametrize("name", HOSTS)
+def test_is_hardened_in_effect(name: str) -> None:
+    shown = shell(name).check_output(f"systemctl show --all {NAME}.service")
     fields = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     assert {key: fields[key] for key in EFFECTIVE} == EFFECTIVE
-    score = state_host().check_output(
-        f"systemd-analyze security --no-pager {NAME}.service | tail -n 1"
+    for unit in UNITS:
+        score = shell(name).check_output(f"systemd-analyze security --no-pager {unit} | tail -n 1")
+        value = float(score.split("level for", 1)[1].split(":", 1)[1].split()[0])
+        assert value <= EXPOSURE, score
+
+
+def test_no_key_of_the_renewal_is_for_anybody_else() -> None:
+    key = shell(MEMBER).file(f"{RENEWAL}/key")
+    assert (key.user, oct(key.mode)) == ("root", oct(0o600))
+    public = shell(MEMBER).check_output(f"cat {RENEWAL}/key.pub")
+    lines = state_host().check_output(f"cat {SIGNATORIES}").splitlines()
+    assert len(lines) == len(HOSTS) - 1
+    assert lines[0].startswith('restrict,command="/opt/mcp-tunnel/proxy/current/bin/')
+    assert lines[0].endswith(f' --instance default --member {MEMBER}" {public}')
+    assert not shell(MEMBER).file(SIGNATORIES).exists
+    assert not state_host().file(RENEWAL).exists
+    shadow = state_host().check_output("getent shadow mcp-tunnel-signer")
+    assert shadow.split(":")[1].startswith(("!", "*"))
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_nothing_is_done_while_enough_remains(name: str) -> None:
+    before = shell(name).check_output(f"sha256sum {CERTIFICATE} {KEY}")
+    answer = said(name)
+    assert answer.startswith("not needed: ")
+    assert "; the state host would sign until " in answer
+    assert shell(name).check_output(f"sha256sum {CERTIFICATE} {KEY}") == before
+
+
+def test_verify_says_that_every_replica_could_renew() -> None:
+    done = play(*ON, playbook="verify")
+    assert done.returncode == 0, done.stdout[-3000:]
+    rows = [line for line in done.stdout.splitlines() if line.strip().startswith("renewal ")]
+    assert len(rows) == len(HOSTS), done.stdout[-3000:]
+    assert all(f"{NAME}.timer" in row and "ok" in row.split() for row in rows)
+    assert "could not renew" not in done.stdout
+
+
+def aged(name: str, days: int) -> None:
+    """Give a host a certificate for its key as a run of *days* ago would have made it."""
+    before = stored_certificate(name)
+    key = state_host().check_output("cat /var/lib/mcp-tunnel/default/ca.key")
+    issuer = x509.load_pem_x509_certificate(ca().encode())
+    begin = datetime.now(timezone.utc) - timedelta(days=days)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(before.subject)
+        .issuer_name(issuer.subject)
+        .public_key(before.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=90))
     )
-    assert float(score.split("level for", 1)[1].split(":", 1)[1].split()[0]) <= EXPOSURE, score
+    for extension in before.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    made = builder.sign(load_pem_private_key(key.encode(), None), hashes.SHA256())
+    text = made.public_bytes(Encoding.PEM).decode()
+    shell(name).check_output(f"cat >{CERTIFICATE} <<'EOF'\n{text}EOF")
 
 
-def test_nothing_is_done_while_enough_remains() -> None:
-    before = state_host().check_output(f"sha256sum {CERTIFICATE} {KEY}")
-    assert said().startswith("not needed: ")
-    assert state_host().check_output(f"sha256sum {CERTIFICATE} {KEY}") == before
+def await_served(fingerprints: set[str]) -> None:
+    """Wait until clients get certificates of the set, from whichever replica answers."""
+    deadline = time.monotonic() + 240
+    while served() not in fingerprints:
+        assert time.monotonic() < deadline, "the proxies do not serve the certificates"
+        time.sleep(1)
 
 
-def test_a_certificate_that_is_due_is_renewed_without_a_restart(due: int) -> None:
-    before, pids = stored_certificate(), state_host().check_output(PIDS)
-    answer = said()
-    after = stored_certificate()
+def test_after_seventy_days_every_replica_renews_and_no_client_notices() -> None:
+    state = json.loads((RUN / "api" / "state.json").read_text())
+    tunnel = next(each["id"] for each in state["tunnels"] if each["domain"] == DOMAIN)
+    pids = pids_of_all()
+    with calling(RUN, LAB["edge_front"], tunnel, ca()) as calls:
+        for name in HOSTS:
+            aged(name, 70)
+        old = {name: stored_certificate(name) for name in HOSTS}
+        await_served({fingerprint(each) for each in old.values()})
+        for name in HOSTS:
+            answer = said(name)
+            assert "renewed, because it ends on " in answer
+            assert fingerprint(stored_certificate(name)) in answer
+        new = {name: stored_certificate(name) for name in HOSTS}
+        for name in HOSTS:
+            with only(name):
+                await_served({fingerprint(new[name])})
+    assert calls.failed == []
+    assert len(calls.made) > 100
+    assert pids_of_all() == {**pids, **pids_after_only(pids)}
+    for name in HOSTS:
+        assert new[name].public_key() != old[name].public_key()
+        assert f"{name}: signed: fingerprint {fingerprint(new[name])}, until 20" in signed()
+
+
+def pids_after_only(before: dict[str, str]) -> dict[str, str]:
+    """The processes now, where only() has restarted connectors; the proxies' are as before."""
+    now = pids_of_all()
+    for name in HOSTS:
+        assert now[name].splitlines()[0] == before[name].splitlines()[0]
+    return now
+
+
+def test_a_certificate_that_is_due_is_renewed_without_a_restart(due: str) -> None:
+    before, pids = stored_certificate(due), shell(due).check_output(PIDS)
+    answer = said(due)
+    after = stored_certificate(due)
     assert "renewed, because it ends on " in answer
     assert fingerprint(after) in answer
     assert fingerprint(after) != fingerprint(before)
     assert after.public_key() != before.public_key()
-    assert lifetime(after) == due
+    assert lifetime(after) == 4000
     for path in (CERTIFICATE, KEY):
-        file = state_host().file(path)
+        file = shell(due).file(path)
         assert (file.user, file.group, oct(file.mode)) == ("root", "mcp-proxy", oct(0o640))
-    assert len(state_host().file("/etc/mcp-tunnel/default/tls").listdir()) == 2
-    with only(HOSTS[0]):
-        deadline = time.monotonic() + 240
-        while served() != fingerprint(after):
-            assert time.monotonic() < deadline, "the proxy does not serve the new certificate"
-            time.sleep(1)
-    assert state_host().check_output(PIDS) == pids
-    # The second run comes at once: now enough remains.
-    assert said().startswith("not needed: ")
+    assert len(shell(due).file("/etc/mcp-tunnel/default/tls").listdir()) == 2
+    assert shell(due).check_output(PIDS) == pids
+
+
+@contextlib.contextmanager
+def away() -> Iterator[None]:
+    """The state host cannot be reached from other replicas; this test still reaches it."""
+    address = next(entry["address"] for entry in LAB["hosts"] if entry["name"] == MEMBER)
+    rule = f"add rule inet away input ip saddr {address} tcp dport 22 drop"
+    chain = "add chain inet away input { type filter hook input priority -5; }"
+    state_host().check_output(f"nft 'add table inet away; {chain}; {rule}'")
+    try:
+        yield
+    finally:
+        state_host().check_output("nft delete table inet away")
+
+
+def test_a_state_host_that_is_away_is_told_and_costs_no_certificate() -> None:
+    before = shell(MEMBER).check_output(f"sha256sum {CERTIFICATE} {KEY}")
+    with due_on(MEMBER), away():
+        answer = said(MEMBER, fails=True)
+        assert "cannot be asked: ssh: connect to host" in answer
+        assert "timed out. Let this replica reach the SSH port of the state host" in answer
+        assert shell(MEMBER).service(f"{NAME}.service").is_running is False
+        assert shell(MEMBER).check_output(f"sha256sum {CERTIFICATE} {KEY}") == before
+        done = play(*ON, playbook="verify")
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert f"{MEMBER} works, but could not renew its certificate by itself" in unquoted(
+            done.stdout
+        )
+        # The state host does not need the others.
+        assert said(HOSTS[0]).startswith("not needed: ")
+    with due_on(MEMBER):
+        assert "renewed, because " in said(MEMBER)
+
+
+def test_one_that_was_killed_in_between_is_completed_by_the_next() -> None:
+    host = shell(MEMBER)
+    with due_on(MEMBER):
+        with away():
+            host.check_output(f"systemctl start --no-block {NAME}.service")
+            deadline = time.monotonic() + 60
+            while not host.file(f"{KEY}.pending").exists:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            host.check_output(f"systemctl kill --signal=SIGKILL {NAME}.service")
+        assert "renewed, because " in said(MEMBER)
+    assert sorted(host.file("/etc/mcp-tunnel/default/tls").listdir()) == ["tls.crt", "tls.key"]
+
+
+ASK = f"ssh -F {RENEWAL}/ssh_config -i {RENEWAL}/key"
+HOSTILE = {
+    "no request": ("echo evil", "state-host", "none that is known here"),
+    "a shell": ("echo id", "state-host sh", "none that is known here"),
+    "a huge one": ("head -c 1000000 /dev/zero", "state-host", "more than 16384 bytes"),
+    "another's name": ("printf 'member replica1\\ncheck\\n'", "state-host", "none that is known"),
+    "a request of Ed25519": (
+        "printf 'sign\\n'; openssl req -new -newkey ed25519 -nodes -keyout /dev/null -subj /CN=x",
+        "state-host",
+        "neither RSA nor ECDSA",
+    ),
+    "other names": (
+        "printf 'sign\\n'; openssl req -new -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=x"
+        " -addext subjectAltName=DNS:evil.example",
+        "state-host",
+        "asks for evil.example",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_replica_gets_nothing(kind: str) -> None:
+    given, arguments, refusal = HOSTILE[kind]
+    done = shell(MEMBER).run(f"({given}) 2>/dev/null | timeout 60 {ASK} {arguments}")
+    assert done.stdout.startswith("mcp-tunnel-signer: refused\n"), done.stdout + done.stderr
+    assert refusal in done.stdout
+    assert "CERTIFICATE" not in done.stdout
+    assert "uid=" not in done.stdout
+
+
+def test_a_hostile_replica_gets_no_port_and_no_file() -> None:
+    done = shell(MEMBER).run(f"timeout 60 {ASK} -W 127.0.0.1:8081 state-host </dev/null")
+    assert done.rc != 0
+    assert "prohibited" in done.stderr
+    done = shell(MEMBER).run(f"timeout 60 {ASK} -s state-host sftp </dev/null")
+    assert "CERTIFICATE" not in done.stdout + done.stderr
+    assert shell(MEMBER).run(f"runuser -u mcp-tunnel-renew -- cat {RENEWAL}/key").rc != 0
+
+
+def test_questions_that_hang_disturb_nobody() -> None:
+    hanging = " ".join(f"(sleep 30 | {ASK} state-host >/tmp/hanging.{each}) &" for each in range(5))
+    with due_on(HOSTS[0]):
+        shell(MEMBER).check_output(f"nohup sh -c '{hanging} wait' >/dev/null 2>&1 &")
+        deadline = time.monotonic() + 30
+        while "asks more often" not in shell(MEMBER).run("cat /tmp/hanging.*").stdout:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        # The first two are still under way.
+        assert "renewed, because " in said(HOSTS[0])
+    shell(MEMBER).check_output("rm -f /tmp/hanging.*")
+
+
+def test_one_that_the_state_host_has_forgotten_gets_nothing() -> None:
+    path = "/var/lib/mcp-tunnel/default/replicas.json"
+    kept = json.loads(state_host().check_output(f"cat {path}"))
+    fewer = {**kept, "replicas": {HOSTS[0]: kept["replicas"][HOSTS[0]]}}
+    state_host().check_output(f"printf '%s' '{json.dumps(fewer)}' >{path}")
+    try:
+        assert f"does not have {MEMBER}" in said(MEMBER, fails=True)
+    finally:
+        state_host().check_output(f"printf '%s' '{json.dumps(kept, indent=1)}' >{path}")
+
+
+def test_the_next_run_brings_what_was_lost() -> None:
+    """Another host key, another key of the replica, and the line of it."""
+    host = shell(MEMBER)
+    other = host.check_output("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
+    host.check_output(f"echo mcp-tunnel-state-host {' '.join(other)} >{RENEWAL}/known_hosts")
+    assert "Host key verification failed" in said(MEMBER, fails=True)
+    host.check_output(f"rm {RENEWAL}/key {RENEWAL}/key.pub")
+    state_host().check_output(f"rm {SIGNATORIES}")
+    done = play(*ON)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert said(MEMBER).startswith("not needed: ")
 
 
 def test_the_next_run_has_nothing_to_do() -> None:
@@ -206,10 +445,10 @@ def test_the_next_run_has_nothing_to_do() -> None:
     assert pids_of_all() == pids
 
 
-@pytest.mark.usefixtures("due")
 def test_a_renewed_certificate_stays_when_a_replica_is_put_back() -> None:
     """The last good state had another certificate, which may have expired by the next failure."""
-    assert said().startswith("renewed, ")
+    with due_on(HOSTS[0]):
+        assert said().startswith("renewed, ")
     before = fingerprint(stored_certificate())
     broken = {"mcp_tunnel_routes": {"echo": "http://10.77.0.2:9"}, "mcp_tunnel_health_timeout": 10}
     done = play(*HERE, "--extra-vars", json.dumps(broken))
@@ -235,11 +474,11 @@ def test_nothing_is_left_of_it_when_it_is_off_again(request: pytest.FixtureReque
     assert state_host().service(f"{NAME}.timer").is_running
     done = play()
     assert done.returncode == 0, done.stdout[-3000:]
-    counters = recap(done.stdout)
-    assert [counters[name]["changed"] > 0 for name in HOSTS] == [name == HOSTS[0] for name in HOSTS]
-    assert state_host().check_output(FILES) == ""
-    units = "systemctl list-units --all --no-legend 'mcp-tunnel-renew-cert*'"
-    assert state_host().check_output(units) == ""
+    assert all(recap(done.stdout)[name]["changed"] > 0 for name in HOSTS)
+    units = "systemctl list-units --all --no-legend 'mcp-tunnel-renew-cert*' 'mcp-tunnel-signing*'"
+    for name in HOSTS:
+        assert shell(name).run(FILES).stdout == ""
+        assert shell(name).check_output(units) == ""
     assert state_host().check_output(PIDS) == pids
     # The next whole run, which test_repeat.py judges, too.
     done = request.getfixturevalue("second_run")

@@ -121,6 +121,8 @@ def _source(host: str, address: str) -> str:
 
 
 def _outbound(host: str, policy: str, row: dict[str, Any]) -> Iterator[Cell]:
+    if row.get("of") == "replicas" and host == _STATE_HOST:
+        return
     allowed, counts = row["may"], row.get("counts", {})
     if policy == "strict":
         allowed = row.get("strict", allowed)

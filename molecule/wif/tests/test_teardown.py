@@ -59,8 +59,8 @@ def test_teardown_leaves_nothing(tunnel_id: str, tmp_path: Path) -> None:
             " -not -path '/var/lib/systemd/*'"
         )
         assert [path for path in left.splitlines() if path != STATE.rpartition("/")[0]] == []
-        assert not host.user("mcp-proxy").exists
-        assert not host.user("mcp-cloudflared").exists
+        for user in ("mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew", "mcp-tunnel-signer"):
+            assert not host.user(user).exists
         assert host.check_output("nft list ruleset") == ""
         assert not host.file("/etc/nftables.d").exists
 

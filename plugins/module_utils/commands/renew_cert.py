@@ -1,10 +1,13 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command mcp-tunnel-renew-cert: a new server certificate from the CA that this host holds.
+"""The command mcp-tunnel-renew-cert: a new server certificate from the state host of this replica.
 
 Like the vendor's ``setup renew-cert``: no call of the API, and nothing to do while more than
-``--renew-before`` remains. A timer runs it from the proxy's release, on a host without Ansible.
+``--renew-before`` remains. A timer runs it from the proxy's release, on a host without Ansible. The
+key is made here and stays here; the signer of the state host gets a request, over a socket behind
+which it listens itself, or ssh does. Also when nothing is to do, it is asked whether it would sign:
+a channel that is broken is then known long before a certificate is due.
 """
 
 from __future__ import annotations
@@ -12,20 +15,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.secret_files import read_file
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto, signing_channel
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import answer_problems
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store import (
     ServerCertOptions,
     install,
     request,
-    sign,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import (
     RECORDS,
@@ -33,16 +37,31 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records 
 )
 
 CONFIGURATIONS = "/etc/mcp-tunnel"
-STATES = "/var/lib/mcp-tunnel"
 # The owner, group and mode that the role proxy gives the pair.
 OWNER, GROUP, MODE = "root", "mcp-proxy", "0640"
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """The settings of a renewal.
+
+    ``routes``: keys of the proxy's routes, for those that the wildcard does not cover.
+    ``duration``: lifetime of a new certificate, like ``renew_before`` as ``2160h`` or ``90d``.
+    """
+
+    instance: str
+    domain: str
+    routes: list[str]
+    duration: str
+    renew_before: str
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Renews if it is time to, says in one line what was done, and returns the exit status."""
     given = _parse(arguments)
+    renewal = Renewal(given.instance, given.domain, given.route, given.duration, given.renew_before)
     try:
-        done = renew(given.instance, given.route, given.duration, given.renew_before)
+        done = renew(renewal)
     except TunnelError as error:
         return _fail(str(error))
     except OSError as error:
@@ -59,71 +78,97 @@ def _fail(message: str) -> int:
     return 1
 
 
-def renew(
-    instance: str,
-    routes: list[str],
-    duration: str,
-    renew_before: str,
-    now: datetime | None = None,
-) -> str:
-    """Renews the server certificate of *instance* on this host if less than *renew_before* remains.
+def renew(renewal: Renewal, now: datetime | None = None) -> str:
+    """Renews the server certificate of this replica if less than ``renew_before`` remains.
 
-    :param routes: keys of the proxy's routes, for those that the wildcard does not cover.
-    :param duration: lifetime of a new certificate, like *renew_before* as ``2160h`` or ``90d``.
     :returns: what was done, in one line.
-    :raises TunnelError: if this host cannot sign, or renewal would gain nothing.
+    :raises TunnelError: if the state host does not sign, or renewal would gain nothing.
     """
     now = now or crypto.utc_now()
-    state = os.path.join(STATES, check_instance(instance))
-    ca_files = KeyPair(state, "ca")
-    files = KeyPair(os.path.join(CONFIGURATIONS, instance, "tls"), "tls")
-    ca = ca_files.certificate()
-    domain = StateFile(state, "tunnel-domain").read()
-    if ca is None or not domain:
-        raise TunnelError(
-            state,
-            f"has no {'domain' if ca else 'CA'} of instance {instance!r}",
-            "Run this on the state host, which keeps both, after site.yml",
-        )
-    options = ServerCertOptions(
-        path=os.path.dirname(files.key_path),
-        domain=domain,
-        owner=OWNER,
-        group=GROUP,
-        mode=MODE,
-        duration=duration,
-        renew_before=renew_before,
-        routes=routes,
-        ca_certificate=crypto.pem_of(ca),
-    )
+    configuration = os.path.join(CONFIGURATIONS, check_instance(renewal.instance))
+    files = KeyPair(os.path.join(configuration, "tls"), "tls")
+    options = _options(renewal, configuration)
+    socket = signing_channel.socket_path(renewal.instance)
     requested = request(options, check_mode=False, now=now)
     if not requested["needed"]:
+        said = signing_channel.ask(socket, signing_channel.CHECK)
+        _check_end(files, options, configuration, now)
         end = crypto.not_after(files.certificate())
-        if end - now <= parse_duration(renew_before):
-            raise TunnelError(
-                ca_files.certificate_path,
-                f"ends on {crypto.timestamp(end)}, so no certificate of it can last longer than "
-                "the one that is here",
-                "Rotate the CA (rotate_ca.yml; in mode manual, see docs/provisioning.md of the "
-                "collection)",
-            )
-        return f"not needed: {(end - now).days} days remain, until {crypto.timestamp(end)}"
-    signed = sign(replace(options, path=state, csr=requested["csr"]), check_mode=False, now=now)
-    certificate = signed["certificate"]
+        return (
+            f"not needed: {(end - now).days} days remain, until {crypto.timestamp(end)}; "
+            f"the state host {shown(said)}"
+        )
+    certificate = signing_channel.ask(socket, signing_channel.SIGN, requested["csr"])
+    _check_answer(certificate, options, now)
     installed = install(replace(options, certificate=certificate), check_mode=False, now=now)
-    Records(instance, RECORDS).take_for_good([files.key_path, files.certificate_path])
+    Records(renewal.instance, RECORDS).take_for_good([files.key_path, files.certificate_path])
     return (
         f"renewed, because {', '.join(requested['reasons'])}: "
         f"fingerprint {installed['fingerprint']}, until {installed['not_after']}"
     )
 
 
+def _options(renewal: Renewal, configuration: str) -> ServerCertOptions:
+    ca = read_file(os.path.join(configuration, "ca.crt"))
+    if not ca:
+        raise TunnelError(
+            configuration,
+            f"has no CA certificate of instance {renewal.instance!r}",
+            "Run this on a replica, after site.yml",
+        )
+    return ServerCertOptions(
+        path=os.path.join(configuration, "tls"),
+        domain=renewal.domain,
+        owner=OWNER,
+        group=GROUP,
+        mode=MODE,
+        duration=renewal.duration,
+        renew_before=renewal.renew_before,
+        routes=renewal.routes,
+        ca_certificate=ca.decode("ascii", "replace"),
+    )
+
+
+def _check_end(
+    files: KeyPair, options: ServerCertOptions, configuration: str, now: datetime
+) -> None:
+    """Refuses to be silent about a CA that ends before the next renewal could help.
+
+    :raises TunnelError: if the certificate is due and cannot be made to last longer.
+    """
+    end = crypto.not_after(files.certificate())
+    if end - now <= parse_duration(options.renew_before):
+        raise TunnelError(
+            os.path.join(configuration, "ca.crt"),
+            f"ends on {crypto.timestamp(end)}, so no certificate of it can last longer than "
+            "the one that is here",
+            "Rotate the CA (rotate_ca.yml; in mode manual, see docs/provisioning.md of the "
+            "collection)",
+        )
+
+
+def _check_answer(pem: str, options: ServerCertOptions, now: datetime) -> None:
+    """Checks what :func:`install` does not: it judges certificates that an operator brings, too.
+
+    :raises TunnelError: if the state host has signed something else than was asked for.
+    """
+    certificate = crypto.load_certificate(pem, "the state host's answer")
+    problems = answer_problems(certificate, parse_duration(options.duration), now)
+    if problems:
+        raise TunnelError(
+            "the state host's answer",
+            "; ".join(problems),
+            "The one that is here stays. Run the site playbook, and see who can sign there",
+        )
+
+
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="mcp-tunnel-renew-cert",
-        description="Renews the server certificate of a replica that holds its tunnel's CA.",
+        description="Renews the server certificate of a replica at its state host.",
     )
     parser.add_argument("--instance", required=True, help="name of the instance, like default")
+    parser.add_argument("--domain", required=True, help="domain of the tunnel")
     parser.add_argument("--renew-before", default="720h", help="renew when less than this remains")
     parser.add_argument("--duration", default="2160h", help="lifetime of a new certificate")
     parser.add_argument(

@@ -20,6 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import 
 WHO = {
     "cloudflared": "mcp-cloudflared",
     "proxy": "mcp-proxy",
+    "renewal": "mcp-tunnel-renew",
     "listeners": "listening sockets",
     "loopback": "other users",
     "inbound": "from outside",

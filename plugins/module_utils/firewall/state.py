@@ -31,7 +31,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd, timer_state
 
-SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared")
+SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew")
 
 
 @dataclass(frozen=True)

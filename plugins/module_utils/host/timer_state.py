@@ -8,30 +8,44 @@ from __future__ import annotations
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 
 
-def ensure(name: str, wanted: bool, check_mode: bool, others: tuple[str, ...] = ()) -> list[str]:
+def ensure(
+    name: str, wanted: bool, check_mode: bool, others: tuple[str, ...] = (), socket: str = ""
+) -> list[str]:
     """Makes the timer *name* (without ``.timer``) run, or not; returns what was done, and why.
 
-    *others* are services that its own wants: they start with it, and end with the timer.
+    *others* are services that its own wants: they start with it, and end with the timer. *socket*
+    is one that its service needs, and that listens as long as the timer runs.
 
     :raises TunnelError: if systemd refuses.
     """
-    timer, *services = systemd.show([f"{name}.timer", f"{name}.service", *others])
-    if wanted:
-        return _start(timer, services, check_mode)
-    return _stop([timer, *services], check_mode)
+    names = [f"{name}.timer", f"{name}.service", *others, *([socket] if socket else [])]
+    units = systemd.show(names)
+    if not wanted:
+        return _stop(units, check_mode)
+    # The socket first: the service of the timer may start with it.
+    started = [units.pop()] if socket else []
+    return _start([*started, units[0]], units[1:], check_mode)
 
 
-def _start(timer: systemd.Unit, services: list[systemd.Unit], check_mode: bool) -> list[str]:
-    if not timer.running:
-        reason = f"it was {timer.active or 'not there'}"
-    elif any(unit.needs_reload for unit in (timer, *services)):
-        reason = "its units changed"
-    else:
-        return []
-    if not check_mode:
-        systemd.systemctl("daemon-reload")
-        systemd.systemctl("restart", timer.name)
-    return [f"{timer.name} started: {reason}"]
+def _start(
+    started: list[systemd.Unit], services: list[systemd.Unit], check_mode: bool
+) -> list[str]:
+    actions: list[str] = []
+    for unit in started:
+        # The services are the timer's, which is the last.
+        belong = services if unit is started[-1] else []
+        if not unit.running:
+            reason = f"it was {unit.active or 'not there'}"
+        elif any(each.needs_reload for each in (unit, *belong)):
+            reason = "its units changed"
+        else:
+            continue
+        if not check_mode:
+            if not actions:
+                systemd.systemctl("daemon-reload")
+            systemd.systemctl("restart", unit.name)
+        actions.append(f"{unit.name} started: {reason}")
+    return actions
 
 
 def _stop(units: list[systemd.Unit], check_mode: bool) -> list[str]:

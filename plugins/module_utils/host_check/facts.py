@@ -134,9 +134,7 @@ def gather(
         ),
         *filter(None, [program_control.problem(_is_active)]),
         *(
-            f"{file['variable']}: {file['path']} does not exist on the host. Put the file there, "
-            f"or "
-            f"correct the path"
+            f"{file['variable']}: {file['path']} does not exist on the host. {file['remedy']}"
             for file in files
             if not os.path.isfile(file["path"])
         ),

@@ -138,6 +138,24 @@ def key_pem(key: Any) -> bytes:
     return pem
 
 
+def ssh_key(key: Any) -> bytes:
+    """The unencrypted form of a private key that OpenSSH reads."""
+    content: bytes = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    )
+    return content
+
+
+def ssh_public_key(key: Any) -> str:
+    """The public key of a private one, in OpenSSH's form and without a comment."""
+    content: bytes = key.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    return content.decode()
+
+
 def pem_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> str:
     """The PEM form of a certificate or request, as cryptography writes it."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode()

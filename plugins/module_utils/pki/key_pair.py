@@ -75,6 +75,11 @@ class KeyPair:
         secret_files.rename(self.pending_key_path, self.key_path)
         self.finish()
 
+    def replace_certificate(self, certificate: Any, attributes: secret_files.Attributes) -> None:
+        """Makes this certificate of the live key the live one."""
+        self.write_pending_certificate(certificate, attributes)
+        self.finish()
+
     def write_pending_certificate(
         self, certificate: Any, attributes: secret_files.Attributes
     ) -> None:

@@ -110,6 +110,22 @@ def renewal_reasons(
     return [f"it ends on {crypto.timestamp(end)} and is due for renewal"]
 
 
+def answer_problems(certificate: x509.Certificate, duration: timedelta, now: datetime) -> list[str]:
+    """The faults of the answer to a request of ours, beyond the service's rules.
+
+    :param duration: the lifetime that was asked for.
+    """
+    problems = []
+    constraints = crypto.extension(certificate, x509.BasicConstraints)
+    if constraints is not None and constraints.value.ca:
+        problems.append("it is a CA's certificate")
+    # Two clocks may differ by as much as the certificate is dated back.
+    if crypto.not_after(certificate) > now + duration + BACKDATE:
+        end = crypto.timestamp(crypto.not_after(certificate))
+        problems.append(f"it lasts until {end}, longer than was asked for")
+    return problems
+
+
 def server_facts(certificate: x509.Certificate) -> dict[str, Any]:
     """The facts of a server certificate that may be shown."""
     return {

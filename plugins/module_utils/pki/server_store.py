@@ -101,6 +101,22 @@ def sign(
         return {"changed": False, "certificate": ""}
     if not options.csr:
         raise TunnelError("csr", "is empty", "Pass the csr that state=requested has returned")
+    _check_ca(files, ca, key, now)
+    duration = parse_duration(options.duration)
+    domain = _own_domain(options)
+    certificate = sign_request(options.csr, ca, key, domain, options.routes, duration, now)
+    pem = crypto.pem_of(certificate)
+    validate_server_cert(
+        pem, crypto.pem_of(ca), domain, options.routes, now=now, subject="the signed certificate"
+    )
+    return {"changed": False, "certificate": pem, **server_facts(certificate)}
+
+
+def _check_ca(files: KeyPair, ca: Any | None, key: Any | None, now: datetime) -> None:
+    """Checks that the stored CA can sign.
+
+    :raises TunnelError: if it is not complete, or breaks a rule.
+    """
     if ca is None or key is None:
         raise TunnelError(
             files.certificate_path if ca is None else files.key_path,
@@ -113,14 +129,19 @@ def sign(
         raise TunnelError(
             files.key_path, f"does not belong to {files.certificate_path}", "Run tunnel_ca first"
         )
-    duration = parse_duration(options.duration)
-    domain = _own_domain(options)
-    certificate = sign_request(options.csr, ca, key, domain, options.routes, duration, now)
-    pem = crypto.pem_of(certificate)
-    validate_server_cert(
-        pem, crypto.pem_of(ca), domain, options.routes, now=now, subject="the signed certificate"
-    )
-    return {"changed": False, "certificate": pem, **server_facts(certificate)}
+
+
+def ready_to_sign(options: ServerCertOptions, now: datetime | None = None) -> str:
+    """The end of a certificate that :func:`sign` would make now; signs nothing.
+
+    :raises TunnelError: if it could not.
+    """
+    now = _begin(options, now)
+    files = KeyPair(secret_files.absolute_path(options.path), "ca")
+    ca = files.certificate()
+    _check_ca(files, ca, files.key(), now)
+    _own_domain(options)
+    return crypto.timestamp(min(now + parse_duration(options.duration), crypto.not_after(ca)))
 
 
 def _own_domain(options: ServerCertOptions) -> str:
@@ -188,6 +209,11 @@ def install(
         and crypto.same_key(live_key.public_key(), wanted.public_key())
     ):
         changed |= _repair(files, attributes, check_mode)
+    elif live_key is not None and crypto.same_key(live_key.public_key(), wanted.public_key()):
+        # Somebody else, a timer say, had another certificate for the same request installed.
+        changed = True
+        if not check_mode:
+            files.replace_certificate(wanted, attributes)
     else:
         changed = True
         _provide_key(options, files, wanted, check_mode)

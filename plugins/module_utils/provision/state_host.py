@@ -6,22 +6,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files, ssh_keys
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import members
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease, Run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
+    Signatories,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
     TokenRequest,
     ensure_token,
 )
 
 _READ = ("ca.crt", "tunnel-id", "tunnel-domain")
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """The replicas that ask this host for certificates, if that is ``wanted``.
+
+    ``keys``: those of the run to their public keys, empty while they have none.
+    """
+
+    wanted: bool
+    keys: Mapping[str, str]
+    signatories: Signatories
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,7 @@ class Request:
     :param inventory: the names of all replicas in the inventory.
     :param needs_all: whether to refuse if the list has others than the inventory.
     :param note: whether to write the list.
+    :param renewal: who may ask this host for certificates; ``None`` if that stays as it is.
     :param token: to be compared with the stored one; ``None`` for no comparison.
     """
 
@@ -47,6 +63,7 @@ class Request:
     needs_all: bool
     note: bool
     token: TokenRequest | None
+    renewal: Renewal | None = None
 
 
 def hold(request: Request, lease: Lease, check_mode: bool) -> dict[str, Any]:
@@ -68,7 +85,14 @@ def hold(request: Request, lease: Lease, check_mode: bool) -> dict[str, Any]:
             raise
 
 
-def release(path: str, run: Run, lease: Lease, confirmed: list[str], forget: list[str]) -> None:
+def release(
+    path: str,
+    run: Run,
+    lease: Lease,
+    confirmed: list[str],
+    forget: list[str],
+    signatories: Signatories,
+) -> None:
     """Notes who was proven and who is gone, and gives the lease back.
 
     A list that cannot be read stays as it is: the next run refuses it.
@@ -81,12 +105,17 @@ def release(path: str, run: Run, lease: Lease, confirmed: list[str], forget: lis
                 known = members.read(file.read(), file.path)
                 names = [name for name in confirmed if name in known.by_name]
                 file.ensure(known.confirmed(names, _now()).without(forget).text().strip(), False)
+                signatories.forget(forget)
+        elif not os.path.isdir(path):
+            signatories.forget(None)
     finally:
         lease.release(run)
 
 
 def _found(request: Request, check_mode: bool) -> dict[str, Any]:
-    missing, noted = _look(request, check_mode)
+    missing, noted, names = _look(request, check_mode)
+    if request.renewal is not None:
+        noted &= _let_ask(request.renewal, names, check_mode or not request.note)
     return {
         "changed": request.note and not noted,
         "noted": noted,
@@ -94,12 +123,24 @@ def _found(request: Request, check_mode: bool) -> dict[str, Any]:
         "present": os.path.isdir(request.path),
         "contents": _contents(request.path),
         "missing": missing,
+        "host_keys": ssh_keys.host_keys(),
         **_compared(request.token),
     }
 
 
-def _look(request: Request, check_mode: bool) -> tuple[list[str], bool]:
-    """The members that the inventory lacks, and whether the list had the replicas of the run.
+def _let_ask(renewal: Renewal, names: Collection[str], check_mode: bool) -> bool:
+    """Whether those of the members *names* that have a key may ask, and no others, before this.
+
+    One without a key is about to make it.
+    """
+    if not renewal.wanted:
+        return not renewal.signatories.ensure({}, (), check_mode)
+    changed = renewal.signatories.ensure(renewal.keys, names, check_mode)
+    return all(renewal.keys.values()) and not changed
+
+
+def _look(request: Request, check_mode: bool) -> tuple[list[str], bool, Collection[str]]:
+    """The members that the inventory lacks, whether the list had the replicas of the run, and all.
 
     They are noted before they get credentials, so the list has all that may have some.
     """
@@ -125,11 +166,11 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool]:
     members.check_size(grown, missing, file.path)
     wanted = grown.text().strip()
     if wanted == text or not (request.replicas or request.forget):
-        return missing, True
+        return missing, True, known.by_name.keys()
     if request.note and not check_mode:
         secret_files.ensure_private_directory(request.path, check_mode=False)
         file.write(wanted)
-    return missing, False
+    return missing, False, grown.by_name.keys()
 
 
 def _contents(path: str) -> dict[str, str]:

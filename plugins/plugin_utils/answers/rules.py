@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import ssh_keys
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import is_hostname
 
 Rule = Callable[[Any], str]
@@ -111,6 +112,9 @@ FINGERPRINT = matching("[0-9a-f]{64}", "SHA-256 in hexadecimal")
 IDENTIFIER = matching("[A-Za-z0-9_-]{1,160}", "ID")
 #: The name of a host in an inventory.
 HOST_NAME = matching(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:-]{0,252}[A-Za-z0-9_])?", "name of a host")
+#: Public keys of SSH, which become lines of known_hosts and authorized_keys.
+HOST_KEY = matching(ssh_keys.HOST_KEY.pattern, "public host key", 1500)
+SSH_KEY = matching(ssh_keys.PUBLIC_KEY.pattern, "public key of a renewal")
 CERTIFICATE = pem("CERTIFICATE")
 REQUEST = pem("CERTIFICATE REQUEST")
 

@@ -9,10 +9,13 @@ the group may have thousands.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import is_hostname, lower
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import as_port, shown
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import job
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import (
     role_options,
@@ -27,13 +30,16 @@ _SHARED = (
     "mcp_tunnel_mode",
     "mcp_tunnel_id",
     "mcp_tunnel_display_name",
+    # The state host has a signer, or has none.
+    "mcp_tunnel_cert_renew_timer",
 )
 # Those that no two instances may share, if one of them is in mode wif.
 _OF_ONE_TUNNEL = ("mcp_tunnel_id", "mcp_tunnel_display_name")
 _COMPARED = (
     *_SHARED,
     *settings.OF_THE_MACHINE,
-    "mcp_tunnel_cert_renew_timer",
+    "mcp_tunnel_ssh_address",
+    "mcp_tunnel_ssh_port",
     "mcp_tunnel_forget",
     "mcp_tunnel_drain",
     waves.BATCH,
@@ -103,7 +109,52 @@ def check(hosts: Hosts, machines: Mapping[str, Any]) -> Problems:
         replicas = replicas_of(name, hosts, known)
         problems[name] += _check_state_host(values, hosts, replicas)
         problems[name] += _check_renewal_timer(values, replicas)
+        if values["mcp_tunnel_cert_renew_timer"] is True and len(replicas) > 1:
+            problems[name] += _check_address(name, values, machines[name])
     return problems
+
+
+def ssh_address(values: Mapping[str, Any], machine: tuple[str, str]) -> dict[str, Any]:
+    """The place at which other replicas reach the SSH server of a host.
+
+    :param machine: address and port at which Ansible reaches it.
+    :returns: ``address``, empty if it is none; ``port``, 0 if it is none; whether it ``is_ip``.
+    """
+    text = lower(str(values["mcp_tunnel_ssh_address"] or machine[0]))
+    is_ip = _is_ip(text)
+    return {
+        "address": text if is_ip or is_hostname(text) else "",
+        "port": as_port(values["mcp_tunnel_ssh_port"] or machine[1]),
+        "is_ip": is_ip,
+    }
+
+
+def _check_address(
+    name: str, values: Mapping[str, Any], machine: tuple[str, str]
+) -> Iterator[TunnelError]:
+    """Each replica may become the state host, which the others have to reach."""
+    found = ssh_address(values, machine)
+    if not found["address"]:
+        yield TunnelError(
+            "mcp_tunnel_ssh_address",
+            f"{shown(values['mcp_tunnel_ssh_address'] or machine[0])!r} is no address at which "
+            f"other replicas could reach {name}",
+            "Give an IP address or a host name, or set mcp_tunnel_cert_renew_timer: false",
+        )
+    if not 1 <= found["port"] <= 65535:
+        yield TunnelError(
+            "mcp_tunnel_ssh_port",
+            f"{shown(values['mcp_tunnel_ssh_port'] or machine[1])!r} is no port",
+            "Give the port of the host's SSH server",
+        )
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def check_machines(hosts: Hosts, machines: Mapping[str, str]) -> list[TunnelError]:
@@ -195,14 +246,14 @@ def _check_state_host(
 
 
 def _check_renewal_timer(values: Mapping[str, Any], replicas: list[str]) -> Iterator[TunnelError]:
-    """The timer runs on the replica that holds the CA; somewhere there must be one."""
+    """A replica has to hold the CA: its signer signs for all."""
     state_host = values["mcp_tunnel_state_host"]
     if values["mcp_tunnel_cert_renew_timer"] is True and state_host not in ["", *replicas]:
         yield TunnelError(
             "mcp_tunnel_cert_renew_timer",
             f"no replica holds the CA: the state host is {state_host!r}",
-            f"Make a replica the state host ({_named(replicas)}), or leave the timer out and "
-            "run renew_cert.yml from a scheduler of your own",
+            f"Make a replica the state host ({_named(replicas)}), or set the timer to false and "
+            "run renew_cert.yml from a scheduler of your own (docs/deployment.md, Renewal)",
         )
 
 

@@ -30,7 +30,7 @@ HOST_WIDE = (
     "firewall_inbound",
     "firewall_outbound",
 )
-SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared")
+SERVICE_USERS = ("mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew", "mcp-tunnel-signer")
 PROTOCOLS = ("tcp", "udp")
 LONGEST_ROLLBACK_TIMEOUT = 3600  # seconds; after a longer lockout, people repair it in other ways
 

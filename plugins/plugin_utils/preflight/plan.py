@@ -126,7 +126,6 @@ def make_plan(
     proxy_unit = f"mcp-proxy@{instance}.service"
     cloudflared_unit = f"mcp-cloudflared@{instance}.service"
     units = {"mcp-proxy": proxy_unit, "mcp-cloudflared": cloudflared_unit}
-    ca_file = values["proxy_upstream_ca_file"]
     judged = judge(values)
     grace_seconds = seconds(values["cloudflared_grace_period"])
     return {
@@ -146,6 +145,7 @@ def make_plan(
         # For timeout(1), 0 means no limit.
         "cloudflared_grace_seconds": max(grace_seconds, 0.1),
         "renewal_unit": f"mcp-tunnel-renew-cert@{instance}",
+        "signing_unit": f"mcp-tunnel-signing-{instance}",
         "ports": {variable: as_port(values[variable]) for variable in settings.PORTS},
         "host_check": {
             "ports": [
@@ -156,7 +156,7 @@ def make_plan(
                 }
                 for variable, service in settings.PORTS.items()
             ],
-            "files": [{"variable": "proxy_upstream_ca_file", "path": ca_file}] if ca_file else [],
+            "files": _files(values, replicas),
             "firewall": firewall_check(values, judged.config),
         },
         "firewall": firewall_plan(values, judged.config),
@@ -183,3 +183,16 @@ def _lease_seconds(values: Mapping[str, Any], stopping: float) -> int:
     """
     waits = int(values["mcp_tunnel_health_timeout"]) + int(values["mcp_tunnel_answer_timeout"])
     return _RENEWED_AFTER + waits + math.ceil(stopping)
+
+
+def _files(values: Mapping[str, Any], replicas: list[str]) -> list[dict[str, str]]:
+    """The files that a host needs, besides those that runs bring."""
+    ca_file = values["proxy_upstream_ca_file"]
+    files = [{"variable": "proxy_upstream_ca_file", "path": ca_file}] if ca_file else []
+    # A single replica asks itself.
+    if values["mcp_tunnel_cert_renew_timer"] is True and len(replicas) > 1:
+        remedy = "Install OpenSSH's client (openssh-client or openssh-clients), or set it to false"
+        files.append(
+            {"variable": "mcp_tunnel_cert_renew_timer", "path": "/usr/bin/ssh", "remedy": remedy}
+        )
+    return files

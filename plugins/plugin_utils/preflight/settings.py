@@ -19,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token impor
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import (
     Values,
+    as_number,
     as_port,
     check_line,
     check_path,
@@ -53,6 +54,7 @@ _OF_THE_RELEASES = (
 # The variables of other hosts that matter to a host that may be the same machine.
 OF_THE_MACHINE = ("mcp_tunnel_instance", *PORTS, *_OF_THE_RELEASES, *HOST_WIDE)
 
+_DAY = 86400  # seconds
 _ID = "mcp_tunnel_id"
 _MEMORY = re.compile(r"infinity|[1-9][0-9]?%|[1-9][0-9]{0,5}[GT]|[1-9][0-9]{2,7}M")
 
@@ -70,6 +72,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_lifetimes,
         _check_renewal_timer,
         _check_memory,
+        _check_maintenance,
         check_firewall,
         _check_token,
         check_cloudflared,
@@ -238,6 +241,18 @@ def _check_memory(values: Values) -> Iterator[TunnelError]:
                 "Write it with its unit, like 800M or 2G, as a part of the machine's, like 25%, or "
                 "infinity for no limit",
             )
+
+
+def _check_maintenance(values: Values) -> Iterator[TunnelError]:
+    reason, timeout = "mcp_tunnel_drain_reason", "mcp_tunnel_reboot_timeout"
+    if isinstance(values[reason], str):
+        yield from _attempt(lambda: check_line(values[reason], reason))
+    if as_number(values[timeout], 1, _DAY) is None:
+        yield TunnelError(
+            timeout,
+            f"must be a number of seconds, is {described(values[timeout])}",
+            f"Use a whole number from 1 to {_DAY}",
+        )
 
 
 def _check_token(values: Values) -> Iterator[TunnelError]:

@@ -53,6 +53,8 @@ sys.exit(main())
 _COMMANDS = {
     "mcp-tunnel": "commands.mcp_tunnel",
     "mcp-tunnel-renew-cert": "commands.renew_cert",
+    "mcp-tunnel-sign-cert": "commands.sign_cert",
+    "mcp-tunnel-pass-question": "commands.pass_question",
 }
 _COLLECTION = Path(__file__).resolve().parents[3]
 

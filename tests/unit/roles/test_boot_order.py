@@ -12,6 +12,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import jinja2
 import pytest
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -24,6 +25,7 @@ OURS = (
     "mcp-proxy@.socket",
     "mcp-cloudflared@.service",
 )
+SIGNING = "mcp-tunnel-signing-default.socket"
 RENEWAL = ("renew-cert.service", "renew-cert.timer")
 # These start at boot; the proxy's service wants its socket.
 STARTED = (
@@ -35,6 +37,7 @@ STARTED = (
     "mcp-cloudflared@default.service",
     "renew-cert.service",
     "renew-cert.timer",
+    SIGNING,
 )
 EARLY = "DefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n"
 BEFORE_THE_NETWORK = "Wants=network-pre.target\nBefore=network-pre.target\n"
@@ -118,7 +121,13 @@ def ours(folder: Path) -> None:
     sources += [ROLES / f"proxy/templates/{name}.j2" for name in RENEWAL]
     for source in sources:
         text = re.sub(r"(?m)^(Exec\w+)=.*", r"\1=/bin/true", source.read_text())
+        if source.suffix == ".j2":
+            text = text.replace("%i", "default")
         place(folder, source.name.removesuffix(".j2"), text)
+    socket = jinja2.Template((ROLES / "proxy/templates/signing.socket.j2").read_text())
+    text = socket.render(mcp_tunnel_plan={"instance": "default"}, __proxy_renewal_signs=False)
+    place(folder, SIGNING, text, "sockets")
+    place(folder, SIGNING.replace(".socket", "@.service"), SERVICE)
     for name, options in (
         ("mcp-proxy@default.socket", "[Socket]\nListenStream=127.0.0.1:8080\n"),
         ("nftables.service", (ROLES / "firewall/files/nftables.conf").read_text()),

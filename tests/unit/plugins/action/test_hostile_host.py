@@ -31,6 +31,7 @@ READING = (
 # Every playbook, with the mode in which it works.
 PLAYBOOKS = [
     ("site", "manual", []),
+    ("site", "manual", ["-e", "mcp_tunnel_cert_renew_timer=true"]),
     ("site", "wif", []),
     ("verify", "manual", []),
     ("support", "manual", []),
@@ -338,6 +339,10 @@ ANSWERS = {
     "a truth value as number": {"merge": {"facts": {"cores": True}}},
     "an identity of another kind": {"merge": {"facts": {"machine": {"a": 1}}}},
     "a missing fact": {"merge": {"facts": None}},
+    "a key with options": {
+        "merge": {"facts": {"renewal_key": f'command="sh" {simulated_hosts.SSH_KEY}'}}
+    },
+    "two keys": {"merge": {"facts": {"renewal_key": f"{simulated_hosts.SSH_KEY}\nssh-rsa AAAA"}}},
     "an additional fact": {"merge": {"facts": {"mcp_tunnel_plan": {}}}},
     "a changed that is none": {"merge": {"changed": "yes"}},
     "a failed that is none": {"merge": {"failed": {"a": 1}}},
@@ -470,6 +475,16 @@ CALLS = {
     ),
     "an archive without a size": refused(
         "support", {"instance": "default", "dest": "/nonexistent/evil"}, merge={"size": -1}
+    ),
+    "a key for everything": refused(
+        "renewal_key",
+        {"path": "/etc/mcp-tunnel/default/renewal"},
+        merge={"public_key": "ssh-rsa AAAA\n" + simulated_hosts.SSH_KEY},
+    ),
+    "a host key for another name": refused(
+        "state_host",
+        {"instance": "default", **STATE},
+        merge={"host_keys": [f"ssh-rsa AAAA\n* {simulated_hosts.HOST_KEY}"]},
     ),
     "already_stored, as a number": refused("tunnel_token", STATE, merge={"already_stored": 1}),
 }

@@ -69,6 +69,7 @@ def assert_users_are_made_before_rules_name_them(calls):
         before = " ".join(asked[:at])
         assert "/etc/sysusers.d/mcp-proxy.conf" in before
         assert "/etc/sysusers.d/mcp-cloudflared.conf" in before
+        assert "/etc/sysusers.d/mcp-tunnel-renew.conf" in before
 
 
 def test_a_role_may_be_in_the_play_of_the_preflight(tmp_path):

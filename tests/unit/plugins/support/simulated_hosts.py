@@ -39,6 +39,10 @@ def pem(label: str, content: str = "simulated") -> str:
     return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n"
 
 
+SSH_KEY = (
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBB" + "A" * 86 + "="
+)
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "B" * 43
 CA = pem("CERTIFICATE", "the CA")
 CERTIFICATE = pem("CERTIFICATE", "a certificate")
 REQUEST = pem("CERTIFICATE REQUEST", "a request")
@@ -138,7 +142,8 @@ def _truth(
                 "systemd_version": 252,
                 "cores": 2,
                 "resolvers": ["10.77.0.1"],
-                "users": ["mcp-proxy", "mcp-cloudflared"],
+                "users": ["mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew"],
+                "renewal_key": "",
                 "releases": {},
                 "unpacked": {"proxy": [], "cloudflared": []},
             }
@@ -153,6 +158,7 @@ def _truth(
             "holder": {},
             "present": given.get("path") in files,
             "contents": found,
+            "host_keys": [HOST_KEY],
             "noted": True,
             "missing": world.get("missing", []),
             "already_stored": True,
@@ -166,6 +172,7 @@ def _truth(
         "support": _support(world, host, given),
         "slurp": {"content": base64.b64encode(TOKEN.encode()).decode(), "encoding": "base64"},
         "file_set": {"changed_paths": []},
+        "renewal_key": {"public_key": SSH_KEY},
         "server_cert": {
             "requested": {"needed": True, "reasons": ["there is none"], "csr": REQUEST},
             "signed": {"certificate": CERTIFICATE, **OF_A_CERTIFICATE},

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import grp
 import os
-import pwd
+import select
+import socket
 import stat
 import subprocess
 import sys
@@ -11,50 +11,29 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.commands import renew_cert
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto, signing_channel
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     records as replica_records,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import command_source
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl, signing
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import ensured
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 DOMAIN = openssl.DOMAIN
 MODULE_UTILS = Path(renew_cert.__file__).parents[1]
 
 
-class Host:
-    """A state host's directories, with a CA of 200 days and no server certificate yet."""
-
-    def __init__(self, root):
-        self.state = root / "state" / "default"
-        self.tls = root / "etc" / "default" / "tls"
-        self.records = root / "records"
-        self.tls.mkdir(parents=True)
-        self.ca = ensured("tunnel_ca", path=str(self.state), duration="200d")["certificate"]
-        (self.state / "tunnel-domain").write_text(DOMAIN)
-        self.now = crypto.utc_now()
-
-    def renew(self, after=timedelta(0), routes=(), duration="90d", renew_before="30d"):
-        """Renew as if this much time had passed since the CA was made."""
-        now = self.now + after
-        return renew_cert.renew("default", list(routes), duration, renew_before, now)
-
-    def contents(self):
-        return {path.name: path.read_text() for path in self.tls.iterdir()}
-
-    def certificate(self):
-        return crypto.load_certificate((self.tls / "tls.crt").read_text(), "tls.crt")
+@pytest.fixture
+def state_host(tmp_path, monkeypatch):
+    return signing.StateHost(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
-    monkeypatch.setattr(renew_cert, "CONFIGURATIONS", str(tmp_path / "etc"))
-    monkeypatch.setattr(renew_cert, "STATES", str(tmp_path / "state"))
-    monkeypatch.setattr(renew_cert, "RECORDS", tmp_path / "records")
-    monkeypatch.setattr(renew_cert, "OWNER", pwd.getpwuid(os.geteuid()).pw_name)
-    monkeypatch.setattr(renew_cert, "GROUP", grp.getgrgid(os.getegid()).gr_name)
-    return Host(tmp_path)
+def host(tmp_path, state_host, monkeypatch):
+    return signing.Replica(tmp_path, state_host, monkeypatch)
 
 
 def test_from_nothing_to_a_certificate_that_openssl_accepts(host, tmp_path):
@@ -65,14 +44,17 @@ def test_from_nothing_to_a_certificate_that_openssl_accepts(host, tmp_path):
     for name, content in host.contents().items():
         assert stat.S_IMODE((host.tls / name).stat().st_mode) == 0o640
         assert content not in said
-    openssl.verify(tmp_path, host.ca, host.contents()["tls.crt"], f"echo.{DOMAIN}")
+    openssl.verify(tmp_path, host.state_host.ca, host.contents()["tls.crt"], f"echo.{DOMAIN}")
 
 
 def test_nothing_is_done_while_more_than_renew_before_remains(host):
     host.renew()
     before = host.contents()
     end = crypto.timestamp(crypto.not_after(host.certificate()))
-    assert host.renew(timedelta(days=59)) == f"not needed: 31 days remain, until {end}"
+    said = host.renew(timedelta(days=59))
+    assert said.startswith(
+        f"not needed: 31 days remain, until {end}; the state host would sign until "
+    )
     assert host.contents() == before
 
 
@@ -85,11 +67,12 @@ def test_what_is_due_gets_a_new_key_and_a_certificate(host):
     assert all(after[name] != before[name] for name in before)
     end = crypto.not_after(host.certificate())
     assert said.endswith(f", until {crypto.timestamp(end)}")
-    assert end == host.now + timedelta(days=61 + 90)
+    assert end == host.state_host.now + timedelta(days=61 + 90)
 
 
 def test_a_route_that_the_wildcard_does_not_cover(host):
     host.renew()
+    host.state_host.options += ["--route", "echo", "--route", f"a.b.{DOMAIN}"]
     assert "does not cover a.b." in host.renew(routes=["echo", f"a.b.{DOMAIN}"])
     assert host.renew(routes=["echo", f"a.b.{DOMAIN}"]).startswith("not needed: ")
 
@@ -113,18 +96,15 @@ def test_a_ca_that_is_about_to_end_is_told(host):
     assert host.renew(timedelta(days=121, hours=1)).startswith("not needed: 78 days remain")
     with pytest.raises(renew_cert.TunnelError) as caught:
         host.renew(timedelta(days=175))
-    assert caught.value.subject == str(host.state / "ca.crt")
+    assert caught.value.subject == str(host.configuration / "ca.crt")
     assert "Rotate the CA" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("missing", "what"), [("ca.crt", "has no CA"), ("tunnel-domain", "has no domain")]
-)
-def test_a_host_that_is_not_the_state_host(host, missing, what):
-    (host.state / missing).unlink()
-    with pytest.raises(renew_cert.TunnelError, match=what) as caught:
+def test_a_host_that_is_no_replica(host):
+    (host.configuration / "ca.crt").unlink()
+    with pytest.raises(renew_cert.TunnelError, match="has no CA certificate") as caught:
         host.renew()
-    assert "state host" in caught.value.remedy
+    assert "replica" in caught.value.remedy
     assert host.contents() == {}
 
 
@@ -152,60 +132,249 @@ def test_a_roll_back_keeps_the_renewed_certificate(host, tmp_path):
     assert len(kept) == 3, "the old pair is forgotten"
 
 
+ARGUMENTS = ["--instance", "default", "--domain", DOMAIN]
+
+
 def test_the_command(host, capsys):
-    arguments = ["--instance", "default", "--renew-before", "30d", "--duration", "90d"]
-    assert renew_cert.main([*arguments, "--route", "echo"]) == 0
-    assert capsys.readouterr().out.startswith("renewed, ")
-    assert renew_cert.main(arguments) == 0
+    arguments = [*ARGUMENTS, "--renew-before", "30d", "--duration", "90d"]
+    with host.state_host.listening():
+        assert renew_cert.main([*arguments, "--route", "echo"]) == 0
+        assert capsys.readouterr().out.startswith("renewed, ")
+        assert renew_cert.main(arguments) == 0
     assert capsys.readouterr().out.startswith("not needed: ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--instance", "other"], "other: has no CA of instance 'other'"),
-        (["--instance", "default", "--renew-before", "soon"], "renew_before: 'soon' is not"),
-        (["--instance", "default", "--duration", "30d"], "is not shorter than the duration 30d"),
-        (["--instance", "default", "--route", "a b"], "'a b' is not a host name"),
+        (["--instance", "other"], "other: has no CA certificate of instance 'other'"),
+        (["--renew-before", "soon"], "renew_before: 'soon' is not"),
+        (["--duration", "30d"], "is not shorter than the duration 30d"),
+        (["--route", "a b"], "'a b' is not a host name"),
+        (["--instance", "../default"], "'../default' is no name of an instance"),
+        ([], "sockets/default: cannot be asked: No such file or directory. Run the site playbook"),
     ],
 )
 def test_what_is_wrong_is_told_on_stderr(host, capsys, arguments, text):
-    assert renew_cert.main(arguments) == 1
+    assert renew_cert.main([*ARGUMENTS, *arguments]) == 1
     output = capsys.readouterr()
     assert output.out == ""
     assert text in output.err
     assert len(output.err.splitlines()) == 1
-    assert host.contents() == {}
+    assert "tls.crt" not in host.contents()
 
 
 def test_a_directory_where_a_file_should_be(host, capsys):
-    (host.state / "tunnel-domain").unlink()
-    (host.state / "tunnel-domain").mkdir()
-    assert renew_cert.main(["--instance", "default"]) == 1
-    assert "tunnel-domain: is not a regular file" in capsys.readouterr().err
+    (host.configuration / "ca.crt").unlink()
+    (host.configuration / "ca.crt").mkdir()
+    assert renew_cert.main(ARGUMENTS) == 1
+    assert "ca.crt: is not a regular file" in capsys.readouterr().err
 
 
-def test_what_the_file_system_refuses(host, capsys):
-    assert renew_cert.main(["--instance", "../default"]) == 1
-    assert "'../default' is no name of an instance" in capsys.readouterr().err
+def told(host, converse):
+    """Renew when something else answers in the signer's place; return the error."""
+    with host.state_host.listening(converse), pytest.raises(renew_cert.TunnelError) as caught:
+        renew_cert.renew(renew_cert.Renewal("default", DOMAIN, [], "90d", "30d"))
+    return caught.value
 
 
-def test_it_runs_without_ansible(tmp_path):
+def saying(text):
+    def converse(connection):
+        signing_channel.read_all(connection.fileno(), 10)
+        connection.sendall(text.encode())
+
+    return converse
+
+
+def forged(host, **changes):
+    """Return a signer that has the CA's key and signs something else than was asked for."""
+
+    def converse(connection):
+        asked = signing_channel.read_all(connection.fileno(), 10)
+        *_, request = signing_channel.parse_question(asked)
+        subject = x509.load_pem_x509_csr(request.encode())
+        ca = crypto.load_certificate(host.state_host.ca, "CA")
+        key = (host.state_host.credentials / "ca.key").read_text()
+        asked_for = {
+            "domain": DOMAIN,
+            "public_key": subject.public_key(),
+            "is_ca": False,
+            "days": 90,
+            **changes,
+        }
+        names = [x509.DNSName(f"*.{asked_for['domain']}"), x509.DNSName(asked_for["domain"])]
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject.subject)
+            .issuer_name(ca.subject)
+            .public_key(asked_for["public_key"])
+            .serial_number(1)
+            .not_valid_before(host.state_host.now - timedelta(days=10))
+            .not_valid_after(host.state_host.now + timedelta(days=asked_for["days"]))
+            .add_extension(x509.BasicConstraints(asked_for["is_ca"], None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+                    ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+                ),
+                critical=False,
+            )
+            .sign(serialization.load_pem_private_key(key.encode(), None), hashes.SHA256())
+        )
+        pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+        connection.sendall(f"mcp-tunnel-signer: signed\n{pem}".encode())
+
+    return converse
+
+
+def test_the_forged_answers_below_are_refused_for_what_is_wrong_with_them(host):
+    with host.state_host.listening(forged(host)):
+        said = renew_cert.renew(renew_cert.Renewal("default", DOMAIN, [], "90d", "30d"))
+    assert said.startswith("renewed, ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"is_ca": True}, "it is a CA's certificate"),
+        ({"days": 91}, "longer than was asked for"),
+        ({"days": -1}, "it has expired"),
+        ({"domain": "other.tunnel.example"}, "does not cover"),
+        (
+            {"public_key": ec.generate_private_key(ec.SECP256R1()).public_key()},
+            "does not belong to the key",
+        ),
+    ],
+)
+def test_what_the_state_host_forges_is_not_installed(host, changes, text):
+    host.renew()
+    before = host.contents()
+    host.state_host.after(timedelta(days=61))
+    host.state_host.now += timedelta(days=61)
+    assert text in str(told(host, forged(host, **changes)))
+    after = host.contents()
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("", "cannot be asked: the connection ended without a word. Look at the logs of sshd"),
+        (
+            "Host key verification failed.\n",
+            "Host key verification failed. The state host has another",
+        ),
+        (
+            "mcp-tunnel-signer@10.0.0.1: Permission denied (publickey).\n",
+            "Permission denied (publickey). Run the site playbook. If that does not help, sshd",
+        ),
+        (
+            "ssh: connect to host 10.0.0.1 port 22: Connection timed out\n",
+            "Connection timed out. Let this replica reach the SSH port",
+        ),
+        ("\x1b]0;owned\x07", "cannot be asked: \\x1b]0;owned\\x07. Look at"),
+        ("mcp-tunnel-signer: refused\n[1]", "gives an answer that is none"),
+        ("mcp-tunnel-signer: refused\n" + "[" * 9000, "gives an answer that is none"),
+        ("mcp-tunnel-signer: ready\nwould sign", "gives an answer that is none"),
+        ("mcp-tunnel-signer: signed\nno certificate", "is not a PEM certificate"),
+        ("x" * 20000, "has sent more than 16384 bytes"),
+        (
+            'mcp-tunnel-signer: refused\n["replicas.json", "does not have you", "Do this"]',
+            "on the state host, replicas.json: does not have you. Do this.",
+        ),
+    ],
+)
+def test_what_is_no_certificate_is_told_in_words(host, answer, text):
+    error = told(host, saying(answer))
+    assert text in str(error)
+    assert "tls.crt" not in host.contents()
+
+
+def test_ssh_may_warn_before_the_answer_comes(host):
+    host.renew()
+    with host.state_host.listening(saying("Warning: x\nmcp-tunnel-signer: ready\nwould sign")):
+        said = renew_cert.renew(renew_cert.Renewal("default", DOMAIN, [], "90d", "30d"))
+    assert said.endswith("the state host would sign")
+
+
+def test_a_channel_that_is_broken_fails_long_before_a_certificate_is_due(host):
+    host.renew()
+    error = told(host, saying("Permission denied\n"))
+    assert "Permission denied" in str(error)
+
+
+def test_one_that_hangs_is_given_up(host, monkeypatch):
+    monkeypatch.setattr(signing_channel.ask, "__defaults__", ("", 0.2))
+    # It reads until the replica has gone, and says nothing.
+    error = told(
+        host, lambda connection: [*iter(lambda: connection.recv(4096) or wait(connection), None)]
+    )
+    assert "has not ended within" in str(error)
+
+
+def wait(connection):
+    """Return when the other side of a connection is gone, and not only its half."""
+    poller = select.poll()
+    poller.register(connection, 0)
+    poller.poll(20_000)
+
+
+def test_a_run_and_the_timer_at_once_install_what_was_signed_last(host, state_host):
+    """Both have sent the request of one pending key; the first certificate makes it live."""
+    options = {
+        "path": str(host.tls),
+        "domain": DOMAIN,
+        "ca_certificate": state_host.ca,
+        "owner": renew_cert.OWNER,
+        "group": renew_cert.GROUP,
+    }
+    requested = ensured("server_cert", state="requested", **options)["csr"]
+    host.renew()
+    signed = ensured(
+        "server_cert",
+        state="signed",
+        path=str(state_host.credentials),
+        domain=DOMAIN,
+        csr=requested,
+    )["certificate"]
+    assert signed != host.contents()["tls.crt"]
+    installed = ensured("server_cert", state="installed", certificate=signed, **options)
+    assert installed["changed"]
+    assert host.contents()["tls.crt"] == signed
+    assert sorted(host.contents()) == ["tls.crt", "tls.key"]
+    key = crypto.load_private_key(host.contents()["tls.key"], "tls.key")
+    assert crypto.same_key(key.public_key(), host.certificate().public_key())
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "said"),
+    [
+        ("renew_cert", ["--instance", "nowhere", "--domain", DOMAIN], "nowhere: has no CA"),
+        ("pass_question", ["--instance", "nowhere", "--member", "a"], ""),
+        ("sign_cert", ["--instance", "nowhere", "--state-host", "a"], "none that is known here"),
+    ],
+)
+def test_it_runs_without_ansible(tmp_path, command, arguments, said):
     """Its launcher runs it like this, in an isolated Python with only its release's content."""
     package = tmp_path / command_source.PACKAGE.replace(".", "/")
     package.mkdir(parents=True)
-    for path in command_source.needed_files(MODULE_UTILS, "commands.renew_cert"):
+    for path in command_source.needed_files(MODULE_UTILS, f"commands.{command}"):
         copy = package / path.relative_to(MODULE_UTILS)
         copy.parent.mkdir(exist_ok=True)
         copy.write_text(path.read_text())
     program = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}]\n"
-        f"from {command_source.PACKAGE}.commands.renew_cert import main\n"
-        "code = main(['--instance', 'nowhere'])\n"
+        f"from {command_source.PACKAGE}.commands.{command} import main\n"
+        f"code = main({arguments!r})\n"
         "sys.exit(code if 'ansible' not in sys.modules else 'ansible was imported')"
     )
-    done = subprocess.run(
-        [sys.executable, "-IS", "-c", program], capture_output=True, text=True, check=False
-    )
-    assert "nowhere: has no CA of instance 'nowhere'. Run this on the state host" in done.stderr
-    assert (done.returncode, done.stdout) == (1, "")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.shutdown(socket.SHUT_WR)
+        done = subprocess.run(
+            [sys.executable, "-IS", "-c", program],
+            stdin=theirs, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert said in done.stderr + done.stdout
+    assert "ansible was" not in done.stderr
+    assert "Traceback" not in done.stderr

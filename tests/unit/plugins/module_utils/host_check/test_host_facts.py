@@ -237,7 +237,8 @@ def test_everything_that_is_wrong_comes_at_once(monkeypatch, listener):
     monkeypatch.setattr(host_facts, "systemd_version", lambda: 240)
     monkeypatch.setattr(host_facts, "distribution", lambda text: ("debian", "12", "Debian 12"))
     ports = [{"port": listener, "variable": "proxy_listen_port", "unit": "mcp-proxy@x.service"}]
-    files = [{"path": "/nowhere/ca.crt", "variable": "proxy_upstream_ca_file"}]
+    file = {"path": "/nowhere/ca.crt", "variable": "proxy_upstream_ca_file"}
+    files = [{**file, "remedy": "Put the file there"}]
     with pytest.raises(TunnelError) as caught:
         host_facts.gather(ports, files, [], None)
     text = str(caught.value)

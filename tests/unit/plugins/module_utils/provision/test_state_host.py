@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
+import shutil
 from dataclasses import replace
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import state_host
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease, Run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
+    Signatories,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
     TokenRequest,
 )
@@ -24,6 +29,8 @@ class World:
 
     def __init__(self, directory):
         self.state = directory / "default"
+        self.keys = directory / "home" / ".ssh" / "authorized_keys"
+        self.signatories = Signatories("default", str(self.keys))
         self.lease = Lease("default", directory / "leases", 1000.0)
         self.request = state_host.Request(
             path=str(self.state),
@@ -41,6 +48,16 @@ class World:
 
     def hold(self, check_mode=False, **changes):
         return state_host.hold(replace(self.request, **changes), self.lease, check_mode)
+
+    def release(self, confirmed, forget):
+        state_host.release(str(self.state), RUN, self.lease, confirmed, forget, self.signatories)
+
+    def renewal(self, wanted=True, **keys):
+        return state_host.Renewal(wanted, keys, self.signatories)
+
+    def asking(self):
+        found = re.findall("--member (\\w+)", self.keys.read_text()) if self.keys.exists() else []
+        return sorted(found)
 
     def names(self):
         return list(json.loads((self.state / "replicas.json").read_text())["replicas"])
@@ -98,16 +115,16 @@ def test_a_corrupt_list_is_refused_and_stays(world):
     (world.state / "replicas.json").write_text("{")
     with pytest.raises(TunnelError, match="Restore the file from a backup"):
         world.hold(note=True)
-    state_host.release(str(world.state), RUN, world.lease, [], [])
+    world.release([], [])
     with pytest.raises(TunnelError):
-        state_host.release(str(world.state), RUN, world.lease, ["a"], [])
+        world.release(["a"], [])
     assert (world.state / "replicas.json").read_text() == "{"
     assert world.lease.holder() == {}
 
 
 def test_who_was_proven_is_noted_at_the_end(world):
     world.hold(note=True)
-    state_host.release(str(world.state), RUN, world.lease, ["a", "stranger"], ["b"])
+    world.release(["a", "stranger"], ["b"])
     content = json.loads((world.state / "replicas.json").read_text())
     assert list(content["replicas"]) == ["a"]
     assert content["replicas"]["a"]["confirmed"].startswith("20")
@@ -116,7 +133,7 @@ def test_who_was_proven_is_noted_at_the_end(world):
 
 def test_the_end_of_a_teardown_makes_no_directory(world):
     world.hold()
-    state_host.release(str(world.state), RUN, world.lease, ["a"], [])
+    world.release(["a"], [])
     assert not world.state.exists()
 
 
@@ -136,11 +153,11 @@ def test_a_list_never_grows_beyond_what_is_read(world):
     assert len(world.hold(replicas=most, inventory=tuple(most))["missing"]) == 0
 
 
-def _confirm(path, number):
+def _confirm(world, path, number):
     run = replace(RUN, id=f"{number:016x}")
-    lease = Lease("default", path / "leases")
+    ended = (str(path / "default"), run, Lease("default", path / "leases"))
     for _turn in range(5):
-        state_host.release(str(path / "default"), run, lease, [f"r{number}"], [f"gone{number}"])
+        state_host.release(*ended, [f"r{number}"], [f"gone{number}"], world.signatories)
 
 
 def test_of_many_ends_at_once_each_is_noted(tmp_path, world):
@@ -149,7 +166,7 @@ def test_of_many_ends_at_once_each_is_noted(tmp_path, world):
     names = [f"{stem}{number}" for number in numbers for stem in ("r", "gone")]
     world.hold(replicas=dict.fromkeys(names, A), inventory=tuple(names), note=True)
     context = multiprocessing.get_context("fork")
-    runs = [context.Process(target=_confirm, args=(tmp_path, number)) for number in numbers]
+    runs = [context.Process(target=_confirm, args=(world, tmp_path, number)) for number in numbers]
     for run in runs:
         run.start()
     for run in runs:
@@ -157,3 +174,56 @@ def test_of_many_ends_at_once_each_is_noted(tmp_path, world):
     replicas = json.loads((world.state / "replicas.json").read_text())["replicas"]
     assert sorted(replicas) == [f"r{number}" for number in numbers]
     assert all(each["confirmed"] for each in replicas.values())
+
+
+KEY = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBB" + "A" * 86 + "="
+
+
+def test_replicas_that_renew_are_let_in_with_the_list(world):
+    world.hold(note=True)
+    assert world.hold(renewal=world.renewal(b=KEY))["noted"] is False
+    assert world.asking() == []
+    assert world.hold(renewal=world.renewal(b=KEY), note=True)["changed"] is True
+    assert world.asking() == ["b"]
+    found = world.hold(renewal=world.renewal(b=KEY), note=True)
+    assert (found["noted"], found["changed"]) == (True, False)
+    # A look of a playbook that does not know about keys.
+    assert world.hold(note=True)["noted"] is True
+    assert world.asking() == ["b"]
+
+
+def test_a_key_that_is_still_to_be_made_is_asked_for_again(world):
+    world.hold(note=True)
+    assert world.hold(renewal=world.renewal(b=""))["noted"] is False
+
+
+def test_check_mode_lets_nobody_in(world):
+    world.hold(note=True)
+    assert world.hold(check_mode=True, renewal=world.renewal(b=KEY), note=True)["changed"] is True
+    assert world.asking() == []
+
+
+def test_one_that_is_forgotten_may_ask_no_more(world):
+    world.hold(note=True, renewal=world.renewal(a=KEY, b=KEY))
+    assert world.asking() == ["a", "b"]
+    only = {"replicas": {"a": A}, "inventory": ("a",), "forget": ("b",)}
+    world.hold(note=True, renewal=world.renewal(a=KEY), **only)
+    assert world.asking() == ["a"]
+
+
+def test_a_teardown_takes_the_line_of_a_replica_and_then_all(world):
+    world.hold(note=True, renewal=world.renewal(a=KEY, b=KEY))
+    world.release([], ["b"])
+    assert world.asking() == ["a"]
+    shutil.rmtree(world.state)
+    world.release([], [])
+    assert world.asking() == []
+
+
+def test_nobody_may_ask_when_nobody_is_to_renew(world):
+    world.hold(note=True, renewal=world.renewal(b=KEY))
+    assert world.hold(renewal=world.renewal(wanted=False))["noted"] is False
+    assert world.asking() == ["b"]
+    assert world.hold(note=True, renewal=world.renewal(wanted=False))["changed"] is True
+    assert world.asking() == []
+    assert world.hold(renewal=world.renewal(wanted=False))["noted"] is True

@@ -31,7 +31,7 @@ OPENING = {"protocol": "tcp", "ports": [443], "networks": ["203.0.113.0/24"]}
 def told(hosts, machines=None):
     """Return the problems of each host; *hosts* is name to changed variables."""
     group = {name: good(**changes) for name, changes in hosts.items()}
-    where = {name: (machines or {}).get(name, name) for name in hosts}
+    where = {name: ((machines or {}).get(name, name), "22") for name in hosts}
     beside = neighbours.check(group, where)
     return [
         str(item)
@@ -173,14 +173,48 @@ def test_the_renewal_timer_needs_a_replica_that_holds_the_ca():
     assert told({"a": timer, "b": timer}) == []
     assert told({"a": {**timer, "mcp_tunnel_state_host": "a"}}) == []
     elsewhere = {"mcp_tunnel_state_host": "localhost"}
-    (text,) = told({"a": {**timer, **elsewhere}, "b": elsewhere})
-    assert text.startswith(
-        "mcp_tunnel_cert_renew_timer: no replica holds the CA: the state host is"
-    )
-    assert "Make a replica the state host (a, b)" in text
+    both = told({"a": {**timer, **elsewhere}, "b": {**timer, **elsewhere}})
+    assert len(both) == 2
+    for text in both:
+        assert text.startswith(
+            "mcp_tunnel_cert_renew_timer: no replica holds the CA: the state host is"
+        )
+        assert "Make a replica the state host (a, b)" in text
+        assert "run renew_cert.yml from a scheduler of your own" in text
     # The replica of another instance does not hold this one's CA.
     (text,) = told({"a": {}, "b": {**SECOND, **timer, "mcp_tunnel_state_host": "a"}})
     assert "(b)" in text
+
+
+def test_replicas_of_one_tunnel_renew_all_or_none():
+    found = told({"a": {"mcp_tunnel_cert_renew_timer": True}, "b": {}})
+    assert [text.split(" between")[0] for text in found] == [
+        "mcp_tunnel_cert_renew_timer: differs"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "machine", "text"),
+    [
+        ({}, "b", ""),
+        ({}, "10.0.0.2", ""),
+        ({}, "fd00::2", ""),
+        ({"mcp_tunnel_ssh_address": "10.0.0.2", "mcp_tunnel_ssh_port": 2222}, "not_a_name", ""),
+        ({}, "not_a_name", "mcp_tunnel_ssh_address: 'not_a_name' is no address"),
+        ({}, "/var/lib/machines/b", "mcp_tunnel_ssh_address: "),
+        ({"mcp_tunnel_ssh_address": "10.0.0.2; accept"}, "b", "mcp_tunnel_ssh_address: "),
+        ({"mcp_tunnel_ssh_address": "fe80::1%eth0"}, "b", "mcp_tunnel_ssh_address: "),
+        ({"mcp_tunnel_ssh_address": "x\nProxyCommand sh"}, "b", "mcp_tunnel_ssh_address: "),
+        ({"mcp_tunnel_ssh_port": 70000}, "b", "mcp_tunnel_ssh_port: '70000' is no port"),
+    ],
+)
+def test_replicas_that_renew_have_to_find_each_other(changes, machine, text):
+    timer = {"mcp_tunnel_cert_renew_timer": True}
+    found = told({"a": timer, "b": {**timer, **changes}}, {"b": machine})
+    assert len(found) == bool(text)
+    assert all(each.startswith(text) for each in found)
+    # A single replica asks itself.
+    assert told({"b": {**timer, **changes}}, {"b": machine}) == []
 
 
 @pytest.mark.parametrize(

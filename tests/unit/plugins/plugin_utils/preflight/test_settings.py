@@ -70,6 +70,12 @@ def test_good_values(changes):
     ("changes", "subject", "what"),
     [
         ({"mcp_tunnel_mode": "auto"}, "mcp_tunnel_mode", "is 'auto'"),
+        ({"mcp_tunnel_drain_reason": "two\nlines"}, "mcp_tunnel_drain_reason", "has a line break"),
+        ({"mcp_tunnel_drain_reason": "x" * 256}, "mcp_tunnel_drain_reason", "is longer than 255"),
+        ({"mcp_tunnel_reboot_timeout": 0}, "mcp_tunnel_reboot_timeout", "is 0"),
+        ({"mcp_tunnel_reboot_timeout": "5m"}, "mcp_tunnel_reboot_timeout", "is '5m'"),
+        ({"mcp_tunnel_reboot_when": "never"}, "mcp_tunnel_reboot_when", "never"),
+        ({"mcp_tunnel_drain": "r2"}, "mcp_tunnel_drain", "list"),
         ({"mcp_tunnel_instance": "a/b"}, "mcp_tunnel_instance", "not the name of an instance"),
         ({"mcp_tunnel_instance": "-x"}, "mcp_tunnel_instance", "not the name of an instance"),
         ({"mcp_tunnel_domain": ""}, "mcp_tunnel_domain", "is an empty text"),

@@ -64,7 +64,7 @@ def source(tmp_path):
     (tmp_path / "module-lock.txt").write_text("\n")
     (tmp_path / "module_utils").mkdir()
     (tmp_path / "module_utils" / "commands").mkdir()
-    for name in ("mcp_tunnel", "renew_cert"):
+    for name in ("mcp_tunnel", "renew_cert", "sign_cert", "pass_question"):
         (tmp_path / "module_utils" / "commands" / f"{name}.py").write_text("x = 1\n")
     return tmp_path
 

@@ -47,6 +47,12 @@ COMMAND_LOCK = """\
 rich==15.0.0 \\
     --hash=sha256:efef
 """
+COMMANDS = {
+    "mcp-tunnel": "mcp_tunnel",
+    "mcp-tunnel-pass-question": "pass_question",
+    "mcp-tunnel-renew-cert": "renew_cert",
+    "mcp-tunnel-sign-cert": "sign_cert",
+}
 MODULE_LOCK = """\
 requests==2.34.2 \\
     --hash=sha256:abab
@@ -74,6 +80,8 @@ def source(tmp_path):
         ("commands/mcp_tunnel", "tables"),
         ("commands/renew_cert", "names"),
         ("tables", ""),
+        ("commands/sign_cert", "errors"),
+        ("commands/pass_question", ""),
         ("names", "errors"),
         ("errors", ""),
         ("web", ""),
@@ -193,10 +201,7 @@ def test_what_is_in_an_archive(source, pip):
         members = {member.name: member for member in archive}
         launcher = archive.extractfile("bin/mcp-proxy").read().decode()
         interpreter = archive.extractfile("bin/python3").read().decode()
-        commands = {
-            name: archive.extractfile(f"bin/{name}").read().decode()
-            for name in ("mcp-tunnel", "mcp-tunnel-renew-cert")
-        }
+        commands = {name: archive.extractfile(f"bin/{name}").read().decode() for name in COMMANDS}
         record = archive.extractfile("lib/uvloop-1.dist-info/RECORD").read().decode()
     # Scripts are not shipped, and their sums would depend on the controller's interpreter.
     assert record == "uvloop/__init__.py,,\n"
@@ -204,10 +209,14 @@ def test_what_is_in_an_archive(source, pip):
     assert sorted(members) == [
         "bin/mcp-proxy",
         "bin/mcp-tunnel",
+        "bin/mcp-tunnel-pass-question",
         "bin/mcp-tunnel-renew-cert",
+        "bin/mcp-tunnel-sign-cert",
         "bin/python3",
         f"{directory}/commands/mcp_tunnel.py",
+        f"{directory}/commands/pass_question.py",
         f"{directory}/commands/renew_cert.py",
+        f"{directory}/commands/sign_cert.py",
         f"{directory}/errors.py",
         f"{directory}/names.py",
         f"{directory}/tables.py",
@@ -234,7 +243,7 @@ def test_what_is_in_an_archive(source, pip):
     assert launcher.startswith("#!/usr/bin/python3 -IS\n")
     # Commands have the proxy's libraries, not those of modules; nobody else has the commands'.
     root = f"/opt/mcp-tunnel/proxy/{built.version}"
-    for name, module in (("mcp-tunnel", "mcp_tunnel"), ("mcp-tunnel-renew-cert", "renew_cert")):
+    for name, module in COMMANDS.items():
         assert commands[name].startswith("#!/usr/bin/python3 -IS\n")
         assert f"sys.path[:0] = ['{root}/lib', '{root}/command-lib']" in commands[name]
         assert f"from {PACKAGE}.commands.{module} import main" in commands[name]
