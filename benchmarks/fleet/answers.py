@@ -64,13 +64,15 @@ def answers() -> dict[str, Any]:
                 "machine": "MACHINE",
                 "identity": "MACHINE",
                 "remembered": {"state_host": "", "replicas": []},
+                "drained": False,
                 "architecture": "x86_64",
                 "distribution": "debian",
                 "python_version": "3.11.2",
                 "systemd_version": 252,
                 "cores": 2,
                 "resolvers": ["10.77.0.1"],
-                "users": ["mcp-proxy", "mcp-cloudflared"],
+                "users": ["mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew"],
+                "renewal_key": "",
                 "releases": releases,
                 "unpacked": {part: [version] for part, version in releases.items()},
             },
@@ -81,6 +83,7 @@ def answers() -> dict[str, Any]:
             "present": True,
             "contents": {"ca.crt": _CA.strip(), "tunnel-domain": DOMAIN},
             "missing": [],
+            "host_keys": [],
             "noted": True,
             "already_stored": True,
             "misfit": "",
@@ -99,10 +102,11 @@ def answers() -> dict[str, Any]:
             "findings": [
                 {
                     **{"layer": layer, "object": "x", "detail": "ok", "remedy": "", "unit": ""},
-                    **{"ok": True, "required": True},
+                    **{"ok": True, "required": True, "purpose": ""},
                 }
                 for layer in rows
             ],
+            "drained": "",
             "table": [f"{layer:<10} something  ok  as it should be" for layer in rows * 4],
             "ca_fingerprint": "cd" * 32,
             "firewall": {"findings": [], "rows": []},
