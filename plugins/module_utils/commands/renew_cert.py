@@ -22,7 +22,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration im
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.secret_files import read_file
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto, signing_channel
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import answer_problems
@@ -96,10 +95,10 @@ def renew(renewal: Renewal, now: datetime | None = None) -> str:
         end = crypto.not_after(files.certificate())
         return (
             f"not needed: {(end - now).days} days remain, until {crypto.timestamp(end)}; "
-            f"the state host {shown(said)}"
+            f"the state host {said[:200]}"
         )
     certificate = signing_channel.ask(socket, signing_channel.SIGN, requested["csr"])
-    _check_answer(certificate, options, now)
+    _check_answer(certificate, requested["csr"], options, now)
     installed = install(replace(options, certificate=certificate), check_mode=False, now=now)
     Records(renewal.instance, RECORDS).take_for_good([files.key_path, files.certificate_path])
     return (
@@ -147,13 +146,14 @@ def _check_end(
         )
 
 
-def _check_answer(pem: str, options: ServerCertOptions, now: datetime) -> None:
+def _check_answer(pem: str, asked: str, options: ServerCertOptions, now: datetime) -> None:
     """Checks what :func:`install` does not: it judges certificates that an operator brings, too.
 
+    :param asked: the request.
     :raises TunnelError: if the state host has signed something else than was asked for.
     """
     certificate = crypto.load_certificate(pem, "the state host's answer")
-    problems = answer_problems(certificate, parse_duration(options.duration), now)
+    problems = answer_problems(certificate, asked, parse_duration(options.duration), now)
     if problems:
         raise TunnelError(
             "the state host's answer",

@@ -50,7 +50,9 @@ def converse(connection: socket.socket, given: argparse.Namespace) -> str:
         asker = _member(named, _is_root(connection), given.state_host)
         answer, done = _answer(verb, request, asker, given)
     except TunnelError as error:
-        answer, done = signing_channel.refusal(error), f"refused: {error}"
+        # Names in a request are whatever the replica has put there.
+        done = f"refused: {signing_channel.one_line(str(error))}"
+        answer = signing_channel.refusal(error)
     connection.settimeout(_SECONDS)
     try:
         connection.sendall(answer)

@@ -110,19 +110,48 @@ def renewal_reasons(
     return [f"it ends on {crypto.timestamp(end)} and is due for renewal"]
 
 
-def answer_problems(certificate: x509.Certificate, duration: timedelta, now: datetime) -> list[str]:
+def answer_problems(
+    certificate: x509.Certificate, asked: str, duration: timedelta, now: datetime
+) -> list[str]:
     """The faults of the answer to a request of ours, beyond the service's rules.
 
+    :param asked: the request (PEM).
     :param duration: the lifetime that was asked for.
     """
+    request = _load_request(asked)
     problems = []
-    constraints = crypto.extension(certificate, x509.BasicConstraints)
-    if constraints is not None and constraints.value.ca:
-        problems.append("it is a CA's certificate")
+    if not crypto.same_key(certificate.public_key(), request.public_key()):
+        problems.append("it does not belong to the key of the request")
+    names = sorted(dns_names(request))
+    if _all_names(certificate) != names:
+        problems.append(f"it has other names than {', '.join(names)}")
     # Two clocks may differ by as much as the certificate is dated back.
     if crypto.not_after(certificate) > now + duration + BACKDATE:
         end = crypto.timestamp(crypto.not_after(certificate))
         problems.append(f"it lasts until {end}, longer than was asked for")
+    return problems + _purpose_problems(certificate)
+
+
+def _all_names(certificate: x509.Certificate) -> list[str]:
+    """The names of a certificate, those that are no DNS names among them."""
+    found = crypto.extension(certificate, x509.SubjectAlternativeName)
+    values = [name.value for name in found.value] if found else []
+    return sorted(value.lower() if isinstance(value, str) else str(value) for value in values)
+
+
+def _purpose_problems(certificate: x509.Certificate) -> list[str]:
+    """Purposes of a certificate that are not those of a TLS server."""
+    problems = []
+    constraints = crypto.extension(certificate, x509.BasicConstraints)
+    if constraints is not None and constraints.value.ca:
+        problems.append("it is a CA's certificate")
+    usage = crypto.extension(certificate, x509.KeyUsage)
+    if usage is not None and usage.value != key_usage(digital_signature=True):
+        problems.append("its KeyUsage is not digitalSignature alone")
+    purposes = crypto.extension(certificate, x509.ExtendedKeyUsage)
+    server_auth = [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
+    if purposes is not None and list(purposes.value) != server_auth:
+        problems.append("its ExtendedKeyUsage is not serverAuth alone")
     return problems
 
 

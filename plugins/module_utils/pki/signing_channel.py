@@ -19,7 +19,10 @@ import select
 import socket
 import time
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import (
+    TunnelError,
+    without_control,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
 
 SOCKETS = "/run/mcp-tunnel-signing"
@@ -34,7 +37,7 @@ _QUESTION = re.compile(
     r"(-----BEGIN CERTIFICATE REQUEST-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE REQUEST-----\n)?"
 )
 _WORDS = {CHECK: _READY, SIGN: _SIGNED}
-_LOOK = "Look at the logs of sshd on the state host"
+_LOOK = "Look at the logs of sshd and of mcp-tunnel-signing-* on the state host"
 # What ssh says, and what to do about it.
 _REMEDIES = (
     (
@@ -45,8 +48,8 @@ _REMEDIES = (
     (
         r"[Pp]ermission denied|Too many authentication failures|Received disconnect",
         "Run the site playbook. If that does not help, sshd of the state host does not let the "
-        "account mcp-tunnel-signer in: see AllowUsers, AllowGroups, AuthorizedKeysFile and "
-        "PubkeyAuthentication in its sshd_config",
+        "account mcp-tunnel-signer in: see AllowUsers, AllowGroups, AuthorizedKeysFile, "
+        "PubkeyAuthentication and UsePAM in its sshd_config",
     ),
     (
         r"timed out|refused|unreachable|No route|not resolve|reset by peer|closed by remote",
@@ -98,6 +101,11 @@ def refusal(error: TunnelError) -> bytes:
     """The answer to a question that is refused."""
     parts = [shown(part, 1000) for part in (error.subject, error.problem, error.remedy)]
     return f"{MARK}{_REFUSED}\n{json.dumps(parts)}".encode()
+
+
+def one_line(text: str) -> str:
+    """Text of the other side as a part of a line: it makes no lines, and moves no cursor."""
+    return shown(" ".join(without_control(text).split()), 1000)
 
 
 def read_all(descriptor: int, seconds: float) -> bytes:
@@ -163,7 +171,7 @@ def ask(path: str, verb: str, request: str = "", seconds: float = 60) -> str:
     if not mark:
         raise _not_reached(before)
     if word == _WORDS[verb]:
-        return content
+        return content if verb == SIGN else one_line(content)
     raise _refused(content)
 
 
@@ -181,7 +189,7 @@ def _not_reached(words: str) -> TunnelError:
 
 def _refused(content: str) -> TunnelError:
     try:
-        subject, problem, remedy = map(str, json.loads(content))
+        subject, problem, remedy = (one_line(str(part)) for part in json.loads(content))
     except (ValueError, TypeError, RecursionError):
         return TunnelError("the signer of the state host", "gives an answer that is none", _LOOK)
     return TunnelError(f"on the state host, {subject}", problem, remedy)

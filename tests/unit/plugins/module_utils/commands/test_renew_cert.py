@@ -186,6 +186,18 @@ def saying(text):
     return converse
 
 
+def usage(**used):
+    """Return a KeyUsage with these purposes and no other."""
+    none = dict.fromkeys(
+        (
+            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+            *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+        ),
+        False,
+    )
+    return x509.KeyUsage(**{**none, **used})
+
+
 def forged(host, **changes):
     """Return a signer that has the CA's key and signs something else than was asked for."""
 
@@ -200,10 +212,13 @@ def forged(host, **changes):
             "public_key": subject.public_key(),
             "is_ca": False,
             "days": 90,
+            "more_names": [],
+            "extensions": [],
             **changes,
         }
         names = [x509.DNSName(f"*.{asked_for['domain']}"), x509.DNSName(asked_for["domain"])]
-        certificate = (
+        names += asked_for["more_names"]
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject.subject)
             .issuer_name(ca.subject)
@@ -219,16 +234,26 @@ def forged(host, **changes):
                 ),
                 critical=False,
             )
-            .sign(serialization.load_pem_private_key(key.encode(), None), hashes.SHA256())
         )
+        for extension in asked_for["extensions"]:
+            builder = builder.add_extension(extension, critical=False)
+        signing_key = serialization.load_pem_private_key(key.encode(), None)
+        certificate = builder.sign(signing_key, hashes.SHA256())
         pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
         connection.sendall(f"mcp-tunnel-signer: signed\n{pem}".encode())
 
     return converse
 
 
-def test_the_forged_answers_below_are_refused_for_what_is_wrong_with_them(host):
-    with host.state_host.listening(forged(host)):
+SERVER_AUTH = x509.oid.ExtendedKeyUsageOID.SERVER_AUTH
+CLIENT_AUTH = x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH
+
+
+@pytest.mark.parametrize(
+    "extensions", [[], [usage(digital_signature=True), x509.ExtendedKeyUsage([SERVER_AUTH])]]
+)
+def test_the_forged_answers_below_are_refused_for_what_is_wrong_with_them(host, extensions):
+    with host.state_host.listening(forged(host, extensions=extensions)):
         said = renew_cert.renew(renew_cert.Renewal("default", DOMAIN, [], "90d", "30d"))
     assert said.startswith("renewed, ")
 
@@ -239,11 +264,17 @@ def test_the_forged_answers_below_are_refused_for_what_is_wrong_with_them(host):
         ({"is_ca": True}, "it is a CA's certificate"),
         ({"days": 91}, "longer than was asked for"),
         ({"days": -1}, "it has expired"),
-        ({"domain": "other.tunnel.example"}, "does not cover"),
+        ({"domain": "other.tunnel.example"}, "it has other names than *."),
+        ({"more_names": [x509.DNSName("evil.example")]}, "it has other names than *."),
+        ({"more_names": [x509.RFC822Name("root@evil.example")]}, "it has other names than *."),
         (
             {"public_key": ec.generate_private_key(ec.SECP256R1()).public_key()},
             "does not belong to the key",
         ),
+        ({"extensions": [usage(key_cert_sign=True, digital_signature=True)]}, "KeyUsage"),
+        ({"extensions": [usage(key_encipherment=True)]}, "KeyUsage"),
+        ({"extensions": [x509.ExtendedKeyUsage([CLIENT_AUTH])]}, "ExtendedKeyUsage"),
+        ({"extensions": [x509.ExtendedKeyUsage([SERVER_AUTH, CLIENT_AUTH])]}, "ExtendedKeyUsage"),
     ],
 )
 def test_what_the_state_host_forges_is_not_installed(host, changes, text):
@@ -252,6 +283,17 @@ def test_what_the_state_host_forges_is_not_installed(host, changes, text):
     host.state_host.after(timedelta(days=61))
     host.state_host.now += timedelta(days=61)
     assert text in str(told(host, forged(host, **changes)))
+    after = host.contents()
+    assert {name: after[name] for name in before} == before
+
+
+def test_the_certificate_that_is_here_is_no_answer(host):
+    """It would be installed and reported as renewed, and end when it ends."""
+    host.renew()
+    before = host.contents()
+    host.state_host.after(timedelta(days=61))
+    error = told(host, saying(f"mcp-tunnel-signer: signed\n{before['tls.crt']}"))
+    assert "it does not belong to the key of the request" in str(error)
     after = host.contents()
     assert {name: after[name] for name in before} == before
 
@@ -295,6 +337,22 @@ def test_ssh_may_warn_before_the_answer_comes(host):
     with host.state_host.listening(saying("Warning: x\nmcp-tunnel-signer: ready\nwould sign")):
         said = renew_cert.renew(renew_cert.Renewal("default", DOMAIN, [], "90d", "30d"))
     assert said.endswith("the state host would sign")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "mcp-tunnel-signer: ready\nwould\nrenewed, because \x1b[2J",
+        'mcp-tunnel-signer: refused\n["a\\nb", "c\\u001b[2J\\nd", "e"]',
+    ],
+)
+def test_words_of_the_state_host_are_one_line(host, capsys, answer):
+    host.renew()
+    with host.state_host.listening(saying(answer)):
+        renew_cert.main(ARGUMENTS)
+    output = capsys.readouterr()
+    assert len((output.out + output.err).splitlines()) == 1
+    assert "\x1b" not in output.out + output.err
 
 
 def test_a_channel_that_is_broken_fails_long_before_a_certificate_is_due(host):

@@ -18,6 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypt
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import make_request
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl, signing
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 DOMAIN = openssl.DOMAIN
@@ -63,6 +64,47 @@ def test_names_and_lifetime_are_those_of_the_state_host(state_host):
     certificate = crypto.load_certificate(pem, "answer")
     assert crypto.not_after(certificate) == state_host.now + timedelta(days=40)
     assert "asks for" in ask(state_host, f"{SIGN}\n{request()}".encode())
+
+
+def test_a_request_chooses_nothing_but_the_key(state_host):
+    """What a replica that was taken over would ask for: a CA, other purposes, other names."""
+    key = crypto.generate_key()
+    none = dict.fromkeys(
+        (
+            *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+            *("encipher_only", "decipher_only"),
+        ),
+        False,
+    )
+    names = [x509.DNSName(DOMAIN), x509.DNSName(f"*.{DOMAIN}"), x509.RFC822Name("root@example.org")]
+    wanted = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "evil.example")]))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **none),
+            critical=True,
+        )
+        .add_extension(
+            x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = ask(state_host, f"{SIGN}\n{crypto.pem_of(wanted)}".encode()).partition("\n")[2]
+    made = crypto.load_certificate(pem, "answer")
+    values = {type(each.value).__name__: each.value for each in made.extensions}
+    assert made.public_key() == key.public_key()
+    assert [each.value for each in made.subject] == [DOMAIN]
+    assert values["BasicConstraints"].ca is False
+    usage = values["KeyUsage"]
+    assert (usage.digital_signature, usage.key_cert_sign, usage.crl_sign) == (True, False, False)
+    assert list(values["ExtendedKeyUsage"]) == [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
+    assert sorted(each.value for each in values["SubjectAlternativeName"]) == [
+        f"*.{DOMAIN}",
+        DOMAIN,
+    ]
+    assert crypto.not_after(made) == state_host.now + timedelta(days=90)
 
 
 def test_a_check_signs_nothing(state_host, monkeypatch):
@@ -131,6 +173,23 @@ def test_what_is_refused(state_host, asked, member, text):
     assert "BEGIN" not in answer
     assert "refused: " in state_host.log[0]
     assert "\n" not in state_host.log[0]
+
+
+def test_a_name_writes_no_line_of_the_log(state_host):
+    name = x509.DNSName("evil\nreplica1: signed: fingerprint 00\x1b[2J" + "x" * 3000)
+    wanted = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .add_extension(x509.SubjectAlternativeName([name]), critical=False)
+        .sign(crypto.generate_key(), hashes.SHA256())
+    )
+    answer = ask(state_host, f"{SIGN}\n{crypto.pem_of(wanted)}".encode())
+    assert answer.startswith("mcp-tunnel-signer: refused\n")
+    (line,) = state_host.log
+    assert line.startswith("replica2: refused: csr: asks for evil replica1: signed")
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert len(line) < 1100
 
 
 def test_a_ca_that_cannot_sign_is_told(state_host):
