@@ -119,6 +119,12 @@ options:
         description: A socket that its service needs, and that listens as long as the timer runs.
         type: str
         default: ""
+      signs:
+        description:
+          - Whether that socket is the signer of a state host. On any other host, and with
+            O(state=absent), nobody may ask for certificates of the instance over SSH any more.
+        type: bool
+        default: false
   kept_paths:
     description: Files that O(state=restored) does not put back.
     type: list
@@ -183,6 +189,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
+    Signatories,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import drain
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     records as replica_records,
@@ -235,6 +244,10 @@ def _with_timer(result: dict[str, Any], params: dict[str, Any], check_mode: bool
         return result
     wanted = timer["wanted"] and params["state"] == "applied"
     actions = timer_state.ensure(timer["name"], wanted, check_mode, socket=timer["socket"])
+    signatories = Signatories(params["instance"])
+    # Of a host that was the state host before.
+    if not (wanted and timer["signs"]) and signatories.forget(None, check_mode):
+        actions.append(f"nobody may ask {timer['socket']} over SSH any more")
     return {
         **result,
         "changed": result["changed"] or bool(actions),
@@ -273,6 +286,7 @@ def main() -> None:
                     name=dict(type="str", required=True),
                     wanted=dict(type="bool", required=True),
                     socket=dict(type="str", default=""),
+                    signs=dict(type="bool", default=False),
                 ),
             ),
             kept_paths=dict(type="list", elements="path", default=[]),

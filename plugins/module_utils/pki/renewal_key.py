@@ -32,13 +32,15 @@ def ensure(directory: str, check_mode: bool) -> tuple[bool, str]:
     os.makedirs(os.path.dirname(directory), _DIRECTORY, exist_ok=True)
     if secret_files.lstat(directory) is None:
         secret_files.make_directory(directory, _attributes(_DIRECTORY))
+    private, public_path = (os.path.join(directory, name) for name in ("key", "key.pub"))
+    for path in (*secret_files.leftovers(private), *secret_files.leftovers(public_path)):
+        secret_files.remove_file(path)
+    # The public key goes first and comes last: with it, the pair is complete.
+    secret_files.remove_file(public_path)
     key = crypto.generate_key()
-    # The public key last: with it, the pair is complete.
-    private = os.path.join(directory, "key")
     secret_files.write_file(private, crypto.ssh_key(key), secret_files.private_attributes())
     public = crypto.ssh_public_key(key)
-    content = f"{public}\n".encode()
-    secret_files.write_file(os.path.join(directory, "key.pub"), content, _attributes(_PUBLIC))
+    secret_files.write_file(public_path, f"{public}\n".encode(), _attributes(_PUBLIC))
     return True, public
 
 

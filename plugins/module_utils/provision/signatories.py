@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.ssh_keys import PUBLIC_KEY
 
 FILE = "/etc/mcp-tunnel-signer/.ssh/authorized_keys"
@@ -38,12 +39,15 @@ class Signatories:
         """Lets exactly these *members* ask; returns whether that is a change.
 
         :param keys: member to its public key. A member without one keeps the line that it has.
+        :raises TunnelError: if two of them have one key, which says no more who asks.
         """
         before = self._lines()
         kept = {name: key for (instance, name), key in before.items() if instance == self._instance}
         known = {**kept, **{name: key for name, key in keys.items() if key}}
         after = {pair: key for pair, key in before.items() if pair[0] != self._instance}
-        after.update({(self._instance, name): known[name] for name in members if name in known})
+        mine = {name: known[name] for name in sorted(members) if name in known}
+        _check_own_keys(mine)
+        after.update({(self._instance, name): key for name, key in mine.items()})
         content = _text(after)
         if content == (secret_files.read_file(self._path) or b"") and self._is_public():
             return False
@@ -51,13 +55,14 @@ class Signatories:
             self._write(content)
         return True
 
-    def forget(self, names: Collection[str] | None) -> None:
-        """Removes the lines of these members, or those of all."""
+    def forget(self, names: Collection[str] | None, check_mode: bool = False) -> bool:
+        """Removes the lines of these members, or those of all; returns whether there were any."""
         before = self._lines()
         mine = {pair for pair in before if pair[0] == self._instance}
         gone = {pair for pair in mine if names is None or pair[1] in names}
-        if gone:
+        if gone and not check_mode:
             self._write(_text({pair: key for pair, key in before.items() if pair not in gone}))
+        return bool(gone)
 
     def _lines(self) -> dict[tuple[str, str], str]:
         """Instance and member to the key. Anything else in the file is not ours, and goes."""
@@ -80,6 +85,23 @@ class Signatories:
                     path, secret_files.Attributes(os.geteuid(), os.getegid(), 0o755)
                 )
         secret_files.write_file(self._path, content, _attributes())
+
+
+def _check_own_keys(keys: Mapping[str, str]) -> None:
+    """Refuses a key of two members: of a copied disk, or of one that takes another's name.
+
+    :raises TunnelError: naming both.
+    """
+    owners: dict[str, str] = {}
+    for name, key in keys.items():
+        owner = owners.setdefault(key, name)
+        if owner != name:
+            raise TunnelError(
+                FILE,
+                f"would have one key for {owner} and {name}, so nobody could tell who asks",
+                "Remove the directory renewal of the instance, below /etc/mcp-tunnel, on the one "
+                "whose disk is a copy, and run the site playbook on both",
+            )
 
 
 def _attributes() -> secret_files.Attributes:

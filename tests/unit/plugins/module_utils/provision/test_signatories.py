@@ -9,10 +9,13 @@ import subprocess
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import ssh_keys
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import renewal_key
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto, renewal_key
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
     Signatories,
 )
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import kill_everywhere
+from cryptography.hazmat.primitives import serialization
 
 
 def key(number=0):
@@ -76,6 +79,29 @@ def test_instances_leave_each_other_alone(path):
     assert not path.exists()
 
 
+def test_a_key_is_that_of_one_replica(path):
+    """Else one could have its questions handed on in the name of another, whose key is public."""
+    signatories = Signatories("default", str(path))
+    signatories.ensure({"b": key(1)}, "abc", check_mode=False)
+    before = lines(path)
+    for keys in ({"a": key(1)}, {"a": key(2), "c": key(2)}, {"b": key(1), "c": key(1)}):
+        with pytest.raises(TunnelError, match=r"one key for [ab] and [bc], .* renewal"):
+            signatories.ensure(keys, "abc", check_mode=False)
+    assert lines(path) == before
+    # Of one that is forgotten, it is free.
+    assert signatories.ensure({"a": key(1)}, "ac", check_mode=False)
+    assert "--member a" in lines(path)[0]
+
+
+def test_check_mode_forgets_nobody(path):
+    signatories = Signatories("default", str(path))
+    signatories.ensure({"b": key(1)}, "b", check_mode=False)
+    assert signatories.forget(None, check_mode=True)
+    assert len(lines(path)) == 1
+    assert signatories.forget(None)
+    assert not signatories.forget(None)
+
+
 def test_what_somebody_else_has_put_there_goes(path):
     path.parent.mkdir(parents=True)
     path.write_text(f"ssh-ed25519 AAAA somebody\n{key()}\n")
@@ -110,6 +136,26 @@ def test_half_a_pair_is_made_anew(tmp_path):
     changed, second = renewal_key.ensure(str(directory), check_mode=False)
     assert changed
     assert second != first
+
+
+def test_a_pair_belongs_together_wherever_a_run_was_killed(tmp_path):
+    directory = tmp_path / "renewal"
+
+    def half():
+        renewal_key.ensure(str(directory), check_mode=False)
+        (directory / "key").unlink()
+
+    def completed(_step):
+        _, public = renewal_key.ensure(str(directory), check_mode=False)
+        private = serialization.load_ssh_private_key((directory / "key").read_bytes(), None)
+        assert public == crypto.ssh_public_key(private)
+        assert public == (directory / "key.pub").read_text().strip()
+        assert sorted(os.listdir(directory)) == ["key", "key.pub"]
+
+    steps = kill_everywhere(
+        half, lambda: renewal_key.ensure(str(directory), check_mode=False), completed
+    )
+    assert steps > 5
 
 
 @pytest.mark.parametrize(

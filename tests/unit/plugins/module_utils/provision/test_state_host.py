@@ -176,7 +176,8 @@ def test_of_many_ends_at_once_each_is_noted(tmp_path, world):
     assert all(each["confirmed"] for each in replicas.values())
 
 
-KEY = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBB" + "A" * 86 + "="
+START = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBB"
+KEY, OTHER_KEY = (START + letter * 86 + "=" for letter in "AB")
 
 
 def test_replicas_that_renew_are_let_in_with_the_list(world):
@@ -204,7 +205,7 @@ def test_check_mode_lets_nobody_in(world):
 
 
 def test_one_that_is_forgotten_may_ask_no_more(world):
-    world.hold(note=True, renewal=world.renewal(a=KEY, b=KEY))
+    world.hold(note=True, renewal=world.renewal(a=KEY, b=OTHER_KEY))
     assert world.asking() == ["a", "b"]
     only = {"replicas": {"a": A}, "inventory": ("a",), "forget": ("b",)}
     world.hold(note=True, renewal=world.renewal(a=KEY), **only)
@@ -212,12 +213,19 @@ def test_one_that_is_forgotten_may_ask_no_more(world):
 
 
 def test_a_teardown_takes_the_line_of_a_replica_and_then_all(world):
-    world.hold(note=True, renewal=world.renewal(a=KEY, b=KEY))
+    world.hold(note=True, renewal=world.renewal(a=KEY, b=OTHER_KEY))
     world.release([], ["b"])
     assert world.asking() == ["a"]
     shutil.rmtree(world.state)
     world.release([], [])
     assert world.asking() == []
+
+
+def test_two_replicas_with_one_key_are_refused_and_hinder_nobody(world):
+    with pytest.raises(TunnelError, match="one key for a and b"):
+        world.hold(note=True, renewal=world.renewal(a=KEY, b=KEY))
+    assert world.asking() == []
+    assert world.lease.holder() == {}
 
 
 def test_nobody_may_ask_when_nobody_is_to_renew(world):

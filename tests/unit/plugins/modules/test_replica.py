@@ -1,0 +1,56 @@
+"""What module replica does besides the services: who may ask a host for certificates."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
+    Signatories,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.modules import replica
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import ensured
+
+KEY = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBB" + "A" * 86 + "="
+ACTION = "nobody may ask mcp-tunnel-signing-default.socket over SSH any more"
+
+
+@pytest.fixture
+def lines(tmp_path, monkeypatch):
+    """The file of the signer's account, with a replica of each of two instances."""
+    path = tmp_path / "home" / ".ssh" / "authorized_keys"
+    monkeypatch.setattr(replica, "Signatories", lambda name: Signatories(name, str(path)))
+    for verb in ("apply", "remove"):
+        nothing = {"changed": False, "actions": []}
+        monkeypatch.setattr(replica.replica_state, verb, lambda *given, done=nothing, **more: done)
+    monkeypatch.setattr(timer_state, "ensure", lambda *given, **more: [])
+    for instance in ("default", "other"):
+        Signatories(instance, str(path)).ensure({"b": KEY}, "b", check_mode=False)
+    return lambda: [line.split()[2] for line in path.read_text().splitlines()]
+
+
+def timer(wanted, signs):
+    return {
+        "name": "mcp-tunnel-renew-cert@default",
+        "socket": "mcp-tunnel-signing-default.socket",
+        "wanted": wanted,
+        "signs": signs,
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted", "signs", "left"),
+    [
+        ("applied", True, True, ["default", "other"]),
+        # Another host is the state host now.
+        ("applied", True, False, ["other"]),
+        ("applied", False, False, ["other"]),
+        ("absent", False, False, ["other"]),
+    ],
+)
+def test_only_a_state_host_keeps_who_may_ask(lines, state, wanted, signs, left):
+    given = {"instance": "default", "state": state, "services": []}
+    done = ensured("replica", **given, timer=timer(wanted, signs))
+    assert lines() == left
+    assert (ACTION in done["actions"]) == (left == ["other"])
+    again = ensured("replica", **given, timer=timer(wanted, signs))
+    assert not again["changed"]
