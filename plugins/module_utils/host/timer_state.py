@@ -21,7 +21,8 @@ def ensure(
     names = [f"{name}.timer", f"{name}.service", *others, *([socket] if socket else [])]
     units = systemd.show(names)
     if not wanted:
-        return _stop(units, check_mode)
+        # The services that it has started would go on without it.
+        return _stop(units, check_mode, [f"{socket.removesuffix('.socket')}@*"] if socket else [])
     # The socket first: the service of the timer may start with it.
     started = [units.pop()] if socket else []
     return _start([*started, units[0]], units[1:], check_mode)
@@ -48,13 +49,16 @@ def _start(
     return actions
 
 
-def _stop(units: list[systemd.Unit], check_mode: bool) -> list[str]:
-    """Stops them, even without their files: until told otherwise, systemd keeps them running."""
+def _stop(units: list[systemd.Unit], check_mode: bool, started: list[str]) -> list[str]:
+    """Stops them, even without their files: until told otherwise, systemd keeps them running.
+
+    *started* are patterns of units that end with them.
+    """
     live = [unit.name for unit in units if unit.active not in ("", "inactive", "failed")]
     failed = [unit.name for unit in units if unit.active == "failed"]
     if not check_mode:
         if live:
-            systemd.systemctl("stop", *live)
+            systemd.systemctl("stop", *live, *started)
         if failed:
             systemd.systemctl("reset-failed", *failed)
         if live or failed:

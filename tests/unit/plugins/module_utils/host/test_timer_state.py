@@ -92,3 +92,35 @@ def test_a_service_that_its_own_wants_is_the_timers_too(monkeypatch):
     assert ensure(False, "failed")[1] == [
         f"stop {TIMER}", f"reset-failed {OTHER}", "daemon-reload",
     ]  # fmt: skip
+
+
+SOCKET = "mcp-tunnel-signing-default.socket"
+
+
+@pytest.mark.parametrize(
+    ("timer", "socket", "reload_of", "wanted", "verbs"),
+    [
+        ("active", "active", [], True, []),
+        ("inactive", "inactive", [], True, ["daemon-reload", "restart SOCKET", "restart TIMER"]),
+        ("active", "failed", [], True, ["daemon-reload", "restart SOCKET"]),
+        ("active", "active", ["SOCKET"], True, ["daemon-reload", "restart SOCKET"]),
+        ("active", "active", ["SERVICE"], True, ["daemon-reload", "restart TIMER"]),
+        ("inactive", "inactive", [], False, []),
+        (
+            *("active", "active", [], False),
+            ["stop TIMER SOCKET mcp-tunnel-signing-default@*", "daemon-reload"],
+        ),
+    ],
+)
+def test_a_socket_listens_before_the_timer_runs_and_ends_with_what_it_has_started(
+    monkeypatch, timer, socket, reload_of, wanted, verbs
+):
+    names = {"SOCKET": SOCKET, "TIMER": TIMER, "SERVICE": SERVICE}
+    fake = Systemd(timer, reload_of=[names[name] for name in reload_of])
+    fake.active[SOCKET] = socket
+    monkeypatch.setattr(systemd, "show", fake.show)
+    monkeypatch.setattr(systemd, "systemctl", fake.systemctl)
+    timer_state.ensure(NAME, wanted, False, socket=SOCKET)
+    for name, unit in names.items():
+        verbs = [verb.replace(name, unit) for verb in verbs]
+    assert fake.verbs == verbs
