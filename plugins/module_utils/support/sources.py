@@ -33,6 +33,8 @@ _JOURNAL_LINES = 10_000
 _SECONDS = 20.0
 _COMMAND = ROOT / "proxy/current/bin/mcp-tunnel"
 _MARK = "mcp_tunnel refused"
+# What journalctl says about a pattern that no unit of its journal has.
+_NO_UNITS = b"Failed to add filter for units"
 # cloudflared's own diagnostics, which its `tunnel diag` collects from the same addresses; see
 # docs/support.md for the reasons why that command is not run.
 _OF_CLOUDFLARED = {
@@ -107,7 +109,9 @@ def sources(instances: Sequence[str]) -> Iterator[Source]:
     for unit in units:
         yield from _unit(unit)
     yield _refusals()
-    yield from map(_journal, (UNIT, f"{COUNTERS}.service", CONNECTIONS, *units))
+    # The signer, or ssh to it, has an instance of its unit for each question.
+    signers = [f"mcp-tunnel-signing-{instance}@*" for instance in instances]
+    yield from map(_journal, (UNIT, f"{COUNTERS}.service", CONNECTIONS, *units, *signers))
 
 
 def _firewall(instances: Sequence[str]) -> Iterator[Source]:
@@ -141,6 +145,7 @@ def _units(instance: str) -> list[str]:
         deployed.cloudflared_unit(instance),
         f"{renewal}.timer",
         f"{renewal}.service",
+        f"mcp-tunnel-signing-{instance}.socket",
     ]
 
 
@@ -155,7 +160,8 @@ def _unit(unit: str) -> Iterator[Source]:
 
 def _journal(unit: str) -> Source:
     command = ["journalctl", f"--unit={unit}", *_newest_first("short-iso-precise")]
-    return Source(f"journals/{unit}.txt", " ".join(command), partial(_read_newest, command))
+    name = unit.replace("@*", "")
+    return Source(f"journals/{name}.txt", " ".join(command), partial(_read_newest, command))
 
 
 def _refusals() -> Source:
@@ -190,7 +196,7 @@ def _read_newest(command: list[str], seconds: float) -> Content:
         note, lines = f"the newest {_MOST} bytes", lines[:-1]
     elif len(lines) >= _JOURNAL_LINES:
         note = f"the newest {_JOURNAL_LINES} lines"
-    if not lines:
+    if not lines or lines[0].startswith(_NO_UNITS):
         raise LeftOut("there are no lines")
     return Content(b"".join(reversed(lines)), note)
 
