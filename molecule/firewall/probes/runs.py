@@ -10,7 +10,7 @@ import struct
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -139,9 +139,14 @@ class Verdict:
         due.update(cell.counter for cell in self.wrong if cell.counter)
         return due
 
-    def red(self) -> list[str]:
-        """Return everything that is wrong, a line each."""
-        lines = [f"{cell}: {each}" for cell, found in self.wrong.items() for each in found]
+    def red(self, broken: Collection[str] = ()) -> list[str]:
+        """Return everything that is wrong, a line each, but for what is sent to *broken*."""
+        lines = [
+            f"{cell}: {each}"
+            for cell, found in self.wrong.items()
+            for each in found
+            if cell.address not in broken
+        ]
         lines += [] if self.seen else ["the last packet was to be seen, and was not"]
         return lines + self.missing()
 

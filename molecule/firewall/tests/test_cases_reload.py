@@ -1,4 +1,4 @@
-"""Routes change while calls are in progress: the calls go on, and nothing new begins."""
+"""Routes and addresses change: what is allowed begins, and what has begun goes on."""
 
 from __future__ import annotations
 
@@ -45,3 +45,23 @@ def test_streams_outlive_their_route() -> None:
         assert {name: table(shell(name)) for name in HOSTS} == before
         for stream in streams:
             stream.goes_on()
+
+
+def test_a_state_host_that_is_known_by_a_name() -> None:
+    """Names move: its port is open at every address, and no other port."""
+    member = shell(HOSTS[1])
+    asks = CONNECTS.replace("mcp-proxy", "mcp-tunnel-renew")
+    before = {name: table(shell(name)) for name in HOSTS}
+    assert "ConnectionRefusedError" in member.run(asks).stderr
+    load_rules(mcp_tunnel_ssh_address="state.example.net", mcp_tunnel_ssh_port=PORT)
+    member.check_output(asks)
+    chain = member.check_output("nft list chain inet mcp_tunnel renewal_instances")
+    assert "ip daddr @resolvers_v4" in chain
+    assert "ip6 daddr @resolvers_v6" in chain
+    assert "renewal" not in state_host().check_output(
+        "nft list chain inet mcp_tunnel renewal_instances"
+    ).replace("renewal_instances", "")
+    load_rules(mcp_tunnel_ssh_address="state.example.net", mcp_tunnel_ssh_port=22)
+    assert "ConnectionRefusedError" in member.run(asks).stderr
+    load_rules()
+    assert {name: table(shell(name)) for name in HOSTS} == before
