@@ -518,7 +518,7 @@ def test_the_signer_moves_with_the_state_host() -> None:
         assert done.returncode == 0, done.stdout[-3000:]
         assert "could not renew" not in done.stdout
         assert not shell(source).file(SIGNATORIES).exists
-        assert f"--member {source}\"" in shell(target).check_output(f"cat {SIGNATORIES}")
+        assert f'--member {source}"' in shell(target).check_output(f"cat {SIGNATORIES}")
         for name in HOSTS:
             assert said(name).startswith("not needed: ")
 

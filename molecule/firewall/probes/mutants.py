@@ -1,8 +1,9 @@
 """Deletes each rule of the deployed table in turn: the matrix has to notice every one.
 
-Each run of the matrix deletes one rule on every host, a different one on each. Where a host sends to
-another one, only the sender's counters count, as the other lacks a rule, too. A rule by which the
-state host lets the others in has a run of its own. Prints which cells turn red; exit status 1 if no cell shows a rule's loss.
+Each run of the matrix deletes one rule on every host, a different one on each. Where a host sends
+to another one, only the sender's counters count, as the other lacks a rule, too. A rule by which
+the state host lets the others in has a run of its own. Prints which cells turn red; exit status 1
+if no cell shows a rule's loss.
 """
 
 from __future__ import annotations
