@@ -117,7 +117,7 @@ def replica(instance: str, root: Path = CONFIGURATIONS, releases: Path = ROOT) -
         metrics_port=metrics_port(instance, root),
         domain=str(document.get("tunnel_domain", "")),
         routes=found,
-        required_routes=_required(directory / "members.json", list(found)),
+        required_routes=_required(directory / "required-routes.json", list(found)),
         ca_certificate=text(directory / "ca.crt"),
         releases={
             unit: Releases(state["part"], releases).path(state["version"])

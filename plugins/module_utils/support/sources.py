@@ -64,7 +64,10 @@ _HOST_COMMANDS = {
     "timers.txt": "systemctl list-timers mcp-* --all --no-pager",
 }
 _HOST_FILES = ("/etc/os-release", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/hosts")
-_OF_INSTANCE = ("proxy.yaml", "cloudflared.env", "members.json", "ca.crt", "tls/tls.crt")
+_OF_INSTANCE = (
+    *("proxy.yaml", "required-routes.json", "cloudflared.env", "members.json"),
+    *("ca.crt", "tls/tls.crt"),
+)
 
 
 class LeftOut(Exception):

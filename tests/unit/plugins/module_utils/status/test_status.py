@@ -117,8 +117,8 @@ def test_a_replica_is_known_by_its_own_files(host):
     assert found.domain == "abcd1234.tunnel.example"
     assert found.routes == {"echo": "http://10.0.0.1:8000", "wiki": "http://10.0.0.2:8000"}
     assert found.required_routes == ["echo", "wiki"], "of an older release, which says nothing"
-    members = host / "etc/default/members.json"
-    members.write_text(json.dumps({"required_routes": ["wiki"], "state_host": "a"}))
+    remembered = host / "etc/default/required-routes.json"
+    remembered.write_text(json.dumps({"required_routes": ["wiki"]}))
     assert replica_of(host).required_routes == ["wiki"]
     assert deployed.instances(host / "etc") == ["default"]
     assert deployed.instances(host / "nothing") == []
