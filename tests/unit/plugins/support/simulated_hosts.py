@@ -42,6 +42,7 @@ def pem(label: str, content: str = "simulated") -> str:
 SSH_KEY = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBB" + "A" * 86 + "="
 )
+USERS = ("mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew")
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "B" * 43
 CA = pem("CERTIFICATE", "the CA")
 CERTIFICATE = pem("CERTIFICATE", "a certificate")
@@ -142,7 +143,7 @@ def _truth(
                 "systemd_version": 252,
                 "cores": 2,
                 "resolvers": ["10.77.0.1"],
-                "users": ["mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew"],
+                "users": [each for each in USERS if each in given.get("users", [])],
                 "renewal_key": "",
                 "releases": {},
                 "unpacked": {"proxy": [], "cloudflared": []},
