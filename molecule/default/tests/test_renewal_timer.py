@@ -45,9 +45,9 @@ RENEWAL = "/etc/mcp-tunnel/default/renewal"
 SIGNATORIES = "/etc/mcp-tunnel-signer/.ssh/authorized_keys"
 FILES = (
     "find /etc/systemd /var/lib/systemd /etc/mcp-tunnel /etc/mcp-tunnel-signer"
-    " /run/mcp-tunnel-signing"
     " -name '*mcp-tunnel-renew-cert*' -o -name '*mcp-tunnel-signing*' -o -name renewal"
-    f" -o -name authorized_keys -o -path {SOCKET}"
+    " -o -name authorized_keys;"
+    " find /run/mcp-tunnel-signing -type s"
 )
 # The highest overall exposure that systemd-analyze may print.
 EXPOSURE = 1.5
@@ -111,7 +111,8 @@ def due_on(name: str) -> Iterator[None]:
     command += f" --renew-before {hours + 1}h --duration {hours + 2}h"
     drop_in = f"[Service]\\nExecStart=\\nExecStart={command}\\n"
     host.check_output(
-        f"mkdir {DROP_IN} && printf '{drop_in}' >{DROP_IN}/test.conf && systemctl daemon-reload"
+        f"mkdir {DROP_IN} && printf '%b' '{drop_in}' >{DROP_IN}/test.conf"
+        " && systemctl daemon-reload"
     )
     try:
         yield
@@ -438,12 +439,13 @@ def test_a_hostile_replica_gets_nothing_but_a_server_certificate() -> None:
 
 def test_a_hostile_replica_gets_no_port_and_no_file() -> None:
     done = shell(MEMBER).run(
-        f"timeout 60 {ASK} -o LogLevel=INFO -W 127.0.0.1:8081 state-host </dev/null"
+        f"timeout 60 {ASK} -o LogLevel=INFO -W 127.0.0.1:8081 state-host </dev/null || exit 1"
     )
     assert done.rc != 0
     assert "prohibited" in done.stderr
     done = shell(MEMBER).run(
-        f"timeout 60 {ASK} -o ExitOnForwardFailure=yes -R 9999:127.0.0.1:22 state-host </dev/null"
+        f"timeout 60 {ASK} -o ExitOnForwardFailure=yes -R 9999:127.0.0.1:22"
+        " state-host </dev/null || exit 1"
     )
     assert done.rc != 0
     assert "remote port forwarding failed" in done.stderr
