@@ -11,14 +11,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.listeners import (
     answerer,
     find_listener,
 )
 
-_TIMEOUT = 3.0
+_TIMEOUT = 3.0  # seconds for each step
+_WHOLE_SECONDS = 10.0  # for request and answer
 _MAX_BODY = 65536
 
 
@@ -48,7 +50,6 @@ def get(port: int, path: str, unit: str, most: int = _MAX_BODY) -> tuple[int, st
     """Status and body of a plain request on loopback; status 0 and the reason if there is none.
 
     :param most: bytes of the body that are read at most.
-
     :raises Stranger: if another process than *unit* took the connection; nothing was sent to it.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
@@ -56,8 +57,33 @@ def get(port: int, path: str, unit: str, most: int = _MAX_BODY) -> tuple[int, st
         try:
             connection.connect()
             must_be(unit)(connection.sock)
-            connection.request("GET", path, headers={"Connection": "close"})
-            answer = connection.getresponse()
-            return answer.status, answer.read(most).decode("utf-8", "replace")
+            with _limited(connection.sock, _WHOLE_SECONDS):
+                connection.request("GET", path, headers={"Connection": "close"})
+                answer = connection.getresponse()
+                return answer.status, answer.read(most).decode("utf-8", "replace")
         except (OSError, ValueError, http.client.HTTPException) as error:
             return 0, getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _limited(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Ends the connection after so many seconds: a service may send a byte every second.
+
+    :raises TimeoutError: if that was necessary.
+    """
+    ended = threading.Event()
+
+    def end() -> None:
+        ended.set()
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if ended.is_set():
+            raise TimeoutError(f"the answer has not ended within {seconds:g} seconds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
@@ -439,6 +440,27 @@ def test_a_port_on_which_nobody_accepts(replica, monkeypatch):
     assert layer == "proxy"
     assert detail.startswith("accepted by nobody; listening is ")
     assert f"process {os.getpid()}" in detail
+
+
+def test_an_answer_that_never_ends(monkeypatch):
+    """Each piece is in time."""
+    monkeypatch.setattr(loopback, "_WHOLE_SECONDS", 0.5)
+    monkeypatch.setattr(loopback, "must_be", lambda _unit: lambda _connection: None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip():
+            connection = listener.accept()[0]
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while True:
+                    connection.sendall(b"x")
+                    time.sleep(0.01)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        found = loopback.get(listener.getsockname()[1], "/", "x.service")
+        thread.join()
+    assert found == (0, "the answer has not ended within 0.5 seconds")
 
 
 def test_a_service_that_runs_other_code(replica, monkeypatch, tmp_path):
