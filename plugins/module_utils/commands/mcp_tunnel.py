@@ -46,12 +46,18 @@ def main(arguments: list[str] | None = None) -> int:
     except TunnelError as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"{error.filename or 'system'}: {error.strerror or error}. Run it as root.")
+        return _fail(_of_the_system(error))
     return status
 
 
 def _terminated(*_signal: Any) -> NoReturn:
     sys.exit(_TERMINATED)
+
+
+def _of_the_system(error: OSError) -> str:
+    is_refused = isinstance(error, PermissionError) and os.geteuid()
+    remedy = "Run it as root" if is_refused else "Look at that path and its file system"
+    return f"{error.filename or 'system'}: {error.strerror or error}. {remedy}."
 
 
 def _fail(message: str) -> int:

@@ -19,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances i
     INSTANCE,
     check_instance,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.drain import Mark
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.health import Replica
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import (
     RECORDS,
@@ -100,6 +101,11 @@ def domain(instance: str, root: Path = CONFIGURATIONS) -> str:
     return str(_document(root / instance / "proxy.yaml").get("tunnel_domain", ""))
 
 
+def drained(instance: str, root: Path = CONFIGURATIONS) -> str:
+    """Since when the replica is drained, by whom and why; ``""`` if it is in service."""
+    return str(Mark(instance, root).read() or "")
+
+
 def replica(instance: str, root: Path = CONFIGURATIONS, releases: Path = ROOT) -> Replica:
     """The replica to examine.
 
@@ -119,6 +125,7 @@ def replica(instance: str, root: Path = CONFIGURATIONS, releases: Path = ROOT) -
         routes=found,
         required_routes=_required(directory / "required-routes.json", list(found)),
         ca_certificate=text(directory / "ca.crt"),
+        drained=drained(instance, root),
         releases={
             unit: Releases(state["part"], releases).path(state["version"])
             for unit, state in Records(instance, RECORDS).load("applied").items()

@@ -45,6 +45,7 @@ _NOT_PROVEN = (
     "The replica was not proven with its present state, because a run has failed or was "
     "interrupted. Run the site playbook"
 )
+_AWAY = "The replica is drained, and is proven only at the edge. Run undrain.yml"
 
 
 def versions(instance: str) -> Part:
@@ -89,7 +90,7 @@ def last_run(instance: str) -> Part:
         "applied_at": _changed_at(directory / "applied.json"),
         "proven_at": _changed_at(directory / "good.json"),
         "proven": proven,
-        "remedy": "" if proven else _NOT_PROVEN,
+        "remedy": "" if proven else _AWAY if deployed.drained(instance) else _NOT_PROVEN,
     }
 
 

@@ -102,5 +102,6 @@ def _row(item: Finding) -> dict[str, Any]:
 
 def _judged(item: Finding) -> str:
     if item.ok:
-        return OK
+        # Drained, or in maintenance: as an operator wants it, and worth a look.
+        return NOTICE if item.purpose else OK
     return FAILED if item.required else NOTICE

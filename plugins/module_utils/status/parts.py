@@ -17,7 +17,9 @@ OK, NOTICE, NOT_PROVEN, FAILED, UNKNOWN = "ok", "notice", "not proven", "FAILED"
 #: The worst one first.
 STATES = (FAILED, UNKNOWN, NOTICE, NOT_PROVEN, OK)
 _UNHEALTHY = (FAILED, UNKNOWN)
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+_MALFORMED = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError,
+)  # fmt: skip
 
 Part = dict[str, Any]
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _STYLES = {
     OK: "green", NOTICE: "yellow", "down": "yellow", NOT_PROVEN: "yellow", FAILED: "bold red",
-    UNKNOWN: "bold magenta",
+    UNKNOWN: "bold magenta", "drained": "yellow", "maintenance": "yellow",
 }  # fmt: skip
 # Parts of which a layer says in better words why they cannot be read.
 _TOLD_BY = {"edge": "edge", "traffic": "proxy"}
@@ -129,6 +129,9 @@ def _of_instance(
         yield _problems(problems)
     yield _line("")
     yield _glance(instance, document)
+    if not instance["certificate"]["error"]:
+        # Without a column for the state, it is whole on a terminal with 80 columns.
+        yield _line(f"fingerprint  {instance['certificate']['fingerprint']}")
     yield _line("")
     yield _layers(instance["layers"]["rows"])
 
@@ -167,7 +170,7 @@ def _glance(instance: Mapping[str, Any], document: Mapping[str, Any]) -> Table:
     now = document["at"]
     texts: dict[str, Callable[[Any], str]] = {
         "edge": _edge,
-        "certificate": lambda read: f"{_certificate(read)}\nSHA-256 {read['fingerprint']}",
+        "certificate": _certificate,
         "traffic": lambda read: _traffic(read, now),
         "firewall": _firewall,
         "versions": lambda read: _versions(read, document),
@@ -190,6 +193,8 @@ def _layers(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _edge(read: Mapping[str, Any]) -> str:
+    if read["drained"]:
+        return "away from it, because the replica is drained"
     where = f" ({', '.join(read['locations'])})" if read["locations"] else ""
     return f"{read['connections']} of {read['wanted']} connections{where}"
 

@@ -18,12 +18,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.cloudfla
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.status.parts import (
     FAILED,
+    NOTICE,
     OK,
     Part,
     Unread,
 )
 
-EDGE: Part = {"connections": None, "wanted": CONNECTIONS, "locations": []}
+EDGE: Part = {"connections": None, "wanted": CONNECTIONS, "locations": [], "drained": ""}
 TRAFFIC: Part = {
     "since": "", "requests": None, "routes": {}, "in_flight": None, "connections_open": None,
     "connections_refused": None, "handshake_failures": {}, "connect_failures": {},
@@ -70,7 +71,12 @@ class Page:
 
 
 def edge(instance: str) -> Part:
-    """The registered connections. Only ``/ready`` counts those; the metric counts attempts."""
+    """The registered connections. Only ``/ready`` counts those; the metric counts attempts.
+
+    A drained replica has none: its service layer says so if cloudflared runs all the same.
+    """
+    if why := deployed.drained(instance):
+        return {"state": NOTICE, "drained": why}
     unit, port = deployed.cloudflared_unit(instance), deployed.metrics_port(instance)
     ready = int(json.loads(_asked(port, "/ready", unit, (200, 503)))["readyConnections"])
     page = Page(_asked(port, "/metrics", unit))

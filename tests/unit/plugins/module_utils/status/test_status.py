@@ -179,6 +179,52 @@ def test_the_edge_by_ready_connections_not_by_places_of_the_past(answers):
     assert "\x1b" not in read["error"]
 
 
+AWAY = "drained since 2026-11-29T04:50:00Z by ops on controller: new memory"
+
+
+@pytest.fixture
+def away(monkeypatch):
+    monkeypatch.setattr(deployed, "drained", lambda _instance: AWAY)
+
+
+def test_a_drained_replica_is_not_asked_for_connections(answers, away):
+    del answers[9241, "/ready"]
+    read = parts.part(lambda: traffic.edge("default"), traffic.EDGE)
+    assert (read["state"], read["error"], read["drained"]) == ("notice", "", AWAY)
+    assert read["connections"] is None
+
+
+def test_a_replica_knows_that_it_is_drained(host):
+    assert replica_of(host).drained == ""
+    (host / "etc/default/drained").write_text("")
+    assert replica_of(host).drained.startswith("drained since 2")
+
+
+@pytest.mark.parametrize("purpose", ["drained", "maintenance"])
+def test_what_an_operator_has_taken_out_of_service_is_worth_a_look(host, monkeypatch, purpose):
+    (host / "etc/default/drained").write_text("")
+    found = [
+        Finding("service", "x.service", True, AWAY, purpose=purpose),
+        Finding("proxy", "x", True, "ready"),
+    ]
+    monkeypatch.setattr(health, "_examined", lambda _replica: found)
+    monkeypatch.setattr(health.deployed, "replica", lambda _instance: None)
+    read = parts.part(lambda: health.layers("default"), health.LAYERS)
+    assert [row["state"] for row in read["rows"]] == [purpose, "ok"]
+    assert read["state"] == "notice"
+    assert parts.is_healthy([read["state"]])
+
+
+@pytest.mark.parametrize("figure", ["+Inf", "1e999", "NaN"])
+def test_a_figure_that_is_none_hides_only_its_part(answers, figure):
+    page = PROXY_METRICS.replace("connections_open 8", f"connections_open {figure}")
+    answers[9081, "/metrics"] = (200, page)
+    read = parts.part(lambda: traffic.traffic("default"), traffic.TRAFFIC)
+    assert read["state"] == "unknown"
+    answers[9241, "/ready"] = (200, '{"readyConnections": Infinity}')
+    assert parts.part(lambda: traffic.edge("default"), traffic.EDGE)["state"] == "unknown"
+
+
 def test_requests_and_refusals(answers):
     read = parts.part(lambda: traffic.traffic("default"), traffic.TRAFFIC)
     assert read["state"] == "ok"
@@ -232,9 +278,17 @@ def test_the_last_run_is_proven_if_what_was_applied_is_what_is_good(host, monkey
     (directory / "applied.json").write_text('{"mcp-proxy@default.service": {"version": "2"}}')
     read = parts.part(lambda: deployment.last_run("default"), deployment.LAST_RUN)
     assert (read["state"], read["proven"]) == ("notice", False)
+    assert "a run has failed or was interrupted. Run the site playbook" in read["remedy"]
     shutil.rmtree(directory)
     read = parts.part(lambda: deployment.last_run("default"), deployment.LAST_RUN)
     assert (read["state"], read["proven"], read["proven_at"]) == ("notice", False, "")
+
+
+def test_what_was_deployed_to_a_drained_replica_is_proven_when_it_is_back(host, monkeypatch, away):
+    monkeypatch.setattr(deployment.FirewallRecords, "looks", lambda _self, _instance: {})
+    read = parts.part(lambda: deployment.last_run("default"), deployment.LAST_RUN)
+    assert (read["state"], read["proven"]) == ("notice", False)
+    assert "Run undrain.yml" in read["remedy"]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +331,10 @@ def example(**changes):
             **{"state": "ok", "error": "", "fingerprint": "ab" * 32, "days_left": 60},
             **{"not_after": "2027-02-01T00:00:00Z", "ca_days_left": 900},
         },
-        "edge": {"state": "ok", "error": "", "connections": 4, "wanted": 4, "locations": ["fra03"]},
+        "edge": {
+            **traffic.EDGE,
+            **{"state": "ok", "error": "", "connections": 4, "locations": ["fra03"]},
+        },
         "traffic": {
             **traffic.TRAFFIC,
             **{"state": "ok", "error": "", "since": "2026-11-28T05:00:00Z", "requests": 7},
@@ -349,12 +406,20 @@ def test_a_part_that_cannot_be_read_is_a_problem_unless_its_layer_has_told():
     assert "edge         unknown  cannot be read, see above" in text
 
 
+def test_a_drained_replica_is_shown_as_one():
+    edge = {**traffic.EDGE, "state": "notice", "error": "", "drained": AWAY}
+    layers = {"state": "notice", "error": "", "rows": [row("service", "drained", AWAY)]}
+    text = shown(example(edge=edge, layers=layers))
+    assert f"drained  service an object: {AWAY}" in text
+    assert "edge         notice  away from it, because the replica is drained" in text
+
+
 def test_every_figure_is_at_a_glance():
     text = shown(example())
     for words in (
         "edge         ok  4 of 4 connections (fra03)",
         "certificate  ok  60 d left, until 2027-02-01 00:00:00 UTC; its CA 900 d left",
-        f"SHA-256 {'ab' * 32}",
+        f"\nfingerprint  {'ab' * 32}\n",
         "traffic      ok  7 requests since 2026-11-28 05:00:00 UTC (24 h ago); 0 in flight; 4 conn",
         "firewall     ok  loaded, proven; 5 packets refused, 2 since the last run (a 2)",
         "versions     ok  cloudflared (cdcdcdcdcdcd...), proxy unknown, Python 3.11.2",
@@ -371,6 +436,11 @@ def test_without_a_terminal_no_colour_no_folded_line_and_no_blank_at_an_end(monk
     assert "\x1b" not in text
     assert "x" * 900 in text
     assert [line for line in text.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_fingerprint_is_whole_on_a_terminal_of_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert f"fingerprint  {'ab' * 32}\n" in shown(example(), Terminal())
 
 
 def test_colours_on_a_terminal_unless_they_are_unwanted(monkeypatch):
@@ -444,6 +514,26 @@ def test_an_instance_that_is_not_here(monkeypatch, capsys):
     assert err == "instance 'other': is not on this host. Here is default.\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/etc/x"), "Run it as root."),
+        (OSError(28, "No space left on device", "/x"), "device. Look at that path and its file"),
+    ],
+)
+def test_what_the_system_refuses(monkeypatch, capsys, error, said):
+    def fail(_names):
+        raise error
+
+    monkeypatch.setattr(mcp_tunnel.deployed, "instances", lambda *_root: ["default"])
+    monkeypatch.setattr(mcp_tunnel.document, "look", fail)
+    monkeypatch.setattr(mcp_tunnel.os, "geteuid", lambda: 1000)
+    assert mcp_tunnel.main(["status"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"{error.filename}: {error.strerror}. ")
+    assert said in told
+
+
 COMMAND = """
 import os, sys
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.commands import mcp_tunnel
@@ -453,7 +543,8 @@ sys.exit(mcp_tunnel.main(sys.argv[1:]))
 
 
 def started(*arguments, **more):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    collections = str(Path(mcp_tunnel.__file__).parents[6])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([collections, *sys.path])}
     command = [sys.executable, "-c", COMMAND, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, **more)
 
