@@ -43,6 +43,8 @@ MOST = 15 * 1024 * 1024
 #: Bytes of an archive; the controller takes no larger one.
 MOST_PACKED = 16 * 1024 * 1024
 _SECONDS = 120.0
+#: Characters of the reason why a file was left out; the controller takes no longer one.
+LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ class _Collection:
         self.entries.append({**entry, "note": content.note} if content.note else entry)
 
     def _leave_out(self, source: Source, why: str) -> None:
-        text = without_control(why)
+        text = without_control(why)[:LONGEST_REASON]
         # A program may quote in its error what it was given.
-        if self._search.found(why.encode()):
+        if self._search.found(why.encode("utf-8", "replace")):
             text = "the reason holds a secret itself"
         self.left_out.append({"name": source.name, "how": source.how, "why": text})
 

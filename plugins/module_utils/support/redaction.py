@@ -17,12 +17,13 @@ _NAMES = (
     r"|setcredential"
 )
 # `name: value` and `NAME=value`, also below another name: Environment="X_TOKEN=value". Paths stay.
+# The rest of a name is limited, because a long line would take for ever otherwise.
 _SETTING = re.compile(
-    rf"(?im)(\b[\w.-]*(?:{_NAMES})[\w.-]*[\"']?[ \t]*[:=][ \t]*[\"']?)(?![\s/\"'])"
+    rf"(?im)((?:{_NAMES})[\w.-]{{0,128}}[\"']?[ \t]*[:=][ \t]*[\"']?)(?![\s/\"'])"
     r"[^\s\"'#]+(?:[ \t]+[^\s\"'#=:]+)*"
 )
 # The userinfo of a URI (RFC 3986 section 3.2.1).
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@\"']+@")
+_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,32}://)[^\s/@\"']+@")
 
 
 def redacted(text: str) -> tuple[str, int]:

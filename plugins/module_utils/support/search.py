@@ -72,10 +72,9 @@ def _pieces(values: Iterable[bytes]) -> Iterator[bytes]:
 def _forms(value: bytes) -> Iterator[bytes]:
     yield value
     yield value.hex().encode()
-    for shift in range(3):
-        # Four characters stand for three bytes: the first four, and the last, depend on neighbours.
-        coded = base64.b64encode(b"\0" * shift + value)
-        yield coded[4 if shift else 0 : -4]
+    # Four characters stand for three bytes: the first ones depend on the bytes before.
+    for shift, foreign in enumerate((0, 2, 3)):
+        yield base64.b64encode(b"\0" * shift + value)[foreign:]
 
 
 def _readings(haystack: bytes) -> Iterator[bytes]:

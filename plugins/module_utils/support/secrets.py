@@ -31,6 +31,7 @@ PLACES = (
     Path("/run/mcp-tunnel-provision"),
 )
 _MOST_FILES = 20_000
+_OPENSSH = b"openssh-key-v1\0"
 _LARGEST = 1024 * 1024
 _KEY = re.compile(
     r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----([A-Za-z0-9+/=\s]+)-----END \1-----", re.DOTALL
@@ -105,8 +106,10 @@ def _add(found: Known, path: str, text: str) -> None:
     for _label, body in _KEY.findall(text):
         joined = "".join(body.split())
         with contextlib.suppress(binascii.Error):
-            values = (joined.encode(), base64.b64decode(joined))
+            content = base64.b64decode(joined)
+            values = (joined.encode(), content)
             found.secrets.append(Secret(f"the private key in {path}", values))
+            found.public.append(_public_part(content))
     for value in _ACCESS.findall(text):
         found.secrets.append(Secret(f"the access token in {path}", (value.encode(),)))
 
@@ -120,6 +123,21 @@ def _token(path: str, text: str) -> Secret:
     part = json.loads(base64.b64decode(text))["s"]
     values = (text.encode(), part.encode(), base64.b64decode(part))
     return Secret(f"the tunnel token in {path}", values)
+
+
+def _public_part(key: bytes) -> bytes:
+    """The beginning of a key in OpenSSH's form, with its public half; ``b""`` for another form.
+
+    It names algorithms, which ssh does as well (PROTOCOL.key of OpenSSH: after the magic bytes a
+    cipher, a function and its options, the number of keys, then the first public key).
+    """
+    if not key.startswith(_OPENSSH):
+        return b""
+    at = len(_OPENSSH)
+    for skipped in (0, 0, 0, 4):
+        at += skipped
+        at += 4 + int.from_bytes(key[at : at + 4], "big")
+    return key[:at]
 
 
 def _der(pem: str) -> bytes:

@@ -66,7 +66,7 @@ _HOST_COMMANDS = {
 _HOST_FILES = ("/etc/os-release", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/hosts")
 _OF_INSTANCE = (
     *("proxy.yaml", "required-routes.json", "cloudflared.env", "members.json"),
-    *("ca.crt", "tls/tls.crt"),
+    *("ca.crt", "tls/tls.crt", "drained", "renewal/ssh_config", "renewal/known_hosts"),
 )
 
 
@@ -112,9 +112,7 @@ def sources(instances: Sequence[str]) -> Iterator[Source]:
     for unit in units:
         yield from _unit(unit)
     yield _refusals()
-    # The signer, or ssh to it, has an instance of its unit for each question.
-    signers = [f"mcp-tunnel-signing-{instance}@*" for instance in instances]
-    yield from map(_journal, (UNIT, f"{COUNTERS}.service", CONNECTIONS, *units, *signers))
+    yield from map(_journal, (UNIT, f"{COUNTERS}.service", CONNECTIONS, *units))
 
 
 def _firewall(instances: Sequence[str]) -> Iterator[Source]:
@@ -141,20 +139,24 @@ def _instance(instance: str) -> Iterator[Source]:
 
 
 def _units(instance: str) -> list[str]:
-    renewal = f"mcp-tunnel-renew-cert@{instance}"
+    renewal, signing = f"mcp-tunnel-renew-cert@{instance}", f"mcp-tunnel-signing-{instance}"
     return [
         deployed.proxy_unit(instance),
         f"mcp-proxy@{instance}.socket",
         deployed.cloudflared_unit(instance),
         f"{renewal}.timer",
         f"{renewal}.service",
-        f"mcp-tunnel-signing-{instance}.socket",
+        f"{signing}.socket",
+        # One of a kind for each question: the template is what all of them have.
+        f"{signing}@.service",
     ]
 
 
 def _unit(unit: str) -> Iterator[Source]:
     place = f"units/{unit}"
-    yield _program(f"{place}/show.txt", ["systemctl", "show", "--all", unit], is_configuration=True)
+    if "@." not in unit:
+        command = ["systemctl", "show", "--all", unit]
+        yield _program(f"{place}/show.txt", command, is_configuration=True)
     yield _program(f"{place}/cat.txt", ["systemctl", "cat", unit], is_configuration=True)
     if unit.endswith(".service"):
         command = ["systemd-analyze", "security", "--no-pager", unit]
@@ -162,14 +164,16 @@ def _unit(unit: str) -> Iterator[Source]:
 
 
 def _journal(unit: str) -> Source:
-    command = ["journalctl", f"--unit={unit}", *_newest_first("short-iso-precise")]
-    name = unit.replace("@*", "")
-    return Source(f"journals/{name}.txt", " ".join(command), partial(_read_newest, command))
+    pattern = unit.replace("@.", "@*.")
+    command = ["journalctl", f"--unit={pattern}", *_newest_first("short-iso-precise")]
+    return Source(f"journals/{unit}.txt", " ".join(command), partial(_read_newest, command, (0,)))
 
 
 def _refusals() -> Source:
     command = ["journalctl", "--dmesg", f"--grep={_MARK}", *_newest_first("short-iso-precise")]
-    return Source("journals/refusals.txt", " ".join(command), partial(_read_newest, command))
+    # Status 1 is that of grep, where it finds nothing.
+    read = partial(_read_newest, command, (0, 1))
+    return Source("journals/refusals.txt", " ".join(command), read)
 
 
 def _newest_first(form: str) -> list[str]:
@@ -189,10 +193,9 @@ def _program(
     return Source(name, " ".join(command), read)
 
 
-def _read_newest(command: list[str], seconds: float) -> Content:
+def _read_newest(command: list[str], good: tuple[int, ...], seconds: float) -> Content:
     """The lines of a journal in their order; where there are too many, the oldest are cut off."""
-    # grep's own status, where it finds nothing.
-    done = _ran(command, seconds, (0, 1))
+    done = _ran(command, seconds, good)
     lines = done.output.splitlines(keepends=True)
     note = ""
     if done.cut:

@@ -99,6 +99,13 @@ def test_a_secret_that_a_name_or_the_manifest_holds_stops_everything(known):
         archive.make(["default"], [source("x", b"good", how=f"cat {TOKEN}")], known)
 
 
+def test_a_reason_is_as_short_as_the_controller_takes_it(known):
+    """A program may end with a line of a megabyte."""
+    wanted = [source("x", sources.LeftOut("\x1b" * 100_000))]
+    (left,) = archive.make(["default"], wanted, known).manifest["left_out"]
+    assert left["why"] == ("\\x1b" * 250)
+
+
 def test_it_has_an_upper_size(known, monkeypatch):
     monkeypatch.setattr(archive, "MOST", 100)
     wanted = [source("small", b"x" * 60), source("large", b"x" * 60), source("tiny", b"x" * 40)]
@@ -148,6 +155,7 @@ def test_it_is_stored_for_root_alone_and_replaces_no_link(known, tmp_path):
         ("Authorization: Bearer abc", "Authorization: (redacted)"),
         ("HTTPS_PROXY=http://me:abc@proxy:3128/", "HTTPS_PROXY=http://(redacted)@proxy:3128/"),
         ("SetCredential=tunnel-token:abc", "SetCredential=(redacted)"),
+        (f"{'a' * 100}_TOKEN_OF_X=abc", f"{'a' * 100}_TOKEN_OF_X=(redacted)"),
     ],
 )
 def test_configuration_without_secrets(before, after):
@@ -167,6 +175,12 @@ def test_configuration_without_secrets(before, after):
 )
 def test_configuration_that_says_no_secret_stays(line):
     assert redaction.redacted(f"{line}\n") == (f"{line}\n", 0)
+
+
+def test_a_long_line_takes_no_time_to_speak_of():
+    """Read from each of its places to its end, it would take hours."""
+    line = "token" * 20_000 + "a-" * 100_000 + "\n"
+    assert redaction.redacted(line) == (line, 0)
 
 
 def test_a_program_ends_within_its_time_with_all_its_children(tmp_path):
@@ -211,13 +225,21 @@ def test_programs_that_fail_or_are_not_there():
 def test_a_journal_that_is_too_long_loses_its_oldest_lines(monkeypatch):
     monkeypatch.setattr(sources, "_MOST", 26)
     lines = "".join(f"line {number}\\n" for number in reversed(range(9)))
-    content = sources._read_newest(["printf", lines], 60)
+    content = sources._read_newest(["printf", lines], (0,), 60)
     assert content.data == b"line 6\nline 7\nline 8\n"
     assert content.note == "the newest 26 bytes"
     monkeypatch.undo()
-    assert sources._read_newest(["printf", lines], 60).data.startswith(b"line 0\nline 1\n")
+    content = sources._read_newest(["printf", lines], (0,), 60)
+    assert content.data.startswith(b"line 0\nline 1\n")
     with pytest.raises(sources.LeftOut, match="there are no lines"):
-        sources._read_newest(["false"], 60)
+        sources._read_newest(["false"], (0, 1), 60)
+
+
+def test_an_error_of_journalctl_is_no_line_of_a_journal():
+    """A pattern that no unit has is such an error."""
+    command = ["sh", "-c", "echo Failed to add filter >&2; exit 1"]
+    with pytest.raises(sources.LeftOut, match="status 1: Failed to add filter"):
+        sources._read_newest(command, (0,), 60)
 
 
 def test_every_source_has_a_name_of_its_own_that_leads_nowhere_else():

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import random
+import subprocess
 import textwrap
 import urllib.parse
 
@@ -112,6 +113,27 @@ def test_a_certificate_is_public_although_its_key_holds_a_half_of_it(search, pla
     der = base64.b64decode("".join(text.split("-----")[2].split()))
     for public in (text.encode(), der, der.hex(":").encode(), base64.b64encode(b"x" + der)):
         assert search.found(public) == []
+
+
+@pytest.mark.parametrize("kind", ["ecdsa", "ed25519", "rsa"])
+def test_a_key_of_ssh_is_found_and_its_public_half_is_none(tmp_path, kind):
+    """ssh logs the names of algorithms, and known_hosts has keys of the same kinds."""
+    for name in ("key", "other"):
+        make = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", str(tmp_path / name)]
+        subprocess.run(make, check=True)
+    private, public = ((tmp_path / name).read_text() for name in ("key", "key.pub"))
+    other = (tmp_path / "other.pub").read_text()
+    for path in tmp_path.glob("other*"):
+        path.unlink()
+    (tmp_path / "key.pub").unlink()
+    search = Search(secrets.known([tmp_path]))
+    der = base64.b64decode(private.split("-----")[2])
+    for leak in (private, der.hex(), base64.b64encode(b"x" + der).decode()):
+        assert search.found(leak.encode()) == [f"the private key in {tmp_path}/key"]
+    for text in (public, other, "no matching host key type found. Their offer: " + other):
+        # Pieces are looked up at every twelfth place: wherever the text begins.
+        for shift in range(12):
+            assert search.found(b"x" * shift + text.encode()) == [], text
 
 
 def test_text_without_a_secret(search):
