@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -18,13 +20,18 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import check_path
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.archive import MOST_PACKED
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.archive import (
+    LONGEST_REASON,
+    MOST_PACKED,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.transfer import PART
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
     Fields,
+    Unanswered,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
+    FINGERPRINT,
     list_of,
     number,
     record,
@@ -38,11 +45,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.priva
 _DEST = "mcp_tunnel_support_dest"
 # Four characters stand for three bytes.
 _LONGEST = PART // 3 * 4 + 4
-_NAME, _REASON, _MANY = 255, 1024, 500
+_NAME, _MANY = 255, 500
 _FIELDS: Mapping[str, Fields] = {
     "made": {
         "size": number(1, MOST_PACKED),
-        "left_out": list_of(record({"name": text(_NAME), "why": text(_REASON)}), _MANY),
+        "sha256": FINGERPRINT,
+        "left_out": list_of(record({"name": text(_NAME), "why": text(LONGEST_REASON)}), _MANY),
         "secrets": list_of(text(_NAME), _MANY),
     },
     "read": {"content": text(_LONGEST)},
@@ -72,26 +80,34 @@ class ActionModule(CheckedModule):
                 "dest": {"type": "path", "required": True},
             }
         )
-        directory = Path(os.path.normpath(check_path(options["dest"], _DEST)))
+        dest = Path(os.path.normpath(check_path(options["dest"], _DEST)))
+        directory = _prepared(dest, self._task.check_mode)
         path = directory / _file_name(task_vars["inventory_hostname"])
         if self._task.check_mode:
             told = (
                 f"Would collect an archive on this host, and fetch it to {path}. Nothing was asked."
             )
             return {"changed": True, "path": str(path), "msg": told}
-        directory = _prepared(directory)
-        made = self._asked_for(task_vars, options["instance"], "made")
+        made = self._brought(task_vars, options["instance"], path)
+        return {**made, "changed": True, "path": str(path)}
+
+    def _brought(self, task_vars: dict[str, Any], instance: str, path: Path) -> dict[str, Any]:
+        """Lets the host make an archive, and brings it to *path*; returns the host's answer.
+
+        :raises TunnelError: if the host has none, or sends another one; then no file is made.
+        """
+        made = self._asked_for(task_vars, instance, "made")
         try:
-            content = self._fetched(task_vars, options["instance"], made["size"])
-        finally:
-            self._asked_for(task_vars, options["instance"], "absent")
-        _write(directory / path.name, content)
-        return {
-            **made,
-            "changed": True,
-            "path": str(directory / path.name),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
+            _write(path, self._fetched(task_vars, instance, made))
+        except Unanswered:
+            # It would not answer another question either; the next run removes the archive.
+            raise
+        except TunnelError:
+            with contextlib.suppress(TunnelError):
+                self._asked_for(task_vars, instance, "absent")
+            raise
+        self._asked_for(task_vars, instance, "absent")
+        return made
 
     def _asked_for(
         self, task_vars: dict[str, Any], instance: str, state: str, offset: int = 0
@@ -104,31 +120,38 @@ class ActionModule(CheckedModule):
         answer = super().ask(task_vars, arguments=question)
         if answer.get("failed"):
             raise TunnelError(
-                task_vars["inventory_hostname"], str(answer.get("msg", "")), "Run mcp-tunnel there"
+                task_vars["inventory_hostname"],
+                str(answer.get("msg", "")).rstrip("."),
+                "To try it there, run mcp-tunnel support on the host",
             )
         return answer
 
-    def _fetched(self, task_vars: dict[str, Any], instance: str, size: int) -> bytes:
-        """The archive, of which the host has said the size.
+    def _fetched(self, task_vars: dict[str, Any], instance: str, made: Mapping[str, Any]) -> bytes:
+        """The archive, of which the host has said size and SHA-256.
 
         :raises TunnelError: if it sends something else.
         """
-        found = bytearray()
-        while len(found) < size:
-            answer = self._asked_for(task_vars, instance, "read", len(found))
-            try:
-                part = base64.b64decode(answer["content"], validate=True)
-            except (binascii.Error, ValueError):
-                part = b""
+        found, size, part = bytearray(), made["size"], b"\0" * PART
+        # All parts but the last are whole ones.
+        while len(found) < size and len(part) == PART:
+            part = _decoded(self._asked_for(task_vars, instance, "read", len(found))["content"])
             found += part
-            whole = len(part) == PART or len(found) == size
-            if not whole or len(found) > size:
-                raise TunnelError(
-                    task_vars["inventory_hostname"],
-                    f"has announced an archive of {size} bytes, and does not send that",
-                    "Run support.yml again; if it stays so, treat the host as compromised",
-                )
+        if len(found) != size or hashlib.sha256(found).hexdigest() != made["sha256"]:
+            raise TunnelError(
+                task_vars["inventory_hostname"],
+                "has not sent the archive that it has made",
+                "Run support.yml again, while no other run of it does; if it stays so, treat the "
+                "host as compromised",
+            )
         return bytes(found)
+
+
+def _decoded(content: str) -> bytes:
+    """The bytes of a part; none if it is no base64."""
+    try:
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 def _file_name(host: str) -> str:
@@ -137,8 +160,10 @@ def _file_name(host: str) -> str:
     return f"{plain}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz"
 
 
-def _prepared(directory: Path) -> Path:
+def _prepared(directory: Path, check_mode: bool) -> Path:
     """The real path of the directory. If it is missing, it is made for the running user alone.
+
+    In check mode, a missing one is not made.
 
     :raises TunnelError: if it cannot be made, or others could exchange what is in it.
     """
@@ -152,7 +177,12 @@ def _prepared(directory: Path) -> Path:
 
     try:
         if directory.exists():
-            return check_unchangeable(directory, refusal)
+            real = check_unchangeable(directory, refusal)
+            if not real.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            return real
+        if check_mode:
+            return directory
         return ensure_private_directory(directory, refusal)
     except OSError as error:
         raise _stuck(directory, error) from None
@@ -181,5 +211,5 @@ def _stuck(path: Path, error: OSError) -> TunnelError:
     return TunnelError(
         f"{_DEST} {path}",
         f"cannot be written: {error.strerror or error}",
-        "Make room there, or name another directory",
+        "Make room there, or name another directory of yours",
     )

@@ -76,6 +76,12 @@ LIES = {
     "more than is taken": {"arguments": {"state": "made"}, "merge": {"size": 16 * 1024 * 1024 + 1}},
     "more than there is": {"arguments": {"state": "made"}, "merge": {"size": 1000}},
     "less than there is": {"arguments": {"state": "made"}, "merge": {"size": 3}},
+    "another one": {"arguments": {"state": "made"}, "merge": {"sha256": "ab" * 32}},
+    "a sum that is none": {"arguments": {"state": "made"}, "merge": {"sha256": "../x"}},
+    "a reason without end": {
+        "arguments": {"state": "made"},
+        "merge": {"left_out": [{"name": "x", "why": "x" * 1001}]},
+    },
     "no base64": {"arguments": {"state": "read"}, "merge": {"content": "\x1b[2J"}},
     "nothing, for ever": {"arguments": {"state": "read"}, "merge": {"content": ""}},
     "a part without end": {"arguments": {"state": "read"}, "long": ["content"]},
@@ -109,6 +115,22 @@ def test_names_of_a_host_are_no_names_of_files(simulation):
     assert "\x1b" not in output
 
 
+def test_an_archive_that_was_refused_does_not_stay_on_its_host(simulation):
+    simulation.attack("host2", "support", arguments={"state": "read"}, merge={"content": ""})
+    simulation.attack("host2", "support", arguments={"state": "absent"}, merge={"failed": True})
+    status, output = simulation.run("support")
+    assert status != 0
+    assert questions(simulation, "host2") == ["made", "read", "absent"]
+    assert "host2: has not sent the archive that it has made" in output
+
+
+def test_a_failure_of_a_host_is_shown_in_its_own_words(simulation):
+    simulation.attack("host2", "support", merge={"failed": True, "msg": "x: is not here. Go."})
+    status, output = simulation.run("support")
+    assert status != 0
+    assert "host2: x: is not here. Go. To try it there, run mcp-tunnel support on the" in output
+
+
 @pytest.mark.parametrize(
     ("dest", "problem"),
     [
@@ -126,13 +148,24 @@ def test_a_directory_that_cannot_be_meant_is_refused_before_any_host_is_asked(
     assert simulation.calls() == []
 
 
-def test_a_directory_that_others_can_write_is_not_used(simulation):
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_a_directory_that_others_can_write_is_not_used(simulation, arguments):
     shared = simulation.directory / "shared"
     shared.mkdir()
     shared.chmod(0o777)
     simulation.variables["mcp_tunnel_support_dest"] = str(shared)
-    status, output = simulation.run("support")
+    status, output = simulation.run("support", *arguments)
     assert status != 0
     assert "can be written by other users, and so could exchange archives" in output
     assert simulation.calls() == []
     assert stat.S_IMODE(shared.stat().st_mode) == 0o777, "nothing of it was changed"
+
+
+def test_a_file_in_the_place_of_the_directory_is_refused_before_any_host_is_asked(simulation):
+    path = simulation.directory / "archives"
+    path.write_text("a file")
+    status, output = simulation.run("support")
+    assert status != 0
+    assert f"mcp_tunnel_support_dest {path}: cannot be written: Not a directory" in output
+    assert simulation.calls() == []
+    assert path.read_text() == "a file"

@@ -253,7 +253,9 @@ def _support(world: dict, host: str, given: dict[str, Any]) -> dict[str, Any]:
         return {"content": base64.b64encode(part).decode()}
     if given.get("state") == "absent":
         return {"changed": True}
-    return {"changed": True, "size": len(archive), "left_out": [], "secrets": []}
+    digest = hashlib.sha256(archive).hexdigest()
+    about = {"size": len(archive), "sha256": digest, "left_out": [], "secrets": []}
+    return {"changed": True, **about}
 
 
 def _merged(base: Any, change: Any) -> Any:
