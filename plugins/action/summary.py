@@ -16,6 +16,7 @@ _RESULTS = (
     "__mcp_tunnel_failure",
     "ansible_failed_result",
     "__mcp_tunnel_refused",
+    "__mcp_tunnel_support",
     "__mcp_tunnel_health",
     "__mcp_tunnel_applied",
     "__mcp_tunnel_boot",
@@ -42,8 +43,15 @@ _RESULTS = (
 # Set once a replica is in the hands of stop_tunnel.yml. Ansible keeps ansible_failed_result of
 # failures that a run gets over as well.
 _STOPS = "__mcp_tunnel_stops"
-# Those of a change of services; and those that say who is drained, the last one first.
-_CHANGES = ("__mcp_tunnel_applied", "__mcp_tunnel_drained", "__mcp_tunnel_undrained")
+# Those of the run's work on a host; and those that say who is drained, the last one first.
+_WORK = (
+    "__mcp_tunnel_applied",
+    "__mcp_tunnel_drained",
+    "__mcp_tunnel_undrained",
+    "__mcp_tunnel_support",
+)
+# Failures of hosts that stay in the run.
+_OF_HOSTS_HERE = ("ansible_failed_result", "__mcp_tunnel_support")
 _DRAINS = (
     "__mcp_tunnel_drained_again",
     "__mcp_tunnel_undrained",
@@ -125,7 +133,7 @@ class _Found:
             instance=str(self.plan.get("instance", "")),
             domain=self.plan.get("domain", ""),
             failure=self._failure(),
-            touched=not self._hostvars.keys().isdisjoint(_CHANGES),
+            touched=not self._hostvars.keys().isdisjoint(_WORK),
         )
 
     def drained(self) -> bool:
@@ -140,8 +148,10 @@ class _Found:
             if found.get("unreachable") and not self._is_here:
                 return "it could not be reached."
             # A host that has been put back is here until its refusal.
-            if found.get("failed") and (not self._is_here or name == "ansible_failed_result"):
+            if found.get("failed") and (not self._is_here or name in _OF_HOSTS_HERE):
                 return summary.reason(found)
+        if held := self.get("__mcp_tunnel_support").get("secrets"):
+            return f"files were left out, because they hold secrets: {', '.join(held)}."
         if self.health.get("healthy") is False:
             return summary.reason(self.health)
         return "" if self._is_here else "it failed, or could not be reached any more; see above."

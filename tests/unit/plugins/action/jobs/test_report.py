@@ -63,6 +63,7 @@ def test_a_deployment(tmp_path):
     ("mode", "playbook", "arguments", "expected"),
     [
         ("manual", "verify", ["--limit", "host1"], {"healthy": ["host1"], "unproven": ["host2"]}),
+        ("manual", "support", [], {"healthy": [], "unproven": ["host1", "host2"]}),
         ("manual", "renew_cert", [], {"unproven": []}),
         (
             "manual",
@@ -102,6 +103,8 @@ def test_each_duty(tmp_path, mode, playbook, arguments, expected):
         ("site", "host_check", {"failed": True, "msg": "No."}, "unfinished", ""),
         ("site", "tunnel_ca", {"failed": True, "msg": "No."}, "stopped", "stopped at host1: No."),
         ("renew_cert", "tunnel_ca", {"failed": True, "msg": "No."}, "stopped", "stopped at host1"),
+        ("support", "support", {"failed": True, "msg": "No."}, "stopped", "stopped at host1: "),
+        ("support", "support", {"secrets": ["a"]}, "stopped", "stopped at host1: files were left"),
     ],
 )
 def test_a_run_that_fails_tells_what_it_knew(tmp_path, playbook, module, answer, status, why):
