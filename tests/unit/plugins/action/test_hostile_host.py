@@ -474,7 +474,9 @@ CALLS = {
         merge={"version": "../../x"},
     ),
     "an archive without a size": refused(
-        "support", {"instance": "default", "dest": "/nonexistent/evil"}, merge={"size": -1}
+        "support",
+        {"instance": "default", "dest": "{{ mcp_tunnel_support_dest }}"},
+        merge={"size": -1},
     ),
     "a key for everything": refused(
         "renewal_key",
