@@ -10,10 +10,12 @@ import base64
 import hashlib
 import io
 import json
+import os
 import stat
 import subprocess
 import tarfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from testinfra.host import Host
 
 PROXY, CLOUDFLARED = "mcp-proxy@default.service", "mcp-cloudflared@default.service"
 TLS = "/etc/mcp-tunnel/default/tls/tls.crt"
+MARK = "/etc/mcp-tunnel/default/drained"
+RECORDS = "/var/lib/mcp-tunnel-replica/default"
 DROP_IN = f"/etc/systemd/system/{PROXY}.d/99-planted.conf"
 WAITING = "/var/lib/mcp-tunnel-support"
 # A shell without a terminal lets its background ignore interrupts.
@@ -55,7 +59,13 @@ def the_instance(document: dict[str, Any]) -> dict[str, Any]:
     return dict(instance)
 
 
+def as_time(seconds: str) -> str:
+    """Return seconds since the epoch in UTC, as RFC 3339 has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(seconds)))
+
+
 def test_a_healthy_host_in_every_part(host: Host, name: str) -> None:
+    await_connections(name)
     document = status(host)
     instance = the_instance(document)
     assert (document["format"], document["healthy"], instance["healthy"]) == (1, True, True)
@@ -84,7 +94,9 @@ def test_a_healthy_host_in_every_part(host: Host, name: str) -> None:
     assert instance["versions"]["cloudflared_running"]
     assert document["python"] == host.check_output("/usr/bin/python3 --version").split()[1]
     assert instance["last_run"]["proven"] is True
-    assert instance["last_run"]["started_at"] <= instance["last_run"]["proven_at"]
+    proven = host.check_output(f"stat --format=%Y {RECORDS}/good.json")
+    assert instance["last_run"]["proven_at"] == as_time(proven)
+    assert "" < instance["last_run"]["started_at"] < document["at"]
 
 
 def test_it_counts_the_requests(host: Host) -> None:
@@ -133,6 +145,26 @@ def test_a_stopped_connector_is_named_with_its_remedy_and_hides_nothing() -> Non
     assert status(host)["healthy"] is True
 
 
+def test_a_drained_replica_is_healthy_and_says_so() -> None:
+    name = HOSTS[-1]
+    host = shell(name)
+    host.check_output(f"touch {MARK} && systemctl stop {CLOUDFLARED}")
+    try:
+        document = status(host)
+        text = host.check_output("mcp-tunnel status")
+    finally:
+        host.check_output(f"rm {MARK} && systemctl start {CLOUDFLARED}")
+    await_connections(name)
+    instance = the_instance(document)
+    states = {row["object"]: row["state"] for row in instance["layers"]["rows"]}
+    assert states[CLOUDFLARED] == "drained"
+    assert {state for unit, state in states.items() if unit != CLOUDFLARED} == {"ok"}
+    assert (instance["layers"]["state"], instance["edge"]["state"]) == ("notice", "notice")
+    assert instance["edge"]["drained"].startswith("drained since ")
+    assert text.startswith("HEALTHY  ")
+    assert f"drained  service {CLOUDFLARED}: drained since " in text
+
+
 def test_a_broken_file_is_a_problem_of_its_part(host: Host) -> None:
     host.check_output(f"mv {TLS} {TLS}.kept && echo broken >{TLS}")
     try:
@@ -155,6 +187,22 @@ def test_what_is_not_understood_or_not_here(host: Host) -> None:
 def test_watching_ends_with_an_interrupt(host: Host) -> None:
     done = host.run(WATCH)
     assert done.stdout.splitlines()[-1] == "ended with 0", done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def old_token() -> str:
+    """A token of a tunnel that never was: what is planted stays in the journal."""
+    secret = base64.b64encode(os.urandom(32)).decode()
+    fields = {"a": os.urandom(16).hex(), "t": str(uuid.uuid4()), "s": secret}
+    return base64.b64encode(json.dumps(fields).encode()).decode()
+
+
+@pytest.fixture(scope="module")
+def planted_needles(old_token: str) -> list[str]:
+    """Everything that must be in no archive of the host while it has that token."""
+    planted = old_token.encode()
+    coded = base64.b64encode(b"Bearer " + planted).decode()
+    return [*token_forms(old_token), planted.hex(), coded]
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +260,15 @@ def test_an_archive_of_a_healthy_host(host: Host, needles: list[str]) -> None:
     archive, output = collected(host, expected=0)
     files, manifest = checked(archive, needles)
     assert manifest["secrets"] == []
-    assert len(manifest["searched_for"]) >= 2, "the token and the key of the replica"
+    holding = {
+        "the private key in {}": "PRIVATE KEY-----",
+        "the tunnel token in {}": "^eyJ[A-Za-z0-9+/=]*$",
+    }
+    for name, form in holding.items():
+        grep = f"grep --recursive --files-with-matches --no-messages --devices=skip -e '{form}'"
+        paths = host.run(f"{grep} /etc/mcp-* /var/lib/mcp-* /run/mcp-*").stdout.split()
+        assert paths
+        assert {name.format(path) for path in paths} <= set(manifest["searched_for"])
     assert f"{len(manifest['files'])} files" in output
     wanted = {
         *("status.json", "host/etc/os-release", "host/kernel.txt", "host/etc/resolv.conf"),
@@ -235,10 +291,15 @@ def test_an_archive_of_a_healthy_host(host: Host, needles: list[str]) -> None:
 
 
 @pytest.fixture
-def planted() -> Iterator[Host]:
-    """A host with its token in a unit's journal, in base64, and in a drop-in, in hexadecimal."""
+def planted(old_token: str) -> Iterator[Host]:
+    """A host with a token among its records, in a unit's journal and in a drop-in.
+
+    It is in base64 in the journal, and in hexadecimal in the drop-in.
+    """
     host = shell(HOSTS[0])
-    token = Path(LAB["tunnel_token_file"]).read_text().strip().encode()
+    token = old_token.encode()
+    record = f"{RECORDS}/{hashlib.sha256(token).hexdigest()}"
+    host.check_output(f"umask 077 && printf {old_token} >{record}")
     pid = host.check_output(f"systemctl show --property=MainPID --value {PROXY}")
     coded = base64.b64encode(b"Bearer " + token).decode()
     message = f"MESSAGE=upstream said {coded}\\nOBJECT_PID={pid}\\n"
@@ -249,19 +310,20 @@ def planted() -> Iterator[Host]:
         assert time.monotonic() < deadline, "the journal has no such line"
         time.sleep(0.2)
     yield host
-    host.check_output(f"rm {DROP_IN} && systemctl daemon-reload")
-    # Other tests search the journal.
-    host.check_output("journalctl --rotate --vacuum-time=1s")
+    host.check_output(f"rm {record} {DROP_IN} && systemctl daemon-reload")
 
 
-def test_files_with_a_secret_are_left_out_and_named(planted: Host, needles: list[str]) -> None:
+def test_files_with_a_secret_are_left_out_and_named(
+    planted: Host, planted_needles: list[str], needles: list[str]
+) -> None:
+    needles = needles + planted_needles
     archive, output = collected(planted, expected=1)
     _files, manifest = checked(archive, needles)
     named = {f"journals/{PROXY}.txt", f"units/{PROXY}/cat.txt"}
     assert set(manifest["secrets"]) == named
     told = {each["name"]: each["why"] for each in manifest["left_out"]}
     for name in named:
-        assert told[name].startswith("it holds the tunnel token in /"), told[name]
+        assert told[name].startswith(f"it holds the tunnel token in {RECORDS}/"), told[name]
         assert name in output
     assert found(needles, output) == []
 
@@ -287,6 +349,9 @@ def test_the_playbook_fetches_from_every_host_again_and_again(
     assert done.stdout.count("would be fetched") >= len(HOSTS)
     assert not directory.exists()
     for number in (1, 2):
+        # As a run leaves it that was killed while it fetched, or while the host wrote.
+        left = f"{WAITING}/default.tar.gz {WAITING}/.default.tar.gz.4194304.mcp-tunnel"
+        shell(HOSTS[0]).check_output(f"mkdir -m 0700 {WAITING} && touch {left}")
         done = collect(directory)
         assert done.returncode == 0, done.stdout[-3000:]
         for name in HOSTS:
@@ -299,8 +364,9 @@ def test_the_playbook_fetches_from_every_host_again_and_again(
 
 
 def test_the_playbook_names_the_host_with_a_secret(
-    planted: Host, tmp_path: Path, needles: list[str]
+    planted: Host, tmp_path: Path, planted_needles: list[str], needles: list[str]
 ) -> None:
+    needles = needles + planted_needles
     done = collect(tmp_path / "archives")
     assert done.returncode != 0
     assert f"{HOSTS[0]} has sent no archive, or not all of it" in done.stdout
