@@ -14,6 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     either,
+    flag,
     list_of,
     record,
     text,
@@ -28,7 +29,11 @@ class ActionModule(CheckedModule):
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
-        return {"actions": list_of(text()), "drained": either(record({}), record(_DRAIN))}
+        return {
+            "actions": list_of(text()),
+            "ended": flag,
+            "drained": either(record({}), record(_DRAIN)),
+        }
 
     def ask(
         self,

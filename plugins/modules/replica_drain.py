@@ -73,6 +73,10 @@ actions:
   type: list
   elements: str
   sample: ["mcp-cloudflared@default.service stopped"]
+ended:
+  description: Whether a drain was ended, or would be in check mode.
+  returned: success
+  type: bool
 drained:
   description: The drain, empty for a replica that is in service afterwards.
   returned: success

@@ -55,6 +55,11 @@ class Unit:
         return self.active in ("active", "reloading")
 
     @property
+    def alive(self) -> bool:
+        """Whether it runs, starts, waits for its next start, or stops."""
+        return self.active not in ("", "inactive", "failed")
+
+    @property
     def stopped(self) -> bool:
         """Whether it neither runs nor tries to; false if it failed or is about to come back."""
         return self.loaded and self.active == "inactive"

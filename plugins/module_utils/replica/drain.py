@@ -29,6 +29,7 @@ PURPOSES = ("drain", "reboot")
 _NAME = "drained"
 _MODE = 0o644  # for the services and the timer that counts connections: it is no secret
 _LONGEST = 256  # characters of a text in the mark
+_MOST = 16 * 1024  # bytes of the mark: JSON needs up to 12 for a character
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,15 @@ def drain(mark: Mark, wanted: Drain, check_mode: bool) -> dict[str, Any]:
     # An operator's drain outlasts a reboot, and is not replaced by a later one.
     is_new = before is None or (before.purpose, wanted.purpose) == PURPOSES[::-1]
     actions = [f"{mark.path} written"] if is_new else []
-    runs = unit.active not in ("inactive", "failed")
-    actions += [f"{mark.unit} stopped"] if runs else []
+    actions += [f"{mark.unit} stopped"] if unit.alive else []
     if not check_mode:
         if is_new:
             mark.write(wanted)
-        if runs:
+        if unit.alive:
             actions += enforce("stop", mark.unit)
     drained = wanted if is_new or before is None else before
-    return {"changed": bool(actions), "actions": actions, "drained": asdict(drained)}
+    found = asdict(drained)
+    return {"changed": bool(actions), "actions": actions, "drained": found, "ended": False}
 
 
 def undrain(mark: Mark, check_mode: bool, purpose: str = "") -> dict[str, Any]:
@@ -119,14 +120,15 @@ def undrain(mark: Mark, check_mode: bool, purpose: str = "") -> dict[str, Any]:
     _check_unit(mark, unit)
     before = mark.read()
     if before is not None and purpose not in ("", before.purpose):
-        return {"changed": False, "actions": [], "drained": asdict(before)}
+        return {"changed": False, "actions": [], "drained": asdict(before), "ended": False}
     actions = [f"{mark.path} removed"] if before else []
     actions += [] if unit.running else [f"{mark.unit} started"]
     if not check_mode:
         mark.remove()
         if not unit.running:
             _start(unit)
-    return {"changed": bool(actions), "actions": actions, "drained": {}}
+    ended = before is not None
+    return {"changed": bool(actions), "actions": actions, "drained": {}, "ended": ended}
 
 
 def _start(unit: systemd.Unit) -> None:
@@ -159,7 +161,7 @@ def _expanded(mark: Mark) -> str:
 def _content(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(8 * _LONGEST)
+            return file.read(_MOST)
     except OSError:
         return b""
 

@@ -147,7 +147,7 @@ def _row(replica: Replica, unit: systemd.Unit) -> Finding:
 
 def _away(unit: systemd.Unit, why: str) -> Finding:
     """The row of a cloudflared that has to stay away from the edge."""
-    if unit.running:
+    if unit.alive:
         return Finding(
             "service",
             unit.name,

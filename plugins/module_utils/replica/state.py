@@ -86,7 +86,7 @@ def apply(
                 releases.activate(service.version)
     actions += [f"{unit} enabled" for unit in wanted if not units[unit].enabled]
     # The drain was interrupted, or somebody has started it by hand.
-    unwanted = [unit for unit in away if unit in wanted and units[unit].running]
+    unwanted = [unit for unit in away if unit in wanted and units[unit].alive]
     actions += [f"{unit} stopped: {away[unit]}" for unit in unwanted]
     actions += [f"{unit} started: {', '.join(why)}" for unit, why in reasons.items() if why]
     actions += [f"{unit} reloaded: {', '.join(why)}" for unit, why in reloads.items() if why]

@@ -458,6 +458,7 @@ CALLS = {
     "drained, as a text": refused(
         "replica_drain", {"instance": "default"}, merge={"drained": "yes"}
     ),
+    "ended, as a text": refused("replica_drain", {"instance": "default"}, merge={"ended": "yes"}),
     "a drain of another kind": refused(
         "replica_drain", {"instance": "default"}, merge={"drained": {"mcp_tunnel_plan": "evil"}}
     ),

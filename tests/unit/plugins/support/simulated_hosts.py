@@ -195,6 +195,7 @@ def _truth(
         "replica_drain": {
             "changed": bool(was) != bool(drained),
             "actions": [],
+            "ended": bool(was) and not drained,
             "drained": {"since": "2026-11-29T04:50:00Z", "by": "", "why": "", "purpose": "drain"}
             if drained
             else {},

@@ -71,12 +71,14 @@ def test_a_drain_and_the_end_of_it(mark, fake):
         "changed": False,
         "actions": [],
         "drained": first["drained"],
+        "ended": False,
     }
     back = drain.undrain(mark, check_mode=False)
     assert back["actions"] == [f"{mark.path} removed", f"{UNIT} started"]
-    assert back["drained"] == {}
+    assert (back["drained"], back["ended"]) == ({}, True)
     assert mark.read() is None
-    assert drain.undrain(mark, check_mode=False)["changed"] is False
+    again = drain.undrain(mark, check_mode=False)
+    assert (again["changed"], again["ended"]) == (False, False)
     assert fake.verbs == ["stop", "start"]
 
 
@@ -94,7 +96,22 @@ def test_the_mark_is_there_before_the_service_stops(mark, fake, monkeypatch):
 
 def test_an_end_that_was_interrupted_is_completed(mark, fake):
     fake.active = "inactive"
-    assert drain.undrain(mark, check_mode=False)["actions"] == [f"{UNIT} started"]
+    completed = drain.undrain(mark, check_mode=False)
+    assert (completed["actions"], completed["ended"]) == ([f"{UNIT} started"], False)
+
+
+@pytest.mark.parametrize("active", ["activating", "deactivating", "reloading"])
+def test_a_service_that_is_on_its_way_is_stopped(mark, fake, active):
+    fake.active = active
+    assert drain.drain(mark, wanted(), check_mode=False)["actions"][1:] == [f"{UNIT} stopped"]
+    assert fake.verbs == ["stop"]
+
+
+@pytest.mark.parametrize("letter", ["x", "\u0436", "\U0001f9f0"])
+def test_the_longest_reason_is_read_as_it_was_written(mark, letter):
+    told = drain.Drain("2026-11-29T04:50:00Z", by=letter * 120, why=letter * 255, purpose="reboot")
+    drain.drain(mark, told, check_mode=False)
+    assert mark.read() == told
 
 
 def test_check_mode_tells_and_does_nothing(mark, fake):

@@ -569,11 +569,14 @@ def test_a_drained_replica_shows_it_and_nothing_of_the_edge(replica):
     assert f"drained  {SINCE}" in "\n".join(health.table(findings))
 
 
-def test_a_drained_replica_that_runs_is_none(replica):
+@pytest.mark.parametrize("active", ["active", "activating"])
+def test_a_drained_replica_that_runs_is_none(replica, active):
     replica.drained = SINCE
-    (found,) = [item for item in replica.examine() if not item.ok]
+    replica.active[UNITS[1]] = active
+    (found,) = [item for item in replica.examine(0) if not item.ok]
     assert (found.object, found.required) == (UNITS[1], True)
-    assert found.detail == f"active (running), although {SINCE}"
+    assert found.detail.startswith(f"{active} (")
+    assert found.detail.endswith(f"), although {SINCE}")
 
 
 def test_a_drained_replica_must_work_in_all_else(replica):

@@ -434,8 +434,10 @@ def test_a_drained_replica_gets_everything_and_starts_no_connector(drained, fake
     assert drained.apply(away=AWAY)["changed"] is False
 
 
-def test_a_drained_connector_that_runs_is_stopped(deployed, fake):
+@pytest.mark.parametrize("active", ["active", "activating"])
+def test_a_drained_connector_that_runs_is_stopped(deployed, fake, active):
     """A drain was killed between its two steps."""
+    fake.active[CONNECTOR] = active
     told = [f"{CONNECTOR} stopped: drained since yesterday"]
     assert deployed.apply(check_mode=True, away=AWAY)["actions"] == told
     assert fake.verbs == []
