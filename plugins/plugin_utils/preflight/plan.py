@@ -172,16 +172,21 @@ def make_plan(
         # Whole seconds, because systemd does not know all of Go's units.
         "proxy_shutdown_seconds": math.ceil(judged.config.shutdown_timeout),
         "health_timeout": values["mcp_tunnel_health_timeout"],
-        "lease_seconds": _lease_seconds(values, judged.config.shutdown_timeout + grace_seconds),
+        "lease_seconds": _lease_seconds(
+            values, judged.config.shutdown_timeout + grace_seconds, duty == "reboot"
+        ),
     }
 
 
-def _lease_seconds(values: Mapping[str, Any], stopping: float) -> int:
+def _lease_seconds(values: Mapping[str, Any], stopping: float, reboots: bool) -> int:
     """How long a run may be silent: the longest wave, and one question that a host never answers.
 
     :param stopping: seconds that the services of a replica may take to stop.
+    :param reboots: whether a wave also waits for a reboot, and proves the replica twice.
     """
     waits = int(values["mcp_tunnel_health_timeout"]) + int(values["mcp_tunnel_answer_timeout"])
+    if reboots:
+        waits += int(values["mcp_tunnel_health_timeout"]) + int(values["mcp_tunnel_reboot_timeout"])
     return _RENEWED_AFTER + waits + math.ceil(stopping)
 
 

@@ -445,3 +445,12 @@ def test_the_rules_and_the_preflight_mean_the_same_metadata_addresses():
 )
 def test_a_lease_is_longer_than_a_run_may_be_silent(changes, lease):
     assert plan.make_plan(good(**changes), ["a"], "a")["lease_seconds"] == lease
+
+
+def test_the_lease_of_a_reboot_is_longer_by_the_reboot_and_a_second_proof():
+    variables = good(mcp_tunnel_reboot_timeout=3600)
+    usual, reboot = (
+        plan.make_plan(variables, ["a"], "a", duty)["lease_seconds"]
+        for duty in ("deploy", "reboot")
+    )
+    assert reboot - usual == 3600 + 60
