@@ -58,10 +58,9 @@ class ActionModule(ActionBase):
         group = {name: read[name] for name in names}
         order, sizes = waves.make_waves(availability.tunnels(group, set(taking_part)))
         hosts = _beside_each_other(group, machines, taking_part, task_vars["groups"])
-        leaving, problems = availability.leaving(group, taking_part)
-        if arguments["duty"] == "drain":
-            for found in hosts.values():
-                found["problems"] += map(str, problems)
+        leaving, problems = availability.leaving(group, taking_part, arguments["duty"])
+        for found in hosts.values():
+            found["problems"] += map(str, problems)
         result.update(
             changed=False,
             hosts=hosts,

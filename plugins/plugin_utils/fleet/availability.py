@@ -19,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 _NAMES = "mcp_tunnel_drain"
 _LAST = "mcp_tunnel_drain_last"
+_BY_LIMIT = ("reboot", "undrain")
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,19 @@ def least(group: neighbours.Hosts, names: Sequence[str]) -> Any:
 
 
 def leaving(
-    group: neighbours.Hosts, taking_part: Sequence[str]
+    group: neighbours.Hosts, taking_part: Sequence[str], duty: str
 ) -> tuple[list[str], list[TunnelError]]:
     """The replicas that the run is to drain, and the problems with their names.
 
     Without names they are those of ``--limit``. A run over the whole group names them.
+
+    :param duty: the purpose of the run; one that is not ``drain`` drains nobody that is named.
     """
     given = [group[name][_NAMES] for name in taking_part if name in group]
     named = dict.fromkeys(name for each in given if isinstance(each, list) for name in each)
+    if duty != "drain":
+        # Somebody who names one replica does not mean all of them.
+        return [], [_not_for(duty)] if named and duty in _BY_LIMIT else []
     if named:
         problems = [_stranger(name, group) for name in named if name not in taking_part]
         return [name for name in named if name in taking_part], problems
@@ -79,6 +85,12 @@ def leaving(
         remedy = "Name them, as mcp_tunnel_drain: [replica2]"
         return [], [TunnelError(_NAMES, "does not say which replicas are to be drained", remedy)]
     return [name for name in taking_part if name in group], []
+
+
+def _not_for(duty: str) -> TunnelError:
+    return TunnelError(
+        _NAMES, f"is for drain, and {duty} does not go by it", "Leave it out, and use --limit"
+    )
 
 
 def _stranger(name: str, group: neighbours.Hosts) -> TunnelError:

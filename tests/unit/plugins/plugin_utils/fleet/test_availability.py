@@ -70,11 +70,22 @@ def naming(*names):
 
 
 def test_those_to_drain_are_named():
-    assert availability.leaving(naming("r2"), list(GROUP)) == (["r2"], [])
+    assert availability.leaving(naming("r2"), list(GROUP), "drain") == (["r2"], [])
 
 
 def test_without_names_they_are_those_of_the_limit():
-    assert availability.leaving(GROUP, ["r2"]) == (["r2"], [])
+    assert availability.leaving(GROUP, ["r2"], "drain") == (["r2"], [])
+
+
+@pytest.mark.parametrize("duty", ["undrain", "reboot"])
+def test_names_that_a_run_does_not_go_by(duty):
+    (found,) = availability.leaving(naming("r2"), list(GROUP), duty)[1]
+    assert str(found) == (
+        f"mcp_tunnel_drain: is for drain, and {duty} does not go by it. "
+        "Leave it out, and use --limit."
+    )
+    assert availability.leaving(GROUP, list(GROUP), duty) == ([], [])
+    assert availability.leaving(naming("r2"), list(GROUP), "deploy") == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -87,13 +98,13 @@ def test_without_names_they_are_those_of_the_limit():
     ],
 )
 def test_names_that_are_none(group, taking_part, problem):
-    _leaving, (found,) = availability.leaving(group, taking_part)
+    _leaving, (found,) = availability.leaving(group, taking_part, "drain")
     assert found.problem == problem
 
 
 def test_a_text_in_place_of_names_is_for_another_rule():
     group = {name: {**values, "mcp_tunnel_drain": "r2"} for name, values in GROUP.items()}
-    assert availability.leaving(group, ["r2"]) == (["r2"], [])
+    assert availability.leaving(group, ["r2"], "drain") == (["r2"], [])
 
 
 @pytest.mark.parametrize(
