@@ -44,17 +44,20 @@ class ActionModule(ActionBase):
         )
         run = _Run(task_vars, arguments["group"])
         leaving = run.reboots() if arguments["reboot"] else [task_vars[_GROUP]["leaving"]]
-        problems = list(dict.fromkeys(run.problems(leaving)))
-        if arguments["reboot"]:
-            problems += run.cut_off()
+        found = [*run.problems(leaving), *(run.cut_off() if arguments["reboot"] else ())]
+        stopped: dict[str, list[str]] = {}
+        for instance, problem in dict.fromkeys(found):
+            stopped.setdefault(instance, []).append(problem)
         result.update(
             changed=False,
-            problems=problems,
+            problems=[problem for problems in stopped.values() for problem in problems],
+            stopped=stopped,
             waves={
                 "order": [name for wave in leaving for name in wave],
                 "sizes": [len(wave) for wave in leaving],
             },
-            first=run.first(),
+            first=[names[0] for names in run.machines()],
+            machines={name: names for names in run.machines() for name in names},
         )
         return result
 
@@ -78,8 +81,11 @@ class _Run:
             for name in self._names
         }
 
-    def problems(self, waves: Sequence[list[str]]) -> Iterator[str]:
-        """Why the hosts of each wave may not leave at the same time, one wave after the other."""
+    def problems(self, waves: Sequence[list[str]]) -> Iterator[tuple[str, str]]:
+        """Why the hosts of each wave may not leave at the same time, one wave after the other.
+
+        Each with its instance.
+        """
         standing = dict(self._standing)
         for wave in waves:
             for instance, names in neighbours.instances(self._group).items():
@@ -87,20 +93,21 @@ class _Run:
                 away = [name for name in names if name in wave and name in self._here]
                 if away:
                     replicas = {name: standing[name] for name in names}
-                    yield from self._problems(instance, replicas, away)
+                    for problem in self._problems(instance, replicas, away):
+                        yield str(instance), str(problem)
             # The run goes on only if they are back, and proven.
             standing.update((name, _BACK) for name in wave if not self._stays_away(name))
 
     def _problems(
         self, instance: Any, replicas: Mapping[str, availability.Standing], away: list[str]
-    ) -> Iterator[str]:
+    ) -> Iterator[TunnelError]:
         """Why these replicas of one tunnel may not leave at the same time."""
         if not any("holder" in self._held.get(name, {}) for name in replicas):
-            yield str(_not_held(instance))
+            yield _not_held(instance)
         minimum = availability.least(self._group, list(replicas))
         problem = availability.too_few(replicas, away, minimum)
         if problem and not all(self._plans[name]["switches"][_LAST] for name in away):
-            yield str(problem)
+            yield problem
 
     def reboots(self) -> list[list[str]]:
         """The waves of those machines that are to be rebooted, first those that serve nothing."""
@@ -115,25 +122,23 @@ class _Run:
     def _is_interrupted(self, name: str) -> bool:
         return self._boots[name].get("interrupted") is True
 
-    def cut_off(self) -> list[str]:
+    def cut_off(self) -> Iterator[tuple[str, str]]:
         """Instances of machines that would be rebooted, and take no part in the run."""
         due = {self._addresses[name]: name for machine in self._due() for name in machine}
-        others = [name for name in self._names if name not in self._here]
-        return [
-            f"{due[self._addresses[name]]}: is one machine with {name}, which takes no part in "
-            "this run and would be cut off. Run on both, or on neither."
-            for name in others
-            if self._addresses[name] in due
-        ]
-
-    def first(self) -> list[str]:
-        """One inventory host of each machine: it reboots the machine for all of them."""
-        return [machine[0] for machine in self._machines()]
+        for name in self._names:
+            host = due.get(self._addresses[name])
+            if host and name not in self._here:
+                yield (
+                    str(self._group[host]["mcp_tunnel_instance"]),
+                    f"{host}: is one machine with {name}, which takes no part in this run and "
+                    "would be cut off. Run on both, or on neither.",
+                )
 
     def _due(self) -> list[list[str]]:
-        return [machine for machine in self._machines() if any(map(self._is_due, machine))]
+        return [machine for machine in self.machines() if any(map(self._is_due, machine))]
 
-    def _machines(self) -> list[list[str]]:
+    def machines(self) -> list[list[str]]:
+        """The inventory hosts of each machine. The first one reboots it for all of them."""
         marks = {name: boot["machine"] for name, boot in self._boots.items() if "machine" in boot}
         return reboots.by_machine(marks)
 
@@ -148,7 +153,7 @@ def _not_held(instance: str) -> TunnelError:
     return TunnelError(
         f"Instance {instance}",
         "is not held by this run, see above, so another run may take other replicas away",
-        "Mend that, and run again",
+        "Mend that, or leave out with --limit the replica that cannot be reached, and run again",
     )
 
 

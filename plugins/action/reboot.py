@@ -39,6 +39,12 @@ class ActionModule(CheckedModule):
     ) -> dict[str, Any]:
         """See the module's documentation."""
         given = self._task.args if arguments is None else arguments
+        if self._connection.transport == "local":
+            raise TunnelError(
+                str(task_vars["inventory_hostname"]),
+                "is the controller of this run, which its reboot would end",
+                "Run from another machine; or run drain.yml for it, reboot it, and run undrain.yml",
+            )
         answer = super().ask(task_vars, module, dict(given))
         reboots = given.get("state", "rebooted") == "rebooted"
         if reboots and not self._task.check_mode and not answer.get("failed"):

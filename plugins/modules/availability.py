@@ -54,6 +54,10 @@ problems:
   returned: success
   type: list
   elements: str
+stopped:
+  description: The same problems, by the instance that they are about.
+  returned: success
+  type: dict
 waves:
   description:
     - The hosts that leave, wave by wave, as C(order), and the number of hosts of each wave, as
@@ -66,4 +70,9 @@ first:
   returned: success
   type: list
   elements: str
+machines:
+  description: Each inventory host, with all that are the same machine.
+  returned: success
+  type: dict
+  sample: {a1: [a1, a2], a2: [a1, a2]}
 """

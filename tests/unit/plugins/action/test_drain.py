@@ -209,6 +209,13 @@ def test_a_host_that_does_not_come_back(simulation):
     assert changing(simulation) == REBOOTED[:2]
 
 
+def test_the_controller_of_the_run_is_not_rebooted(simulation):
+    simulation.hosts = {"host1": {"ansible_connection": "local"}}
+    status, output = simulation.run_tasks([{"mcp_tunnels.stack.reboot": {"state": "looked"}}])
+    assert status != 0
+    assert "host1: is the controller of this run, which its reboot would end." in output
+
+
 def test_the_only_replica_is_not_rebooted(simulation):
     simulation.hosts = {"host1": {}}
     status, output = simulation.run("reboot")
@@ -217,8 +224,9 @@ def test_the_only_replica_is_not_rebooted(simulation):
     assert changing(simulation) == []
 
 
-def test_a_machine_of_two_tunnels_is_rebooted_once(simulation):
-    """Each tunnel has another replica, which serves meanwhile."""
+@pytest.fixture
+def machines(simulation):
+    """Two machines with replicas of two tunnels, by their addresses: so calls name them."""
     ports = {"proxy_listen_port": 9080, "proxy_admin_port": 9081, "cloudflared_metrics_port": 9241}
     lab = {"mcp_tunnel_instance": "lab", "mcp_tunnel_domain": "efgh5678.tunnel.example", **ports}
     simulation.hosts = {
@@ -227,15 +235,32 @@ def test_a_machine_of_two_tunnels_is_rebooted_once(simulation):
         "host2-lab": {"ansible_host": "10.0.0.2", **lab},
         "host1-lab": {"ansible_host": "10.0.0.1", **lab},
     }
-    # The simulated connection knows them by their address.
-    status, output = simulation.run("reboot", "--check")
-    assert status == 0, output[-3000:]
-    asked = [
+    return simulation
+
+
+def asked_to_reboot(simulation):
+    return [
         call["host"]
         for call in simulation.calls()
         if call["module"] == "reboot" and call["arguments"].get("state") != "looked"
     ]
-    assert asked == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_a_machine_with_an_instance_that_cannot_be_drained_is_not_rebooted(machines):
+    failing = {"merge": {"failed": True, "msg": "No."}, "arguments": {"instance": "lab"}}
+    machines.attack("10.0.0.1", "replica_drain", **failing)
+    status, output = machines.run("reboot", "--check")
+    assert status != 0
+    assert "host1-lab: is on the same machine, and could not be drained. See above." in output
+    assert asked_to_reboot(machines) == []
+
+
+def test_a_machine_of_two_tunnels_is_rebooted_once(machines):
+    """Each tunnel has another replica, which serves meanwhile."""
+    simulation = machines
+    status, output = simulation.run("reboot", "--check")
+    assert status == 0, output[-3000:]
+    assert asked_to_reboot(simulation) == ["10.0.0.1", "10.0.0.2"]
     drained = [c for c in simulation.calls() if c["module"] == "replica_drain"]
     assert [c["host"] for c in drained[:2]] == ["10.0.0.1", "10.0.0.1"]
     assert {c["arguments"]["instance"] for c in drained[:2]} == {"default", "lab"}
