@@ -87,6 +87,8 @@ class ActionModule(ActionBase):
         ready = task_vars.get("__mcp_tunnel_ready", {})
         stopped = {name: " ".join(told) for name, told in ready.get("stopped", {}).items()}
         stopped.update(reached.get("stopped", {}))
+        few = task_vars.get("__mcp_tunnel_availability", {}).get("stopped", {})
+        stopped.update({name: " ".join(told) for name, told in few.items()})
         left_out = reached.get("left_out", [])
         why = summary.ends(hosts, stopped, left_out)
         tunnels = {

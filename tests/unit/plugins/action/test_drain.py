@@ -88,15 +88,18 @@ def test_names_are_judged_before_the_first_connection(simulation):
     assert simulation.calls() == []
 
 
-def test_beside_another_run(simulation):
+@pytest.mark.parametrize(("playbook", "arguments"), [("drain", ONE), ("undrain", [])])
+def test_beside_another_run(simulation, playbook, arguments):
+    simulation.world["drained"] = ["host2"] if playbook == "undrain" else []
     holder = {
         **{"id": "0" * 16, "owner": "somebody", "controller": "1" * 16, "process": "1:1"},
         **{"since": "2026-11-29T04:50:00Z", "seconds": 60},
     }
     simulation.attack("host1", "state_host", merge={"holder": holder})
-    status, output = simulation.run("drain", *ONE)
+    status, output = simulation.run(playbook, *arguments)
     assert status != 0
     assert "another run is changing it" in output
+    assert "host2 is not touched: this run does not hold instance default" in output
     assert changing(simulation) == []
 
 
@@ -129,6 +132,37 @@ def test_one_that_does_not_work_at_the_edge_is_drained_again(simulation):
         ("host2", "drained"),
     ]
     assert "It is drained again, see above." in output
+
+
+def test_one_that_was_not_drained_is_not_drained_because_it_does_not_work(simulation):
+    """Its cloudflared was stopped by somebody, and the edge is down for all."""
+    simulation.attack("host2", "replica_drain", merge={"changed": True})
+    simulation.attack("host2", "replica_health", merge=BROKEN)
+    status, output = simulation.run("undrain")
+    assert status != 0
+    assert "host2 failed in" in output
+    assert [pair for pair in changing(simulation) if pair[0] == "host2"] == [("host2", "undrained")]
+
+
+@pytest.mark.parametrize(
+    ("playbook", "module"),
+    [("undrain", "replica_health"), ("reboot", "reboot")],
+)
+def test_a_look_that_fails_everywhere_leaves_nothing_to_wait_for(simulation, playbook, module):
+    simulation.hosts = {"host1": {}}
+    simulation.attack("host1", module, merge={"failed": True, "msg": "x: is not there. Go."})
+    status, output = simulation.run(playbook)
+    assert status != 0
+    assert "stopped at host1: x: is not there. Go." in output
+    assert changing(simulation) == []
+    assert released(simulation)
+
+
+def test_names_are_for_drain_alone(simulation):
+    status, output = simulation.run("undrain", *ONE)
+    assert status != 0
+    assert "mcp_tunnel_drain: is for drain, and undrain does not go by it" in output
+    assert simulation.calls() == []
 
 
 def test_undrain_works_without_the_state_host(simulation):

@@ -105,6 +105,8 @@ def test_each_duty(tmp_path, mode, playbook, arguments, expected):
         ("renew_cert", "tunnel_ca", {"failed": True, "msg": "No."}, "stopped", "stopped at host1"),
         ("support", "support", {"failed": True, "msg": "No."}, "stopped", "stopped at host1: "),
         ("support", "support", {"secrets": ["a"]}, "stopped", "stopped at host1: files were left"),
+        ("undrain", "replica_health", BROKEN, "stopped", "stopped at host1: edge: 0 of 4 conne"),
+        ("reboot", "state_host", {"failed": True, "msg": "No."}, "stopped", "stopped at host1: No"),
     ],
 )
 def test_a_run_that_fails_tells_what_it_knew(tmp_path, playbook, module, answer, status, why):
@@ -117,6 +119,14 @@ def test_a_run_that_fails_tells_what_it_knew(tmp_path, playbook, module, answer,
     assert (report["status"], tunnel["status"]) == (status, status), output[-3000:]
     assert "".join(tunnel["why"])[: len(why)] == why
     assert tunnel["unhealthy"] == (["host1"] if module == "replica_health" else [])
+
+
+def test_a_drain_that_is_refused(tmp_path):
+    code, report, output = run(Simulation(tmp_path), "drain", "--limit", "host2")
+    tunnel = report["tunnels"]["default"]
+    assert (code != 0, report["status"], tunnel["status"]) == (True, "stopped", "stopped"), output
+    assert "host2: may not leave: 0 of 2 replicas would be known to work" in tunnel["why"][0]
+    assert (tunnel["healthy"], tunnel["drained"]) == (["host2"], [])
 
 
 def test_a_refused_variable_is_in_the_report(tmp_path):
