@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds the files of module_utils for a command on a host without this collection."""
+"""Finds the files of module_utils for commands on a host without this collection."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from pathlib import Path
 PACKAGE = "ansible_collections.mcp_tunnels.stack.plugins.module_utils"
 
 
-def needed_files(directory: Path, name: str) -> list[Path]:
-    """The file of module *name* and of all that it imports from *directory*, sorted.
+def needed_files(directory: Path, *names: str) -> list[Path]:
+    """The files of the modules *names* and of all that they import from *directory*, sorted.
 
-    :param name: dotted, from *directory* on: ``folder.file``.
+    Each file is parsed once: a run asks for each host, in a process that remembers nothing.
+
+    :param names: dotted, from *directory* on: ``folder.file``.
     """
     found: set[Path] = set()
-    waiting = {_file(directory, name)}
+    waiting = {_file(directory, name) for name in names}
     while waiting:
         path = waiting.pop()
         found.add(path)
@@ -27,8 +29,17 @@ def needed_files(directory: Path, name: str) -> list[Path]:
     return sorted(found)
 
 
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """All statements in a part of a program. Their expressions, most of it, have no imports."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+        if not isinstance(child, ast.expr):
+            yield from _statements(child)
+
+
 def _imports(directory: Path, path: Path) -> Iterator[Path]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ImportFrom) or node.module is None:
             continue
         if f"{node.module}.".startswith(f"{PACKAGE}."):

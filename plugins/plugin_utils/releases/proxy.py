@@ -145,8 +145,7 @@ class ProxyRelease:
         self._source = source
         self._of_commands = {
             path.relative_to(module_utils).as_posix(): path
-            for name in _COMMANDS.values()
-            for path in needed_files(module_utils, name)
+            for path in needed_files(module_utils, *_COMMANDS.values())
         }
         self._target = target
         self._python = python
