@@ -41,15 +41,16 @@ _OF_CONNECTIONS = frozenset(
     )
 )
 _SHOWN = 5
+#: Read with the plugin: each task of each host has a process of its own, which would read it anew.
+_PUBLIC = frozenset(role_options.defaults())
 
 
 def own_names(names: Iterable[Any]) -> list[str]:
     """The names that belong to this collection, sorted."""
-    public = role_options.defaults()
     return sorted(
         name
         for name in map(str, names)
-        if name in public or name.removeprefix("ansible_").startswith(_PREFIXES)
+        if name in _PUBLIC or name.removeprefix("ansible_").startswith(_PREFIXES)
     )
 
 
