@@ -32,6 +32,8 @@ _PROGRAM = _SUPPORT / "kept_playbook.py"
 _SETTINGS = "[defaults]\ninternal_poll_interval = 0.01\n"
 _CLOUDFLARED = b"pretends to be cloudflared"
 _CHECKSUM = hashlib.sha256(_CLOUDFLARED).hexdigest()
+# Asked for once: it depends on every file of a release.
+_PROXY = release_for(Target("3.11.2", "x86_64"), sys.executable).version
 _WIF = {
     "mcp_tunnel_mode": "wif",
     "mcp_tunnel_id": "tnl_01ABCDEF",
@@ -139,9 +141,8 @@ class Simulation:
 
 def _bundle(directory: Path) -> Path:
     """Make a bundle of what the simulated hosts need; the proxy in it is none."""
-    proxy = release_for(Target("3.11.2", "x86_64"), sys.executable)
     files = {
-        f"proxy-{proxy.version}.tar.gz": b"pretends to be the proxy",
+        f"proxy-{_PROXY}.tar.gz": b"pretends to be the proxy",
         f"cloudflared-{_CHECKSUM}.tar.gz": pack_program(_CLOUDFLARED),
     }
     return write_bundle(directory / "bundle", files)
