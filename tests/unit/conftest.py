@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import importlib
 import os
 import shutil
 import sys
@@ -17,6 +20,7 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.register_profile("explore", max_examples=5000, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
+_SUPPORT = "ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support"
 _COLLECTIONS = Path(__file__).resolve().parents[2] / ".build" / "collections"
 if _COLLECTIONS.is_dir():
     sys.path.insert(0, str(_COLLECTIONS))
@@ -29,12 +33,34 @@ def pytest_configure(config):
         config.add_cleanup(lambda: shutil.rmtree(kept))
 
 
-@pytest.fixture(scope="session")
-def openssl_ca(tmp_path_factory):
-    """A compliant CA made by the openssl command line: (certificate PEM, key PEM)."""
+def pytest_collection_finish(session):
+    """Load once what ansible-test would load anew for each test, as it runs each in a fork.
+
+    Python's garbage collector would visit, and so copy, all that is here already: it leaves that
+    alone now.
+    """
+    if session.config.pluginmanager.hasplugin("ansible_forked"):
+        for name in ("fake_api", "selinux"):
+            importlib.import_module(f"{_SUPPORT}.{name}")
+        if modules := sys.modules.get(f"{_SUPPORT}.modules"):
+            modules.load_all()
+        _openssl_ca()
+        gc.collect()
+        gc.freeze()
+
+
+@functools.cache
+def _openssl_ca():
     from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 
-    return openssl.make_ca(tmp_path_factory.mktemp("openssl-ca"))
+    with tempfile.TemporaryDirectory() as directory:
+        return openssl.make_ca(Path(directory))
+
+
+@pytest.fixture(scope="session")
+def openssl_ca():
+    """A compliant CA made by the openssl command line: (certificate PEM, key PEM)."""
+    return _openssl_ca()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -46,6 +47,12 @@ class Outcome:
     @property
     def message(self) -> str:
         return self.result["msg"]
+
+
+def load_all() -> None:
+    """Import every module, so that forks of this process need not."""
+    for path in (Path(__file__).parents[4] / "plugins/modules").glob("*.py"):
+        importlib.import_module(f"{PACKAGE}.{path.stem}")
 
 
 def run_module(name: str, check: bool = False, **arguments: Any) -> Outcome:
