@@ -33,24 +33,13 @@ def _molecule(scenario: str) -> Stage:
     )
 
 
-# The scenarios on hosts come first: they take longest, and wait half of the time. Lint and
-# the short tests fill the time in which the images are made; then one stage that computes runs
-# beside two that wait.
+# The longest stages come first, so that none ends long after the others. The unit tests take
+# whatever processor time is left, and begin while the images are made, as does lint; beside them
+# stages wait for hosts, time limits and connections. The short ones fill the end.
 TEST: tuple[Stage, ...] = (
     *(
         Stage(name, (sys.executable, "-m", "lab", "rootfs", release))
         for release, name in _IMAGES.items()
-    ),
-    _molecule("firewall"),
-    _molecule("default"),
-    Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
-    Stage("documentation site", ("tools/docs",)),
-    _pytest(
-        "tests of the tools",
-        "benchmarks/tests",
-        "tools/stages/tests",
-        "tools/release/tests",
-        "tools/execution_environment/tests",
     ),
     # The collection's unit tests run there, too: on the collection as it is shipped.
     Stage(
@@ -58,12 +47,23 @@ TEST: tuple[Stage, ...] = (
         ("tools/sanity",),
         reports=(".build/sanity/ansible_collections/*/*/tests/output/junit/*.xml",),
     ),
+    Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
     _molecule("wif"),
-    _pytest("execution environment", "tests/execution_environment", lab=True),
-    _pytest("proxy tests", under="proxy_src"),
+    _molecule("default"),
+    _molecule("firewall"),
     _pytest("laboratory tests", "lab/tests", lab=True),
+    _pytest("proxy tests", under="proxy_src"),
+    _pytest("execution environment", "tests/execution_environment", lab=True),
     _pytest("contract tests", "tests/contract"),
+    _pytest(
+        "tests of the tools",
+        "benchmarks/tests",
+        "tools/stages/tests",
+        "tools/release/tests",
+        "tools/execution_environment/tests",
+    ),
     _pytest("AWX tests", "tests/awx"),
+    Stage("documentation site", ("tools/docs",)),
 )
 
 #: Stages with tests that are marked as exhaustive: pyproject.toml leaves those out.
