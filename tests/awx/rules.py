@@ -45,7 +45,11 @@ _ASKED = {
     "verify.yml": {"ask_limit_on_launch"},
     "renew_cert.yml": {"ask_limit_on_launch"},
     "support.yml": {"ask_limit_on_launch"},
+    "undrain.yml": {"ask_limit_on_launch"},
+    "reboot.yml": {"ask_limit_on_launch"},
 }
+# Seconds that a job may take, at most: one host after the other is rebooted.
+_TIME_LIMITS = {"reboot.yml": 4 * 3600}
 
 
 def _surveyed(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -235,7 +239,7 @@ def template_sees_one_whole_inventory(objects: Objects) -> Iterator[str]:
             "allow_simultaneous": False,
             "prevent_instance_group_fallback": True,
             "become_enabled": False,
-            "timeout": 3600,
+            "timeout": _TIME_LIMITS.get(template["playbook"], 3600),
         }
         for option, value in wanted.items():
             if template.get(option) != value:

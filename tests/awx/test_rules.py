@@ -178,6 +178,7 @@ PLANTED: list[tuple[str, Callable[[Made], Any]]] = [
         lambda m: change(first(m, "templates"), ask_tags_on_launch=True),
     ),
     ("template_sees_one_whole_inventory", lambda m: change(first(m, "templates"), job_tags="a")),
+    ("template_sees_one_whole_inventory", lambda m: change(first(m, "templates"), timeout=0)),
     ("one_job_at_a_time", lambda m: change(first(m, "instance_groups"), max_concurrent_jobs=0)),
     (
         "container_group_has_no_instances",
