@@ -277,7 +277,7 @@ def _last_run(read: Mapping[str, Any], now: str) -> str:
         f"{_moment(read[name])}{_ago(read[name], now)}" if read[name] else "never"
         for name in ("started_at", "proven_at")
     )
-    return f"began {began}; {'proven' if read['proven'] else 'NOT PROVEN, before'} {proven}"
+    return f"began {began}; {'proven since' if read['proven'] else 'NOT PROVEN, before'} {proven}"
 
 
 def _ago(then: str, now: str) -> str:

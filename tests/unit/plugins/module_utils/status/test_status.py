@@ -423,7 +423,7 @@ def test_every_figure_is_at_a_glance():
         "traffic      ok  7 requests since 2026-11-28 05:00:00 UTC (24 h ago); 0 in flight; 4 conn",
         "firewall     ok  loaded, proven; 5 packets refused, 2 since the last run (a 2)",
         "versions     ok  cloudflared (cdcdcdcdcdcd...), proxy unknown, Python 3.11.2",
-        "last run     ok  began 2026-11-29 03:00:00 UTC (2 h ago); proven 2026-11-29 03:01:00 UTC",
+        "last run     ok  began 2026-11-29 03:00:00 UTC (2 h ago); proven since 2026-11-29 03",
     ):
         assert words in text, words
 
