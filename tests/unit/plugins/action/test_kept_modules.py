@@ -1,4 +1,4 @@
-"""A packed module that is kept for later runs is never one of other files."""
+"""Packed modules and compiled code that are kept for later runs are never those of other files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ MODULE = """\
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.word import WORD
 AnsibleModule({}).exit_json(msg=WORD)
+"""
+ACTION = """\
+from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.word import WORD
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        return {"msg": f"{WORD} on the controller"}
 """
 
 
@@ -76,6 +83,21 @@ def test_a_changed_file_is_in_the_next_run(tree, tmp_path):
     assert [path.stat().st_mtime_ns for path in packed] == times, "it was packed again"
     tree.say("other")
     assert "other" in tree.run(kept)
+
+
+def test_changed_code_of_the_controller_is_in_the_next_run(tree, tmp_path):
+    action = tree.collection / "plugins/action/word.py"
+    action.parent.mkdir()
+    action.write_text(ACTION)
+    kept = tmp_path / "kept"
+    assert "first on the controller" in tree.run(kept)
+    code = list((kept / "code").iterdir())
+    times = [path.stat().st_mtime_ns for path in code]
+    assert code
+    assert "first on the controller" in tree.run(kept)
+    assert [path.stat().st_mtime_ns for path in code] == times, "it was compiled again"
+    tree.say("other")
+    assert "other on the controller" in tree.run(kept)
 
 
 def test_each_file_counts(tree):

@@ -1,8 +1,9 @@
 """ansible-playbook with modules that stay packed: the same runs for half of the processor time.
 
-Ansible packs each module with all that it imports, anew in each run. Here the packed modules stay
-in the directory of the variable ``KEPT_MODULES``, each under a hash of everything that can be in
-it; without the variable, nothing is kept. Python's garbage collector is off: in the process that
+Ansible packs each module with all that it imports, and compiles each file of a collection, anew in
+each run. Here the packed modules stay in the directory of the variable ``KEPT_MODULES``, each under
+a hash of everything that can be in it, and so does compiled code, under a hash of its source;
+without the variable, nothing is kept. Python's garbage collector is off: in the process that
 Ansible forks for each task of each host, it would visit, and so copy, all memory of the parent.
 
 Run as a program, with the arguments of ansible-playbook.
@@ -10,11 +11,16 @@ Run as a program, with the arguments of ansible-playbook.
 
 from __future__ import annotations
 
+import builtins
 import gc
 import hashlib
+import importlib.util
+import marshal
 import os
 import sys
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 _COLLECTION = "ansible_collections/mcp_tunnels/stack"
 #: What Ansible packs of a collection, and what says where that is.
@@ -54,6 +60,30 @@ def keep_modules(directory: Path) -> None:
     Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").symlink_to(place)
 
 
+def keep_code(directory: Path) -> None:
+    """Let Ansible's loader of collections find compiled code below the directory."""
+    from ansible.utils.collection_loader import _collection_finder
+
+    place = directory / "code"
+    place.mkdir(exist_ok=True)
+
+    def compiled(source: str | bytes, filename: str, **how: Any) -> CodeType:
+        text = source if isinstance(source, bytes) else source.encode()
+        named = b"\0".join([importlib.util.MAGIC_NUMBER, filename.encode(), text])
+        path = place / hashlib.sha256(named).hexdigest()
+        if path.exists():
+            kept: CodeType = marshal.loads(path.read_bytes())
+            return kept
+        code: CodeType = builtins.compile(source, filename, **how)
+        # Other runs read and write at the same time: a file is there whole, or not at all.
+        whole = path.with_suffix(f".{os.getpid()}")
+        whole.write_bytes(marshal.dumps(code))
+        whole.replace(path)
+        return code
+
+    _collection_finder.compile = compiled
+
+
 def main() -> None:
     """Run the playbook; see the module."""
     gc.disable()
@@ -61,6 +91,7 @@ def main() -> None:
     sys.path.pop(0)
     if directory := os.environ.get("KEPT_MODULES"):
         keep_modules(Path(directory))
+        keep_code(Path(directory))
     from ansible.cli.playbook import main as ansible_playbook
 
     ansible_playbook()
