@@ -33,8 +33,6 @@ _JOURNAL_LINES = 10_000
 _SECONDS = 20.0
 _COMMAND = ROOT / "proxy/current/bin/mcp-tunnel"
 _MARK = "mcp_tunnel refused"
-# What journalctl says about a pattern that no unit of its journal has.
-_NO_UNITS = b"Failed to add filter for units"
 # cloudflared's own diagnostics, which its `tunnel diag` collects from the same addresses; see
 # docs/support.md for the reasons why that command is not run.
 _OF_CLOUDFLARED = {
@@ -202,7 +200,7 @@ def _read_newest(command: list[str], good: tuple[int, ...], seconds: float) -> C
         note, lines = f"the newest {_MOST} bytes", lines[:-1]
     elif len(lines) >= _JOURNAL_LINES:
         note = f"the newest {_JOURNAL_LINES} lines"
-    if not lines or lines[0].startswith(_NO_UNITS):
+    if not lines:
         raise LeftOut("there are no lines")
     return Content(b"".join(reversed(lines)), note)
 
