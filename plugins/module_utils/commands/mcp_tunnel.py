@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _terminated(*_signal: Any) -> NoReturn:
-    sys.exit(_TERMINATED)
+    raise SystemExit(_TERMINATED)
 
 
 def _of_the_system(error: OSError) -> str:

@@ -167,7 +167,7 @@ def ask(path: str, verb: str, request: str = "", seconds: float = 60) -> str:
     """
     text = exchange(path, question(verb, request), seconds).decode("utf-8", "replace")
     before, mark, said = text.partition(MARK)
-    word, _, content = said.partition("\n")
+    word, _line_break, content = said.partition("\n")
     if not mark:
         raise _not_reached(before)
     if word == _WORDS[verb]:

@@ -81,7 +81,7 @@ class StateHost:
     def _serve(listener, converse):
         while True:
             try:
-                connection, _ = listener.accept()
+                connection = listener.accept()[0]
             except OSError:
                 return
             with connection:

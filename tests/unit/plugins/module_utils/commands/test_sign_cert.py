@@ -48,7 +48,7 @@ def request(domain=DOMAIN, key=None):
 
 def test_a_member_gets_a_certificate_that_openssl_accepts(state_host, tmp_path):
     answer = ask(state_host, f"{SIGN}\n{request()}".encode())
-    word, _, pem = answer.partition("\n")
+    word, _line_break, pem = answer.partition("\n")
     assert word == "mcp-tunnel-signer: signed"
     openssl.verify(tmp_path, state_host.ca, pem, f"echo.{DOMAIN}")
     fingerprint = crypto.fingerprint(crypto.load_certificate(pem, "answer"))

@@ -131,7 +131,7 @@ def test_a_key_is_one_that_openssh_knows(tmp_path):
 
 def test_half_a_pair_is_made_anew(tmp_path):
     directory = tmp_path / "renewal"
-    _, first = renewal_key.ensure(str(directory), check_mode=False)
+    first = renewal_key.ensure(str(directory), check_mode=False)[1]
     os.unlink(directory / "key")
     changed, second = renewal_key.ensure(str(directory), check_mode=False)
     assert changed
@@ -146,7 +146,7 @@ def test_a_pair_belongs_together_wherever_a_run_was_killed(tmp_path):
         (directory / "key").unlink()
 
     def completed(_step):
-        _, public = renewal_key.ensure(str(directory), check_mode=False)
+        public = renewal_key.ensure(str(directory), check_mode=False)[1]
         private = serialization.load_ssh_private_key((directory / "key").read_bytes(), None)
         assert public == crypto.ssh_public_key(private)
         assert public == (directory / "key.pub").read_text().strip()

@@ -146,7 +146,7 @@ def test_a_file_of_a_replica_that_is_broken_is_named(host, name, content, messag
 
 def test_services_are_shown_although_the_configuration_is_broken(host, monkeypatch):
     (host / "etc/default/proxy.yaml").write_text("routes: [")
-    monkeypatch.setattr(health.systemd, "show", lambda names: list(names))
+    monkeypatch.setattr(health.systemd, "show", list)
     monkeypatch.setattr(
         health.health, "service", lambda unit, _release: Finding("service", unit, True, "active")
     )
@@ -549,10 +549,15 @@ def started(*arguments, **more):
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, **more)
 
 
+def heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_watching_ends_by_a_signal(number, status):
-    process = started("status", "--watch", "1")
-    seen = [process.stdout.readline() for _ in range(4)]
+    # The children of a shell's background job ignore SIGINT.
+    process = started("status", "--watch", "1", preexec_fn=heed_interrupts)
+    seen = [process.stdout.readline() for _line in range(4)]
     assert seen[0].startswith("NOT HEALTHY")
     assert seen[3].startswith("NOT HEALTHY"), "it has looked again"
     process.send_signal(number)

@@ -190,7 +190,7 @@ def test_a_program_ends_within_its_time_with_all_its_children(tmp_path):
     assert done.output == b"before\n"
     assert "has not ended within" in done.problem
     pid = int(mark.read_text())
-    for _ in range(200):
+    for _attempt in range(200):
         try:
             state = (
                 (tmp_path.__class__(f"/proc/{pid}/stat")).read_text().rpartition(")")[2].split()[0]
