@@ -174,8 +174,10 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
             "echo": f"http://127.0.0.1:{port}",
             "closed": f"http://127.0.0.1:{closed}",
             "forbidden": "http://127.9.9.9:80",
+            "away": f"http://127.0.0.1:{closed}",
         }
         settings = {
+            "route_options": {"away": {"maintenance": True}},
             "workers": 2,
             "upstream": {"allowed_ips": ["127.0.0.1"]},
             "metrics": {

@@ -10,6 +10,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook i
 
 _TASKS = Path(__file__).resolve().parents[4] / "playbooks/tasks/stop_tunnel.yml"
 _STATE = {
+    "mcp_tunnel_plan": {"duty": "deploy"},
     "__mcp_tunnel_told": ["The replica was put back."],
 }
 
