@@ -58,7 +58,7 @@ mcp_proxy_upstream_connect_failures_total{reason="refused",route="echo"} 2
 # TYPE mcp_proxy_upstream_validation_refusals_total counter
 mcp_proxy_upstream_validation_refusals_total{route="wiki"} 5
 # TYPE mcp_proxy_build_info gauge
-mcp_proxy_build_info{openssl="3",python="3.11.2",version="0.1.0"} 1
+mcp_proxy_build_info{openssl="3",python="3.11.2",version="1.2.3"} 1
 # TYPE process_start_time_seconds gauge
 process_start_time_seconds 1.7964e+09
 """
@@ -236,7 +236,7 @@ def test_requests_and_refusals(answers):
     assert read["connect_failures"] == {"echo": 3}
     assert read["validation_refusals"] == {"wiki": 5}
     running = traffic.running("default")
-    assert running == {"proxy_running": "0.1.0", "cloudflared_running": "2026.10.0"}
+    assert running == {"proxy_running": "1.2.3", "cloudflared_running": "2026.10.0"}
 
 
 @pytest.mark.parametrize(
