@@ -39,15 +39,15 @@ class Signatories:
         """Lets exactly these *members* ask; returns whether that is a change.
 
         :param keys: member to its public key. A member without one keeps the line that it has.
-        :raises TunnelError: if two of them have one key, which says no more who asks.
+        :raises TunnelError: if one has the key of another, also of another instance, which says
+            no more who asks: sshd goes by the first line of a key.
         """
         before = self._lines()
         kept = {name: key for (instance, name), key in before.items() if instance == self._instance}
         known = {**kept, **{name: key for name, key in keys.items() if key}}
         after = {pair: key for pair, key in before.items() if pair[0] != self._instance}
-        mine = {name: known[name] for name in sorted(members) if name in known}
-        _check_own_keys(mine)
-        after.update({(self._instance, name): key for name, key in mine.items()})
+        after.update({(self._instance, name): known[name] for name in members if name in known})
+        _check_own_keys(self._instance, after)
         content = _text(after)
         if content == (secret_files.read_file(self._path) or b"") and self._is_public():
             return False
@@ -87,15 +87,16 @@ class Signatories:
         secret_files.write_file(self._path, content, _attributes())
 
 
-def _check_own_keys(keys: Mapping[str, str]) -> None:
+def _check_own_keys(mine: str, keys: Mapping[tuple[str, str], str]) -> None:
     """Refuses a key of two members: of a copied disk, or of one that takes another's name.
 
     :raises TunnelError: naming both.
     """
-    owners: dict[str, str] = {}
-    for name, key in keys.items():
-        owner = owners.setdefault(key, name)
-        if owner != name:
+    owners: dict[str, tuple[str, str]] = {}
+    for pair, key in sorted(keys.items()):
+        other = owners.setdefault(key, pair)
+        if other != pair and mine in (other[0], pair[0]):
+            owner, name = (f"{member} of {instance}" for instance, member in (other, pair))
             raise TunnelError(
                 FILE,
                 f"would have one key for {owner} and {name}, so nobody could tell who asks",

@@ -85,12 +85,21 @@ def test_a_key_is_that_of_one_replica(path):
     signatories.ensure({"b": key(1)}, "abc", check_mode=False)
     before = lines(path)
     for keys in ({"a": key(1)}, {"a": key(2), "c": key(2)}, {"b": key(1), "c": key(1)}):
-        with pytest.raises(TunnelError, match=r"one key for [ab] and [bc], .* renewal"):
+        with pytest.raises(TunnelError, match=r"one key for [ab] of .* and [bc] of .* renewal"):
             signatories.ensure(keys, "abc", check_mode=False)
     assert lines(path) == before
     # Of one that is forgotten, it is free.
     assert signatories.ensure({"a": key(1)}, "ac", check_mode=False)
     assert "--member a" in lines(path)[0]
+
+
+def test_a_key_is_that_of_one_instance(path):
+    """Else its questions would go to the signer of the other: sshd goes by the first line."""
+    Signatories("b", str(path)).ensure({"x": key(1)}, "x", check_mode=False)
+    before = lines(path)
+    with pytest.raises(TunnelError, match="one key for y of a and x of b"):
+        Signatories("a", str(path)).ensure({"y": key(1)}, "y", check_mode=False)
+    assert lines(path) == before
 
 
 def test_check_mode_forgets_nobody(path):
