@@ -20,7 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
 
 _MARK = matching("[0-9a-f]{16}", "identity of a machine")
 _PAUSE = 1.0  # seconds between two questions
-_PATIENCE = 30  # seconds for one answer: a connection of before the reboot may hang
+_PATIENCE = 30  # seconds for one answer: a connection from before the reboot may hang
 _DEFAULT = 600
 
 
@@ -82,7 +82,7 @@ class ActionModule(CheckedModule):
         return "" if answer.get("failed") else str(answer["machine"])
 
     def _reconnect(self) -> None:
-        """Gives up a connection of before the reboot: it may be dead, and say nothing of it."""
+        """Gives up a connection from before the reboot, which may be dead without saying so."""
         try:
             self._connection.reset()
         except (AnsibleError, AttributeError):
