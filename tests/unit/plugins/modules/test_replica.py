@@ -10,7 +10,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signat
 from ansible_collections.mcp_tunnels.stack.plugins.modules import replica
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import ensured
 
-KEY = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBB" + "A" * 86 + "="
+# A key for each instance: a key belongs to one replica of one instance.
+KEYS = {
+    instance: f"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBB{point}="
+    for instance, point in (("default", "A" * 86), ("other", "B" * 86))
+}
 ACTION = "nobody may ask mcp-tunnel-signing-default.socket over SSH any more"
 
 
@@ -23,8 +27,8 @@ def lines(tmp_path, monkeypatch):
         nothing = {"changed": False, "actions": []}
         monkeypatch.setattr(replica.replica_state, verb, lambda *given, done=nothing, **more: done)
     monkeypatch.setattr(timer_state, "ensure", lambda *given, **more: [])
-    for instance in ("default", "other"):
-        Signatories(instance, str(path)).ensure({"b": KEY}, "b", check_mode=False)
+    for instance, key in KEYS.items():
+        Signatories(instance, str(path)).ensure({"b": key}, "b", check_mode=False)
     return lambda: [line.split()[2] for line in path.read_text().splitlines()]
 
 
