@@ -83,7 +83,8 @@ def _answer(verb: str, request: str, member: str, given: argparse.Namespace) -> 
     :raises TunnelError: if nothing is signed for this member, or no such request.
     """
     directory = os.environ["CREDENTIALS_DIRECTORY"]
-    text = (read_file(os.path.join(directory, members.FILE)) or b"").decode("utf-8", "replace")
+    content = read_file(os.path.join(directory, members.FILE))
+    text = None if content is None else content.decode("utf-8", "replace")
     if member not in members.read(text, members.FILE).by_name:
         raise TunnelError(
             members.FILE,

@@ -57,12 +57,14 @@ class Lease:
         content = secret_files.read_file(str(self._file))
         try:
             found = json.loads(content or b"{}")
-            run, until = Run(**found["run"]), float(found["until"])
-            since = str(found["since"])
-        except (ValueError, KeyError, TypeError):
+            run, since = Run(**found["run"]), str(found["since"])
+            # A time without end, which Python's JSON has, is none.
+            left = int(float(found["until"]) - self._now)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             # Of an interrupted write there is nothing, so this is nobody's.
             return {}
-        left = int(until - self._now)
+        if not all(isinstance(value, str) for value in asdict(run).values()):
+            return {}
         return {**asdict(run), "since": since, "seconds": left} if left > 0 else {}
 
     def take(self, run: Run, seconds: int, instead_of: str, since: str) -> dict[str, Any]:

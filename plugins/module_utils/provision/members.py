@@ -84,25 +84,28 @@ class Members:
         return Members(self.domain, {**self.by_name, **proven})
 
 
-def read(text: str, subject: str) -> Members:
-    """The list in a file's *text*; an empty text is an empty list.
+def read(text: str | None, subject: str) -> Members:
+    """The list in a file's *text*; without a file, which is ``None``, an empty list.
 
     :param subject: the file and its host, for errors.
     :raises TunnelError: if it is no such list, or one of a later version.
     """
-    if not text:
+    if text is None:
         return Members()
+    if not text.strip():
+        raise _corrupt(subject, "is empty")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
         raise _corrupt(subject, "is no JSON") from None
-    if not isinstance(content, dict) or not isinstance(content.get("version"), int):
+    version = content.get("version") if isinstance(content, dict) else None
+    # Not isinstance(): true and false are numbers in Python.
+    if type(version) is not int or version < 1:
         raise _corrupt(subject, "has no version")
-    if content["version"] > _VERSION:
+    if version > _VERSION:
         raise TunnelError(
             subject,
-            f"has version {content['version']}, and this release of the collection knows "
-            f"{_VERSION} at most",
+            f"has version {version}, and this release of the collection knows {_VERSION} at most",
             "Run the release that has written it, or a later one",
         )
     replicas, domain = content.get("replicas"), content.get("domain")

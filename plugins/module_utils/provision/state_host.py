@@ -102,7 +102,7 @@ def release(
         if os.path.isdir(path) and (confirmed or forget):
             with lease.alone():
                 file = StateFile(path, members.FILE)
-                known = members.read(file.read(), file.path)
+                known = members.read(_text(file), file.path)
                 names = [name for name in confirmed if name in known.by_name]
                 file.ensure(known.confirmed(names, _now()).without(forget).text().strip(), False)
                 signatories.forget(forget)
@@ -145,7 +145,7 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool, Collecti
     They are noted before they get credentials, so the list has all that may have some.
     """
     file = StateFile(request.path, members.FILE)
-    text = file.read()
+    text = _text(file)
     known = members.read(text, file.path)
     members.check_domain(known, request.domain, file.path)
     members.check_forgotten(request.forget, known, request.replicas, request.inventory)
@@ -171,6 +171,11 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool, Collecti
         secret_files.ensure_private_directory(request.path, check_mode=False)
         file.write(wanted)
     return missing, False, grown.by_name.keys()
+
+
+def _text(file: StateFile) -> str | None:
+    """The text of the list; ``None`` without a file, which is not the same as an empty one."""
+    return file.read() if secret_files.lstat(file.path) else None
 
 
 def _contents(path: str) -> dict[str, str]:

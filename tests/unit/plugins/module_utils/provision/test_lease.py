@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from dataclasses import replace
 
@@ -51,11 +52,33 @@ def test_it_is_given_back_by_its_holder_only(tmp_path):
     assert not (tmp_path / "leases").exists()
 
 
-@pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"run": {}, "until": 1, "since": ""}'])
+def kept(**changes):
+    """The text of a lease, with other values."""
+    return json.dumps({"run": vars(ONE), "until": 2000.0, "since": SINCE, **changes})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "[]", "{}", "[" * 100_000, "\udcff"),
+        kept(run={}),
+        kept(run={**vars(ONE), "process": 1}),
+        kept(until="soon"),
+        # Python's JSON has these two.
+        kept(until=float("inf")),
+        kept(until=float("nan")),
+    ],
+)
 def test_an_unreadable_one_is_nobodys(tmp_path, text):
     (tmp_path / "leases").mkdir()
-    (tmp_path / "leases/default.json").write_text(text)
-    assert lease(tmp_path).take(ONE, 900, "", SINCE) == {}
+    (tmp_path / "leases/default.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert lease(tmp_path).take(TWO, 900, "", SINCE) == {}
+
+
+def test_one_that_can_be_read_is_somebodys(tmp_path):
+    (tmp_path / "leases").mkdir()
+    (tmp_path / "leases/default.json").write_text(kept())
+    assert lease(tmp_path).take(TWO, 900, "", SINCE)["id"] == ONE.id
 
 
 def _try(directory, number, results):

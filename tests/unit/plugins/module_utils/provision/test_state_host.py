@@ -110,15 +110,17 @@ def test_who_is_missing_is_named_or_refused(world):
     assert world.names() == ["b"]
 
 
-def test_a_corrupt_list_is_refused_and_stays(world):
+@pytest.mark.parametrize("text", ["{", "", " \n"])
+def test_a_corrupt_list_is_refused_and_stays(world, text):
+    """An empty file is no list, either: a full disk or a hand has emptied it."""
     world.hold(note=True)
-    (world.state / "replicas.json").write_text("{")
+    (world.state / "replicas.json").write_text(text)
     with pytest.raises(TunnelError, match="Restore the file from a backup"):
         world.hold(note=True)
     world.release([], [])
     with pytest.raises(TunnelError):
         world.release(["a"], [])
-    assert (world.state / "replicas.json").read_text() == "{"
+    assert (world.state / "replicas.json").read_text() == text
     assert world.lease.holder() == {}
 
 
