@@ -230,6 +230,14 @@ def test_own_files_are_not_shown(awx: FakeAwx, run: Run, tmp_path: Path) -> None
     assert output.count("planted-secret") == output.count("controller_labels: planted-secret") > 0
 
 
+def test_own_files_that_are_no_list(awx: FakeAwx, run: Run, tmp_path: Path) -> None:
+    status, result, _output = run(awx, mcp_tunnel_awx_files=str(tmp_path / "own.yml"))
+    assert status != 0
+    assert str(result["msg"]).startswith("mcp_tunnel_awx_files: ")
+    assert "must be a list of paths" in str(result["msg"])
+    assert awx.api.requests == []
+
+
 @pytest.mark.parametrize("content", ["a: b: c\n", None, "- 1\n"])
 def test_an_own_file_that_cannot_be_read_is_named(
     awx: FakeAwx, run: Run, tmp_path: Path, content: str | None

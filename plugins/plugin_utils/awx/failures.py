@@ -23,6 +23,10 @@ _REMEDIES = (
         "Run it as a user with the right to do that: docs/awx.md of the collection lists them",
     ),
     (
+        r"HTTP Error 5\d\d|HTTP 5\d\d|server error",
+        "See whether AWX is up and what its own log says",
+    ),
+    (
         r"resolve controller_host|trying to connect|network error|secure connection",
         "Check controller_host and validate_certs in mcp_tunnel_awx_connection",
     ),

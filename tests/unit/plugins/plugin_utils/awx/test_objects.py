@@ -167,6 +167,10 @@ def test_references_are_names_of_objects_and_nothing_else():
         ({"msg": "Unable to resolve controller_host (x): y"}, "Check controller_host"),
         ({"msg": "{'playbook': ['Playbook not found for project.']}"}, "awx_project"),
         ({"msg": "Request to /api/ returned 0 items, expected 1"}, "Make the object that it names"),
+        (
+            {"msg": "The host sent back a server error (HTTP Error 503: x): /api/. Please check"},
+            "See whether AWX is up",
+        ),
         ({"msg": "Unable to create project x: {'a': ['b']}"}, "Put its entry right"),
         ({"msg": "failed", "module_stderr": "Traceback\nTypeError: 'NoneType' is"}, "TypeError"),
     ],
