@@ -19,7 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values impo
 BATCH = "mcp_tunnel_batch"
 MIN_AVAILABLE = "mcp_tunnel_min_available"
 
-_REPLICAS = re.compile(r"[1-9][0-9]{0,5}%?")
+_REPLICAS = re.compile(r"[1-9][0-9]{0,5}|(?:100|[1-9][0-9]?)%")
 _MEANINGS = {
     BATCH: "the replicas of a tunnel that are deployed at the same time",
     MIN_AVAILABLE: "the replicas of a tunnel that a run must reach",
