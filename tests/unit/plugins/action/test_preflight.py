@@ -267,6 +267,29 @@ def test_a_batch_of_the_command_line(preflight):
     assert "mcp_tunnel_batch: is 'half'" in output
 
 
+def test_credentials_that_would_end_with_a_job(preflight):
+    """Unless the operator says that their directory stays."""
+    job = ("-e", "awx_job_id=7")
+    status, output = preflight({"a": {}}, *job, mcp_tunnel_state_host="localhost")
+    assert status != 0
+    assert "this controller is a container: the CA's key would end with it" in output
+    assert "set mcp_tunnel_state_is_persistent: true" in output
+    stays = {"mcp_tunnel_state_host": "localhost", "mcp_tunnel_state_is_persistent": True}
+    status, output = preflight({"a": {}}, *job, **stays)
+    assert status == 0, output
+    assert plans(output)["a"]["state_host"] == "localhost"
+
+
+def test_more_tunnels_than_an_organization_has_are_told_once(preflight):
+    hosts = {
+        f"h{number:02}": {"ansible_host": f"h{number}", "mcp_tunnel_instance": f"i{number}"}
+        for number in range(11)
+    }
+    status, output = preflight(hosts)
+    assert status == 0, output
+    assert output.count("[WARNING]: mcp_tunnel_instance: the group has 11 instances") == 1
+
+
 def test_a_token_that_is_encrypted_in_the_inventory(preflight, tmp_path):
     (tmp_path / "password").write_text("open sesame")
     unlock = ("--vault-password-file", str(tmp_path / "password"))
