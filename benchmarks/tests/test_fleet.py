@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
 from benchmarks.fleet import runs
 
 
-def test_a_small_fleet() -> None:
-    run = runs.run_site(hosts=2, tunnels=2, away=0)
+def test_a_small_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call of a module costs a connection and most of the controller's time for a host."""
+    monkeypatch.setenv("RECORDED_CALLS", str(tmp_path / "calls"))
+    run = runs.run_site(hosts=3, tunnels=2, away=0)
     assert run.cpu_per_host > 0
     assert run.fork_memory > 0
+    hosts = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
+    # On the state hosts: lease taken and given back, CA, and the token that no variable gives.
+    assert Counter(hosts) == {"host0000": 11, "host0001": 11, "host0002": 7}
 
 
 def test_the_hosts_that_are_away_are_of_several_tunnels() -> None:

@@ -2,7 +2,8 @@
 
 The answers are those of a run with nothing to do. They are in the file that ``RECORDED_ANSWERS``
 names: module (its last part) to result. So the controller alone is measured. Hosts whose names end
-with ``-away`` cannot be reached.
+with ``-away`` cannot be reached. ``RECORDED_CALLS`` may name a file that gets host and module of
+each call, a line for each.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ _MODULE = re.compile(rb"^ansible_module='(?:[\w.]+\.)?(\w+)'", re.MULTILINE)
 def _answers() -> dict[str, Any]:
     content: dict[str, Any] = json.loads(Path(os.environ["RECORDED_ANSWERS"]).read_text())
     return content
+
+
+def _note(call: str) -> None:
+    if place := os.environ.get("RECORDED_CALLS"):
+        with open(place, "a", encoding="utf-8") as calls:
+            calls.write(call)
 
 
 def _mark(name: str) -> str:
@@ -74,5 +81,6 @@ class Connection(ConnectionBase):  # type: ignore[misc]  # ansible-core has no t
         if not found:
             raise AssertionError(f"no module: {cmd}")
         module = found.group(1).decode()
+        _note(f"{name} {module}\n")
         text = json.dumps(_answers()[module])
         return 0, text.replace("MACHINE", _mark(name)).encode(), b""
