@@ -525,6 +525,7 @@ def test_every_module_of_a_host_is_asked_through_the_check():
         "bundle",
         "controller",
         "reached",
+        "remaining",
         "summary",
         "group",
         "preflight",
