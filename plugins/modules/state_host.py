@@ -55,6 +55,12 @@ options:
     description: Whether to refuse if a replica of the list is not in O(inventory).
     type: bool
     default: false
+  needs_list:
+    description:
+      - Whether to refuse if the state directory has a CA and no list of replicas. A rotation would
+        cut off replicas that nobody knows of.
+    type: bool
+    default: false
   note:
     description: Whether to put O(replicas) on the list, and to take O(forget) off it.
     type: bool
@@ -212,6 +218,7 @@ def main() -> None:
             "replicas": {"type": "dict", "default": {}},
             "inventory": texts,
             "needs_all": {"type": "bool", "default": False},
+            "needs_list": {"type": "bool", "default": False},
             "note": {"type": "bool", "default": False},
             "renewal": {
                 "type": "dict",
@@ -266,6 +273,7 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         forget=tuple(options["forget"]),
         domain=options["domain"] or "",
         needs_all=options["needs_all"],
+        needs_list=options["needs_list"],
         note=options["note"],
         token=token if options["compare"] else None,
         renewal=_renewal(options),

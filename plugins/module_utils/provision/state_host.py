@@ -47,6 +47,7 @@ class Request:
     :param replicas: the hosts of the run to their machines.
     :param inventory: the names of all replicas in the inventory.
     :param needs_all: whether to refuse if the list has others than the inventory.
+    :param needs_list: whether to refuse if there are credentials and no list.
     :param note: whether to write the list.
     :param renewal: who may ask this host for certificates; ``None`` if that stays as it is.
     :param token: to be compared with the stored one; ``None`` for no comparison.
@@ -61,6 +62,7 @@ class Request:
     forget: tuple[str, ...]
     domain: str
     needs_all: bool
+    needs_list: bool
     note: bool
     token: TokenRequest | None
     renewal: Renewal | None = None
@@ -146,6 +148,14 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool, Collecti
     """
     file = StateFile(request.path, members.FILE)
     text = _text(file)
+    if text is None and request.needs_list and _contents(request.path).get("ca.crt"):
+        raise TunnelError(
+            file.path,
+            "is missing, although this host has the credentials of the instance: nobody knows "
+            "which replicas a rotation would cut off",
+            "Restore it from a backup, or run site.yml with every replica, which writes it anew; "
+            "then repeat this run",
+        )
     known = members.read(text, file.path)
     members.check_domain(known, request.domain, file.path)
     members.check_forgotten(request.forget, known, request.replicas, request.inventory)

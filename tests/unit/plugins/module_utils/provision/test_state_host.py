@@ -42,6 +42,7 @@ class World:
             forget=(),
             domain="",
             needs_all=False,
+            needs_list=False,
             note=False,
             token=None,
         )
@@ -108,6 +109,22 @@ def test_who_is_missing_is_named_or_refused(world):
     assert world.lease.holder() == {}, "a refusal leaves nothing to wait for"
     assert world.hold(**half, needs_all=True, forget=("a",), note=True)["missing"] == []
     assert world.names() == ["b"]
+
+
+def test_a_rotation_needs_the_list_beside_credentials(world):
+    """Without a list, nobody would be missing, and a replica that is not here would be cut off."""
+    world.hold(note=True)
+    (world.state / "ca.crt").write_text("a CA")
+    (world.state / "replicas.json").unlink()
+    with pytest.raises(TunnelError, match=r"replicas\.json: is missing.*run site\.yml with every"):
+        world.hold(needs_list=True)
+    assert world.lease.holder() == {}
+    world.hold(note=True)
+    assert world.hold(needs_list=True)["missing"] == []
+
+
+def test_a_first_rotation_without_credentials_has_no_list(world):
+    assert world.hold(needs_list=True)["noted"] is False
 
 
 @pytest.mark.parametrize("text", ["{", "", " \n"])
