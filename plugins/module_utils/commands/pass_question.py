@@ -29,9 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parse(arguments)
     try:
         if len(list(_of_the_same(given.instance, given.member))) > _AT_ONCE:
-            raise TunnelError(
-                given.member, "asks more often than its questions are answered", "Try it later"
-            )
+            raise TunnelError(given.member, signing_channel.TOO_OFTEN, "Try it later")
         asked = signing_channel.read_all(0, _SECONDS)
         path = signing_channel.socket_path(given.instance)
         answer = signing_channel.exchange(

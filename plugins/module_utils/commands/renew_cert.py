@@ -6,8 +6,9 @@
 Like the vendor's ``setup renew-cert``: no call of the API, and nothing to do while more than
 ``--renew-before`` remains. A timer runs it from the proxy's release, on a host without Ansible. The
 key is made here and stays here; the signer of the state host gets a request, over a socket behind
-which it listens itself, or ssh does. Also when nothing is to do, it is asked whether it would sign:
-a channel that is broken is then known long before a certificate is due.
+which it listens itself, or ssh does. Also when nothing is to do, it is asked whether it would sign,
+on the same terms: a channel that is broken, and a state host with other settings, are then known
+long before a certificate is due.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
@@ -30,29 +31,17 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store
     install,
     request,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.signing_channel import Question
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import (
+    LAST_SUCCESS,
     RECORDS,
     Records,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.renewal import Renewal
 
 CONFIGURATIONS = "/etc/mcp-tunnel"
 # The owner, group and mode that the role proxy gives the pair.
 OWNER, GROUP, MODE = "root", "mcp-proxy", "0640"
-
-
-@dataclass(frozen=True)
-class Renewal:
-    """The settings of a renewal.
-
-    ``routes``: keys of the proxy's routes, for those that the wildcard does not cover.
-    ``duration``: lifetime of a new certificate, like ``renew_before`` as ``2160h`` or ``90d``.
-    """
-
-    instance: str
-    domain: str
-    routes: list[str]
-    duration: str
-    renew_before: str
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,23 +77,32 @@ def renew(renewal: Renewal, now: datetime | None = None) -> str:
     files = KeyPair(os.path.join(configuration, "tls"), "tls")
     options = _options(renewal, configuration)
     socket = signing_channel.socket_path(renewal.instance)
+    terms = renewal.terms(options.ca_certificate or "")
     requested = request(options, check_mode=False, now=now)
     if not requested["needed"]:
-        said = signing_channel.ask(socket, signing_channel.CHECK)
+        said = signing_channel.ask(socket, Question(signing_channel.CHECK, terms))
         _check_end(files, options, configuration, now)
+        _remember(renewal)
         end = crypto.not_after(files.certificate())
         return (
             f"not needed: {(end - now).days} days remain, until {crypto.timestamp(end)}; "
             f"the state host {said[:200]}"
         )
-    certificate = signing_channel.ask(socket, signing_channel.SIGN, requested["csr"])
+    question = Question(signing_channel.SIGN, terms, requested["csr"])
+    certificate = signing_channel.ask(socket, question)
     _check_answer(certificate, requested["csr"], options, now)
     installed = install(replace(options, certificate=certificate), check_mode=False, now=now)
     Records(renewal.instance, RECORDS).take_for_good([files.key_path, files.certificate_path])
+    _remember(renewal)
     return (
         f"renewed, because {', '.join(requested['reasons'])}: "
         f"fingerprint {installed['fingerprint']}, until {installed['not_after']}"
     )
+
+
+def _remember(renewal: Renewal) -> None:
+    """Notes the time: mcp-tunnel status shows the last success, also after a failure or a boot."""
+    Records(renewal.instance, RECORDS).store(LAST_SUCCESS, {})
 
 
 def _options(renewal: Renewal, configuration: str) -> ServerCertOptions:

@@ -23,6 +23,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.secret_file
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import signing_channel
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store import (
+    Asked,
     ServerCertOptions,
     ready_to_sign,
     sign,
@@ -46,9 +47,9 @@ def converse(connection: socket.socket, given: argparse.Namespace) -> str:
     asker = "a program on this host"
     try:
         asked = signing_channel.read_all(connection.fileno(), _SECONDS)
-        named, verb, request = signing_channel.parse_question(asked)
-        asker = _member(named, _is_root(connection), given.state_host)
-        answer, done = _answer(verb, request, asker, given)
+        question = signing_channel.parse_question(asked)
+        asker = _member(question.member, _is_root(connection), given.state_host)
+        answer, done = _answer(question, asker, given)
     except TunnelError as error:
         # Names in a request are whatever the replica has put there.
         done = f"refused: {signing_channel.one_line(str(error))}"
@@ -77,7 +78,9 @@ def _member(named: str, is_root: bool, state_host: str) -> str:
     raise TunnelError("the question", "names no replica", "Run the site playbook on both hosts")
 
 
-def _answer(verb: str, request: str, member: str, given: argparse.Namespace) -> tuple[bytes, str]:
+def _answer(
+    question: signing_channel.Question, member: str, given: argparse.Namespace
+) -> tuple[bytes, str]:
     """The answer, and the line for the log.
 
     :raises TunnelError: if nothing is signed for this member, or no such request.
@@ -100,14 +103,15 @@ def _answer(verb: str, request: str, member: str, given: argparse.Namespace) -> 
         duration=given.duration,
         renew_before=given.renew_before,
         routes=given.route,
-        csr=request,
+        csr=question.request,
     )
-    if verb == signing_channel.CHECK:
-        said = f"would sign until {ready_to_sign(options)}"
-        return signing_channel.answer(verb, said), said
-    signed = sign(options, check_mode=False)
+    asked = Asked(given.instance, question.terms)
+    if question.verb == signing_channel.CHECK:
+        said = f"would sign until {ready_to_sign(options, asked)}"
+        return signing_channel.answer(question.verb, said), said
+    signed = sign(options, check_mode=False, asked=asked)
     done = f"signed: fingerprint {signed['fingerprint']}, until {signed['not_after']}"
-    return signing_channel.answer(verb, signed["certificate"]), done
+    return signing_channel.answer(question.verb, signed["certificate"]), done
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

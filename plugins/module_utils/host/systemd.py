@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
@@ -156,6 +158,25 @@ def reboot(delay: str) -> None:
         )
 
 
+def command(unit: str) -> list[str]:
+    """The words of the command that a service runs, drop-ins among its files; empty without one.
+
+    None of them may have a blank in it.
+    """
+    text = systemctl("show", "--property=ExecStart", unit)
+    found = re.search(r"argv\[\]=(.*?) ; ignore_errors=", text)
+    return found[1].split() if found else []
+
+
+def next_elapse(timer: str) -> datetime | None:
+    """When a timer with OnCalendar= elapses next; None if it is not to."""
+    text = systemctl("show", "--property=NextElapseUSecRealtime", timer)
+    found = re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?= UTC)", text)
+    if not found:
+        return None
+    return datetime.strptime(found[0], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+
+
 def ports(socket: str) -> list[int]:
     """The ports that a socket unit is to listen on (``Listen=127.0.0.1:8080 (Stream)``)."""
     text = systemctl("show", "--property=Listen", socket)
@@ -212,5 +233,11 @@ def quoted_journal(unit: str) -> str:
 
 def _run(command: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603
-        command, capture_output=True, text=True, check=False, timeout=seconds
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+        # systemctl shows moments in this zone.
+        env={**os.environ, "TZ": "UTC"},
     )

@@ -5,7 +5,8 @@
 
 ``crypto`` reads and compares them; ``ca`` and ``server`` are the rules for each kind; ``key_pair``
 changes two files as one; ``ca_store`` and ``server_store`` are the work of the modules tunnel_ca
-and server_cert.
+and server_cert. ``signing_channel`` is the way from a replica that renews to the signer, ``terms``
+what it asks for, ``renewal_key`` its key for SSH.
 
 Called by the modules of provisioning, by ``provision``, ``commands`` and the preflight. Imports
 ``core`` only.

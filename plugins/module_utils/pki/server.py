@@ -19,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names impor
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import BACKDATE, key_usage
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.crypto import hashes, x509
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.terms import name_difference
 
 
 def validate_server_cert(
@@ -125,11 +126,18 @@ def answer_problems(
     names = sorted(dns_names(request))
     if _all_names(certificate) != names:
         problems.append(f"it has other names than {', '.join(names)}")
-    # Two clocks may differ by as much as the certificate is dated back.
-    if crypto.not_after(certificate) > now + duration + BACKDATE:
-        end = crypto.timestamp(crypto.not_after(certificate))
-        problems.append(f"it lasts until {end}, longer than was asked for")
+    end = crypto.not_after(certificate)
+    if lasts_too_long(end, duration, now):
+        problems.append(f"it lasts until {crypto.timestamp(end)}, longer than was asked for")
     return problems + _purpose_problems(certificate)
+
+
+def lasts_too_long(end: datetime, duration: timedelta, now: datetime) -> bool:
+    """Whether a certificate with this *end* lasts longer than the *duration* that was asked for.
+
+    Two clocks may differ by as much as a certificate is dated back.
+    """
+    return end > now + duration + BACKDATE
 
 
 def _all_names(certificate: x509.Certificate) -> list[str]:
@@ -196,10 +204,11 @@ def sign_request(
     weak_key = crypto.key_problem(request.public_key())
     if weak_key:
         raise TunnelError("csr", weak_key, "Make the request with server_cert state=requested")
-    if sorted(dns_names(request)) != sorted(names):
+    difference = name_difference(dns_names(request), names)
+    if difference:
         raise TunnelError(
             "csr",
-            f"asks for {', '.join(dns_names(request)) or 'no name'} and not for {', '.join(names)}",
+            difference,
             "Use the same domain and routes for state=requested and state=signed",
         )
     public_key = request.public_key()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
@@ -19,6 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypt
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import validate_ca
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import (
+    lasts_too_long,
     make_request,
     name_problems,
     renewal_reasons,
@@ -26,6 +27,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server impor
     server_problems,
     sign_request,
     validate_server_cert,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.terms import (
+    Terms,
+    name_difference,
 )
 
 
@@ -87,29 +92,110 @@ def request(
     }
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A question of a replica, as the signer of an instance judges it.
+
+    :param terms: the terms on which it asks; ``None`` if it does not say them.
+    """
+
+    instance: str
+    terms: Terms | None
+
+
+@dataclass(frozen=True)
+class _Signing:
+    """Everything that a certificate is made of, beside the request."""
+
+    ca: Any
+    key: Any
+    domain: str
+    duration: timedelta
+    now: datetime
+
+    @property
+    def end(self) -> datetime:
+        """The end of a certificate that is made now."""
+        return min(self.now + self.duration, crypto.not_after(self.ca))
+
+
 def sign(
-    options: ServerCertOptions, check_mode: bool, now: datetime | None = None
+    options: ServerCertOptions,
+    check_mode: bool,
+    now: datetime | None = None,
+    asked: Asked | None = None,
 ) -> dict[str, Any]:
     """Signs a request with the CA of the state directory. Writes nothing.
 
-    :raises TunnelError: if the CA cannot sign, or the request is wrong.
+    :raises TunnelError: if the CA cannot sign, the request is wrong, or its terms do not fit.
+    """
+    now = _begin(options, now)
+    files = KeyPair(secret_files.absolute_path(options.path), "ca")
+    if check_mode and not (options.csr and files.certificate() and files.key()):
+        return {"changed": False, "certificate": ""}
+    if not options.csr:
+        raise TunnelError("csr", "is empty", "Pass the csr that state=requested has returned")
+    ready = _judged(options, now, asked)
+    certificate = sign_request(
+        options.csr, ready.ca, ready.key, ready.domain, options.routes, ready.duration, ready.now
+    )
+    pem = crypto.pem_of(certificate)
+    validate_server_cert(
+        pem,
+        crypto.pem_of(ready.ca),
+        ready.domain,
+        options.routes,
+        now=ready.now,
+        subject="the signed certificate",
+    )
+    return {"changed": False, "certificate": pem, **server_facts(certificate)}
+
+
+def ready_to_sign(
+    options: ServerCertOptions, asked: Asked | None = None, now: datetime | None = None
+) -> str:
+    """The end of a certificate that :func:`sign` would make now; signs nothing.
+
+    :raises TunnelError: if it could not, or would not.
+    """
+    return crypto.timestamp(_judged(options, now, asked).end)
+
+
+def _judged(options: ServerCertOptions, now: datetime | None, asked: Asked | None) -> _Signing:
+    """All that is judged of a question, whether it is about a signature or for one.
+
+    :raises TunnelError: if nothing is signed for the one who asks.
     """
     now = _begin(options, now)
     files = KeyPair(secret_files.absolute_path(options.path), "ca")
     ca, key = files.certificate(), files.key()
-    if check_mode and not (options.csr and ca is not None and key is not None):
-        return {"changed": False, "certificate": ""}
-    if not options.csr:
-        raise TunnelError("csr", "is empty", "Pass the csr that state=requested has returned")
     _check_ca(files, ca, key, now)
-    duration = parse_duration(options.duration)
-    domain = _own_domain(options)
-    certificate = sign_request(options.csr, ca, key, domain, options.routes, duration, now)
-    pem = crypto.pem_of(certificate)
-    validate_server_cert(
-        pem, crypto.pem_of(ca), domain, options.routes, now=now, subject="the signed certificate"
-    )
-    return {"changed": False, "certificate": pem, **server_facts(certificate)}
+    ready = _Signing(ca, key, _own_domain(options), parse_duration(options.duration), now)
+    if asked is not None and asked.terms is not None:
+        _check_terms(asked.terms, asked.instance, options, ready)
+    return ready
+
+
+def _check_terms(terms: Terms, instance: str, options: ServerCertOptions, ready: _Signing) -> None:
+    """Refuses terms on which the replica would not take the certificate.
+
+    :raises TunnelError: naming all differences.
+    """
+    problems = [name_difference(terms.names, wanted_names(ready.domain, options.routes))]
+    if terms.instance != instance:
+        problems.append(f"is instance {terms.instance} there, and {instance} here")
+    if terms.ca != crypto.fingerprint(ready.ca):
+        problems.append(f"has another CA ({terms.ca}) than this host")
+    accepted = parse_duration(terms.duration, "the duration of the replica")
+    if lasts_too_long(ready.end, accepted, ready.now):
+        problems.append(f"accepts {terms.duration}, and this host signs for {options.duration}")
+    if any(problems):
+        raise TunnelError(
+            "the replica",
+            "; ".join(filter(None, problems)),
+            "Give both hosts the same mcp_tunnel_domain, mcp_tunnel_routes and "
+            "mcp_tunnel_cert_duration, and run the site playbook on both",
+        )
 
 
 def _check_ca(files: KeyPair, ca: Any | None, key: Any | None, now: datetime) -> None:
@@ -129,19 +215,6 @@ def _check_ca(files: KeyPair, ca: Any | None, key: Any | None, now: datetime) ->
         raise TunnelError(
             files.key_path, f"does not belong to {files.certificate_path}", "Run tunnel_ca first"
         )
-
-
-def ready_to_sign(options: ServerCertOptions, now: datetime | None = None) -> str:
-    """The end of a certificate that :func:`sign` would make now; signs nothing.
-
-    :raises TunnelError: if it could not.
-    """
-    now = _begin(options, now)
-    files = KeyPair(secret_files.absolute_path(options.path), "ca")
-    ca = files.certificate()
-    _check_ca(files, ca, files.key(), now)
-    _own_domain(options)
-    return crypto.timestamp(min(now + parse_duration(options.duration), crypto.not_after(ca)))
 
 
 def _own_domain(options: ServerCertOptions) -> str:

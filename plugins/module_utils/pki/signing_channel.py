@@ -4,26 +4,29 @@
 """The channel between a replica that renews and the signer on its state host.
 
 One question, one answer, over one connection. A question is text: on a line of its own the replica
-that asks, if somebody between the two vouches for its name; the verb; and with ``sign`` the request
-(PEM). The end of the question is the end of the sender's half of the connection. An answer is
-``MARK``, a word, and what belongs to it. Text without the mark is that of ssh, about a connection
-that did not come about.
+that asks, if somebody between the two vouches for its name; the verb; the terms of the certificate,
+which older releases do not say; and with ``sign`` the request (PEM). The end of the question is the
+end of the sender's half of the connection. An answer is ``MARK``, a word, and what belongs to it.
+Text without the mark is that of ssh, about a connection that did not come about.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import select
 import socket
 import time
+from dataclasses import dataclass, replace
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import (
     TunnelError,
     without_control,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import terms as pki_terms
 
 SOCKETS = "/run/mcp-tunnel-signing"
 """Directory of the sockets, one for each instance: on the state host the signer's, else ssh's."""
@@ -33,11 +36,24 @@ MOST_BYTES = 16384
 CHECK, SIGN = "check", "sign"
 _READY, _SIGNED, _REFUSED = "ready", "signed", "refused"
 _QUESTION = re.compile(
-    rf"(?:member ([A-Za-z0-9_.:-]{{1,255}})\n)?({CHECK}|{SIGN})\n"
-    r"(-----BEGIN CERTIFICATE REQUEST-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE REQUEST-----\n)?"
+    rf"(?:member (?P<member>[A-Za-z0-9_.:-]{{1,255}})\n)?(?P<verb>{CHECK}|{SIGN})\n"
+    rf"(?P<terms>{pki_terms.PATTERN})?"
+    r"(?P<request>-----BEGIN CERTIFICATE REQUEST-----\n[A-Za-z0-9+/=\n]+"
+    r"-----END CERTIFICATE REQUEST-----\n)?"
 )
+_NO_QUESTION = "is none that is known here"
+TOO_OFTEN = "asks more often than its questions are answered"
+"""The problem of a member whose questions are not handed on at the moment."""
+_PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further attempt, on average."""
 _WORDS = {CHECK: _READY, SIGN: _SIGNED}
 _LOOK = "Look at the logs of sshd and of mcp-tunnel-signing-* on the state host"
+# The words of ssh where another attempt may help: many replicas ask at once, and sshd lets no more
+# in (MaxStartups, PerSourcePenalties), or it is about to start. No words at all come from systemd,
+# which runs a limited number of signers.
+_BUSY = re.compile(
+    r"Connection (?:refused|reset|closed)|closed by remote|MaxStartups|Not allowed at this time"
+)
 # What ssh says, and what to do about it.
 _REMEDIES = (
     (
@@ -60,14 +76,36 @@ _REMEDIES = (
 )
 
 
+class Busy(TunnelError):
+    """The signer could not be asked at the moment."""
+
+
+class _Older(TunnelError):
+    """The signer is of a release that knows no such question."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question.
+
+    :param request: the request (PEM), with ``sign``.
+    :param terms: the terms of the certificate; ``None`` if the replica does not say them.
+    :param member: the replica whose name somebody vouches for; empty if nobody does.
+    """
+
+    verb: str
+    terms: pki_terms.Terms | None = None
+    request: str = ""
+    member: str = ""
+
+    def coded(self) -> bytes:
+        """The question as it is sent, without the member."""
+        return f"{self.verb}\n{self.terms.text() if self.terms else ''}{self.request}".encode()
+
+
 def socket_path(instance: str) -> str:
     """The socket at which a replica of *instance* asks."""
     return os.path.join(SOCKETS, instance)
-
-
-def question(verb: str, request: str = "") -> bytes:
-    """A question. *request* is PEM, with ``sign``."""
-    return f"{verb}\n{request}".encode()
 
 
 def on_behalf_of(member: str, asked: bytes) -> bytes:
@@ -75,8 +113,8 @@ def on_behalf_of(member: str, asked: bytes) -> bytes:
     return f"member {member}\n".encode() + asked
 
 
-def parse_question(asked: bytes) -> tuple[str, str, str]:
-    """The member (empty if nobody vouches for one), the verb and the request.
+def parse_question(asked: bytes) -> Question:
+    """The question in these bytes.
 
     :raises TunnelError: if it is no question.
     """
@@ -85,11 +123,10 @@ def parse_question(asked: bytes) -> tuple[str, str, str]:
     except UnicodeDecodeError:
         text = ""
     found = _QUESTION.fullmatch(text)
-    if not found or bool(found[3]) != (found[2] == SIGN):
-        raise TunnelError(
-            "the question", "is none that is known here", "Run the site playbook on both hosts"
-        )
-    return found[1] or "", found[2], found[3]
+    if not found or bool(found["request"]) != (found["verb"] == SIGN):
+        raise TunnelError("the question", _NO_QUESTION, "Run the site playbook on both hosts")
+    terms = pki_terms.read(found["terms"] or "")
+    return Question(found["verb"], terms, found["request"] or "", found["member"] or "")
 
 
 def answer(verb: str, text: str) -> bytes:
@@ -159,19 +196,49 @@ def exchange(path: str, asked: bytes, seconds: float) -> bytes:
         return read_all(connection.fileno(), seconds)
 
 
-def ask(path: str, verb: str, request: str = "", seconds: float = 60) -> str:
+def ask(path: str, question: Question, seconds: float = 60) -> str:
     """Asks the signer, and returns the certificate that it has signed, or its words.
 
-    :param seconds: for an answer.
+    One that cannot be asked at the moment is asked again, later each time.
+
+    :param seconds: for an answer, further attempts among them.
     :raises TunnelError: if it refuses, or cannot be asked.
     """
-    text = exchange(path, question(verb, request), seconds).decode("utf-8", "replace")
+    deadline = time.monotonic() + seconds
+    for pause in _PAUSES:
+        try:
+            return _ask_any(path, question, deadline)
+        except Busy:
+            # Not all at once again.
+            pause *= random.uniform(0.5, 1.5)  # noqa: S311
+            if time.monotonic() + pause >= deadline:
+                raise
+            time.sleep(pause)
+    return _ask_any(path, question, deadline)
+
+
+def _ask_any(path: str, question: Question, deadline: float) -> str:
+    """Asks a signer of this release, or of an older one, which knows no terms."""
+    try:
+        return _ask_once(path, question, deadline)
+    except _Older:
+        if question.terms is None:
+            raise
+    said = _ask_once(path, replace(question, terms=None), deadline)
+    if question.verb == SIGN:
+        return said
+    return f"{said}; its release is older than this one, and compares no settings"
+
+
+def _ask_once(path: str, question: Question, deadline: float) -> str:
+    left = max(deadline - time.monotonic(), 0.1)
+    text = exchange(path, question.coded(), left).decode("utf-8", "replace")
     before, mark, said = text.partition(MARK)
     word, _line_break, content = said.partition("\n")
     if not mark:
         raise _not_reached(before)
-    if word == _WORDS[verb]:
-        return content if verb == SIGN else one_line(content)
+    if word == _WORDS[question.verb]:
+        return content if question.verb == SIGN else one_line(content)
     raise _refused(content)
 
 
@@ -180,7 +247,8 @@ def _not_reached(words: str) -> TunnelError:
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     said = shown("; ".join(lines[-3:]), 500)
     remedy = next((each for known, each in _REMEDIES if re.search(known, words)), _LOOK)
-    return TunnelError(
+    kind = Busy if not lines or _BUSY.search(words) else TunnelError
+    return kind(
         "the signer of the state host",
         f"cannot be asked: {said.rstrip('.') or 'the connection ended without a word'}",
         remedy,
@@ -192,4 +260,5 @@ def _refused(content: str) -> TunnelError:
         subject, problem, remedy = (one_line(str(part)) for part in json.loads(content))
     except (ValueError, TypeError, RecursionError):
         return TunnelError("the signer of the state host", "gives an answer that is none", _LOOK)
-    return TunnelError(f"on the state host, {subject}", problem, remedy)
+    kinds = {_NO_QUESTION: _Older, TOO_OFTEN: Busy}
+    return kinds.get(problem, TunnelError)(f"on the state host, {subject}", problem, remedy)

@@ -17,6 +17,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secr
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import check_instance
 
 RECORDS = Path("/var/lib/mcp-tunnel-replica")
+LAST_SUCCESS = "renewal"
+"""The record, empty, that was written when a renewal was possible last."""
 
 
 class Records:
@@ -43,6 +45,11 @@ class Records:
     def content(self, digest: str) -> bytes:
         """The content that was kept under this SHA-256."""
         return secret_files.read_file(str(self._directory / digest)) or b""
+
+    def written_at(self, name: str) -> float | None:
+        """When the record *name* was written, in seconds since the epoch; None if there is none."""
+        status = secret_files.lstat(str(self._directory / f"{name}.json"))
+        return status.st_mtime if status else None
 
     def take_for_good(self, paths: list[str]) -> None:
         """Records these files, as they are now, as applied and good, if the records name them.

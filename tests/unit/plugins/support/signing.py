@@ -43,6 +43,7 @@ class StateHost:
         self._now = self.now = crypto.utc_now()
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(self.credentials))
         monkeypatch.setattr(signing_channel, "SOCKETS", str(self.path.parent))
+        monkeypatch.setattr(signing_channel, "_PAUSES", (0.0,) * 4)
         monkeypatch.setattr(crypto, "utc_now", lambda: self._now)
         monkeypatch.setattr(sign_cert, "_is_root", lambda connection: self.by_root)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import re
 import select
 import socket
 import stat
@@ -132,6 +134,132 @@ def test_a_roll_back_keeps_the_renewed_certificate(host, tmp_path):
     assert len(kept) == 3, "the old pair is forgotten"
 
 
+@pytest.mark.parametrize(
+    ("of_the_host", "of_the_replica", "text"),
+    [
+        (["--duration", "40d"], {"duration": "40d"}, "accepts 40d, and this host signs for 2160h"),
+        (["--route", f"a.b.{DOMAIN}"], {"routes": [f"a.b.{DOMAIN}"]}, f"asks for *.{DOMAIN}, "),
+    ],
+)
+def test_a_state_host_with_other_settings_is_told_on_the_first_day(
+    host, of_the_host, of_the_replica, text
+):
+    """As a variable of one host makes them: the run signs with those of the replica."""
+    before = host.state_host.options
+    host.state_host.options = before + of_the_host
+    host.renew(**of_the_replica)
+    assert host.renew(**of_the_replica).startswith("not needed: ")
+    host.state_host.options = before
+    with pytest.raises(renew_cert.TunnelError) as caught:
+        host.renew(timedelta(days=1), **of_the_replica)
+    assert text in str(caught.value)
+    assert "Give both hosts the same" in caught.value.remedy
+
+
+def test_a_state_host_with_another_ca_is_told_on_the_first_day(host, tmp_path):
+    host.renew()
+    other = ensured("tunnel_ca", path=str(tmp_path / "other"), duration="200d")["certificate"]
+    for name in ("ca.crt", "ca.key"):
+        os.replace(tmp_path / "other" / name, host.state_host.credentials / name)
+    with pytest.raises(renew_cert.TunnelError, match="has another CA"):
+        host.renew(timedelta(days=1))
+    (host.configuration / "ca.crt").write_text(other)
+    assert host.renew(timedelta(days=1)).startswith("renewed, because it is not signed")
+
+
+def older(host):
+    """Return a signer of a release that knows no terms."""
+
+    def converse(connection):
+        asked = signing_channel.read_all(connection.fileno(), 10)
+        old_form = re.compile(rb"check\n|sign\n-----BEGIN[^-]+-----\n[^-]+-----END[^-]+-----\n")
+        if not old_form.fullmatch(asked):
+            parts = ["the question", "is none that is known here", "Run the site playbook on both"]
+            connection.sendall(f"mcp-tunnel-signer: refused\n{json.dumps(parts)}".encode())
+            return
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(asked)
+            ours.shutdown(socket.SHUT_WR)
+            host.state_host.converse(theirs)
+            connection.sendall(ours.recv(signing_channel.MOST_BYTES))
+
+    return converse
+
+
+def test_a_state_host_with_an_older_release_is_asked_as_before(host):
+    """During an upgrade, the replica may have the newer one."""
+    renewal = renew_cert.Renewal("default", DOMAIN, [], "90d", "30d")
+    with host.state_host.listening(older(host)):
+        assert renew_cert.renew(renewal).startswith("renewed, ")
+        said = renew_cert.renew(renewal)
+    assert said.startswith("not needed: ")
+    assert said.endswith("its release is older than this one, and compares no settings")
+
+
+def test_the_last_success_is_remembered(host):
+    remembered = host.records / "default" / "renewal.json"
+    host.renew()
+    for days in (0, 61):
+        remembered.unlink()
+        host.renew(timedelta(days=days))
+        assert remembered.exists()
+    os.utime(remembered, (0, 0))
+    told(host, saying("Permission denied\n"))
+    assert remembered.stat().st_mtime == 0
+
+
+def refusing(host, answers, times):
+    """Return a signer that answers so often with these words, and well after that."""
+    left = [answers] * times
+
+    def converse(connection):
+        if left:
+            saying(left.pop())(connection)
+        else:
+            host.state_host.converse(connection)
+
+    return converse, left
+
+
+BUSY = [
+    "",
+    "ssh: connect to host 10.0.0.1 port 22: Connection refused\n",
+    "kex_exchange_identification: Connection closed by remote host\n",
+    "kex_exchange_identification: read: Connection reset by peer\n",
+    "Connection closed by 10.0.0.1 port 22\n",
+    "kex_exchange_identification: banner line 0: Exceeded MaxStartups\n",
+    "kex_exchange_identification: banner line 0: Not allowed at this time\n",
+    'mcp-tunnel-signer: refused\n["b", "asks more often than its questions are answered", "x"]',
+]
+
+
+@pytest.mark.parametrize("answer", BUSY)
+def test_one_that_is_busy_is_asked_again(host, answer):
+    converse, left = refusing(host, answer, 3)
+    with host.state_host.listening(converse):
+        said = renew_cert.renew(renew_cert.Renewal("default", DOMAIN, [], "90d", "30d"))
+    assert said.startswith("renewed, ")
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "attempts"),
+    [*((answer, 5) for answer in BUSY), ("Permission denied (publickey).", 1), ("hm", 1)],
+)
+def test_it_is_not_asked_for_ever_nor_again_where_that_is_of_no_use(host, answer, attempts):
+    converse, left = refusing(host, answer, 50)
+    told(host, converse)
+    assert 50 - len(left) == attempts
+
+
+def test_no_attempt_begins_when_the_time_is_over(host, monkeypatch):
+    monkeypatch.setattr(signing_channel, "_PAUSES", (3600.0,))
+    converse, left = refusing(host, "", 50)
+    told(host, converse)
+    assert len(left) == 49
+
+
 ARGUMENTS = ["--instance", "default", "--domain", DOMAIN]
 
 
@@ -203,7 +331,7 @@ def forged(host, **changes):
 
     def converse(connection):
         asked = signing_channel.read_all(connection.fileno(), 10)
-        request = signing_channel.parse_question(asked)[-1]
+        request = signing_channel.parse_question(asked).request
         subject = x509.load_pem_x509_csr(request.encode())
         ca = crypto.load_certificate(host.state_host.ca, "CA")
         key = (host.state_host.credentials / "ca.key").read_text()
@@ -362,7 +490,7 @@ def test_a_channel_that_is_broken_fails_long_before_a_certificate_is_due(host):
 
 
 def test_one_that_hangs_is_given_up(host, monkeypatch):
-    monkeypatch.setattr(signing_channel.ask, "__defaults__", ("", 0.2))
+    monkeypatch.setattr(signing_channel.ask, "__defaults__", (0.2,))
     # It reads until the replica has gone, and says nothing.
     error = told(
         host, lambda connection: [*iter(lambda: connection.recv(4096) or wait(connection), None)]

@@ -38,6 +38,22 @@ def ask(state_host, asked, member=signing.MEMBER):
         return signing_channel.exchange(str(state_host.path), asked, 10).decode()
 
 
+OTHER_CA = "0" * 64
+
+
+def terms(state_host, **changes):
+    """Return the lines in which a replica says what it asks for."""
+    ca = openssl.run("x509", "-noout", "-fingerprint", "-sha256", stdin=state_host.ca)
+    said = {
+        "instance": "default",
+        "duration": "2160h",
+        "ca": ca.strip().rpartition("=")[2].replace(":", "").lower(),
+        "names": f"*.{DOMAIN} {DOMAIN}",
+        **changes,
+    }
+    return "".join(f"{name} {value}\n" for name, value in said.items())
+
+
 def request(domain=DOMAIN, key=None):
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         return make_request(key or crypto.generate_key(), domain, [])
@@ -114,6 +130,58 @@ def test_a_check_signs_nothing(state_host, monkeypatch):
     assert state_host.log == [f"replica2: would sign until {end}"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, ""),
+        ({"duration": "90d"}, ""),
+        ({"duration": "4000h"}, ""),
+        ({"duration": "40d"}, "accepts 40d, and this host signs for 2160h"),
+        ({"duration": "soon"}, "'soon' is not a duration"),
+        ({"instance": "second"}, "is instance second there, and default here"),
+        ({"ca": OTHER_CA}, f"has another CA ({OTHER_CA}) than this host"),
+        ({"names": f"*.{DOMAIN} {DOMAIN} a.b.{DOMAIN}"}, f"a.b.{DOMAIN} and not for *.{DOMAIN}"),
+        ({"names": "*.other.example other.example"}, "asks for *.other.example, other.example"),
+    ],
+)
+def test_a_check_is_judged_as_a_request_is(state_host, changes, text):
+    """Settings of a host that differ are found on the first day, not when it is due."""
+    said = terms(state_host, **changes)
+    answers = {
+        CHECK: ask(state_host, f"{CHECK}\n{said}".encode()),
+        SIGN: ask(state_host, f"{SIGN}\n{said}{request()}".encode()),
+    }
+    if text:
+        assert len(set(answers.values())) == 1
+        assert answers[CHECK].startswith("mcp-tunnel-signer: refused\n")
+        assert text in answers[CHECK]
+    else:
+        assert answers[CHECK].startswith("mcp-tunnel-signer: ready\nwould sign until ")
+        assert answers[SIGN].startswith("mcp-tunnel-signer: signed\n-----BEGIN CERTIFICATE")
+
+
+def test_all_differences_are_named_at_once(state_host):
+    said = terms(state_host, instance="b", ca=OTHER_CA, duration="1h", names="x.example")
+    answer = ask(state_host, f"{CHECK}\n{said}".encode())
+    for word in ("asks for x.example", "is instance b there", "another CA", "accepts 1h"):
+        assert word in answer
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "instance default\n",
+        "names a\nca " + "0" * 64 + "\n",
+        "instance ../x\nduration 1h\nca " + "0" * 64 + "\nnames a\n",
+        "instance a\nduration 1h\nca 0\nnames a\n",
+        "instance a\nduration 1h\nca " + "0" * 64 + "\nnames \n",
+        "instance a\nduration 1h\nca " + "0" * 64 + "\nnames a\x1b[2J\n",
+    ],
+)
+def test_terms_that_are_none(state_host, said):
+    assert "none that is known here" in ask(state_host, f"{CHECK}\n{said}".encode())
+
+
 @pytest.mark.parametrize("verb", [CHECK, SIGN])
 def test_one_that_was_forgotten_gets_nothing(state_host, verb):
     state_host.know(signing.HOST)
@@ -126,7 +194,9 @@ def test_one_that_was_forgotten_gets_nothing(state_host, verb):
 
 def test_root_asks_in_the_name_of_the_state_host(state_host):
     with state_host.listening():
-        assert signing_channel.ask(str(state_host.path), CHECK).startswith("would sign until ")
+        assert signing_channel.ask(
+            str(state_host.path), signing_channel.Question(CHECK)
+        ).startswith("would sign until ")
     assert state_host.log[0].startswith("replica1: would sign")
 
 
