@@ -189,6 +189,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
     Signatories,
 )
@@ -244,15 +245,27 @@ def _with_timer(result: dict[str, Any], params: dict[str, Any], check_mode: bool
         return result
     wanted = timer["wanted"] and params["state"] == "applied"
     actions = timer_state.ensure(timer["name"], wanted, check_mode, socket=timer["socket"])
-    signatories = Signatories(params["instance"])
     # Of a host that was the state host before.
-    if not (wanted and timer["signs"]) and signatories.forget(None, check_mode):
+    if not (wanted and timer["signs"]) and _forget_signatories(params["instance"], check_mode):
         actions.append(f"nobody may ask {timer['socket']} over SSH any more")
     return {
         **result,
         "changed": result["changed"] or bool(actions),
         "actions": result["actions"] + actions,
     }
+
+
+def _forget_signatories(instance: str, check_mode: bool) -> bool:
+    """Removes the lines of an instance; returns whether there were any.
+
+    The file has lines of other instances, which may be deployed at the same time.
+    """
+    signatories = Signatories(instance)
+    found = signatories.forget(None, check_mode=True)
+    if check_mode or not found:
+        return found
+    with Lease(instance).alone():
+        return signatories.forget(None)
 
 
 def main() -> None:

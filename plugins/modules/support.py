@@ -103,6 +103,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.deployed import (
     check_deployed,
 )
@@ -112,9 +113,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support import a
 def make(instance: str) -> dict[str, Any]:
     """Makes the archive and keeps it on the host until it was read."""
     made = archive.make([check_deployed(instance)])
-    secret_files.ensure_private_directory(transfer.DIRECTORY, check_mode=False)
     attributes = secret_files.private_attributes()
-    secret_files.write_file(transfer.path(instance), made.content, attributes)
+    # Another instance of this host may be asked at the same time, and its answer remove the
+    # directory.
+    with Lease(instance).alone():
+        secret_files.ensure_private_directory(transfer.DIRECTORY, check_mode=False)
+        secret_files.write_file(transfer.path(instance), made.content, attributes)
     return {
         "changed": True,
         "size": len(made.content),
@@ -141,11 +145,12 @@ def read(instance: str, offset: int) -> dict[str, Any]:
 def remove(instance: str) -> dict[str, Any]:
     """Removes the archive, and the directory if no other is in it."""
     path = transfer.path(instance)
-    changed = secret_files.lstat(path) is not None
-    if changed:
-        secret_files.remove_file(path)
-    if os.path.isdir(transfer.DIRECTORY) and not os.listdir(transfer.DIRECTORY):
-        os.rmdir(transfer.DIRECTORY)
+    with Lease(instance).alone():
+        changed = secret_files.lstat(path) is not None
+        if changed:
+            secret_files.remove_file(path)
+        if os.path.isdir(transfer.DIRECTORY) and not os.listdir(transfer.DIRECTORY):
+            os.rmdir(transfer.DIRECTORY)
     return {"changed": changed}
 
 

@@ -100,16 +100,16 @@ def release(
     A list that cannot be read stays as it is: the next run refuses it.
     """
     try:
-        # Without the directory, the instance was torn down.
-        if os.path.isdir(path) and (confirmed or forget):
-            with lease.alone():
+        with lease.alone():
+            # Without the directory, the instance was torn down.
+            if not os.path.isdir(path):
+                signatories.forget(None)
+            elif confirmed or forget:
                 file = StateFile(path, members.FILE)
                 known = members.read(_text(file), file.path)
                 names = [name for name in confirmed if name in known.by_name]
                 file.ensure(known.confirmed(names, _now()).without(forget).text().strip(), False)
                 signatories.forget(forget)
-        elif not os.path.isdir(path):
-            signatories.forget(None)
     finally:
         lease.release(run)
 

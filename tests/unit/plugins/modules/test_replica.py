@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
     Signatories,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.modules import replica
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.locks import while_locked
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import ensured
 
 # A key for each instance: a key belongs to one replica of one instance.
@@ -22,6 +24,7 @@ ACTION = "nobody may ask mcp-tunnel-signing-default.socket over SSH any more"
 def lines(tmp_path, monkeypatch):
     """The file of the signer's account, with a replica of each of two instances."""
     path = tmp_path / "home" / ".ssh" / "authorized_keys"
+    monkeypatch.setattr(replica, "Lease", lambda name: Lease(name, tmp_path / "leases"))
     monkeypatch.setattr(replica, "Signatories", lambda name: Signatories(name, str(path)))
     for verb in ("apply", "remove"):
         nothing = {"changed": False, "actions": []}
@@ -58,3 +61,13 @@ def test_only_a_state_host_keeps_who_may_ask(lines, state, wanted, signs, left):
     assert (ACTION in done["actions"]) == (left == ["other"])
     again = ensured("replica", **given, timer=timer(wanted, signs))
     assert not again["changed"]
+
+
+def test_the_lines_of_another_instance_are_not_lost(lines, tmp_path, monkeypatch):
+    """It may be deployed at the same time, and all lines are in one file."""
+    locked = while_locked(monkeypatch, Signatories, "_write", tmp_path / "leases")
+    given = {"instance": "default", "state": "absent", "services": []}
+    done = ensured("replica", **given, timer=timer(False, False))
+    assert ACTION in done["actions"]
+    assert locked == [True]
+    assert not (tmp_path / "leases").exists()

@@ -18,6 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signat
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_store import (
     TokenRequest,
 )
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.locks import while_locked
 
 RUN = Run(id="1" * 16, owner="root on a, process 1", controller="a" * 16, process="1:1")
 OTHER = replace(RUN, id="2" * 16)
@@ -238,6 +239,16 @@ def test_a_teardown_takes_the_line_of_a_replica_and_then_all(world):
     shutil.rmtree(world.state)
     world.release([], [])
     assert world.asking() == []
+
+
+def test_who_may_ask_is_changed_by_one_run_at_a_time(world, tmp_path, monkeypatch):
+    """Instances share the file: two of them that end, or are torn down, must lose no line."""
+    locked = while_locked(monkeypatch, Signatories, "_write", tmp_path / "leases")
+    world.hold(note=True, renewal=world.renewal(a=KEY, b=OTHER_KEY))
+    world.release([], ["b"])
+    shutil.rmtree(world.state)
+    world.release([], [])
+    assert locked == [True] * 3
 
 
 def test_two_replicas_with_one_key_are_refused_and_hinder_nobody(world):
