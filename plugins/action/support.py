@@ -22,6 +22,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import check_path
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.archive import (
     LONGEST_REASON,
+    MOST,
     MOST_PACKED,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.transfer import PART
@@ -52,6 +53,7 @@ _FIELDS: Mapping[str, Fields] = {
         "sha256": FINGERPRINT,
         "left_out": list_of(record({"name": text(_NAME), "why": text(LONGEST_REASON)}), _MANY),
         "secrets": list_of(text(_NAME), _MANY),
+        "blanked": list_of(record({"name": text(_NAME), "lines": number(1, MOST)}), _MANY),
     },
     "read": {"content": text(_LONGEST)},
     "absent": {},

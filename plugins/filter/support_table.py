@@ -40,7 +40,7 @@ _value:
   elements: str
 """
 
-_HEADER = ("host", "archive", "size", "left out", "secrets", "path or reason")
+_HEADER = ("host", "archive", "size", "left out", "blanked", "secrets", "path or reason")
 _LONGEST = 300  # characters of a reason
 
 
@@ -53,16 +53,26 @@ def _row(hostvars: Mapping[str, Any]) -> tuple[str, ...]:
     host = str(hostvars["inventory_hostname"])
     found = hostvars.get("__mcp_tunnel_support")
     if not isinstance(found, Mapping) or found.get("unreachable"):
-        return (host, "FAILED", "", "", "", "it could not be reached, or failed before; see above")
+        return (
+            host,
+            "FAILED",
+            "",
+            "",
+            "",
+            "",
+            "it could not be reached, or failed before; see above",
+        )
     if found.get("failed"):
         reason = " ".join(str(found.get("msg", "")).split())
-        return (host, "FAILED", "", "", "", reason[:_LONGEST])
+        return (host, "FAILED", "", "", "", "", reason[:_LONGEST])
     if "size" not in found:
-        return (host, "would be fetched", "", "", "", str(found.get("path", "")))
+        return (host, "would be fetched", "", "", "", "", str(found.get("path", "")))
     secrets = len(found["secrets"])
     left_out = len(found["left_out"]) - secrets
+    blanked = sum(item["lines"] for item in found["blanked"])
     size = f"{found['size'] // 1024 + 1} KiB"
-    return (host, "fetched", size, str(left_out), str(secrets), str(found["path"]))
+    counts = map(str, (left_out, blanked, secrets))
+    return (host, "fetched", size, *counts, str(found["path"]))
 
 
 class FilterModule:

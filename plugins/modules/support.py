@@ -14,7 +14,8 @@ description:
   - "Makes one archive on the host, as C(mcp-tunnel support) does: redacted configuration, states of
     the units, journals, metrics, rules with counters, diagnostics of cloudflared, and a manifest."
   - Before the archive leaves the host, it is searched for the host's secrets in every coding. A
-    file that holds one is left out and named in RV(secrets).
+    file that holds one is left out and named in RV(secrets). Lines in the form of any other secret
+    are blanked, and counted in RV(blanked).
   - The controller treats the archive as data of somebody else. It bounds its size, unpacks nothing,
     and uses no path or name that the host says.
   - Works with the host's own Python, also where the proxy's release is missing or broken.
@@ -93,6 +94,20 @@ secrets:
   returned: success and not in check mode
   type: list
   elements: str
+blanked:
+  description:
+    - Files of which lines were blanked, because they had the form of a key or a token that is none
+      of the host's own.
+  returned: success and not in check mode
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name in the archive.
+      type: str
+    lines:
+      description: The number of these lines.
+      type: int
 """
 
 import base64
@@ -127,6 +142,7 @@ def make(instance: str) -> dict[str, Any]:
             {"name": item["name"], "why": item["why"]} for item in made.manifest["left_out"]
         ],
         "secrets": made.secrets,
+        "blanked": made.manifest["blanked"],
     }
 
 

@@ -93,6 +93,8 @@ def _support(given: argparse.Namespace) -> int:
     out.write(f"{path}: {len(made.content)} bytes, {len(made.manifest['files'])} files\n")
     for item in made.manifest["left_out"]:
         out.write(f"left out: {item['name']}: {item['why']}\n")
+    for name, lines in made.blanked.items():
+        out.write(f"blanked: {name}: {lines} lines that look like a key or a token\n")
     if made.secrets:
         return _fail(
             f"secrets: {len(made.secrets)} files were left out, because they hold one: "

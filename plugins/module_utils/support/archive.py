@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes the archive: collects, searches, packs, and searches what was packed.
 
-A file that holds a secret is left out and named. No file of the archive may be larger than its
+A file that holds a secret of the host is left out and named; lines in the form of any other secret
+are blanked and counted. No file of the archive may be larger than its
 source allows, and the archive has an upper size and an upper time.
 """
 
@@ -28,7 +29,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
     without_control,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support import secrets
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.search import Search
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.search import (
+    SHAPE,
+    Search,
+    blanked,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.sources import (
     Content,
     LeftOut,
@@ -53,12 +58,15 @@ class Made:
 
     Attributes:
         secrets: the names of the files that were left out because they held a secret.
+        blanked: the names of files, each with the number of its lines that were blanked because
+            they had the form of a secret.
     """
 
     name: str
     content: bytes
     manifest: dict[str, Any]
     secrets: list[str]
+    blanked: dict[str, int]
 
 
 class _Collection:
@@ -72,6 +80,7 @@ class _Collection:
         self.entries: list[dict[str, Any]] = []
         self.left_out: list[dict[str, str]] = []
         self.secrets: list[str] = []
+        self.blanked: dict[str, int] = {}
 
     def take(self, source: Source) -> None:
         """Reads the source; puts it in, or says why not."""
@@ -86,14 +95,30 @@ class _Collection:
     def _put(self, source: Source, content: Content) -> None:
         if len(content.data) > self._room:
             raise LeftOut(f"the archive would become larger than {MOST} bytes")
-        if hits := self._search.found(content.data):
-            self.secrets.append(source.name)
-            raise LeftOut(f"it holds {', '.join(hits)}, or a part of it")
+        content = self._without_secrets(source, content)
         self._room -= len(content.data)
         self.files[source.name] = content.data
         entry = {"name": source.name, "how": source.how, "size": len(content.data)}
         entry["sha256"] = hashlib.sha256(content.data).hexdigest()
         self.entries.append({**entry, "note": content.note} if content.note else entry)
+
+    def _without_secrets(self, source: Source, content: Content) -> Content:
+        """The content, without lines in the form of a secret that is none of this host's.
+
+        :raises LeftOut: if there is a secret in it after that.
+        """
+        hits = self._search.found(content.data)
+        if hits == [SHAPE]:
+            data, number = blanked(content.data)
+            hits = self._search.found(data)
+            if not hits:
+                self.blanked[source.name] = number
+                note = f"{number} lines blanked, which held {SHAPE}, or could be a part of it"
+                content = Content(data, "; ".join(filter(None, [content.note, note])))
+        if hits:
+            self.secrets.append(source.name)
+            raise LeftOut(f"it holds {', '.join(hits)}, or a part of it")
+        return content
 
     def _leave_out(self, source: Source, why: str) -> None:
         text = without_control(why)[:LONGEST_REASON]
@@ -130,11 +155,12 @@ def make(
         "files": collection.entries,
         "left_out": collection.left_out,
         "secrets": collection.secrets,
+        "blanked": [{"name": name, "lines": lines} for name, lines in collection.blanked.items()],
     }
     text = json.dumps(manifest, indent=2).encode() + b"\n"
     packed = _pack(name, {MANIFEST: text, **collection.files}, int(now.timestamp()))
     _check(packed, search)
-    return Made(name, packed, manifest, collection.secrets)
+    return Made(name, packed, manifest, collection.secrets, collection.blanked)
 
 
 def store(made: Made, directory: str) -> str:

@@ -87,6 +87,10 @@ LIES = {
     "a part without end": {"arguments": {"state": "read"}, "long": ["content"]},
     "a path": {"arguments": {"state": "made"}, "merge": {"left_out": [{"path": "/etc/shadow"}]}},
     "names without end": {"arguments": {"state": "made"}, "merge": {"secrets": ["x"] * 501}},
+    "lines without number": {
+        "arguments": {"state": "made"},
+        "merge": {"blanked": [{"name": "x", "lines": "many"}]},
+    },
     "a failure": {"merge": {"failed": True, "msg": "\x1b]0;owned\x07 no"}},
     "a dead host": {"unreachable": True},
 }
@@ -108,9 +112,15 @@ def test_a_host_that_lies_writes_nothing_and_stops_nobody(simulation):
 
 def test_names_of_a_host_are_no_names_of_files(simulation):
     left = [{"name": "../../../evil\x1b[2J", "why": "x" * 1000}]
-    simulation.attack("host2", "support", arguments={"state": "made"}, merge={"left_out": left})
+    # Anybody may have sent what is blanked, in a request that was logged: that is no failure.
+    blanked = [{"name": "../x\x1b[2J", "lines": 7}, {"name": "journals/y.txt", "lines": 5}]
+    merge = {"left_out": left, "blanked": blanked}
+    simulation.attack("host2", "support", arguments={"state": "made"}, merge=merge)
     status, output = simulation.run("support")
     assert status == 0, output[-3000:]
+    rows = [line.replace('"', " ").split() for line in output.splitlines() if " fetched " in line]
+    counts = {row[0]: row[4:7] for row in rows}
+    assert counts == {"host1": ["0", "0", "0"], "host2": ["1", "12", "0"]}
     assert fetched(simulation).keys() == {"host1", "host2"}
     assert "\x1b" not in output
 

@@ -259,7 +259,7 @@ def _support(world: dict, host: str, given: dict[str, Any]) -> dict[str, Any]:
     if given.get("state") == "absent":
         return {"changed": True}
     digest = hashlib.sha256(archive).hexdigest()
-    about = {"size": len(archive), "sha256": digest, "left_out": [], "secrets": []}
+    about = {"size": len(archive), "sha256": digest, "left_out": [], "secrets": [], "blanked": []}
     return {"changed": True, **about}
 
 

@@ -92,6 +92,34 @@ def test_a_file_with_a_secret_is_left_out_and_named(known):
     assert TOKEN.encode() not in b"".join(files.values())
 
 
+FOREIGN = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJ4IiwiZXhwIjoxfQ.c2lnbmF0dXJl"
+
+
+def test_text_in_the_form_of_a_secret_costs_its_lines_and_no_file(known):
+    """Anybody could keep a journal out of the archive otherwise, with a request that is logged."""
+    lines = [f"2026-11-29T05:01:12.123456+0000 host x[1]: line {n}\n" for n in range(9)]
+    lines[4] = f"2026-11-29T05:01:13.123456+0000 host x[1]: path /?q={FOREIGN}&r=1\n"
+    made = archive.make(["default"], [source("journal.txt", "".join(lines).encode())], known)
+    files = unpacked(made)
+    content = files["journal.txt"].decode().splitlines(keepends=True)
+    assert content[:4] + content[5:] == lines[:4] + lines[5:]
+    assert content[4].startswith("2026-11-29T05:01:13.123456+0000 (blanked: ")
+    manifest = json.loads(files["manifest.json"])
+    assert manifest["blanked"] == [{"name": "journal.txt", "lines": 1}]
+    assert made.blanked == {"journal.txt": 1}
+    assert (manifest["secrets"], manifest["left_out"]) == ([], [])
+    (entry,) = manifest["files"]
+    assert entry["note"].startswith("1 lines blanked, which held something in the form of a key")
+    assert entry["sha256"] == hashlib.sha256(files["journal.txt"]).hexdigest()
+    assert b"eyJ" not in b"".join(files.values())
+
+
+def test_a_secret_of_the_host_beside_such_text_still_costs_the_file(known):
+    content = f"{FOREIGN}\nx\n{TOKEN}\n".encode()
+    made = archive.make(["default"], [source("journal.txt", content)], known)
+    assert (made.secrets, made.blanked) == (["journal.txt"], {})
+
+
 def test_a_secret_that_a_name_or_the_manifest_holds_stops_everything(known):
     with pytest.raises(TunnelError, match=r"holds a secret in .* and was not written"):
         archive.make(["default"], [source(f"x/{TOKEN}.txt", b"good")], known)

@@ -12,7 +12,11 @@ import urllib.parse
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support import secrets
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.search import SHAPE, Search
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.search import (
+    SHAPE,
+    Search,
+    blanked,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import (
     OTHER_UUID,
@@ -161,6 +165,79 @@ def test_the_parts_of_a_token_that_are_no_secret(search):
 )
 def test_a_secret_of_somebody_else_is_known_by_its_form(search, other):
     assert search.found(f"x {other} y".encode()) == [SHAPE]
+
+
+JWT = (
+    "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJyZXBsaWNhIiwiZXhwIjoxfQ."
+    + base64.urlsafe_b64encode(random.Random(2).randbytes(256)).decode()
+)
+BODY = textwrap.wrap(base64.b64encode(random.Random(3).randbytes(1190)).decode(), 64)
+BEGIN, END = (f"-----{word} PRIVATE KEY-----" for word in ("BEGIN", "END"))
+AROUND = [f"GET /mcp 200 in {number} ms" for number in range(300)]
+
+
+def in_a_journal(lines):
+    return [f"2026-11-29T05:01:12.1+0000 host x[1]: {line}" for line in lines]
+
+
+def leaves(lines):
+    """Return the lines that stay, after the whole was searched once more."""
+    content, number = blanked("\n".join(lines).encode())
+    assert Search(secrets.Known()).found(content) == []
+    left = content.decode().split("\n")
+    assert len(left) == len(lines)
+    assert number == sum("(blanked: " in line for line in left)
+    return [line for line in left if "(blanked: " not in line]
+
+
+@pytest.mark.parametrize("form", [list, in_a_journal])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        [f"token {JWT} refused"],
+        [json.dumps({"authorization": f"Bearer {JWT}"})],
+        textwrap.wrap(JWT, 76),
+        textwrap.wrap(JWT, 30),
+        [f"{part}\\" for part in textwrap.wrap(JWT, 60)],
+        ["sk-ant-oat01-abcdefghijklmnop"],
+        ["sk-ant-oat01-" + "abcdefghij" * 3, "abcdefghij" * 3, "ab"],
+        [BEGIN, *BODY, END],
+        [json.dumps("\n".join([BEGIN, *BODY, END]))],
+        # The other end was cut off, or never came.
+        [BEGIN, *BODY],
+        [*BODY, END],
+        [BEGIN],
+        [END],
+        [f"x {BEGIN}", *textwrap.wrap("".join(BODY), 20), f"{END} {BEGIN}", *BODY, END],
+    ],
+)
+def test_lines_in_the_form_of_a_secret_are_blanked_and_no_others(form, secret):
+    before, after = (form(part) for part in (AROUND[:150], AROUND[150:]))
+    assert leaves(before + form(secret) + after) == before + after
+
+
+def test_lines_of_others_between_those_of_a_key_stay():
+    """With two lines, nobody hides what was logged between them."""
+    mixed = [line for pair in zip(BODY, AROUND) for line in pair]
+    assert leaves([BEGIN, *mixed, "ab==", END]) == AROUND[: len(BODY)]
+
+
+def test_other_coded_lines_stay_where_a_key_is_whole():
+    coded = ["ab" * 32] * 3
+    assert leaves([*coded, BEGIN, *BODY, END, *coded]) == coded * 2
+    assert leaves([*coded, BEGIN, *AROUND]) == [*coded, *AROUND]
+
+
+def test_nobody_blanks_a_whole_journal_with_one_line():
+    left = leaves([*AROUND, *in_a_journal([BEGIN]), *AROUND])
+    assert left == AROUND * 2
+
+
+def test_blanking_a_large_file_of_marks_ends():
+    """Each of them is looked at with the lines around it."""
+    content, number = blanked(f"{BEGIN} {END}\n{END}\n{BEGIN}\n".encode() * 5000)
+    assert number == 15_000
+    assert b"KEY" not in content
 
 
 def test_what_an_earlier_state_holds(tmp_path):
