@@ -22,6 +22,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.status import (
     deployment,
     health,
+    renewal,
     traffic,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.status.parts import (
@@ -34,7 +35,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.status.parts imp
 #: Goes up when a key gets another meaning or goes away; new keys may come at any time.
 FORMAT = 1
 #: The parts of an instance, in the order in which one debugs.
-ORDER = ("layers", "certificate", "edge", "traffic", "firewall", "versions", "last_run")
+ORDER = (
+    *("layers", "certificate", "renewal", "edge", "traffic", "firewall", "versions", "last_run"),
+)
 
 
 def look(names: Sequence[str], now: datetime | None = None) -> dict[str, Any]:
@@ -57,6 +60,7 @@ def _instance(name: str, now: datetime) -> dict[str, Any]:
     reads: dict[str, tuple[Callable[[], Part], Part]] = {
         "layers": (partial(health.layers, name), health.LAYERS),
         "certificate": (partial(deployment.certificate, name, now), deployment.CERTIFICATE),
+        "renewal": (partial(renewal.renewal, name), renewal.RENEWAL),
         "edge": (partial(traffic.edge, name), traffic.EDGE),
         "traffic": (partial(traffic.traffic, name), traffic.TRAFFIC),
         "firewall": (partial(health.firewall, name), health.FIREWALL),

@@ -162,6 +162,9 @@ def _not_ok(instance: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     certificate, run = instance["certificate"], instance["last_run"]
     if certificate["state"] in (FAILED, NOTICE):
         yield certificate["state"], "certificate", _certificate(certificate), certificate["remedy"]
+    renewal = instance["renewal"]
+    if renewal["state"] == NOTICE:
+        yield NOTICE, "renewal", renewal["detail"], renewal["remedy"]
     if run["state"] == NOTICE:
         yield NOTICE, "last run", "was not proven", run["remedy"]
 
@@ -171,6 +174,7 @@ def _glance(instance: Mapping[str, Any], document: Mapping[str, Any]) -> Table:
     texts: dict[str, Callable[[Any], str]] = {
         "edge": _edge,
         "certificate": _certificate,
+        "renewal": lambda read: _renewal(read, now),
         "traffic": lambda read: _traffic(read, now),
         "firewall": _firewall,
         "versions": lambda read: _versions(read, document),
@@ -204,6 +208,16 @@ def _certificate(read: Mapping[str, Any]) -> str:
         f"{_left(read['days_left'])}, until {_moment(read['not_after'])}; "
         f"its CA {_left(read['ca_days_left'])}"
     )
+
+
+def _renewal(read: Mapping[str, Any], now: str) -> str:
+    if not read["wanted"]:
+        return "by runs alone (mcp_tunnel_cert_renew_timer is false)"
+    due, look = (_moment(read[name]) or "unknown" for name in ("due_at", "next_look_at"))
+    last = read["last_success_at"]
+    succeeded = f"last success {_moment(last)}{_ago(last, now)}" if last else "no success yet"
+    signer = "would sign" if read["would_sign"] else "WOULD NOT SIGN"
+    return f"due {due}; the state host {signer}; {succeeded}; next look {look}"
 
 
 def _left(days: int) -> str:

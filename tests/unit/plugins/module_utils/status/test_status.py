@@ -16,6 +16,7 @@ import pytest
 import rich
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.commands import mcp_tunnel
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import deployed
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.finding import Finding
@@ -24,6 +25,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.status import (
     document,
     health,
     parts,
+    renewal,
     tables,
     traffic,
 )
@@ -291,6 +293,111 @@ def test_what_was_deployed_to_a_drained_replica_is_proven_when_it_is_back(host, 
     assert "Run undrain.yml" in read["remedy"]
 
 
+EXEC = (
+    "ExecStart={ path=/opt/x/mcp-tunnel-renew-cert ; argv[]=/opt/x/mcp-tunnel-renew-cert"
+    " --instance default --domain abcd1234.tunnel.example --renew-before 30d --duration 90d"
+    " --route echo --route a.b.abcd1234.tunnel.example ; ignore_errors=no ; start_time=[n/a] ;"
+    " stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n"
+)
+
+
+@pytest.fixture
+def timer(host, monkeypatch):
+    """The renewal's timer, which runs; systemd's answers by verb and property."""
+    name = "mcp-tunnel-renew-cert@default"
+    shown = {
+        f"{name}.timer": "LoadState=loaded\nActiveState=active\n",
+        "ExecStart": EXEC,
+        "NextElapseUSecRealtime": "NextElapseUSecRealtime=Mon 2026-11-30 03:12:45 UTC\n",
+    }
+
+    def systemctl(_verb, option, unit, **_more):
+        return shown.get(option.partition("=")[2]) or shown[unit]
+
+    monkeypatch.setattr(systemd, "systemctl", systemctl)
+    monkeypatch.setattr(renewal, "RECORDS", host / "records")
+    renewal._asked.cache_clear()
+    return shown
+
+
+@pytest.fixture
+def questions(monkeypatch):
+    """The questions that the state host gets. It answers each, unless it is told to refuse."""
+    asked = []
+
+    def ask(path, question, seconds):
+        asked.append((path, question, seconds))
+        if len(asked) > 1:
+            raise TunnelError("on the state host, the replica", "accepts 1h", "Do this")
+        return "would sign until 2027-03-01T00:00:00Z"
+
+    monkeypatch.setattr(renewal.timer.signing_channel, "ask", ask)
+    return asked
+
+
+def test_the_renewal_is_asked_for_on_the_terms_of_its_unit(host, timer, questions):
+    records = host / "records/default"
+    records.mkdir(parents=True)
+    (records / "renewal.json").write_text("{}")
+    os.utime(records / "renewal.json", (1_796_400_060, 1_796_400_060))
+    read = parts.part(lambda: renewal.renewal("default"), renewal.RENEWAL)
+    assert (read["state"], read["wanted"], read["would_sign"]) == ("ok", True, True)
+    assert read["next_look_at"] == "2026-11-30T03:12:45Z"
+    assert read["last_success_at"] == "2026-12-04T16:01:00Z"
+    certificate = crypto.load_certificate((host / "etc/default/tls/tls.crt").read_text(), "x")
+    assert read["due_at"] == crypto.timestamp(crypto.not_after(certificate) - timedelta(days=30))
+    ((path, question, seconds),) = questions
+    assert path == "/run/mcp-tunnel-signing/default"
+    assert question.verb == "check"
+    assert question.terms.text().splitlines() == [
+        "instance default",
+        "duration 90d",
+        f"ca {crypto.fingerprint(certificate)}",
+        "names *.abcd1234.tunnel.example abcd1234.tunnel.example a.b.abcd1234.tunnel.example",
+    ]
+    # The whole status has 20 seconds in an archive for support.
+    assert seconds <= 10
+    # A second look of --watch does not ask again.
+    assert parts.part(lambda: renewal.renewal("default"), renewal.RENEWAL) == read
+    assert len(questions) == 1
+
+
+def test_a_renewal_that_is_refused_is_a_notice(timer, questions):
+    questions.append("the first one")
+    read = parts.part(lambda: renewal.renewal("default"), renewal.RENEWAL)
+    assert (read["state"], read["would_sign"]) == ("notice", False)
+    assert read["detail"] == "on the state host, the replica accepts 1h"
+    assert read["last_success_at"] == ""
+    text = shown(example(renewal=read))
+    assert "notice  renewal: on the state host, the replica accepts 1h\n        -> Do this." in text
+    assert "the state host WOULD NOT SIGN; no success yet" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "detail"),
+    [
+        ("mcp-tunnel-renew-cert@default.timer", "LoadState=loaded\nActiveState=failed", "failed"),
+        ("ExecStart", "ExecStart=\n", ".service does not say --domain"),
+    ],
+)
+def test_a_renewal_that_cannot_be_is_a_notice(timer, questions, name, said, detail):
+    timer[name] = said
+    read = parts.part(lambda: renewal.renewal("default"), renewal.RENEWAL)
+    assert (read["state"], read["wanted"], read["would_sign"]) == ("notice", True, False)
+    assert read["detail"].endswith(detail)
+    assert "Run the site playbook" in read["remedy"]
+    assert questions == []
+
+
+def test_a_renewal_by_runs_alone_is_no_problem(timer, questions):
+    timer["mcp-tunnel-renew-cert@default.timer"] = "LoadState=not-found\nActiveState=inactive\n"
+    read = parts.part(lambda: renewal.renewal("default"), renewal.RENEWAL)
+    assert (read["state"], read["wanted"], read["would_sign"]) == ("ok", False, None)
+    assert questions == []
+    text = shown(example(renewal=read))
+    assert "renewal      ok  by runs alone (mcp_tunnel_cert_renew_timer is false)" in text
+
+
 @pytest.mark.parametrize(
     "failure",
     [
@@ -330,6 +437,12 @@ def example(**changes):
             **deployment.CERTIFICATE,
             **{"state": "ok", "error": "", "fingerprint": "ab" * 32, "days_left": 60},
             **{"not_after": "2027-02-01T00:00:00Z", "ca_days_left": 900},
+        },
+        "renewal": {
+            **renewal.RENEWAL,
+            **{"state": "ok", "error": "", "wanted": True, "due_at": "2027-01-02T00:00:00Z"},
+            **{"next_look_at": "2026-11-30T03:00:00Z", "last_success_at": "2026-11-29T00:00:00Z"},
+            **{"would_sign": True, "detail": "the state host would sign until then"},
         },
         "edge": {
             **traffic.EDGE,
@@ -420,6 +533,8 @@ def test_every_figure_is_at_a_glance():
         "edge         ok  4 of 4 connections (fra03)",
         "certificate  ok  60 d left, until 2027-02-01 00:00:00 UTC; its CA 900 d left",
         f"\nfingerprint  {'ab' * 32}\n",
+        "renewal      ok  due 2027-01-02 00:00:00 UTC; the state host would sign; last success 2026"
+        "-11-29 00:00:00 UTC (5 h ago); next look 2026-11-30 03:00:00 UTC",
         "traffic      ok  7 requests since 2026-11-28 05:00:00 UTC (24 h ago); 0 in flight; 4 conn",
         "firewall     ok  loaded, proven; 5 packets refused, 2 since the last run (a 2)",
         "versions     ok  cloudflared (cdcdcdcdcdcd...), proxy unknown, Python 3.11.2",
