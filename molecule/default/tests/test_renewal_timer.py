@@ -241,6 +241,92 @@ def test_verify_says_that_every_replica_could_renew() -> None:
     assert "could not renew" not in done.stdout
 
 
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_status_of_a_host_shows_the_renewal(name: str) -> None:
+    before = int(shell(name).check_output("date +%s"))
+    assert said(name).startswith("not needed: ")
+    document = json.loads(shell(name).check_output("mcp-tunnel status --json"))
+    renewal = document["instances"][0]["renewal"]
+    assert (renewal["state"], renewal["wanted"], renewal["would_sign"]) == ("ok", True, True)
+    due = stored_certificate(name).not_valid_after_utc - timedelta(hours=3000)
+    assert renewal["due_at"] == f"{due:%Y-%m-%dT%H:%M:%SZ}"
+    succeeded = datetime.strptime(renewal["last_success_at"], "%Y-%m-%dT%H:%M:%SZ")
+    assert succeeded.replace(tzinfo=timezone.utc).timestamp() >= before
+    # The timer's own words: in seconds, and in the zone of the host.
+    show = f"systemctl show --property=NextElapseUSecRealtime --value {NAME}.timer"
+    seconds = shell(name).check_output(f'date --date "$({show})" +%s')
+    moment = datetime.fromtimestamp(int(seconds), timezone.utc)
+    assert renewal["next_look_at"] == f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    text = shell(name).check_output("mcp-tunnel status")
+    assert re.search("(?m)^renewal +ok +due .*; the state host would sign; last success 20", text)
+
+
+def test_a_replica_with_other_settings_than_the_state_host_is_told_at_once() -> None:
+    """Its certificate lasts for months: without this, nobody would know before it is due."""
+    host = shell(MEMBER)
+    command = host.check_output(f"grep ^ExecStart= /etc/systemd/system/{NAME}.service")
+    other = command.replace("--duration 4000h", "--duration 3500h")
+    host.check_output(
+        f"mkdir {DROP_IN} && printf '%b' '[Service]\\nExecStart=\\n{other}\\n' >{DROP_IN}/test.conf"
+        " && systemctl daemon-reload"
+    )
+    try:
+        answer = said(MEMBER, fails=True)
+        document = json.loads(host.check_output("mcp-tunnel status --json"))
+    finally:
+        host.check_output(f"rm -r {DROP_IN} && systemctl daemon-reload")
+    problem = "on the state host, the replica: accepts 3500h, and this host signs for 4000h"
+    assert problem in answer
+    assert document["healthy"] is True
+    renewal = document["instances"][0]["renewal"]
+    assert (renewal["state"], renewal["would_sign"]) == ("notice", False)
+    assert renewal["detail"] == problem.replace(":", "")
+    assert f"{MEMBER}: refused: the replica: accepts 3500h" in signed()
+
+
+@contextlib.contextmanager
+def crowded() -> Iterator[None]:
+    """The sshd of the state host lets one connection at a time log in, and somebody has it."""
+    host = state_host()
+    place = "/etc/ssh/sshd_config.d/test.conf"
+    host.check_output(f"echo 'MaxStartups 1' >{place} && systemctl reload ssh")
+    address = LAB["hosts"][0]["address"]
+    holding = f"exec 3<>/dev/tcp/{address}/22; while [ -e /run/crowd ]; do sleep 0.1; done"
+    shell(MEMBER).check_output("touch /run/crowd")
+    shell(MEMBER).check_output(f"nohup bash -c '{holding}' >/dev/null 2>&1 &")
+    try:
+        yield
+    finally:
+        shell(MEMBER).check_output("rm -f /run/crowd")
+        host.check_output(f"rm {place} && systemctl reload ssh")
+
+
+def refusals(since: str) -> int:
+    """Return how many connections the sshd of the state host has refused, by its own log."""
+    log = f"journalctl --no-pager --output=cat --unit ssh --since '{since}'"
+    return int(state_host().run(f"{log} | grep -c 'drop connection'").stdout)
+
+
+def test_a_state_host_that_is_busy_is_asked_again_within_the_run() -> None:
+    since = state_host().check_output("date '+%F %T'")
+    host = shell(MEMBER)
+    with crowded():
+        host.check_output(f"systemctl start --no-block {NAME}.service")
+        deadline = time.monotonic() + 60
+        while not refusals(since):
+            assert time.monotonic() < deadline, "nobody was refused"
+            time.sleep(0.2)
+        host.check_output("rm /run/crowd")
+        show = f"systemctl show --property=ActiveState --property=Result {NAME}.service"
+        while "ActiveState=activating" in host.check_output(show):
+            assert time.monotonic() < deadline + 60
+            time.sleep(0.2)
+        assert "Result=success" in host.check_output(show)
+    identifier = host.check_output(f"systemctl show --property=InvocationID --value {NAME}.service")
+    log = host.check_output(f"journalctl --output=cat _SYSTEMD_INVOCATION_ID={identifier}")
+    assert log.startswith("not needed: ")
+
+
 def aged(name: str, days: int) -> None:
     """Give a host a certificate for its key as a run of *days* ago would have made it."""
     before = stored_certificate(name)

@@ -43,7 +43,9 @@ wait $!
 echo "ended with $?"
 rm $file
 """
-PARTS = {"layers", "certificate", "edge", "traffic", "firewall", "versions", "last_run"}
+PARTS = {
+    *("layers", "certificate", "renewal", "edge", "traffic", "firewall", "versions", "last_run"),
+}
 
 
 def status(host: Host, expected: int = 0) -> dict[str, Any]:
@@ -288,6 +290,30 @@ def test_an_archive_of_a_healthy_host(host: Host, needles: list[str]) -> None:
     told = {each["name"]: each["why"] for each in manifest["left_out"]}
     diagnostics = "instances/default/cloudflared/diag-system.json"
     assert diagnostics in files or "has no /diag/system (HTTP 404)" in told[diagnostics]
+
+
+def test_text_of_anybody_costs_its_lines_and_no_journal(needles: list[str]) -> None:
+    """A request may have the form of a token in it, and be logged."""
+    host = shell(HOSTS[0])
+    foreign = f"sk-ant-oat01-{uuid.uuid4().hex}"
+    pid = host.check_output(f"systemctl show --property=MainPID --value {PROXY}")
+    log = f"journalctl --unit {PROXY} --output=cat --lines=50"
+    for message in (f"path /{foreign}", f"after {foreign[-12:]}"):
+        host.check_output(f"printf 'MESSAGE={message}\\nOBJECT_PID={pid}\\n' | logger --journald")
+        deadline = time.monotonic() + 60
+        while message not in host.check_output(log):
+            assert time.monotonic() < deadline, "the journal has no such line"
+            time.sleep(0.2)
+    archive, output = collected(host, expected=0)
+    files, manifest = checked(archive, [*needles, foreign])
+    name = f"journals/{PROXY}.txt"
+    counts = {each["name"]: each["lines"] for each in manifest["blanked"]}
+    assert counts[name] >= 1
+    lines = files[name].decode().splitlines()
+    assert sum("(blanked: " in line for line in lines) == counts[name]
+    assert any(line.endswith(f"after {foreign[-12:]}") for line in lines)
+    assert manifest["secrets"] == []
+    assert f"blanked: {name}: {counts[name]} lines" in output
 
 
 @pytest.fixture
