@@ -63,12 +63,24 @@ class ActionModule(ActionBase):
             result.update(changed=False, problems=texts, **report.statistics(part, part=True))
         else:
             result.update(
-                plan.make_plan(values, beside["replicas"], beside["leader"], arguments["duty"]),
+                plan.make_plan(
+                    values,
+                    beside["replicas"],
+                    beside["leader"],
+                    arguments["duty"],
+                    _rounds(task_vars),
+                ),
                 changed=False,
                 # Ansible shows the same text once, however many hosts have it.
                 warnings=plan.warnings(values),
             )
         return result
+
+
+def _rounds(task_vars: Mapping[str, Any]) -> plan.Rounds:
+    sizes = task_vars[_GROUP]["waves"]["sizes"]
+    hosts = len(task_vars["ansible_play_hosts_all"])
+    return plan.Rounds.of(hosts, max(sizes, default=1), int(task_vars["ansible_forks"]))
 
 
 def _check_controller(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +114,36 @@ def warnings(values: Mapping[str, Any]) -> list[str]:
     return [str(fault) for fault in cloudflared_settings.known_bad(values)]
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How often Ansible has to begin anew with a task, as it has fewer forks than hosts.
+
+    :param everywhere: for a task on all hosts of the run.
+    :param wave: for one on the hosts of the largest wave.
+    """
+
+    everywhere: int = 1
+    wave: int = 1
+
+    @classmethod
+    def of(cls, hosts: int, largest_wave: int, forks: int) -> Rounds:
+        """The rounds of a run over so many hosts."""
+        return cls(*(max(-(-number // max(forks, 1)), 1) for number in (hosts, largest_wave)))
+
+
 def make_plan(
-    values: Mapping[str, Any], replicas: list[str], leader: str, duty: str = "deploy"
+    values: Mapping[str, Any],
+    replicas: list[str],
+    leader: str,
+    duty: str = "deploy",
+    rounds: Rounds = Rounds(),
 ) -> dict[str, Any]:
     """The plan that follows from a host's variables; see the module's documentation.
 
     :param replicas: the hosts of the group with this host's instance.
     :param leader: the one of them that stands for the others in this run.
     :param duty: one of DUTIES.
+    :param rounds: those of the run.
     """
     instance = values["mcp_tunnel_instance"]
     proxy_unit = f"mcp-proxy@{instance}.service"
@@ -173,21 +196,26 @@ def make_plan(
         "proxy_shutdown_seconds": math.ceil(judged.config.shutdown_timeout),
         "health_timeout": values["mcp_tunnel_health_timeout"],
         "lease_seconds": _lease_seconds(
-            values, judged.config.shutdown_timeout + grace_seconds, duty == "reboot"
+            values, judged.config.shutdown_timeout + grace_seconds, duty, rounds
         ),
     }
 
 
-def _lease_seconds(values: Mapping[str, Any], stopping: float, reboots: bool) -> int:
-    """How long a run may be silent: the longest wave, and one question that a host never answers.
+def _lease_seconds(values: Mapping[str, Any], stopping: float, duty: str, rounds: Rounds) -> int:
+    """How long a run may be silent: its longest play, and one question that is never answered.
 
     :param stopping: seconds that the services of a replica may take to stop.
-    :param reboots: whether a wave also waits for a reboot, and proves the replica twice.
     """
-    waits = int(values["mcp_tunnel_health_timeout"]) + int(values["mcp_tunnel_answer_timeout"])
-    if reboots:
-        waits += int(values["mcp_tunnel_health_timeout"]) + int(values["mcp_tunnel_reboot_timeout"])
-    return _RENEWED_AFTER + waits + math.ceil(stopping)
+    proof = int(values["mcp_tunnel_health_timeout"])
+    if duty == "reboot":
+        # All are looked at before the first wave, and each is proven without the edge and with it.
+        rebooted = 2 * proof + int(values["mcp_tunnel_reboot_timeout"]) + stopping
+        longest = max(rounds.everywhere * proof, rounds.wave * rebooted)
+    else:
+        # A drain has one wave, of all that are named.
+        at_once = rounds.everywhere if duty in ("drain", "undrain") else rounds.wave
+        longest = at_once * (proof + stopping)
+    return _RENEWED_AFTER + int(values["mcp_tunnel_answer_timeout"]) + math.ceil(longest)
 
 
 def _files(values: Mapping[str, Any], replicas: list[str]) -> list[dict[str, str]]:

@@ -454,3 +454,34 @@ def test_the_lease_of_a_reboot_is_longer_by_the_reboot_and_a_second_proof():
         for duty in ("deploy", "reboot")
     )
     assert reboot - usual == 3600 + 60
+
+
+@pytest.mark.parametrize(
+    ("hosts", "wave", "forks", "rounds"),
+    [(3, 1, 5, (1, 1)), (10, 5, 5, (2, 1)), (11, 6, 5, (3, 2)), (0, 0, 0, (1, 1))],
+)
+def test_fewer_forks_than_hosts_make_rounds(hosts, wave, forks, rounds):
+    assert plan.Rounds.of(hosts, wave, forks) == plan.Rounds(*rounds)
+
+
+@pytest.mark.parametrize(
+    ("duty", "rounds", "longer"),
+    [
+        # Of the default limits: 60 seconds for a proof, 30 and 30 until the services have stopped.
+        ("deploy", plan.Rounds(9, 3), 2 * 120),
+        ("renew_cert", plan.Rounds(9, 1), 0),
+        # All that are named leave at the same time.
+        ("drain", plan.Rounds(9, 3), 8 * 120),
+        ("undrain", plan.Rounds(9, 3), 8 * 120),
+        # 600 seconds for the reboot, and a second proof.
+        ("reboot", plan.Rounds(9, 3), 2 * 780),
+        # The look at all of them takes longer than a wave.
+        ("reboot", plan.Rounds(20, 1), 20 * 60 - 780),
+    ],
+)
+def test_a_lease_is_longer_by_the_rounds_of_a_play(duty, rounds, longer):
+    once, often = (
+        plan.make_plan(good(), ["a"], "a", duty, each)["lease_seconds"]
+        for each in (plan.Rounds(), rounds)
+    )
+    assert often - once == longer
