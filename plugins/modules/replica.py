@@ -39,7 +39,7 @@ options:
     description:
       - V(applied) makes the services run with the files on disk.
       - V(good) remembers the applied state as good, and removes releases that nothing needs
-        any more.
+        any more. A drain that was ended (M(mcp_tunnels.stack.replica_drain)) is then proven.
       - V(restored) puts back the releases and files that were last good and restarts the services.
       - V(renewed) records the services' current O(services[].live_files) as good, after they
         were replaced by equivalent ones outside a deployment.
@@ -163,6 +163,8 @@ proven:
   description:
     - Whether the running state was already remembered as good before this call. With
       O(state=renewed), only O(services[].live_files) are compared.
+    - With O(state=applied), never that of a replica that was drained and not remembered as good
+      since.
   returned: O(state) is V(applied) or V(renewed)
   type: bool
   sample: true
@@ -220,11 +222,13 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         for item in params["services"]
     ]
     records = replica_records.Records(params["instance"])
-    away = drain.away(drain.Mark(params["instance"]))
+    mark = drain.Mark(params["instance"])
+    away = drain.away(mark)
     if params["state"] == "applied":
         pending = frozenset(params["pending_paths"])
         result = replica_state.apply(services, records, check_mode, pending, away=away)
-        return _with_timer(result, params, check_mode)
+        proven = result["proven"] and mark.returning() is None
+        return _with_timer({**result, "proven": proven}, params, check_mode)
     if params["state"] == "restored":
         kept = frozenset(params["kept_paths"])
         return replica_state.restore(services, records, check_mode, kept, away=away)
@@ -235,7 +239,10 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return replica_state.renew(services, records, check_mode)
     if check_mode:
         return {"changed": False, "removed_releases": []}
-    return replica_state.remember(services, records)
+    remembered = replica_state.remember(services, records)
+    if not away:
+        mark.settle()
+    return remembered
 
 
 def _with_timer(result: dict[str, Any], params: dict[str, Any], check_mode: bool) -> dict[str, Any]:

@@ -15,6 +15,8 @@ description:
     that were open had its grace period to end.
   - It stays away until O(state=undrained). A file, C(/etc/mcp-tunnel/INSTANCE/drained), is a
     condition of the unit, so deployments, renewals and reboots do not start it.
+  - Once it is back, the file is kept as C(/etc/mcp-tunnel/INSTANCE/returning), until
+    M(mcp_tunnels.stack.replica) remembers the replica as good.
   - Whether other replicas are left is for the caller to know.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
@@ -31,9 +33,13 @@ options:
     description:
       - V(drained) marks the replica and stops its cloudflared. A replica that is drained already
         keeps the mark that it has.
-      - V(undrained) removes the mark and starts cloudflared. It does not wait for connections.
+      - V(undrained) removes the mark and starts cloudflared. It does not wait for connections. A
+        replica that was not drained stays as it is, also if it does not run. One that has not
+        proven itself since its drain was ended is started if it does not run.
+      - V(restored) puts back the mark that V(undrained) has removed, unless the replica was
+        remembered as good since, and stops cloudflared.
     type: str
-    choices: [drained, undrained]
+    choices: [drained, undrained, restored]
     default: drained
   purpose:
     description:
@@ -74,7 +80,9 @@ actions:
   elements: str
   sample: ["mcp-cloudflared@default.service stopped"]
 ended:
-  description: Whether a drain was ended, or would be in check mode.
+  description:
+    - Whether a drain was ended, or would be in check mode. Also that of an earlier call, until the
+      replica is remembered as good.
   returned: success
   type: bool
 drained:
@@ -115,6 +123,8 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     mark = drain.Mark(params["instance"])
     if params["state"] == "undrained":
         return drain.undrain(mark, check_mode, params["purpose"] or "")
+    if params["state"] == "restored":
+        return drain.restore(mark, check_mode)
     texts = {name: check_line(params[name], name) for name in ("by", "why") if params[name]}
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     wanted = drain.Drain(now, purpose=params["purpose"] or drain.PURPOSES[0], **texts)
@@ -125,7 +135,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
             instance=dict(type="str", required=True),
-            state=dict(type="str", choices=["drained", "undrained"], default="drained"),
+            state=dict(type="str", choices=["drained", "undrained", "restored"], default="drained"),
             purpose=dict(type="str", choices=["drain", "reboot"]),
             by=dict(type="str", default=""),
             why=dict(type="str", default=""),

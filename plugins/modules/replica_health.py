@@ -141,7 +141,9 @@ findings:
       description: The unit whose journal tells more.
       type: str
     purpose:
-      description: V(drained) or V(maintenance) for a thing that is out of service on purpose.
+      description:
+        - V(drained) or V(maintenance) for a thing that is out of service on purpose.
+        - V(drained) on a failure of C(cloudflared) alone, which the playbook C(undrain) mends.
       type: str
 drained:
   description: Since when the replica is drained, by whom and why. Empty if it is in service.
@@ -238,7 +240,8 @@ def main() -> None:
                 f"is not there: instance {params['instance']} was not deployed on this host",
                 "Run the site playbook",
             ) from None
-        drained = str(drain.Mark(params["instance"]).read() or "")
+        mark = drain.Mark(params["instance"])
+        drained = str(mark.read() or "")
         replica = health.Replica(
             proxy_unit=f"mcp-proxy@{params['instance']}.service",
             cloudflared_unit=f"mcp-cloudflared@{params['instance']}.service",
@@ -252,6 +255,7 @@ def main() -> None:
             ),
             ca_certificate=ca_certificate,
             drained=drained,
+            returning=str(mark.returning() or ""),
             releases={
                 unit: Releases(state["part"]).path(state["version"])
                 for unit, state in Records(params["instance"]).load("applied").items()

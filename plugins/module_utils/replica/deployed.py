@@ -59,6 +59,11 @@ def check_deployed(instance: str, root: Path = CONFIGURATIONS) -> str:
     return instance
 
 
+def in_service(root: Path = CONFIGURATIONS) -> list[str]:
+    """The names of the deployed instances whose replicas here are not drained, sorted."""
+    return [name for name in instances(root) if Mark(name, root).read() is None]
+
+
 def proxy_unit(instance: str) -> str:
     """The unit of the instance's proxy."""
     return f"mcp-proxy@{instance}.service"
@@ -126,6 +131,7 @@ def replica(instance: str, root: Path = CONFIGURATIONS, releases: Path = ROOT) -
         required_routes=_required(directory / "required-routes.json", list(found)),
         ca_certificate=text(directory / "ca.crt"),
         drained=drained(instance, root),
+        returning=str(Mark(instance, root).returning() or ""),
         releases={
             unit: Releases(state["part"], releases).path(state["version"])
             for unit, state in Records(instance, RECORDS).load("applied").items()

@@ -13,7 +13,8 @@ class Finding:
     """One row of the table. The journal of ``unit`` explains a failure.
 
     ``required``: whether a failure means that the replica does not work.
-    ``purpose``: a word for a thing that is out of service because an operator wants it so.
+    ``purpose``: a word for a thing that is out of service because an operator wants it so. On a
+    failure: it lies between that and service, because a run was interrupted.
     """
 
     layer: str

@@ -43,6 +43,7 @@ class Replica:
     ``required_routes``: names of those whose upstreams must answer.
     ``releases``: the directory of the release that each unit has to run, where that is known.
     ``drained``: why its cloudflared has to stay away from the edge; empty if it is in service.
+    ``returning``: why it had to, if it has proven nothing since; empty if it has, or never had to.
     """
 
     proxy_unit: str
@@ -56,6 +57,7 @@ class Replica:
     ca_certificate: str
     releases: dict[str, Path] = field(default_factory=dict)
     drained: str = ""
+    returning: str = ""
 
 
 def examine(replica: Replica, timeout: float) -> list[Finding]:
@@ -75,7 +77,8 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
     findings += without_token
     findings += _until(proxy, lambda: _proxy(replica))
     # Without its token, cloudflared says nothing of the edge. Drained, it is not there.
-    if not (without_token or replica.drained):
+    is_away = replica.drained or (replica.returning and replica.cloudflared_unit in down)
+    if not (without_token or is_away):
         findings += _until(connector, lambda: _connector(replica))
     for name in replica.routes:
         # Nobody waits for an upstream that may be down.
@@ -142,6 +145,8 @@ def _services(replica: Replica, deadline: float) -> tuple[list[Finding], set[str
 def _row(replica: Replica, unit: systemd.Unit) -> Finding:
     if replica.drained and unit.name == replica.cloudflared_unit and unit.loaded:
         return _away(unit, replica.drained)
+    if replica.returning and unit.name == replica.cloudflared_unit and unit.loaded and unit.down:
+        return _interrupted(unit)
     return service(unit, replica.releases.get(unit.name))
 
 
@@ -155,8 +160,22 @@ def _away(unit: systemd.Unit, why: str) -> Finding:
             f"{_state(unit)}, although {why}",
             "Run the playbook drain or site, which stops it, or undrain, which ends the drain",
             unit.name,
+            purpose="drained",
         )
     return Finding("service", unit.name, True, why, "", unit.name, purpose="drained")
+
+
+def _interrupted(unit: systemd.Unit) -> Finding:
+    """The row of a cloudflared that a run was about to start."""
+    return Finding(
+        "service",
+        unit.name,
+        False,
+        f"{_state(unit)}, although its drain was ended: undrain was interrupted",
+        "Run the playbook undrain, which completes that",
+        unit.name,
+        purpose="drained",
+    )
 
 
 def _at_boot(replica: Replica) -> list[Finding]:

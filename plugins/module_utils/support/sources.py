@@ -64,7 +64,7 @@ _HOST_COMMANDS = {
 _HOST_FILES = ("/etc/os-release", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/hosts")
 _OF_INSTANCE = (
     *("proxy.yaml", "required-routes.json", "cloudflared.env", "members.json"),
-    *("ca.crt", "tls/tls.crt", "drained", "renewal/ssh_config", "renewal/known_hosts"),
+    *("ca.crt", "tls/tls.crt", "drained", "returning", "renewal/ssh_config", "renewal/known_hosts"),
 )
 
 

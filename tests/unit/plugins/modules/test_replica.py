@@ -1,6 +1,8 @@
-"""What module replica does besides the services: who may ask a host for certificates."""
+"""What module replica does besides the services: who may ask for certificates, who is back."""
 
 from __future__ import annotations
+
+import functools
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
@@ -8,6 +10,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
     Signatories,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import drain
 from ansible_collections.mcp_tunnels.stack.plugins.modules import replica
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.locks import while_locked
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import ensured
@@ -27,7 +30,7 @@ def lines(tmp_path, monkeypatch):
     monkeypatch.setattr(replica, "Lease", lambda name: Lease(name, tmp_path / "leases"))
     monkeypatch.setattr(replica, "Signatories", lambda name: Signatories(name, str(path)))
     for verb in ("apply", "remove"):
-        nothing = {"changed": False, "actions": []}
+        nothing = {"changed": False, "actions": [], "proven": True}
         monkeypatch.setattr(replica.replica_state, verb, lambda *given, done=nothing, **more: done)
     monkeypatch.setattr(timer_state, "ensure", lambda *given, **more: [])
     for instance, key in KEYS.items():
@@ -71,3 +74,33 @@ def test_the_lines_of_another_instance_are_not_lost(lines, tmp_path, monkeypatch
     assert ACTION in done["actions"]
     assert locked == [True]
     assert not (tmp_path / "leases").exists()
+
+
+@pytest.fixture
+def mark(tmp_path, monkeypatch):
+    """A replica whose drain was ended, and that was deployed and proven before that."""
+    (tmp_path / "default").mkdir()
+    mark = drain.Mark("default", tmp_path)
+    mark.write(drain.Drain("2026-11-29T04:50:00Z"))
+    monkeypatch.setattr(drain, "Mark", functools.partial(drain.Mark, directory=tmp_path))
+    proven = {"changed": False, "actions": [], "proven": True}
+    monkeypatch.setattr(replica.replica_state, "apply", lambda *_given, **_more: proven)
+    remembered = {"changed": False, "removed_releases": []}
+    monkeypatch.setattr(replica.replica_state, "remember", lambda *_given: remembered)
+    return mark
+
+
+def ask(state, check_mode=False):
+    asked = {"instance": "default", "state": state, "services": [], "pending_paths": []}
+    return replica.ensure_state({**asked, "timer": None}, check_mode)
+
+
+def test_one_that_comes_back_is_proven_once_it_is_remembered_as_good(mark):
+    assert ask("applied")["proven"] is True, "drained, it has to prove nothing at the edge"
+    mark.lift()
+    assert ask("applied")["proven"] is False
+    ask("good", check_mode=True)
+    assert mark.returning() is not None
+    ask("good")
+    assert mark.returning() is None
+    assert ask("applied")["proven"] is True

@@ -76,9 +76,12 @@ def test_a_drain_and_the_end_of_it(mark, fake):
     back = drain.undrain(mark, check_mode=False)
     assert back["actions"] == [f"{mark.path} removed", f"{UNIT} started"]
     assert (back["drained"], back["ended"]) == ({}, True)
-    assert mark.read() is None
+    assert (mark.read(), mark.returning()) == (None, drain.Drain(**first["drained"]))
+    # Until it is proven, the next run has to do that.
     again = drain.undrain(mark, check_mode=False)
-    assert (again["changed"], again["ended"]) == (False, False)
+    assert (again["changed"], again["ended"]) == (False, True)
+    mark.settle()
+    assert drain.undrain(mark, check_mode=False)["ended"] is False
     assert fake.verbs == ["stop", "start"]
 
 
@@ -94,10 +97,63 @@ def test_the_mark_is_there_before_the_service_stops(mark, fake, monkeypatch):
     assert drain.drain(mark, wanted(), check_mode=False)["actions"] == [f"{UNIT} stopped"]
 
 
-def test_an_end_that_was_interrupted_is_completed(mark, fake):
-    fake.active = "inactive"
+@pytest.mark.parametrize("active", ["inactive", "failed", "active"])
+def test_a_replica_that_nobody_has_drained_stays_as_it_is(mark, fake, active):
+    """Somebody may have stopped it for a good reason."""
+    fake.active = active
+    for change in (drain.undrain, drain.restore):
+        found = change(mark, check_mode=False)
+        assert found == {"changed": False, "actions": [], "drained": {}, "ended": False}
+    assert (fake.active, fake.verbs) == (active, [])
+
+
+def test_an_end_that_was_interrupted_is_completed(mark, fake, monkeypatch):
+    """The mark is gone, and cloudflared has not started."""
+    drain.drain(mark, wanted(purpose="reboot"), check_mode=False)
+
+    def dies(verb, *units):
+        if verb == "start":
+            raise KeyboardInterrupt(verb)
+        return fake.systemctl(verb, *units)
+
+    monkeypatch.setattr(systemd, "systemctl", dies)
+    with pytest.raises(KeyboardInterrupt):
+        drain.undrain(mark, check_mode=False)
+    assert (mark.read(), mark.returning()) == (None, wanted(purpose="reboot"))
+    monkeypatch.setattr(systemd, "systemctl", fake.systemctl)
+    assert drain.undrain(mark, check_mode=True)["actions"] == [f"{UNIT} started"]
     completed = drain.undrain(mark, check_mode=False)
-    assert (completed["actions"], completed["ended"]) == ([f"{UNIT} started"], False)
+    assert (completed["actions"], completed["ended"]) == ([f"{UNIT} started"], True)
+
+
+def test_one_that_does_not_prove_itself_gets_the_same_mark_again(mark, fake):
+    drain.drain(mark, wanted(), check_mode=False)
+    drain.undrain(mark, check_mode=False)
+    told = drain.restore(mark, check_mode=True)
+    assert (mark.read(), fake.active) == (None, "active")
+    assert told["actions"] == [f"{mark.path} put back", f"{UNIT} stopped"]
+    assert drain.restore(mark, check_mode=False) == told
+    assert (mark.read(), mark.returning(), fake.active) == (wanted(), None, "inactive")
+    again = drain.restore(mark, check_mode=False)
+    assert (again["changed"], again["drained"]) == (False, told["drained"])
+
+
+def test_a_drain_later_on_is_a_new_one(mark):
+    """An undrain was killed before its proof, and nobody has noticed for weeks."""
+    drain.drain(mark, wanted(), check_mode=False)
+    drain.undrain(mark, check_mode=False)
+    later = wanted("2027-01-01T00:00:00Z")
+    drain.drain(mark, later, check_mode=False)
+    assert (mark.read(), mark.returning()) == (later, None)
+    drain.undrain(mark, check_mode=False)
+    assert mark.returning() == later
+
+
+def test_a_reboot_does_not_complete_the_undrain_of_an_operator(mark, fake):
+    drain.drain(mark, wanted(), check_mode=False)
+    mark.lift()
+    assert drain.undrain(mark, check_mode=False, purpose="reboot")["ended"] is False
+    assert fake.verbs == ["stop"]
 
 
 @pytest.mark.parametrize("active", ["activating", "deactivating", "reloading"])
@@ -187,6 +243,7 @@ def test_a_service_that_does_not_end_is_told(mark, fake):
 
 
 def test_a_service_that_failed_starts_again(mark, fake):
+    drain.drain(mark, wanted(), check_mode=False)
     fake.active = "failed"
     drain.undrain(mark, check_mode=False)
-    assert fake.verbs == ["reset-failed", "start"]
+    assert fake.verbs == ["stop", "reset-failed", "start"]

@@ -99,6 +99,7 @@ class Setup:
         (directory / "tls.key").write_text(server_key)
         self.directory = directory
         self.drained = ""
+        self.returning = ""
         self.route_options = {}
         #: Names of the routes that must answer; None for all.
         self.required = None
@@ -167,6 +168,7 @@ class Setup:
             ca_certificate=self.ca_certificate,
             releases=self.releases,
             drained=self.drained,
+            returning=self.returning,
         )
         return health.examine(replica, timeout)
 
@@ -577,6 +579,22 @@ def test_a_drained_replica_that_runs_is_none(replica, active):
     assert (found.object, found.required) == (UNITS[1], True)
     assert found.detail.startswith(f"{active} (")
     assert found.detail.endswith(f"), although {SINCE}")
+
+
+@pytest.mark.parametrize("active", ["inactive", "failed"])
+def test_an_undrain_that_was_interrupted_is_the_only_failure(replica, active):
+    """cloudflared does not run, and all that it needs works."""
+    replica.returning = SINCE
+    replica.active[UNITS[1]] = active
+    findings = replica.examine(0)
+    (found,) = [item for item in findings if not item.ok]
+    assert (found.object, found.state, found.purpose) == (UNITS[1], "FAILED", "drained")
+    assert "undrain was interrupted" in found.detail
+    assert "edge" not in [item.layer for item in findings]
+    assert health.result(findings)["healthy"] is False
+    replica.active[UNITS[1]] = "active"
+    assert "edge" in [item.layer for item in replica.examine()]
+    assert replica.failed() == []
 
 
 def test_a_drained_replica_must_work_in_all_else(replica):

@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.commands import 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import deployed
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import deployed, drain
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.finding import Finding
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.status import (
     deployment,
@@ -124,6 +124,14 @@ def test_a_replica_is_known_by_its_own_files(host):
     assert replica_of(host).required_routes == ["wiki"]
     assert deployed.instances(host / "etc") == ["default"]
     assert deployed.instances(host / "nothing") == []
+
+
+def test_a_replica_on_its_way_back_is_known_as_such(host):
+    mark = drain.Mark("default", host / "etc")
+    mark.write(drain.Drain("2026-11-29T04:50:00Z"))
+    assert (replica_of(host).drained, replica_of(host).returning) == (str(mark.read()), "")
+    mark.lift()
+    assert (replica_of(host).drained, replica_of(host).returning) == ("", str(mark.returning()))
 
 
 @pytest.mark.parametrize(
