@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -43,31 +43,55 @@ class ActionModule(ActionBase):
             }
         )
         run = _Run(task_vars, arguments["group"])
-        leaving = run.reboots() if arguments["reboot"] else [task_vars[_GROUP]["leaving"]]
-        found = [*run.problems(leaving), *(run.cut_off() if arguments["reboot"] else ())]
-        stopped: dict[str, list[str]] = {}
-        for instance, problem in dict.fromkeys(found):
-            stopped.setdefault(instance, []).append(problem)
+        waves, stopped = _conclude(run, arguments["reboot"], task_vars[_GROUP]["leaving"])
         result.update(
             changed=False,
             problems=[problem for problems in stopped.values() for problem in problems],
             stopped=stopped,
+            going_on=sorted(run.instances() - stopped.keys()),
             waves={
-                "order": [name for wave in leaving for name in wave],
-                "sizes": [len(wave) for wave in leaving],
+                "order": [name for wave in waves for name in wave],
+                "sizes": [len(wave) for wave in waves],
             },
-            first=[names[0] for names in run.machines()],
-            machines={name: names for names in run.machines() for name in names},
+            first=[names[0] for names in run.machines],
+            machines=run.machine_of,
         )
         return result
 
 
+def _conclude(
+    run: _Run, reboot: bool, named: Sequence[str]
+) -> tuple[list[list[str]], dict[str, list[str]]]:
+    """The waves of those that may leave, and each instance that stops, with its problems.
+
+    One that stops may stop another one, as on a machine of both. Each round stops one at least.
+    """
+    stopped: dict[str, list[str]] = {}
+    while True:
+        waves = run.reboots(stopped) if reboot else [run.without(named, stopped)]
+        found = [*run.problems(waves), *(run.of_reboots(waves, stopped) if reboot else ())]
+        new = [pair for pair in dict.fromkeys(found) if pair[0] not in stopped]
+        if not new:
+            return waves, stopped
+        for instance, problem in new:
+            stopped.setdefault(instance, []).append(problem)
+
+
 class _Run:
-    """What the plays before have registered for the hosts of the group."""
+    """What the plays before have registered for the hosts of the group.
+
+    ``machines``: the inventory hosts of each machine, the first of which reboots it for all of
+    them; ``machine_of``: each host with those of its machine.
+    """
 
     def __init__(self, task_vars: Mapping[str, Any], group: str) -> None:
         self._names = list(task_vars["groups"].get(group, []))
         self._here = [name for name in self._names if name in task_vars["ansible_play_hosts"]]
+        self._lost = [
+            name
+            for name in self._names
+            if name in task_vars["ansible_play_hosts_all"] and name not in self._here
+        ]
         # Each host is read once: its variables are worked out anew every time.
         read = {name: task_vars["hostvars"][name] for name in self._names}
         self._group = {name: neighbours.taken(read[name]) for name in self._names}
@@ -76,6 +100,13 @@ class _Run:
         self._plans = {name: read[name].get(_PLAN, {}) for name in self._here}
         self._settings = {name: read[name].get(_SETTINGS, {})["variables"] for name in self._here}
         self._boots = {name: _result(read[name], _BOOT) for name in self._here}
+        self.machines = reboots.by_machine(
+            {name: boot["machine"] for name, boot in self._boots.items() if "machine" in boot}
+        )
+        self.machine_of = {name: names for names in self.machines for name in names}
+        self._at: dict[tuple[str, str], list[str]] = {}
+        for name, address in self._addresses.items():
+            self._at.setdefault(address, []).append(name)
         self._standing = {
             name: _standing(_result(read[name], _HEALTH) if name in self._here else {})
             for name in self._names
@@ -109,10 +140,22 @@ class _Run:
         if problem and not all(self._plans[name]["switches"][_LAST] for name in away):
             yield problem
 
-    def reboots(self) -> list[list[str]]:
+    def instances(self) -> set[str]:
+        """The instances of which a replica is here."""
+        return {self._instance(name) for name in self._here}
+
+    def _instance(self, name: str) -> str:
+        return str(self._group[name]["mcp_tunnel_instance"])
+
+    def without(self, names: Sequence[str], stopped: Collection[str]) -> list[str]:
+        """Those of the names whose instances have not stopped."""
+        return [name for name in names if self._instance(name) not in stopped]
+
+    def reboots(self, stopped: Collection[str]) -> list[list[str]]:
         """The waves of those machines that are to be rebooted, first those that serve nothing."""
         drained = [name for name in self._here if self._stays_away(name)]
-        due = sorted(self._due(), key=lambda names: any(self._standing[n].serves for n in names))
+        going = [names for names in self._due() if self.without(names, stopped) == names]
+        due = sorted(going, key=lambda names: any(self._standing[n].serves for n in names))
         return reboots.make_waves(due, availability.tunnels(self._group, self._here, drained))
 
     def _stays_away(self, name: str) -> bool:
@@ -122,25 +165,39 @@ class _Run:
     def _is_interrupted(self, name: str) -> bool:
         return self._boots[name].get("interrupted") is True
 
-    def cut_off(self) -> Iterator[tuple[str, str]]:
-        """Instances of machines that would be rebooted, and take no part in the run."""
-        due = {self._addresses[name]: name for machine in self._due() for name in machine}
-        for name in self._names:
-            host = due.get(self._addresses[name])
-            if host and name not in self._here:
-                yield (
-                    str(self._group[host]["mcp_tunnel_instance"]),
-                    f"{host}: is one machine with {name}, which takes no part in this run and "
-                    "would be cut off. Run on both, or on neither.",
-                )
+    def of_reboots(
+        self, waves: Sequence[list[str]], stopped: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
+        """Why instances may not be rebooted at all, each with its instance."""
+        leaving = [name for wave in waves for name in wave]
+        going = set(map(self._instance, leaving))
+        for name in self._lost:
+            if self._instance(name) in going:
+                yield self._instance(name), str(reboots.lost(name))
+        for name in leaving:
+            for problem in self._strangers(name):
+                yield self._instance(name), str(problem)
+        for names in self._due():
+            ends = [name for name in names if self._instance(name) in stopped]
+            for name in names if ends else ():
+                yield self._instance(name), str(reboots.beside(name, ends[0]))
+
+    def _strangers(self, name: str) -> Iterator[TunnelError]:
+        """Replicas on the machine of *name* that take no part, and would be cut off.
+
+        The inventory shows some, by their addresses, and the machine itself those in service.
+        """
+        beside = self._at[self._addresses[name]]
+        for other in beside:
+            if other not in self._boots:
+                yield reboots.cut_off(name, other)
+        known = {self._instance(other) for other in (*beside, *self.machine_of[name])}
+        for instance in self._boots[name]["in_service"]:
+            if instance not in known:
+                yield reboots.unknown(name, instance)
 
     def _due(self) -> list[list[str]]:
-        return [machine for machine in self.machines() if any(map(self._is_due, machine))]
-
-    def machines(self) -> list[list[str]]:
-        """The inventory hosts of each machine. The first one reboots it for all of them."""
-        marks = {name: boot["machine"] for name, boot in self._boots.items() if "machine" in boot}
-        return reboots.by_machine(marks)
+        return [machine for machine in self.machines if any(map(self._is_due, machine))]
 
     def _is_due(self, name: str) -> bool:
         when = self._settings[name].get("mcp_tunnel_reboot_when", "always")

@@ -11,14 +11,20 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import INSTANCE
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
     Fields,
     Unanswered,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import flag, matching
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
+    flag,
+    list_of,
+    matching,
+)
 
 _MARK = matching("[0-9a-f]{16}", "identity of a machine")
+_NAMES = list_of(matching(INSTANCE.pattern, "name of an instance"), most=256)
 _PAUSE = 1.0  # seconds between two questions
 _PATIENCE = 30  # seconds for one answer: a connection from before the reboot may hang
 _DEFAULT = 600
@@ -29,7 +35,7 @@ class ActionModule(CheckedModule):
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
-        return {"machine": _MARK, "needed": flag, "interrupted": flag}
+        return {"machine": _MARK, "needed": flag, "interrupted": flag, "in_service": _NAMES}
 
     def ask(
         self,

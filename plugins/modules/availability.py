@@ -19,7 +19,8 @@ description:
     C(__mcp_tunnel_boot) and C(__provision_held), and who is to leave from
     M(mcp_tunnels.stack.group).
   - With O(reboot=true), plans the waves of a reboot. A machine that several inventory hosts name is
-    rebooted once, and all its instances leave together.
+    rebooted once, and all its instances leave together. An instance on it that takes no part in the
+    run, also one of another inventory, is a problem unless it is drained.
   - Runs on the controller, without a connection. The result is registered as
     C(__mcp_tunnel_availability). Use C(run_once).
 extends_documentation_fragment:
@@ -55,9 +56,17 @@ problems:
   type: list
   elements: str
 stopped:
-  description: The same problems, by the instance that they are about.
+  description:
+    - The same problems, by the instance that they are about. None of its replicas may leave; those
+      of other instances may.
   returned: success
   type: dict
+going_on:
+  description: The instances that take part and have no problem.
+  returned: success
+  type: list
+  elements: str
+  sample: [default]
 waves:
   description:
     - The hosts that leave, wave by wave, as C(order), and the number of hosts of each wave, as

@@ -61,6 +61,14 @@ interrupted:
   description: Whether O(instance) is drained by a reboot that was not completed.
   returned: success
   type: bool
+in_service:
+  description:
+    - Names of all instances that were deployed on this machine, without those that are drained. A
+      reboot would cut them off.
+  returned: success
+  type: list
+  elements: str
+  sample: [default]
 """
 
 from typing import Any
@@ -72,7 +80,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.machine imp
     machine,
     reboot_needed,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import drain
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import deployed, drain
 
 # After the answer has left the host, and before anybody would think that nothing happens.
 _DELAY = "2s"
@@ -86,6 +94,7 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         "machine": machine(),
         "needed": params["needed"] and reboot_needed(),
         "interrupted": bool(params["instance"]) and _interrupted(params["instance"]),
+        "in_service": deployed.in_service(),
     }
     if reboots and not check_mode:
         systemd.reboot(_DELAY)
@@ -93,7 +102,8 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _interrupted(instance: str) -> bool:
-    found = drain.Mark(instance).read()
+    mark = drain.Mark(instance)
+    found = mark.read() or mark.returning()
     return found is not None and found.purpose == "reboot"
 
 

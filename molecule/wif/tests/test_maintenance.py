@@ -174,7 +174,7 @@ def test_a_whole_run_keeps_it_drained_and_is_content() -> None:
     assert ": memory. undrain.yml brings it back." in output
 
 
-def test_an_interrupted_end_is_completed() -> None:
+def test_an_interrupted_end_is_completed_and_a_stopped_replica_stays() -> None:
     with all_the_time() as calls:
         killed_after_a_change(playbook="undrain", tasks=["End the drain"])
         assert not shell(LEAVES).file(MARK).exists
@@ -182,10 +182,15 @@ def test_an_interrupted_end_is_completed() -> None:
         done = play(playbook="undrain")
         assert done.returncode == 0, done.stdout[-3000:]
         assert changes(done.stdout) == {**dict.fromkeys(HOSTS, 0), LEAVES: 1}
+        # By now, nobody has drained it.
+        shell(LEAVES).check_output(f"systemctl stop {UNIT}")
         again = play(playbook="undrain")
+        assert state(LEAVES) == "inactive"
+        shell(LEAVES).check_output(f"systemctl start {UNIT}")
     none_failed(calls)
     await_connections(LEAVES)
-    assert again.returncode == 0, again.stdout[-3000:]
+    assert again.returncode != 0
+    assert "Nobody has drained it, so it stays as it is." in unquoted(again.stdout)
     assert set(changes(again.stdout).values()) == {0}
 
 
@@ -203,17 +208,21 @@ def test_reboots_in_waves_fail_no_call_and_complete_an_interrupted_run() -> None
         await_connections(name)
 
 
-def test_a_reboot_that_is_not_due_or_only_checked_reboots_nobody() -> None:
+def test_a_reboot_that_is_refused_or_only_checked_reboots_nobody() -> None:
+    """An instance of another inventory is on one machine, and the other one is not due."""
     before = {name: shell(name).check_output(BOOT) for name in HOSTS}
     needed = ("-e", "mcp_tunnel_reboot_when=needed")
-    done = play(*needed, playbook="reboot")
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert set(changes(done.stdout).values()) == {0}
-    shell(LEAVES).check_output("touch /run/reboot-required")
+    other = "/etc/mcp-tunnel/elsewhere"
+    shell(LEAVES).check_output(f"mkdir {other} && touch /run/reboot-required")
     try:
+        refused = play(*needed, playbook="reboot")
+        shell(LEAVES).check_output(f"touch {other}/drained")
         done = play("--check", *needed, playbook="reboot")
     finally:
-        shell(LEAVES).check_output("rm /run/reboot-required")
+        shell(LEAVES).check_output(f"rm -r {other} /run/reboot-required")
+    assert refused.returncode != 0
+    assert f"{LEAVES}: also has instance elsewhere" in unquoted(refused.stdout)
+    assert set(changes(refused.stdout).values()) == {0}
     assert done.returncode == 0, done.stdout[-3000:]
     assert changes(done.stdout)[STAYS] == 0
     assert changes(done.stdout)[LEAVES] > 0

@@ -1,11 +1,16 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The waves of a reboot: machines, because a reboot takes every instance on a machine away."""
+"""The waves of a reboot: machines, because a reboot takes every instance on a machine away.
+
+And the reasons for which a tunnel has none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 Machines = Sequence[Sequence[str]]
 """The inventory hosts of each machine."""
@@ -42,4 +47,41 @@ def _has_room(
         len(replicas.intersection((*wave, *machine))) <= batch
         for replicas, batch in rooms
         if replicas.intersection(machine)
+    )
+
+
+def lost(host: str) -> TunnelError:
+    """A replica that is not in the run any more: a tunnel stops with the first one that fails."""
+    return TunnelError(
+        host,
+        "has failed, or could not be reached, see above, so no replica of its tunnel is rebooted",
+        "Mend it, or leave it out with --limit, and run again",
+    )
+
+
+def cut_off(host: str, other: str) -> TunnelError:
+    """A replica of this inventory on the machine of *host*, that nobody would drain."""
+    return TunnelError(
+        host,
+        f"is one machine with {other}, which takes no part in this run and would be cut off",
+        "Run on both, or on neither",
+    )
+
+
+def unknown(host: str, instance: str) -> TunnelError:
+    """An instance on the machine of *host* that this inventory does not have there."""
+    return TunnelError(
+        host,
+        f"also has instance {instance}, which takes no part in this run and would be cut off",
+        "Run with an inventory that has both. Or drain that instance before, by drain.yml with its "
+        "own inventory; tear it down (teardown.yml) if nobody uses it",
+    )
+
+
+def beside(host: str, other: str) -> TunnelError:
+    """A replica on the machine of *host* whose tunnel stops, and that nobody drains then."""
+    return TunnelError(
+        host,
+        f"is one machine with {other}, whose tunnel stops, see there, and which would be cut off",
+        "Mend that, or leave both out with --limit, and run again",
     )

@@ -464,6 +464,12 @@ CALLS = {
     ),
     "a machine that is none": refused("reboot", {"state": "looked"}, merge={"machine": "../evil"}),
     "needed, as a text": refused("reboot", {"state": "looked"}, merge={"needed": "evil"}),
+    "an instance that is none": refused(
+        "reboot", {"state": "looked"}, merge={"in_service": ["../../evil\n"]}
+    ),
+    "instances without end": refused(
+        "reboot", {"state": "looked"}, merge={"in_service": ["evil"] * 257}
+    ),
     "armed, as a text": refused(
         "firewall",
         {"instance": "default", "host_rules": "", "instance_rules": "", "units": {}},

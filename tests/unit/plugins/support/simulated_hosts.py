@@ -5,9 +5,11 @@ A world is a JSON file::
     {"attacks": {"host2": [{"module": "host_check", "arguments": {}, "merge": {}}]},
      "interrupted_reboots": ["host1"],
      "drained": ["host1"], "broken_at_the_edge": ["host1"], "needing_reboots": ["host1"],
+     "returning": ["host1"], "in_service": {"host1": ["default"]},
      "contents": {"host1": {"/var/lib/mcp-tunnel/default": {"ca.crt": "..."}}}}
 
-A host that is broken at the edge works until it was drained and brought back.
+A host that is broken at the edge works until it was drained and brought back. The cloudflared of a
+host that is returning does not run: an earlier undrain was killed before it started.
 
 An attack applies to calls of its *module* (``*``: of all) whose arguments include *arguments*.
 *merge* goes into the true answer, maps deeply; *raw* replaces it; *status*, *delay* (seconds) and
@@ -83,16 +85,22 @@ def _journal(path: str, host: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.startswith(begin)]
 
 
-def _drain(world: dict, host: str, before: list[dict[str, Any]]) -> str:
-    """Return why the host is drained, by the world and the calls so far."""
-    states = [
-        call["arguments"].get("state", "drained")
-        for call in before
-        if call.get("module", "").endswith("replica_drain")
-        and not call["arguments"].get("_ansible_check_mode")
-    ]
-    state = (states or ["drained" if host in world.get("drained", []) else ""])[-1]
-    return "drained since 2026-11-29T04:50:00Z" if state == "drained" else ""
+def _drain(world: dict, host: str, before: list[dict[str, Any]]) -> tuple[str, bool]:
+    """Return why the host is drained, and whether it is on its way back, by the calls so far."""
+    drained, returning = (host in world.get(name, []) for name in ("drained", "returning"))
+    for call in before:
+        arguments = call.get("arguments", {})
+        state = arguments.get("state", "drained")
+        if arguments.get("_ansible_check_mode"):
+            continue
+        if call.get("module", "").endswith("replica_drain"):
+            was = drained
+            drained = state == "drained" or (drained and state != "undrained")
+            drained = drained or (returning and state == "restored")
+            returning = not drained and (was or returning)
+        elif call.get("module", "").endswith(".replica") and state == "good":
+            returning = False
+    return "drained since 2026-11-29T04:50:00Z" if drained else "", returning
 
 
 def _boots(before: list[dict[str, Any]]) -> int:
@@ -120,13 +128,17 @@ def _truth(
     state = given.get("state")
     tunnel = {"tunnel_id": "tnl_01ABCDEF", "domain": DOMAIN}
     manual = given.get("provisioning", "manual") == "manual"
-    was, drained = _drain(world, host, before[:-1]), _drain(world, host, before)
+    (was, _), (drained, returning) = _drain(world, host, before[:-1]), _drain(world, host, before)
     asked = [call.get("arguments", {}).get("state") for call in before]
     breaks = host in world.get("broken_at_the_edge", []) and "undrained" in asked and not drained
+    stopped = host in world.get("returning", []) and "undrained" not in asked and not drained
+    texts = dict.fromkeys(("layer", "object", "detail", "remedy", "unit"), "x")
+    row = {**texts, "ok": False, "required": True, "purpose": "drained"}
     health = {
         **({"msg": "edge: 0 of 4 connections."} if breaks else {}),
-        "healthy": not breaks,
-        "findings": [],
+        **({"msg": "service: undrain was interrupted."} if stopped else {}),
+        "healthy": not (breaks or stopped),
+        "findings": [row] if stopped else [],
         "drained": drained,
         "table": [f"all of {host} is well"],
         "ca_fingerprint": "cd" * 32,
@@ -197,9 +209,10 @@ def _truth(
             "removed_releases": [],
         },
         "replica_drain": {
-            "changed": bool(was) != bool(drained),
+            "changed": bool(was) != bool(drained)
+            or (state == "undrained" and asked.count("undrained") == 1 and returning),
             "actions": [],
-            "ended": bool(was) and not drained,
+            "ended": state == "undrained" and returning,
             "drained": {"since": "2026-11-29T04:50:00Z", "by": "", "why": "", "purpose": "drain"}
             if drained
             else {},
@@ -209,6 +222,9 @@ def _truth(
             "machine": f"{_boots(before):02d}{hashlib.sha256(host.encode()).hexdigest()[:14]}",
             "needed": host in world.get("needing_reboots", []),
             "interrupted": bool(drained) and host in world.get("interrupted_reboots", []),
+            "in_service": world.get("in_service", {}).get(
+                host, [given["instance"]] if "instance" in given else []
+            ),
         },
         "replica_health": health,
         "tunnel": {

@@ -30,6 +30,17 @@ def changing(simulation):
     ]
 
 
+def tunnels_of_two(*names):
+    """Return the replicas 1 and 2 of each tunnel, each on a machine of its own."""
+    return {f"{name}{n}": {"mcp_tunnel_instance": name} for name in names for n in (1, 2)}
+
+
+def asked(simulation, module, state):
+    """Return the calls of a module with this state."""
+    calls = [call for call in simulation.calls() if call["module"] == module]
+    return [call for call in calls if call["arguments"].get("state") == state]
+
+
 def released(simulation):
     """Return whether the lease was given back after it was taken."""
     states = [
@@ -62,12 +73,20 @@ def test_too_few_that_stay(simulation):
     assert changing(simulation) == [("host2", "drained")]
 
 
-def test_the_last_one_that_works(simulation):
-    simulation.attack("host1", "replica_health", merge=BROKEN)
-    status, output = simulation.run("drain", *ONE)
+def test_a_tunnel_that_cannot_go_on_stops_alone(simulation):
+    """The last replica of a that works stays; that of b leaves."""
+    simulation.hosts = tunnels_of_two("a", "b")
+    simulation.attack("a1", "replica_health", merge=BROKEN)
+    status, output = simulation.run("drain", "-e", '{"mcp_tunnel_drain": ["a2", "b2"]}')
     assert status != 0
-    assert "host2: may not leave: 0 of 2 replicas would be known to work (host1 does not" in output
-    assert changing(simulation) == []
+    assert "a2: may not leave: 0 of 2 replicas would be known to work (a1 does not" in output
+    assert "No replica of instance a may leave; none of them was touched" in output
+    assert changing(simulation) == [("b2", "drained")]
+    assert "1 of 2 tunnels is done." in output
+    assert "a, abcd1234.tunnel.example: stopped before anything was changed: a2: may not" in output
+    assert "b, abcd1234.tunnel.example: done (b1, b2)" in output
+    given_back = [c["arguments"]["instance"] for c in asked(simulation, "state_host", "released")]
+    assert given_back == ["a", "b"]
 
 
 def test_a_host_that_cannot_be_reached_does_not_work(simulation):
@@ -104,44 +123,46 @@ def test_beside_another_run(simulation, playbook, arguments):
 
 
 def test_a_drained_replica_comes_back_and_is_proven(simulation):
+    """host1 does so for an earlier run, which was killed before it started cloudflared."""
     simulation.world["drained"] = ["host2"]
+    simulation.world["returning"] = ["host1"]
     status, output = simulation.run("undrain")
     assert status == 0, output[-3000:]
-    assert ("host2", "undrained") in changing(simulation)
-    asked = [call["module"] for call in simulation.calls() if call["host"] == "host2"]
-    back = asked[asked.index("replica_drain") :]
-    assert back == ["replica_drain", "replica_health", "replica", "firewall"]
+    for host in ("host1", "host2"):
+        called = [call for call in simulation.calls() if call["host"] == host]
+        back = [c["module"] for c in called if c["module"] not in ("public_files", "state_host")]
+        assert back == ["replica_health", "replica_drain", "replica_health", "firewall", "replica"]
+        assert (host, "undrained") in changing(simulation)
 
 
-def test_one_that_does_not_work_without_the_edge_stays_away(simulation):
+def test_one_that_does_not_work_without_the_edge_is_not_started(simulation):
+    """Nobody has drained host1, so its cloudflared may be stopped for a good reason."""
     simulation.world["drained"] = ["host2"]
-    simulation.attack("host2", "replica_health", merge={"healthy": False, "msg": "proxy: down."})
+    for host in ("host1", "host2"):
+        simulation.attack(host, "replica_health", merge=BROKEN)
     status, output = simulation.run("undrain")
     assert status != 0
-    assert "host2 does not work, and stays drained" in output
-    assert [pair for pair in changing(simulation) if pair[0] == "host2"] == []
+    for host in ("host1", "host2"):
+        assert f"{host} does not work, and is not brought back" in output
+    assert "It stays drained." in output
+    assert "Nobody has drained it, so it stays as it is." in output
+    # This changes nothing on either.
+    assert sorted(changing(simulation)) == [("host1", "restored"), ("host2", "restored")]
 
 
 def test_one_that_does_not_work_at_the_edge_is_drained_again(simulation):
+    """host1 was drained before an earlier run that was killed, host2 before this one."""
     simulation.world["drained"] = ["host2"]
-    simulation.world["broken_at_the_edge"] = ["host2"]
+    simulation.world["returning"] = ["host1"]
+    simulation.world["broken_at_the_edge"] = ["host1", "host2"]
     status, output = simulation.run("undrain")
     assert status != 0
-    assert [pair for pair in changing(simulation) if pair[0] == "host2"] == [
-        ("host2", "undrained"),
-        ("host2", "drained"),
-    ]
-    assert "It is drained again, see above." in output
-
-
-def test_one_that_was_not_drained_is_not_drained_because_it_does_not_work(simulation):
-    """Its cloudflared was stopped by somebody, and the edge is down for all."""
-    simulation.attack("host2", "replica_drain", merge={"changed": True})
-    simulation.attack("host2", "replica_health", merge=BROKEN)
-    status, output = simulation.run("undrain")
-    assert status != 0
-    assert "host2 failed in" in output
-    assert [pair for pair in changing(simulation) if pair[0] == "host2"] == [("host2", "undrained")]
+    for host in ("host1", "host2"):
+        assert [pair for pair in changing(simulation) if pair[0] == host] == [
+            (host, "undrained"),
+            (host, "restored"),
+        ]
+    assert output.count("It is drained again, see above.") >= 2
 
 
 @pytest.mark.parametrize(
@@ -230,7 +251,7 @@ def test_a_reboot_stops_at_a_replica_that_does_not_come_back(simulation):
     simulation.world["broken_at_the_edge"] = ["host1"]
     status, output = simulation.run("reboot")
     assert status != 0
-    assert changing(simulation) == [*REBOOTED[:3], ("host1", "drained")]
+    assert changing(simulation) == [*REBOOTED[:3], ("host1", "restored")]
     assert "stopped at host1" in output
 
 
@@ -256,6 +277,27 @@ def test_the_only_replica_is_not_rebooted(simulation):
     assert status != 0
     assert "host1: may not leave: 0 of 1 replicas" in output
     assert changing(simulation) == []
+
+
+def test_tunnels_that_cannot_go_on_are_not_rebooted(simulation):
+    """Each for a reason of its own, and the others are."""
+    simulation.hosts = {
+        **tunnels_of_two("fine", "few", "beside", "failed"),
+        "failed3": {"mcp_tunnel_instance": "failed"},
+    }
+    simulation.world["drained"] = ["few2"]
+    simulation.world["in_service"] = {"beside1": ["beside", "fine", "of-others"]}
+    simulation.attack("failed3", "reboot", merge={"failed": True, "msg": "x: is lost. Go."})
+    status, output = simulation.run("reboot", "--check")
+    assert status != 0
+    assert [call["host"] for call in asked(simulation, "reboot", None)] == ["fine1", "fine2"]
+    assert "1 of 4 tunnels is done." in output
+    refused = "abcd1234.tunnel.example: stopped before anything was changed: "
+    assert f"few, {refused}few1: may not leave: 0 of 2 replicas" in output
+    assert f"failed, {refused}failed3: has failed, or could not be reached, see above" in output
+    assert f"beside, {refused}beside1: also has instance fine, which takes no part" in output
+    assert "beside1: also has instance of-others, which takes no part in this run and wou" in output
+    assert "Run with an inventory that has both. Or drain that instance before" in output
 
 
 @pytest.fixture
