@@ -1,4 +1,4 @@
-"""Packed modules and compiled code that are kept for later runs are never those of other files."""
+"""What is kept for later runs is never that of other files: modules, compiled code, templates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -48,9 +49,10 @@ class Tree:
         """The hash of what can be in its packed modules."""
         return kept_playbook.content([str(self.directory)])
 
-    def run(self, kept: Path) -> str:
-        """The output of a run of the module, with modules of earlier runs."""
-        play = {"hosts": "localhost", "gather_facts": False, "tasks": [{_TASK: {}}]}
+    def run(self, kept: Path | str, *tasks: dict[str, Any]) -> str:
+        """The output of a run of the module, or of other tasks, with what earlier runs have kept."""
+        done = list(tasks) or [{_TASK: {}}]
+        play = {"hosts": "localhost", "gather_facts": False, "tasks": done}
         (self.directory / "play.yml").write_text(yaml.safe_dump([play]))
         done = subprocess.run(
             [sys.executable, kept_playbook.__file__, "-v", "play.yml"],
@@ -114,3 +116,27 @@ def test_each_file_counts(tree):
 def test_another_tree_is_another(tree, tmp_path):
     """Their contents are the same; the path is in a module's messages."""
     assert Tree(tmp_path / "other").content() != tree.content()
+
+
+def test_a_template_is_kept_with_everything_that_it_depends_on(tree, tmp_path):
+    """The same text, three times: its backslash and its brackets mean something else each time."""
+    text = "{{ 'p\\tq' }} [% 'r' %]"
+    (tree.directory / "text.j2").write_text(text)
+    other = "variable_start_string='[%', variable_end_string='%]'"
+    tasks = [
+        {"ansible.builtin.debug": {"msg": text}},
+        {"ansible.builtin.debug": {"msg": "{{ lookup('template', 'text.j2') }}"}},
+        {"ansible.builtin.debug": {"msg": f"{{{{ lookup('template', 'text.j2', {other}) }}}}"}},
+        {"ansible.builtin.debug": {"msg": "tab"}, "when": "'p\\tq' is match('p.q')"},
+        {"ansible.builtin.debug": {"msg": "letter"}, "when": "'p\\tq' is match('p..q')"},
+        {"ansible.builtin.debug": {"msg": "{{ nobody | default('unknown') }}"}},
+    ]
+    kept = tmp_path / "kept"
+    expected = tree.run("", *tasks)
+    assert "unknown" in expected
+    assert tree.run(kept, *tasks) == expected
+    times = {path: path.stat().st_mtime_ns for path in (kept / "templates").iterdir()}
+    assert len(times) >= len(tasks)
+    assert tree.run(kept, *tasks) == expected
+    after = {path: path.stat().st_mtime_ns for path in (kept / "templates").iterdir()}
+    assert after == times, "something was compiled again"

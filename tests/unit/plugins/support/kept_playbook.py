@@ -1,9 +1,9 @@
 """ansible-playbook with modules that stay packed: the same runs for half of the processor time.
 
 Ansible packs each module with all that it imports, and compiles each file of a collection, anew in
-each run. Here the packed modules stay in the directory of the variable ``KEPT_MODULES``, each under
-a hash of everything that can be in it, and so does compiled code, under a hash of its source;
-without the variable, nothing is kept. Python's garbage collector is off: in the process that
+each run, and Jinja each template in each process. Here the packed modules stay in the directory of
+the variable ``KEPT_MODULES``, each under a hash of everything that can be in it, and so does
+compiled code, under a hash of its source; without the variable, nothing is kept. Python's garbage collector is off: in the process that
 Ansible forks for each task of each host, it would visit, and so copy, all memory of the parent.
 
 Run as a program, with the arguments of ansible-playbook.
@@ -18,6 +18,7 @@ import importlib.util
 import marshal
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -60,28 +61,106 @@ def keep_modules(directory: Path) -> None:
     Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").symlink_to(place)
 
 
-def keep_code(directory: Path) -> None:
-    """Let Ansible's loader of collections find compiled code below the directory."""
-    from ansible.utils.collection_loader import _collection_finder
+class _Code:
+    """Compiled code, each in a file that is named after everything it was made of."""
 
-    place = directory / "code"
-    place.mkdir(exist_ok=True)
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(exist_ok=True)
 
-    def compiled(source: str | bytes, filename: str, **how: Any) -> CodeType:
-        text = source if isinstance(source, bytes) else source.encode()
-        named = b"\0".join([importlib.util.MAGIC_NUMBER, filename.encode(), text])
-        path = place / hashlib.sha256(named).hexdigest()
+    def get(self, made_of: object, make: Callable[[], CodeType]) -> CodeType:
+        """Return the code that was kept, or what *make* makes."""
+        named = repr((importlib.util.MAGIC_NUMBER, made_of)).encode()
+        path = self._directory / hashlib.sha256(named).hexdigest()
         if path.exists():
             kept: CodeType = marshal.loads(path.read_bytes())
             return kept
-        code: CodeType = builtins.compile(source, filename, **how)
+        code = make()
         # Other runs read and write at the same time: a file is there whole, or not at all.
         whole = path.with_suffix(f".{os.getpid()}")
         whole.write_bytes(marshal.dumps(code))
         whole.replace(path)
         return code
 
+
+def keep_code(directory: Path) -> None:
+    """Let Ansible's loader of collections find compiled code below the directory."""
+    from ansible.utils.collection_loader import _collection_finder
+
+    kept = _Code(directory / "code")
+
+    def compiled(source: str | bytes, filename: str, **how: Any) -> CodeType:
+        text = source if isinstance(source, bytes) else source.encode()
+        return kept.get((filename, text), lambda: builtins.compile(source, filename, **how))
+
     _collection_finder.compile = compiled
+
+
+#: The settings of a Jinja environment that tell what becomes of a template.
+_SYNTAX = (
+    *("block_start_string", "block_end_string", "variable_start_string", "variable_end_string"),
+    *("comment_start_string", "comment_end_string", "line_statement_prefix"),
+    *("line_comment_prefix", "trim_blocks", "lstrip_blocks", "newline_sequence"),
+    *("keep_trailing_newline", "optimized", "is_async", "sandboxed", "autoescape"),
+)
+
+
+def keep_templates(directory: Path) -> None:
+    """Let Jinja find compiled templates and expressions below the directory.
+
+    Ansible's compiler does not compute what is constant, so that no filter is part of its code.
+    """
+    try:
+        from ansible._internal._templating import _jinja_bits
+    except ImportError:  # before ansible-core 2.19, whose compiler is Jinja's own
+        return
+    from jinja2.environment import Environment, TemplateExpression
+
+    kept = _Code(directory / "templates")
+    ours = _jinja_bits.AnsibleEnvironment
+
+    def made_of(environment: Environment, kind: str, source: str) -> object:
+        # Tags, such as the place that a text comes from, are none of its characters.
+        assert not environment.optimized
+        state = _jinja_bits._TemplateCompileContext.current(optional=True)
+        about = [getattr(environment, name) for name in _SYNTAX]
+        about += [sorted(environment.extensions), state and state.escape_backslashes]
+        return kind, _jinja_bits._TemplateConfig.allow_embedded_templates, about, str(source)
+
+    def compiled(
+        self: Any,
+        source: Any,
+        name: str | None = None,
+        filename: str | None = None,
+        **how: Any,
+    ) -> Any:
+        def make() -> CodeType:
+            code: CodeType = Environment.compile(self, source, name, filename, **how)
+            return code
+
+        if not isinstance(source, str) or how:
+            return make()
+        return kept.get((made_of(self, "template", source), name, filename), make)
+
+    def expression(self: Any, source: str, undefined_to_none: bool = True) -> TemplateExpression:
+        made: list[TemplateExpression] = []
+
+        def make() -> CodeType:
+            codes: list[CodeType] = []
+            self.compile = lambda *given: codes.append(compiled(self, *given)) or codes[-1]
+            try:
+                made.append(Environment.compile_expression(self, source, undefined_to_none))
+            finally:
+                del self.compile
+            return codes[0]
+
+        code = kept.get(made_of(self, "expression", source), make)
+        if made:
+            return made[0]
+        template = self.template_class.from_code(self, code, self.make_globals(None), None)
+        return TemplateExpression(template, undefined_to_none)
+
+    ours.compile, ours.compile_expression = compiled, expression
 
 
 def main() -> None:
@@ -92,6 +171,7 @@ def main() -> None:
     if directory := os.environ.get("KEPT_MODULES"):
         keep_modules(Path(directory))
         keep_code(Path(directory))
+        keep_templates(Path(directory))
     from ansible.cli.playbook import main as ansible_playbook
 
     ansible_playbook()

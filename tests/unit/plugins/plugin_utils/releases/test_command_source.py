@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
+from ansible_collections.mcp_tunnels import stack
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.command_source import (
     PACKAGE,
     needed_files,
@@ -71,3 +73,37 @@ def test_imports_are_found_wherever_a_statement_can_be(tmp_path):
     )
     found = [path.stem for path in needed_files(tmp_path, "commands.renew")]
     assert found == ["renew", *"abcdefg"]
+
+
+def test_imports_are_found_however_they_are_written(tmp_path):
+    write(
+        tmp_path,
+        commands__renew=(
+            f"from {PACKAGE}.core import (  # first\n    a,\n    b as c,\n)\n"
+            f"import os; from {PACKAGE}.core import d\n"
+            f"from {PACKAGE}.core \\\n    import e\n"
+            f"if os: from {PACKAGE}.core import f\n"
+            f"from {PACKAGE}.core import (g)  # )\n"
+            f"from {PACKAGE}.core import i, \\\n    j\n"
+        ),
+        **{f"core__{letter}": "" for letter in "abdefghij"},
+    )
+    found = [path.stem for path in needed_files(tmp_path, "commands.renew")]
+    assert found == ["renew", *"abdefgij"]
+
+
+def test_every_file_of_ours_is_found_as_a_parser_finds_it():
+    """The statements that are parsed alone are all that the whole file has."""
+    directory = Path(stack.__path__[0], "plugins/module_utils")
+    prefix = f"{PACKAGE}."
+    for path in directory.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        nodes = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.ImportFrom)]
+        modules = {f"{node.module}.{a.name}" for node in nodes for a in node.names}
+        expected = {each.removeprefix(prefix) for each in modules if each.startswith(prefix)}
+        name = str(path.relative_to(directory).with_suffix("")).replace("/", ".")
+        found = needed_files(directory, name)
+        for module in expected:
+            inside = directory.joinpath(*module.split(".")).with_suffix(".py")
+            file = inside if inside.is_file() else inside.parent.with_suffix(".py")
+            assert file in found, (path, module)
