@@ -8,6 +8,7 @@ from dataclasses import replace
 from .stage import Stage
 
 _REPORTS = ".build/reports"
+_SANITY = "sanity and unit tests"
 _IMAGES = {release: f"root file system {release}" for release in ("12", "13")}
 
 
@@ -33,26 +34,26 @@ def _molecule(scenario: str) -> Stage:
     )
 
 
-# The longest stages come first, so that none ends long after the others. The unit tests take
-# whatever processor time is left, and begin while the images are made, as does lint; beside them
-# stages wait for hosts, time limits and connections. The short ones fill the end.
+# The longest stages come first, so that none ends long after the others. Stages that need no host
+# begin while the images are made. The short ones fill the end.
 TEST: tuple[Stage, ...] = (
     *(
         Stage(name, (sys.executable, "-m", "lab", "rootfs", release))
         for release, name in _IMAGES.items()
     ),
-    # The collection's unit tests run there, too: on the collection as it is shipped.
-    Stage(
-        "sanity and unit tests",
-        ("tools/sanity",),
-        reports=(".build/sanity/ansible_collections/*/*/tests/output/junit/*.xml",),
-    ),
-    Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
+    Stage("unit tests", ("tools/units",), reports=(".build/units/junit.xml",)),
     _molecule("wif"),
     _molecule("default"),
     _molecule("firewall"),
+    # ansible-test, which runs some of the unit tests, too.
+    Stage(
+        _SANITY,
+        ("tools/sanity",),
+        reports=(".build/sanity/ansible_collections/*/*/tests/output/junit/*.xml",),
+    ),
     _pytest("laboratory tests", "lab/tests", lab=True),
     _pytest("proxy tests", under="proxy_src"),
+    Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
     _pytest("execution environment", "tests/execution_environment", lab=True),
     _pytest("contract tests", "tests/contract"),
     _pytest(
@@ -66,13 +67,17 @@ TEST: tuple[Stage, ...] = (
     Stage("documentation site", ("tools/docs",)),
 )
 
-#: Stages with tests that are marked as exhaustive: pyproject.toml leaves those out.
-_EXHAUSTIVE = ("molecule firewall", "molecule default", "molecule wif", "laboratory tests")
+#: Stages with tests that are marked as exhaustive, which pyproject.toml leaves out, and the one in
+#: which ansible-test then runs all unit tests.
+_EXHAUSTIVE = (
+    *("molecule firewall", "molecule default", "molecule wif"),
+    *("laboratory tests", _SANITY),
+)
 
 
 def _exhaustive(stage: Stage) -> Stage:
     """The stage with all of its tests."""
-    everything = ("PYTEST_ADDOPTS=-m 'exhaustive or not exhaustive'", "REBOOTS=24")
+    everything = ("PYTEST_ADDOPTS=-m 'exhaustive or not exhaustive'", "REBOOTS=24", "UNITS=all")
     return replace(stage, command=("env", *everything, *stage.command), limit=2 * stage.limit)
 
 

@@ -58,3 +58,15 @@ def test_every_marked_test_belongs_to_a_stage_that_runs_it() -> None:
     ]
     assert marked
     assert [path for path in marked if not path.startswith(("molecule/", "lab/"))] == []
+
+
+def test_ansible_test_runs_all_unit_tests_in_test_all() -> None:
+    """``make test`` runs all of them, too, but most by pytest alone."""
+    few, everything = (
+        next(stage.command for stage in stages if stage.name == "sanity and unit tests")
+        for stages in (plan.TEST, plan.ALL)
+    )
+    assert "UNITS=all" not in few
+    assert "UNITS=all" in everything
+    assert "unit tests" in {stage.name for stage in plan.TEST}
+    assert '"${UNITS:-}" = all' in (ROOT / "tools/sanity").read_text()

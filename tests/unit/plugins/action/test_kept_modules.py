@@ -50,7 +50,7 @@ class Tree:
         return kept_playbook.content([str(self.directory)])
 
     def run(self, kept: Path | str, *tasks: dict[str, Any]) -> str:
-        """The output of a run of the module, or of other tasks, with what earlier runs have kept."""
+        """The output of the module, or of other tasks, with what earlier runs have kept."""
         done = list(tasks) or [{_TASK: {}}]
         play = {"hosts": "localhost", "gather_facts": False, "tasks": done}
         (self.directory / "play.yml").write_text(yaml.safe_dump([play]))

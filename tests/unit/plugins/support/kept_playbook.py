@@ -3,8 +3,9 @@
 Ansible packs each module with all that it imports, and compiles each file of a collection, anew in
 each run, and Jinja each template in each process. Here the packed modules stay in the directory of
 the variable ``KEPT_MODULES``, each under a hash of everything that can be in it, and so does
-compiled code, under a hash of its source; without the variable, nothing is kept. Python's garbage collector is off: in the process that
-Ansible forks for each task of each host, it would visit, and so copy, all memory of the parent.
+compiled code, under a hash of its source; without the variable, nothing is kept. Python's garbage
+collector is off: in the process that Ansible forks for each task of each host, it would visit, and
+so copy, all memory of the parent.
 
 Run as a program, with the arguments of ansible-playbook.
 """
