@@ -1,6 +1,7 @@
 """A replica whose Python was taken over gets nothing of the controller or of another replica.
 
-The other kinds of lies are tried on simulated hosts (tests/unit); this host is a real one.
+The other kinds of lies are tried on simulated hosts (tests/unit); this host is a real one. The next
+whole run (test_members.py) finds nothing to do.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from replicas import HOSTS, play, recap, shell
+from replicas import HOSTS, play, shell
 
 HOSTILE = HOSTS[-1]
 INTERPRETER = "/usr/local/sbin/hostile-python"
@@ -104,9 +105,3 @@ def test_a_fact_confirms_no_teardown(taken_over: tuple[Path, Path]) -> None:
     assert done.returncode != 0
     assert "mcp_tunnel_teardown_confirmed: is not set" in done.stdout + done.stderr
     assert digest(HOSTS[0]) == before
-
-
-def test_what_it_has_left_is_good_for_the_next_run() -> None:
-    done = play()
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())

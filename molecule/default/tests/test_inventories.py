@@ -22,7 +22,7 @@ def test_two_names_of_one_machine_are_refused(tmp_path: Path) -> None:
     assert all(counters["changed"] == 0 for counters in recap(done.stdout).values())
 
 
-@pytest.mark.parametrize("name", HOSTS)
+@pytest.mark.parametrize("name", [pytest.param(HOSTS[0], marks=pytest.mark.exhaustive), *HOSTS[1:]])
 def test_a_run_on_one_replica_leaves_the_others_alone(name: str, caching: dict[str, str]) -> None:
     done = play("--limit", name, settings=caching)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -235,13 +235,15 @@ SECOND = {
                 "Instances on a machine share its firewall: give them the same value",
             ),
         ),
-        (
+        pytest.param(
             {"firewall_host_policy": "strict", "firewall_ssh_sources": ["10.77.0.0/16"]},
             (f"firewall_host_policy: differs between {HOSTS[0]} and beside", "share its firewall"),
+            marks=pytest.mark.exhaustive,
         ),
-        (
+        pytest.param(
             {"proxy_listen_port": 8080},
             ("port 8080: used twice on one machine", "its own three ports"),
+            marks=pytest.mark.exhaustive,
         ),
         (
             {"mcp_tunnel_instance": "default"},

@@ -9,7 +9,6 @@ from deployed import (
     all_the_time,
     fingerprint,
     none_failed,
-    nothing_is_left_to_do,
     stored,
     tunnel,
 )
@@ -60,4 +59,4 @@ def test_the_state_moves_with_its_directory() -> None:
     assert "mcp_tunnel_state_host" in refused.stdout
     done = play("-e", f"mcp_tunnel_state_host={HOSTS[0]}")
     assert done.returncode == 0, done.stdout[-3000:]
-    nothing_is_left_to_do()
+    # The next whole run (test_maintenance.py) finds nothing to do but what was done before it.

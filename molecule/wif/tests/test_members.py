@@ -29,7 +29,10 @@ def test_a_disabled_replica_stays_served(duty: str) -> None:
     a_call_is_answered(duty)
 
 
-@pytest.mark.parametrize("duty", [*DUTIES[:3], "site"])
+@pytest.mark.parametrize(
+    "duty",
+    ["rotate_ca", pytest.param("rotate_token", marks=pytest.mark.exhaustive), "recover", "site"],
+)
 def test_a_disabled_state_host_is_not_replaced(duty: str) -> None:
     before = active(tunnel())
     arguments = f"mcp_tunnel_id={stored('tunnel-id')}"

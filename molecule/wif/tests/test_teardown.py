@@ -19,7 +19,13 @@ def tunnel_id() -> str:
     return stored("tunnel-id")
 
 
-@pytest.mark.parametrize("answers", [{}, {"mcp_tunnel_teardown_confirmed": "no"}])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param({}, marks=pytest.mark.exhaustive),
+        {"mcp_tunnel_teardown_confirmed": "no"},
+    ],
+)
 def test_nothing_happens_without_a_yes(
     tunnel_id: str, tmp_path: Path, answers: dict[str, str]
 ) -> None:
