@@ -438,8 +438,8 @@ def test_a_port_on_which_nobody_accepts(replica, monkeypatch):
     monkeypatch.setattr(loopback, "_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         replica.ports = (replica.ports[0], silent.getsockname()[1])
-        ((layer, detail),) = replica.failed()
-    assert layer == "proxy"
+        # On a busy machine, that time is too short for the others, too.
+        detail = next(detail for layer, detail in replica.failed() if layer == "proxy")
     assert detail.startswith("accepted by nobody; listening is ")
     assert f"process {os.getpid()}" in detail
 
