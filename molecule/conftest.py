@@ -12,7 +12,8 @@ from testinfra.host import Host
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give all playbooks of this run one directory for kept_playbook.py."""
+    """Give all playbooks of this run one directory for kept_playbook.py, and hosts bytecode."""
+    os.environ["KEPT_BYTECODE"] = "1"
     kept = os.environ["KEPT_MODULES"] = tempfile.mkdtemp(prefix="kept-modules-")
     config.add_cleanup(lambda: shutil.rmtree(kept))
 

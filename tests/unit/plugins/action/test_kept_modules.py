@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import marshal
 import os
+import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +90,27 @@ def test_a_changed_file_is_in_the_next_run(tree, tmp_path):
     assert [path.stat().st_mtime_ns for path in packed] == times, "it was packed again"
     tree.say("other")
     assert "other" in tree.run(kept)
+
+
+def test_bytecode_is_that_of_the_source_beside_it(tree, tmp_path, monkeypatch):
+    """The module runs as it does without it; bytecode of another Python is passed over."""
+    monkeypatch.setenv("KEPT_BYTECODE", "1")
+    kept = tmp_path / "kept"
+    assert "first" in tree.run(kept)
+    assert "first" in tree.run(kept)
+    tree.say("other")
+    assert "other" in tree.run(kept)
+    assert "other" in tree.run(kept)
+    for path in kept.rglob("*.word-ZIP_DEFLATED-none"):
+        packed = pickle.loads(path.read_bytes())
+        with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed.zip_data))) as archive:
+            names = archive.namelist()
+            sources = [name for name in names if name.endswith(".py")]
+            assert sources
+            assert {f"{name}c" for name in sources} <= set(names)
+            (word,) = [name for name in names if name.endswith("/word.pyc") and "utils" in name]
+            code = marshal.loads(archive.read(word)[16:])
+            assert set(code.co_consts) & {"first", "other"}
 
 
 def test_changed_code_of_the_controller_is_in_the_next_run(tree, tmp_path):

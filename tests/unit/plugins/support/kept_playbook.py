@@ -3,22 +3,27 @@
 Ansible packs each module with all that it imports, and compiles each file of a collection, anew in
 each run, and Jinja each template in each process. Here the packed modules stay in the directory of
 the variable ``KEPT_MODULES``, each under a hash of everything that can be in it, and so does
-compiled code, under a hash of its source; without the variable, nothing is kept. Python's garbage
-collector is off: in the process that Ansible forks for each task of each host, it would visit, and
-so copy, all memory of the parent.
+compiled code, under a hash of its source; without the variable, nothing is kept. With
+``KEPT_BYTECODE``, packed modules have this Python's bytecode, too. Python's garbage collector is
+off: in the process that Ansible forks for each task of each host, it would visit, and so copy, all
+memory of the parent.
 
 Run as a program, with the arguments of ansible-playbook.
 """
 
 from __future__ import annotations
 
+import base64
 import builtins
+import dataclasses
 import gc
 import hashlib
 import importlib.util
+import io
 import marshal
 import os
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
@@ -60,6 +65,40 @@ def keep_modules(directory: Path) -> None:
     place = directory / content(constants.COLLECTIONS_PATHS)
     place.mkdir(parents=True, exist_ok=True)
     Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").symlink_to(place)
+
+
+def _with_bytecode(packed: bytes) -> bytes:
+    """Return a packed module (a zip archive in base64) with bytecode beside each source.
+
+    A host's Python takes it if it is of its own kind, and compiles the source otherwise.
+    """
+    result = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))) as source,
+        zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for entry in source.infolist():
+            text = source.read(entry)
+            target.writestr(entry, text)
+            if entry.filename.endswith(".py"):
+                code = compile(text, entry.filename, "exec", dont_inherit=True)
+                # PEP 552: named by the hash of its source, which nobody compares.
+                head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
+                head += importlib.util.source_hash(text)
+                target.writestr(f"{entry.filename}c", head + marshal.dumps(code))
+    return base64.b64encode(result.getvalue())
+
+
+def ship_bytecode() -> None:
+    """Let Ansible keep packed modules with bytecode: hosts spend most of a call on compiling."""
+    from ansible.executor.module_common import _CachedModule
+
+    dump = _CachedModule.dump
+
+    def dumped(self: Any, path: str) -> None:
+        dump(dataclasses.replace(self, zip_data=_with_bytecode(self.zip_data)), path)
+
+    _CachedModule.dump = dumped
 
 
 class _Code:
@@ -173,6 +212,8 @@ def main() -> None:
         keep_modules(Path(directory))
         keep_code(Path(directory))
         keep_templates(Path(directory))
+        if os.environ.get("KEPT_BYTECODE"):
+            ship_bytecode()
     from ansible.cli.playbook import main as ansible_playbook
 
     ansible_playbook()
