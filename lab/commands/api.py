@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import LabError
 from ..core.paths import LabPaths
 from ..identity.issuers import WORLD
-from ..identity.platforms import ask as ask_identity
 from ..supervision import facts
-from ..tunnels_api.control import ask as ask_api
 from ..tunnels_api.faults import CALLS, FAULTS
+from ..wire import control
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -74,7 +73,9 @@ def _lab(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _api(arguments: argparse.Namespace, verb: str, *values: object, **options: object) -> Any:
-    return ask_api(Path(_lab(arguments)["api_control"]), verb, *values, **options)
+    # Not a function of the API's own: its imports take longer than its answer.
+    place = Path(_lab(arguments)["api_control"])
+    return control.ask(place, "the Tunnels API", verb, *values, **options)
 
 
 def _audit(arguments: argparse.Namespace) -> str:
@@ -95,8 +96,12 @@ def _register(arguments: argparse.Namespace) -> Any:
 
 
 def _rotate_key(arguments: argparse.Namespace) -> Any:
-    control = Path(_lab(arguments)["identity_control"])
-    return ask_identity(control, "rotate-key", arguments.platform, keep_old=arguments.keep_old)
+    return _platforms(arguments, "rotate-key", arguments.platform, keep_old=arguments.keep_old)
+
+
+def _platforms(arguments: argparse.Namespace, verb: str, *values: object, **options: object) -> Any:
+    place = Path(_lab(arguments)["identity_control"])
+    return control.ask(place, "the identity platforms", verb, *values, **options)
 
 
 def _identity(arguments: argparse.Namespace) -> str:
@@ -106,9 +111,8 @@ def _identity(arguments: argparse.Namespace) -> str:
         every = {"aud": lab["federation"]["audiences"][arguments.platform], **claims}
     except (ValueError, TypeError) as error:
         raise LabError(f"--claims: not a JSON object: {error}") from None
-    answer = ask_identity(
-        Path(lab["identity_control"]),
-        *("issue", arguments.platform, every),
+    answer = _platforms(
+        *(arguments, "issue", arguments.platform, every),
         lifetime=arguments.lifetime,
         algorithm=arguments.algorithm,
         key=arguments.key,

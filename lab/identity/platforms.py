@@ -87,8 +87,3 @@ class Platforms:
         if platform not in self.issuers:
             raise LabError(f"platform {platform!r}: one of {', '.join(self.issuers)}")
         return self.issuers[platform]
-
-
-def ask(socket: Path, verb: str, *arguments: object, **options: object) -> Any:
-    """Client side: ask running platforms. Raises LabError."""
-    return control.ask(socket, "the identity platforms", verb, *arguments, **options)

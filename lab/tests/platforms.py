@@ -16,12 +16,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from lab.identity import platforms
 from lab.identity.directory import IdentityDirectory
 from lab.tests.loopback import free_port, wait_for
-from lab.tunnels_api import control
 from lab.tunnels_api.directory import ApiDirectory
 from lab.tunnels_api.state import State
+from lab.wire import control
 
 AUDIENCE = "https://api.anthropic.com"
 
@@ -41,7 +40,7 @@ class _Process:
     def _ready(self) -> bool:
         assert self.process.poll() is None, f"{self._argv} ended"
         try:
-            control.ask(self._socket, "status")
+            control.ask(self._socket, "the service", "status")
         except Exception:
             return False
         return True
@@ -65,7 +64,9 @@ class Identity(_Process):
         )
 
     def ask(self, verb: str, *arguments: object, **options: object) -> Any:
-        return platforms.ask(self.directory.control, verb, *arguments, **options)
+        return control.ask(
+            self.directory.control, "the identity platforms", verb, *arguments, **options
+        )
 
     def token(
         self, platform: str = "kubernetes", claims: dict[str, Any] | None = None, **options: object
@@ -96,7 +97,7 @@ class Api(_Process):
         self.ask("clear-faults")
 
     def ask(self, verb: str, *arguments: object, **options: object) -> Any:
-        return control.ask(self.directory.control, verb, *arguments, **options)
+        return control.ask(self.directory.control, "the Tunnels API", verb, *arguments, **options)
 
     def audit(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.ask("audit")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..core.credentials import new_id
@@ -132,8 +131,3 @@ def new_rule(
 def _known(state: State, workspace: str) -> None:
     if workspace not in [each["id"] for each in state["workspaces"]]:
         raise LabError(f"there is no workspace {workspace}")
-
-
-def ask(socket: Path, verb: str, *arguments: object, **options: object) -> Any:
-    """Client side: ask a running Tunnels API. Raises LabError."""
-    return control.ask(socket, "the Tunnels API", verb, *arguments, **options)
