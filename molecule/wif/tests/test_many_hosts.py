@@ -1,4 +1,7 @@
-"""The number of calls to the API does not depend on the number of replicas."""
+"""The number of calls to the API does not depend on the number of replicas.
+
+One and two replicas are in test_a_provisioning.py, the refusal in the unit tests of tunnel_ca.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ NAME = "many"
 @pytest.fixture(
     params=[
         pytest.param(3, id="three"),
-        pytest.param(10, id="ten", marks=pytest.mark.exhaustive),
+        pytest.param(10, id="ten"),
     ]
 )
 def many(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -24,6 +27,7 @@ def many(request: pytest.FixtureRequest) -> Iterator[None]:
     lab("down", NAME)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("many")
 def test_more_hosts_ask_as_often_as_two() -> None:
     """A deployment asks no more."""
