@@ -48,15 +48,17 @@ class Run:
         """Run them; return the results by name. An interrupt ends what runs, and is raised."""
         self._logs.mkdir(parents=True, exist_ok=True)
         workers = [threading.Thread(target=self._work) for _ in range(self._workers)]
-        for worker in workers:
-            worker.start()
         try:
+            # Also here: a stage may have begun before its worker is known to have started.
+            for worker in workers:
+                worker.start()
             for worker in workers:
                 worker.join()
         except BaseException:
             self._stop()
             for worker in workers:
-                worker.join()
+                if worker.ident is not None:
+                    worker.join()
             raise
         return self._results
 
