@@ -9,7 +9,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options impo
     api_client,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_api import FakeApi
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.fake_api import FakeApi
 
 DEFAULTS = {name: spec.get("default") for name, spec in API_SPEC.items()}
 # Headers that say who asks and for what; the rest belongs to the HTTP library.

@@ -8,7 +8,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options impo
     check_api_id,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.fake_http import (
     FakeHttp,
     json_answer,
 )

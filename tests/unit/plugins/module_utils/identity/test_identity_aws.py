@@ -16,7 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.sources
     check_source,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.fake_http import (
     Answer,
     FakeHttp,
     json_answer,

@@ -21,7 +21,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places impor
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.web import Web
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.fake_http import (
     Answer,
     FakeHttp,
     json_answer,

@@ -12,7 +12,7 @@ import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fake_http import (
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.fake_http import (
     Answer,
     Asked,
     FakeHttp,
