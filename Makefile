@@ -44,7 +44,7 @@ sanity: bootstrap  ## ansible-test sanity and units on the built collection
 	@tools/sanity
 
 unit: bootstrap  ## modules, module_utils, action plugins
-	@pytest -q tests/unit
+	@tools/units
 
 proxy: bootstrap  ## the proxy's own tests
 	@cd proxy_src && pytest -q

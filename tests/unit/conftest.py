@@ -92,7 +92,9 @@ def pauses(monkeypatch):
 @pytest.fixture
 def api(direct, pauses):
     """The Tunnels API in memory, on loopback."""
-    from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.fake_api import FakeApi
+    from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.fake_api import (
+        FakeApi,
+    )
 
     with FakeApi() as fake:
         yield fake
