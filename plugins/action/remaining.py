@@ -21,7 +21,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset(())
+    _VALID_ARGS: frozenset[str] = frozenset()
 
     def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """See the module's documentation."""

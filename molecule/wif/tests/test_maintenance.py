@@ -182,6 +182,7 @@ def test_an_interrupted_end_is_completed_and_a_stopped_replica_stays() -> None:
         done = play(playbook="undrain")
         assert done.returncode == 0, done.stdout[-3000:]
         assert changes(done.stdout) == {**dict.fromkeys(HOSTS, 0), LEAVES: 1}
+        await_connections(LEAVES)
         # By now, nobody has drained it.
         shell(LEAVES).check_output(f"systemctl stop {UNIT}")
         again = play(playbook="undrain")

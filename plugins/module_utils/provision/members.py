@@ -99,8 +99,8 @@ def read(text: str | None, subject: str) -> Members:
     except (ValueError, RecursionError):
         raise _corrupt(subject, "is no JSON") from None
     version = content.get("version") if isinstance(content, dict) else None
-    # Not isinstance(): true and false are numbers in Python.
-    if type(version) is not int or version < 1:
+    # true and false are numbers in Python, too.
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise _corrupt(subject, "has no version")
     if version > _VERSION:
         raise TunnelError(
