@@ -40,7 +40,7 @@ def pytest_collection_finish(session):
     alone now.
     """
     if session.config.pluginmanager.hasplugin("ansible_forked"):
-        for name in ("fake_api", "selinux"):
+        for name in ("fakes.fake_api", "selinux"):
             importlib.import_module(f"{_SUPPORT}.{name}")
         if modules := sys.modules.get(f"{_SUPPORT}.modules"):
             modules.load_all()

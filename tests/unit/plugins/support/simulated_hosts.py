@@ -128,7 +128,8 @@ def _truth(
     state = given.get("state")
     tunnel = {"tunnel_id": "tnl_01ABCDEF", "domain": DOMAIN}
     manual = given.get("provisioning", "manual") == "manual"
-    (was, _), (drained, returning) = _drain(world, host, before[:-1]), _drain(world, host, before)
+    was, _before = _drain(world, host, before[:-1])
+    drained, returning = _drain(world, host, before)
     asked = [call.get("arguments", {}).get("state") for call in before]
     breaks = host in world.get("broken_at_the_edge", []) and "undrained" in asked and not drained
     stopped = host in world.get("returning", []) and "undrained" not in asked and not drained
