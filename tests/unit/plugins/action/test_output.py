@@ -26,7 +26,7 @@ def test_verify_shows_lines_and_repeats_what_is_to_be_registered(tmp_path):
     # At the highest verbosity, the tables are in the answers before, too.
     lines = shown(output.partition("TASK [Show the tables]")[2])
     assert [line for line in lines if line in TABLE] == TABLE
-    last = "\n".join(lines[-8:])
+    last = "\n".join(lines[-7:])
     assert "2 of 2 replicas work (host1, host2)" in last
     assert "register the CA certificate" in last
     assert f"SHA-256 {'cd' * 32}" in last
