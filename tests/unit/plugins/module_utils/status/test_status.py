@@ -330,7 +330,7 @@ def timer(host, monkeypatch):
 
 @pytest.fixture
 def questions(monkeypatch):
-    """The questions that the state host gets. It answers each, unless it is told to refuse."""
+    """The questions that reach the state host, which answers each, or refuses if a test says so."""
     asked = []
 
     def ask(path, question, seconds):
