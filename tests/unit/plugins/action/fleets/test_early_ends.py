@@ -49,6 +49,17 @@ def test_the_only_replica_gives_the_lease_back(tmp_path, mode, playbook, module,
     assert (asked[0], asked[-1]) == ("held", "released"), output
 
 
+def test_a_replica_that_fails_the_look_ends_the_run_there(tmp_path):
+    """The leader, which has not failed, asks nobody for the lease, and no later play begins."""
+    simulation = Simulation(tmp_path)
+    simulation.hosts = {"host1": {}, "host2": {}}
+    simulation.attack("host2", "host_check", **FAILS)
+    status, output = simulation.run()
+    assert status != 0
+    assert "PLAY [Ship the releases]" not in output
+    assert {call["module"] for call in simulation.calls()} == {"host_check"}, output[-3000:]
+
+
 def test_a_state_host_that_dies_in_its_turn(tmp_path):
     """Its replicas cannot give the lease back, which is no failure of theirs.
 
