@@ -3,10 +3,10 @@
 Ansible packs each module with all that it imports, and compiles each file of a collection, anew in
 each run, and Jinja each template in each process. Here the packed modules stay in the directory of
 the variable ``KEPT_MODULES``, each under a hash of everything that can be in it, and so does
-compiled code, under a hash of its source; without the variable, nothing is kept. With
-``KEPT_BYTECODE``, packed modules have this Python's bytecode, too. Python's garbage collector is
-off: in the process that Ansible forks for each task of each host, it would visit, and so copy, all
-memory of the parent.
+compiled code, under a hash of its source. With ``KEPT_BYTECODE``, packed modules have this Python's
+bytecode, too. A task that is skipped gets no process. Without ``KEPT_MODULES``, there is none of
+this. Python's garbage collector is off: in the process that Ansible forks for each task of each
+host, it would visit, and so copy, all memory of the parent.
 
 Run as a program, with the arguments of ansible-playbook.
 """
@@ -58,13 +58,13 @@ def content(collections: list[str]) -> str:
     return digest.hexdigest()
 
 
-def keep_modules(directory: Path) -> None:
-    """Let Ansible find its packed modules below the directory."""
+def keep_modules(directory: Path) -> Callable[[], None]:
+    """Return what lets Ansible find its packed modules below the directory."""
     from ansible import constants
 
     place = directory / content(constants.COLLECTIONS_PATHS)
     place.mkdir(parents=True, exist_ok=True)
-    Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").symlink_to(place)
+    return lambda: Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").symlink_to(place)
 
 
 def _with_bytecode(packed: bytes) -> bytes:
@@ -203,17 +203,90 @@ def keep_templates(directory: Path) -> None:
     ours.compile, ours.compile_expression = compiled, expression
 
 
+class _NotSkipped(BaseException):
+    """A task is not skipped, or nobody knows yet."""
+
+
+def skip_at_once() -> None:
+    """Let tasks be skipped without a process for each.
+
+    Ansible's own code judges the conditions of a copy of the task and makes the result, as it does
+    in a process. As soon as it finds that they are true, or have an error, it is stopped; then the
+    process is made, and judges them anew.
+    """
+    from ansible.executor.process import worker
+
+    start = worker.WorkerProcess.start
+
+    def started(self: Any) -> None:
+        task = self._task
+        if task.when and task.loop is None and not (task.loop_with or task.delegate_to):
+            try:
+                result = _skipped(worker, self)
+            except _NotSkipped:
+                pass
+            else:
+                self._final_q.send_task_result(result)
+                return
+        start(self)
+
+    worker.WorkerProcess.start = started
+
+
+def _skipped(worker: Any, process: Any) -> Any:
+    """Return the result of a process (of the module *worker*) that finds its task skipped.
+
+    :raises _NotSkipped: if it is not.
+    """
+    task = process._task.copy(exclude_parent=True, exclude_tasks=True)
+    task._parent = process._task._parent
+    judge = task._resolve_conditional
+
+    def judged(*given: Any, **more: Any) -> bool:
+        if judge(*given, **more):
+            raise _NotSkipped
+        return False
+
+    task._resolve_conditional = judged
+    executor = worker.TaskExecutor(
+        process._host,
+        task,
+        process._task_vars.copy(),
+        process._play_context.copy(),
+        process._loader,
+        process._shared_loader_obj,
+        process._final_q,
+        process._variable_manager,
+    )
+    with worker._task.TaskContext(task):
+        result = executor.run()
+    if not result.get("skipped"):
+        raise _NotSkipped
+    return worker._RawTaskResult(
+        host=process._host, task=task, return_data=result, task_fields=task.dump_attrs()
+    )
+
+
+def prepare() -> Callable[[], None]:
+    """Change Ansible in this process; return what is left to do in the process that runs it."""
+    gc.disable()
+    directory = os.environ.get("KEPT_MODULES")
+    if not directory:
+        return lambda: None
+    later = keep_modules(Path(directory))
+    keep_code(Path(directory))
+    keep_templates(Path(directory))
+    if os.environ.get("KEPT_BYTECODE"):
+        ship_bytecode()
+    skip_at_once()
+    return later
+
+
 def main() -> None:
     """Run the playbook; see the module."""
-    gc.disable()
     # Else the files beside this one would be modules for everybody.
     sys.path.pop(0)
-    if directory := os.environ.get("KEPT_MODULES"):
-        keep_modules(Path(directory))
-        keep_code(Path(directory))
-        keep_templates(Path(directory))
-        if os.environ.get("KEPT_BYTECODE"):
-            ship_bytecode()
+    prepare()()
     from ansible.cli.playbook import main as ansible_playbook
 
     ansible_playbook()

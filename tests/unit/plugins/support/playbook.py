@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.runs import client
 
 _COLLECTIONS = Path(__import__("ansible_collections.mcp_tunnels.stack").__path__[0]).parent
-_PROGRAM = Path(__file__).with_name("kept_playbook.py")
+_SETTINGS = Path(__file__).with_name("ansible.cfg")
 _GOOD = {
     "mcp_tunnel_domain": openssl.DOMAIN,
     "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},
@@ -42,20 +41,13 @@ def run_playbook(
     }
     (directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
     (directory / "play.yml").write_text(yaml.safe_dump([play]))
-    (directory / "ansible.cfg").write_text("[defaults]\ninternal_poll_interval = 0.01\n")
-    command = [sys.executable, str(_PROGRAM), "-vvv", "-i", "inventory.yml"]
-    done = subprocess.run(
-        [*command, "play.yml", *arguments],
-        cwd=directory,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTIONS),
-            "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTIONS),
+        "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CONFIG": str(_SETTINGS),
+    }
+    words = ["-vvv", "-i", "inventory.yml", "play.yml", *arguments]
+    done = client.run(words, directory, environment)
     return done.returncode, done.stdout + done.stderr

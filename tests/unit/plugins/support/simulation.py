@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles im
     pack_program,
     write_bundle,
 )
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.runs import client
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.terminal import (
     run_at_terminal,
 )
@@ -28,8 +28,6 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.terminal i
 _COLLECTION = Path(stack.__path__[0])
 _SUPPORT = Path(__file__).parent
 _PROGRAM = _SUPPORT / "kept_playbook.py"
-# The default looks for an answer 1000 times a second, which costs processor time.
-_SETTINGS = "[defaults]\ninternal_poll_interval = 0.01\n"
 _CLOUDFLARED = b"pretends to be cloudflared"
 _CHECKSUM = hashlib.sha256(_CLOUDFLARED).hexdigest()
 # Asked for once: it depends on every file of a release.
@@ -76,29 +74,21 @@ class Simulation:
 
     def run(self, playbook: str = "site", *arguments: str) -> tuple[int, str]:
         """Return exit status and output of a playbook of the collection, without a terminal."""
-        command, environment = self._prepare(playbook, arguments)
-        done = subprocess.run(
-            command,
-            cwd=self.directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = client.run(*self._prepare(playbook, arguments))
         return done.returncode, done.stdout + done.stderr
 
     def run_at_terminal(
         self, playbook: str, *arguments: str, question: str = "", answer: str = ""
     ) -> tuple[int, str]:
         """Return the same for a run with a terminal, where somebody answers a question."""
-        command, environment = self._prepare(playbook, arguments)
-        return run_at_terminal(command, self.directory, environment, question, answer)
+        words, directory, environment = self._prepare(playbook, arguments)
+        command = [sys.executable, str(_PROGRAM), *words]
+        return run_at_terminal(command, directory, environment, question, answer)
 
     def _prepare(
         self, playbook: str, arguments: tuple[str, ...]
-    ) -> tuple[list[str], dict[str, str]]:
-        """Write inventory and world; return the command and its environment."""
+    ) -> tuple[list[str], Path, dict[str, str]]:
+        """Write inventory and world; return the arguments, directory and environment of a run."""
         inventory = {
             "mcp_tunnel": {"hosts": self.hosts, "vars": self.variables},
             # A task that is led to the controller is noticed, and runs nothing.
@@ -107,20 +97,12 @@ class Simulation:
         (self.directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
         world = self.directory / "world.json"
         world.write_text(json.dumps(self.world))
-        (self.directory / "ansible.cfg").write_text(_SETTINGS)
         path = _COLLECTION / "playbooks" / f"{playbook.removesuffix('.yml')}.yml"
-        command = [
-            sys.executable,
-            str(_SUPPORT / "kept_playbook.py"),
-            "-vvv",
-            "-i",
-            "inventory.yml",
-        ]
-        return [*command, str(path), *arguments], {
+        environment = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTION.parents[2]),
             "ANSIBLE_CONNECTION_PLUGINS": str(_SUPPORT / "connection_plugins"),
-            "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
+            "ANSIBLE_CONFIG": str(_SUPPORT / "ansible.cfg"),
             "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_FORKS": "2",
@@ -128,6 +110,8 @@ class Simulation:
             "SIMULATED_HOSTS": str(world),
             **self.settings,
         }
+        words = ["-vvv", "-i", "inventory.yml", str(path), *arguments]
+        return words, self.directory, environment
 
     def calls(self) -> list[dict[str, Any]]:
         """Return all requests to any host: host, module (its last part) and arguments."""

@@ -166,3 +166,42 @@ def test_a_template_is_kept_with_everything_that_it_depends_on(tree, tmp_path):
     assert tree.run(kept, *tasks) == expected
     after = {path: path.stat().st_mtime_ns for path in (kept / "templates").iterdir()}
     assert after == times, "something was compiled again"
+
+
+def test_a_skipped_task_says_the_same_without_a_process(tree, tmp_path):
+    """What is skipped, what is not, and what nobody can tell."""
+    debug = {"ansible.builtin.debug": {"msg": "shown"}}
+    tasks = [
+        {"ansible.builtin.set_fact": {"no": False, "yes": True}},
+        {"name": "with {{ no }}", **debug, "when": "no", "register": "was"},
+        {**debug, "when": ["yes", "was is skipped", "was.false_condition == 'no'"]},
+        {"ansible.builtin.debug": {"msg": "{{ was | to_json }}"}},
+        {**debug, "when": ["yes", "nobody"], "ignore_errors": True, "register": "failed"},
+        {**debug, "when": "failed is not failed", "no_log": True},
+        {**debug, "when": "own", "vars": {"own": "{{ no }}"}},
+        {**debug, "when": "item", "loop": [True, False], "register": "looped"},
+        {**debug, "when": "no", "loop": "{{ nobody }}"},
+        {**debug, "when": "no", "delegate_to": "localhost"},
+        {**debug, "when": "no", "delegate_to": "{{ nobody }}", "ignore_errors": True},
+        {**debug, "when": "no", "run_once": True, "environment": {"A": "{{ nobody }}"}},
+        {"block": [debug, {**debug, "when": "yes"}], "when": "no"},
+        {"block": [{**debug, "when": "nobody"}], "rescue": [debug], "when": "yes"},
+        {"ansible.builtin.include_tasks": "nowhere.yml", "when": "no"},
+        {_TASK: {}, "when": "lookup('ansible.builtin.pipe', 'exit 1', errors='warn') is string"},
+        {"ansible.builtin.command": "true", "when": "no", "become": True, "become_user": "{{ x }}"},
+        {"ansible.builtin.debug": {"msg": "{{ looped | to_json }}"}},
+    ]
+    plain = tree.run("", *tasks)
+    assert plain.count("skipping: [localhost]") >= 8
+    assert tree.run(tmp_path / "kept", *tasks) == plain
+
+
+def test_a_skipped_task_has_no_process(tree, tmp_path):
+    """The conditions write down which process judges them."""
+    found = tmp_path / "found"
+    judged = f"lookup('ansible.builtin.pipe', 'echo $PPID >> {found}; echo no') == 'yes'"
+    task = {"ansible.builtin.debug": {"msg": "shown"}, "when": judged}
+    for kept, processes in (("", 2), (tmp_path / "kept", 1)):
+        assert "shown" not in tree.run(kept, task, task)
+        assert len(set(found.read_text().split())) == processes
+        found.unlink()
