@@ -18,6 +18,7 @@ from testinfra.host import Host
 
 from lab.core.paths import LabPaths
 from lab.supervision import facts
+from tests.unit.plugins.support.runs import client
 
 LAB_NAME = os.environ["MOLECULE_SCENARIO_NAME"]
 #: How credentials reach the state host: manual in the scenario default, wif in the others.
@@ -112,17 +113,9 @@ def play(
     *settings* are Ansible's own environment variables; molecule's do not reach the run. *hosts* are
     those that the inventory shows, in that order, as a platform that runs jobs would have it.
     """
-    command, environment = command_line(playbook, lab_name, hosts)
-    done = subprocess.run(
-        [*command, *arguments],
-        cwd=CHECKOUT,
-        env={**environment, **(settings or {})},
-        text=True,
-        capture_output=True,
-        timeout=timeout,
-        start_new_session=True,
-        check=False,
-    )
+    (_python, _program, *words), environment = command_line(playbook, lab_name, hosts)
+    environment |= settings or {}
+    done = client.run([*words, *arguments], CHECKOUT, environment, timeout)
     if done.returncode != 0 and (gone := lost(lab_name)):
         raise RuntimeError(gone)
     return done
