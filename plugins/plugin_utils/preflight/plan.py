@@ -207,14 +207,20 @@ def _lease_seconds(values: Mapping[str, Any], stopping: float, duty: str, rounds
     :param stopping: seconds that the services of a replica may take to stop.
     """
     proof = int(values["mcp_tunnel_health_timeout"])
-    if duty == "reboot":
-        # All are looked at before the first wave, and each is proven without the edge and with it.
-        rebooted = 2 * proof + int(values["mcp_tunnel_reboot_timeout"]) + stopping
+    if duty == "drain":
+        # One wave, of all that are named.
+        longest = rounds.everywhere * (proof + stopping)
+    elif duty == "undrain":
+        # As well; each is proven without the edge and with it, and may have to leave again.
+        longest = rounds.everywhere * (2 * proof + stopping)
+    elif duty == "reboot":
+        # All are looked at before the first wave. Each leaves, is proven twice, too, and may leave
+        # again.
+        rebooted = 2 * (proof + stopping) + int(values["mcp_tunnel_reboot_timeout"])
         longest = max(rounds.everywhere * proof, rounds.wave * rebooted)
     else:
-        # A drain has one wave, of all that are named.
-        at_once = rounds.everywhere if duty in ("drain", "undrain") else rounds.wave
-        longest = at_once * (proof + stopping)
+        # What is proven may have to be put back.
+        longest = rounds.wave * (proof + 2 * stopping)
     return _RENEWED_AFTER + int(values["mcp_tunnel_answer_timeout"]) + math.ceil(longest)
 
 
