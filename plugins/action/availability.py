@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
                 "reboot": {"type": "bool", "default": False},
             }
         )
-        run = _Run(task_vars, arguments["group"])
+        run = _Run(task_vars, arguments["group"], arguments["reboot"])
         waves, stopped = _conclude(run, arguments["reboot"], task_vars[_GROUP]["leaving"])
         result.update(
             changed=False,
@@ -84,7 +84,8 @@ class _Run:
     them; ``machine_of``: each host with those of its machine.
     """
 
-    def __init__(self, task_vars: Mapping[str, Any], group: str) -> None:
+    def __init__(self, task_vars: Mapping[str, Any], group: str, reboot: bool) -> None:
+        self._reboot = reboot
         self._names = list(task_vars["groups"].get(group, []))
         self._here = [name for name in self._names if name in task_vars["ansible_play_hosts"]]
         self._lost = [
@@ -96,7 +97,8 @@ class _Run:
         read = {name: task_vars["hostvars"][name] for name in self._names}
         self._group = {name: neighbours.taken(read[name]) for name in self._names}
         self._addresses = {name: neighbours.machine(name, read[name]) for name in self._names}
-        self._held = {name: _result(read[name], _HELD) for name in self._here}
+        # Also of a leader that has failed since: its lease holds.
+        self._held = {name: _result(read[name], _HELD) for name in self._names}
         self._plans = {name: read[name].get(_PLAN, {}) for name in self._here}
         self._settings = {name: read[name].get(_SETTINGS, {})["variables"] for name in self._here}
         self._boots = {name: _result(read[name], _BOOT) for name in self._here}
@@ -108,7 +110,9 @@ class _Run:
         for name, address in self._addresses.items():
             self._at.setdefault(address, []).append(name)
         self._standing = {
-            name: _standing(_result(read[name], _HEALTH) if name in self._here else {})
+            name: _standing(_result(read[name], _HEALTH))
+            if name in self._here
+            else availability.Standing(lost=name in self._lost)
             for name in self._names
         }
 
@@ -117,28 +121,41 @@ class _Run:
 
         Each with its instance.
         """
-        standing = dict(self._standing)
+        for instance, names in neighbours.instances(self._group).items():
+            leaving = any(name in wave and name in self._here for wave in waves for name in names)
+            if leaving and not any("holder" in self._held[name] for name in names):
+                yield str(instance), str(_not_held(instance))
+        for instance, problem in self._too_few(waves, self._standing):
+            yield instance, str(problem)
+
+    def _too_few(
+        self, waves: Sequence[Sequence[str]], at_first: Mapping[str, availability.Standing]
+    ) -> Iterator[tuple[str, TunnelError]]:
+        """Each tunnel of which too few replicas would stay in a wave.
+
+        :param at_first: how the replicas stand before the first of these waves.
+        """
+        standing = dict(at_first)
         for wave in waves:
             for instance, names in neighbours.instances(self._group).items():
                 # Those that have failed meanwhile do not leave.
                 away = [name for name in names if name in wave and name in self._here]
-                if away:
+                if away and not all(self._plans[name]["switches"][_LAST] for name in away):
                     replicas = {name: standing[name] for name in names}
-                    for problem in self._problems(instance, replicas, away):
-                        yield str(instance), str(problem)
+                    minimum = availability.least(self._group, names)
+                    found = availability.too_few(replicas, away, minimum, self._reboot)
+                    if found:
+                        yield str(instance), found
             # The run goes on only if they are back, and proven.
             standing.update((name, _BACK) for name in wave if not self._stays_away(name))
 
-    def _problems(
-        self, instance: Any, replicas: Mapping[str, availability.Standing], away: list[str]
-    ) -> Iterator[TunnelError]:
-        """Why these replicas of one tunnel may not leave at the same time."""
-        if not any("holder" in self._held.get(name, {}) for name in replicas):
-            yield _not_held(instance)
-        minimum = availability.least(self._group, list(replicas))
-        problem = availability.too_few(replicas, away, minimum)
-        if problem and not all(self._plans[name]["switches"][_LAST] for name in away):
-            yield problem
+    def _is_dispensable(
+        self, names: Sequence[str], instance: str, waves: Sequence[Sequence[str]]
+    ) -> bool:
+        """Whether a run that leaves these hosts out would reboot the others of this instance."""
+        standing = {**self._standing, **{name: availability.Standing() for name in names}}
+        rest = [[name for name in wave if name not in names] for wave in waves]
+        return instance not in {each for each, _problem in self._too_few(rest, standing)}
 
     def instances(self) -> set[str]:
         """The instances of which a replica is here."""
@@ -173,16 +190,18 @@ class _Run:
         going = set(map(self._instance, leaving))
         for name in self._lost:
             if self._instance(name) in going:
-                yield self._instance(name), str(reboots.lost(name))
+                dispensable = self._is_dispensable([name], self._instance(name), waves)
+                yield self._instance(name), str(reboots.lost(name, dispensable))
         for name in leaving:
-            for problem in self._strangers(name):
+            for problem in self._strangers(name, waves):
                 yield self._instance(name), str(problem)
         for names in self._due():
             ends = [name for name in names if self._instance(name) in stopped]
             for name in names if ends else ():
-                yield self._instance(name), str(reboots.beside(name, ends[0]))
+                dispensable = self._is_dispensable(names, self._instance(name), waves)
+                yield self._instance(name), str(reboots.beside(name, ends[0], dispensable))
 
-    def _strangers(self, name: str) -> Iterator[TunnelError]:
+    def _strangers(self, name: str, waves: Sequence[Sequence[str]]) -> Iterator[TunnelError]:
         """Replicas on the machine of *name* that take no part, and would be cut off.
 
         The inventory shows some, by their addresses, and the machine itself those in service.
@@ -190,7 +209,9 @@ class _Run:
         beside = self._at[self._addresses[name]]
         for other in beside:
             if other not in self._boots:
-                yield reboots.cut_off(name, other)
+                machine = self.machine_of[name]
+                dispensable = self._is_dispensable(machine, self._instance(name), waves)
+                yield reboots.cut_off(name, other, dispensable)
         known = {self._instance(other) for other in (*beside, *self.machine_of[name])}
         for instance in self._boots[name]["in_service"]:
             if instance not in known:
@@ -210,7 +231,7 @@ def _not_held(instance: str) -> TunnelError:
     return TunnelError(
         f"Instance {instance}",
         "is not held by this run, see above, so another run may take other replicas away",
-        "Mend that, or leave out with --limit the replica that cannot be reached, and run again",
+        "Mend that, and run again",
     )
 
 

@@ -19,7 +19,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 _NAMES = "mcp_tunnel_drain"
 _LAST = "mcp_tunnel_drain_last"
-_BY_LIMIT = ("reboot", "undrain")
+_NOT_BY_NAMES = {
+    "reboot": "Leave it out. reboot takes one replica after the other; with "
+    "mcp_tunnel_reboot_when: needed, those whose updates wait for it",
+    "undrain": "Leave it out, and use --limit",
+}
+"""The duties that go by no names, and the remedy where some are given."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,12 @@ class Standing:
 
     :param healthy: whether it works, ``None`` if this run has not seen that.
     :param drained: whether it is away from the edge on purpose.
+    :param lost: whether it took part in this run, and has failed or could not be reached.
     """
 
     healthy: bool | None = None
     drained: bool = False
+    lost: bool = False
 
     @property
     def serves(self) -> bool:
@@ -41,7 +48,9 @@ class Standing:
     def __str__(self) -> str:
         if self.drained:
             return "is drained"
-        return "was not looked at in this run" if self.healthy is None else "does not work"
+        if self.healthy is not None:
+            return "does not work"
+        return "could not be looked at" if self.lost else "was not looked at in this run"
 
 
 def tunnels(
@@ -77,7 +86,7 @@ def leaving(
     named = dict.fromkeys(name for each in given if isinstance(each, list) for name in each)
     if duty != "drain":
         # Somebody who names one replica does not mean all of them.
-        return [], [_not_for(duty)] if named and duty in _BY_LIMIT else []
+        return [], [_not_for(duty)] if named and duty in _NOT_BY_NAMES else []
     if named:
         problems = [_stranger(name, group) for name in named if name not in taking_part]
         return [name for name in named if name in taking_part], problems
@@ -88,9 +97,7 @@ def leaving(
 
 
 def _not_for(duty: str) -> TunnelError:
-    return TunnelError(
-        _NAMES, f"is for drain, and {duty} does not go by it", "Leave it out, and use --limit"
-    )
+    return TunnelError(_NAMES, f"is for drain, and {duty} does not go by it", _NOT_BY_NAMES[duty])
 
 
 def _stranger(name: str, group: neighbours.Hosts) -> TunnelError:
@@ -105,34 +112,46 @@ def _stranger(name: str, group: neighbours.Hosts) -> TunnelError:
 
 
 def too_few(
-    replicas: Mapping[str, Standing], away: Collection[str], minimum: Any
+    replicas: Mapping[str, Standing], away: Collection[str], minimum: Any, reboot: bool = False
 ) -> TunnelError | None:
     """Why these replicas of a tunnel may not be away at the same time; ``None`` if they may.
 
     :param replicas: all replicas of the tunnel.
     :param away: those that are to leave; those among them that are drained already do not count.
     :param minimum: the tunnel's ``mcp_tunnel_min_available``.
+    :param reboot: whether they leave for a reboot.
     """
     going = [name for name in away if not replicas[name].drained]
     left = [name for name in replicas if replicas[name].serves and name not in away]
     if not going or len(left) >= waves.least_of(minimum, len(replicas)):
         return None
-    rest = [
-        f"{name} {each}" for name, each in replicas.items() if not (each.serves or name in away)
-    ]
-    others = f" ({'; '.join(rest)})" if rest else ""
+    rest = {name: each for name, each in replicas.items() if not (each.serves or name in away)}
+    told = "; ".join(f"{name} {each}" for name, each in rest.items())
+    others = f" ({told})" if told else ""
     return TunnelError(
         ", ".join(going),
         f"may not leave: {len(left)} of {len(replicas)} replicas would be known to work{others}, "
         f"and {waves.MIN_AVAILABLE} is {minimum}",
-        f"{_remedy(replicas, away)}, or set {_LAST}: true for one run",
+        f"{_remedy(rest, len(going), reboot)}, or set {_LAST}: true for one run",
     )
 
 
-def _remedy(replicas: Mapping[str, Standing], away: Collection[str]) -> str:
-    rest = [each for name, each in replicas.items() if name not in away]
-    if any(each.healthy is None and not each.drained for each in rest):
+def _remedy(rest: Mapping[str, Standing], going: int, reboot: bool) -> str:
+    """The first step that helps. No other refusal may lead back to this one.
+
+    :param rest: the replicas that stay, and are not known to serve.
+    :param going: how many are to leave.
+    """
+    unknown = [name for name, each in rest.items() if each.healthy is None and not each.drained]
+    unseen = [name for name in unknown if not rest[name].lost]
+    if unseen and reboot:
+        return f"Run on {', '.join(unseen)} as well: one is rebooted after the other"
+    if unseen:
         return f"Run on all replicas, without --limit, with those to drain in {_NAMES}"
-    if any(not each.serves for each in rest):
+    if unknown:
+        return f"Mend {', '.join(unknown)} first, see above"
+    if rest:
         return "Bring the others back first (undrain.yml; verify.yml says what they lack)"
-    return "Drain fewer at a time"
+    if going == 1:
+        return f"Deploy one more replica, or set {waves.MIN_AVAILABLE} to less"
+    return f"Set {waves.BATCH} to less" if reboot else "Drain fewer at a time"

@@ -50,21 +50,27 @@ def _has_room(
     )
 
 
-def lost(host: str) -> TunnelError:
-    """A replica that is not in the run any more: a tunnel stops with the first one that fails."""
+def lost(host: str, dispensable: bool) -> TunnelError:
+    """A replica that is not in the run any more: a tunnel stops with the first one that fails.
+
+    :param dispensable: whether a run that leaves it out would go on.
+    """
     return TunnelError(
         host,
         "has failed, or could not be reached, see above, so no replica of its tunnel is rebooted",
-        "Mend it, or leave it out with --limit, and run again",
+        f"Mend it{', or leave it out with --limit' if dispensable else ''}, and run again",
     )
 
 
-def cut_off(host: str, other: str) -> TunnelError:
-    """A replica of this inventory on the machine of *host*, that nobody would drain."""
+def cut_off(host: str, other: str, dispensable: bool) -> TunnelError:
+    """A replica of this inventory on the machine of *host*, that nobody would drain.
+
+    :param dispensable: whether a run that leaves the machine out would go on with this tunnel.
+    """
     return TunnelError(
         host,
         f"is one machine with {other}, which takes no part in this run and would be cut off",
-        "Run on both, or on neither",
+        f"Run on both{', or on neither' if dispensable else ''}",
     )
 
 
@@ -78,10 +84,13 @@ def unknown(host: str, instance: str) -> TunnelError:
     )
 
 
-def beside(host: str, other: str) -> TunnelError:
-    """A replica on the machine of *host* whose tunnel stops, and that nobody drains then."""
+def beside(host: str, other: str, dispensable: bool) -> TunnelError:
+    """A replica on the machine of *host* whose tunnel stops, and that nobody drains then.
+
+    :param dispensable: whether a run that leaves the machine out would go on with this tunnel.
+    """
     return TunnelError(
         host,
         f"is one machine with {other}, whose tunnel stops, see there, and which would be cut off",
-        "Mend that, or leave both out with --limit, and run again",
+        f"Mend that{', or leave both out with --limit' if dispensable else ''}, and run again",
     )

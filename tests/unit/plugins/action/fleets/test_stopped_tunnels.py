@@ -17,18 +17,20 @@ class Fleet:
         self.health = {name: {"healthy": True, "drained": ""} for name in names}
         self.in_service = {}
         self.gone = []
+        self.left_out = []
 
     def conclude(self):
         """Return the hosts that are rebooted, and the problems of each tunnel that is not."""
-        here = [name for name in self.names if name not in self.gone]
+        taking_part = [name for name in self.names if name not in self.left_out]
+        here = [name for name in taking_part if name not in self.gone]
         hostvars = {name: self._variables(name, here) for name in self.names}
         task_vars = {
             "groups": {"mcp_tunnel": list(self.names)},
             "ansible_play_hosts": here,
-            "ansible_play_hosts_all": list(self.names),
+            "ansible_play_hosts_all": taking_part,
             "hostvars": hostvars,
         }
-        run = availability._Run(task_vars, "mcp_tunnel")
+        run = availability._Run(task_vars, "mcp_tunnel", True)
         waves, stopped = availability._conclude(run, True, [])
         return [name for wave in waves for name in wave], stopped
 
@@ -39,10 +41,13 @@ class Fleet:
             "ansible_host": f"10.0.0.{name[1:]}",
             "__mcp_tunnel_settings": {"variables": {**DEFAULTS, "mcp_tunnel_instance": name[0]}},
             "mcp_tunnel_plan": {"switches": {"mcp_tunnel_drain_last": False}},
-            "__provision_held": {"holder": {}},
             "__mcp_tunnel_health": self.health[name],
             "__mcp_tunnel_boot": {**boot, "in_service": self.in_service.get(name, on_it)},
         }
+        # The first of a tunnel holds it for the others, also if it has failed afterwards.
+        tunnel = [other for other in self.names if other[0] == name[0]]
+        if name == next((other for other in tunnel if other not in self.left_out), ""):
+            found["__provision_held"] = {"holder": {}}
         if name in self.gone:
             found["__mcp_tunnel_boot"] = {"failed": True}
         return found
@@ -67,6 +72,40 @@ def test_a_tunnel_of_which_nobody_is_left_needs_no_further_problem():
     fleet = Fleet("a1", "b2", "b3")
     fleet.gone = ["a1"]
     assert fleet.conclude() == (["b2", "b3"], {})
+
+
+def remedies(*names, gone=(), left_out=()):
+    """Return the last sentence of each reason for which tunnel a is not rebooted."""
+    fleet = Fleet(*names)
+    fleet.gone, fleet.left_out = gone, left_out
+    _order, stopped = fleet.conclude()
+    return [problem.rpartition(". ")[2] for problem in stopped.get("a", [])]
+
+
+def test_no_remedy_leads_to_a_refusal_that_leads_back():
+    """A lost replica is left out with --limit only where the run goes on without it."""
+    last = ", or set mcp_tunnel_drain_last: true for one run."
+    assert remedies("a1", "a2", gone=["a1"]) == [
+        f"Mend a1 first, see above{last}",
+        "Mend it, and run again.",
+    ]
+    assert remedies("a1", "a2", left_out=["a1"]) == [
+        f"Run on a1 as well: one is rebooted after the other{last}"
+    ]
+    assert remedies("a1", "a2", "a3", gone=["a1"]) == [
+        "Mend it, or leave it out with --limit, and run again."
+    ]
+    assert remedies("a1", "a2", "a3", left_out=["a1"]) == []
+
+
+def test_no_remedy_leaves_a_machine_out_that_the_tunnel_needs():
+    assert remedies("a1", "a2", "b1", left_out=["b1"]) == ["Run on both."]
+    assert remedies("a1", "a2", "a3", "b1", left_out=["b1"]) == ["Run on both, or on neither."]
+    # Of b, no other replica would stay.
+    (beside,) = remedies("a1", "a2", "b1")
+    assert beside == "Mend that, and run again."
+    (beside,) = remedies("a1", "a2", "a3", "b1")
+    assert beside == "Mend that, or leave both out with --limit, and run again."
 
 
 def test_an_instance_of_another_inventory_stops_those_of_its_machine():

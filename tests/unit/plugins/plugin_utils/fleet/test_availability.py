@@ -8,6 +8,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet.availabili
 
 WORKS, BROKEN, UNSEEN = Standing(True), Standing(False), Standing()
 DRAINED = Standing(True, True)
+LOST = Standing(lost=True)
 
 
 def tunnel(*standings):
@@ -34,7 +35,7 @@ def test_enough_stay(standings, away, least):
 @pytest.mark.parametrize(
     ("standings", "away", "least", "told", "remedy"),
     [
-        ([WORKS], ["r1"], 1, "0 of 1 replicas", "Drain fewer at a time"),
+        ([WORKS], ["r1"], 1, "0 of 1 replicas", "Deploy one more replica, or set mcp_tunnel_min_"),
         ([WORKS, WORKS], ["r1", "r2"], 1, "0 of 2 replicas", "Drain fewer at a time"),
         ([WORKS, BROKEN], ["r1"], 1, "(r2 does not work)", "Bring the others back first"),
         ([WORKS, DRAINED], ["r1"], 1, "(r2 is drained)", "Bring the others back first"),
@@ -46,6 +47,7 @@ def test_enough_stay(standings, away, least):
             [WORKS, UNSEEN], ["r1"], 1, "(r2 was not looked at in this run)",
             "Run on all replicas, without --limit, with those to drain in mcp_tunnel_drain",
         ),
+        ([WORKS, LOST], ["r1"], 1, "(r2 could not be looked at)", "Mend r2 first, see above"),
         ([WORKS, WORKS, WORKS], ["r1", "r2"], "50%", "1 of 3 replicas", "Drain fewer"),
         ([BROKEN, BROKEN], ["r1"], 1, "0 of 2 replicas", "Bring the others back first"),
     ],
@@ -57,6 +59,20 @@ def test_too_few_would_stay(standings, away, least, told, remedy):
     assert f"mcp_tunnel_min_available is {least}" in problem.problem
     assert problem.remedy.startswith(remedy)
     assert problem.remedy.endswith("or set mcp_tunnel_drain_last: true for one run")
+
+
+@pytest.mark.parametrize(
+    ("standings", "away", "remedy"),
+    [
+        # Not with names, which a reboot refuses.
+        ([WORKS, UNSEEN], ["r1"], "Run on r2 as well: one is rebooted after the other, or set"),
+        ([WORKS, LOST], ["r1"], "Mend r2 first, see above, or set"),
+        ([WORKS, WORKS], ["r1", "r2"], "Set mcp_tunnel_batch to less, or set"),
+    ],
+)
+def test_too_few_would_stay_during_a_reboot(standings, away, remedy):
+    problem = availability.too_few(tunnel(*standings), away, 1, reboot=True)
+    assert problem.remedy == f"{remedy} mcp_tunnel_drain_last: true for one run"
 
 
 GROUP = {
@@ -77,13 +93,21 @@ def test_without_names_they_are_those_of_the_limit():
     assert availability.leaving(GROUP, ["r2"], "drain") == (["r2"], [])
 
 
-@pytest.mark.parametrize("duty", ["undrain", "reboot"])
-def test_names_that_a_run_does_not_go_by(duty):
+@pytest.mark.parametrize(
+    ("duty", "remedy"),
+    [
+        ("undrain", "Leave it out, and use --limit."),
+        (
+            # A run that does not see the others is refused.
+            "reboot",
+            "Leave it out. reboot takes one replica after the other; with mcp_tunnel_reboot_when: "
+            "needed, those whose updates wait for it.",
+        ),
+    ],
+)
+def test_names_that_a_run_does_not_go_by(duty, remedy):
     (found,) = availability.leaving(naming("r2"), list(GROUP), duty)[1]
-    assert str(found) == (
-        f"mcp_tunnel_drain: is for drain, and {duty} does not go by it. "
-        "Leave it out, and use --limit."
-    )
+    assert str(found) == f"mcp_tunnel_drain: is for drain, and {duty} does not go by it. {remedy}"
     assert availability.leaving(GROUP, list(GROUP), duty) == ([], [])
     assert availability.leaving(naming("r2"), list(GROUP), "deploy") == ([], [])
 
