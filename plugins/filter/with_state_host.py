@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -21,7 +21,8 @@ version_added: 0.1.0
 description:
   - Without C(mcp_tunnel_state_host), the state host is the one that the replicas remember. This
     filter puts it into the plan. It refuses one that the inventory does not show, and replicas
-    that do not agree. Where none remembers any, the plan stays as it is.
+    that do not agree. Where none remembers any, it stays as it is.
+  - The first of these replicas leads the others, unless the one that did so is among them.
 positional: remembered, forget
 options:
   _input:
@@ -51,7 +52,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The plan, with C(state_host).
+  description: The plan, with C(state_host) and C(leader).
   type: dict
 """
 
@@ -67,13 +68,20 @@ def with_state_host(
         for host, files in remembered.items()
         if files.get("members.json")
     }
+    led = {**plan, "leader": _leader(plan, remembered)}
     if not any(claims.values()):
-        return dict(plan)
+        return led
     try:
         choice = state_hosts.choose("", plan["replicas"], claims, forget)
     except TunnelError as error:
         raise AnsibleFilterError(str(error)) from None
-    return {**plan, "state_host": choice.name}
+    return {**led, "state_host": choice.name}
+
+
+def _leader(plan: Mapping[str, Any], here: Collection[str]) -> str:
+    """The replica that stands for the others: one that cannot be reached does nothing for them."""
+    present = [name for name in plan["replicas"] if name in here]
+    return str(plan["leader"] if plan["leader"] in present or not present else present[0])
 
 
 def _state_host(plan: Mapping[str, Any], host: str, text: str) -> str:

@@ -42,6 +42,25 @@ def test_a_teardown_archives_the_tunnel_also_beside_a_new_replica(tmp_path):
     assert {host for module, host in asked if module == "state_host"} == {"host1"}
 
 
+def test_a_look_goes_by_what_the_state_host_says_also_without_the_leader(tmp_path):
+    """The domain is not in the inventory. Of another tunnel, the state host is what is away."""
+    simulation = make_simulation(tmp_path, host1="host1", host2="host1")
+    del simulation.variables["mcp_tunnel_domain"]
+    stored = simulation.world["contents"]["host1"][simulated_hosts.STATE]
+    stored["tunnel-domain"] = simulated_hosts.DOMAIN
+    lost = {"mcp_tunnel_instance": "lost", "mcp_tunnel_id": "tnl_lost"}
+    for name in ("lost1", "lost2"):
+        simulation.hosts[name] = {**lost, "mcp_tunnel_state_host": "lost1"}
+    simulation.attack("a-new", unreachable=True)
+    simulation.attack("lost1", unreachable=True)
+    status, output = simulation.run("verify")
+    assert status != 0
+    assert "2 of 3 replicas work (host1, host2)" in output, output[-3000:]
+    assert "is not set, and lost1 could not be asked for it (no route to this host)" in output
+    assert "Mend that, or set it. Nothing was changed." in output
+    assert "Run site.yml first" not in output
+
+
 def test_a_host_that_no_wave_would_have_is_refused(tmp_path):
     simulation = Simulation(tmp_path)
     simulation.hosts = {"host1": {}, "web 1": {}, "ungrouped": {}}

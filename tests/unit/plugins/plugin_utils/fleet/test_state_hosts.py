@@ -66,7 +66,12 @@ def test_a_renamed_state_host():
     assert choose("new", ["new", "b"], {"new": "old", "b": "old"}, ["old"]) == Choice("new")
 
 
-PLAN = {"replicas": THREE, "state_host": "a", "config_dir": "/etc/mcp-tunnel/default"}
+PLAN = {
+    "replicas": THREE,
+    "state_host": "a",
+    "leader": "a",
+    "config_dir": "/etc/mcp-tunnel/default",
+}
 
 
 def remembering(**state_hosts):
@@ -81,6 +86,10 @@ def test_a_plan_goes_by_what_all_replicas_remember():
     assert with_state_host(PLAN, remembering(a="", b="c", c="c"))["state_host"] == "c"
     assert with_state_host(PLAN, remembering(a="", b=""))["state_host"] == "a"
     assert with_state_host(PLAN, remembering(a="gone", b="b"), ["gone"])["state_host"] == "b"
+    # A leader that could not be asked would do nothing for the others.
+    assert with_state_host(PLAN, remembering(a="", b=""))["leader"] == "a"
+    assert with_state_host(PLAN, remembering(c="", b=""))["leader"] == "b"
+    assert with_state_host(PLAN, remembering(c="c"))["leader"] == "c"
     with pytest.raises(AnsibleFilterError, match="a remember a; b remember b"):
         with_state_host(PLAN, remembering(a="a", b="b"))
     with pytest.raises(AnsibleFilterError, match=r"members\.json on b: cannot be read"):
