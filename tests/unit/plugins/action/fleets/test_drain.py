@@ -331,6 +331,20 @@ def test_a_machine_with_an_instance_that_cannot_be_drained_is_not_rebooted(machi
     assert asked_to_reboot(machines) == []
 
 
+def test_a_machine_with_an_instance_whose_tunnel_has_stopped_is_not_drained(machines):
+    """Nobody would reboot it, so it would be away for nothing."""
+    back = {"instance": "lab", "state": "undrained"}
+    failed = {"failed": True, "msg": "No."}
+    machines.attack("10.0.0.1", "replica_drain", arguments=back, merge=failed)
+    status, output = machines.run("reboot", "--check")
+    assert status != 0
+    assert "host2-lab: is on the same machine, and its tunnel has stopped. See above." in output
+    assert "host2 is not rebooted, and was not drained" in output
+    assert asked_to_reboot(machines) == ["10.0.0.1"]
+    drained = [call["host"] for call in machines.calls() if call["module"] == "replica_drain"]
+    assert {*drained} == {"10.0.0.1"}
+
+
 def test_a_machine_of_two_tunnels_is_rebooted_once(machines):
     """Each tunnel has another replica, which serves meanwhile."""
     simulation = machines
