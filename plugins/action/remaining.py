@@ -29,13 +29,16 @@ class ActionModule(ActionBase):
         hosts = task_vars[_GROUP]["hosts"]
         replicas = {name: found["replicas"] for name, found in hosts.items()}
         here = task_vars["ansible_play_hosts"]
+        batch = task_vars["ansible_play_batch"]
         left_out = task_vars.get(_REACHED, {}).get("left_out", [])
-        lost = set(task_vars["ansible_play_hosts_all"]).difference(here, left_out)
+        failed = set(task_vars["groups"].get(remaining.FAILED, []))
+        lost = set(task_vars["ansible_play_hosts_all"]).difference(here, left_out) | failed
         stopped = remaining.stopped(replicas, lost, here)
         result.update(
             changed=False,
             stopped=stopped,
             none=len(stopped) == len(here),
-            firsts=remaining.firsts(replicas, task_vars["ansible_play_batch"]),
+            firsts=remaining.firsts(replicas, batch),
+            working=remaining.firsts(replicas, (name for name in batch if name not in failed)),
         )
         return result

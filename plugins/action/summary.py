@@ -9,7 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import report, summary
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import (
+    remaining,
+    report,
+    summary,
+)
 
 # The results in which a failure is found, the last one first.
 _RESULTS = (
@@ -50,6 +54,7 @@ _WORK = (
     "__mcp_tunnel_undrained",
     "__mcp_tunnel_support",
 )
+_UNREACHED = "it could not be reached."
 # Failures of hosts that stay in the run.
 _OF_HOSTS_HERE = ("ansible_failed_result", "__mcp_tunnel_support")
 _DRAINS = (
@@ -77,6 +82,8 @@ class ActionModule(ActionBase):
             }
         )
         here = set(task_vars["ansible_play_hosts"])
+        for group in (remaining.FAILED, remaining.NOT_LET_GO):
+            here.difference_update(task_vars["groups"].get(group, []))
         # Each host is read once: its variables are worked out anew every time.
         found = {
             name: _Found(task_vars["hostvars"][name], name in here)
@@ -145,10 +152,12 @@ class _Found:
         )
 
     def _failure(self) -> str:
+        if self.get("ansible_failed_result").get("unreached") and not self._is_here:
+            return _UNREACHED
         for name in _RESULTS:
             found = self.get(name)
-            if found.get("unreachable") and not self._is_here:
-                return "it could not be reached."
+            if (found.get("unreachable") or found.get("unreached")) and not self._is_here:
+                return _UNREACHED
             # A host that has been put back is here until its refusal.
             if found.get("failed") and (not self._is_here or name in _OF_HOSTS_HERE):
                 return summary.reason(found)

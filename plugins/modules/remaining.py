@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - A tunnel stops with its first replica that fails, or that cannot be reached any more. The other
     tunnels go on. Hosts that M(mcp_tunnels.stack.reached) has left out do not count.
+  - A host of the group C(__mcp_tunnel_failed) has failed as well. It takes part in what sums up the
+    run, and fails at the end.
   - A condition in a template would look at all hosts of the play for each of them. This module
     looks once, so that a run takes as long for each of a thousand hosts as for each of ten.
   - Runs on the controller, without a connection. The result is registered as
@@ -55,4 +57,10 @@ firsts:
   type: list
   elements: str
   sample: [replica1, replica4]
+working:
+  description: The same without the hosts that have failed.
+  returned: success
+  type: list
+  elements: str
+  sample: [replica2, replica4]
 """

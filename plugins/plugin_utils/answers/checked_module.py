@@ -10,6 +10,8 @@ import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure
+from ansible.playbook.task import Task
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import answers, own_names
@@ -19,6 +21,8 @@ Fields = Mapping[str, Rule]
 
 
 DEFAULT_SECONDS = 900
+_LONGEST = 1000
+"""Characters of the reason why a host could not be reached: ssh passes on what the host sends."""
 _INTERPRETER = "ansible_python_interpreter"
 
 
@@ -42,6 +46,16 @@ def _number(value: Any, default: int) -> int:
         return default
 
 
+def _is_provided_for(task: Task) -> bool:
+    """Whether the task is in a block with a rescue or an always section."""
+    parent = task._parent
+    while parent:
+        if getattr(parent, "rescue", None) or getattr(parent, "always", None):
+            return True
+        parent = parent._parent
+    return False
+
+
 def _lines(text: str) -> str:
     """Without pipelining, ssh gives a module a terminal, which ends lines with CR LF."""
     return text.replace("\r\n", "\n")
@@ -52,6 +66,11 @@ def names_in(value: Any) -> list[str]:
     if isinstance(value, str):
         return [item.strip() for item in value.split(",")]
     return [str(item) for item in value] if isinstance(value, (list, tuple)) else []
+
+
+def _unreached(host: str, error: AnsibleConnectionFailure) -> TunnelError:
+    told = answers.clean(str(error), _LONGEST).strip().rstrip(".")
+    return TunnelError(host, f"could not be reached: {told}", "Bring it back, and run again")
 
 
 class CheckedModule(ActionBase):
@@ -78,12 +97,24 @@ class CheckedModule(ActionBase):
         return ()
 
     def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
-        """Runs the module. A host that does not answer as it should fails, and is named."""
+        """Runs the module. A host that does not answer as it should fails, and is named.
+
+        So does one that cannot be reached, where a block provides for failures: Ansible would take
+        it out of the run, past the block's rescue and always sections. Then ``unreached`` tells
+        whether that was the host itself, and not one that it was delegated to.
+        """
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             result.update(self.ask(task_vars))
         except TunnelError as error:
             result.update(failed=True, changed=False, msg=str(error))
+        except AnsibleConnectionFailure as error:
+            if self._task.ignore_unreachable or not _is_provided_for(self._task):
+                raise
+            name = str((task_vars or {})["inventory_hostname"])
+            host = self._asked[0] or name
+            result.update(failed=True, changed=False, msg=str(_unreached(host, error)))
+            result["unreached"] = host == name
         return result
 
     def ask(

@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+FAILED = "__mcp_tunnel_failed"
+"""The group of hosts that have failed and stay in the run, see playbooks/plays/failed.yml."""
+
+NOT_LET_GO = "__mcp_tunnel_not_let_go"
+"""That of hosts which could not let go of their instance."""
+
 Replicas = Mapping[str, Sequence[str]]
 """Each host of the run, and the replicas of its tunnel."""
 

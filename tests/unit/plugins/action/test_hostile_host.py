@@ -550,7 +550,9 @@ def test_every_module_of_a_host_is_asked_through_the_check():
 
 
 #: They run on the controller, and pass on nothing from a host.
-_ON_THE_CONTROLLER = {"assert", "debug", "fail", "meta", "pause", "set_fact", "wait_for_connection"}
+_ON_THE_CONTROLLER = {
+    *("assert", "debug", "fail", "group_by", "meta", "pause", "set_fact", "wait_for_connection"),
+}
 
 
 def test_no_module_of_ansible_itself_is_asked_without_the_check():

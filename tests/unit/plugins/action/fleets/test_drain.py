@@ -99,6 +99,18 @@ def test_a_host_that_cannot_be_reached_does_not_work(simulation):
     assert changing(simulation) == []
 
 
+def test_a_lease_that_cannot_be_had(simulation):
+    """Its state host is what cannot be reached, and not a replica that could be left out."""
+    simulation.variables["mcp_tunnel_state_host"] = "host1"
+    simulation.attack("host1", "state_host", unreachable=True)
+    status, output = simulation.run("drain", *ONE)
+    assert status != 0
+    assert "host2 is not touched: this run does not hold instance default" in output
+    assert "host1: could not be reached: no route to this host. Bring it back" in output
+    assert "is not held by this run" not in output
+    assert changing(simulation) == []
+
+
 def test_names_are_judged_before_the_first_connection(simulation):
     status, output = simulation.run("drain", "-e", json.dumps({"mcp_tunnel_drain": ["host9"]}))
     assert status != 0

@@ -20,6 +20,11 @@ PREVIOUS = {
     "merge": {"contents": {"ca-previous.crt": simulated_hosts.CA}},
 }
 RETIRES = {"arguments": {"phase": "retired"}, **FAILS}
+# The look after the roll-out, not that of the gate.
+UNVERIFIED = {
+    "arguments": {"firewall": {"deploying": True}},
+    "merge": {"healthy": False, "msg": "edge: 0 of 4 connections."},
+}
 CONFIRMED = ("-e", "mcp_tunnel_teardown_confirmed=true")
 
 
@@ -27,6 +32,7 @@ CONFIRMED = ("-e", "mcp_tunnel_teardown_confirmed=true")
     ("mode", "playbook", "module", "answer"),
     [
         pytest.param("manual", "site", "release_tree", FAILS, id="no release"),
+        pytest.param("manual", "site", "replica_health", UNVERIFIED, id="not verified"),
         pytest.param("manual", "renew_cert", "public_files", PREVIOUS, id="rotation under way"),
         pytest.param("manual", "teardown", "replica", FAILS, id="not stopped"),
         pytest.param(
@@ -58,6 +64,82 @@ def test_a_replica_that_fails_the_look_ends_the_run_there(tmp_path):
     assert status != 0
     assert "PLAY [Ship the releases]" not in output
     assert {call["module"] for call in simulation.calls()} == {"host_check"}, output[-3000:]
+
+
+def released(simulation):
+    """Return the instances of which the last word is that they were let go."""
+    said = [call["arguments"] for call in simulation.calls() if call["module"] == "state_host"]
+    last = {each["instance"]: each.get("state") for each in said}
+    return sorted(name for name, state in last.items() if state == "released")
+
+
+def fleet_of(directory, **sizes):
+    """Return tunnels of so many replicas each, as make_fleet has them."""
+    simulation = make_fleet(directory, *sizes)
+    for name in list(simulation.hosts):
+        if int(name[-1]) > sizes[name[:-1]]:
+            del simulation.hosts[name]
+    return simulation
+
+
+def test_tunnels_that_are_done_are_summed_up_after_a_wave_of_which_all_is_lost(tmp_path):
+    """Ansible would end the run there. Of another tunnel, no replica works in the end."""
+    simulation = fleet_of(tmp_path, red=2, blue=1, green=1)
+    simulation.attack("red2", "replica", unreachable=True)
+    simulation.attack("green1", "replica_health", **UNVERIFIED)
+    status, output = simulation.run()
+    assert status != 0
+    assert released(simulation) == ["blue", "green", "red"], output[-3000:]
+    told = output.partition("[Sum up]")[2]
+    assert "1 of 3 tunnels is done." in told, told[:2000]
+    assert "stopped at red2: it could not be reached." in told
+    assert "stopped at green1: edge: 0 of 4 connections." in told
+    assert "blue, abcd1234.tunnel.example: done (blue1)" in told
+    assert "1 of 1 replicas work (blue1)" in told
+    failed = told.partition("[Fail]")[2]
+    assert "red2 failed, see above." in failed
+    assert "green1 failed, see above." in failed
+    # It may be at work on what it was asked for.
+    assert [c["host"] for c in simulation.calls() if c["module"] == "replica"][-1] == "red2"
+
+
+def test_a_teardown_wipes_the_other_tunnels_after_a_wave_of_which_all_has_failed(tmp_path):
+    simulation = fleet_of(tmp_path, red=2, blue=1)
+    simulation.attack("red2", "replica", **FAILS)
+    status, output = simulation.run("teardown", *CONFIRMED)
+    assert status != 0
+    wiped = [call["host"] for call in simulation.calls() if call["module"] == "file_set"]
+    assert {*wiped} == {"blue1"}, output[-3000:]
+    assert released(simulation) == ["blue", "red"]
+    assert "stopped at red2: No." in output.partition("[Sum up]")[2]
+
+
+def test_a_reboot_goes_on_after_a_wave_of_which_all_has_failed(tmp_path):
+    """And holds each instance anew: its state host was rebooted, as that of another one."""
+    simulation = fleet_of(tmp_path, red=3, blue=2)
+    for name in ("blue1", "blue2"):
+        simulation.hosts[name]["mcp_tunnel_state_host"] = "red1"
+    simulation.world["contents"] = {}
+    simulation.attack("red3", "replica_drain", **FAILS)
+    status, output = simulation.run("reboot")
+    assert status != 0
+    calls = simulation.calls()
+    turns = {
+        name: [
+            at
+            for at, call in enumerate(calls)
+            if (call["host"], call["module"]) == (name, module)
+            and call["arguments"].get("state") != "looked"
+        ]
+        for name, module in (("red1", "reboot"), ("blue2", "replica_drain"))
+    }
+    between = calls[turns["red1"][0] : turns["blue2"][0]]
+    held = [call["arguments"] for call in between if call["module"] == "state_host"]
+    assert sorted(each["instance"] for each in held if "state" not in each) == ["blue", "red"]
+    assert released(simulation) == ["blue", "red"]
+    told = output.partition("[Sum up]")[2]
+    assert "blue, abcd1234.tunnel.example: done (blue1, blue2)" in told, told[:2000]
+    assert "stopped at red3: No." in told
 
 
 def test_a_state_host_that_dies_in_its_turn(tmp_path):
