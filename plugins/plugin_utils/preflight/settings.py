@@ -78,6 +78,7 @@ def check_all(values: Values) -> list[TunnelError]:
         check_cloudflared,
         _check_bundle,
         _check_support,
+        _check_textfile_directory,
     )
     return [problem for check in checks for problem in check(values)]
 
@@ -275,6 +276,12 @@ def _check_bundle(values: Values) -> Iterator[TunnelError]:
     value, name = values["mcp_tunnel_bundle"], "mcp_tunnel_bundle"
     if isinstance(value, str) and value:
         yield from _attempt(lambda: check_path(os.path.expanduser(value), name))
+
+
+def _check_textfile_directory(values: Values) -> Iterator[TunnelError]:
+    value, name = values["mcp_tunnel_textfile_dir"], "mcp_tunnel_textfile_dir"
+    if isinstance(value, str) and value:
+        yield from _attempt(lambda: check_path(value, name))
 
 
 def _check_support(values: Values) -> Iterator[TunnelError]:

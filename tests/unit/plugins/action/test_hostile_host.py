@@ -33,6 +33,7 @@ PLAYBOOKS = [
     ("site", "manual", []),
     ("site", "manual", ["-e", "mcp_tunnel_cert_renew_timer=true"]),
     ("site", "wif", []),
+    ("drift", "manual", ["--check"]),
     ("verify", "manual", []),
     ("support", "manual", []),
     ("renew_cert", "manual", []),

@@ -75,6 +75,7 @@ def test_good_values(changes):
         ({"mcp_tunnel_reboot_timeout": 0}, "mcp_tunnel_reboot_timeout", "is 0"),
         ({"mcp_tunnel_reboot_timeout": "5m"}, "mcp_tunnel_reboot_timeout", "is '5m'"),
         ({"mcp_tunnel_reboot_when": "never"}, "mcp_tunnel_reboot_when", "never"),
+        ({"mcp_tunnel_textfile_dir": "a/b"}, "mcp_tunnel_textfile_dir", "an absolute path"),
         ({"mcp_tunnel_drain": "r2"}, "mcp_tunnel_drain", "list"),
         ({"mcp_tunnel_instance": "a/b"}, "mcp_tunnel_instance", "not the name of an instance"),
         ({"mcp_tunnel_instance": "-x"}, "mcp_tunnel_instance", "not the name of an instance"),

@@ -1,0 +1,76 @@
+"""The playbook drift over simulated hosts."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulated_hosts import (
+    OF_A_CERTIFICATE,
+)
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
+
+CHANGED = {"merge": {"changed": True}}
+
+
+@pytest.fixture
+def simulation(tmp_path):
+    """Two replicas with a node exporter each."""
+    simulation = Simulation(tmp_path)
+    simulation.variables["mcp_tunnel_textfile_dir"] = "/srv/exporter"
+    good = {"needed": False, "csr": "", "reasons": [], **OF_A_CERTIFICATE}
+    for host in simulation.hosts:
+        simulation.attack(host, "server_cert", arguments={"state": "requested"}, merge=good)
+    return simulation
+
+
+def reports(simulation):
+    """Return host to the options of the module drift."""
+    return {
+        call["host"]: call["arguments"] for call in simulation.calls() if call["module"] == "drift"
+    }
+
+
+def test_a_replica_that_differs(simulation):
+    """The other one does not, and the report of both is written."""
+    simulation.attack("host2", "firewall", **CHANGED)
+    status, output = simulation.run("drift", "--check")
+    assert status != 0
+    assert "host2 differs from the inventory" in output, output[-3000:]
+    assert "It differs in: firewall." in output
+    assert "host1 differs" not in output
+    made = reports(simulation)
+    assert {host: options["parts"] for host, options in made.items()} == {
+        "host1": [],
+        "host2": ["firewall"],
+    }
+    for options in made.values():
+        assert options["directory"] == "/srv/exporter"
+        assert options["_ansible_check_mode"] is False
+        # 2027-01-30T12:00:00Z, the end of the simulated CA.
+        assert options["ca_expiry"] == 1_801_310_400
+        assert options["checked_at"] > 1_700_000_000
+
+
+def test_hosts_without_a_node_exporter(simulation):
+    """No host is asked for a report, and a tunnel's credentials are those of all replicas."""
+    simulation.variables["mcp_tunnel_textfile_dir"] = ""
+    simulation.attack("host1", "tunnel_ca", **CHANGED)
+    status, output = simulation.run("drift", "--check")
+    assert status != 0
+    assert output.count("It differs in: credentials.") == 2, output[-3000:]
+    assert reports(simulation) == {}
+
+
+def test_a_host_without_the_directory(simulation):
+    simulation.attack("host1", "drift", merge={"written": False})
+    status, output = simulation.run("drift", "--check")
+    assert status != 0
+    assert "mcp_tunnel_textfile_dir: /srv/exporter is no directory of this host" in output
+    assert "It differs in" not in output
+    assert "host2 differs" not in output
+
+
+def test_it_never_deploys(simulation):
+    status, output = simulation.run("drift")
+    assert status != 0
+    assert "run it with --check" in output
+    assert simulation.calls() == []
