@@ -22,6 +22,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_
     names_in,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
+    FINGERPRINT,
     HOST_NAME,
     RELEASE,
     SSH_KEY,
@@ -53,6 +54,7 @@ class ActionModule(CheckedModule):
                 {"state_host": either(HOST_NAME, empty), "replicas": list_of(HOST_NAME, 500)}
             ),
             "drained": flag,
+            "standby": either(FINGERPRINT, empty),
             "architecture": one_of(ARCHITECTURES),
             "distribution": one_of(DISTRIBUTIONS),
             "python_version": matching(_PYTHON, "version of Python 3", 32),

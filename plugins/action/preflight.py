@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,7 +54,8 @@ class ActionModule(ActionBase):
             return result
         problems += unknown_names.check_names(task_vars, values[unknown_names.OTHERS])
         problems += plan.check_values(values)
-        problems += _check_controller(values, task_vars)
+        problems += _check_controller(values, task_vars, arguments["duty"])
+        problems += check_library(values, arguments["duty"])
         texts = [str(problem) for problem in problems] + beside["problems"]
         if texts and arguments["fail"]:
             result.update(refusal(shared_problems.headline(name, texts), texts))
@@ -84,19 +87,38 @@ def _rounds(task_vars: Mapping[str, Any]) -> plan.Rounds:
 
 
 def _check_controller(
-    values: Mapping[str, Any], task_vars: Mapping[str, Any]
+    values: Mapping[str, Any], task_vars: Mapping[str, Any], duty: str
 ) -> Iterator[TunnelError]:
-    """Credentials in a container would end with the job."""
-    if (
-        values["mcp_tunnel_state_host"] == "localhost"
-        and values["mcp_tunnel_state_is_persistent"] is not True
-        and is_container(task_vars)
-    ):
+    """Credentials in a container would end with the job, and so would backups."""
+    if values["mcp_tunnel_state_is_persistent"] is True or not is_container(task_vars):
+        return
+    if duty == "backup":
+        yield TunnelError(
+            "mcp_tunnel_backup_dest",
+            "is a directory of this controller, which is a container: the backup would end with it",
+            "Mount a directory that stays there, and set mcp_tunnel_state_is_persistent: true",
+        )
+    if values["mcp_tunnel_state_host"] == "localhost":
         yield TunnelError(
             "mcp_tunnel_state_host",
             "is localhost, and this controller is a container: the CA's key would end with it",
             "Use a replica. Or mount a directory that stays at /var/lib/mcp-tunnel, and set "
             "mcp_tunnel_state_is_persistent: true",
+        )
+
+
+def check_library(values: Mapping[str, Any], duty: str) -> Iterator[TunnelError]:
+    """The library for copies, where this controller encrypts or decrypts them itself."""
+    encrypts = (
+        values["mcp_tunnel_state_host"] == "localhost" and (values["mcp_tunnel_backup_recipients"])
+    )
+    decrypts = duty in ("restore", "recover") and values["mcp_tunnel_backup_identity_file"]
+    if (encrypts or decrypts) and importlib.util.find_spec("pyrage") is None:
+        yield TunnelError(
+            "pyrage",
+            f"is not installed for {sys.executable}, and this controller "
+            f"{'decrypts' if decrypts else 'encrypts'} copies of the state with it",
+            f"Run {sys.executable} -m pip install pyrage; the execution environment has it",
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.encryption import LARGEST
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
     Fields,
@@ -30,6 +31,8 @@ _KNOWN = {
     "ca-previous.crt": either(CERTIFICATE, empty),
     "tunnel-domain": either(domain, empty),
     "tunnel-id": either(IDENTIFIER, empty),
+    # Any text: whether it is a copy, the one who takes it judges.
+    "state.age": text(LARGEST),
 }
 
 

@@ -19,11 +19,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     CERTIFICATE,
+    FINGERPRINT,
     HOST_KEY,
     HOST_NAME,
     IDENTIFIER,
     domain,
     either,
+    empty,
     flag,
     list_of,
     matching,
@@ -55,6 +57,7 @@ _HELD = {
     "missing": list_of(HOST_NAME, 500),
     "host_keys": list_of(HOST_KEY, MOST_HOST_KEYS),
     "noted": flag,
+    "standby": either(FINGERPRINT, empty),
     "already_stored": flag,
     "misfit": text(),
 }

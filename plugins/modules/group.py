@@ -38,11 +38,13 @@ options:
       - With V(drain), C(mcp_tunnel_drain) must name replicas of the run.
     type: str
     choices:
+      - backup
       - deploy
       - drain
       - reboot
       - recover
       - renew_cert
+      - restore
       - rotate_ca
       - rotate_token
       - support

@@ -72,6 +72,9 @@ options:
   renewal_directory:
     description: Directory of the key with which the replica asks its state host for certificates.
     type: path
+  standby_file:
+    description: File in which the replica keeps a copy of the state, for RV(facts.standby).
+    type: path
   firewall:
     description:
       - What the variables of the firewall name. When given, nft and the kernel are asked as well
@@ -150,6 +153,9 @@ facts:
     drained:
       description: Whether O(instance) is drained on this host.
       type: bool
+    standby:
+      description: SHA-256 of O(standby_file), empty without it.
+      type: str
     architecture:
       description: The machine, V(x86_64) or V(aarch64).
       type: str
@@ -267,6 +273,7 @@ def main() -> None:
             members_file=dict(type="path"),
             instance=dict(type="str"),
             renewal_directory=dict(type="path"),
+            standby_file=dict(type="path"),
             firewall=dict(type="dict", options=FIREWALL),
         ),
         supports_check_mode=True,
@@ -276,12 +283,14 @@ def main() -> None:
         options = dict(module.params)
         members_file, instance = options.pop("members_file") or "", options.pop("instance")
         renewal_directory = options.pop("renewal_directory") or ""
+        standby_file = options.pop("standby_file") or ""
         facts = {
             **gather(**options),
             "identity": membership.identity(),
             "remembered": membership.remembered(members_file),
             "drained": bool(instance) and drain.Mark(instance).read() is not None,
             "renewal_key": read_public_key(renewal_directory) if renewal_directory else "",
+            "standby": membership.standby(standby_file),
             "releases": releases.in_use(),
             "unpacked": releases.unpacked(),
         }

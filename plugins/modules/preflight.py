@@ -36,11 +36,13 @@ options:
     description: Purpose of the run, as the name of a playbook; V(deploy) stands for C(site).
     type: str
     choices:
+      - backup
       - deploy
       - drain
       - reboot
       - recover
       - renew_cert
+      - restore
       - rotate_ca
       - rotate_token
       - support
@@ -115,6 +117,10 @@ config_dir:
   returned: success
 state_dir:
   description: Directory of the instance's credentials on the state host.
+  type: str
+  returned: success
+standby_dir:
+  description: Directory of the encrypted copy of them on other replicas.
   type: str
   returned: success
 proxy_unit:

@@ -89,6 +89,20 @@ options:
         description: Whether M(mcp_tunnels.stack.firewall) has loaded rules earlier in the same run.
         type: bool
         default: false
+  copies:
+    description:
+      - Show what is known of the copies of the state as well, if this host has the state or a copy.
+        RV(healthy) does not depend on them.
+    type: dict
+    suboptions:
+      state_dir:
+        description: The state directory of the instance.
+        type: path
+        required: true
+      standby_file:
+        description: The file in which a replica keeps a copy.
+        type: path
+        required: true
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -174,6 +188,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.report import copies_table
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import (
     TunnelError,
     run,
@@ -224,6 +239,13 @@ def main() -> None:
             timeout=dict(type="int", default=60),
             fail=dict(type="bool", default=True),
             renewal=dict(type="bool", default=False),
+            copies=dict(
+                type="dict",
+                options=dict(
+                    state_dir=dict(type="path", required=True),
+                    standby_file=dict(type="path", required=True),
+                ),
+            ),
             firewall=dict(type="dict", options=dict(deploying=dict(type="bool", default=False))),
         ),
         supports_check_mode=True,
@@ -274,6 +296,8 @@ def main() -> None:
         if params["firewall"]:
             deploying = params["firewall"]["deploying"]
             result = _with_firewall(result, report(Firewall(), params["instance"], deploying))
+        if params["copies"]:
+            result["table"] += copies_table(**params["copies"])
         if params["fail"] and not result["healthy"]:
             module.fail_json(**result)
         return result

@@ -91,6 +91,24 @@ options:
     type: list
     elements: str
     default: []
+  recipients:
+    description: Those for whom copies of the state have to be encrypted, for RV(standby).
+    type: list
+    elements: str
+    default: []
+  textfile_dir:
+    description:
+      - Directory of the textfile collector of the node exporter. With O(state=released), a file
+        there says what is known of the copies. Empty for none.
+    type: str
+    default: ""
+  copied:
+    description:
+      - The copy of the state that the run has made or found, as
+        M(mcp_tunnels.stack.state_copy) returns it, with its C(kind), V(backup) or V(standby), and
+        the C(hosts) that keep it.
+    type: dict
+    default: {}
   compare:
     description: Whether to compare the three options below with the stored values.
     type: bool
@@ -181,6 +199,12 @@ noted:
   description: Whether the list and the keys had the replicas of the run, before this call.
   returned: O(state=held)
   type: bool
+standby:
+  description:
+    - SHA-256 of the encrypted copy of the state that other replicas keep. Empty if there is none,
+      or if it is of another state, or for other recipients.
+  returned: O(state=held)
+  type: str
 already_stored:
   description: Whether the given token, ID and domain are those that are stored.
   returned: O(state=held)
@@ -193,6 +217,7 @@ misfit:
 
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.metrics import Metrics
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import state_host
@@ -229,6 +254,9 @@ def main() -> None:
             },
             "forget": texts,
             "confirmed": texts,
+            "recipients": texts,
+            "textfile_dir": {"type": "str", "default": ""},
+            "copied": {"type": "dict", "default": {}},
             "compare": {"type": "bool", "default": False},
             "token": {"type": "str", "no_log": True},
             "tunnel_id": {"type": "str"},
@@ -254,9 +282,10 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     this = as_run(options["run"])
     if options["state"] == "released":
         if not check_mode:
-            both = {name: options[name] for name in ("confirmed", "forget")}
+            told = {name: options[name] for name in ("confirmed", "forget", "copied")}
+            told["metrics"] = Metrics(options["instance"], options["textfile_dir"])
             signatories = Signatories(options["instance"])
-            state_host.release(options["path"], this, lease, **both, signatories=signatories)
+            state_host.release(options["path"], this, lease, **told, signatories=signatories)
         return {"changed": False}
     token = TokenRequest(
         path=options["path"],
@@ -275,6 +304,9 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         needs_all=options["needs_all"],
         needs_list=options["needs_list"],
         note=options["note"],
+        recipients=tuple(options["recipients"]),
+        copied=options["copied"],
+        metrics=Metrics(options["instance"], options["textfile_dir"]),
         token=token if options["compare"] else None,
         renewal=_renewal(options),
     )

@@ -80,6 +80,8 @@ options:
       - For O(provisioning=wif), whether to refuse to make the first CA of this directory for a
         tunnel that has another one already, because another state host serves it. A CA that
         another run has registered at the same time, but earlier, makes this one take its own back.
+        A stored CA that was never registered is not registered either, on a tunnel that has CAs and
+        none of this directory.
     type: bool
     default: false
 author:

@@ -11,13 +11,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-# The form of a key, a JWT, a tunnel token or an access token: an operator may put one into the
-# wrong option, and a server may quote one in its error.
+# The form of a key (PEM, or of age), a JWT, a tunnel token or an access token: an operator may put
+# one into the wrong option, and a server may quote one in its error.
 _SECRET_SHAPE = re.compile(
     r"(?:-----BEGIN [A-Z0-9 ]*)?PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)"
     r"|eyJ[A-Za-z0-9+/_=-]+\.[A-Za-z0-9_=-]+\.[A-Za-z0-9_=-]*"
     r"|eyJ[A-Za-z0-9+/_=-]{40,}"
-    r"|sk-ant-[A-Za-z0-9_-]{8,}",
+    r"|sk-ant-[A-Za-z0-9_-]{8,}"
+    r"|AGE-SECRET-KEY-1[A-Za-z0-9]{8,}",
     re.DOTALL,
 )
 

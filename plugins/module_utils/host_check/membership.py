@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The memory of a replica: its state host, and the replicas beside it."""
+"""The memory of a replica: its state host, the replicas beside it, a copy of the state."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ def remembered(path: str) -> dict[str, Any]:
     if not all(isinstance(name, str) for name in (state_host, *replicas)):
         raise _unreadable(path)
     return {"state_host": state_host, "replicas": replicas}
+
+
+def standby(path: str) -> str:
+    """SHA-256 of the copy of the state that the replica keeps; empty without one."""
+    content = secret_files.read_file(path) if path else None
+    return hashlib.sha256(content).hexdigest() if content else ""
 
 
 def _unreadable(path: str) -> TunnelError:

@@ -54,7 +54,10 @@ class Rotation:
 
         :raises TunnelError: if an option or what is stored is wrong, or no slot is free.
         """
-        is_first = not (request.certificate or self._current.certificate() or self._previous.read())
+        stored = self._current.certificate()
+        is_first = not (request.certificate or stored or self._previous.read())
+        if self._exclusive and stored is not None and not request.certificate:
+            self._refuse_a_stranger(crypto.fingerprint(stored))
         if not (is_first and self._exclusive):
             return self._ensure(request, "ca", check_mode)
         self._registrations.refuse_others({})
@@ -62,6 +65,20 @@ class Rotation:
         if not check_mode:
             self._yield_to_others(result["fingerprint"])
         return result
+
+    def _refuse_a_stranger(self, fingerprint: str) -> None:
+        """Refuses to register the stored CA on a tunnel that has others alone.
+
+        The tunnel may not be that of the state: a copy that somebody else made was put back.
+
+        :raises TunnelError: in that case.
+        """
+        own = self._own()
+        is_known = self._registrations.find(fingerprint) or any(
+            one.fingerprint in own for one in self._registrations.active
+        )
+        if not is_known and not self._registrations.is_archived(fingerprint):
+            self._registrations.refuse_others(own)
 
     def _yield_to_others(self, fingerprint: str) -> None:
         """Takes the new CA back if another run has registered one at the same time, but earlier.

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import recipients, records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.metrics import Metrics
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files, ssh_keys
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
@@ -50,6 +52,9 @@ class Request:
     :param needs_list: whether to refuse if there are credentials and no list.
     :param note: whether to write the list.
     :param renewal: who may ask this host for certificates; ``None`` if that stays as it is.
+    :param recipients: those for whom copies have to be encrypted.
+    :param copied: a copy that the run has made, with its ``kind``; empty for none.
+    :param metrics: the file for a collector of metrics.
     :param token: to be compared with the stored one; ``None`` for no comparison.
     """
 
@@ -66,6 +71,9 @@ class Request:
     note: bool
     token: TokenRequest | None
     renewal: Renewal | None = None
+    recipients: tuple[str, ...] = ()
+    copied: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Metrics | None = None
 
 
 def hold(request: Request, lease: Lease, check_mode: bool) -> dict[str, Any]:
@@ -94,8 +102,10 @@ def release(
     confirmed: list[str],
     forget: list[str],
     signatories: Signatories,
+    copied: Mapping[str, Any] | None = None,
+    metrics: Metrics | None = None,
 ) -> None:
-    """Notes who was proven and who is gone, and gives the lease back.
+    """Notes who was proven and who is gone, and which copy was made; gives the lease back.
 
     A list that cannot be read stays as it is: the next run refuses it.
     """
@@ -110,12 +120,20 @@ def release(
                 names = [name for name in confirmed if name in known.by_name]
                 file.ensure(known.confirmed(names, _now()).without(forget).text().strip(), False)
                 signatories.forget(forget)
+            if copied:
+                _note_copy(path, copied)
+            if metrics:
+                metrics.write(path)
     finally:
         lease.release(run)
 
 
 def _found(request: Request, check_mode: bool) -> dict[str, Any]:
+    if request.metrics:
+        request.metrics.check_place()
     missing, noted, names = _look(request, check_mode)
+    if request.copied and not check_mode:
+        _note_copy(request.path, request.copied)
     if request.renewal is not None:
         noted &= _let_ask(request.renewal, names, check_mode or not request.note)
     return {
@@ -126,6 +144,7 @@ def _found(request: Request, check_mode: bool) -> dict[str, Any]:
         "contents": _contents(request.path),
         "missing": missing,
         "host_keys": ssh_keys.host_keys(),
+        "standby": _standby(request),
         **_compared(request.token),
     }
 
@@ -186,6 +205,21 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool, Collecti
 def _text(file: StateFile) -> str | None:
     """The text of the list; ``None`` without a file, which is not the same as an empty one."""
     return file.read() if secret_files.lstat(file.path) else None
+
+
+def _note_copy(path: str, copied: Mapping[str, Any]) -> None:
+    # Without the directory, the instance was torn down.
+    if os.path.isdir(path):
+        records.store(path, copied["kind"], records.as_copy(copied))
+
+
+def _standby(request: Request) -> str:
+    """SHA-256 of the copy that other replicas keep, if it is of the state as it is."""
+    if not request.recipients:
+        return ""
+    known = records.look(request.path)
+    digest = recipients.digest(recipients.check_recipients(request.recipients, "recipients"))
+    return known.copies["standby"].sha256 if known.is_current("standby", digest) else ""
 
 
 def _contents(path: str) -> dict[str, str]:

@@ -16,11 +16,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller impor
 
 #: The playbooks that jobs run, and the name of the play in a job's output.
 PLAYBOOKS = {
+    "backup": "Back the state up",
     "drain": "Drain replicas",
     "drift": "Compare the replicas with the inventory",
     "reboot": "Reboot in waves",
     "recover": "Replace a lost state host",
     "renew_cert": "Renew server certificates",
+    "restore": "Restore the state",
     "rotate_ca": "Rotate the CA",
     "rotate_token": "Rotate the tunnel token",
     "site": "Deploy",

@@ -45,11 +45,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudfl
 
 #: The purpose of a run, to the phase in which it puts the CA; see tunnel_ca.
 DUTIES = {
+    "backup": "current",
     "deploy": "current",
     "drain": "current",
     "reboot": "current",
     "recover": "current",
     "renew_cert": "current",
+    "restore": "current",
     "rotate_ca": "added",
     "rotate_token": "current",
     "support": "current",
@@ -162,6 +164,7 @@ def make_plan(
         "leader": leader,
         "config_dir": f"/etc/mcp-tunnel/{instance}",
         "state_dir": f"/var/lib/mcp-tunnel/{instance}",
+        "standby_dir": f"/var/lib/mcp-tunnel-standby/{instance}",
         "proxy_unit": proxy_unit,
         "proxy_socket": f"mcp-proxy@{instance}.socket",
         "cloudflared_unit": cloudflared_unit,

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.recipients import (
+    check_recipients,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import INSTANCE
@@ -56,6 +60,7 @@ OF_THE_MACHINE = ("mcp_tunnel_instance", *PORTS, *_OF_THE_RELEASES, *HOST_WIDE)
 
 _DAY = 86400  # seconds
 _ID = "mcp_tunnel_id"
+_BACKUP_PATHS = ("dest", "file", "identity_file")
 _MEMORY = re.compile(r"infinity|[1-9][0-9]?%|[1-9][0-9]{0,5}[GT]|[1-9][0-9]{2,7}M")
 
 
@@ -79,6 +84,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_bundle,
         _check_support,
         _check_textfile_directory,
+        _check_backups,
     )
     return [problem for check in checks for problem in check(values)]
 
@@ -275,7 +281,20 @@ def _check_token(values: Values) -> Iterator[TunnelError]:
 def _check_bundle(values: Values) -> Iterator[TunnelError]:
     value, name = values["mcp_tunnel_bundle"], "mcp_tunnel_bundle"
     if isinstance(value, str) and value:
-        yield from _attempt(lambda: check_path(os.path.expanduser(value), name))
+        yield from _attempt(lambda: _check_place(value, name))
+
+
+def _check_backups(values: Values) -> Iterator[TunnelError]:
+    variable = "mcp_tunnel_backup_recipients"
+    yield from _attempt(lambda: check_recipients(values[variable], variable))
+    for name in (f"mcp_tunnel_backup_{n}" for n in _BACKUP_PATHS):
+        value = values[name]
+        if isinstance(value, str) and value:
+            yield from _attempt(functools.partial(_check_place, value, name))
+
+
+def _check_place(value: str, name: str) -> str:
+    return check_path(os.path.expanduser(value), name)
 
 
 def _check_textfile_directory(values: Values) -> Iterator[TunnelError]:

@@ -14,6 +14,7 @@ WALKS = {
     "a field of the proxy's configuration",
     "a rule of the firewall",
     "a duty",
+    "a file of the state host",
     "a default of certificates",
     "a metric",
 }

@@ -19,14 +19,19 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import answers, own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, role_options
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.copies.backups import (
+    with_copies,
+)
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.copies.states import make_pair
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 OTHER = "/var/lib/mcp-tunnel/other"
+RECIPIENT = make_pair()[0]
 # The lease that state_host takes is no change.
 READING = (
     *("host_check", "public_files", "state_host", "release_tree"),
-    *("replica_health", "slurp", "support", "tunnel_token"),
+    *("replica_health", "slurp", "state_copy", "support", "tunnel_token"),
 )
 # Every playbook, with the mode in which it works.
 PLAYBOOKS = [
@@ -37,6 +42,8 @@ PLAYBOOKS = [
     ("verify", "manual", []),
     ("support", "manual", []),
     ("renew_cert", "manual", []),
+    ("backup", "manual", []),
+    ("restore", "manual", []),
     ("rotate_token", "wif", []),
     ("rotate_ca", "wif", []),
     ("recover", "wif", []),
@@ -129,6 +136,8 @@ def secret(tmp_path):
 @pytest.mark.parametrize(("playbook", "mode", "arguments"), PLAYBOOKS)
 def test_facts_with_our_names_in_every_answer(tmp_path, secret, playbook, mode, arguments):
     simulation = Simulation(tmp_path, mode)
+    if playbook in ("backup", "restore"):
+        with_copies(simulation)
     simulation.attack(merge={"ansible_facts": wanted_by_an_attacker(secret)})
     status, output = simulation.run(playbook, *arguments)
     assert status != 0
@@ -386,6 +395,7 @@ def refused(module, arguments, **how):
 
 
 STATE = {"path": simulated_hosts.STATE}
+COPY = {**STATE, "instance": "default", "recipients": [RECIPIENT]}
 TLS = {"path": "/etc/mcp-tunnel/default/tls", "domain": simulated_hosts.DOMAIN}
 CALLS = {
     "a CA with an appendix": refused(
@@ -496,6 +506,18 @@ CALLS = {
         {"instance": "default", **STATE},
         merge={"host_keys": [f"ssh-rsa AAAA\n* {simulated_hosts.HOST_KEY}"]},
     ),
+    **{
+        f"a copy that is {kind}": refused("state_copy", COPY, merge={"content": content})
+        for kind, content in {
+            "a lookup": "{{ lookup('pipe', 'id') }}",
+            "a key": simulated_hosts.pem("PRIVATE KEY"),
+            "two": simulated_hosts.armored() * 2,
+            "half": simulated_hosts.armored()[:200],
+            "too much": simulated_hosts.armored("x" * 10_000),
+            "a number": 7,
+        }.items()
+    },
+    "a copy with a path": refused("state_copy", COPY, merge={"domain": "../../etc"}),
     "already_stored, as a number": refused("tunnel_token", STATE, merge={"already_stored": 1}),
 }
 

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.action.preflight import check_library
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.tokens import make_token
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 SECOND = {
     "mcp_tunnel_instance": "second",
@@ -319,3 +321,27 @@ def test_no_secret_in_the_loudest_output(preflight, openssl_ca):
     assert status != 0
     secrets = [token, token[:-8], *(line for line in key.splitlines() if len(line) > 40)]
     assert [secret for secret in secrets if secret in output] == []
+
+
+IDENTITY = {"mcp_tunnel_backup_identity_file": "/run/key"}
+RECIPIENTS = {"mcp_tunnel_backup_recipients": ["age1…"]}
+
+
+@pytest.mark.parametrize(
+    ("duty", "changes", "is_needed"),
+    [
+        ("restore", IDENTITY, True),
+        ("recover", IDENTITY, True),
+        ("recover", {}, False),
+        ("deploy", IDENTITY, False),
+        ("deploy", RECIPIENTS, False),
+        ("deploy", {**RECIPIENTS, "mcp_tunnel_state_host": "localhost"}, True),
+    ],
+)
+def test_the_library_for_copies_is_missed_before_any_host_is_touched(
+    monkeypatch, duty, changes, is_needed
+):
+    assert list(check_library(good(**changes), duty)) == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    problems = list(map(str, check_library(good(**changes), duty)))
+    assert ["pip install pyrage" in text for text in problems] == [True] * is_needed

@@ -46,6 +46,16 @@ SSH_KEY = (
 )
 USERS = ("mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew")
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "B" * 43
+
+
+def armored(content: str = "simulated") -> str:
+    """Return a text in the form of a copy that age has encrypted; nobody can decrypt it."""
+    header = b"age-encryption.org/v1\n-> X25519 " + b"A" * 43 + b"\n" + b"B" * 43 + b"\n--- "
+    body = base64.b64encode(header + b"C" * 43 + b"\n" + content.encode() * 40).decode()
+    lines = "\n".join(body[at : at + 64] for at in range(0, len(body), 64))
+    return f"-----BEGIN AGE ENCRYPTED FILE-----\n{lines}\n-----END AGE ENCRYPTED FILE-----\n"
+
+
 CA = pem("CERTIFICATE", "the CA")
 CERTIFICATE = pem("CERTIFICATE", "a certificate")
 REQUEST = pem("CERTIFICATE REQUEST", "a request")
@@ -154,6 +164,7 @@ def _truth(
                     host, {"state_host": "", "replicas": []}
                 ),
                 "drained": bool(drained),
+                "standby": world.get("standby", {}).get(host, ""),
                 "architecture": "x86_64",
                 "distribution": "debian",
                 "python_version": "3.11.2",
@@ -178,6 +189,7 @@ def _truth(
             "contents": found,
             "host_keys": [HOST_KEY],
             "noted": True,
+            "standby": world.get("standby_known", ""),
             "missing": world.get("missing", []),
             "already_stored": True,
             "misfit": "",
@@ -192,6 +204,13 @@ def _truth(
         "file_set": {"changed_paths": []},
         "drift": {"parts": given.get("parts", []), "written": True},
         "renewal_key": {"public_key": SSH_KEY},
+        "state_copy": {
+            "state": "ef" * 32,
+            "content": armored(),
+            **tunnel,
+            "ca_fingerprint": "cd" * 32,
+        },
+        "state_restore": {},
         "server_cert": {
             "requested": {"needed": True, "reasons": ["there is none"], "csr": REQUEST},
             "signed": {"certificate": CERTIFICATE, **OF_A_CERTIFICATE},

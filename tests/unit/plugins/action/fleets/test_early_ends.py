@@ -191,7 +191,11 @@ def test_the_teardown_of_a_tunnel_that_stops_is_not_that_of_the_others(tmp_path)
         for entry in call["arguments"]["entries"]
         if entry["path"].startswith("/var/lib/mcp-tunnel/")
     }
-    assert wiped == {("blue", "/var/lib/mcp-tunnel/blue")}, output[-3000:]
+    # The second is what a restore leaves that was killed.
+    assert wiped == {
+        ("blue", "/var/lib/mcp-tunnel/blue"),
+        ("blue", "/var/lib/mcp-tunnel/.blue.restoring"),
+    }, output[-3000:]
     ends = [call["host"] for call in simulation.calls() if call["module"] == "state_host"][-2:]
     assert sorted(ends) == ["blue", "red"]
 

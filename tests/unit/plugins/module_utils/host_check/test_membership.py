@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.membership import (
     remembered,
+    standby,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.members import MOST
 
@@ -40,3 +42,14 @@ def test_anything_else_is_refused(tmp_path, content):
 def test_no_file_is_no_memory(tmp_path):
     nothing = {"state_host": "", "replicas": []}
     assert remembered(str(tmp_path / "members.json")) == nothing
+
+
+def test_the_copy_of_the_state_that_is_kept(tmp_path):
+    path = tmp_path / "state.age"
+    assert standby("") == standby(str(path)) == ""
+    path.write_text("a copy\n")
+    assert standby(str(path)) == hashlib.sha256(b"a copy\n").hexdigest()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(TunnelError, match=r"state\.age: is not a regular file"):
+        standby(str(path))

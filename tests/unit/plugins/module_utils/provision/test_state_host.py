@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import re
@@ -9,6 +10,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.metrics import Metrics
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import state_host
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease, Run
@@ -265,3 +268,54 @@ def test_nobody_may_ask_when_nobody_is_to_renew(world):
     assert world.hold(note=True, renewal=world.renewal(wanted=False))["changed"] is True
     assert world.asking() == []
     assert world.hold(renewal=world.renewal(wanted=False))["noted"] is True
+
+
+RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+
+
+def a_copy(world, recipients=(RECIPIENT,)):
+    """Return what a run tells of the copy that it has made of the present state."""
+    return {
+        "kind": "standby",
+        "state": records.look(str(world.state)).state,
+        "sha256": "12" * 32,
+        "made_at": "2026-11-29T05:00:00Z",
+        "seen_at": "2026-11-29T05:00:00Z",
+        "recipients": hashlib.sha256("\n".join(recipients).encode()).hexdigest(),
+        "hosts": ["b"],
+        "changed": False,
+    }
+
+
+def test_a_copy_is_current_as_long_as_the_state_and_its_recipients_are(world):
+    world.hold(note=True)
+    asked = {"recipients": (RECIPIENT,)}
+    assert world.hold(**asked)["standby"] == ""
+    assert world.hold(**asked, copied=a_copy(world), check_mode=True)["standby"] == ""
+    assert world.hold(**asked, copied=a_copy(world))["standby"] == "12" * 32
+    assert world.hold(**asked)["standby"] == "12" * 32
+    assert world.hold()["standby"] == "", "nobody asks without recipients"
+    # A proof is no change of the state.
+    state_host.release(str(world.state), RUN, world.lease, ["a"], [], world.signatories)
+    assert world.hold(**asked)["standby"] == "12" * 32
+    assert world.hold(replicas={"a": A, "b": B, "c": "c" * 16}, note=True, **asked)["standby"] == ""
+
+
+def test_a_copy_for_other_recipients_is_not_current(world):
+    world.hold(note=True)
+    world.hold(copied=a_copy(world, ("age1other",)))
+    assert world.hold(recipients=(RECIPIENT,))["standby"] == ""
+
+
+def test_a_run_leaves_the_metrics_of_the_copies(world, tmp_path):
+    world.hold(note=True)
+    place = tmp_path / "textfiles"
+    with pytest.raises(TunnelError, match="mcp_tunnel_textfile_dir"):
+        world.hold(metrics=Metrics("default", str(place)))
+    assert world.lease.holder() == {}, "a refusal leaves nothing to wait for"
+    place.mkdir()
+    metrics = Metrics("default", str(place))
+    world.hold(metrics=metrics)
+    told = {"copied": a_copy(world), "metrics": metrics}
+    state_host.release(str(world.state), RUN, world.lease, [], [], world.signatories, **told)
+    assert 'kind="standby"} 1\n' in (place / "mcp_tunnel_state_default.prom").read_text()

@@ -459,6 +459,29 @@ def test_no_first_ca_beside_one_from_elsewhere(api, state, options, tunnel, open
     assert not ensured("tunnel_ca", **options, exclusive=True)["changed"], "it is stored by now"
 
 
+def test_a_stored_ca_that_is_not_the_tunnel_s(api, state, options, tunnel, openssl_ca):
+    """A copy of somebody else's was put back: its CA must not be registered."""
+    ensured("tunnel_ca", **options)
+    api.certificates.clear()
+    foreign = api.add_certificate(tunnel["id"], openssl_ca[0])
+    kept = (state / "ca.crt").read_text()
+    for check in (True, False):
+        message = refused("tunnel_ca", check=check, **options, exclusive=True)
+        assert foreign["fingerprint"] in message
+    assert fingerprints(api, tunnel) == [foreign["fingerprint"]]
+    assert (state / "ca.crt").read_text() == kept
+    ensured("tunnel_ca", **options)
+    assert len(fingerprints(api, tunnel)) == 2, "asked for, both are registered"
+
+
+def test_a_stored_ca_is_registered_where_there_is_none(api, state, options, tunnel):
+    """The run that made it was killed before it could register it."""
+    ensured("tunnel_ca", **options)
+    api.certificates.clear()
+    assert run_module("tunnel_ca", **options, exclusive=True).changed
+    assert len(fingerprints(api, tunnel)) == 1
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_of_two_first_cas_at_a_time_one_stays(
     api, state, options, tunnel, openssl_ca, monkeypatch, is_first

@@ -278,3 +278,28 @@ def test_one_instance_twice_on_a_machine():
 def test_instances_on_a_machine_share_cloudflared():
     (problem,) = machine(a={}, b={**SECOND, "cloudflared_version": "2026.9.3"})
     assert problem.startswith("cloudflared_version: differs between a and b")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("backup_recipients", ["age1x"], "[0]: is no public key of age"),
+        ("backup_recipients", [f"AGE-SECRET-KEY-1{'Q' * 58}"], "[0]: is a private key"),
+        ("backup_recipients", ["me@example.net"], "[0]: is 'me@example.net', no public key"),
+        ("backup_dest", "backups", ": must be an absolute path"),
+        ("backup_file", "default.age", ": must be an absolute path"),
+        ("backup_identity_file", f"AGE-SECRET-KEY-1{'Q' * 58}", ": must be an absolute path"),
+        ("textfile_dir", "textfiles", ": must be an absolute path"),
+    ],
+)
+def test_values_about_copies_that_are_refused(variable, value, problem):
+    (text,) = told(**{f"mcp_tunnel_{variable}": value})
+    assert text.startswith(f"mcp_tunnel_{variable}{problem}")
+    assert "QQQQ" not in text
+
+
+def test_values_about_copies():
+    recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+    paths = {"backup_dest": "~/backups", "backup_file": "/a.age", "textfile_dir": "/var/lib/x"}
+    values = {"backup_recipients": [recipient], **paths, "backup_identity_file": "/run/key"}
+    assert told(**{f"mcp_tunnel_{name}": value for name, value in values.items()}) == []

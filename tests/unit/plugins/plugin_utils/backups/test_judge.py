@@ -1,0 +1,170 @@
+"""Which copies may be put back, and which are refused, each with its reason."""
+
+from __future__ import annotations
+
+import pyrage
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.backups import judge
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.copies.states import (
+    make_files,
+    make_pair,
+    packed,
+)
+
+
+@pytest.fixture
+def files(openssl_ca):
+    """The files of a state directory."""
+    return make_files(openssl_ca)
+
+
+class Keeper:
+    """Encrypts archives, and judges them as a restore does."""
+
+    def __init__(self, files):
+        self.recipient, self.identity = make_pair()
+        self.files = files
+        self.wanted = {
+            "instance": "default",
+            "domain": openssl.DOMAIN,
+            "tunnel_id": "tnl_01ABCDEF",
+            "trusted": {"host2": files["ca.crt"].decode()},
+        }
+
+    def encrypted(self, content):
+        key = pyrage.x25519.Recipient.from_str(self.recipient)
+        return pyrage.encrypt(content, [key], armored=True).decode()
+
+    def judge(self, text, **wanted):
+        identities = [pyrage.x25519.Identity.from_str(self.identity)]
+        return judge.judge(text, identities, "copy", judge.Wanted(**{**self.wanted, **wanted}))
+
+
+@pytest.fixture
+def keeper(files):
+    """A copy's recipient."""
+    return Keeper(files)
+
+
+def test_a_copy_that_fits(keeper):
+    for changes in ({}, {"domain": "", "tunnel_id": ""}, {"proof": True}, {"trusted": {}}):
+        found = keeper.judge(keeper.encrypted(packed(keeper.files)), **changes)
+        assert found.state.files == keeper.files
+        assert found.replicas() == ["host1"]
+
+
+@pytest.mark.parametrize("name", ["ca-next", "ca-previous"])
+def test_a_replica_in_the_middle_of_a_rotation(keeper, tmp_path, name):
+    other = openssl.make_ca(tmp_path)[0]
+    files = {**keeper.files, f"{name}.crt": other.encode()}
+    trusted = {"host1": keeper.files["ca.crt"].decode(), "host2": other}
+    assert keeper.judge(keeper.encrypted(packed(files)), trusted=trusted)
+
+
+WANTED = {
+    "another instance": ({"instance": "lab"}, "copy: is of instance default"),
+    "another tunnel": (
+        {"domain": "other.example"},
+        "is of tunnel abcd1234.tunnel.example, and the variables name other.example",
+    ),
+    "another ID": (
+        {"tunnel_id": "tnl_02"},
+        "is of tunnel tnl_01ABCDEF, and mcp_tunnel_id is tnl_02",
+    ),
+    "no replica, where proof is needed": ({"trusted": {}, "proof": True}, "nothing proves who"),
+}
+
+
+@pytest.mark.parametrize("kind", WANTED)
+def test_a_copy_of_something_else(keeper, kind):
+    changes, message = WANTED[kind]
+    with pytest.raises(TunnelError, match=message):
+        keeper.judge(keeper.encrypted(packed(keeper.files)), **changes)
+
+
+def test_a_copy_from_before_the_ca_was_replaced(keeper, tmp_path):
+    trusted = {**keeper.wanted["trusted"], "host3": openssl.make_ca(tmp_path)[0]}
+    with pytest.raises(TunnelError, match="and host3 trusts another one, so it is from before"):
+        keeper.judge(keeper.encrypted(packed(keeper.files)), trusted=trusted)
+
+
+CONTENTS = {
+    "a key of another CA": ({"ca.key": openssl.make_key().encode()}, "does not belong to"),
+    "a key that is none": ({"ca.key": b"x"}, "ca.key in copy: is not a PEM private key"),
+    "a CA that is none": ({"ca.crt": b"x", "ca_fingerprint": ""}, "ca.crt in copy"),
+    "a token that is none": ({"tunnel-token": b"x"}, "tunnel-token in copy: is not base64"),
+    "a domain that is none": (
+        {"tunnel-domain": b"../x", "domain": "../x"},
+        "is of tunnel ../x|tunnel-domain in copy",
+    ),
+    "a list of replicas that is none": ({"replicas.json": b"{}"}, "replicas.json in copy: has no"),
+}
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_contents_that_are_refused(keeper, kind):
+    changes, message = CONTENTS[kind]
+    about = {k: v for k, v in changes.items() if isinstance(v, str)}
+    files = {**keeper.files, **{k: v for k, v in changes.items() if isinstance(v, bytes)}}
+    with pytest.raises(TunnelError, match=message) as caught:
+        keeper.judge(keeper.encrypted(packed(files, **about)))
+    assert keeper.files["tunnel-token"].decode() not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["ca.key", "ca.crt"])
+def test_a_host_proves_nothing_without_the_key(keeper, missing):
+    """Anybody can encrypt for a recipient: a hostile replica would add a token of its own."""
+    files = {name: data for name, data in keeper.files.items() if name != missing}
+    about = {"ca_fingerprint": ""} if missing == "ca.crt" else {}
+    with pytest.raises(TunnelError, match=r"nothing proves who|trusts? another one"):
+        keeper.judge(keeper.encrypted(packed(files, **about)), proof=True)
+
+
+def test_a_forger_adds_the_true_ca_as_the_one_before(keeper, tmp_path):
+    """The key is that of the forger's CA, and every replica trusts one of the two."""
+    certificate, key = openssl.make_ca(tmp_path)
+    true = keeper.files["ca.crt"]
+    for name in ("ca-previous.crt", "ca-next.crt"):
+        forged = {"ca.crt": certificate.encode(), "ca.key": key.encode(), name: true}
+        text = keeper.encrypted(packed({**keeper.files, **forged}))
+        assert keeper.judge(text), "the operator's own file is taken"
+        with pytest.raises(TunnelError, match="the middle of a rotation"):
+            keeper.judge(text, proof=True)
+
+
+def test_who_vouches_for_a_copy(keeper):
+    ca = keeper.files["ca.crt"].decode()
+    wanted = judge.Wanted(**{**keeper.wanted, "trusted": {"host2": ca, "host3": ca}})
+    found = keeper.judge(keeper.encrypted(packed(keeper.files)))
+    assert found.vouchers(wanted, "host2") == ["host3"]
+    alone = judge.Wanted(**{**keeper.wanted, "trusted": {"host2": ca}})
+    assert found.vouchers(alone, "host2") == []
+
+
+def test_what_cannot_be_opened(keeper):
+    text = keeper.encrypted(packed(keeper.files))
+    at = len(text) // 2
+    texts = {
+        "another copy": text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :],
+        "only a part": text[:at],
+        "no file that age": "hello\n",
+        "more than": text + "\n" * 300_000,
+        "other recipients": Keeper(keeper.files).encrypted(packed(keeper.files)),
+        "is no archive|no manifest": keeper.encrypted(b"hello"),
+    }
+    for message, damaged in texts.items():
+        with pytest.raises(TunnelError, match=message):
+            keeper.judge(damaged)
+
+
+def test_identities_are_read_from_files_of_the_controller(keeper, tmp_path):
+    path = tmp_path / "identity"
+    with pytest.raises(TunnelError, match="No such file"):
+        judge.read_identities(path)
+    path.write_text(f"# created\n{keeper.identity}\n{make_pair()[1]}\n")
+    assert len(judge.read_identities(path)) == 2
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(TunnelError, match="has no identity"):
+        judge.read_identities(path)
