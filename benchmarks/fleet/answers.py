@@ -74,6 +74,7 @@ def answers() -> dict[str, Any]:
                 "users": ["mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew"],
                 "renewal_key": "",
                 "standby": "",
+                "stale_files": [],
                 "releases": releases,
                 "unpacked": {part: [version] for part, version in releases.items()},
             },

@@ -55,6 +55,7 @@ class ActionModule(CheckedModule):
             ),
             "drained": flag,
             "standby": either(FINGERPRINT, empty),
+            "stale_files": subset(names_in(arguments.get("stale_files", []))),
             "architecture": one_of(ARCHITECTURES),
             "distribution": one_of(DISTRIBUTIONS),
             "python_version": matching(_PYTHON, "version of Python 3", 32),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import encryption, recipients
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
     Fields,
@@ -69,6 +70,12 @@ class ActionModule(CheckedModule):
         answer = super().ask(task_vars, module, given)
         if answer.get("failed"):
             return answer
+        is_needed = answer["state"] != given.get("unless") and not self._task.check_mode
+        if is_needed and not answer["content"]:
+            # It would take the place of a copy that is whole.
+            raise TunnelError(
+                str(given["path"]), "was copied without a content", "Look at that host"
+            )
         answer.update(made_at=now, seen_at=now, recipients=digest)
         if not dest:
             text = answer["content"]

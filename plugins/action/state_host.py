@@ -81,7 +81,8 @@ class ActionModule(CheckedModule):
         arguments: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """See the module's documentation."""
-        given = {**self._task.args, "run": this_run(task_vars)}
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        given = {**self._task.args, "run": this_run(task_vars), "seen_at": now}
         answer = super().ask(task_vars, module, given)
         if answer.get("holder") and has_ended(answer["holder"]):
             given["break_lease"] = answer["holder"]["id"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class ActionModule(CheckedModule):
             "made_at": taken.manifest.made_at,
             "files": {n: base64.b64encode(c).decode() for n, c in taken.state.files.items()},
         }
+        self.keep_out_of_files("the state with the CA's key")
         answer = super().ask(task_vars, module, given)
         about = {n: getattr(taken.manifest, n) for n in ("made_at", "tunnel_id", "domain")}
         return {
@@ -67,11 +69,32 @@ class ActionModule(CheckedModule):
             **about,
             "restored": not answer.get("failed", False),
             "source": taken.source,
-            "vouchers": taken.vouchers(wanted, taken.source.removeprefix(_COPY_ON)),
+            "vouchers": taken.vouchers(wanted, _keeper(taken)),
             "ca_fingerprint": taken.manifest.ca_fingerprint,
             "replicas": taken.replicas(),
             "reasons": reasons,
+            "about": _about(taken, wanted, reasons),
         }
+
+
+def _keeper(taken: judge.Candidate) -> str:
+    """The replica that has kept a copy; empty for a file of the operator's."""
+    source = taken.source
+    return source.removeprefix(_COPY_ON) if source.startswith(_COPY_ON) else ""
+
+
+def _about(taken: judge.Candidate, wanted: judge.Wanted, reasons: list[str]) -> list[str]:
+    """Lines for people: who trusts the CA of the copy, and why others were not taken."""
+    vouchers = taken.vouchers(wanted, _keeper(taken))
+    lines = [f"Taken from {taken.source}."]
+    if vouchers:
+        lines.append(f"Trust this CA: {', '.join(vouchers)}.")
+    elif _keeper(taken):
+        lines.append(
+            "No replica but the one that kept it trusts this CA: compare its fingerprint with that "
+            "of the tunnel in the Console, as a hostile replica could have made both."
+        )
+    return [*lines, *(f"Not taken: {reason}" for reason in reasons)]
 
 
 def _wanted(options: Mapping[str, Any]) -> judge.Wanted:
@@ -98,7 +121,8 @@ def _choose(
             passed.append(judge.judge(text, identities, source, wanted))
         except TunnelError as error:
             reasons.append(str(error))
-    newest = max(passed, key=lambda candidate: candidate.manifest.made_at, default=None)
+    now = time.time()
+    newest = max(passed, key=lambda candidate: candidate.order(now), default=None)
     return newest, reasons
 
 

@@ -75,6 +75,11 @@ options:
   standby_file:
     description: File in which the replica keeps a copy of the state, for RV(facts.standby).
     type: path
+  stale_files:
+    description: Files and directories of a state host, for RV(facts.stale_files).
+    type: list
+    elements: str
+    default: []
   firewall:
     description:
       - What the variables of the firewall name. When given, nft and the kernel are asked as well
@@ -156,6 +161,10 @@ facts:
     standby:
       description: SHA-256 of O(standby_file), empty without it.
       type: str
+    stale_files:
+      description: Those of O(stale_files) that are there.
+      type: list
+      elements: str
     architecture:
       description: The machine, V(x86_64) or V(aarch64).
       type: str
@@ -210,6 +219,7 @@ facts:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.ssh_keys import read_public_key
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
@@ -274,6 +284,7 @@ def main() -> None:
             instance=dict(type="str"),
             renewal_directory=dict(type="path"),
             standby_file=dict(type="path"),
+            stale_files=dict(type="list", elements="str", default=[]),
             firewall=dict(type="dict", options=FIREWALL),
         ),
         supports_check_mode=True,
@@ -284,6 +295,7 @@ def main() -> None:
         members_file, instance = options.pop("members_file") or "", options.pop("instance")
         renewal_directory = options.pop("renewal_directory") or ""
         standby_file = options.pop("standby_file") or ""
+        stale_files = options.pop("stale_files")
         facts = {
             **gather(**options),
             "identity": membership.identity(),
@@ -291,6 +303,7 @@ def main() -> None:
             "drained": bool(instance) and drain.Mark(instance).read() is not None,
             "renewal_key": read_public_key(renewal_directory) if renewal_directory else "",
             "standby": membership.standby(standby_file),
+            "stale_files": [path for path in stale_files if secret_files.lstat(path)],
             "releases": releases.in_use(),
             "unpacked": releases.unpacked(),
         }

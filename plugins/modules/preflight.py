@@ -123,6 +123,14 @@ standby_dir:
   description: Directory of the encrypted copy of them on other replicas.
   type: str
   returned: success
+unfinished_state:
+  description: Directory on the state host that a restore leaves if it is killed.
+  type: str
+  returned: success
+copies_metrics:
+  description: File on the state host for the collector of metrics, empty if none is wanted.
+  type: str
+  returned: success
 proxy_unit:
   description: The proxy's systemd unit.
   type: str

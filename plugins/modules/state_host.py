@@ -98,8 +98,9 @@ options:
     default: []
   textfile_dir:
     description:
-      - Directory of the textfile collector of the node exporter. With O(state=released), a file
-        there says what is known of the copies. Empty for none.
+      - Directory of the textfile collector of the node exporter, in which a file says what is known
+        of the copies. With O(state=held) it is refused if it is not there, else it is left alone.
+        Empty for none.
     type: str
     default: ""
   copied:
@@ -109,6 +110,17 @@ options:
         the C(hosts) that keep it.
     type: dict
     default: {}
+  seen:
+    description:
+      - The replicas that the run has looked at, each with the fact C(standby) of
+        M(mcp_tunnels.stack.host_check). It is remembered who keeps the last standby copy, and when
+        that was seen.
+    type: dict
+    default: {}
+  seen_at:
+    description: The time for that, by the controller's clock, which adds it.
+    type: str
+    default: ""
   compare:
     description: Whether to compare the three options below with the stored values.
     type: bool
@@ -218,6 +230,7 @@ misfit:
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.metrics import Metrics
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.notes import Notes
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import state_host
@@ -257,6 +270,8 @@ def main() -> None:
             "recipients": texts,
             "textfile_dir": {"type": "str", "default": ""},
             "copied": {"type": "dict", "default": {}},
+            "seen": {"type": "dict", "default": {}},
+            "seen_at": {"type": "str", "default": ""},
             "compare": {"type": "bool", "default": False},
             "token": {"type": "str", "no_log": True},
             "tunnel_id": {"type": "str"},
@@ -282,10 +297,8 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     this = as_run(options["run"])
     if options["state"] == "released":
         if not check_mode:
-            told = {name: options[name] for name in ("confirmed", "forget", "copied")}
-            told["metrics"] = Metrics(options["instance"], options["textfile_dir"])
-            signatories = Signatories(options["instance"])
-            state_host.release(options["path"], this, lease, **told, signatories=signatories)
+            ended = (options["confirmed"], options["forget"], Signatories(options["instance"]))
+            state_host.release(options["path"], this, lease, *ended, _notes(options))
         return {"changed": False}
     token = TokenRequest(
         path=options["path"],
@@ -305,12 +318,21 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         needs_list=options["needs_list"],
         note=options["note"],
         recipients=tuple(options["recipients"]),
-        copied=options["copied"],
-        metrics=Metrics(options["instance"], options["textfile_dir"]),
+        notes=_notes(options),
         token=token if options["compare"] else None,
         renewal=_renewal(options),
     )
     return state_host.hold(request, lease, check_mode)
+
+
+def _notes(options: dict[str, Any]) -> Notes:
+    gone = dict.fromkeys(options["forget"], "") if options["state"] == "released" else {}
+    return Notes(
+        copied=options["copied"],
+        seen={**options["seen"], **gone},
+        at=options["seen_at"],
+        metrics=Metrics(options["instance"], options["textfile_dir"]),
+    )
 
 
 def _renewal(options: dict[str, Any]) -> state_host.Renewal | None:

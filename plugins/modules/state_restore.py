@@ -16,9 +16,9 @@ description:
   - The copy is decrypted on the controller, so the identity does not leave it. What travels is the
     state, to the host that it belongs on; it is written nowhere else.
   - "Refused before anything is changed: a copy of another tunnel or instance, of a later format,
-    damaged, or for other recipients; one whose CA is not that which the replicas trust; a state
-    host with another state. A copy that a replica has kept has to have the key of that CA, and must
-    not be of the middle of a rotation."
+    damaged, or for other recipients; one without the CA that each replica trusts, where a CA
+    counts only with its key; a state host with another state; a connection that would put the state
+    into temporary files."
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
 options:
@@ -123,6 +123,11 @@ replicas:
   elements: str
 reasons:
   description: Why other copies were not taken.
+  returned: when RV(restored)
+  type: list
+  elements: str
+about:
+  description: The same for people, a line for each thing.
   returned: when RV(restored)
   type: list
   elements: str

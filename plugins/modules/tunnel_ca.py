@@ -65,9 +65,10 @@ options:
       - Step of a rotation, for O(provisioning=wif). Each can be repeated until the next one.
       - V(current) keeps the CA as it is; a rotation that is under way stays under way.
       - V(added) makes a CA (or takes O(certificate)) as C(ca-next.*), registers it beside the old
-        one and makes it C(ca.crt) and C(ca.key); the old certificate stays as C(ca-previous.crt).
-        Both are trusted from here on, and server certificates are signed by the new one.
-      - V(retired) archives C(ca-previous.crt) on the tunnel, and no other, and removes the file.
+        one and makes it C(ca.crt) and C(ca.key); the old certificate stays as C(ca-previous.crt),
+        with its key, by which a copy of the state is known as genuine. Both are trusted from here
+        on, and server certificates are signed by the new one.
+      - V(retired) archives C(ca-previous.crt) on the tunnel, and no other, and removes the files.
         Use it when all servers present certificates of the new CA. Without rotation it changes
         nothing.
       - V(withdrawn) archives all CAs of this directory on the tunnel, and none from elsewhere. The

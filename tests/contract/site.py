@@ -118,7 +118,10 @@ class Site:
 
     def _secrets(self) -> list[str]:
         """The secrets that exist now, which no module may reveal."""
-        paths = [self.path / name for name in ("tunnel-token", "ca.key", "ca-next.key")]
+        paths = [
+            self.path / name
+            for name in ("tunnel-token", "ca.key", "ca-next.key", "ca-previous.key")
+        ]
         texts = [path.read_text() for path in paths if path.exists()]
         secrets = [text.splitlines()[1] if "KEY" in text else text for text in texts]
         if self.session_file.exists():

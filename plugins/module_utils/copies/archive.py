@@ -8,12 +8,14 @@ Any ``tar`` unpacks it, should this collection be gone: ``age -d -i KEY FILE | t
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import hashlib
 import io
 import json
 import re
 import tarfile
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,7 +35,8 @@ FORMAT = 1
 _MANIFEST = "manifest.json"
 _FOLDER = "state/"
 _LARGEST_MANIFEST = 64 * 1024
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_BLOCK = tarfile.BLOCKSIZE
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _SHA256 = re.compile("[0-9a-f]{64}")
 _TEXTS = ("instance", "tunnel_id", "domain", "made_at", "made_by", "ca_fingerprint")
 _LONGEST = 255  # characters of any of these
@@ -70,6 +73,21 @@ def describe(state: State, instance: str, made_at: str, made_by: str) -> Manifes
     )
 
 
+def is_time(text: str) -> bool:
+    """Whether a text is a time in UTC as in RFC 3339, to the second, that there is."""
+    with contextlib.suppress(ValueError, OverflowError):
+        return bool(_TIME.fullmatch(text)) and seconds(text) > 0
+    return False
+
+
+def seconds(text: str) -> float:
+    """A time in UTC as in RFC 3339, in seconds since the epoch.
+
+    :raises ValueError: if it is none.
+    """
+    return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
+
+
 def pack(state: State, manifest: Manifest) -> bytes:
     """The archive."""
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in state.files.items()}
@@ -90,7 +108,7 @@ def unpack(content: bytes, subject: str) -> tuple[Manifest, State]:
     """
     try:
         found = _members(content, subject)
-    except (tarfile.TarError, ValueError, OSError):
+    except (tarfile.TarError, ValueError):
         raise _damaged(subject, "is no archive") from None
     about = _about(found.pop(_MANIFEST, b""), subject)
     sums = about["files"]
@@ -116,21 +134,27 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _members(content: bytes, subject: str) -> dict[str, bytes]:
-    """Name to content of all members, which have to be plain files with the names of ours."""
+    """Name to content of all members, which have to be plain files with the names of ours.
+
+    Block by block, and not as tarfile reads: headers that describe others (pax, GNU) may be nested
+    without end, and no archive of ours has any.
+    """
     found: dict[str, bytes] = {}
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-        for member in archive:
-            # A sparse file claims to be larger than the archive.
-            plain = member.type == tarfile.REGTYPE and not member.issparse()
-            limit = _LARGEST_MANIFEST if member.name == _MANIFEST else MOST_BYTES
-            known = plain and _is_ours(member.name) and member.size <= limit
-            if not known or member.name in found or len(found) > MOST_FILES:
-                raise _damaged(subject, "has a member that is no file of a state")
-            stream = archive.extractfile(member)
-            data = stream.read(member.size) if stream else b""
-            if len(data) != member.size:
-                raise _damaged(subject, "ends too early")
-            found[member.name] = data
+    at = 0
+    while any(content[at : at + _BLOCK]):
+        member = tarfile.TarInfo.frombuf(content[at : at + _BLOCK], "utf-8", "strict")
+        limit = _LARGEST_MANIFEST if member.name == _MANIFEST else MOST_BYTES
+        known = member.type == tarfile.REGTYPE and _is_ours(member.name)
+        if not (known and 0 <= member.size <= limit) or member.name in found:
+            raise _damaged(subject, "has a member that is no file of a state")
+        if len(found) > MOST_FILES:
+            raise _damaged(subject, f"has more than {MOST_FILES} files")
+        at += _BLOCK
+        data = content[at : at + member.size]
+        if len(data) != member.size:
+            raise _damaged(subject, "ends too early")
+        found[member.name] = data
+        at += -(-member.size // _BLOCK) * _BLOCK
     return found
 
 
@@ -159,7 +183,7 @@ def _about(text: bytes, subject: str) -> Mapping[str, Any]:
     sums = about.get("files")
     right = (
         all(isinstance(about.get(n), str) and len(about[n]) <= _LONGEST for n in _TEXTS)
-        and TIME.fullmatch(about["made_at"])
+        and is_time(about["made_at"])
         and isinstance(sums, dict)
         and all(isinstance(s, str) and _SHA256.fullmatch(s) for s in sums.values())
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.archive import seconds
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
@@ -18,7 +19,7 @@ _FAMILIES = {
     "mcp_tunnel_state_copy_timestamp_seconds": (
         "When a run last saw the copy of the state; 0 if none is known."
     ),
-    "mcp_tunnel_state_copy_current": "Whether the copy is of the state as it is.",
+    "mcp_tunnel_state_copy_current": "Whether the copy is of the state as it is, and kept.",
 }
 
 
@@ -71,4 +72,4 @@ def _value(name: str, kind: str, known: records.Known) -> int:
     if name.endswith("_current"):
         return int(known.is_current(kind))
     copy = known.copies.get(kind)
-    return int(records.seconds(copy.seen_at)) if copy else 0
+    return int(seconds(copy.seen_at)) if copy else 0

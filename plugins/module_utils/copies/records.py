@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-import calendar
 import json
 import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.archive import TIME
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.archive import (
+    is_time,
+    seconds,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.state import (
     RECORD,
     read_state,
@@ -64,6 +66,20 @@ def store(path: str, kind: str, copy: Copy) -> None:
     StateFile(path, RECORD).ensure(text, check_mode=False)
 
 
+def see(path: str, found: Mapping[str, str], at: str) -> None:
+    """Remembers which replicas keep the standby copy, of those that a run has looked at.
+
+    :param found: replicas to the SHA-256 of the copy there, '' for none.
+    :param at: when, in UTC as in RFC 3339.
+    """
+    copy = load(path).get("standby")
+    if copy is None:
+        return
+    there = {name for name, sha256 in found.items() if sha256 == copy.sha256}
+    hosts = sorted((set(copy.hosts) - set(found)) | there)
+    store(path, "standby", replace(copy, hosts=hosts, seen_at=at if there else copy.seen_at))
+
+
 def as_copy(options: Mapping[str, Any]) -> Copy:
     """The copy in the option of a module, beside whatever else it has."""
     names = [each.name for each in fields(Copy)]
@@ -78,12 +94,12 @@ class Known:
     copies: Mapping[str, Copy]
 
     def is_current(self, kind: str, recipients: str = "") -> bool:
-        """Whether the last copy of a kind is of the state as it is.
+        """Whether the last copy of a kind is of the state as it is, and kept somewhere.
 
         :param recipients: those that it has to be encrypted for; empty for any.
         """
         copy = self.copies.get(kind)
-        if copy is None or copy.state != self.state:
+        if copy is None or copy.state != self.state or (kind == "standby" and not copy.hosts):
             return False
         return recipients in ("", copy.recipients)
 
@@ -98,17 +114,12 @@ def age(copy: Copy, now: float | None = None) -> float:
     return max((time.time() if now is None else now) - seconds(copy.seen_at), 0.0)
 
 
-def seconds(text: str) -> float:
-    """A time in UTC as in RFC 3339, in seconds since the epoch."""
-    return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
-
-
 def _copy(entry: Mapping[str, Any]) -> Copy:
     """A copy of its fields; :raises ValueError: if they are none."""
     copy = Copy(**entry)
     sums = (copy.state, copy.sha256, copy.recipients)
     right = all(_SHA256.fullmatch(each) for each in sums) and all(
-        TIME.fullmatch(each) for each in (copy.made_at, copy.seen_at)
+        is_time(each) for each in (copy.made_at, copy.seen_at)
     )
     if (
         not right

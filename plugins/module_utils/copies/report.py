@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import records
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.state import read_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.text_table import aligned, span
@@ -32,7 +33,19 @@ def _of_the_state(state_dir: str, now: float) -> list[tuple[str, ...]]:
         return [(state_dir, "notice", str(error))]
     if not known.state:
         return []
-    return [(kind, *_row(kind, known, now)) for kind in records.KINDS]
+    wanted = set(known.copies) | _missed(state_dir)
+    return [(kind, *_row(kind, known, now)) for kind in records.KINDS if kind in wanted]
+
+
+def _missed(state_dir: str) -> set[str]:
+    """The kinds of copies whose absence is told: where the CA's key is, which is made only once.
+
+    One replica alone has nobody who could keep a standby copy.
+    """
+    state = read_state(state_dir)
+    if not state.text("ca.key"):
+        return set()
+    return set(records.KINDS) if len(state.replicas()) > 1 else {"backup"}
 
 
 def _row(kind: str, known: records.Known, now: float) -> tuple[str, str]:
@@ -42,6 +55,8 @@ def _row(kind: str, known: records.Known, now: float) -> tuple[str, str]:
         return "notice", f"none is known; {_REMEDIES[kind]}"
     where = f" on {', '.join(copy.hosts)}" if copy.hosts else ""
     seen = f"made at {copy.made_at}, seen{where} {span(records.age(copy, now))} ago"
+    if kind == "standby" and not copy.hosts:
+        return "notice", f"{seen}, and no replica keeps it any more; {_REMEDIES[kind]}"
     if known.is_current(kind):
         return "ok", seen
     return "notice", f"{seen}, older than the state; {_REMEDIES[kind]}"

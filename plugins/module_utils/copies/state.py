@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -51,6 +52,12 @@ class State:
     def text(self, name: str) -> str:
         """The value in a small file, empty without it."""
         return self.files.get(name, b"").decode("utf-8", "replace").strip()
+
+    def replicas(self) -> list[str]:
+        """The names on the list of replicas; none if it cannot be read."""
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return sorted(json.loads(self.text(_MEMBERS))["replicas"].keys())
+        return []
 
     def ca_fingerprint(self) -> str:
         """SHA-256 of the CA certificate in hexadecimal, empty without a CA."""

@@ -7,6 +7,9 @@ A new CA is made as ``ca-next``, registered beside the old one, and only then be
 old certificate stays as ``ca-previous.crt``: the sign of a rotation under way, and the record of
 the CA to archive. From then on the new CA signs everything, while both are trusted. Once all
 servers have certificates of the new CA, the old one is archived and the file is removed.
+
+Until then the old key stays as ``ca-previous.key``, and signs nothing: in a copy of the state, it
+proves to replicas which still trust the old CA alone that the copy is of their state host.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ class Rotation:
         self._current = KeyPair(directory, "ca")
         self._next = KeyPair(directory, "ca-next")
         self._previous = StateFile(directory, "ca-previous.crt")
+        self._previous_key = StateFile(directory, "ca-previous.key")
 
     def is_under_way(self) -> bool:
         """Whether a rotation was begun and not ended."""
@@ -52,14 +56,43 @@ class Rotation:
     def keep(self, request: CaRequest, check_mode: bool) -> dict[str, Any]:
         """Keeps the current CA stored and registered; a rotation stays where it is.
 
+        A new CA that has taken its place already is no longer the next one, too.
+
         :raises TunnelError: if an option or what is stored is wrong, or no slot is free.
         """
         stored = self._current.certificate()
-        is_first = not (request.certificate or stored or self._previous.read())
         if self._exclusive and stored is not None and not request.certificate:
             self._refuse_a_stranger(crypto.fingerprint(stored))
-        if not (is_first and self._exclusive):
-            return self._ensure(request, "ca", check_mode)
+        if stored is None and not request.certificate:
+            if self._previous.read():
+                return self._take_over(request, check_mode)
+            if self._exclusive:
+                return self._make_the_only_one(request, check_mode)
+        has_taken_its_place = self._has_taken_its_place()
+        result = self._ensure(request, "ca", check_mode)
+        if has_taken_its_place and not check_mode:
+            self._promote()
+        return {**result, "changed": result["changed"] or has_taken_its_place}
+
+    def _has_taken_its_place(self) -> bool:
+        """Whether a run was killed after the next CA had become the current one."""
+        current, new = self._current.certificate(), self._next.certificate()
+        if current is None or new is None:
+            return False
+        return crypto.fingerprint(current) == crypto.fingerprint(new)
+
+    def _take_over(self, request: CaRequest, check_mode: bool) -> dict[str, Any]:
+        """Makes a CA beside one that is lost. It takes that place once it is registered.
+
+        So a stored CA that no tunnel knows is never one of an interrupted run.
+        """
+        result = self._ensure(request, "ca-next", check_mode)
+        if not check_mode:
+            self._promote()
+        return {**result, "changed": True}
+
+    def _make_the_only_one(self, request: CaRequest, check_mode: bool) -> dict[str, Any]:
+        """Makes the first CA of a tunnel, and refuses one from elsewhere."""
         self._registrations.refuse_others({})
         result = self._ensure(request, "ca", check_mode)
         if not check_mode:
@@ -69,16 +102,17 @@ class Rotation:
     def _refuse_a_stranger(self, fingerprint: str) -> None:
         """Refuses to register the stored CA on a tunnel that has others alone.
 
-        The tunnel may not be that of the state: a copy that somebody else made was put back.
+        The tunnel may not be that of the state: a copy that somebody else made was put back. Other
+        certificates in the directory prove nothing, as anybody can put a known one there; and a CA
+        that takes the place of another is registered before it does.
 
         :raises TunnelError: in that case.
         """
-        own = self._own()
-        is_known = self._registrations.find(fingerprint) or any(
-            one.fingerprint in own for one in self._registrations.active
+        known = self._registrations.find(fingerprint) or self._registrations.is_archived(
+            fingerprint
         )
-        if not is_known and not self._registrations.is_archived(fingerprint):
-            self._registrations.refuse_others(own)
+        if not known:
+            self._registrations.refuse_others(self._own())
 
     def _yield_to_others(self, fingerprint: str) -> None:
         """Takes the new CA back if another run has registered one at the same time, but earlier.
@@ -142,6 +176,7 @@ class Rotation:
             # Never the one that is in use, whatever the files say.
             if registered and fingerprint != result["fingerprint"]:
                 self._registrations.archive(registered)
+            self._previous_key.remove()
             self._previous.remove()
         before = {**result["diff"]["before"], "retired": "none"}
         after = {**result["diff"]["after"], "retired": fingerprint}
@@ -193,15 +228,23 @@ class Rotation:
         if self._current.interrupted():
             self._current.finish()
         current, new = self._current.certificate(), self._next.certificate()
-        if crypto.fingerprint(current) != crypto.fingerprint(new):
-            if not self._previous.read():
+        if current is None or crypto.fingerprint(current) != crypto.fingerprint(new):
+            if current is not None and not self._previous.read():
                 # Else the current one was archived before it was everywhere: the CA to archive
-                # in the end is still the one before it.
+                # in the end is still the one before it. The key first: without it, the next run
+                # would not know that it is missing.
+                self._keep_key()
                 self._previous.write(crypto.pem_of(current))
             store_pair(self._current, CaPair(new, self._next.key()))
         # The key first: a key without a certificate would be taken for the start of another CA.
         secret_files.remove_file(self._next.key_path)
         secret_files.remove_file(self._next.certificate_path)
+
+    def _keep_key(self) -> None:
+        """A CA that the operator has brought may have none."""
+        key = self._current.key()
+        if key is not None:
+            self._previous_key.write(crypto.key_pem(key).decode())
 
     def _has_next(self) -> bool:
         paths = (self._next.key_path, self._next.certificate_path)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import recipients, records
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.metrics import Metrics
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.notes import Notes
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files, ssh_keys
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
@@ -26,6 +26,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_
     ensure_token,
 )
 
+NOTHING = Notes()
 _READ = ("ca.crt", "tunnel-id", "tunnel-domain")
 
 
@@ -53,8 +54,7 @@ class Request:
     :param note: whether to write the list.
     :param renewal: who may ask this host for certificates; ``None`` if that stays as it is.
     :param recipients: those for whom copies have to be encrypted.
-    :param copied: a copy that the run has made, with its ``kind``; empty for none.
-    :param metrics: the file for a collector of metrics.
+    :param notes: what the run has learned of them.
     :param token: to be compared with the stored one; ``None`` for no comparison.
     """
 
@@ -72,8 +72,7 @@ class Request:
     token: TokenRequest | None
     renewal: Renewal | None = None
     recipients: tuple[str, ...] = ()
-    copied: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Metrics | None = None
+    notes: Notes = NOTHING
 
 
 def hold(request: Request, lease: Lease, check_mode: bool) -> dict[str, Any]:
@@ -102,10 +101,9 @@ def release(
     confirmed: list[str],
     forget: list[str],
     signatories: Signatories,
-    copied: Mapping[str, Any] | None = None,
-    metrics: Metrics | None = None,
+    notes: Notes = NOTHING,
 ) -> None:
-    """Notes who was proven and who is gone, and which copy was made; gives the lease back.
+    """Notes who was proven and who is gone, and what is known of copies; gives the lease back.
 
     A list that cannot be read stays as it is: the next run refuses it.
     """
@@ -120,20 +118,16 @@ def release(
                 names = [name for name in confirmed if name in known.by_name]
                 file.ensure(known.confirmed(names, _now()).without(forget).text().strip(), False)
                 signatories.forget(forget)
-            if copied:
-                _note_copy(path, copied)
-            if metrics:
-                metrics.write(path)
+            notes.write(path)
     finally:
         lease.release(run)
 
 
 def _found(request: Request, check_mode: bool) -> dict[str, Any]:
-    if request.metrics:
-        request.metrics.check_place()
+    request.notes.check()
     missing, noted, names = _look(request, check_mode)
-    if request.copied and not check_mode:
-        _note_copy(request.path, request.copied)
+    if not check_mode:
+        request.notes.write(request.path)
     if request.renewal is not None:
         noted &= _let_ask(request.renewal, names, check_mode or not request.note)
     return {
@@ -205,12 +199,6 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool, Collecti
 def _text(file: StateFile) -> str | None:
     """The text of the list; ``None`` without a file, which is not the same as an empty one."""
     return file.read() if secret_files.lstat(file.path) else None
-
-
-def _note_copy(path: str, copied: Mapping[str, Any]) -> None:
-    # Without the directory, the instance was torn down.
-    if os.path.isdir(path):
-        records.store(path, copied["kind"], records.as_copy(copied))
 
 
 def _standby(request: Request) -> str:

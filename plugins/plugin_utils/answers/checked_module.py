@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.playbook.task import Task
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
@@ -144,6 +144,28 @@ class CheckedModule(ActionBase):
         if self._discovered_interpreter_key and found == self._discovered_interpreter:
             checked["ansible_facts"] = {self._discovered_interpreter_key: found}
         return checked
+
+    def keep_out_of_files(self, what: str) -> None:
+        """Has Ansible send the arguments over the connection, and in no temporary file.
+
+        Without pipelining, it writes them into one on the controller, and one on the host.
+
+        :param what: the secret in the arguments.
+        :raises TunnelError: if this connection cannot do that.
+        """
+        with contextlib.suppress(AnsibleError, KeyError):
+            self._connection.set_option("pipelining", True)
+        # Of a connection plugin without such an option; it has a context of its own since 2.19.
+        for context in (self._play_context, getattr(self._connection, "_play_context", None)):
+            if context is not None:
+                context.pipelining = True
+        if not self._is_pipelining_enabled("new"):
+            raise TunnelError(
+                "ansible_pipelining",
+                f"cannot be used here, so {what} would lie in temporary files on its way",
+                "Use connection ssh or local, with become_method sudo, and without "
+                "ANSIBLE_KEEP_REMOTE_FILES",
+            )
 
     def _with_own_interpreter(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """The variables with the interpreter that the task itself names, if it names one.

@@ -12,10 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.archive import (
+    is_time,
+    seconds,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.encryption import (
     LARGEST,
     why_not_armored,
@@ -27,6 +32,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.priva
 )
 
 _DEST = "mcp_tunnel_backup_dest"
+_FILE = "mcp_tunnel_backup_file"
 _SUFFIX = ".age"
 _LARGEST_DESCRIPTION = 16 * 1024
 
@@ -68,9 +74,15 @@ def newest(folder: Path, instance: str) -> Backup | None:
     :raises TunnelError: if other users of the controller can change the folder.
     """
     if folder.exists():
-        check_unchangeable(folder, _changeable)
+        check_unchangeable(folder.absolute(), _changeable)
+    now = time.time()
     found = [backup for backup in _all(folder, instance) if _is_whole(backup)]
-    return max(found, key=lambda backup: backup.about.made_at, default=None)
+    # A time that is still to come is of a clock that was wrong.
+    return max(
+        found,
+        key=lambda backup: (seconds(backup.about.made_at) <= now, backup.about.made_at),
+        default=None,
+    )
 
 
 def write(folder: Path, text: str, about: Description) -> Path:
@@ -86,7 +98,7 @@ def write(folder: Path, text: str, about: Description) -> Path:
     attributes = secret_files.private_attributes()
     try:
         folder.mkdir(0o700, parents=True, exist_ok=True)
-        check_unchangeable(folder, _changeable)
+        check_unchangeable(folder.absolute(), _changeable)
         secret_files.write_file(str(path), text.encode("ascii"), attributes)
         description = json.dumps(asdict(about), indent=1) + "\n"
         secret_files.write_file(str(_beside(path)), description.encode(), attributes)
@@ -102,14 +114,16 @@ def write(folder: Path, text: str, about: Description) -> Path:
 def read(path: Path) -> str:
     """The text of a backup that the operator names.
 
-    :raises TunnelError: if there is none, or it cannot be one.
+    :raises TunnelError: if there is none, it cannot be one, or other users of the controller could
+        have put another one there.
     """
     try:
+        check_unchangeable(path.absolute(), _exchangeable)
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
         raise TunnelError(
-            "mcp_tunnel_backup_file",
+            _FILE,
             f"{path} on the controller: {error.strerror}",
             "Give the absolute path of a backup",
         ) from None
@@ -132,6 +146,15 @@ def _changeable(found: Path, problem: str) -> TunnelError:
     )
 
 
+def _exchangeable(found: Path, problem: str) -> TunnelError:
+    return TunnelError(
+        _FILE,
+        f"{found} on the controller {problem}, and so could have put a backup of their own there",
+        "Compare its SHA-256 with the one that you have noted elsewhere, and revoke that "
+        "permission; or take another backup",
+    )
+
+
 def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
@@ -147,7 +170,10 @@ def _all(folder: Path, instance: str) -> Iterator[Backup]:
 def _description(path: Path) -> Description | None:
     try:
         with path.open("rb") as file:
-            return Description(**json.loads(file.read(_LARGEST_DESCRIPTION)))
+            about = Description(**json.loads(file.read(_LARGEST_DESCRIPTION)))
+        texts = {**asdict(about), "size": ""}.values()
+        right = all(isinstance(each, str) for each in texts) and is_time(about.made_at)
+        return about if right else None
     except (OSError, ValueError, TypeError, RecursionError):
         return None
 

@@ -153,6 +153,7 @@ def make_plan(
     units = {"mcp-proxy": proxy_unit, "mcp-cloudflared": cloudflared_unit}
     judged = judge(values)
     grace_seconds = seconds(values["cloudflared_grace_period"])
+    textfiles = values["mcp_tunnel_textfile_dir"]
     return {
         "instance": instance,
         "duty": duty,
@@ -165,6 +166,9 @@ def make_plan(
         "config_dir": f"/etc/mcp-tunnel/{instance}",
         "state_dir": f"/var/lib/mcp-tunnel/{instance}",
         "standby_dir": f"/var/lib/mcp-tunnel-standby/{instance}",
+        # Of a restore that was killed; see copies.restore and copies.metrics of module_utils.
+        "unfinished_state": f"/var/lib/mcp-tunnel/.{instance}.restoring",
+        "copies_metrics": f"{textfiles}/mcp_tunnel_state_{instance}.prom" if textfiles else "",
         "proxy_unit": proxy_unit,
         "proxy_socket": f"mcp-proxy@{instance}.socket",
         "cloudflared_unit": cloudflared_unit,

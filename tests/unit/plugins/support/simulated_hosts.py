@@ -165,6 +165,7 @@ def _truth(
                 ),
                 "drained": bool(drained),
                 "standby": world.get("standby", {}).get(host, ""),
+                "stale_files": world.get("stale", {}).get(host, []),
                 "architecture": "x86_64",
                 "distribution": "debian",
                 "python_version": "3.11.2",

@@ -159,6 +159,82 @@ def test_what_the_state_host_refuses_is_told(simulation):
     assert calls(simulation, "file_set") == []
 
 
+def test_a_place_for_metrics_that_is_gone_hinders_no_restore(simulation):
+    with_copies(simulation)
+    simulation.variables["mcp_tunnel_textfile_dir"] = "/none"
+    status, output = simulation.run("restore")
+    assert status == 0, output[-3000:]
+    held = [a for _host, a in calls(simulation, "state_host") if a.get("state") != "released"]
+    assert {a["textfile_dir"] for a in held} == {""}
+    assert calls(simulation, "state_host")[-1][1]["textfile_dir"] == "/none"
+
+
+def test_a_replica_that_cannot_remember_leaves_no_lease(simulation):
+    with_copies(simulation)
+    del simulation.hosts["host2"]
+    answer = {"failed": True, "msg": "members.json: Read-only file system"}
+    simulation.attack("host1", "file_set", merge=answer)
+    status, output = simulation.run("restore")
+    assert status != 0
+    assert "The state is back on host1, and host1 does not remember that host" in plain(output)
+    assert "Read-only file system" in plain(output)
+    assert calls(simulation, "state_host")[-1][1]["state"] == "released"
+
+
+@pytest.mark.parametrize("playbook", ["restore", "recover"])
+def test_one_backup_for_several_tunnels_is_refused(tmp_path, playbook):
+    simulation = Simulation(tmp_path, "wif")
+    with_copies(simulation)
+    ports = ("proxy_listen_port", "proxy_admin_port", "cloudflared_metrics_port")
+    other = {port: 9000 + number for number, port in enumerate(ports)}
+    simulation.hosts["host2"] = {
+        "mcp_tunnel_instance": "lab",
+        "mcp_tunnel_domain": "efgh5678.tunnel.example",
+        "mcp_tunnel_id": "tnl_02",
+        **other,
+    }
+    status, output = simulation.run(playbook)
+    assert status != 0
+    assert "mcp_tunnel_backup_file: is the state of one instance" in plain(output)
+    assert simulation.calls() == []
+
+
+class TestOnItsWay:
+    """The CA's key is in no temporary file, neither here nor on the host."""
+
+    def test_the_state_is_sent_over_the_connection_alone(self, simulation):
+        """Ansible's default is without pipelining."""
+        with_copies(simulation)
+        simulation.settings = {"ANSIBLE_PIPELINING": "0"}
+        status, output = simulation.run_tasks([restored(simulation)])
+        assert status == 0, output[-3000:]
+        assert len(calls(simulation, "state_restore")) == 1
+        assert [call for call in simulation.calls() if "put_file" in call] == []
+
+    def test_where_that_is_not_possible_nothing_is_sent(self, simulation):
+        with_copies(simulation)
+        simulation.settings = {"ANSIBLE_KEEP_REMOTE_FILES": "1"}
+        status, output = simulation.run_tasks([restored(simulation)])
+        assert status != 0
+        assert "ansible_pipelining: cannot be used here" in plain(output)
+        assert simulation.calls() == []
+
+
+def restored(simulation):
+    """Return the task that puts the backup back."""
+    variables = simulation.variables
+    arguments = {
+        "path": simulated_hosts.STATE,
+        "instance": "default",
+        "identity_file": variables["mcp_tunnel_backup_identity_file"],
+        "file": variables["mcp_tunnel_backup_file"],
+    }
+    return {
+        "mcp_tunnels.stack.state_restore": arguments,
+        "when": "inventory_hostname == 'host1'",
+    }
+
+
 def test_a_host_that_is_gone_hinders_nobody(simulation):
     """The lost state host is still in the inventory, and first."""
     with_copies(simulation)
@@ -204,7 +280,6 @@ def test_other_replicas_keep_a_copy(simulation):
     assert [(copied["kind"], copied["hosts"]) for copied in noted] == [("standby", ["host2"])]
     sha256 = hashlib.sha256(simulated_hosts.armored().encode()).hexdigest()
     assert noted[0]["sha256"] == sha256
-
     # The next run: state host and replica agree on the copy, and neither is asked for more.
     before = len(simulation.calls())
     simulation.world |= {"standby_known": sha256, "standby": {"host2": sha256}}
@@ -212,6 +287,9 @@ def test_other_replicas_keep_a_copy(simulation):
     status, output = simulation.run("site")
     assert status == 0, output[-3000:]
     assert "state_copy" not in [call["module"] for call in simulation.calls()[before:]]
+    released = calls(simulation, "state_host")[-1][1]
+    assert released["seen"] == {"host2": sha256}
+    assert released["seen_at"].endswith("Z")
 
 
 def test_no_copies_on_replicas_if_they_are_not_wanted(simulation):
@@ -220,6 +298,106 @@ def test_no_copies_on_replicas_if_they_are_not_wanted(simulation):
     status, output = simulation.run("site")
     assert status == 0, output[-3000:]
     assert calls(simulation, "state_copy") == []
+    assert calls(simulation, "state_host")[-1][1]["seen"] == {"host2": ""}
+
+
+def test_who_sets_nothing_reads_nothing_of_copies(simulation):
+    status, output = simulation.run("site")
+    assert status == 0, output[-3000:]
+    assert "mcp_tunnel_backup_recipients" not in output.partition("Say what is proven")[2]
+
+
+def removed(simulation):
+    """Return (host, path) of all that was removed."""
+    return {
+        (host, entry["path"])
+        for host, arguments in calls(simulation, "file_set")
+        for entry in arguments["entries"]
+        if entry.get("state") == "absent"
+        and entry["path"].startswith(("/var/lib/mcp-tunnel", "/var/lib/textfiles"))
+    }
+
+
+UNFINISHED = "/var/lib/mcp-tunnel/.default.restoring"
+METRICS = "/var/lib/textfiles/mcp_tunnel_state_default.prom"
+
+
+def test_what_a_former_state_host_has_left_is_removed(simulation):
+    """host2 was the state host, and host1 kept its copy; a restore on each was killed."""
+    with_copies(simulation, lost=False)
+    simulation.variables["mcp_tunnel_textfile_dir"] = "/var/lib/textfiles"
+    simulation.world |= {
+        "stale": {name: [UNFINISHED, METRICS] for name in ("host1", "host2")},
+        "standby": {"host1": "ab" * 32, "host2": "ab" * 32},
+    }
+    status, output = simulation.run("site")
+    assert status == 0, output[-3000:]
+    assert removed(simulation) == {
+        ("host1", UNFINISHED),
+        ("host1", STANDBY),
+        ("host2", UNFINISHED),
+        ("host2", METRICS),
+    }
+
+
+def test_copies_that_are_not_wanted_any_more_are_removed(simulation):
+    with_copies(simulation, lost=False)
+    simulation.variables["mcp_tunnel_standby_copies"] = False
+    simulation.world["standby"] = {"host2": "ab" * 32}
+    status, output = simulation.run("site")
+    assert status == 0, output[-3000:]
+    assert removed(simulation) == {("host2", STANDBY)}
+
+
+def last_lines(output):
+    """Return what a run says at its end, on one line."""
+    return plain(output.partition("Say what is proven")[2])
+
+
+def test_a_replica_that_cannot_keep_a_copy_stops_nothing(simulation):
+    """It is told at the end, and the next run tries again; verify and an alert ask for copies."""
+    with_copies(simulation, lost=False)
+    simulation.hosts["host3"] = {}
+    simulation.world["contents"]["host3"] = dict(simulation.world["contents"]["host2"])
+    entries = copy_entries()
+    answer = {"failed": True, "msg": f"{STANDBY}: No space left on device"}
+    simulation.attack("host2", "file_set", arguments={"entries": entries}, merge=answer)
+    status, output = simulation.run("site")
+    assert status == 0, output[-3000:]
+    assert "host2 keeps no copy of the state" in last_lines(output)
+    assert "No space left on device" in last_lines(output)
+    noted = [a["copied"] for _host, a in calls(simulation, "state_host") if a.get("copied")]
+    assert [copied["hosts"] for copied in noted] == [["host3"]]
+    assert {h for h, a in calls(simulation, "replica") if a.get("state") == "good"} == {
+        "host1",
+        "host2",
+        "host3",
+    }
+
+
+def copy_entries():
+    """Return the entries that a replica gets for its copy."""
+    folders = [STANDBY.rpartition("/")[0], STANDBY]
+    return [
+        *({"path": path, "state": "directory", "mode": "0700"} for path in folders),
+        {
+            "path": f"{STANDBY}/state.age",
+            "secret_content": simulated_hosts.armored(),
+            "mode": "0600",
+        },
+    ]
+
+
+def test_a_state_host_that_can_make_no_copy_stops_nothing(simulation):
+    """Nor does it send an empty one in the place of one that is whole."""
+    with_copies(simulation, lost=False)
+    simulation.attack("host1", "state_copy", merge={"content": ""})
+    status, output = simulation.run("site")
+    assert status == 0, output[-3000:]
+    assert "host1 has made no copy of its state" in last_lines(output)
+    assert "was copied without a content" in last_lines(output)
+    paths = {e["path"] for _h, a in calls(simulation, "file_set") for e in a["entries"]}
+    assert f"{STANDBY}/state.age" not in paths
 
 
 def test_restored_from_the_newest_copy_that_fits(simulation):
@@ -228,13 +406,16 @@ def test_restored_from_the_newest_copy_that_fits(simulation):
     simulation.hosts["host3"] = {}
     simulation.world["contents"]["host3"] = dict(simulation.world["contents"]["host2"])
     kept_by(simulation, "host1", "hello")
-    kept_by(simulation, "host2", kept.write(made_at="2026-11-01T00:00:00Z"))
+    kept_by(simulation, "host2", kept.write(made_at="2999-11-01T00:00:00Z"))
     kept_by(simulation, "host3", kept.write(made_at="2026-11-02T00:00:00Z"))
     status, output = simulation.run("restore")
     assert status == 0, output[-3000:]
     ((_host, given),) = calls(simulation, "state_restore")
     assert given["made_at"] == "2026-11-02T00:00:00Z"
-    assert "the copy on host1: is no file that age has encrypted" in plain(output)
+    said = plain(output.partition("Say what is left to do")[2])
+    assert "Taken from the copy on host3." in said
+    assert "Trust this CA: host1, host2." in said
+    assert "Not taken: the copy on host1: is no file that age has encrypted" in said
 
 
 def test_recover_takes_a_copy_before_it_makes_a_new_ca(tmp_path):

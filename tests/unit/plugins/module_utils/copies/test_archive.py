@@ -112,6 +112,7 @@ REFUSED = {
     "a truth value": ({"format": True}, "has no manifest"),
     "format 0": ({"format": 0}, "cannot be read"),
     "a time of another form": ({"made_at": "yesterday"}, "cannot be read"),
+    "a time that there is not": ({"made_at": "2026-13-45T99:99:99Z"}, "cannot be read"),
     "a list": ({"domain": []}, "cannot be read"),
     "another tunnel than its files": ({"tunnel_id": "tnl_other"}, "not that of its files"),
     "another CA than its file": ({"ca_fingerprint": "ab" * 32}, "not that of its files"),
@@ -139,6 +140,26 @@ def test_names_that_lead_elsewhere(files, name):
 def test_members_that_are_no_files(kind):
     with pytest.raises(TunnelError):
         archive.unpack(tar([("state/ca.key", b"")], kind), "copy")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_chain_of_headers_without_end(kind):
+    """Each describes the next one; tarfile reads them by recursion."""
+    member = tarfile.TarInfo("x")
+    member.type = kind
+    content = member.tobuf(tarfile.USTAR_FORMAT) * 20_000
+    with pytest.raises(TunnelError, match="no file of a state"):
+        archive.unpack(content, "copy")
+
+
+def test_a_size_below_zero(files):
+    """In base 256, as GNU writes large numbers; an archive would never end."""
+    header = bytearray(packed(files)[: tarfile.BLOCKSIZE])
+    header[124:136] = b"\xff" * 12
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    with pytest.raises(TunnelError, match="no file of a state"):
+        archive.unpack(bytes(header) + packed(files)[tarfile.BLOCKSIZE :], "copy")
 
 
 def test_a_member_that_is_there_twice(files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 
@@ -86,12 +87,36 @@ def test_without_a_state_or_a_place_there_is_no_file(directory, collector, tmp_p
         metrics.Metrics("default", "/none").check_place()
 
 
+def test_a_copy_that_no_replica_keeps_any_more_is_not_current(directory, collector):
+    remember(directory, "standby")
+    samples, _text = written(directory, collector)
+    labels = 'mcp_tunnel_instance="default",kind="standby"'
+    assert samples[f"mcp_tunnel_state_copy_current{{{labels}}}"] == "0"
+    assert "and no replica keeps it any more; set" in table(directory)[-1]
+
+
 def table(directory, standby="/none"):
     """Return the lines for people, with single spaces."""
     return [" ".join(line.split()) for line in report.copies_table(str(directory), str(standby))]
 
 
+def with_replicas(directory, *names):
+    """Put these on the list of replicas."""
+    (directory / "replicas.json").write_text(json.dumps({"replicas": {name: {} for name in names}}))
+
+
+def test_copies_that_could_not_be_or_need_not_be_are_not_missed(directory):
+    with_replicas(directory, "host1")
+    assert [row.split()[0] for row in table(directory)[1:]] == ["backup"]
+    with_replicas(directory, "host1", "host2")
+    (directory / "ca.key").unlink()
+    assert table(directory) == [], "the operator has the key"
+    remember(directory, "backup")
+    assert [row.split()[0] for row in table(directory)[1:]] == ["backup"]
+
+
 def test_a_state_without_copies(directory):
+    with_replicas(directory, "host1", "host2")
     header, backup, standby = table(directory)
     assert header == "copies of the state state detail"
     assert backup == "backup notice none is known; run backup.yml"

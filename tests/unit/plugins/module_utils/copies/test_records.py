@@ -39,6 +39,23 @@ def test_each_kind_is_remembered_beside_the_other(directory):
     assert known.copies["standby"].hosts == ["host2"]
 
 
+def test_who_keeps_a_copy_is_seen_again(directory):
+    """A host that was not looked at may still have it."""
+    path = str(directory)
+    records.see(path, {"host2": "12" * 32}, AT)
+    assert records.load(path) == {}, "no copy was made"
+    records.store(path, "standby", a_copy(records.look(path).state, hosts=["host2", "host3"]))
+    later, latest = "2026-12-01T00:00:00Z", "2026-12-02T00:00:00Z"
+    records.see(path, {"host2": "", "host4": "12" * 32}, later)
+    copy = records.load(path)["standby"]
+    assert (copy.hosts, copy.seen_at, copy.made_at) == (["host3", "host4"], later, AT)
+    assert records.look(path).is_current("standby")
+    records.see(path, {"host3": "34" * 32, "host4": ""}, latest)
+    assert records.load(path)["standby"].hosts == []
+    assert records.load(path)["standby"].seen_at == later, "nobody has it any more"
+    assert not records.look(path).is_current("standby")
+
+
 def test_without_a_record_nothing_is_known(directory, tmp_path):
     assert records.look(str(directory)).copies == {}
     nothing = records.look(str(tmp_path / "none"))
@@ -55,6 +72,7 @@ def test_without_a_record_nothing_is_known(directory, tmp_path):
         '{"backup": 1}',
         '{"backup": {"state": 1}}',
         json.dumps({"backup": {**vars(a_copy("ab" * 32)), "made_at": "soon"}}),
+        json.dumps({"backup": {**vars(a_copy("ab" * 32)), "seen_at": "2026-99-99T99:99:99Z"}}),
         json.dumps({"backup": {**vars(a_copy("ab" * 32)), "more": 1}}),
         json.dumps({"backup": {**vars(a_copy("ab" * 32)), "hosts": [1]}}),
         "[" * 100000,

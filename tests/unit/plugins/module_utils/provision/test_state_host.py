@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.metrics import Metrics
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.notes import Notes
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import state_host
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease, Run
@@ -291,8 +292,9 @@ def test_a_copy_is_current_as_long_as_the_state_and_its_recipients_are(world):
     world.hold(note=True)
     asked = {"recipients": (RECIPIENT,)}
     assert world.hold(**asked)["standby"] == ""
-    assert world.hold(**asked, copied=a_copy(world), check_mode=True)["standby"] == ""
-    assert world.hold(**asked, copied=a_copy(world))["standby"] == "12" * 32
+    copied = Notes(copied=a_copy(world))
+    assert world.hold(**asked, notes=copied, check_mode=True)["standby"] == ""
+    assert world.hold(**asked, notes=copied)["standby"] == "12" * 32
     assert world.hold(**asked)["standby"] == "12" * 32
     assert world.hold()["standby"] == "", "nobody asks without recipients"
     # A proof is no change of the state.
@@ -303,7 +305,7 @@ def test_a_copy_is_current_as_long_as_the_state_and_its_recipients_are(world):
 
 def test_a_copy_for_other_recipients_is_not_current(world):
     world.hold(note=True)
-    world.hold(copied=a_copy(world, ("age1other",)))
+    world.hold(notes=Notes(copied=a_copy(world, ("age1other",))))
     assert world.hold(recipients=(RECIPIENT,))["standby"] == ""
 
 
@@ -311,11 +313,24 @@ def test_a_run_leaves_the_metrics_of_the_copies(world, tmp_path):
     world.hold(note=True)
     place = tmp_path / "textfiles"
     with pytest.raises(TunnelError, match="mcp_tunnel_textfile_dir"):
-        world.hold(metrics=Metrics("default", str(place)))
+        world.hold(notes=Notes(metrics=Metrics("default", str(place))))
     assert world.lease.holder() == {}, "a refusal leaves nothing to wait for"
     place.mkdir()
     metrics = Metrics("default", str(place))
-    world.hold(metrics=metrics)
-    told = {"copied": a_copy(world), "metrics": metrics}
-    state_host.release(str(world.state), RUN, world.lease, [], [], world.signatories, **told)
+    world.hold(notes=Notes(metrics=metrics))
+    told = Notes(copied=a_copy(world), metrics=metrics)
+    state_host.release(str(world.state), RUN, world.lease, [], [], world.signatories, told)
     assert 'kind="standby"} 1\n' in (place / "mcp_tunnel_state_default.prom").read_text()
+
+
+def test_a_run_that_makes_no_copy_sees_those_that_there_are(world):
+    world.hold(note=True)
+    world.hold(notes=Notes(copied=a_copy(world)))
+    later = "2026-12-01T00:00:00Z"
+    asked = {"recipients": (RECIPIENT,)}
+    ended = (str(world.state), RUN, world.lease, [], [], world.signatories)
+    state_host.release(*ended, Notes(seen={"b": "12" * 32}, at=later))
+    assert records.load(str(world.state))["standby"].seen_at == later
+    assert world.hold(**asked)["standby"] == "12" * 32
+    state_host.release(*ended, Notes(seen={"b": ""}, at=later))
+    assert world.hold(**asked)["standby"] == "", "no replica keeps it"

@@ -13,6 +13,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules im
 )
 
 LOSSES = ["lost after", "truncated", "lost before", "api_error", "overloaded_error"]
+PREVIOUS = ["ca-previous.crt", "ca-previous.key"]
 KEPT = ["ca.crt", "ca.key", "tunnel-domain", "tunnel-id"]
 
 
@@ -284,7 +285,11 @@ def test_a_rotation(api, state, options, tunnel):
     assert openssl.public_key_of_certificate(new["certificate"]) == openssl.public_key_of_key(
         (state / "ca.key").read_text()
     )
-    assert sorted(os.listdir(state)) == ["ca-previous.crt", *KEPT]
+    # Its key proves to replicas that still trust it that a copy of the state is none of a forger's.
+    assert sorted(os.listdir(state)) == [*PREVIOUS, *KEPT]
+    assert openssl.public_key_of_certificate(old["certificate"]) == openssl.public_key_of_key(
+        (state / "ca-previous.key").read_text()
+    )
     # Neither the same step again nor an ordinary run moves the rotation.
     for phase in ("added", "current"):
         again = ensured("tunnel_ca", **options, phase=phase)
@@ -319,7 +324,7 @@ def test_a_brought_ca_without_key_is_rotated_in(state, options, tunnel, openssl_
     ensured("tunnel_ca", **options)
     result = ensured("tunnel_ca", **options, certificate=openssl_ca[0], phase="added")
     assert not result["private_key_stored"]
-    assert sorted(os.listdir(state)) == ["ca-previous.crt", "ca.crt", "tunnel-domain", "tunnel-id"]
+    assert sorted(os.listdir(state)) == [*PREVIOUS, "ca.crt", "tunnel-domain", "tunnel-id"]
 
 
 def test_a_rotation_archives_nobody_elses_ca(api, options, tunnel, openssl_ca):
@@ -423,7 +428,7 @@ def test_a_run_killed_anywhere_is_completed(api, tmp_path, phase, meanwhile):
         expected = [result["fingerprint"], *(old if phase == "added" else [])]
         assert fingerprints(api, api.tunnels[0]) == expected
         assert len(api.certificates) == 1 + (phase != "current")
-        previous = ["ca-previous.crt"] if phase == "added" else []
+        previous = PREVIOUS if phase == "added" else []
         assert sorted(os.listdir(state)) == [*previous, *KEPT]
         certificate = (state / "ca.crt").read_text()
         assert openssl.public_key_of_certificate(certificate) == openssl.public_key_of_key(
@@ -472,6 +477,50 @@ def test_a_stored_ca_that_is_not_the_tunnel_s(api, state, options, tunnel, opens
     assert (state / "ca.crt").read_text() == kept
     ensured("tunnel_ca", **options)
     assert len(fingerprints(api, tunnel)) == 2, "asked for, both are registered"
+
+
+def test_a_stored_ca_with_the_tunnel_s_beside_it(api, state, options, tunnel, openssl_ca):
+    """Whoever made the copy knew the tunnel's CA, as every replica does."""
+    ensured("tunnel_ca", **options)
+    api.certificates.clear()
+    foreign = api.add_certificate(tunnel["id"], openssl_ca[0])
+    for name in ("ca-previous.crt", "ca-next.crt"):
+        (state / name).write_text(openssl_ca[0])
+        for check in (True, False):
+            message = refused("tunnel_ca", check=check, **options, exclusive=True)
+            assert foreign["fingerprint"] in message
+        (state / name).unlink()
+    assert fingerprints(api, tunnel) == [foreign["fingerprint"]]
+
+
+def test_a_ca_in_place_of_a_lost_one_killed_anywhere(api, tmp_path, openssl_ca):
+    """recover.yml: the lost CA is the only one that is registered, and its key is nowhere."""
+    states = []
+
+    def arguments():
+        return {"path": str(states[-1]), "provisioning": "wif", **api.options(), "exclusive": True}
+
+    def prepare():
+        states.append(tmp_path / f"state{len(states)}")
+        api.tunnels.clear()
+        api.certificates.clear()
+        run_module("tunnel", path=str(states[-1]), **api.options())
+        api.add_certificate(api.tunnels[0]["id"], openssl_ca[0])
+        (states[-1] / "ca-previous.crt").write_text(openssl_ca[0])
+        (states[-1] / "ca-previous.crt").chmod(0o600)
+
+    def attempt():
+        assert not run_module("tunnel_ca", **arguments()).failed
+
+    def check(_step):
+        result = ensured("tunnel_ca", **arguments())
+        assert len(fingerprints(api, api.tunnels[0])) == 2
+        assert len(api.certificates) == 2
+        assert result["rotating"]
+        assert sorted(os.listdir(states[-1])) == ["ca-previous.crt", *KEPT]
+        assert not ensured("tunnel_ca", **arguments())["changed"]
+
+    assert kill_everywhere(prepare, attempt, check) > 3
 
 
 def test_a_stored_ca_is_registered_where_there_is_none(api, state, options, tunnel):

@@ -36,14 +36,36 @@ def write(path, *given, **changes):
 def test_the_newest_is_found(tmp_path):
     place = tmp_path / "a" / "b"
     write(place, "2026-11-29T05:00:00Z")
-    newest = write(place, "2026-12-01T00:00:00Z")
-    write(place, "2026-12-24T05:00:00Z", "lab")
-    write(place, "2026-12-24T05:00:00Z", "default-lab")
+    newest = write(place, "2026-11-29T05:00:01Z")
+    write(place, "2026-11-29T05:00:02Z", "lab")
+    write(place, "2026-11-29T05:00:03Z", "default-lab")
     found = folder.newest(place, "default")
     assert found.path == newest
-    assert newest.name == "default-20261201T000000Z.age"
+    assert newest.name == "default-20261129T050001Z.age"
     assert {stat.S_IMODE(each.stat().st_mode) for each in place.iterdir()} == {0o600}
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_one_of_a_clock_that_was_ahead_is_not_the_newest(tmp_path):
+    write(tmp_path, "2999-01-01T00:00:00Z")
+    right = write(tmp_path, "2026-11-29T05:00:00Z")
+    assert folder.newest(tmp_path, "default").path == right
+    right.unlink()
+    assert folder.newest(tmp_path, "default").about.made_at.startswith("2999")
+
+
+def test_a_backup_that_others_could_have_put_there(tmp_path):
+    """One of their own, for the recipient of the operator."""
+    path = write(tmp_path / "backups")
+    assert folder.read(path) == simulated_hosts.armored()
+    (tmp_path / "link").symlink_to(path)
+    assert folder.read(tmp_path / "link") == simulated_hosts.armored()
+    for place in (path, path.parent):
+        mode = stat.S_IMODE(place.stat().st_mode)
+        place.chmod(mode | 0o022)
+        with pytest.raises(TunnelError, match=r"mcp_tunnel_backup_file: .*can be written by other"):
+            folder.read(path)
+        place.chmod(mode)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +77,16 @@ def test_the_newest_is_found(tmp_path):
         lambda path, about: about.unlink(),
         lambda path, about: about.write_text("{"),
         lambda path, about: about.write_text("[]"),
+        lambda path, about: about.write_text(
+            about.read_text().replace('"2026-11-29T05:00:01Z"', "20261129")
+        ),
+        lambda path, about: about.write_text(about.read_text().replace("2026-11-29", "2026-99-99")),
         lambda path, about: about.write_text(json.dumps({"instance": "default"})),
     ],
 )
 def test_a_damaged_one_is_passed_over(tmp_path, damage):
     earlier = write(tmp_path, "2026-11-29T05:00:00Z")
-    later = write(tmp_path, "2026-12-01T00:00:00Z")
+    later = write(tmp_path, "2026-11-29T05:00:01Z")
     damage(later, tmp_path / f"{later.name}.json")
     assert folder.newest(tmp_path, "default").path == earlier
 
