@@ -168,3 +168,13 @@ def test_a_teardown_withdraws_the_ca(tmp_path, answer):
     assert ("stays registered on its tunnel: No." in output) == bool(answer)
     wiped = [entry["path"] for call in calls for entry in call["arguments"].get("entries", [])]
     assert "/var/lib/mcp-tunnel/default" in wiped
+
+
+def test_a_teardown_keeps_the_key_if_nobody_knows_whether_the_ca_was_withdrawn(tmp_path):
+    simulation = Simulation(tmp_path, "wif")
+    simulation.attack("host1", "tunnel_ca", unreachable=True)
+    status, output = simulation.run("teardown", "-e", "mcp_tunnel_teardown_confirmed=true")
+    assert status != 0
+    calls = simulation.calls()
+    wiped = [entry["path"] for call in calls for entry in call["arguments"].get("entries", [])]
+    assert "/var/lib/mcp-tunnel/default" not in wiped, output[-3000:]
