@@ -19,7 +19,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
 # Registered by the roles for a replica, and for the leader of its tunnel.
 _OF_REPLICA = {
     "releases": ("__proxy_release", "__cloudflared_release"),
-    "files": ("__proxy_file_set", "__cloudflared_file_set"),
+    "files": (
+        *("__proxy_file_set", "__proxy_sysusers", "__proxy_renewal_key"),
+        *("__cloudflared_file_set", "__cloudflared_sysusers", "__cloudflared_repository"),
+    ),
+    "certificate": ("__proxy_installed",),
     "firewall": ("__firewall_loaded",),
     "services": ("__mcp_tunnel_applied",),
 }
@@ -63,7 +67,7 @@ class ActionModule(CheckedModule):
 def _parts(of_replica: Mapping[str, Any], of_tunnel: Mapping[str, Any]) -> list[str]:
     """The parts that differ."""
     found = {part: _differs(of_replica, *names) for part, names in _OF_REPLICA.items()}
-    found["certificate"] = bool(_result(of_replica, "__proxy_request").get("needed"))
+    found["certificate"] |= bool(_result(of_replica, "__proxy_request").get("needed"))
     found["credentials"] = _differs(of_tunnel, *_OF_TUNNEL)
     return [part for part, differs in found.items() if differs]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.action.test_waves import make_fleet
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulated_hosts import (
     OF_A_CERTIFICATE,
 )
@@ -11,14 +12,19 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation
 CHANGED = {"merge": {"changed": True}}
 
 
+def signed_in_time(simulation):
+    """Let every replica have a certificate that is not due."""
+    good = {"needed": False, "csr": "", "reasons": [], **OF_A_CERTIFICATE}
+    for host in simulation.hosts:
+        simulation.attack(host, "server_cert", arguments={"state": "requested"}, merge=good)
+
+
 @pytest.fixture
 def simulation(tmp_path):
     """Two replicas with a node exporter each."""
     simulation = Simulation(tmp_path)
     simulation.variables["mcp_tunnel_textfile_dir"] = "/srv/exporter"
-    good = {"needed": False, "csr": "", "reasons": [], **OF_A_CERTIFICATE}
-    for host in simulation.hosts:
-        simulation.attack(host, "server_cert", arguments={"state": "requested"}, merge=good)
+    signed_in_time(simulation)
     return simulation
 
 
@@ -67,6 +73,25 @@ def test_a_host_without_the_directory(simulation):
     assert "mcp_tunnel_textfile_dir: /srv/exporter is no directory of this host" in output
     assert "It differs in" not in output
     assert "host2 differs" not in output
+
+
+def test_a_tunnel_that_does_not_work_hides_no_drift_of_another(tmp_path):
+    """Ansible ends a run with a play in which all hosts have failed: nothing may follow it."""
+    simulation = make_fleet(tmp_path, "red", "blue")
+    simulation.hosts = {name: simulation.hosts[name] for name in ("red1", "blue1")}
+    simulation.variables["mcp_tunnel_textfile_dir"] = "/srv/exporter"
+    signed_in_time(simulation)
+    broken = {"healthy": False, "msg": "edge: 0 of 4 connections."}
+    simulation.attack("red1", "replica_health", merge=broken)
+    simulation.attack("blue1", "firewall", **CHANGED)
+    status, output = simulation.run("drift", "--check")
+    assert status != 0
+    assert "red1 does not work" in output
+    assert "blue1 differs from the inventory" in output, output[-3000:]
+    assert {host: made["parts"] for host, made in reports(simulation).items()} == {
+        "red1": [],
+        "blue1": ["firewall"],
+    }
 
 
 def test_it_never_deploys(simulation):
