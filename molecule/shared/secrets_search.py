@@ -39,7 +39,7 @@ def key_lines(name: str) -> list[str]:
     is in certificates, too.
     """
     text = shell(name).check_output(
-        "cat /etc/mcp-tunnel/default/tls/tls.key /var/lib/mcp-tunnel/default/ca.key 2>/dev/null"
+        "cat /etc/mcp-tunnel/default/tls/tls.key /var/lib/mcp-tunnel/default/ca*.key 2>/dev/null"
         " || true"
     )
     keys = text.split("-----BEGIN PRIVATE KEY-----")[1:]

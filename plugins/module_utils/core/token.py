@@ -43,7 +43,7 @@ def parse_token(text: str, subject: str = "token") -> TunnelToken:
         raise TunnelError(subject, "contains white space inside", _COPY)
     try:
         fields = json.loads(base64.b64decode(token, validate=True).decode("utf-8"))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         # "from None": the cause quotes its input.
         raise TunnelError(subject, "is not base64-encoded JSON", _COPY) from None
     if not isinstance(fields, dict):

@@ -96,7 +96,13 @@ def load_certificate(pem: str, subject: str) -> x509.Certificate:
         # cryptography parses both lazily, and everything below reads them.
         certificate.public_key()
         list(certificate.extensions)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
         raise TunnelError(
             subject,
             f"is not a certificate that can be read ({error})",
@@ -108,11 +114,14 @@ def load_certificate(pem: str, subject: str) -> x509.Certificate:
 def load_private_key(pem: str, subject: str) -> Any:
     """Reads an unencrypted PEM private key. The messages never quote it.
 
-    :raises TunnelError: if it is encrypted or not a key.
+    :raises TunnelError: if it is encrypted, not a key, or put together from two.
     """
     require_cryptography()
     try:
-        return serialization.load_pem_private_key(pem.encode(), password=None)
+        key = serialization.load_pem_private_key(pem.encode(), password=None)
+        if _is_whole(key):
+            return key
+        problem = "has the public part of another key"
     except TypeError:
         problem = "is encrypted with a passphrase"
     except (ValueError, UnsupportedAlgorithm):
@@ -120,6 +129,17 @@ def load_private_key(pem: str, subject: str) -> Any:
     raise TunnelError(
         subject, problem, "Give an unencrypted key, for example from: openssl pkey -in FILE"
     )
+
+
+def _is_whole(key: Any) -> bool:
+    """Whether the public part of a key is its own.
+
+    A file of an elliptic curve's key has both (RFC 5915). cryptography compares them from 45 on.
+    """
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        return True
+    derived = ec.derive_private_key(key.private_numbers().private_value, key.curve)
+    return same_key(derived.public_key(), key.public_key())
 
 
 def generate_key() -> Any:

@@ -22,6 +22,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 
 # Vendor rule: active CA certificates of a tunnel.
 SLOTS = 2
+_ELSEWHERE = (
+    "Run with an inventory that has that state host and every replica. If it is lost, run "
+    "recover.yml. If it was torn down, archive its CA in the Console. To register a CA of "
+    "this host beside it, as beside another deployment, set mcp_tunnel_state_is_lost: true "
+    "for one run"
+)
 
 
 class Registrations:
@@ -74,10 +80,11 @@ class Registrations:
         """The active registration that was made first."""
         return min(self.active, key=lambda one: (one.created_at, one.id))
 
-    def refuse_others(self, own: dict[str, str]) -> None:
+    def refuse_others(self, own: dict[str, str], remedy: str = _ELSEWHERE) -> None:
         """Refuses a tunnel that has a CA from elsewhere: others live on that one.
 
         :param own: as for :meth:`require_slot`.
+        :param remedy: for the operator.
         :raises TunnelError: with the CAs that are active.
         """
         if not self.active:
@@ -87,10 +94,7 @@ class Registrations:
             f"tunnel {self._tunnel_id}",
             f"has a CA that this state host does not have, so another state host serves it: "
             f"{described}",
-            "Run with an inventory that has that state host and every replica. If it is lost, run "
-            "recover.yml. If it was torn down, archive its CA in the Console. To register a CA of "
-            "this host beside it, as beside another deployment, set mcp_tunnel_state_is_lost: true "
-            "for one run",
+            remedy,
         )
 
     def require_slot(self, own: dict[str, str]) -> None:

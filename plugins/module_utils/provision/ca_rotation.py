@@ -42,6 +42,7 @@ class Rotation:
 
         :param exclusive: whether no CA may be made beside one that this directory does not have.
         """
+        self._directory = directory
         self._exclusive = exclusive
         self._registrations = registrations
         self._current = KeyPair(directory, "ca")
@@ -112,7 +113,13 @@ class Rotation:
             fingerprint
         )
         if not known:
-            self._registrations.refuse_others(self._own())
+            remedy = (
+                "If the state here was put back from a copy, the copy was not of this tunnel: move "
+                f"{self._directory} away on this host, and run recover.yml without "
+                "mcp_tunnel_backup_identity_file. Else run with an inventory that has that state "
+                "host and every replica"
+            )
+            self._registrations.refuse_others(self._own(), remedy)
 
     def _yield_to_others(self, fingerprint: str) -> None:
         """Takes the new CA back if another run has registered one at the same time, but earlier.
@@ -141,6 +148,8 @@ class Rotation:
                 "is not there or cannot be read, so there is no CA to rotate",
                 "Run with phase=current first",
             )
+        if self._exclusive and not request.certificate:
+            self._refuse_a_stranger(crypto.fingerprint(current))
         # A CA that was archived since has to be replaced in its turn.
         is_done = not self._registrations.is_archived(crypto.fingerprint(current))
         if is_done and self._previous.read() and not self._has_next():

@@ -89,7 +89,7 @@ def hold(request: Request, lease: Lease, check_mode: bool) -> dict[str, Any]:
             return {"changed": False, "holder": held}
         try:
             return _found(request, check_mode)
-        except TunnelError:
+        except (TunnelError, OSError):
             lease.release(request.run)
             raise
 

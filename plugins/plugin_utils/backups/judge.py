@@ -126,9 +126,16 @@ def judge(text: str, identities: list[Any], source: str, wanted: Wanted) -> Cand
     if problem := encryption.why_not_armored(text):
         raise TunnelError(source, problem, "It is damaged, or no copy: take another one")
     content = encryption.decrypt(text, identities, source)
-    manifest, state = archive.unpack(content, source)
-    for problem_found in _problems(manifest, state, source, wanted):
-        raise problem_found
+    try:
+        manifest, state = archive.unpack(content, source)
+        for problem_found in _problems(manifest, state, source, wanted):
+            raise problem_found
+    except TunnelError:
+        raise
+    except Exception as error:  # of a parser: one copy that somebody made must not keep the others
+        raise TunnelError(
+            source, f"cannot be judged ({type(error).__name__})", "Take another copy"
+        ) from None
     return Candidate(source, manifest, state)
 
 

@@ -471,8 +471,11 @@ def test_a_stored_ca_that_is_not_the_tunnel_s(api, state, options, tunnel, opens
     foreign = api.add_certificate(tunnel["id"], openssl_ca[0])
     kept = (state / "ca.crt").read_text()
     for check in (True, False):
-        message = refused("tunnel_ca", check=check, **options, exclusive=True)
-        assert foreign["fingerprint"] in message
+        for phase in ("current", "added"):
+            given = {**options, "exclusive": True, "phase": phase}
+            message = refused("tunnel_ca", check=check, **given)
+            assert foreign["fingerprint"] in message
+            assert "mcp_tunnel_state_is_lost" not in message, "it would register that CA"
     assert fingerprints(api, tunnel) == [foreign["fingerprint"]]
     assert (state / "ca.crt").read_text() == kept
     ensured("tunnel_ca", **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pyrage
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
@@ -53,6 +55,22 @@ def test_a_copy_that_fits(keeper):
         found = keeper.judge(keeper.encrypted(packed(keeper.files)), **changes)
         assert found.state.files == keeper.files
         assert found.replicas() == ["host1"]
+
+
+def test_contents_that_break_a_parser(keeper):
+    """The copy is refused like any other, and does not end the restore."""
+    nested = base64.b64encode(b"[" * 6000)
+    with pytest.raises(TunnelError, match="is not base64-encoded JSON"):
+        keeper.judge(keeper.encrypted(packed({**keeper.files, "tunnel-token": nested})))
+
+
+def test_a_fault_of_a_parser_is_that_of_the_copy(keeper, monkeypatch):
+    def fail(*_arguments):
+        raise AttributeError("no value of mine")
+
+    monkeypatch.setattr(judge, "parse_token", fail)
+    with pytest.raises(TunnelError, match=r"^copy: cannot be judged \(AttributeError\)"):
+        keeper.judge(keeper.encrypted(packed(keeper.files)))
 
 
 def in_rotation(files, tmp_path, name):
