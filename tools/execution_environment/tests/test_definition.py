@@ -38,7 +38,7 @@ def introspected() -> dict[str, list[str]]:
 def test_ansible_builder_finds_the_requirements() -> None:
     found = introspected()
     names = {Requirement(line.partition("#")[0].strip()).name for line in found["python"]}
-    assert names == {"cryptography", "jmespath", "pyjwt", "requests"}
+    assert names == {"cryptography", "jmespath", "pyjwt", "pyrage", "requests"}
     assert {line.partition("#")[0].strip() for line in found["system"]} == {
         "openssh-client [platform:dpkg]",
         "openssh-clients [platform:rpm]",
