@@ -94,14 +94,19 @@ class Prometheus:
 async def running_prometheus(home: Path, **ports: int) -> AsyncIterator[Prometheus]:
     """Run Prometheus on loopback with the shipped rules and jobs, these at other *ports*.
 
-    *ports* are by the name of the job, with ``_`` for ``-``.
+    *ports* are by the name of the job, with ``_`` for ``-``. One that is not shipped, as that of a
+    node exporter, is added.
     """
     config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": f"{_INTERVAL}s", "evaluation_interval": f"{_INTERVAL}s"}
     config["rule_files"] = [str(SHIPPED / name) for name in config["rule_files"]]
     for job in config["scrape_configs"]:
-        port = ports[job["job_name"].replace("-", "_")]
+        port = ports.pop(job["job_name"].replace("-", "_"))
         job["static_configs"][0]["targets"] = [f"127.0.0.1:{port}"]
+    labels = config["scrape_configs"][0]["static_configs"][0]["labels"]
+    for name, port in ports.items():
+        static = {"targets": [f"127.0.0.1:{port}"], "labels": labels}
+        config["scrape_configs"].append({"job_name": name, "static_configs": [static]})
     path = home / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -45,6 +45,8 @@ _ASKED = {
     "verify.yml": {"ask_limit_on_launch"},
     "renew_cert.yml": {"ask_limit_on_launch"},
     "support.yml": {"ask_limit_on_launch"},
+    "backup.yml": {"ask_limit_on_launch"},
+    "restore.yml": {"ask_limit_on_launch"},
     "undrain.yml": {"ask_limit_on_launch"},
     "reboot.yml": {"ask_limit_on_launch"},
 }

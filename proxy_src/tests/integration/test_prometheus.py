@@ -11,6 +11,7 @@ import pwd
 import signal
 import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ cloudflared_tunnel_request_errors 0
 cloudflared_tunnel_server_locations{connection_id="0",edge_location="ams01"} 1
 """
 """The real one's metrics when the edge is gone: it counts attempts, and where it once was."""
+NODE_EXPORTER = """\
+# TYPE mcp_tunnel_drift gauge
+mcp_tunnel_drift{mcp_tunnel_instance="default",part="files"} 1
+mcp_tunnel_drift{mcp_tunnel_instance="default",part="firewall"} 0
+# TYPE mcp_tunnel_drift_check_timestamp_seconds gauge
+mcp_tunnel_drift_check_timestamp_seconds{mcp_tunnel_instance="default"} %(now)d
+# TYPE mcp_tunnel_ca_expiry_timestamp_seconds gauge
+mcp_tunnel_ca_expiry_timestamp_seconds{mcp_tunnel_instance="default"} 9999999999
+"""
+"""What drift.yml has written on a host, as the node exporter shows it."""
 TIMERS_PROGRAM = ROOT / "roles/firewall/files/mcp-tunnel-connections.py"
 FIREWALL = ("proxy/upstreams/default", "proxy/refused", "others/listener/default")
 
@@ -67,6 +78,12 @@ class Cloudflared:
         # This user's server stands in for the one of cloudflared's user.
         program.USER = pwd.getpwuid(os.geteuid()).pw_name
         assert await asyncio.get_running_loop().run_in_executor(None, program.main) == 0
+
+
+async def node_exporter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_head(reader)
+    page = NODE_EXPORTER % {"now": time.time()}
+    writer.write(plain_answer(page.encode(), b"Content-Type: text/plain; version=0.0.4"))
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -153,6 +170,7 @@ async def trouble(proxy: RunningProxy, prometheus: Prometheus) -> None:
 ACTIVE = {
     "McpProxyHandshakesFailing": "pending",  # it has to last
     "McpProxyUpstreamFailing": "pending",
+    "McpTunnelDrift": "pending",
     "McpProxyUpstreamNotAllowed": "firing",
     "McpTunnelDisconnected": "pending",
     "McpTunnelFirewallRefusals": "firing",
@@ -188,7 +206,8 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
         cloudflared = await enter(raw_upstream(connector))
         await connector.noted(cloudflared, 4)
         proxy = await enter(running_proxy(tmp_path, routes, **settings))
-        ports = {"mcp_proxy": proxy.admin_port, "mcp_cloudflared": cloudflared}
+        node = await enter(raw_upstream(node_exporter))
+        ports = {"mcp_proxy": proxy.admin_port, "mcp_cloudflared": cloudflared, "node": node}
         prometheus = await enter(running_prometheus(tmp_path, **ports))
         await prometheus.until('mcp_proxy_requests_total{route="echo", status="2xx"} == 0')
         await prometheus.until("mcp_tunnel_ready_connections == 4")
