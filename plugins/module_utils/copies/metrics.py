@@ -6,21 +6,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.archive import seconds
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import textfile
 
-# The label is not "instance", which is Prometheus' own.
-_FAMILIES = {
-    "mcp_tunnel_state_copy_timestamp_seconds": (
-        "When a run last saw the copy of the state; 0 if none is known."
-    ),
-    "mcp_tunnel_state_copy_current": "Whether the copy is of the state as it is, and kept.",
-}
+_SEEN = (
+    "mcp_tunnel_state_copy_timestamp_seconds",
+    "When a run last saw the copy of the state; 0 if none is known.",
+)
+_CURRENT = (
+    "mcp_tunnel_state_copy_current",
+    "Whether the copy is of the state as it is, and kept.",
+)
 
 
 @dataclass(frozen=True)
@@ -47,29 +48,27 @@ class Metrics:
 
         Readers never see half of it.
         """
-        if not self.directory or not os.path.isdir(self.directory):
+        if not self.directory:
             return
-        file = os.path.join(self.directory, f"mcp_tunnel_state_{self.instance}.prom")
-        known = records.look(path)
-        if not known.state:
-            secret_files.remove_file(file)
+        file_name = f"mcp_tunnel_state_{self.instance}.prom"
+        try:
+            known = records.look(path)
+        except TunnelError:
+            # No fault of a run that is done: verify and state_copy name it.
             return
-        text = "\n".join([*self._lines(known), ""])
-        attributes = secret_files.Attributes(os.geteuid(), os.getegid(), 0o644)
-        if secret_files.read_file(file) != text.encode():
-            secret_files.write_file(file, text.encode(), attributes)
-
-    def _lines(self, known: records.Known) -> Iterator[str]:
-        for name, meaning in _FAMILIES.items():
-            yield f"# HELP {name} {meaning}"
-            yield f"# TYPE {name} gauge"
-            for kind in records.KINDS:
-                labels = f'{{mcp_tunnel_instance="{self.instance}",kind="{kind}"}}'
-                yield f"{name}{labels} {_value(name, kind, known)}"
+        if known.state:
+            textfile.write(self.directory, file_name, self.instance, _gauges(known))
+        else:
+            secret_files.remove_file(os.path.join(self.directory, file_name))
 
 
-def _value(name: str, kind: str, known: records.Known) -> int:
-    if name.endswith("_current"):
-        return int(known.is_current(kind))
+def _gauges(known: records.Known) -> list[textfile.Gauge]:
+    kinds = {kind: (("kind", kind),) for kind in records.KINDS}
+    seen = {labels: _seen_at(kind, known) for kind, labels in kinds.items()}
+    current = {labels: int(known.is_current(kind)) for kind, labels in kinds.items()}
+    return [textfile.Gauge(*_SEEN, seen), textfile.Gauge(*_CURRENT, current)]
+
+
+def _seen_at(kind: str, known: records.Known) -> int:
     copy = known.copies.get(kind)
     return int(seconds(copy.seen_at)) if copy else 0
