@@ -38,7 +38,7 @@ def _of_the_state(state_dir: str, now: float) -> list[tuple[str, ...]]:
 
 
 def _missed(state_dir: str) -> set[str]:
-    """The kinds of copies whose absence is told: where the CA's key is, which is made only once.
+    """The kinds of copies whose absence is shown: where the CA's key is, which is made only once.
 
     One replica alone has nobody who could keep a standby copy.
     """

@@ -334,3 +334,24 @@ def test_a_run_that_makes_no_copy_sees_those_that_there_are(world):
     assert world.hold(**asked)["standby"] == "12" * 32
     state_host.release(*ended, Notes(seen={"b": ""}, at=later))
     assert world.hold(**asked)["standby"] == "", "no replica keeps it"
+
+
+def test_a_state_that_cannot_be_copied_hinders_no_run(world, tmp_path):
+    """The module that copies it names the reason."""
+    world.hold(note=True)
+    (world.state / "link").symlink_to("/etc/passwd")
+    assert world.hold(recipients=(RECIPIENT,))["standby"] == ""
+    notes = Notes(metrics=Metrics("default", str(tmp_path)))
+    state_host.release(str(world.state), RUN, world.lease, [], [], world.signatories, notes)
+    assert world.lease.holder() == {}
+
+
+def test_a_run_that_cannot_write_leaves_nothing_to_wait_for(world, tmp_path, monkeypatch):
+    def fail(*_arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Metrics, "write", fail)
+    notes = Notes(metrics=Metrics("default", str(tmp_path)))
+    with pytest.raises(OSError, match="Permission denied"):
+        world.hold(notes=notes)
+    assert world.lease.holder() == {}
