@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Has a state host encrypt a copy of its state, and keeps it on the controller if it is told to."""
+"""Has a state host encrypt a copy of its state; with a dest, keeps it on the controller."""
 
 from __future__ import annotations
 

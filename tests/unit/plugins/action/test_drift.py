@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.action import drift
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.action.test_waves import make_fleet
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulated_hosts import (
     OF_A_CERTIFICATE,
@@ -73,6 +78,40 @@ def test_a_host_without_the_directory(simulation):
     assert "mcp_tunnel_textfile_dir: /srv/exporter is no directory of this host" in output
     assert "It differs in" not in output
     assert "host2 differs" not in output
+
+
+RESULTS = {
+    "__proxy_release": "releases",
+    "__cloudflared_release": "releases",
+    "__proxy_file_set": "files",
+    "__proxy_sysusers": "files",
+    "__proxy_renewal_key": "files",
+    "__cloudflared_file_set": "files",
+    "__cloudflared_sysusers": "files",
+    "__cloudflared_repository": "files",
+    "__proxy_installed": "certificate",
+    "__firewall_loaded": "firewall",
+    "__mcp_tunnel_applied": "services",
+    "__provision_ca": "credentials",
+    "__provision_token": "credentials",
+    "__provision_tunnel": "credentials",
+}
+
+
+def test_every_result_that_counts():
+    """Each is one that a task of the roles, or of site.yml, registers."""
+    root = Path(role_options.__file__).parents[3]
+    files = [root / "playbooks/site.yml", *root.glob("roles/*/tasks/*.yml")]
+    registered = {
+        name for file in files for name in re.findall(r"register: (\w+)", file.read_text())
+    }
+    assert RESULTS.keys() <= registered
+    for name, part in RESULTS.items():
+        found = {name: {"changed": True}}
+        assert drift._parts(found, found) == [part], name
+        assert drift._parts({name: {"changed": False}}, {}) == []
+    assert drift._parts({"__proxy_request": {"needed": True}}, {}) == ["certificate"]
+    assert drift._parts({"__proxy_file_set": {"skipped": True}}, {}) == []
 
 
 def test_a_tunnel_that_does_not_work_hides_no_drift_of_another(tmp_path):

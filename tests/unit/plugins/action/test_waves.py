@@ -70,6 +70,8 @@ def test_a_failure_stops_its_tunnel_only(tmp_path):
     simulation = make_fleet(tmp_path, *ENDS)
     refusal = {"merge": {"failed": True, "msg": "No."}}
     simulation.attack("failing2", "replica", **refusal)
+    kept = {"failed": True, "msg": "Not restored."}
+    simulation.attack("failing2", "replica", arguments={"state": "restored"}, merge=kept)
     simulation.attack("cut2", "replica", unreachable=True)
     simulation.attack("away2", unreachable=True)
     simulation.attack("keyless1", unreachable=True)
@@ -88,6 +90,9 @@ def test_a_failure_stops_its_tunnel_only(tmp_path):
     for tunnel, end in ENDS.items():
         assert [name for name in ran if name[:-1] == tunnel] == TURNS.get(tunnel, [])
         assert f'"  {tunnel}, {simulated_hosts.DOMAIN}: {end}",' in told, told[:40]
+    assert (
+        "It could not be put back, and stays as it is, for you to look at: Not restored." in output
+    )
     assert '"2 of 9 tunnels are done.",' in told
     assert '"Left out, as they could not be reached: away2. Run again for them."' in told
 

@@ -241,7 +241,7 @@ def test_a_host_that_is_gone_hinders_nobody(simulation):
     simulation.variables["mcp_tunnel_state_host"] = "host2"
     simulation.attack("host1", unreachable=True)
     status, output = simulation.run("restore")
-    assert status != 0, "an unreachable host is told by the status of the run"
+    assert status != 0, "the status of the run shows an unreachable host"
     assert [host for host, _arguments in calls(simulation, "state_restore")] == ["host2"]
     (host, given) = calls(simulation, "file_set")[-1]
     assert host == "host2"
@@ -355,7 +355,7 @@ def last_lines(output):
 
 
 def test_a_replica_that_cannot_keep_a_copy_stops_nothing(simulation):
-    """It is told at the end, and the next run tries again; verify and an alert ask for copies."""
+    """The last lines say so, and the next run tries again; verify and an alert ask for copies."""
     with_copies(simulation, lost=False)
     simulation.hosts["host3"] = {}
     simulation.world["contents"]["host3"] = dict(simulation.world["contents"]["host2"])
