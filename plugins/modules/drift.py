@@ -83,7 +83,7 @@ def report(options: dict[str, Any]) -> dict[str, Any]:
     """The module's result."""
     instance = check_instance(options["instance"])
     parts = [part for part in _PARTS if part in options["parts"]]
-    differs: Mapping[tuple[tuple[str, str], ...], int] = {
+    differs: Mapping[textfile.Labels, int] = {
         (("part", part),): int(part in parts) for part in _PARTS
     }
     gauges = [

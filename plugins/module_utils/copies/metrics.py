@@ -63,7 +63,7 @@ class Metrics:
 
 
 def _gauges(known: records.Known) -> list[textfile.Gauge]:
-    kinds = {kind: (("kind", kind),) for kind in records.KINDS}
+    kinds: dict[str, textfile.Labels] = {kind: (("kind", kind),) for kind in records.KINDS}
     seen = {labels: _seen_at(kind, known) for kind, labels in kinds.items()}
     current = {labels: int(known.is_current(kind)) for kind, labels in kinds.items()}
     return [textfile.Gauge(*_SEEN, seen), textfile.Gauge(*_CURRENT, current)]

@@ -15,16 +15,20 @@ _LABEL = "mcp_tunnel_instance"
 """The label is not ``instance``, which is Prometheus' own."""
 
 
+Labels = tuple[tuple[str, str], ...]
+"""Further labels of a series, as ``(("part", "files"),)``."""
+
+
 @dataclass(frozen=True)
 class Gauge:
     """A family of series.
 
-    :param values: the value of further labels, as ``(("part", "files"),)``, to that of the series
+    :param values: further labels to the value of the series
     """
 
     name: str
     meaning: str
-    values: Mapping[tuple[tuple[str, str], ...], int]
+    values: Mapping[Labels, int]
 
 
 def write(directory: str, file_name: str, instance: str, gauges: Sequence[Gauge]) -> bool:
