@@ -1,4 +1,4 @@
-"""A client that calls a tool through the tunnel 20 times a second, on a new connection each time.
+"""A client that calls a tool through the tunnel all the time, on a new connection each time.
 
 As the vendor's backend would, it trusts the CAs that are registered on the tunnel at that moment.
 Each call is one request, made by hand: a whole MCP client costs four times as much processor time,
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_INTERVAL = 1 / 20  # seconds
+RATE = 20  # calls a second
 _AT_ONCE = 16
 _REVISION = "2026-07-28"  # of the protocol: one request per call
 _SECONDS = 30  # for a call, as lab call has them
@@ -49,13 +49,15 @@ class Calls:
 
 
 @contextmanager
-def calling(run: Path, front: str, tunnel_id: str, ca: str = "") -> Iterator[Calls]:
-    """Call all the time; the results are known when the block has ended.
+def calling(
+    run: Path, front: str, tunnel_id: str, ca: str = "", rate: int = RATE
+) -> Iterator[Calls]:
+    """Call *rate* times a second; the results are known when the block has ended.
 
     *ca* is trusted (PEM) while no CA is registered: in mode manual, the edge then lets any through.
     """
     process = subprocess.Popen(
-        [sys.executable, __file__, str(run), front, tunnel_id, ca],
+        [sys.executable, __file__, str(run), front, tunnel_id, ca, str(rate)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -106,7 +108,8 @@ def _call(front: str, trusted: str, host: str, text: str) -> str:
 
 def main() -> None:
     """Run the client; see the module."""
-    run, front, tunnel_id, ca = Path(sys.argv[1]), *sys.argv[2:]
+    run, front, tunnel_id, ca, rate = Path(sys.argv[1]), *sys.argv[2:]
+    interval = 1 / int(rate)
     stop, printing = threading.Event(), threading.Lock()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     began = time.monotonic()
@@ -131,7 +134,7 @@ def main() -> None:
         while not stop.is_set():
             pool.submit(one, number)
             number += 1
-            stop.wait(max(0.0, began + number * _INTERVAL - time.monotonic()))
+            stop.wait(max(0.0, began + number * interval - time.monotonic()))
         # On a machine that is slower than that, calls wait for their turn: these are not made.
         pool.shutdown(cancel_futures=True)
 
