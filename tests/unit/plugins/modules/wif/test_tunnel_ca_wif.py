@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import os
+import shutil
 import stat
 
 import pytest
@@ -32,6 +34,17 @@ def tunnel(api, state):
     run_module("tunnel", path=str(state), **api.options())
     api.calls.clear()
     return api.tunnels[0]
+
+
+def begun(api, state):
+    """Return what puts the API, and a copy of the directory, back to what they are now."""
+    tunnels, certificates = copy.deepcopy((api.tunnels, api.certificates))
+
+    def put_back(place):
+        api.tunnels[:], api.certificates[:] = copy.deepcopy((tunnels, certificates))
+        shutil.copytree(state, place)
+
+    return put_back
 
 
 def fingerprints(api, tunnel):
@@ -404,15 +417,20 @@ def test_a_run_killed_anywhere_is_completed(api, tmp_path, phase, meanwhile):
     def arguments():
         return {"path": str(states[-1]), "provisioning": "wif", **api.options()}
 
-    def prepare():
-        states.append(tmp_path / f"state{len(states)}")
-        api.tunnels.clear()
-        api.certificates.clear()
+    def begin():
+        states.append(tmp_path / "begin")
         run_module("tunnel", path=str(states[-1]), **api.options())
         if phase != "current":
             old[:] = [run_module("tunnel_ca", **arguments()).result["fingerprint"]]
         if phase == "retired":
             run_module("tunnel_ca", **arguments(), phase="added")
+        return begun(api, states[-1])
+
+    put_back = begin()
+
+    def prepare():
+        states.append(tmp_path / f"state{len(states)}")
+        put_back(states[-1])
 
     def attempt():
         assert not run_module("tunnel_ca", **arguments(), phase=phase).failed
@@ -503,14 +521,18 @@ def test_a_ca_in_place_of_a_lost_one_killed_anywhere(api, tmp_path, openssl_ca):
     def arguments():
         return {"path": str(states[-1]), "provisioning": "wif", **api.options(), "exclusive": True}
 
+    def begin(state):
+        run_module("tunnel", path=str(state), **api.options())
+        api.add_certificate(api.tunnels[0]["id"], openssl_ca[0])
+        (state / "ca-previous.crt").write_text(openssl_ca[0])
+        (state / "ca-previous.crt").chmod(0o600)
+        return begun(api, state)
+
+    put_back = begin(tmp_path / "begin")
+
     def prepare():
         states.append(tmp_path / f"state{len(states)}")
-        api.tunnels.clear()
-        api.certificates.clear()
-        run_module("tunnel", path=str(states[-1]), **api.options())
-        api.add_certificate(api.tunnels[0]["id"], openssl_ca[0])
-        (states[-1] / "ca-previous.crt").write_text(openssl_ca[0])
-        (states[-1] / "ca-previous.crt").chmod(0o600)
+        put_back(states[-1])
 
     def attempt():
         assert not run_module("tunnel_ca", **arguments()).failed
