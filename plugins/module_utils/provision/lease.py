@@ -106,8 +106,10 @@ class Lease:
             return
         lock = None
         while lock is None:
-            secret_files.ensure_private_directory(str(self._file.parent), check_mode=False)
-            lock = _lock(self._file.parent)
+            # Another run that ends may remove it before it has its permissions.
+            with contextlib.suppress(FileNotFoundError):
+                secret_files.ensure_private_directory(str(self._file.parent), check_mode=False)
+                lock = _lock(self._file.parent)
         self._is_alone = True
         try:
             yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from dataclasses import replace
 
 import pytest
@@ -124,6 +125,21 @@ def test_of_many_in_turn_each_is_alone(tmp_path):
     for run in runs:
         run.join()
     assert set(together) == {1}
+
+
+def test_a_directory_that_is_removed_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    """By a run that ends: it removes the directory when nothing is held."""
+    mkdir, made = os.mkdir, []
+
+    def mkdir_and_lose(path, *arguments):
+        mkdir(path, *arguments)
+        made.append(path)
+        if len(made) == 1:
+            os.rmdir(path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir_and_lose)
+    assert lease(tmp_path).take(ONE, 900, "", SINCE) == {}
+    assert len(made) == 2
 
 
 def test_the_time_is_that_since_the_boot(tmp_path):
