@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # ruff: noqa: E402  # Ansible wants the documentation before the imports.
-"""Lookup plugin template: that of ansible-core, at a cost that does not grow with the fleet."""
+"""Lookup plugin template: that of ansible-core, without a deep copy of all variables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ author:
 description:
   - Renders a template as P(ansible.builtin.template#lookup) does, by that plugin.
   - That plugin makes a deep copy of all variables for each template. They hold what is known of
-    every host, so in a fleet of 1,000 hosts the copies take more time than the rest of the task.
+    every host. With 25 hosts, the copies took nearly half of the time of a task with two templates.
     This one gives it variables that are copied one level deep. A template that changes a variable
     in place would therefore change it for others; those of this collection change none.
 options:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.mcp_tunnels.stack.plugins.lookup.template import LookupModule
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.playbook import run_playbook
 
+ROLES = Path(__file__).resolve().parents[4] / "roles"
 TEXT = r"""# {{ given }}
 {% for item in items_of_it %}
 line {{ loop.index }}: {{ item | regex_replace('\\.', '-') }}
@@ -72,3 +75,13 @@ def test_a_template_that_is_missing_is_named(directory):
     status, output = run_playbook(directory, tasks, HOSTS)
     assert status != 0
     assert "no.j2" in output
+
+
+def test_the_roles_render_with_it():
+    files = [path for path in ROLES.rglob("*.yml") if path.is_file()]
+    names = {
+        name
+        for path in files
+        for name in re.findall(r"lookup\(\s*'([\w.]*\btemplate)'", path.read_text())
+    }
+    assert names == {"mcp_tunnels.stack.template"}
