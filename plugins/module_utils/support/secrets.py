@@ -32,6 +32,14 @@ PLACES = (
 )
 _MOST_FILES = 20_000
 _OPENSSH = b"openssh-key-v1\0"
+# Of a private key of this kind, the fields that come first.
+_PUBLIC_FIELDS = {
+    b"ssh-ed25519": 1,
+    b"ssh-rsa": 2,
+    b"ecdsa-sha2-nistp256": 2,
+    b"ecdsa-sha2-nistp384": 2,
+    b"ecdsa-sha2-nistp521": 2,
+}
 _LARGEST = 1024 * 1024
 _KEY = re.compile(
     r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----([A-Za-z0-9+/=\s]+)-----END \1-----", re.DOTALL
@@ -107,9 +115,10 @@ def _add(found: Known, path: str, text: str) -> None:
         joined = "".join(body.split())
         with contextlib.suppress(binascii.Error):
             content = base64.b64decode(joined)
-            values = (joined.encode(), content)
+            public, secret = _halves(content)
+            values = (secret,) if public else (joined.encode(), content)
             found.secrets.append(Secret(f"the private key in {path}", values))
-            found.public.append(_public_part(content))
+            found.public.append(public)
     for value in _ACCESS.findall(text):
         found.secrets.append(Secret(f"the access token in {path}", (value.encode(),)))
 
@@ -125,19 +134,36 @@ def _token(path: str, text: str) -> Secret:
     return Secret(f"the tunnel token in {path}", values)
 
 
-def _public_part(key: bytes) -> bytes:
-    """The beginning of a key in OpenSSH's form, with its public half; ``b""`` for another form.
+def _halves(key: bytes) -> tuple[bytes, bytes]:
+    """The public half of a key in OpenSSH's form, and its secret; of another form, only all of it.
 
-    It names algorithms, which ssh does as well (PROTOCOL.key of OpenSSH: after the magic bytes a
-    cipher, a function and its options, the number of keys, then the first public key).
+    ssh names algorithms and shows public keys, which are in the second half as well, after random
+    bytes: a random letter before a name is no secret (PROTOCOL.key of OpenSSH: after the magic
+    bytes a cipher, a function and its options, the number of keys, the first public key; then the
+    length of the second half, two check integers, and the fields of the private key).
     """
     if not key.startswith(_OPENSSH):
-        return b""
-    at = len(_OPENSSH)
-    for skipped in (0, 0, 0, 4):
-        at += skipped
-        at += 4 + int.from_bytes(key[at : at + 4], "big")
-    return key[:at]
+        return b"", key
+    cipher, at = _field(key, len(_OPENSSH))
+    for skipped in (0, 0, 4):
+        _value, at = _field(key, at + skipped)
+    public = key[:at]
+    at += 4
+    if cipher == b"none":
+        kind, at = _field(key, at + 8)
+        for _number in range(_PUBLIC_FIELDS.get(kind, 0)):
+            _value, at = _field(key, at)
+        if kind == b"ssh-ed25519":
+            # RFC 8032, section 5.1.5; the public key follows it once more.
+            return public, _field(key, at)[0][:32] or key
+    return public, key[at:] or key
+
+
+def _field(key: bytes, at: int) -> tuple[bytes, int]:
+    """The string *at* this place (RFC 4251, section 5), and the place behind it."""
+    begin = at + 4
+    end = begin + int.from_bytes(key[at:begin], "big")
+    return key[begin:end], end
 
 
 def _der(pem: str) -> bytes:
