@@ -13,7 +13,7 @@ version_added: 0.1.0
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 description:
-  - Renders a template as P(ansible.builtin.template#lookup) does, by that plugin.
+  - Renders a template as the lookup C(ansible.builtin.template) does, by that plugin.
   - That plugin makes a deep copy of all variables for each template. They hold what is known of
     every host. With 25 hosts, the copies took nearly half of the time of a task with two templates.
     This one gives it variables that are copied one level deep. A template that changes a variable
@@ -22,9 +22,6 @@ options:
   _terms:
     description: Names of templates.
     required: true
-seealso:
-  - plugin: ansible.builtin.template
-    plugin_type: lookup
 """
 
 EXAMPLES = r"""
