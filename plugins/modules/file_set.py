@@ -52,6 +52,17 @@ options:
       secret_content:
         description: Content of a file, shown nowhere.
         type: str
+      encryption:
+        description:
+          - How O(entries[].secret_content) is on the disk. V(none) is in clear, V(host) encrypted
+            by systemd with the host's key (C(/var/lib/systemd/credential.secret)), V(tpm2) with a
+            key of its TPM. The encrypted credential has the name of the file, for
+            C(LoadCredentialEncrypted=).
+          - A file that holds the same secret in the same form is not changed. One that cannot be
+            decrypted is replaced.
+        type: str
+        choices: [none, host, tpm2]
+        default: none
       target:
         description: Where a link points to. Required with O(entries[].state=link).
         type: str
@@ -99,11 +110,12 @@ changed_paths:
   sample: ["/etc/mcp-tunnel/default/proxy.yaml"]
 """
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.at_rest import FORMS
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.file_entries import (
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.file_entries import (
     ensure_entries,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 
 
 def main() -> None:
@@ -123,6 +135,7 @@ def main() -> None:
                     "only_empty": {"type": "bool", "default": False},
                     "content": {"type": "str"},
                     "secret_content": {"type": "str", "no_log": True},
+                    "encryption": {"type": "str", "choices": list(FORMS), "default": "none"},
                     "target": {"type": "str"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},

@@ -5,8 +5,8 @@
 
 Errors with a remedy (``errors``), a module that logs no option (``quiet_module``), rules for single
 values (``values``, ``names``, ``duration``, ``instances``, ``token``), files that are whole or
-absent (``secret_files``, ``state_files``, ``file_entries``), tables for people (``text_table``),
-and facts that more than one room relies on (``paths``, ``dialling``).
+absent (``secret_files``, ``state_files``), and encrypted where that is wanted (``at_rest``), tables
+for people (``text_table``), and facts that more than one room relies on (``paths``, ``dialling``).
 
 Called by all other rooms, modules and controller code. Imports no other room.
 """

@@ -37,6 +37,11 @@ class Attributes:
         )
 
 
+def attributes_of(status: os.stat_result) -> Attributes:
+    """The attributes that a file has."""
+    return Attributes(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+
+
 def private_attributes() -> Attributes:
     """The owner, group and mode for a secret of the running user."""
     return Attributes(os.geteuid(), os.getegid(), 0o600)

@@ -4,7 +4,8 @@
 """Questions to the host that this runs on: systemd, listeners, labels, name servers, drop-ins.
 
 Each file asks one thing and knows nothing of replicas or rules. All but the verbs of ``systemd``
-read only.
+and ``file_entries``, which makes files, read only.
 
-Called by ``firewall``, ``host_check`` and ``replica``. Imports ``core`` only.
+Called by ``firewall``, ``host_check``, ``replica`` and the module ``file_set``. Imports ``core``
+only.
 """

@@ -7,6 +7,7 @@ import stat
 import threading
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import stand_in_creds
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
     ensured,
     kill_everywhere,
@@ -347,3 +348,54 @@ def test_a_run_killed_anywhere_is_completed(tmp_path):
         assert not ensured("file_set", entries=entries())["changed"]
 
     assert kill_everywhere(prepare, attempt, check) > 12
+
+
+def test_an_encrypted_secret_there_and_back(monkeypatch, tmp_path):
+    log = stand_in_creds.install(monkeypatch, tmp_path / "bin")
+    path = tmp_path / "tunnel-token"
+    assert ensured("file_set", entries=[secret(path)])["changed"]
+    for encryption in ("host", "none", "host"):
+        entries = [secret(path, encryption=encryption)]
+        before = path.read_bytes()
+        predicted = run_module("file_set", check=True, entries=entries).result
+        assert predicted["changed"]
+        assert path.read_bytes() == before
+        done = ensured("file_set", entries=entries)
+        assert done["changed"]
+        assert done["diff"] == predicted["diff"]
+        assert done["diff"][0]["after"]["encryption"] == encryption
+        assert (SECRET.encode() in path.read_bytes()) == (encryption == "none")
+        assert mode_of(path) == 0o600
+        now = path.read_bytes()
+        assert not ensured("file_set", entries=entries)["changed"]
+        assert path.read_bytes() == now
+    assert os.listdir(tmp_path) in (["bin", "tunnel-token"], ["tunnel-token", "bin"])
+    assert "planted" not in log.read_text()
+
+
+def test_another_secret_and_a_damaged_one_are_replaced(monkeypatch, tmp_path):
+    stand_in_creds.install(monkeypatch, tmp_path / "bin")
+    path = tmp_path / "tunnel-token"
+    ensured("file_set", entries=[secret(path, "the first secret", encryption="host")])
+    done = ensured("file_set", entries=[secret(path, "the second secret", encryption="host")])
+    assert done["changed"]
+    assert done["diff"][0]["after"] == {
+        **done["diff"][0]["before"],
+        "content": "another secret, not shown",
+    }
+    damaged = bytearray(path.read_bytes())
+    damaged[-6] ^= 1
+    path.write_bytes(damaged)
+    entries = [secret(path, "the second secret", encryption="host")]
+    assert ensured("file_set", entries=entries)["changed"]
+    assert not ensured("file_set", entries=entries)["changed"]
+
+
+def test_a_host_that_cannot_encrypt_keeps_its_file(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "tunnel-token"
+    ensured("file_set", entries=[secret(path)])
+    assert "systemd-creds cannot be run" in refused(
+        "file_set", entries=[secret(path, encryption="host")]
+    )
+    assert path.read_text() == SECRET

@@ -9,10 +9,10 @@ import errno
 import os
 import shutil
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
@@ -25,6 +25,7 @@ class _Found:
     kind: str  # file, directory, link, other, absent
     status: os.stat_result | None = None
     content: bytes = b""
+    encryption: str = at_rest.NONE
 
 
 _NO_ATTRIBUTES = secret_files.Attributes(None, None, 0)
@@ -38,6 +39,7 @@ class _Entry:
     kind: str
     content: bytes = b""
     secret: bool = False
+    encryption: str = at_rest.NONE
     target: str = ""
     only_empty: bool = False
     attributes: secret_files.Attributes = _NO_ATTRIBUTES
@@ -59,7 +61,7 @@ def ensure_entries(wanted: list[dict[str, Any]], check_mode: bool) -> dict[str, 
     gone: set[str] = set()
     diffs: list[dict[str, Any]] = []
     for entry in entries:
-        found = _find(entry)
+        found = _revealed(entry, _find(entry))
         for leftover in secret_files.leftovers(entry.path):
             if not check_mode:
                 secret_files.remove_file(leftover)
@@ -89,7 +91,8 @@ def _read_entry(entry: dict[str, Any], check_mode: bool) -> _Entry:
         return _Entry(path, kind, attributes=attributes)
     secret = entry["secret_content"] is not None
     content = entry["secret_content"] if secret else entry["content"]
-    return _Entry(path, kind, content.encode(), secret, attributes=attributes)
+    encryption = (entry.get("encryption") if secret else None) or at_rest.NONE
+    return _Entry(path, kind, content.encode(), secret, encryption, attributes=attributes)
 
 
 def _refuse_duplicates(entries: list[_Entry]) -> None:
@@ -111,6 +114,18 @@ def _find(entry: _Entry) -> _Found:
     elif kind == "link":
         content = os.fsencode(os.readlink(entry.path))
     return _Found(kind, status, content)
+
+
+def _revealed(entry: _Entry, found: _Found) -> _Found:
+    """What a secret's file holds; nothing if it cannot be decrypted: then it is replaced."""
+    encryption = at_rest.form_of(found.content) if entry.secret else at_rest.NONE
+    if encryption == at_rest.NONE:
+        return found
+    try:
+        content = at_rest.reveal(found.content, at_rest.name_of(entry.path), entry.path)
+    except TunnelError:
+        content = b""
+    return replace(found, content=content, encryption=encryption)
 
 
 def _refuse_obstacle(entry: _Entry, found: _Found) -> None:
@@ -150,7 +165,7 @@ def _is_as_wanted(entry: _Entry, found: _Found, gone: set[str]) -> bool:
         return found.content == os.fsencode(entry.target)
     if entry.kind == "absent":
         return True
-    return found.content == entry.content and _has_attributes(entry, found)
+    return _has_content(entry, found) and _has_attributes(entry, found)
 
 
 def _is_empty(entry: _Entry, found: _Found, gone: set[str]) -> bool:
@@ -162,6 +177,10 @@ def _is_empty(entry: _Entry, found: _Found, gone: set[str]) -> bool:
         return False
     left = {os.path.join(entry.path, name) for name in os.listdir(entry.path)}
     return not os.path.ismount(entry.path) and left <= gone
+
+
+def _has_content(entry: _Entry, found: _Found) -> bool:
+    return found.content == entry.content and found.encryption == entry.encryption
 
 
 def _has_attributes(entry: _Entry, found: _Found) -> bool:
@@ -179,12 +198,12 @@ def _apply(entry: _Entry, found: _Found) -> None:
         secret_files.sync_directory(os.path.dirname(entry.path))
     elif entry.kind == "link":
         secret_files.replace_link(entry.path, entry.target)
-    elif entry.kind == found.kind and entry.content == found.content:
+    elif entry.kind == found.kind and _has_content(entry, found):
         secret_files.set_attributes(entry.path, entry.attributes)
     elif entry.kind == "directory":
         secret_files.make_directory(entry.path, entry.attributes)
     else:
-        secret_files.write_file(entry.path, entry.content, entry.attributes)
+        at_rest.write_secret(entry.path, entry.content, entry.attributes, entry.encryption)
 
 
 def _remove_empty(path: str) -> None:
@@ -210,6 +229,8 @@ def _diff(entry: _Entry, found: _Found) -> list[dict[str, Any]]:
         if found.kind == "file":
             before_facts["content"] = "secret, not shown"
         after_facts["content"] = "another secret, not shown"
+    if found.encryption != entry.encryption:
+        before_facts["encryption"], after_facts["encryption"] = found.encryption, entry.encryption
     if before_facts != after_facts:
         diffs.append({**header, "before": before_facts, "after": after_facts})
     return diffs

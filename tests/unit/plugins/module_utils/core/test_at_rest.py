@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import stand_in_creds
+
+SECRET = b"planted-secret-of-a-host"
+# Made by systemd 252 and 257 of the laboratory's hosts from "hello-secret", named tunnel-token.
+REAL = [
+    b"Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAACr/PgJaqzGN0w5yHkAAAAAgUAAGcVkRMLgYSu\n"
+    b"1sTz8MDNd9iHE4wEjDqdmO+ZRy8WsjTKyq8sCFo2zKNgLMSv1VQoF7NIOddqflsMl\n",
+    b"Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAACWq93E1oZNQdGgjbMAAAAAjr2FRXaC7Kqkr9z\n"
+    b"GrErpCoOTJZWLYeXNL5bB+8eER6l10dKzuQ3inP38ybVk1OBXY0N53djS+VBczl80\n",
+]
+
+
+@pytest.mark.parametrize("content", REAL)
+def test_the_form_of_a_real_credential(content):
+    assert at_rest.form_of(content) == "host"
+
+
+def test_a_key_that_needs_a_tpm():
+    by_tpm = bytes.fromhex("0c7cc07b117645919c4b0bea08bc20fe") + bytes(80)
+    assert at_rest.form_of(base64.encodebytes(by_tpm)) == "tpm2"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"garbage",
+        b"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n",
+        base64.b64encode(json.dumps({"a": "a" * 32, "t": "t" * 36, "s": "s" * 44}).encode()),
+    ],
+)
+def test_what_is_in_clear(content):
+    assert at_rest.form_of(content) == "none"
+    assert at_rest.reveal(content, "name", "/path") == content
+
+
+@pytest.mark.parametrize("form", ["host", "tpm2"])
+def test_there_and_back(monkeypatch, tmp_path, form):
+    log = stand_in_creds.install(monkeypatch, tmp_path, tpm=True)
+    sealed = at_rest.seal(SECRET, "ca.key", form)
+    assert at_rest.form_of(sealed) == form
+    assert SECRET not in sealed
+    assert SECRET not in base64.b64decode(sealed)
+    assert at_rest.reveal(sealed, "ca.key", "/state/ca.key") == SECRET
+    assert f"--with-key={form}" in log.read_text()
+    assert SECRET.decode() not in log.read_text()
+
+
+def test_a_firmware_update_ends_no_tunnel(monkeypatch, tmp_path):
+    log = stand_in_creds.install(monkeypatch, tmp_path, tpm=True)
+    at_rest.seal(SECRET, "ca.key", "tpm2")
+    assert "--tpm2-pcrs= " in log.read_text()
+
+
+def test_every_flipped_byte_is_one_clear_error(monkeypatch, tmp_path):
+    stand_in_creds.install(monkeypatch, tmp_path)
+    sealed = base64.b64decode(at_rest.seal(SECRET, "ca.key", "host"))
+    for place in (*range(48), len(sealed) - 1):
+        damaged = bytearray(sealed)
+        damaged[place] ^= 0x11
+        with pytest.raises(TunnelError) as caught:
+            at_rest.reveal(base64.encodebytes(bytes(damaged)), "ca.key", "/state/ca.key")
+        text = str(caught.value)
+        assert text.startswith("/state/ca.key: cannot be decrypted")
+        assert "restore.yml" in text
+        assert SECRET.decode() not in text
+
+
+def test_another_host_or_another_name_cannot_decrypt(monkeypatch, tmp_path):
+    stand_in_creds.install(monkeypatch, tmp_path)
+    sealed = at_rest.seal(SECRET, "ca.key", "host")
+    with pytest.raises(TunnelError, match="cannot be decrypted"):
+        at_rest.reveal(sealed, "tunnel-token", "/state/tunnel-token")
+    stand_in_creds.install(monkeypatch, tmp_path, secret=b"another host")
+    with pytest.raises(TunnelError, match="cannot be decrypted"):
+        at_rest.reveal(sealed, "ca.key", "/state/ca.key")
+
+
+def test_without_systemd_creds(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(at_rest, "_BOOTED", str(tmp_path))
+    assert at_rest.resolve("none") == at_rest.resolve("auto") == "none"
+    for form in ("host", "tpm2"):
+        with pytest.raises(TunnelError) as caught:
+            at_rest.resolve(form)
+        assert f"mcp_tunnel_encryption_at_rest: is {form}, which needs systemd 250" in str(
+            caught.value
+        )
+        with pytest.raises(TunnelError, match="systemd-creds cannot be run"):
+            at_rest.seal(SECRET, "ca.key", form)
+
+
+def test_what_a_host_can_do(monkeypatch, tmp_path):
+    stand_in_creds.install(monkeypatch, tmp_path)
+    assert at_rest.resolve("auto") == at_rest.resolve("host") == "host"
+    with pytest.raises(TunnelError, match="which needs a TPM2"):
+        at_rest.resolve("tpm2")
+    stand_in_creds.install(monkeypatch, tmp_path, tpm=True)
+    assert at_rest.resolve("tpm2") == "tpm2"
+    # Its presence does not make it the default.
+    assert at_rest.resolve("auto") == "host"
