@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts import (
     ARCHITECTURES,
     DISTRIBUTIONS,
@@ -47,6 +48,9 @@ class ActionModule(CheckedModule):
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         users = names_in(arguments.get("users", []))
+        # Only with auto may a host say that it cannot.
+        wanted = str(arguments.get("encryption") or at_rest.NONE)
+        forms = (at_rest.NONE, at_rest.HOST) if wanted == at_rest.AUTO else (wanted,)
         facts = {
             "machine": matching("[0-9a-f]{16}", "identity of a machine"),
             "identity": matching("[0-9a-f]{16}", "identity of an installation"),
@@ -63,6 +67,7 @@ class ActionModule(CheckedModule):
             "cores": number(1, 65536),
             "resolvers": list_of(ip_address, 64),
             "users": subset(users),
+            "encryption": one_of(forms),
             "renewal_key": either(SSH_KEY, empty),
             "releases": record(dict.fromkeys(PARTS, RELEASE), optional=PARTS),
             "unpacked": record(dict.fromkeys(PARTS, list_of(RELEASE, MOST))),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
@@ -29,6 +30,7 @@ _ARGUMENTS = {
     "tunnel_id": {"type": "str", "default": ""},
     "trusted": {"type": "dict", "default": {}},
     "needed": {"type": "bool", "default": True},
+    "encryption": {"type": "str", "choices": list(at_rest.CHOICES), "default": "none"},
 }
 
 
@@ -58,6 +60,7 @@ class ActionModule(CheckedModule):
         given = {
             "path": options["path"],
             "instance": options["instance"],
+            "encryption": options["encryption"],
             "made_at": taken.manifest.made_at,
             "files": {n: base64.b64encode(c).decode() for n, c in taken.state.files.items()},
         }

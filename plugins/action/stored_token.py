@@ -27,7 +27,7 @@ class ActionModule(CheckedModule):
     _VALID_ARGS = frozenset(("path",))
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
-        """The fields that slurp returns, as far as they are used."""
+        """The content in Base64, which this plugin takes out of the answer."""
         return {"content": text(_LARGEST)}
 
     def ask(
@@ -40,7 +40,7 @@ class ActionModule(CheckedModule):
         _validation, options = self.validate_argument_spec(
             {"path": {"type": "path", "required": True}}
         )
-        answer = super().ask(task_vars, "ansible.builtin.slurp", {"src": options["path"]})
+        answer = super().ask(task_vars, module, options)
         if answer.get("failed"):
             return answer
         try:

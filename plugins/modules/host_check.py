@@ -80,6 +80,15 @@ options:
     type: list
     elements: str
     default: []
+  encryption:
+    description:
+      - How the host is to keep its secrets on its disk, see
+        O(mcp_tunnels.stack.file_set#module:entries[].encryption).
+      - V(auto) is V(host) where systemd can encrypt, and V(none) elsewhere, with a warning. A host
+        that cannot do what another value says is refused.
+    type: str
+    choices: [none, host, tpm2, auto]
+    default: none
   firewall:
     description:
       - What the variables of the firewall name. When given, nft and the kernel are asked as well
@@ -188,6 +197,9 @@ facts:
       description: Those of O(users) that exist.
       type: list
       elements: str
+    encryption:
+      description: How the host can keep its secrets, as O(encryption) says.
+      type: str
     renewal_key:
       description: The public key in O(renewal_directory), empty if there is none.
       type: str
@@ -211,6 +223,7 @@ facts:
     cores: 4
     resolvers: [10.77.0.1]
     users: [mcp-proxy, mcp-cloudflared]
+    encryption: none
     renewal_key: ""
     releases: {cloudflared: 2026.9.3-77e26d8d}
     unpacked: {cloudflared: [2026.8.2-d1b2c3e4, 2026.9.3-77e26d8d], proxy: []}
@@ -220,6 +233,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.at_rest import CHOICES
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.ssh_keys import read_public_key
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
@@ -285,6 +299,7 @@ def main() -> None:
             renewal_directory=dict(type="path"),
             standby_file=dict(type="path"),
             stale_files=dict(type="list", elements="str", default=[]),
+            encryption=dict(type="str", choices=list(CHOICES), default="none"),
             firewall=dict(type="dict", options=FIREWALL),
         ),
         supports_check_mode=True,
@@ -307,7 +322,8 @@ def main() -> None:
             "releases": releases.in_use(),
             "unpacked": releases.unpacked(),
         }
-        return {"facts": facts, "warnings": [*warnings(), *cloudflared_host.warnings()]}
+        remarks = [*warnings(module.params["encryption"]), *cloudflared_host.warnings()]
+        return {"facts": facts, "warnings": remarks}
 
     run(module, look)
 

@@ -98,6 +98,16 @@ options:
     description: Permissions of C(tls.crt) and C(tls.key), four octal digits in quotes.
     type: str
     default: "0640"
+  encryption:
+    description:
+      - With O(state=requested) and O(state=installed), how C(tls.key) is on the disk, see
+        O(mcp_tunnels.stack.file_set#module:entries[].encryption). Without it, it stays as it is; a
+        new one is in clear.
+      - The key of a new certificate is the live one where that is encrypted. systemd hands it to
+        the proxy when it starts, and another one would need a restart. To get another, remove the
+        file.
+    type: str
+    choices: [none, host, tpm2]
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -191,6 +201,7 @@ not_after:
   sample: "2027-01-30T12:00:00Z"
 """
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.at_rest import FORMS
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store import (
@@ -216,6 +227,7 @@ def main() -> None:
             "private_key": {"type": "str", "no_log": True},
             "duration": {"type": "str", "default": "2160h"},
             "renew_before": {"type": "str", "default": "720h"},
+            "encryption": {"type": "str", "choices": list(FORMS)},
             "owner": {"type": "str", "default": "root"},
             "group": {"type": "str", "default": "mcp-proxy"},
             "mode": {"type": "str", "default": "0640"},
@@ -227,7 +239,7 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
-    options = dict(module.params)
+    options = {**module.params, "encryption": module.params["encryption"] or ""}
     verb = VERBS[options.pop("state")]
     run(module, lambda: verb(ServerCertOptions(**options), check_mode=module.check_mode))
 

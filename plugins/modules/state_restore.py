@@ -65,6 +65,14 @@ options:
         which none fits are always one.
     type: bool
     default: true
+  encryption:
+    description:
+      - How the secrets of the state are on the disk, see
+        O(mcp_tunnels.stack.file_set#module:entries[].encryption). V(auto) is V(host) where systemd
+        can encrypt, and V(none) elsewhere. A state that is there already stays as it is.
+    type: str
+    choices: [none, host, tpm2, auto]
+    default: none
   files:
     description: The state, as the controller sends it to the host.
     type: dict
@@ -138,6 +146,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.restore import restore
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.state import State
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 
@@ -158,6 +167,7 @@ def main() -> None:
             "needed": {"type": "bool", "default": True},
             "files": {"type": "dict", "default": {}, "no_log": True},
             "made_at": text,
+            "encryption": {"type": "str", "choices": list(at_rest.CHOICES), "default": "none"},
         },
         supports_check_mode=True,
     )
@@ -165,7 +175,8 @@ def main() -> None:
 
     def put() -> dict[str, Any]:
         wanted = State({n: base64.b64decode(v) for n, v in options["files"].items()})
-        return restore(options["path"], wanted, options["made_at"], module.check_mode)
+        form = at_rest.resolve(options["encryption"])
+        return restore(options["path"], wanted, options["made_at"], module.check_mode, form)
 
     run(module, put)
 

@@ -11,8 +11,8 @@ module: stored_token
 short_description: Reads the stored tunnel token
 version_added: 0.1.0
 description:
-  - Reads the tunnel token that M(mcp_tunnels.stack.tunnel_token) keeps on the state host, and
-    returns it if it is one. Use it with C(no_log=true) only.
+  - Reads the tunnel token that M(mcp_tunnels.stack.tunnel_token) keeps on the state host, decrypts
+    it if it is encrypted, and returns it if it is one. Use it with C(no_log=true) only.
   - The host may answer anything, and the token is written on every replica. So it is checked on the
     controller.
 extends_documentation_fragment:
@@ -44,3 +44,29 @@ token:
   returned: success
   type: str
 """
+
+import base64
+from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
+
+
+def read(path: str) -> dict[str, Any]:
+    """The file's content in Base64, for the action plugin, which judges it."""
+    content = at_rest.read_secret(path)
+    if content is None:
+        raise TunnelError(path, "is not there", "Give the tunnel token anew")
+    return {"changed": False, "content": base64.b64encode(content).decode()}
+
+
+def main() -> None:
+    module = QuietModule(
+        argument_spec={"path": {"type": "path", "required": True}}, supports_check_mode=True
+    )
+    run(module, lambda: read(module.params["path"]))
+
+
+if __name__ == "__main__":
+    main()

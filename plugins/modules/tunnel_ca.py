@@ -85,6 +85,15 @@ options:
         none of this directory.
     type: bool
     default: false
+  encryption:
+    description:
+      - How the secrets of the directory are on the disk, see
+        O(mcp_tunnels.stack.file_set#module:entries[].encryption). V(auto) is V(host) where systemd
+        can encrypt, and V(none) elsewhere.
+      - All of them are brought to that form, the token among them. Without it, they stay as they
+        are.
+    type: str
+    choices: [none, host, tpm2, auto]
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -188,6 +197,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options impo
     API_SPEC,
     api_client,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
@@ -224,6 +234,7 @@ def main() -> None:
                 "default": "current",
             },
             "exclusive": {"type": "bool", "default": False},
+            "encryption": {"type": "str", "choices": list(at_rest.CHOICES)},
             **PROVISIONING_SPEC,
             **API_SPEC,
         },
@@ -234,8 +245,22 @@ def main() -> None:
 
 
 def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Keeps the CA, and brings the secrets of its directory to the wanted form."""
+    if not options["encryption"]:
+        return _ensure_ca(options, "", check_mode)
+    encryption = at_rest.resolve(options["encryption"])
+    result = _ensure_ca(options, encryption, check_mode)
+    converted = at_rest.convert(options["path"], encryption, check_mode)
+    if not converted:
+        return result
+    shown = {"encryption": dict.fromkeys(converted, encryption)}
+    diff = {**result["diff"], "after": {**result["diff"]["after"], **shown}}
+    return {**result, "changed": True, "diff": diff}
+
+
+def _ensure_ca(options: dict[str, Any], encryption: str, check_mode: bool) -> dict[str, Any]:
     """Keeps the CA for the operator to register, or registers it."""
-    request = CaRequest(**{name: options[name] for name in CA_OPTIONS})
+    request = CaRequest(**{name: options[name] for name in CA_OPTIONS}, encryption=encryption)
     if options["provisioning"] == "wif":
         api = api_client(options)
         return ensure_registered_ca(

@@ -57,6 +57,14 @@ options:
       - Why the token is rotated; the vendor's audit log records it. By default it says which
         version follows which.
     type: str
+  encryption:
+    description:
+      - How the token is on the disk, see
+        O(mcp_tunnels.stack.file_set#module:entries[].encryption). V(auto) is V(host) where systemd
+        can encrypt, and V(none) elsewhere.
+      - Without it, the token stays as it is; a new one is in clear.
+    type: str
+    choices: [none, host, tpm2, auto]
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -81,8 +89,8 @@ EXAMPLES = r"""
     identity_file: /run/identity-token
 
 - name: Read it for the replicas
-  ansible.builtin.slurp:
-    src: "{{ tunnel.token_file }}"
+  mcp_tunnels.stack.stored_token:
+    path: "{{ tunnel.token_file }}"
   register: token
   no_log: true
 """
@@ -141,6 +149,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options impo
     API_SPEC,
     api_client,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.provisioning import (
@@ -170,6 +179,7 @@ def main() -> None:
             "replace": {"type": "bool", "default": False},
             "token_version": {"type": "str", "no_log": False},
             "rotate_reason": {"type": "str"},
+            "encryption": {"type": "str", "choices": list(at_rest.CHOICES)},
             **PROVISIONING_SPEC,
             **API_SPEC,
         },
@@ -181,6 +191,7 @@ def main() -> None:
 def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Takes the token from the operator, or from the API."""
     both = {name: options[name] for name in ("path", "tunnel_id", "domain")}
+    both["encryption"] = at_rest.resolve(options["encryption"]) if options["encryption"] else ""
     if options["provisioning"] == "manual":
         refuse_options(options, WIF)
         request = TokenRequest(**both, **{name: options[name] for name in MANUAL})

@@ -15,17 +15,20 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.state imp
     State,
     read_state,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 _UNFINISHED = ".{name}.restoring"
 """Beside the state directory, where a killed run may leave it; the next one makes it anew."""
 
 
-def restore(path: str, wanted: State, made_at: str, check_mode: bool) -> dict[str, Any]:
+def restore(
+    path: str, wanted: State, made_at: str, check_mode: bool, encryption: str = at_rest.NONE
+) -> dict[str, Any]:
     """Makes the state directory hold *wanted*; returns the module's result.
 
     :param made_at: when the copy was made, for errors.
+    :param encryption: one of at_rest.FORMS, for the secrets of a state that is put back.
     :raises TunnelError: if another state is there. Nothing is changed then.
     """
     path = secret_files.absolute_path(path)
@@ -35,7 +38,7 @@ def restore(path: str, wanted: State, made_at: str, check_mode: bool) -> dict[st
         return _result(wanted, changed=False)
     _refuse_what_would_be_lost(path)
     if not check_mode:
-        _put(path, wanted)
+        _put(path, wanted, encryption)
     return _result(wanted, changed=True)
 
 
@@ -81,7 +84,7 @@ def _is_left_over(name: str) -> bool:
     return name == RECORD or (name.startswith(".") and name.endswith(".mcp-tunnel"))
 
 
-def _put(path: str, wanted: State) -> None:
+def _put(path: str, wanted: State, encryption: str) -> None:
     parent, name = os.path.split(path)
     unfinished = os.path.join(parent, _UNFINISHED.format(name=name))
     if os.path.lexists(unfinished):
@@ -89,7 +92,8 @@ def _put(path: str, wanted: State) -> None:
     secret_files.make_private_directory(unfinished)
     for file, content in sorted(wanted.files.items()):
         whole = os.path.join(unfinished, file)
-        secret_files.write_file(whole, content, secret_files.private_attributes())
+        form = encryption if at_rest.is_secret(whole) else at_rest.NONE
+        at_rest.write_secret(whole, content, secret_files.private_attributes(), form)
     if os.path.isdir(path):
         shutil.rmtree(path)
     secret_files.rename(unfinished, path)

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 RECORD = "copies.json"
@@ -75,7 +75,8 @@ class State:
 def read_state(path: str) -> State:
     """The state in the directory *path*; none if it is not there. Directories in it are left out.
 
-    :raises TunnelError: if it is larger than a copy may be, or has a file of another kind.
+    :raises TunnelError: if it is larger than a copy may be, has a file of another kind, or one that
+        this host cannot decrypt.
     """
     try:
         names = sorted(filter(NAME.fullmatch, os.listdir(path)))
@@ -89,7 +90,8 @@ def read_state(path: str) -> State:
             continue
         if status.st_size > MOST_BYTES:
             raise _too_large(path)
-        content = secret_files.read_file(whole)
+        # In clear: another host has another secret. The copy is encrypted as a whole.
+        content = at_rest.read_secret(whole)
         if content is not None:
             files[name] = content
     check_size(files, path)

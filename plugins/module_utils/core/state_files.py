@@ -9,19 +9,27 @@ import json
 import os
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 
 class StateFile:
     """One value in one file, for the running user only; empty text: no such file."""
 
-    def __init__(self, directory: str, name: str) -> None:
+    def __init__(self, directory: str, name: str, encryption: str = "") -> None:
+        """A file of a state directory.
+
+        :param encryption: one of at_rest.FORMS for what is written; empty for that of the file.
+        """
         self.path = os.path.join(directory, name)
+        self._encryption = encryption
 
     def read(self) -> str:
-        """The value without white space around it."""
-        content = secret_files.read_file(self.path)
+        """The value without white space around it.
+
+        :raises TunnelError: if it is a secret that this host cannot decrypt.
+        """
+        content = at_rest.read_secret(self.path)
         return content.decode("utf-8", "replace").strip() if content else ""
 
     def holds(self, value: str) -> bool:
@@ -33,7 +41,8 @@ class StateFile:
 
     def write(self, value: str) -> None:
         """Makes the file hold this value, without a newline: the file is the value."""
-        secret_files.write_file(self.path, value.encode(), secret_files.private_attributes())
+        attributes = secret_files.private_attributes()
+        at_rest.write_secret(self.path, value.encode(), attributes, self._encryption)
 
     def ensure(self, value: str, check_mode: bool) -> bool:
         """Makes the file hold this value (empty: removes it); returns whether that is a change."""

@@ -33,6 +33,7 @@ _DIRECTORIES = (
 _OF_CLOUDFLARED = ("mcp-cloudflared@.service.d", "mcp-.service.d", "service.d")
 _OF_PROXY = ("mcp-proxy@.service.d", "mcp-.service.d", "service.d")
 CREDENTIAL = "LoadCredential"
+_ENCRYPTED = "LoadCredentialEncrypted"
 # The settings with which our units confine the services; see the unit files of the roles.
 SANDBOX = (
     *("CapabilityBoundingSet", "DevicePolicy", "InaccessiblePaths", "LockPersonality"),
@@ -88,7 +89,8 @@ def undone_by(paths: list[str]) -> list[Undone]:
     last: dict[str, tuple[str, str]] = {}
     for path in paths:
         for name, value in _assignments(_read(path)):
-            last[name] = (path, value)
+            # One list for systemd: each of the two gives a credential back, or empties it.
+            last[CREDENTIAL if name == _ENCRYPTED else name] = (path, value)
     return [
         Undone(path, settings)
         for path in paths
@@ -119,7 +121,8 @@ def credential_problem(undone: Undone) -> TunnelError:
         "empties LoadCredential=, so cloudflared has no tunnel token. Images of LXC and Incus do "
         "so for all services of a container",
         "Let the container make mounts of its own (nesting: `security.nesting: true` of Incus, "
-        f"`features: nesting=1` of Proxmox), and give this one unit its credential back: "
+        f"`features: nesting=1` of Proxmox), and give this one unit its credential back, encrypted "
+        "(LoadCredentialEncrypted=) where mcp_tunnel_encryption_at_rest says so: "
         f"mkdir -p {directory} && printf '[Service]\\nLoadCredential=tunnel-token:/etc/mcp-tunnel/"
         f"%%i/tunnel-token\\n' >{directory}/{name} && systemctl daemon-reload",
     )

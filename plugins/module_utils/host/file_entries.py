@@ -117,7 +117,7 @@ def _find(entry: _Entry) -> _Found:
 
 
 def _revealed(entry: _Entry, found: _Found) -> _Found:
-    """What a secret's file holds; nothing if it cannot be decrypted: then it is replaced."""
+    """With the secret of its file; with nothing if it cannot be decrypted: then it is replaced."""
     encryption = at_rest.form_of(found.content) if entry.secret else at_rest.NONE
     if encryption == at_rest.NONE:
         return found

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.paths import PYTHON
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins
@@ -32,6 +33,10 @@ MINIMUM_PYTHON = (3, 9)
 MINIMUM_GLIBC = (2, 28)  # manylinux_2_28: the wheels of the proxy's release
 # Oldest supported release of each distribution; RHEL stands for those that are ID_LIKE it, and for
 # Oracle Linux, which says that it is like Fedora.
+_IN_CLEAR = (
+    f"{at_rest.VARIABLE}: is {{}}, and the secrets of this host stay in clear on its disk, because "
+    "encryption {}."
+)
 DISTRIBUTIONS = {"debian": 11.0, "ubuntu": 22.04, "rhel": 9.0}
 
 
@@ -88,9 +93,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def warnings() -> list[str]:
-    """Warnings that the operator should see about a host that can become a replica."""
-    return list(filter(None, map(drop_ins.sandbox_warning, drop_ins.undoing())))
+def warnings(encryption: str = at_rest.NONE) -> list[str]:
+    """Warnings that the operator should see about a host that can become a replica.
+
+    :param encryption: the wanted one of at_rest.CHOICES.
+    """
+    in_clear = at_rest.why_not(at_rest.HOST) if encryption == at_rest.AUTO else ""
+    return [
+        *filter(None, map(drop_ins.sandbox_warning, drop_ins.undoing())),
+        *([_IN_CLEAR.format(encryption, in_clear)] if in_clear else []),
+    ]
 
 
 def existing_users(names: list[str]) -> list[str]:
@@ -108,8 +120,9 @@ def gather(
     files: list[dict[str, Any]],
     users: list[str],
     firewall: dict[str, Any] | None,
+    encryption: str = at_rest.NONE,
 ) -> dict[str, Any]:
-    """The host's facts. Ports, files and *firewall* come from the host's variables.
+    """The host's facts. Ports, files, *firewall* and *encryption* are of the host's variables.
 
     :raises TunnelError: with every reason for which the host cannot become a replica.
     """
@@ -133,6 +146,7 @@ def gather(
             if undone.takes_the_token
         ),
         *filter(None, [program_control.problem(_is_active)]),
+        *_not_encryptable(encryption),
         *(
             f"{file['variable']}: {file['path']} does not exist on the host. {file['remedy']}"
             for file in files
@@ -147,7 +161,16 @@ def gather(
         raise TunnelError(
             platform.node(), f"{count}:\n- " + "\n- ".join(problems) + "\n", "Nothing was changed"
         )
-    return facts
+    return {**facts, "encryption": at_rest.resolve(encryption)}
+
+
+def _not_encryptable(encryption: str) -> list[str]:
+    """The reason why the host cannot keep its secrets as the variables say."""
+    try:
+        at_rest.resolve(encryption)
+    except TunnelError as error:
+        return [str(error).rstrip(".")]
+    return []
 
 
 def unsupported(

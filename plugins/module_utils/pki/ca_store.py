@@ -35,6 +35,7 @@ class CaRequest:
     regenerate: str
     certificate: str | None = None
     private_key: str | None = None
+    encryption: str = ""  # one of at_rest.FORMS for new keys; empty for that of the present one
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def ensure_ca(
     directory = secret_files.absolute_path(request.path)
     duration = parse_duration(request.duration)
     brought = _brought(request, now)
-    files = KeyPair(directory, stem)
+    files = KeyPair(directory, stem, request.encryption)
     interrupted = files.interrupted()
     stored = CaPair(files.certificate(), files.key())
     _refuse_unreadable(files, stored, request)

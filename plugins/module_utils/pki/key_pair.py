@@ -14,7 +14,7 @@ import os
 import stat
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
 
@@ -22,7 +22,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypt
 class KeyPair:
     """``<directory>/<stem>.key`` and ``<stem>.crt``, with their pending successors."""
 
-    def __init__(self, directory: str, stem: str) -> None:
+    def __init__(self, directory: str, stem: str, encryption: str = "") -> None:
+        """The pair of a directory.
+
+        :param encryption: one of at_rest.FORMS for a new key; empty for that of the live one.
+        """
+        self._encryption = encryption
         self.key_path = os.path.join(directory, f"{stem}.key")
         self.certificate_path = os.path.join(directory, f"{stem}.crt")
         self.pending_key_path = f"{self.key_path}.pending"
@@ -31,8 +36,8 @@ class KeyPair:
     def interrupted(self) -> bool:
         """Whether an earlier run was killed between the two renames."""
         pending = _certificate(self.pending_certificate_path)
-        key = self.key()
-        if pending is None or key is None:
+        key = self.key() if pending is not None else None
+        if key is None:
             return False
         return crypto.same_key(pending.public_key(), key.public_key())
 
@@ -50,11 +55,25 @@ class KeyPair:
         return _certificate(self.certificate_path)
 
     def key(self) -> Any:
-        """The live private key; ``None`` when there is none or it cannot be read."""
+        """The live private key; ``None`` when there is none or it is no key.
+
+        :raises TunnelError: if this host cannot decrypt it.
+        """
         return _key(self.key_path)
 
+    def is_encrypted(self) -> bool:
+        """Whether the live key is encrypted, and no new one may be made beside a running service.
+
+        systemd hands it over when the service starts, and not again.
+        """
+        form = at_rest.form_of(secret_files.read_file(self.key_path) or b"")
+        return form != at_rest.NONE
+
     def pending_key(self) -> Any:
-        """The key that waits for its certificate; ``None`` without one that can be read."""
+        """The key that waits for its certificate; ``None`` without one that can be read.
+
+        :raises TunnelError: if this host cannot decrypt it.
+        """
         return _key(self.pending_key_path)
 
     def make_pending_key(self) -> Any:
@@ -65,8 +84,10 @@ class KeyPair:
 
     def write_pending_key(self, key: Any) -> None:
         """Puts a key beside the live pair, for the running user only."""
-        content = crypto.key_pem(key)
-        secret_files.write_file(self.pending_key_path, content, secret_files.private_attributes())
+        live = secret_files.read_file(self.key_path) or b""
+        form = self._encryption or at_rest.form_of(live)
+        attributes = secret_files.private_attributes()
+        at_rest.write_secret(self.pending_key_path, crypto.key_pem(key), attributes, form)
 
     def switch(self, certificate: Any, attributes: secret_files.Attributes) -> None:
         """Makes the pending key and this certificate the live pair."""
@@ -117,7 +138,7 @@ def _certificate(path: str) -> Any:
 
 
 def _key(path: str) -> Any:
-    content = secret_files.read_file(path)
+    content = at_rest.read_secret(path)
     try:
         return crypto.load_private_key(content.decode("ascii"), path) if content else None
     except (TunnelError, UnicodeDecodeError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import wanted_names
@@ -50,6 +50,7 @@ class ServerCertOptions:
     csr: str | None = None
     certificate: str | None = None
     private_key: str | None = None
+    encryption: str = ""  # one of at_rest.FORMS for the key; empty for that of the present one
 
 
 def request(
@@ -61,12 +62,13 @@ def request(
     """
     now = _begin(options, now)
     files = _pair(options, check_mode)
+    converted = _converted(options, check_mode)
     attributes = _attributes(options, check_mode, required=files.certificate() is not None)
     ca = _ca(options, check_mode, now)
     interrupted = files.interrupted()
     certificate = files.certificate()
     reasons = _reasons(options, files, certificate, ca, now)
-    changed = interrupted
+    changed = interrupted or bool(converted)
     if interrupted and not check_mode:
         files.finish()
     changed |= _repair(files, attributes, check_mode)
@@ -74,11 +76,12 @@ def request(
     if not reasons:
         changed |= _clean(files, check_mode)
     else:
-        key = files.pending_key()
+        key = files.pending_key() or _lasting_key(files)
         changed |= key is None
         if not check_mode:
             csr = make_request(key or files.make_pending_key(), options.domain, options.routes)
     before = _public(certificate)
+    after = {**before, **converted}
     return {
         **(server_facts(certificate) if certificate is not None else {}),
         "changed": changed,
@@ -87,9 +90,14 @@ def request(
         "csr": csr,
         "diff": {
             "before": before,
-            "after": {**before, "requested_because": reasons} if reasons else before,
+            "after": {**after, "requested_because": reasons} if reasons else after,
         },
     }
+
+
+def _lasting_key(files: KeyPair) -> Any:
+    """The live key, if a new certificate has to be for it; ``None`` for a new key."""
+    return files.key() if files.is_encrypted() else None
 
 
 @dataclass(frozen=True)
@@ -254,6 +262,7 @@ def install(
     """
     now = _begin(options, now)
     files = _pair(options, check_mode)
+    converted = _converted(options, check_mode)
     attributes = _attributes(options, check_mode)
     ca = _ca(options, check_mode, now)
     if check_mode and (not options.certificate or ca is None):
@@ -272,7 +281,7 @@ def install(
     interrupted = files.interrupted()
     before = files.certificate()
     live_key = files.key()
-    changed = interrupted
+    changed = interrupted or bool(converted)
     if interrupted and not check_mode:
         files.finish()
     if (
@@ -296,7 +305,7 @@ def install(
     return {
         **server_facts(wanted),
         "changed": changed,
-        "diff": {"before": _public(before), "after": _public(wanted)},
+        "diff": {"before": _public(before), "after": {**_public(wanted), **converted}},
     }
 
 
@@ -325,7 +334,17 @@ def _pair(options: ServerCertOptions, check_mode: bool) -> KeyPair:
             "does not exist" if status is None else "is not a directory",
             "Make the directory before this task, for example with file_set",
         )
-    return KeyPair(directory, "tls")
+    return KeyPair(directory, "tls", options.encryption)
+
+
+def _converted(options: ServerCertOptions, check_mode: bool) -> dict[str, str]:
+    """Brings the keys that are there to the wanted form; returns what a diff shows of it."""
+    if not options.encryption:
+        return {}
+    names = at_rest.convert(
+        secret_files.absolute_path(options.path), options.encryption, check_mode
+    )
+    return {"encryption": options.encryption} if names else {}
 
 
 def _attributes(

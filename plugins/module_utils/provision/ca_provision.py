@@ -45,7 +45,7 @@ def ensure_registered_ca(
         result = ensure_ca(request, check_mode)
         return {**result, "changed": True, **_registration("", "", False), "active": []}
     registrations = Registrations(api, tunnel_id)
-    rotation = Rotation(directory, registrations, exclusive)
+    rotation = Rotation(directory, registrations, exclusive, request.encryption)
     if phase == "withdrawn":
         return _withdrawn(request, tunnel_id, rotation, registrations, check_mode)
     if phase == "added":

@@ -36,19 +36,24 @@ class Rotation:
     """The CAs of one state directory, and the progress of the rotation."""
 
     def __init__(
-        self, directory: str, registrations: Registrations, exclusive: bool = False
+        self,
+        directory: str,
+        registrations: Registrations,
+        exclusive: bool = False,
+        encryption: str = "",
     ) -> None:
         """Look at a directory.
 
         :param exclusive: whether no CA may be made beside one that this directory does not have.
+        :param encryption: one of at_rest.FORMS for new keys; empty for that of the present one.
         """
         self._directory = directory
         self._exclusive = exclusive
         self._registrations = registrations
-        self._current = KeyPair(directory, "ca")
-        self._next = KeyPair(directory, "ca-next")
+        self._current = KeyPair(directory, "ca", encryption)
+        self._next = KeyPair(directory, "ca-next", encryption)
         self._previous = StateFile(directory, "ca-previous.crt")
-        self._previous_key = StateFile(directory, "ca-previous.key")
+        self._previous_key = StateFile(directory, "ca-previous.key", encryption)
 
     def is_under_way(self) -> bool:
         """Whether a rotation was begun and not ended."""

@@ -35,14 +35,15 @@ class FetchRequest:
     domain: str | None = None
     token_version: str | None = None
     rotate_reason: str | None = None
+    encryption: str = ""  # one of at_rest.FORMS for the token; empty for that of the present one
 
 
 class _TokenFiles:
     """The files of the state directory that record the token's life."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, encryption: str) -> None:
         self.directory = secret_files.absolute_path(path)
-        self.token = StateFile(self.directory, "tunnel-token")
+        self.token = StateFile(self.directory, "tunnel-token", encryption)
         self.version = StateFile(self.directory, "token-version")
         self.id = StateFile(self.directory, "tunnel-id")
         self.domain = StateFile(self.directory, "tunnel-domain")
@@ -59,7 +60,7 @@ def ensure_fetched_token(
 
     :raises TunnelError: if the tunnel is not known here, or the API refuses.
     """
-    files = _TokenFiles(request.path)
+    files = _TokenFiles(request.path, request.encryption)
     version = check_line((request.token_version or "").strip(), "token_version")
     check_line(request.rotate_reason or "", "rotate_reason")
     tunnel_id = _tunnel_id(request, files, check_mode)

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import check_domain
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import (
@@ -30,6 +30,7 @@ class TokenRequest:
     token: str | None = None
     tunnel_id: str | None = None
     domain: str | None = None
+    encryption: str = ""  # one of at_rest.FORMS for the token; empty for that of the present one
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,11 @@ def ensure_token(request: TokenRequest, check_mode: bool) -> dict[str, Any]:
         "tunnel_id": os.path.join(directory, "tunnel-id"),
         "domain": os.path.join(directory, "tunnel-domain"),
     }
-    stored = _Identity(**{name: _read(path) for name, path in paths.items()})
+    stored = _Identity(
+        token=_read_token(paths["token"], is_given=bool(request.token)),
+        tunnel_id=_read(paths["tunnel_id"]),
+        domain=_read(paths["domain"]),
+    )
     given = _Identity(
         token=(request.token or "").strip(),
         tunnel_id=check_tunnel_id(request.tunnel_id) if request.tunnel_id else "",
@@ -68,7 +73,9 @@ def ensure_token(request: TokenRequest, check_mode: bool) -> dict[str, Any]:
     changed = secret_files.ensure_private_directory(directory, check_mode)
     attributes = secret_files.private_attributes()
     for name, path in paths.items():
-        if _ensure_file(path, getattr(stored, name), getattr(wanted, name), attributes, check_mode):
+        form = request.encryption if name == "token" else at_rest.NONE
+        values = getattr(stored, name), getattr(wanted, name)
+        if _ensure_file(path, *values, attributes, check_mode, form):
             changed_files.append(name)
     return {
         "changed": changed or bool(changed_files),
@@ -139,13 +146,28 @@ def _stored_uuid(stored: _Identity, given: _Identity, paths: dict[str, str]) -> 
         raise
 
 
+def _read_token(path: str, is_given: bool) -> str:
+    """The stored token; one that cannot be decrypted is replaced by a given one."""
+    try:
+        return _read(path)
+    except TunnelError:
+        if is_given:
+            return ""
+        raise
+
+
 def _read(path: str) -> str:
-    content = secret_files.read_file(path)
+    content = at_rest.read_secret(path)
     return content.decode("utf-8", "replace").strip() if content else ""
 
 
 def _ensure_file(
-    path: str, before: str, after: str, attributes: secret_files.Attributes, check_mode: bool
+    path: str,
+    before: str,
+    after: str,
+    attributes: secret_files.Attributes,
+    check_mode: bool,
+    form: str,
 ) -> bool:
     """Brings one of the files to its state; returns whether that is a change."""
     status = secret_files.lstat(path)
@@ -157,7 +179,7 @@ def _ensure_file(
         return False
     if not check_mode:
         # No newline at the end: the file is the value, as in a Kubernetes secret.
-        secret_files.write_file(path, after.encode(), attributes)
+        at_rest.write_secret(path, after.encode(), attributes, form)
     return True
 
 

@@ -25,7 +25,8 @@ def problem(unit: str) -> TunnelError | None:
         return TunnelError(
             unit,
             "systemd cannot give it its credential, the tunnel token (status 243/CREDENTIALS)",
-            "See that the file of LoadCredential= is there (the site playbook writes it). In a "
+            "See that the file of LoadCredential= is there; one of LoadCredentialEncrypted= has to "
+            "be encrypted on this host (the site playbook writes either). In a "
             "container, let it make mounts of its own (nesting: `security.nesting: true` of Incus, "
             "`features: nesting=1` of Proxmox)",
         )

@@ -20,7 +20,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import (
+    at_rest,
+    secret_files,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.token import parse_token
 
@@ -82,10 +85,18 @@ def known(places: Iterable[Path] = PLACES) -> Known:
             raise TunnelError(
                 str(path.parent), f"and others hold {_MOST_FILES} files", "Remove what is not ours"
             )
-        content = secret_files.read_file(str(path))
+        content = _content(str(path))
         if content is not None:
             _add(found, str(path), content[:_LARGEST].decode("utf-8", "replace"))
     return found
+
+
+def _content(path: str) -> bytes | None:
+    """The content of a file, decrypted. One that this host cannot decrypt has told it nothing."""
+    try:
+        return at_rest.read_secret(path)
+    except TunnelError:
+        return secret_files.read_file(path)
 
 
 def _files(places: Iterable[Path]) -> Iterator[Path]:

@@ -188,6 +188,7 @@ def make_plan(
             ],
             "files": _files(values, replicas),
             "firewall": firewall_check(values, judged.config),
+            "encryption": values["mcp_tunnel_encryption_at_rest"],
         },
         "firewall": firewall_plan(values, judged.config),
         "domain": judged.domain,

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.recipients import (
     check_recipients,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration import parse_duration
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import INSTANCE
@@ -80,6 +81,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_maintenance,
         check_firewall,
         _check_token,
+        _check_encryption,
         check_cloudflared,
         _check_bundle,
         _check_support,
@@ -276,6 +278,18 @@ def _check_token(values: Values) -> Iterator[TunnelError]:
         yield from _attempt(lambda: parse_token(token, "mcp_tunnel_token"))
     elif path:
         yield from _attempt(lambda: parse_token(read_token_file(path), "mcp_tunnel_token_file"))
+
+
+def _check_encryption(values: Values) -> Iterator[TunnelError]:
+    """The controller's state stays as the operator keeps it, and that must not be a surprise."""
+    wanted = values[at_rest.VARIABLE]
+    on_controller = values["mcp_tunnel_state_host"] == "localhost"
+    if on_controller and wanted in (at_rest.HOST, at_rest.TPM2):
+        yield TunnelError(
+            at_rest.VARIABLE,
+            f"is {wanted}, but the state host is the controller, where nothing is encrypted",
+            "Use auto, which encrypts on the replicas alone, or a replica as mcp_tunnel_state_host",
+        )
 
 
 def _check_bundle(values: Values) -> Iterator[TunnelError]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -23,6 +24,8 @@ from ..watch.metrics import Metrics
 from .contexts import CertificateError, server_context, upstream_context
 
 _MAX_FILE_BYTES = 1 << 20
+# Of systemd (systemd.exec(5), LoadCredentialEncrypted=): the key, decrypted, while its file is not.
+_CREDENTIAL = "tls.key"
 _UNPARSABLE = (
     ValueError,
     UnsupportedAlgorithm,
@@ -227,7 +230,14 @@ class CertificateStore:
 
 
 def _read_both(tls: Tls) -> tuple[bytes, bytes]:
-    return _read("tls.cert_file", tls.cert_file), _read("tls.key_file", tls.key_file)
+    return _read("tls.cert_file", tls.cert_file), _read("tls.key_file", _key_path(tls))
+
+
+def _key_path(tls: Tls) -> str:
+    """The file with the key: systemd's, if it has handed one over."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    handed = Path(directory, _CREDENTIAL)
+    return str(handed) if directory and handed.is_file() else tls.key_file
 
 
 def read_ca(policy: UpstreamPolicy) -> UpstreamPolicy:

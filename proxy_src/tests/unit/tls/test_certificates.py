@@ -269,6 +269,26 @@ def test_an_openssl_key_with_its_parameters(tmp_path: Path, authority: Authority
     handshake(live.store.context, authority.cert)
 
 
+def test_a_key_that_systemd_hands_over_is_read_in_place_of_its_file(
+    tmp_path: Path, authority: Authority, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file may be encrypted then. A renewed certificate of the same key is taken into use."""
+    handed = tmp_path / "credentials"
+    handed.mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(handed))
+    # Without that credential, as for a service that is given others.
+    assert not live.store.poll()
+    key = Path(live.tls.key_file).read_bytes()
+    (handed / "tls.key").write_bytes(key)
+    Path(live.tls.key_file).write_bytes(b"Whxqht+dQJax1aZeCGLxmiAAAAABAAAA")
+    assert read_pair(live.tls).key == key
+    assert not live.store.poll()
+    renewed = live.store.pair.chain + b"# renewed\n"
+    Path(live.tls.cert_file).write_bytes(renewed)
+    assert live.store.poll()
+    assert live.store.pair.chain == renewed
+
+
 def test_a_missing_file_names_field_and_path(tmp_path: Path) -> None:
     with pytest.raises(CertificateError) as caught:
         read_pair(Tls(str(tmp_path / "no.crt"), str(tmp_path / "no.key")))

@@ -31,7 +31,7 @@ RECIPIENT = make_pair()[0]
 # The lease that state_host takes is no change.
 READING = (
     *("host_check", "public_files", "state_host", "release_tree"),
-    *("replica_health", "slurp", "state_copy", "support", "tunnel_token"),
+    *("replica_health", "state_copy", "stored_token", "support", "tunnel_token"),
 )
 # Every playbook, with the mode in which it works.
 PLAYBOOKS = [
@@ -526,7 +526,7 @@ def test_every_module_checks_what_a_host_answers(simulation):
     simulation.hosts = {f"evil{number}": {} for number in range(len(CALLS))}
     tasks = []
     for number, (module, arguments, how) in enumerate(CALLS.values()):
-        asked = {"stored_token": "slurp", "release": "release_tree"}.get(module, module)
+        asked = {"release": "release_tree"}.get(module, module)
         simulation.attack(f"evil{number}", asked, **how)
         tasks.append(
             {

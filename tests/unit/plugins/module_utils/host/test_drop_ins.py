@@ -52,6 +52,18 @@ def test_a_container_of_lxc(tmp_path):
     assert "ProtectProc=default" in drop_ins.sandbox_warning(undone)
 
 
+def test_an_encrypted_credential_is_one_of_the_same_list(tmp_path):
+    """An image of LXC empties systemd's one list of both kinds, and either gives it back."""
+    own = "etc/systemd/system/mcp-cloudflared@default.service.d/10-instance.conf"
+    encrypted = RESTORED.replace("LoadCredential", "LoadCredentialEncrypted")
+    put(tmp_path, own, encrypted)
+    assert undoing(tmp_path) == []
+    put(tmp_path, EVERY, LXC)
+    assert [undone.takes_the_token for undone in undoing(tmp_path)] == [True]
+    put(tmp_path, f"{OURS}/zzzz-back.conf", encrypted)
+    assert [undone.takes_the_token for undone in undoing(tmp_path)] == [False]
+
+
 def test_the_remedy_is_one(tmp_path):
     """It names a file that sorts later, and gives its content as printf(1) takes it."""
     put(tmp_path, EVERY, LXC)

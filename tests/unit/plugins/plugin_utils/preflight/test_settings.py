@@ -46,6 +46,8 @@ def test_what_an_operator_must_set_is_enough():
         {"mcp_tunnel_routes": {"a": "http://8.8.8.8:80"}, "proxy_allowed_ips": ["8.8.8.0/24"]},
         {"mcp_tunnel_routes": {"a": "http://8.8.8.8:80"}, "proxy_disable_ip_validation": True},
         {"mcp_tunnel_token": make_token()},
+        {"mcp_tunnel_encryption_at_rest": "host"},
+        {"mcp_tunnel_encryption_at_rest": "auto", "mcp_tunnel_state_host": "localhost"},
         {"mcp_tunnel_id": "tnl_0123456789"},
         {"proxy_listen_port": "9000"},
         {"mcp_tunnel_batch": 2},
@@ -199,6 +201,11 @@ def test_good_values(changes):
         ),
         ({"cloudflared_checksums": {"armhf": SHA256}}, "cloudflared_checksums['armhf']", "text"),
         ({"cloudflared_checksums": [SHA256]}, "cloudflared_checksums", "must be a map"),
+        (
+            {"mcp_tunnel_encryption_at_rest": "host", "mcp_tunnel_state_host": "localhost"},
+            "mcp_tunnel_encryption_at_rest",
+            "the state host is the controller",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_its_shape_and_a_remedy(changes, subject, what):

@@ -1,0 +1,144 @@
+"""Secrets that are encrypted on the disks of the hosts, by the systemd of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from replicas import HOSTS, LAB, LAB_NAME, lab, play, recap, shell
+from secrets_search import found, key_lines, token_forms
+
+TIMER = ("-e", "mcp_tunnel_cert_renew_timer=true")
+ENCRYPTED = (*TIMER, "-e", "mcp_tunnel_encryption_at_rest=auto")
+RENEWAL = "mcp-tunnel-renew-cert@default.service"
+UNIT = "mcp-cloudflared@default.service"
+TOKEN = "/etc/mcp-tunnel/default/tunnel-token"
+KEY, CERTIFICATE = (f"/etc/mcp-tunnel/default/tls/tls.{end}" for end in ("key", "crt"))
+CA_KEY = "/var/lib/mcp-tunnel/default/ca.key"
+SECRET = "/var/lib/systemd/credential.secret"
+CREDS = "/usr/bin/systemd-creds"
+# Every file that was written since the host was booted from its image. /run is memory.
+ON_THE_DISK = 'find / -xdev -type f -newerct "@$(stat -c %Y /proc/1)" -exec cat {} +'
+
+
+@pytest.fixture(scope="module")
+def planted() -> dict[str, list[str]]:
+    """Host to all that must not be on its disk; the state host's CA signs for the others."""
+    token = token_forms(Path(LAB["tunnel_token_file"]).read_text().strip())
+    return {name: token + key_lines(name) for name in HOSTS}
+
+
+@pytest.fixture(scope="module")
+def encrypting(planted: dict[str, list[str]]) -> Iterator[str]:
+    """The output of the run that encrypts; in the end everything is in clear again."""
+    for name, needles in planted.items():
+        assert len(needles) == (4 + 2 * 2 if name == HOSTS[0] else 4 + 2), name
+        # The token's secret part is in the token in another coding.
+        assert {0, *range(4, len(needles))} <= set(on_the_disk(name, needles)), name
+    done = play(*ENCRYPTED, "--diff")
+    assert done.returncode == 0, done.stdout[-3000:]
+    yield done.stdout
+    done = play()
+    assert done.returncode == 0, done.stdout[-3000:]
+    for name in HOSTS:
+        assert shell(name).file(TOKEN).content_string.startswith("eyJ"), name
+        assert shell(name).file(KEY).content_string.startswith("-----BEGIN"), name
+    assert shell(HOSTS[0]).file(CA_KEY).content_string.startswith("-----BEGIN")
+
+
+def on_the_disk(name: str, needles: list[str]) -> list[int]:
+    """Return the numbers of the needles that a file of the host has, as lines or parts of them."""
+    content = shell(name).run(ON_THE_DISK).stdout_bytes
+    assert len(content) > 10_000_000
+    return [number for number, needle in enumerate(needles) if needle.encode() in content]
+
+
+def no_secret_is_on_a_disk(planted: dict[str, list[str]]) -> None:
+    everything = [needle for needles in planted.values() for needle in needles]
+    for name in HOSTS:
+        assert on_the_disk(name, everything) == [], name
+
+
+def test_no_secret_is_in_any_file_of_a_disk(planted: dict[str, list[str]], encrypting: str) -> None:
+    no_secret_is_on_a_disk(planted)
+    for needles in planted.values():
+        assert found(needles, encrypting) == []
+    assert "encryption: host" in encrypting
+    assert "encrypted" in lab("call", LAB_NAME, "echo", "echo", '{"text": "encrypted"}')
+
+
+def test_the_second_run_changes_nothing(encrypting: str) -> None:
+    done = play(*ENCRYPTED)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert {counters["changed"] for counters in recap(done.stdout).values()} == {0}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_replica_renews_by_itself_and_keeps_its_key(
+    planted: dict[str, list[str]], encrypting: str, name: str
+) -> None:
+    """systemd hands its key to the renewal, and the CA's to the signer of the state host."""
+    host = shell(name)
+    key, process = host.file(KEY).content, main_process(name)
+    host.check_output(f"mv {CERTIFICATE} {CERTIFICATE}.old")
+    host.check_output(f"systemctl start {RENEWAL} && rm {CERTIFICATE}.old")
+    assert host.file(CERTIFICATE).exists
+    assert host.file(KEY).content == key
+    assert main_process(name) == process
+    no_secret_is_on_a_disk(planted)
+    assert play(playbook="verify").returncode == 0
+
+
+def main_process(name: str) -> str:
+    return shell(name).check_output("systemctl show --property=MainPID mcp-proxy@default.service")
+
+
+def test_a_disk_without_the_secret_of_its_host_is_worth_nothing(encrypting: str) -> None:
+    """As after the restore of an image that leaves the secret out; the next run makes a new one."""
+    name = HOSTS[-1]
+    host = shell(name)
+    host.check_output(f"mv {SECRET} /run/secret && (systemctl restart {UNIT} || true)")
+    assert "status=243/CREDENTIALS" in host.run(f"systemctl status {UNIT}").stdout
+    done = play("-e", "mcp_tunnel_health_timeout=5", playbook="verify")
+    assert done.returncode != 0
+    assert "cannot give it its credential" in done.stdout
+    host.check_output(f"rm {KEY} {CERTIFICATE}")
+    done = play(*ENCRYPTED)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert host.file(SECRET).exists
+    assert "again" in lab("call", LAB_NAME, "echo", "echo", '{"text": "again"}')
+
+
+def test_a_flipped_byte_of_the_ca_s_key_is_one_clear_error(encrypting: str) -> None:
+    host = shell(HOSTS[0])
+    content = host.file(CA_KEY).content_string
+    place = len(content) // 2
+    flipped = "A" if content[place] != "A" else "B"
+    host.check_output(
+        f"cp -p {CA_KEY} /run/kept && printf {flipped} |"
+        f" dd of={CA_KEY} bs=1 seek={place} conv=notrunc status=none"
+    )
+    try:
+        done = play(*ENCRYPTED)
+    finally:
+        host.check_output(f"cp -p /run/kept {CA_KEY}")
+    assert done.returncode != 0
+    assert f"{CA_KEY}: cannot be decrypted" in done.stdout
+    assert "restore.yml" in done.stdout
+    assert recap(done.stdout)[HOSTS[-1]]["changed"] == 0
+
+
+def test_a_host_that_cannot_encrypt_is_refused_before_any_change(encrypting: str) -> None:
+    """As one with an older systemd, which has no such command."""
+    host = shell(HOSTS[-1])
+    host.check_output(f"mv {CREDS} {CREDS}.away")
+    try:
+        done = play(*TIMER, "-e", "mcp_tunnel_encryption_at_rest=host")
+        warned = play(*ENCRYPTED, "--check")
+    finally:
+        host.check_output(f"mv {CREDS}.away {CREDS}")
+    assert done.returncode != 0
+    assert "mcp_tunnel_encryption_at_rest: is host, which needs systemd 250" in done.stdout
+    assert {counters["changed"] for counters in recap(done.stdout).values()} == {0}
+    assert "stay in clear on its disk" in warned.stdout + warned.stderr
