@@ -56,7 +56,7 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg=f"{error} No host was touched.")
             return result
         group = {name: read[name] for name in names}
-        order, sizes = waves.make_waves(availability.tunnels(group, set(taking_part)))
+        order, sizes = waves.make_waves(availability.roll_out(group, set(taking_part)))
         hosts = _beside_each_other(group, machines, taking_part, task_vars["groups"])
         leaving, problems = availability.leaving(group, taking_part, arguments["duty"])
         for found in hosts.values():
@@ -100,7 +100,7 @@ def _beside_each_other(
     taking_part: list[str],
     groups: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
-    """For each host of the play: its replicas, the one that leads them, and its problems."""
+    """For each host of the play: its replicas, those that lead or go first, and its problems."""
     known = neighbours.instances(group)
     leaders: dict[int, str] = {}
     for name in taking_part:
@@ -111,9 +111,11 @@ def _beside_each_other(
     for name in taking_part:
         if name in group:
             replicas = neighbours.replicas_of(name, group, known)
+            here = [each for each in replicas if each in taking_part]
             found[name] = {
                 "replicas": replicas,
                 "leader": leaders[id(replicas)],
+                "canaries": availability.canaries(group, here),
                 "problems": list(map(str, (*host_names.check(name, groups), *problems[name]))),
             }
     return found

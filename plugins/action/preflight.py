@@ -72,6 +72,7 @@ class ActionModule(ActionBase):
                     beside["leader"],
                     arguments["duty"],
                     _rounds(task_vars),
+                    beside["canaries"],
                 ),
                 changed=False,
                 # Ansible shows the same text once, however many hosts have it.

@@ -59,8 +59,10 @@ class ActionModule(ActionBase):
             result.update(refusal(headline, problems))
             return result
         conclusion = _conclude(read, plans, answers, here)
+        # Who is here no more has no turn. Its tunnel may need another canary.
+        gone = set(conclusion["left_out"])
         drained = [name for name in answers if name in here and answers[name]["facts"]["drained"]]
-        order, sizes = waves.make_waves(availability.tunnels(read, taking_part, drained))
+        order, sizes = waves.make_waves(availability.roll_out(read, taking_part - gone, drained))
         result.update(
             changed=False,
             waves={"order": order, "sizes": sizes},
@@ -101,8 +103,13 @@ def _conclude(
             continue
         result["left_out"] += gone
         leader = first if plan["leader"] in gone else plan["leader"]
-        if (leader, choice.name) != (plan["leader"], plan["state_host"]):
-            result["plans"][plan["instance"]] = {"leader": leader, "state_host": choice.name}
+        found = {
+            "leader": leader,
+            "state_host": choice.name,
+            "canaries": availability.canaries(group, answered),
+        }
+        if any(plan[name] != value for name, value in found.items()):
+            result["plans"][plan["instance"]] = found
         if choice.former:
             result["former"][plan["instance"]] = choice.former
     return result

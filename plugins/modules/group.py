@@ -17,6 +17,7 @@ description:
   - Reads every host once, also those that take no part in the run. The result is registered as
     C(__mcp_tunnel_group), for M(mcp_tunnels.stack.preflight). Use C(run_once).
   - Lays out the waves of the roll-out. A wave has C(mcp_tunnel_batch) replicas of every tunnel.
+    Canaries (C(mcp_tunnel_canary), and with C(mcp_tunnel_soak) the first replica) go first.
   - Warns of more replicas of a tunnel, or more tunnels, than the service allows.
   - Begins the report of the run, see M(mcp_tunnels.stack.summary).
   - Says whether the run is a job, in which nobody can answer a question.
@@ -85,6 +86,10 @@ hosts:
     leader:
       description: The first of them that takes part in the run.
       type: str
+    canaries:
+      description: Those of them that take part, and are deployed first.
+      type: list
+      elements: str
     problems:
       description: What does not fit, with the remedy.
       type: list

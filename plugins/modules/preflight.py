@@ -111,6 +111,15 @@ leader:
   description: The host of this play on whose behalf the credentials are provisioned.
   type: str
   returned: success
+canaries:
+  description: Replicas of the instance that are deployed first, without others beside them.
+  type: list
+  returned: success
+  elements: str
+soak_seconds:
+  description: How long a canary that was changed is watched; 0 for not at all.
+  type: int
+  returned: success
 config_dir:
   description: Directory of the instance's configuration.
   type: str

@@ -125,6 +125,12 @@ options:
             O(state=absent), nobody may ask for certificates of the instance over SSH any more.
         type: bool
         default: false
+  admin_port:
+    description:
+      - Loopback port of the proxy's metrics. With it, O(state=applied) first keeps what the proxy
+        has counted until then, if what runs is remembered as good.
+        M(mcp_tunnels.stack.replica_traffic) returns it.
+    type: int
   kept_paths:
     description: Files that O(state=restored) does not put back.
     type: list
@@ -195,7 +201,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
     Signatories,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import drain
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import drain, traffic
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import (
     records as replica_records,
 )
@@ -225,6 +231,8 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     mark = drain.Mark(params["instance"])
     away = drain.away(mark)
     if params["state"] == "applied":
+        if params["admin_port"] and not check_mode:
+            traffic.remember(params["instance"], params["admin_port"], records)
         pending = frozenset(params["pending_paths"])
         result = replica_state.apply(services, records, check_mode, pending, away=away)
         proven = result["proven"] and mark.returning() is None
@@ -309,6 +317,7 @@ def main() -> None:
                     signs=dict(type="bool", default=False),
                 ),
             ),
+            admin_port=dict(type="int"),
             kept_paths=dict(type="list", elements="path", default=[]),
             pending_paths=dict(type="list", elements="path", default=[]),
         ),

@@ -19,6 +19,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances i
 RECORDS = Path("/var/lib/mcp-tunnel-replica")
 LAST_SUCCESS = "renewal"
 """The record, empty, that was written when a renewal was possible last."""
+TRAFFIC = "traffic"
+"""The record of what a proxy that was good had counted, before it was changed."""
+_STATES = ("applied", "good")
 
 
 class Records:
@@ -28,7 +31,7 @@ class Records:
         self._directory = root / check_instance(instance)
 
     def load(self, name: str) -> dict[str, Any]:
-        """The record *name* (``applied`` or ``good``), unit to state; empty if there is none."""
+        """The record *name*, empty if there is none; ``applied`` and ``good`` are unit to state."""
         content = secret_files.read_file(str(self._directory / f"{name}.json"))
         return json.loads(content) if content else {}
 
@@ -57,7 +60,7 @@ class Records:
         For files that were replaced by their equals outside a deployment: a return to the good
         state must not bring back a certificate that has expired since.
         """
-        for name in ("applied", "good"):
+        for name in _STATES:
             record = self.load(name)
             for service in record.values():
                 for path in service["files"].keys() & set(paths):
@@ -97,7 +100,9 @@ class Records:
     def versions_on_this_machine(self, part: str) -> set[str]:
         """The releases of *part* that any instance of this machine runs or may have to put back."""
         records = (
-            json.loads(path.read_bytes()) for path in self._directory.parent.glob("*/*.json")
+            json.loads(path.read_bytes())
+            for name in _STATES
+            for path in self._directory.parent.glob(f"*/{name}.json")
         )
         states = (state for record in records for state in record.values())
         return {state["version"] for state in states if state["part"] == part}

@@ -16,6 +16,11 @@ from typing import Any
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import waves
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import (
+    CANARY,
+    SOAK,
+    canaries_of,
+)
 
 _NAMES = "mcp_tunnel_drain"
 _LAST = "mcp_tunnel_drain_last"
@@ -65,6 +70,22 @@ def tunnels(
         batch = min(waves.batch_of(group[name][waves.BATCH], len(names)) for name in names)
         away = len([name for name in names if name in drained])
         yield [name for name in names if name in taking_part], max(batch - away, 1)
+
+
+def roll_out(
+    group: neighbours.Hosts, taking_part: Collection[str], drained: Collection[str] = ()
+) -> Iterator[tuple[list[str], int, list[str]]]:
+    """The same for a roll-out, with the canaries of each instance."""
+    for names, batch in tunnels(group, taking_part, drained):
+        yield names, batch, canaries(group, names)
+
+
+def canaries(group: neighbours.Hosts, names: Sequence[str]) -> list[str]:
+    """The canaries of a tunnel among its replicas *names*, of which there may be none."""
+    if not names:
+        return []
+    values = group[names[0]]
+    return canaries_of(values[CANARY], values[SOAK], names)
 
 
 def least(group: neighbours.Hosts, names: Sequence[str]) -> Any:

@@ -22,6 +22,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
     settings,
     waves,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import (
+    CANARY,
+    SOAK,
+)
 
 # The variables on which the replicas of one tunnel must agree.
 _SHARED = (
@@ -32,6 +36,8 @@ _SHARED = (
     "mcp_tunnel_display_name",
     # The state host has a signer, or has none.
     "mcp_tunnel_cert_renew_timer",
+    CANARY,
+    SOAK,
 )
 # Those that no two instances may share, if one of them is in mode wif.
 _OF_ONE_TUNNEL = ("mcp_tunnel_id", "mcp_tunnel_display_name")
@@ -109,6 +115,7 @@ def check(hosts: Hosts, machines: Mapping[str, Any]) -> Problems:
         replicas = replicas_of(name, hosts, known)
         problems[name] += _check_state_host(values, hosts, replicas)
         problems[name] += _check_renewal_timer(values, replicas)
+        problems[name] += _check_canaries(values, replicas)
         if values["mcp_tunnel_cert_renew_timer"] is True and len(replicas) > 1:
             problems[name] += _check_address(name, values, machines[name])
     return problems
@@ -255,6 +262,18 @@ def _check_renewal_timer(values: Mapping[str, Any], replicas: list[str]) -> Iter
             f"Make a replica the state host ({_named(replicas)}), or set the timer to false and "
             "run renew_cert.yml from a scheduler of your own (docs/deployment.md, Renewal)",
         )
+
+
+def _check_canaries(values: Mapping[str, Any], replicas: list[str]) -> Iterator[TunnelError]:
+    """A misspelt name would let another replica go first."""
+    named = values[CANARY] if isinstance(values[CANARY], list) else []
+    for name in named:
+        if isinstance(name, str) and name not in replicas:
+            yield TunnelError(
+                CANARY,
+                f"names {shown(name)!r}, which is no replica of this tunnel",
+                f"Use names of its replicas ({_named(replicas)}), or set it for each tunnel",
+            )
 
 
 def _named(hosts: list[str]) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.wif import check_wif
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
     BroughtCloudflared,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import (
+    PIECE,
+    SOAK,
+    soak_seconds,
 )
 
 #: The purpose of a run, to the phase in which it puts the CA; see tunnel_ca.
@@ -139,6 +144,7 @@ def make_plan(
     leader: str,
     duty: str = "deploy",
     rounds: Rounds = Rounds(),
+    canaries: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The plan that follows from a host's variables; see the module's documentation.
 
@@ -146,6 +152,7 @@ def make_plan(
     :param leader: the one of them that stands for the others in this run.
     :param duty: one of DUTIES.
     :param rounds: those of the run.
+    :param canaries: the replicas that go first.
     """
     instance = values["mcp_tunnel_instance"]
     proxy_unit = f"mcp-proxy@{instance}.service"
@@ -163,6 +170,8 @@ def make_plan(
         "state_host": values["mcp_tunnel_state_host"] or min(replicas),
         "replicas": replicas,
         "leader": leader,
+        "canaries": list(canaries),
+        "soak_seconds": soak_seconds(values[SOAK]),
         "config_dir": f"/etc/mcp-tunnel/{instance}",
         "state_dir": f"/var/lib/mcp-tunnel/{instance}",
         "standby_dir": f"/var/lib/mcp-tunnel-standby/{instance}",
@@ -227,8 +236,8 @@ def _lease_seconds(values: Mapping[str, Any], stopping: float, duty: str, rounds
         rebooted = 2 * (proof + stopping) + int(values["mcp_tunnel_reboot_timeout"])
         longest = max(rounds.everywhere * proof, rounds.wave * rebooted)
     else:
-        # What is proven may have to be put back.
-        longest = rounds.wave * (proof + 2 * stopping)
+        # What is proven may have to be put back. A soak asks for the lease again in between.
+        longest = rounds.wave * (proof + 2 * stopping) + min(soak_seconds(values[SOAK]), PIECE)
     return _RENEWED_AFTER + int(values["mcp_tunnel_answer_timeout"]) + math.ceil(longest)
 
 

@@ -44,6 +44,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.upstre
     check_upstream_ca,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.waves import check_waves
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import check_soak
 
 MODES = ("manual", "wif")
 PORTS = {
@@ -73,6 +74,7 @@ def check_all(values: Values) -> list[TunnelError]:
         _check_tunnel,
         check_upstream_ca,
         check_waves,
+        check_soak,
         _check_forget,
         _check_ports,
         _check_lifetimes,

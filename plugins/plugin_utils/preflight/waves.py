@@ -57,18 +57,27 @@ def least_of(value: Any, replicas: int) -> int:
     return math.ceil(number * replicas / 100) if text.endswith("%") else number
 
 
-def make_waves(tunnels: Iterable[tuple[Sequence[str], int]]) -> tuple[list[str], list[int]]:
+def make_waves(
+    tunnels: Iterable[tuple[Sequence[str], int, Sequence[str]]],
+) -> tuple[list[str], list[int]]:
     """The hosts in the order of the waves, and the size of each wave.
 
     A tunnel has no replica in a later wave without having one in each wave before. So a wave in
     which every host fails leaves nothing to do for those after it.
 
-    :param tunnels: the replicas of each tunnel, and how many of them a wave may have.
+    :param tunnels: the replicas of each tunnel, how many of them a wave may have, and the canaries
+        among them, which go first and have no others beside them.
     """
     waves: list[list[str]] = []
-    for replicas, batch in tunnels:
-        for number, start in enumerate(range(0, len(replicas), batch)):
+    for replicas, batch, canaries in tunnels:
+        others = [name for name in replicas if name not in canaries]
+        for number, part in enumerate([*_parts(canaries, batch), *_parts(others, batch)]):
             if number == len(waves):
                 waves.append([])
-            waves[number] += replicas[start : start + batch]
+            waves[number] += part
     return [name for wave in waves for name in wave], [len(wave) for wave in waves]
+
+
+def _parts(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

@@ -31,12 +31,13 @@ RECIPIENT = make_pair()[0]
 # The lease that state_host takes is no change.
 READING = (
     *("host_check", "public_files", "state_host", "release_tree"),
-    *("replica_health", "state_copy", "stored_token", "support", "tunnel_token"),
+    *("replica_health", "replica_traffic", "state_copy", "stored_token", "support", "tunnel_token"),
 )
 # Every playbook, with the mode in which it works.
 PLAYBOOKS = [
     ("site", "manual", []),
     ("site", "manual", ["-e", "mcp_tunnel_cert_renew_timer=true"]),
+    ("site", "manual", ["-e", "mcp_tunnel_soak=1"]),
     ("site", "wif", []),
     ("drift", "manual", ["--check"]),
     ("verify", "manual", []),
@@ -481,6 +482,31 @@ CALLS = {
     "instances without end": refused(
         "reboot", {"state": "looked"}, merge={"in_service": ["evil"] * 257}
     ),
+    **{
+        f"a count that is {kind}": refused(
+            "replica_traffic",
+            {"instance": "default", "admin_port": 8081},
+            merge={"traffic": {"handshakes": count}},
+        )
+        for kind, count in {"a text": "5", "below nothing": -1, "endless": 1 << 60}.items()
+    },
+    "a bound that is none": refused(
+        "replica_traffic",
+        {"instance": "default", "admin_port": 8081},
+        merge={
+            "before": {
+                **dict.fromkeys(("started", "handshakes", "handshake_failures"), 0),
+                "routes": [
+                    {
+                        "route": "echo",
+                        "answered": 0,
+                        "failed": 0,
+                        "first_bytes": [{"within": "evil", "count": 0}],
+                    }
+                ],
+            }
+        },
+    ),
     "armed, as a text": refused(
         "firewall",
         {"instance": "default", "host_rules": "", "instance_rules": "", "units": {}},
@@ -562,6 +588,7 @@ def test_every_module_of_a_host_is_asked_through_the_check():
         "refuse",
         "repository_key",
         "settings",
+        "soak",
     }
     # release asks for release_tree by itself.
     asked = {

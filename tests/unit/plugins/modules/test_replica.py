@@ -92,6 +92,7 @@ def mark(tmp_path, monkeypatch):
 
 def ask(state, check_mode=False):
     asked = {"instance": "default", "state": state, "services": [], "pending_paths": []}
+    asked["admin_port"] = None
     return replica.ensure_state({**asked, "timer": None}, check_mode)
 
 

@@ -8,6 +8,9 @@ A world is a JSON file::
      "returning": ["host1"], "in_service": {"host1": ["default"]},
      "contents": {"host1": {"/var/lib/mcp-tunnel/default": {"ca.crt": "..."}}}}
 
+The proxies of *traffic* count so many requests of the route echo, answered and failed, between two
+questions: ``{"host1": [100, 5]}``.
+
 A host that is broken at the edge works until it was drained and brought back. The cloudflared of a
 host that is returning does not run: an earlier undrain was killed before it started.
 
@@ -141,6 +144,7 @@ def _truth(
     was, _before = _drain(world, host, before[:-1])
     drained, returning = _drain(world, host, before)
     asked = [call.get("arguments", {}).get("state") for call in before]
+    asked_traffic = [call for call in before if call.get("module", "").endswith("replica_traffic")]
     breaks = host in world.get("broken_at_the_edge", []) and "undrained" in asked and not drained
     stopped = host in world.get("returning", []) and "undrained" not in asked and not drained
     texts = dict.fromkeys(("layer", "object", "detail", "remedy", "unit"), "x")
@@ -250,6 +254,10 @@ def _truth(
             ),
         },
         "replica_health": health,
+        "replica_traffic": {
+            "traffic": _counted(world.get("traffic", {}).get(host, [0, 0]), len(asked_traffic)),
+            "before": world.get("traffic_before", {}).get(host, {}),
+        },
         "tunnel": {
             **tunnel,
             "display_name": "x",
@@ -287,6 +295,12 @@ def _truth(
         },
     }
     return answers.get(name, {})
+
+
+def _counted(each: list[int], times: int) -> dict[str, Any]:
+    answered, failed = (number * times for number in each)
+    route = {"route": "echo", "answered": answered, "failed": failed, "first_bytes": []}
+    return {"started": 1, "handshakes": answered, "handshake_failures": 0, "routes": [route]}
 
 
 def _support(world: dict, host: str, given: dict[str, Any]) -> dict[str, Any]:

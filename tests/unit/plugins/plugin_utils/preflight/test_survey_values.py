@@ -45,6 +45,8 @@ def test_a_date_is_the_text_that_it_was():
         ("mcp_tunnel_token_version", "2", "2"),
         ("mcp_tunnel_display_name", "a: b", "a: b"),
         ("mcp_tunnel_batch", "50%", "50%"),
+        ("mcp_tunnel_soak", "600", "600"),
+        ("mcp_tunnel_canary", "[host2]", ["host2"]),
     ],
 )
 def test_a_text_is_what_it_stands_for(name, text, meant):
