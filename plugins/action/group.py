@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,7 @@ class ActionModule(ActionBase):
             found["problems"] += map(str, problems)
         result.update(
             changed=False,
+            at=time.time(),
             hosts=hosts,
             leaving=leaving,
             waves={"order": order, "sizes": sizes},

@@ -65,19 +65,18 @@ class ActionModule(ActionBase):
             )
             result.update(changed=False, problems=texts, **report.statistics(part, part=True))
         else:
-            result.update(
-                plan.make_plan(
-                    values,
-                    beside["replicas"],
-                    beside["leader"],
-                    arguments["duty"],
-                    _rounds(task_vars),
-                    beside["canaries"],
-                ),
-                changed=False,
-                # Ansible shows the same text once, however many hosts have it.
-                warnings=plan.warnings(values),
+            made = plan.make_plan(
+                values,
+                beside["replicas"],
+                beside["leader"],
+                arguments["duty"],
+                _rounds(task_vars),
+                beside["canaries"],
+                task_vars[_GROUP]["at"],
             )
+            # Ansible shows the same text once, however many hosts have it.
+            told = [*plan.warnings(values), *([f"{made['closed']}."] if made["closed"] else [])]
+            result.update(made, changed=False, warnings=told)
         return result
 
 

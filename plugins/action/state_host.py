@@ -66,6 +66,8 @@ _HELD = {
 class ActionModule(CheckedModule):
     """Takes over from a run of this controller that has ended; refuses beside any other."""
 
+    keeps_books = True
+
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         return {} if arguments.get("state") == "released" else _HELD

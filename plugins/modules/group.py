@@ -94,6 +94,10 @@ hosts:
       description: What does not fit, with the remedy.
       type: list
       elements: str
+at:
+  description: The time, in seconds since the epoch. For all hosts, a window is looked at then.
+  returned: success
+  type: float
 leaving:
   description:
     - The replicas that the duty V(drain) drains, as C(mcp_tunnel_drain) or the limit names them.

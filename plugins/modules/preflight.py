@@ -116,6 +116,10 @@ canaries:
   type: list
   returned: success
   elements: str
+closed:
+  description: Why the run may change nothing now, by C(mcp_tunnel_window); empty if it may.
+  type: str
+  returned: success
 soak_seconds:
   description: How long a canary that was changed is watched; 0 for not at all.
   type: int

@@ -87,6 +87,8 @@ class CheckedModule(ActionBase):
     _asked = ("", "")
     #: Seconds for an answer, in the place of ``mcp_tunnel_answer_timeout``; 0 for that.
     patience = 0
+    #: Whether a change by the module is none of the tunnel: it also happens outside the window.
+    keeps_books = False
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """The keys of a successful answer to these arguments, each with its rule."""
@@ -104,8 +106,15 @@ class CheckedModule(ActionBase):
         whether that was the host itself, and not one that it was delegated to.
         """
         result: dict[str, Any] = super().run(tmp, task_vars)
+        closed = self._closed(task_vars)
+        if closed:
+            # So nothing is changed, and the answer says whether anything would be.
+            self._task.check_mode = True
         try:
             result.update(self.ask(task_vars))
+            if closed and result.get("changed"):
+                result["outside_window"] = True
+                raise self._outside(closed)
         except TunnelError as error:
             result.update(failed=True, changed=False, msg=str(error))
         except AnsibleConnectionFailure as error:
@@ -116,6 +125,21 @@ class CheckedModule(ActionBase):
             result.update(failed=True, changed=False, msg=str(_unreached(host, error)))
             result["unreached"] = host == name
         return result
+
+    def _closed(self, task_vars: Mapping[str, Any] | None) -> str:
+        """Why the run may change nothing; empty if it may, or does not anyway."""
+        if self.keeps_books or self._task.check_mode:
+            return ""
+        plan = (task_vars or {}).get("mcp_tunnel_plan")
+        return str(plan.get("closed", "")) if isinstance(plan, Mapping) else ""
+
+    def _outside(self, closed: str) -> TunnelError:
+        return TunnelError(
+            self._asked[0] or "this host",
+            f"would be changed, and {closed}",
+            "Run again then, or for one run set mcp_tunnel_window to an empty text. Nothing was "
+            "changed",
+        )
 
     def ask(
         self,

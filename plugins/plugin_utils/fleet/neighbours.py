@@ -26,6 +26,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries
     CANARY,
     SOAK,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.window import WINDOW
 
 # The variables on which the replicas of one tunnel must agree.
 _SHARED = (
@@ -38,6 +39,7 @@ _SHARED = (
     "mcp_tunnel_cert_renew_timer",
     CANARY,
     SOAK,
+    WINDOW,
 )
 # Those that no two instances may share, if one of them is in mode wif.
 _OF_ONE_TUNNEL = ("mcp_tunnel_id", "mcp_tunnel_display_name")

@@ -42,6 +42,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.wif im
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudflared import (
     BroughtCloudflared,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout import window
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import (
     PIECE,
     SOAK,
@@ -66,6 +67,8 @@ DUTIES = {
 }
 
 
+_IN_A_WINDOW = ("deploy", "reboot", "rotate_ca", "rotate_token")
+"""The duties that go by mcp_tunnel_window. Others cannot wait, or are typed for this moment."""
 _RENEWED_AFTER = 300
 """Seconds after which a run asks for its lease again, see tasks/hold_longer.yml."""
 
@@ -145,6 +148,7 @@ def make_plan(
     duty: str = "deploy",
     rounds: Rounds = Rounds(),
     canaries: Sequence[str] = (),
+    at: float = 0.0,
 ) -> dict[str, Any]:
     """The plan that follows from a host's variables; see the module's documentation.
 
@@ -153,6 +157,7 @@ def make_plan(
     :param duty: one of DUTIES.
     :param rounds: those of the run.
     :param canaries: the replicas that go first.
+    :param at: when the run has begun, in seconds since the epoch.
     """
     instance = values["mcp_tunnel_instance"]
     proxy_unit = f"mcp-proxy@{instance}.service"
@@ -172,6 +177,7 @@ def make_plan(
         "leader": leader,
         "canaries": list(canaries),
         "soak_seconds": soak_seconds(values[SOAK]),
+        "closed": _closed(values, duty, at),
         "config_dir": f"/etc/mcp-tunnel/{instance}",
         "state_dir": f"/var/lib/mcp-tunnel/{instance}",
         "standby_dir": f"/var/lib/mcp-tunnel-standby/{instance}",
@@ -216,6 +222,12 @@ def make_plan(
             values, judged.config.shutdown_timeout + grace_seconds, duty, rounds
         ),
     }
+
+
+def _closed(values: Mapping[str, Any], duty: str, at: float) -> str:
+    """Why the run may change nothing; empty if it may."""
+    goes_by_it = duty in _IN_A_WINDOW and values[window.WINDOW]
+    return window.closed(values[window.WINDOW], at) if goes_by_it else ""
 
 
 def _lease_seconds(values: Mapping[str, Any], stopping: float, duty: str, rounds: Rounds) -> int:

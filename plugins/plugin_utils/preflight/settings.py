@@ -45,6 +45,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.upstre
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.waves import check_waves
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import check_soak
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.window import check_window
 
 MODES = ("manual", "wif")
 PORTS = {
@@ -75,6 +76,7 @@ def check_all(values: Values) -> list[TunnelError]:
         check_upstream_ca,
         check_waves,
         check_soak,
+        check_window,
         _check_forget,
         _check_ports,
         _check_lifetimes,

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Careful roll-outs: who goes first, for how long it is watched, and whether it does worse.
 
-``canaries`` are the replicas that go first, and their time; ``figures`` the counts of a proxy over
-a time; ``proportions`` the statistical test; ``comparison`` its use on the figures of a canary.
+``window`` has the times at which a run may change something; ``canaries`` the replicas that go
+first, and their time; ``figures`` the counts of a proxy over a time; ``proportions`` the
+statistical test; ``comparison`` its use on the figures of a canary.
 
 Called by ``preflight``, ``fleet`` and actions. Imports ``core`` of module_utils.
 """
