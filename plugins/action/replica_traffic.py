@@ -21,6 +21,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
     record,
     text,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import PATIENCE
 
 _COUNT = number(0, 1 << 53)
 _BOUND = matching(r"[0-9]{1,6}(?:\.[0-9]{1,9})?|\+Inf", "bound of a histogram")
@@ -38,6 +39,8 @@ _TRAFFIC = {
 
 class ActionModule(CheckedModule):
     """The answer decides whether a canary stays, or is put back."""
+
+    patience = PATIENCE
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""

@@ -124,6 +124,10 @@ soak_seconds:
   description: How long a canary that was changed is watched; 0 for not at all.
   type: int
   returned: success
+soak_beside:
+  description: With how many other replicas it is compared at most.
+  type: int
+  returned: success
 config_dir:
   description: Directory of the instance's configuration.
   type: str

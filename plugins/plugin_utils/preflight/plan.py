@@ -44,8 +44,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.cloudfl
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout import window
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import (
-    PIECE,
+    MOST_BESIDE,
     SOAK,
+    silence,
     soak_seconds,
 )
 
@@ -177,6 +178,7 @@ def make_plan(
         "leader": leader,
         "canaries": list(canaries),
         "soak_seconds": soak_seconds(values[SOAK]),
+        "soak_beside": MOST_BESIDE,
         "closed": _closed(values, duty, at),
         "config_dir": f"/etc/mcp-tunnel/{instance}",
         "state_dir": f"/var/lib/mcp-tunnel/{instance}",
@@ -249,7 +251,7 @@ def _lease_seconds(values: Mapping[str, Any], stopping: float, duty: str, rounds
         longest = max(rounds.everywhere * proof, rounds.wave * rebooted)
     else:
         # What is proven may have to be put back. A soak asks for the lease again in between.
-        longest = rounds.wave * (proof + 2 * stopping) + min(soak_seconds(values[SOAK]), PIECE)
+        longest = rounds.wave * (proof + 2 * stopping) + silence(values[SOAK])
     return _RENEWED_AFTER + int(values["mcp_tunnel_answer_timeout"]) + math.ceil(longest)
 
 

@@ -21,6 +21,10 @@ CANARY = "mcp_tunnel_canary"
 SOAK = "mcp_tunnel_soak"
 PIECE = 300
 """Seconds that a soak waits at once: between them, a run asks for its lease again."""
+MOST_BESIDE = 10
+"""Replicas beside a canary that are asked: one after the other, before the soak and after it."""
+PATIENCE = 60
+"""Seconds for each answer."""
 _LONGEST = 86400
 
 
@@ -44,6 +48,12 @@ def soak_seconds(value: Any) -> int:
     except TunnelError:
         return 0
     return seconds if seconds <= _LONGEST else 0
+
+
+def silence(value: Any) -> int:
+    """The seconds for which a run with this soak may hold its lease without asking for longer."""
+    seconds = soak_seconds(value)
+    return min(seconds, PIECE) + (MOST_BESIDE + 1) * PATIENCE if seconds else 0
 
 
 def canaries_of(named: Any, soak: Any, names: Sequence[str]) -> list[str]:
