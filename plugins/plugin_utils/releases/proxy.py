@@ -263,7 +263,10 @@ class ProxyRelease:
             "mcp-proxy": _LAUNCHER.format(path=[lib], module="mcp_proxy.cli"),
             "python3": _INTERPRETER.format(lib=lib, module_lib=module_lib),
             **{
-                name: _LAUNCHER.format(path=[lib, command_lib], module=f"{PACKAGE}.{module}")
+                # One of them asks over HTTP, with the libraries of the modules.
+                name: _LAUNCHER.format(
+                    path=[lib, command_lib, module_lib], module=f"{PACKAGE}.{module}"
+                )
                 for name, module in _COMMANDS.items()
             },
         }

@@ -241,11 +241,14 @@ def test_what_is_in_an_archive(source, pip):
     assert "module-lib" in interpreter
     assert "module-lib" not in launcher
     assert launcher.startswith("#!/usr/bin/python3 -IS\n")
-    # Commands have the proxy's libraries, not those of modules; nobody else has the commands'.
+    # Commands have the libraries of the proxy and of modules; nobody else has the commands'.
     root = f"/opt/mcp-tunnel/proxy/{built.version}"
     for name, module in COMMANDS.items():
         assert commands[name].startswith("#!/usr/bin/python3 -IS\n")
-        assert f"sys.path[:0] = ['{root}/lib', '{root}/command-lib']" in commands[name]
+        assert (
+            f"sys.path[:0] = ['{root}/lib', '{root}/command-lib', '{root}/module-lib']"
+            in commands[name]
+        )
         assert f"from {PACKAGE}.commands.{module} import main" in commands[name]
     assert "command-lib" not in launcher + interpreter
 
