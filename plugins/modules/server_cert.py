@@ -19,6 +19,8 @@ description:
   - With O(state=signed), on the state host, that request is checked and signed directly with the
     tunnel's CA, but only if O(domain) is that of the CA's tunnel, which is stored beside the CA
     as C(tunnel-domain).
+  - Where the CA's key is on no host, O(signer) names the program that has the request signed. Its
+    answer is judged before it is returned.
   - With O(state=installed), on the replica, the new certificate is checked and replaces the live
     pair together with its key. The proxy picks the pair up without a restart.
   - A certificate and key that the operator brings need only O(state=installed).
@@ -72,6 +74,50 @@ options:
         operator brings.
       - Without it the key is the one that O(state=requested) has made on this host.
     type: str
+  signer:
+    description:
+      - Who signs with O(state=signed), if the CA's key is not in O(path), which then holds
+        C(ca.crt) alone.
+      - The answer has to be a certificate for the key and the names of O(csr) and for no others,
+        for a TLS server, signed directly by C(ca.crt), for at most O(duration) and for longer than
+        O(renew_before). Else the task fails. In check mode, nobody is asked.
+    type: dict
+    suboptions:
+      source:
+        description: V(command) runs a program on this host; V(vault) asks HashiCorp Vault or
+          OpenBao.
+        type: str
+        choices: [command, vault]
+        required: true
+      command:
+        description:
+          - The absolute path of a program, and its arguments, none of them a secret. No shell
+            reads them.
+          - It gets the request (PEM) on standard input, and writes the certificate (PEM) to
+            standard output, with or without its chain. It has 30 seconds and 64 KiB.
+          - With systemd and as root, it runs as a user that exists for that moment, with the
+            limits of the unit in which the state host answers renewals by timers.
+          - Required with V(command).
+        type: list
+        elements: str
+      secret_file:
+        description: A file on this host. The program finds it as C($CREDENTIALS_DIRECTORY/secret);
+          for V(vault) it has the token, and is required.
+        type: path
+      address:
+        description: URL of Vault, for V(vault).
+        type: str
+      path:
+        description: Path of the call, like V(pki/sign/tunnel), for V(vault). A mount of the PKI
+          secrets engine, C(sign), and a role.
+        type: str
+      namespace:
+        description: Namespace of Vault, if there is one.
+        type: str
+      ca_file:
+        description: File on this host with the CAs (PEM) that verify Vault's certificate. By
+          default the system's.
+        type: path
   duration:
     description:
       - Lifetime of a certificate that is signed, as hours and minutes (V(2160h)) or days (V(90d)).
@@ -140,6 +186,20 @@ EXAMPLES = r"""
     certificate: "{{ signed.certificate }}"
   when: request.needed
 
+- name: Have the company's CA sign the request
+  mcp_tunnels.stack.server_cert:
+    state: signed
+    path: /var/lib/mcp-tunnel/default
+    domain: abcd1234.tunnel.anthropic.com
+    csr: "{{ request.csr }}"
+    signer:
+      source: command
+      command: [/usr/local/bin/sign-csr, --profile, tunnel]
+      secret_file: /etc/sign-csr/password
+  delegate_to: "{{ state_host }}"
+  register: signed
+  when: request.needed
+
 - name: Install a certificate and key that the operator brings
   mcp_tunnels.stack.server_cert:
     state: installed
@@ -201,6 +261,8 @@ not_after:
   sample: "2027-01-30T12:00:00Z"
 """
 
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.at_rest import FORMS
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
@@ -210,6 +272,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store
     request,
     sign,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import settings, sources
 
 VERBS = {"requested": request, "signed": sign, "installed": install}
 
@@ -225,6 +288,18 @@ def main() -> None:
             "csr": {"type": "str"},
             "certificate": {"type": "str"},
             "private_key": {"type": "str", "no_log": True},
+            "signer": {
+                "type": "dict",
+                "options": {
+                    "source": {"type": "str", "choices": list(settings.OPTIONS), "required": True},
+                    "command": {"type": "list", "elements": "str"},
+                    "secret_file": {"type": "path", "no_log": False},
+                    "address": {"type": "str"},
+                    "path": {"type": "str"},
+                    "namespace": {"type": "str"},
+                    "ca_file": {"type": "path"},
+                },
+            },
             "duration": {"type": "str", "default": "2160h"},
             "renew_before": {"type": "str", "default": "720h"},
             "encryption": {"type": "str", "choices": list(FORMS)},
@@ -240,8 +315,17 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = {**module.params, "encryption": module.params["encryption"] or ""}
+    run(module, lambda: take_step(options, module.check_mode))
+
+
+def take_step(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Takes the step that the options name, and returns its result."""
     verb = VERBS[options.pop("state")]
-    run(module, lambda: verb(ServerCertOptions(**options), check_mode=module.check_mode))
+    signer = settings.read(options.pop("signer"))
+    chosen = ServerCertOptions(**options)
+    if signer and verb is sign:
+        return sign(chosen, check_mode, signer=sources.asker(signer, chosen.duration))
+    return verb(chosen, check_mode)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances i
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import signing_channel
 
 _SECONDS = 15.0
+_ANSWER_SECONDS = 45.0
+"""A signer of the operator's own may take 30, see signer.program."""
 _AT_ONCE = 2
 """Questions of one member that may be under way."""
 
@@ -33,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         asked = signing_channel.read_all(0, _SECONDS)
         path = signing_channel.socket_path(given.instance)
         answer = signing_channel.exchange(
-            path, signing_channel.on_behalf_of(given.member, asked), _SECONDS
+            path, signing_channel.on_behalf_of(given.member, asked), _ANSWER_SECONDS
         )
     except TunnelError as error:
         answer = signing_channel.refusal(error)

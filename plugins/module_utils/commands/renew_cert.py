@@ -25,6 +25,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances i
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.secret_files import read_file
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto, signing_channel
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.outside import moment_of
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import answer_problems
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store import (
     ServerCertOptions,
@@ -39,6 +40,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records 
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.renewal import Renewal
 
+_ANSWER = "the state host's answer"
 CONFIGURATIONS = "/etc/mcp-tunnel"
 # The owner, group and mode that the role proxy gives the pair.
 OWNER, GROUP, MODE = "root", "mcp-proxy", "0640"
@@ -90,6 +92,7 @@ def renew(renewal: Renewal, now: datetime | None = None) -> str:
         )
     question = Question(signing_channel.SIGN, terms, requested["csr"])
     certificate = signing_channel.ask(socket, question)
+    now = moment_of(crypto.load_certificate(certificate, _ANSWER), now)
     _check_answer(certificate, requested["csr"], options, now)
     installed = install(replace(options, certificate=certificate), check_mode=False, now=now)
     Records(renewal.instance, RECORDS).take_for_good([files.key_path, files.certificate_path])
@@ -150,11 +153,11 @@ def _check_answer(pem: str, asked: str, options: ServerCertOptions, now: datetim
     :param asked: the request.
     :raises TunnelError: if the state host has signed something else than was asked for.
     """
-    certificate = crypto.load_certificate(pem, "the state host's answer")
+    certificate = crypto.load_certificate(pem, _ANSWER)
     problems = answer_problems(certificate, asked, parse_duration(options.duration), now)
     if problems:
         raise TunnelError(
-            "the state host's answer",
+            _ANSWER,
             "; ".join(problems),
             "The one that is here stays. Run the site playbook, and see who can sign there",
         )

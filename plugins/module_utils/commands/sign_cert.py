@@ -5,8 +5,8 @@
 
 systemd starts it on the state host for each connection to the signer's socket: with the connection
 as standard input and output, as a user that exists for that time alone, and with the CA's key among
-its credentials. It signs only for members of the instance, and only with names and a lifetime that
-the state host itself says.
+its credentials, or with the settings of the operator's signer that has it. It signs only for
+members of the instance, and only with names and a lifetime that the state host itself says.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store
     sign,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import members
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import settings, sources
 
 _SECONDS = 10.0
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
@@ -106,12 +107,26 @@ def _answer(
         csr=question.request,
     )
     asked = Asked(given.instance, question.terms)
+    signer = _signer(directory)
     if question.verb == signing_channel.CHECK:
-        said = f"would sign until {ready_to_sign(options, asked)}"
+        end = ready_to_sign(options, asked, is_own=signer is None)
+        said = f"would ask {signer}" if signer else f"would sign until {end}"
         return signing_channel.answer(question.verb, said), said
-    signed = sign(options, check_mode=False, asked=asked)
+    asker = sources.asker(signer, given.duration, directory) if signer else None
+    signed = sign(options, check_mode=False, asked=asked, signer=asker)
     done = f"signed: fingerprint {signed['fingerprint']}, until {signed['not_after']}"
     return signing_channel.answer(question.verb, signed["certificate"]), done
+
+
+def _signer(directory: str) -> settings.Signer | None:
+    """The operator's signer; ``None`` if the CA's key is here.
+
+    :raises TunnelError: if its settings are none.
+    """
+    content = read_file(os.path.join(directory, settings.FILE))
+    if content is None:
+        return None
+    return settings.from_text(content.decode("utf-8", "replace"), settings.FILE)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -124,7 +124,7 @@ def answer_problems(
     if not crypto.same_key(certificate.public_key(), request.public_key()):
         problems.append("it does not belong to the key of the request")
     names = sorted(dns_names(request))
-    if _all_names(certificate) != names:
+    if all_names(certificate) != names:
         problems.append(f"it has other names than {', '.join(names)}")
     end = crypto.not_after(certificate)
     if lasts_too_long(end, duration, now):
@@ -140,8 +140,8 @@ def lasts_too_long(end: datetime, duration: timedelta, now: datetime) -> bool:
     return end > now + duration + BACKDATE
 
 
-def _all_names(certificate: x509.Certificate) -> list[str]:
-    """The names of a certificate, those that are no DNS names among them."""
+def all_names(certificate: Any) -> list[str]:
+    """The names of a certificate or request, those that are no DNS names among them."""
     found = crypto.extension(certificate, x509.SubjectAlternativeName)
     values = [name.value for name in found.value] if found else []
     return sorted(value.lower() if isinstance(value, str) else str(value) for value in values)
@@ -154,13 +154,19 @@ def _purpose_problems(certificate: x509.Certificate) -> list[str]:
     if constraints is not None and constraints.value.ca:
         problems.append("it is a CA's certificate")
     usage = crypto.extension(certificate, x509.KeyUsage)
-    if usage is not None and usage.value != key_usage(digital_signature=True):
-        problems.append("its KeyUsage is not digitalSignature alone")
+    if usage is not None and not _is_of_a_server(usage.value):
+        problems.append("its KeyUsage is not that of a TLS server (digitalSignature)")
     purposes = crypto.extension(certificate, x509.ExtendedKeyUsage)
     server_auth = [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
     if purposes is not None and list(purposes.value) != server_auth:
         problems.append("its ExtendedKeyUsage is not serverAuth alone")
     return problems
+
+
+def _is_of_a_server(usage: x509.KeyUsage) -> bool:
+    """Whether a KeyUsage allows a TLS handshake, and no more than that (RFC 5280, 4.2.1.3)."""
+    others = ("content_commitment", "data_encipherment", "key_cert_sign", "crl_sign")
+    return usage.digital_signature and not any(getattr(usage, name) for name in others)
 
 
 def server_facts(certificate: x509.Certificate) -> dict[str, Any]:
@@ -178,7 +184,7 @@ def make_request(key: Any, domain: str, routes: Iterable[str]) -> str:
     """Makes a request (PEM) for the tunnel's names, signed with the server's key."""
     return crypto.pem_of(
         x509.CertificateSigningRequestBuilder()
-        .subject_name(_subject(domain))
+        .subject_name(subject_name(domain))
         .add_extension(_alternative_names(wanted_names(domain, routes)), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -199,23 +205,13 @@ def sign_request(
 
     :raises TunnelError: if the request is broken, weak, or asks for other names.
     """
-    request = _load_request(csr)
+    request = checked_request(csr, domain, routes)
     names = wanted_names(domain, routes)
-    weak_key = crypto.key_problem(request.public_key())
-    if weak_key:
-        raise TunnelError("csr", weak_key, "Make the request with server_cert state=requested")
-    difference = name_difference(dns_names(request), names)
-    if difference:
-        raise TunnelError(
-            "csr",
-            difference,
-            "Use the same domain and routes for state=requested and state=signed",
-        )
     public_key = request.public_key()
     ca_id = crypto.extension(ca, x509.SubjectKeyIdentifier).value
     return (
         x509.CertificateBuilder()
-        .subject_name(_subject(domain))
+        .subject_name(subject_name(domain))
         .issuer_name(ca.subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
@@ -235,6 +231,25 @@ def sign_request(
     )
 
 
+def checked_request(csr: str, domain: str, routes: Iterable[str]) -> x509.CertificateSigningRequest:
+    """Reads a request.
+
+    :raises TunnelError: if it is broken, weak, or asks for other names.
+    """
+    request = _load_request(csr)
+    weak_key = crypto.key_problem(request.public_key())
+    if weak_key:
+        raise TunnelError("csr", weak_key, "Make the request with server_cert state=requested")
+    difference = name_difference(dns_names(request), wanted_names(domain, routes))
+    if difference:
+        raise TunnelError(
+            "csr",
+            difference,
+            "Use the same domain and routes for state=requested and state=signed",
+        )
+    return request
+
+
 def _load_request(csr: str) -> x509.CertificateSigningRequest:
     crypto.require_cryptography()
     try:
@@ -248,7 +263,7 @@ def _load_request(csr: str) -> x509.CertificateSigningRequest:
     raise TunnelError("csr", problem, "Make the request with server_cert state=requested")
 
 
-def _subject(domain: str) -> x509.Name:
+def subject_name(domain: str) -> x509.Name:
     """The tunnel's domain, for readers of the certificate; TLS clients look at the names only."""
     # ub-common-name of RFC 5280 is 64.
     common_name = domain if len(domain) <= 64 else "MCP tunnel server"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.duration im
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import wanted_names
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto, outside
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import validate_ca
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.key_pair import KeyPair
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import (
@@ -132,52 +133,88 @@ def sign(
     check_mode: bool,
     now: datetime | None = None,
     asked: Asked | None = None,
+    signer: Callable[[str], str] | None = None,
 ) -> dict[str, Any]:
     """Signs a request with the CA of the state directory. Writes nothing.
 
+    :param signer: hands a request to the operator's signer and returns the answer, which is judged
+        here; ``None`` if the CA's key is in the state directory.
     :raises TunnelError: if the CA cannot sign, the request is wrong, or its terms do not fit.
     """
     now = _begin(options, now)
     files = KeyPair(secret_files.absolute_path(options.path), "ca")
-    if check_mode and not (options.csr and files.certificate() and files.key()):
+    # A signature of somebody else's CA is on record there, so check mode asks for none.
+    if check_mode and (signer or not (options.csr and files.certificate() and files.key())):
         return {"changed": False, "certificate": ""}
     if not options.csr:
         raise TunnelError("csr", "is empty", "Pass the csr that state=requested has returned")
-    ready = _judged(options, now, asked)
-    certificate = sign_request(
-        options.csr, ready.ca, ready.key, ready.domain, options.routes, ready.duration, ready.now
+    ready = _judged(options, now, asked, signer is None)
+    certificate = (
+        _signed_outside(options, ready, signer) if signer else _signed_here(options, ready)
     )
     pem = crypto.pem_of(certificate)
+    return {"changed": False, "certificate": pem, **server_facts(certificate)}
+
+
+def _signed_here(options: ServerCertOptions, ready: _Signing) -> Any:
+    certificate = sign_request(
+        options.csr or "",
+        ready.ca,
+        ready.key,
+        ready.domain,
+        options.routes,
+        ready.duration,
+        ready.now,
+    )
     validate_server_cert(
-        pem,
+        crypto.pem_of(certificate),
         crypto.pem_of(ready.ca),
         ready.domain,
         options.routes,
         now=ready.now,
         subject="the signed certificate",
     )
-    return {"changed": False, "certificate": pem, **server_facts(certificate)}
+    return certificate
+
+
+def _signed_outside(
+    options: ServerCertOptions, ready: _Signing, signer: Callable[[str], str]
+) -> Any:
+    csr = options.csr or ""
+    outside.check_request(csr, ready.domain, options.routes)
+    certificate = outside.first_certificate(signer(csr))
+    lifetimes = (ready.duration, parse_duration(options.renew_before))
+    now = outside.moment_of(certificate, ready.now)
+    outside.check_answer(certificate, csr, ready.ca, lifetimes, now)
+    return certificate
 
 
 def ready_to_sign(
-    options: ServerCertOptions, asked: Asked | None = None, now: datetime | None = None
+    options: ServerCertOptions,
+    asked: Asked | None = None,
+    now: datetime | None = None,
+    is_own: bool = True,
 ) -> str:
     """The end of a certificate that :func:`sign` would make now; signs nothing.
 
+    :param is_own: whether the CA's key is here. A signer of the operator's is not asked.
     :raises TunnelError: if it could not, or would not.
     """
-    return crypto.timestamp(_judged(options, now, asked).end)
+    return crypto.timestamp(_judged(options, now, asked, is_own).end)
 
 
-def _judged(options: ServerCertOptions, now: datetime | None, asked: Asked | None) -> _Signing:
+def _judged(
+    options: ServerCertOptions, now: datetime | None, asked: Asked | None, is_own: bool
+) -> _Signing:
     """All that is judged of a question, whether it is about a signature or for one.
 
+    :param is_own: whether the CA's key has to be here.
     :raises TunnelError: if nothing is signed for the one who asks.
     """
     now = _begin(options, now)
     files = KeyPair(secret_files.absolute_path(options.path), "ca")
-    ca, key = files.certificate(), files.key()
-    _check_ca(files, ca, key, now)
+    ca, key = files.certificate(), files.key() if is_own else None
+    _check_ca(files, ca, key, now, is_own)
     ready = _Signing(ca, key, _own_domain(options), parse_duration(options.duration), now)
     if asked is not None and asked.terms is not None:
         _check_terms(asked.terms, asked.instance, options, ready)
@@ -206,20 +243,22 @@ def _check_terms(terms: Terms, instance: str, options: ServerCertOptions, ready:
         )
 
 
-def _check_ca(files: KeyPair, ca: Any | None, key: Any | None, now: datetime) -> None:
+def _check_ca(files: KeyPair, ca: Any | None, key: Any | None, now: datetime, is_own: bool) -> None:
     """Checks that the stored CA can sign.
 
+    :param is_own: whether its key has to be here.
     :raises TunnelError: if it is not complete, or breaks a rule.
     """
-    if ca is None or key is None:
+    if ca is None or (key is None and is_own):
         raise TunnelError(
             files.certificate_path if ca is None else files.key_path,
             "is missing or cannot be read, so nothing can be signed on this host",
-            "Run tunnel_ca on this host first; where the CA's key is kept elsewhere, bring the "
-            "server certificate and its key (mcp_tunnel_server_cert, mcp_tunnel_server_key)",
+            "Run tunnel_ca on this host first; where the CA's key is kept elsewhere, name the "
+            "signer that has it (mcp_tunnel_signer), or bring the server certificate and its key "
+            "(mcp_tunnel_server_cert, mcp_tunnel_server_key)",
         )
     validate_ca(crypto.pem_of(ca), None, now, files.certificate_path)
-    if not crypto.same_key(key.public_key(), ca.public_key()):
+    if key is not None and not crypto.same_key(key.public_key(), ca.public_key()):
         raise TunnelError(
             files.key_path, f"does not belong to {files.certificate_path}", "Run tunnel_ca first"
         )

@@ -37,6 +37,8 @@ _SHARED = (
     "mcp_tunnel_display_name",
     # The state host has a signer, or has none.
     "mcp_tunnel_cert_renew_timer",
+    # It signs for all of them.
+    "mcp_tunnel_signer",
     CANARY,
     SOAK,
     WINDOW,

@@ -14,6 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import va
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server import (
     validate_server_cert,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import settings
 
 VARIABLES = (
     "mcp_tunnel_ca_cert",
@@ -36,8 +37,32 @@ def check_brought_credentials(values: Mapping[str, Any]) -> list[TunnelError]:
     ]
     if problems:
         return problems
-    problems = list(_check_completeness(*(bool(values[name]) for name in VARIABLES)))
+    try:
+        has_signer = settings.read(values[settings.VARIABLE]) is not None
+    except TunnelError as error:
+        return [error]
+    given = [bool(values[name]) for name in VARIABLES]
+    problems = list(_check_signer(*given) if has_signer else _check_completeness(*given))
     return problems or list(_check_contents(values))
+
+
+def _check_signer(
+    ca_cert: bool, ca_key: bool, server_cert: bool, server_key: bool
+) -> Iterator[TunnelError]:
+    """Somebody else has the CA's key; each certificate is judged by the CA."""
+    if not ca_cert:
+        yield TunnelError(
+            settings.VARIABLE,
+            "signs for a CA that is not known",
+            "Set mcp_tunnel_ca_cert to the CA's certificate, which is registered on the tunnel",
+        )
+    for name, is_given in zip(VARIABLES[1:], (ca_key, server_cert, server_key)):
+        if is_given:
+            yield TunnelError(
+                name,
+                f"does not go with {settings.VARIABLE}, which has certificates signed elsewhere",
+                "Keep one of them",
+            )
 
 
 def _check_completeness(
@@ -64,7 +89,8 @@ def _check_completeness(
         yield TunnelError(
             "mcp_tunnel_ca_cert",
             "cannot sign the replicas' certificates without its key",
-            "Set mcp_tunnel_ca_key, or bring mcp_tunnel_server_cert and mcp_tunnel_server_key",
+            "Set mcp_tunnel_ca_key, name the signer that has the key (mcp_tunnel_signer), or bring "
+            "mcp_tunnel_server_cert and mcp_tunnel_server_key",
         )
 
 

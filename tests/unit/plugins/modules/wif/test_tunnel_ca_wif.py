@@ -340,6 +340,20 @@ def test_a_brought_ca_without_key_is_rotated_in(state, options, tunnel, openssl_
     assert sorted(os.listdir(state)) == [*PREVIOUS, "ca.crt", "tunnel-domain", "tunnel-id"]
 
 
+def test_a_ca_whose_key_is_elsewhere_outlives_the_state_host(
+    api, state, options, tunnel, openssl_ca
+):
+    """The new state host is given it again, while the replicas name it as the one that was lost."""
+    brought = {"certificate": openssl_ca[0]}
+    first = ensured("tunnel_ca", **options, **brought)
+    (state / "ca.crt").rename(state / "ca-previous.crt")
+    again = ensured("tunnel_ca", **options, **brought, exclusive=True)
+    assert again["certificate_id"] == first["certificate_id"]
+    assert ensured("tunnel_ca", **options, **brought, phase="retired")["changed"]
+    assert fingerprints(api, tunnel) == [first["fingerprint"]]
+    assert sorted(os.listdir(state)) == ["ca.crt", "tunnel-domain", "tunnel-id"]
+
+
 def test_a_rotation_archives_nobody_elses_ca(api, options, tunnel, openssl_ca):
     ensured("tunnel_ca", **options)
     foreign = api.add_certificate(tunnel["id"], openssl_ca[0])

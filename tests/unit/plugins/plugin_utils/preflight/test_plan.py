@@ -326,6 +326,35 @@ def test_a_brought_ca_without_its_key(openssl_ca):
     assert "mcp_tunnel_ca_cert: cannot sign" in output
 
 
+SIGNER = {"source": "command", "command": ["/usr/local/bin/sign-csr"]}
+
+
+def test_a_signer_has_the_key_of_a_brought_ca(openssl_ca):
+    assert brought(ca_cert=openssl_ca[0], signer=SIGNER) == ""
+    assert brought(ca_cert=openssl_ca[0], signer=SIGNER, cert_renew_timer=True) == ""
+
+
+def test_a_signer_without_its_ca_or_beside_another_source(openssl_ca):
+    assert brought(signer=SIGNER).startswith("mcp_tunnel_signer: signs for a CA that is not known")
+    text = brought(ca_cert=openssl_ca[0], ca_key=openssl_ca[1], signer=SIGNER)
+    assert text.startswith("mcp_tunnel_ca_key: does not go with mcp_tunnel_signer")
+    pair = {"server_cert": "x", "server_key": "y"}
+    text = brought(ca_cert=openssl_ca[0], signer=SIGNER, **pair)
+    assert "mcp_tunnel_server_cert: does not go with" in text
+    assert "mcp_tunnel_server_key: does not go with" in text
+
+
+def test_a_wrong_signer(openssl_ca):
+    text = brought(ca_cert=openssl_ca[0], signer={**SIGNER, "source": "pigeon"})
+    assert text.startswith("mcp_tunnel_signer['source']: is 'pigeon'")
+
+
+def test_replicas_have_one_signer(openssl_ca):
+    given = {"mcp_tunnel_ca_cert": openssl_ca[0]}
+    found = told({"a": {**given, "mcp_tunnel_signer": SIGNER}, "b": given})
+    assert "mcp_tunnel_signer: differs between a and b" in "\n".join(found)
+
+
 def test_a_brought_ca_that_breaks_a_requirement(tmp_path):
     certificate, key = openssl.make_ca(tmp_path / "ca", extensions={"subjectKeyIdentifier": "none"})
     output = brought(ca_cert=certificate, ca_key=key)
