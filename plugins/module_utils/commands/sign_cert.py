@@ -29,7 +29,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store
     sign,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import members
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import settings, sources
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import (
+    program,
+    settings,
+    sources,
+)
 
 _SECONDS = 10.0
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
@@ -54,7 +58,8 @@ def converse(connection: socket.socket, given: argparse.Namespace) -> str:
     except TunnelError as error:
         # Names in a request are whatever the replica has put there.
         done = f"refused: {signing_channel.one_line(str(error))}"
-        answer = signing_channel.refusal(error)
+        told = error.for_replicas if isinstance(error, program.SignerError) else error
+        answer = signing_channel.refusal(told)
     connection.settimeout(_SECONDS)
     try:
         connection.sendall(answer)

@@ -21,6 +21,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca import BA
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.crypto import hashes, x509
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.terms import name_difference
 
+# As texts, since cryptography may be missing: KeyUsage, SubjectAlternativeName, BasicConstraints
+# and ExtendedKeyUsage.
+_MAY_BE_CRITICAL = ("2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.37")
+"""What every TLS client knows. It refuses critical extensions that it does not (RFC 5280, 4.2)."""
+
 
 def validate_server_cert(
     pem: str,
@@ -82,6 +87,13 @@ def server_problems(
     purposes = crypto.extension(certificate, x509.ExtendedKeyUsage)
     if purposes is not None and x509.oid.ExtendedKeyUsageOID.SERVER_AUTH not in purposes.value:
         problems.append("its ExtendedKeyUsage lacks serverAuth")
+    unknown = [
+        each.oid.dotted_string
+        for each in certificate.extensions
+        if each.critical and each.oid.dotted_string not in _MAY_BE_CRITICAL
+    ]
+    if unknown:
+        problems.append(f"clients refuse its critical extension {', '.join(unknown)}")
     return problems + crypto.certificate_problems(certificate, now)
 
 

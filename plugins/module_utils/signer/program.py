@@ -83,6 +83,19 @@ RIGHTS = (
 role proxy has the same lines."""
 
 
+class SignerError(TunnelError):
+    """The program has failed.
+
+    :param said: its last words, as the end of a sentence. They may show its secret.
+    """
+
+    def __init__(self, name: str, problem: str, said: str = "") -> None:
+        subject = f"the signer {name} ({VARIABLE})"
+        super().__init__(subject, f"{problem}{said}", _STAYS)
+        #: The same without these words: for a replica, which may have been taken over.
+        self.for_replicas = TunnelError(subject, problem, _STAYS)
+
+
 def ask(signer: Program, credentials: str, request: str) -> str:
     """Runs the program for one request (PEM), and returns its standard output.
 
@@ -157,7 +170,7 @@ class _Pipe:
 def _run(words: list[str], request: str, environment: dict[str, str], name: str) -> str:
     """Runs a command in a session of its own, all of which is ended if it goes wrong."""
     with contextlib.ExitStack() as stack:
-        given, said, complained = (_Pipe(stack) for _ in range(3))
+        given, said, complained = (_Pipe(stack) for _pipe in range(3))
         try:
             process = subprocess.Popen(  # noqa: S603  # the operator's own words, and no shell
                 words,
@@ -169,7 +182,7 @@ def _run(words: list[str], request: str, environment: dict[str, str], name: str)
                 start_new_session=True,
             )
         except OSError as error:
-            raise _error(name, f"cannot be run ({error.strerror or error})") from None
+            raise SignerError(name, f"cannot be run ({error.strerror or error})") from None
         for end in (given.reader, said.writer, complained.writer):
             end.close()
         try:
@@ -179,11 +192,11 @@ def _run(words: list[str], request: str, environment: dict[str, str], name: str)
             output, complaint = _collect(said.reader.fileno(), complained.reader.fileno(), name)
             status = process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            raise _error(name, "has closed its output and does not end") from None
+            raise SignerError(name, "has closed its output and does not end") from None
         finally:
             _end(process)
     if status:
-        raise _error(name, f"{_ending(status)}{_said(complaint)}")
+        raise SignerError(name, _ending(status), _said(complaint))
     return output.decode("utf-8", "replace")
 
 
@@ -198,15 +211,15 @@ def _collect(output: int, complaint: int, name: str) -> tuple[bytes, bytes]:
             left = deadline - time.monotonic()
             ready = selector.select(left) if left > 0 else []
             if not ready:
-                said = _said(parts[complaint])
-                raise _error(name, f"gives no answer within {SECONDS:.0f} seconds{said}")
+                problem = f"gives no answer within {SECONDS:.0f} seconds"
+                raise SignerError(name, problem, _said(parts[complaint]))
             for key, _events in ready:
                 part = os.read(key.fd, MOST_BYTES)
                 if not part:
                     selector.unregister(key.fd)
                 parts[key.fd] += part
                 if len(parts[key.fd]) > MOST_BYTES:
-                    raise _error(name, f"says more than {MOST_BYTES} bytes")
+                    raise SignerError(name, f"says more than {MOST_BYTES} bytes")
     return parts[output], parts[complaint]
 
 
@@ -225,7 +238,3 @@ def _said(words: bytes) -> str:
     """The last words of a program, as the end of a sentence."""
     text = without_control(" ".join(words.decode("utf-8", "replace").split())).rstrip(".")
     return f": {shown(text[-_SHOWN:], _SHOWN)}" if text else ""
-
-
-def _error(name: str, problem: str) -> TunnelError:
-    return TunnelError(f"the signer {name} ({VARIABLE})", problem, _STAYS)

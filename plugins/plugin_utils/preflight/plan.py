@@ -70,6 +70,8 @@ DUTIES = {
 
 _IN_A_WINDOW = ("deploy", "reboot", "rotate_ca", "rotate_token")
 """The duties that go by mcp_tunnel_window. Others cannot wait, or are typed for this moment."""
+_SOAKS = ("deploy", "rotate_ca")
+"""The duties that go by mcp_tunnel_soak. With others, what replicas have is no longer good."""
 _RENEWED_AFTER = 300
 """Seconds after which a run asks for its lease again, see tasks/hold_longer.yml."""
 
@@ -177,7 +179,7 @@ def make_plan(
         "replicas": replicas,
         "leader": leader,
         "canaries": list(canaries),
-        "soak_seconds": soak_seconds(values[SOAK]),
+        "soak_seconds": soak_seconds(values[SOAK]) if duty in _SOAKS else 0,
         "soak_beside": MOST_BESIDE,
         "closed": _closed(values, duty, at),
         "config_dir": f"/etc/mcp-tunnel/{instance}",

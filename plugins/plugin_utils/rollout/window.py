@@ -74,7 +74,7 @@ class Window:
     def next_opening(self, moment: datetime) -> datetime:
         """The first minute from that moment on at which it is open, in the zone of that span."""
         minute = moment.astimezone(timezone.utc).replace(second=0, microsecond=0)
-        for _ in range(_LOOK_AHEAD * _WHOLE_DAY):
+        for _minute_ahead in range(_LOOK_AHEAD * _WHOLE_DAY):
             minute += timedelta(minutes=1)
             for span in self.spans:
                 if span.has(minute):
@@ -138,7 +138,7 @@ def _day(name: str) -> int:
 def _minute(text: str) -> int:
     if not _TIME.fullmatch(text):
         raise TunnelError(WINDOW, f"{text!r} is no time of the day", "Use 00:00 to 24:00")
-    hours, _, minutes = text.partition(":")
+    hours, minutes = text.split(":")
     return int(hours) * 60 + int(minutes)
 
 
