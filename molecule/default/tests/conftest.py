@@ -1,8 +1,8 @@
 """Fixtures that several tests of this scenario share.
 
-The folder ``rollouts`` has those of releases that are rolled out, and ``up`` those of replicas that
-are up. pytest sorts them behind the files, so the latter see what is left of the replicas after all
-that was done to them.
+The folder ``rollouts`` has those of releases that are rolled out, ``secrets`` those of encrypted
+secrets, and ``up`` those of replicas that are up. pytest sorts them behind the files, so the last
+ones see what is left of the replicas after all that was done to them.
 """
 
 from __future__ import annotations

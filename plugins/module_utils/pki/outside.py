@@ -24,8 +24,8 @@ _STAYS = "The certificate in use stays. "
 _LONGEST_BACKDATE = timedelta(days=1)
 """How long before the question a certificate may start: CAs allow for clocks that are behind."""
 _LONGEST_WAIT = 10.0
-"""Seconds for which a certificate is awaited that starts in the future: the unit ends 15 seconds after
-the longest time of a program."""
+"""Seconds for which a certificate is awaited that starts in the future. The unit of the signer ends
+15 seconds after the longest time of a program."""
 _EXTENSIONS = "1.2.840.113549.1.9.14"
 """The attribute of a request that has its extensions (RFC 2985, section 5.4.2)."""
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -41,11 +41,8 @@ def check_request(csr: str, domain: str, routes: Iterable[str]) -> None:
     request = server.checked_request(csr, domain, routes)
     kinds = [each.oid for each in request.extensions]
     plain = kinds == [x509.oid.ExtensionOID.SUBJECT_ALTERNATIVE_NAME]
-    if (
-        not plain
-        or not _has_one_attribute(request)
-        or request.subject != server.subject_name(domain)
-    ):
+    plain = plain and _has_one_attribute(request)
+    if not plain or request.subject != server.subject_name(domain):
         problem = "has another subject, or extensions beside its names"
     elif server.all_names(request) != sorted(wanted_names(domain, routes)):
         problem = "has names that are no DNS names"

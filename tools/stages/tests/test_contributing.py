@@ -16,6 +16,7 @@ WALKS = {
     "a duty",
     "a file of the state host",
     "a default of certificates",
+    "a source of signatures",
     "a metric",
 }
 

@@ -7,7 +7,9 @@ import stat
 import threading
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import stand_in_creds
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes import (
+    stand_in_creds,
+)
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
     ensured,
     kill_everywhere,

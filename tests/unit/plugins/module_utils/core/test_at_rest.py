@@ -6,7 +6,9 @@ import json
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import stand_in_creds
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes import (
+    stand_in_creds,
+)
 
 SECRET = b"planted-secret-of-a-host"
 # Made by systemd 252 and 257 of the laboratory's hosts from "hello-secret", named tunnel-token.

@@ -16,7 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto, outside
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import program, settings
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl, signing
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.company import (
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.company import (
     EXTENSIONS,
     Company,
 )
@@ -374,6 +374,7 @@ def rendered(signer):
         mcp_tunnel_plan=plan,
         __mcp_tunnel_settings={"variables": variables},
         inventory_hostname="a",
+        __mcp_tunnel_host={"facts": {"encryption": "none"}},
         __proxy_signer=signer,
         __proxy_signer_path="/c/signer.json",
     )

@@ -19,7 +19,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import (
     vault,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.company import Company
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.company import Company
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
     ensured,
     run_module,

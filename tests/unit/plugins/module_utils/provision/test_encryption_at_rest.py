@@ -12,8 +12,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import re
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.state import read_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support import secrets
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import (
-    openssl,
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes import (
     stand_in_creds,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
