@@ -39,6 +39,8 @@ _SHARED = (
     "mcp_tunnel_cert_renew_timer",
     # It signs for all of them.
     "mcp_tunnel_signer",
+    # The state is kept in the form that the replica which leads the run says.
+    "mcp_tunnel_encryption_at_rest",
     CANARY,
     SOAK,
     WINDOW,

@@ -193,6 +193,13 @@ def test_replicas_of_one_tunnel_renew_all_or_none():
     ] * 2
 
 
+def test_replicas_of_one_tunnel_encrypt_all_or_none():
+    found = told({"a": {"mcp_tunnel_encryption_at_rest": "host"}, "b": {}})
+    assert [text.split(" between")[0] for text in found] == [
+        "mcp_tunnel_encryption_at_rest: differs"
+    ] * 2
+
+
 @pytest.mark.parametrize(
     ("changes", "machine", "text"),
     [
