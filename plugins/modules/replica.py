@@ -22,6 +22,9 @@ description:
     clients that connect meanwhile wait.
   - The cloudflared of a drained replica (M(mcp_tunnels.stack.replica_drain)) is not started, and
     stopped if it runs. All else is done.
+  - Before services start with O(state=applied) and O(state=restored), each secret that one of the
+    unit files among the files names is brought to the form in which that unit reads it, encrypted
+    or in clear, the CA's key of a state host among them.
   - A timer that belongs to the instance can be started and stopped with it.
   - A record of what runs is kept below C(/var/lib/mcp-tunnel-replica), for root only.
 extends_documentation_fragment:

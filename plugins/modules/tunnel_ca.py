@@ -92,6 +92,8 @@ options:
         can encrypt, and V(none) elsewhere.
       - All of them are brought to that form, the token among them. Without it, they stay as they
         are.
+      - Keys of CAs are in the form in which the unit of this host's signer reads them, once there
+        is one. M(mcp_tunnels.stack.replica) converts them when that unit has changed.
     type: str
     choices: [none, host, tpm2, auto]
 author:
@@ -191,6 +193,7 @@ active:
       archived_at: ""
 """
 
+import os
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options import (
@@ -200,6 +203,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.api.options impo
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import unit_secrets
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.ca_store import (
     CaRequest,
     ensure_ca,
@@ -248,12 +252,14 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Keeps the CA, and brings the secrets of its directory to the wanted form."""
     if not options["encryption"]:
         return _ensure_ca(options, "", check_mode)
-    encryption = at_rest.resolve(options["encryption"])
-    result = _ensure_ca(options, encryption, check_mode)
-    converted = at_rest.convert(options["path"], encryption, check_mode)
+    wanted = at_rest.resolve(options["encryption"])
+    # The signer's unit is written later, with all else of its host, and this key is converted then.
+    of_ca = unit_secrets.form_for(os.path.join(options["path"], "ca.key"), wanted)
+    result = _ensure_ca(options, of_ca, check_mode)
+    converted = at_rest.convert(options["path"], wanted, check_mode, {"ca.key": of_ca})
     if not converted:
         return result
-    shown = {"encryption": dict.fromkeys(converted, encryption)}
+    shown = {"encryption": converted}
     diff = {**result["diff"], "after": {**result["diff"]["after"], **shown}}
     return {**result, "changed": True, "diff": diff}
 

@@ -15,6 +15,8 @@ import binascii
 import os
 import re
 import subprocess
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
@@ -99,18 +101,39 @@ def write_secret(
     secret_files.write_file(path, seal(content, name_of(path), form), attributes)
 
 
-def convert(directory: str, form: str, check_mode: bool) -> list[str]:
-    """Brings the secrets of a directory to a form, one after the other; returns their names.
+def convert(
+    directory: str,
+    form: str,
+    check_mode: bool,
+    exceptions: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Brings the secrets of a directory to a form, one after the other.
 
+    :param exceptions: by the name that is encrypted with it (:func:`name_of`), another form.
+    :returns: the names of the files that were converted, and their new forms.
     :raises TunnelError: if one cannot be decrypted here (then nothing was changed), or encrypted.
     """
     names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
-    paths = [os.path.join(directory, name) for name in names if is_secret(name)]
-    others = [path for path in paths if form_of(secret_files.read_file(path) or b"") != form]
+    forms = {
+        os.path.join(directory, name): exceptions.get(name_of(name), form)
+        for name in names
+        if is_secret(name)
+    }
+    converted = convert_files(forms, check_mode)
+    return {os.path.basename(path): forms[path] for path in converted}
+
+
+def convert_files(forms: Mapping[str, str], check_mode: bool) -> list[str]:
+    """Brings files of secrets to these forms; returns the paths of those that had another one.
+
+    :raises TunnelError: if one cannot be decrypted here (then nothing was changed), or encrypted.
+    """
+    others = [path for path in forms if form_of(secret_files.read_file(path) or b"") != forms[path]]
     contents = {path: read_secret(path) or b"" for path in others}
     for path, content in contents.items() if not check_mode else ():
-        write_secret(path, content, secret_files.attributes_of(os.lstat(path)), form)
-    return [os.path.basename(path) for path in others]
+        attributes = secret_files.attributes_of(os.lstat(path))
+        write_secret(path, content, attributes, forms[path])
+    return others
 
 
 def reveal(content: bytes, name: str, path: str) -> bytes:

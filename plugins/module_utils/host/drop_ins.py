@@ -34,6 +34,7 @@ _OF_CLOUDFLARED = ("mcp-cloudflared@.service.d", "mcp-.service.d", "service.d")
 _OF_PROXY = ("mcp-proxy@.service.d", "mcp-.service.d", "service.d")
 CREDENTIAL = "LoadCredential"
 _ENCRYPTED = "LoadCredentialEncrypted"
+CREDENTIALS = (CREDENTIAL, _ENCRYPTED)
 # The settings with which our units confine the services; see the unit files of the roles.
 SANDBOX = (
     *("CapabilityBoundingSet", "DevicePolicy", "InaccessiblePaths", "LockPersonality"),
@@ -88,7 +89,7 @@ def undone_by(paths: list[str]) -> list[Undone]:
     """The drop-ins that have the last word, in the order in which systemd applies them."""
     last: dict[str, tuple[str, str]] = {}
     for path in paths:
-        for name, value in _assignments(_read(path)):
+        for name, value in assignments(_read(path)):
             # One list for systemd: each of the two gives a credential back, or empties it.
             last[CREDENTIAL if name == _ENCRYPTED else name] = (path, value)
     return [
@@ -167,7 +168,7 @@ def _effective(root: Path, directories: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _assignments(text: str) -> list[tuple[str, str]]:
+def assignments(text: str) -> list[tuple[str, str]]:
     """Names and values below ``[Service]`` (systemd.syntax(7))."""
     section, found = "", []
     for line in re.sub(r"\\\n", " ", text).splitlines():

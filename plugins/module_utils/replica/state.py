@@ -18,7 +18,11 @@ from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import running_code, systemd
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import (
+    running_code,
+    systemd,
+    unit_secrets,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.records import (
     Records,
     file_state,
@@ -50,6 +54,8 @@ def apply(
 
     :raises TunnelError: if systemd refuses; then nothing is recorded and the next run tries again.
     """
+    # First, as a converted file restarts its service like one that was written.
+    converted = unit_secrets.fit(_files(services), check_mode)
     applied = records.load("applied")
     wanted = {service.unit: _observe(service, root) for service in services}
     names = [*wanted, *(service.socket for service in services if service.socket)]
@@ -77,7 +83,7 @@ def apply(
         )
         reasons[unit] = [] if alive or unit in away else why + told
         reloads[unit] = told if alive and unit not in away else []
-    actions = []
+    actions = [*converted.values()]
     for service in services:
         releases = Releases(service.part, root)
         if releases.current() != service.version:
@@ -132,6 +138,7 @@ def restore(
     if not good:
         return {"changed": False, "restored": False, "actions": []}
     actions = []
+    pending: dict[str, bytes | None] = {}
     for service in services:
         state = good.get(service.unit)
         if state is None:
@@ -139,6 +146,7 @@ def restore(
         for path, file in state["files"].items():
             if path not in kept_paths and file_state(path) != file:
                 actions.append(f"{path} put back")
+                pending[path] = records.content(file["digest"]) if file else None
                 if not check_mode:
                     _put_back(path, file, records)
         releases = Releases(service.part, root)
@@ -146,12 +154,17 @@ def restore(
             actions.append(f"{service.part} {state['version']} activated")
             if not check_mode:
                 releases.activate(state["version"])
+    # A file that was kept, or renewed meanwhile, may not be in the form of the units of before.
+    converted = unit_secrets.fit(_files(services), check_mode, pending)
+    actions += converted.values()
     if (actions or records.load("applied") != good) and not check_mode:
         systemd.systemctl("daemon-reload")
         known = [service for service in services if service.unit in good]
         present = [service for service in known if service.unit not in away]
         actions += restart(present, {service.socket for service in present})
         records.store("applied", good)
+        # The same secret in another form. One that was kept is another one, and not proven yet.
+        records.take_for_good([path for path in converted if path not in kept_paths])
     return {"changed": bool(actions), "restored": True, "actions": actions}
 
 
@@ -192,6 +205,10 @@ def remove(services: list[Service], records: Records, check_mode: bool) -> dict[
     if records.remove(check_mode):
         actions.append("records removed")
     return {"changed": bool(actions), "actions": actions, "alone": records.is_alone()}
+
+
+def _files(services: list[Service]) -> list[str]:
+    return [path for service in services for path in (*service.files, *service.live_files)]
 
 
 def _observe(service: Service, root: Path) -> dict[str, Any]:
