@@ -66,8 +66,6 @@ _HELD = {
 class ActionModule(CheckedModule):
     """Takes over from a run of this controller that has ended; refuses beside any other."""
 
-    keeps_books = True
-
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
         return {} if arguments.get("state") == "released" else _HELD
@@ -75,6 +73,10 @@ class ActionModule(CheckedModule):
     def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """A refused run learns the holder of the lease, and nothing else."""
         return tuple(name for name in _HELD if name != "holder")
+
+    def keeps_books(self) -> bool:
+        """The lease is no change of the tunnel."""
+        return True
 
     def ask(
         self,

@@ -24,6 +24,8 @@ DEFAULT_SECONDS = 900
 _LONGEST = 1000
 """Characters of the reason why a host could not be reached: ssh passes on what the host sends."""
 _INTERPRETER = "ansible_python_interpreter"
+# Of tasks that tidy up after the run itself. Only a task's own variables count: a host sets none.
+_KEEPS_BOOKS = "__mcp_tunnel_keeps_books"
 
 
 class _Expired(BaseException):
@@ -87,8 +89,6 @@ class CheckedModule(ActionBase):
     _asked = ("", "")
     #: Seconds for an answer, in the place of ``mcp_tunnel_answer_timeout``; 0 for that.
     patience = 0
-    #: Whether a change by the module is none of the tunnel: it also happens outside the window.
-    keeps_books = False
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """The keys of a successful answer to these arguments, each with its rule."""
@@ -97,6 +97,10 @@ class CheckedModule(ActionBase):
     def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """Those of the keys that may be missing."""
         return ()
+
+    def keeps_books(self) -> bool:
+        """Whether a change by the task is none of the tunnel: it also happens outside the window."""
+        return self._task.vars.get(_KEEPS_BOOKS) is True
 
     def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:
         """Runs the module. A host that does not answer as it should fails, and is named.
@@ -128,7 +132,7 @@ class CheckedModule(ActionBase):
 
     def _closed(self, task_vars: Mapping[str, Any] | None) -> str:
         """Why the run may change nothing; empty if it may, or does not anyway."""
-        if self.keeps_books or self._task.check_mode:
+        if self._task.check_mode or self.keeps_books():
             return ""
         plan = (task_vars or {}).get("mcp_tunnel_plan")
         return str(plan.get("closed", "")) if isinstance(plan, Mapping) else ""
