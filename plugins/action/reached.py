@@ -83,7 +83,10 @@ def _conclude(
     group: neighbours.Hosts, plans: Mapping[str, Any], answers: Mapping[str, Any], here: set[str]
 ) -> dict[str, Any]:
     """The conclusions for each tunnel of which a replica has answered."""
-    result: dict[str, Any] = {"left_out": [], "stopped": {}, "plans": {}, "former": {}}
+    result: dict[str, Any] = {
+        **{"left_out": [], "stopped": {}, "plans": {}, "former": {}},
+        "warnings": [],
+    }
     for names in neighbours.instances(group).values():
         answered = [name for name in names if name in here]
         if not answered:
@@ -106,8 +109,13 @@ def _conclude(
         found = {
             "leader": leader,
             "state_host": choice.name,
-            "canaries": availability.canaries(group, answered),
+            "canaries": availability.canaries(group, answered, drained),
         }
+        if plan["soak_seconds"] and not plan["closed"] and len(drained) == len(answered):
+            result["warnings"].append(
+                f"Instance {plan['instance']}: all replicas of this run are drained, so no canary "
+                "is watched."
+            )
         if any(plan[name] != value for name, value in found.items()):
             result["plans"][plan["instance"]] = found
         if choice.former:

@@ -60,7 +60,8 @@ stopped:
 plans:
   description:
     - Instances whose plan changes. Another C(leader) stands for one whose first is left out.
-      The C(state_host) is that which the replicas remember.
+      The C(state_host) is that which the replicas remember. Another one is the canary, where the
+      first is left out or drained.
   returned: success
   type: dict
   sample: {second: {leader: replica4, state_host: replica5}}

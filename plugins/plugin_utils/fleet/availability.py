@@ -77,15 +77,21 @@ def roll_out(
 ) -> Iterator[tuple[list[str], int, list[str]]]:
     """The same for a roll-out, with the canaries of each instance."""
     for names, batch in tunnels(group, taking_part, drained):
-        yield names, batch, canaries(group, names)
+        yield names, batch, canaries(group, names, drained)
 
 
-def canaries(group: neighbours.Hosts, names: Sequence[str]) -> list[str]:
-    """The canaries of a tunnel among its replicas *names*, of which there may be none."""
+def canaries(
+    group: neighbours.Hosts, names: Sequence[str], drained: Collection[str] = ()
+) -> list[str]:
+    """The canaries of a tunnel among its replicas *names*, of which there may be none.
+
+    :param drained: those that serve nobody. Such a one is a canary only if all others are drained.
+    """
     if not names:
         return []
     values = group[names[0]]
-    return canaries_of(values[CANARY], values[SOAK], names)
+    serving = [name for name in names if name not in drained]
+    return canaries_of(values[CANARY], values[SOAK], serving or names)
 
 
 def least(group: neighbours.Hosts, names: Sequence[str]) -> Any:

@@ -16,7 +16,8 @@ ENDS = {
     "well": (["replica", *LOOKS, "good"], [*LOOKS, "replica", "good"]),
     "worse": (["replica", *LOOKS, "restored"], LOOKS),
     "same": (["replica"], ["replica"]),
-    "away": (["replica"], ["replica", "good"]),
+    "away": (["replica"], ["replica", *LOOKS, "good"]),
+    "asleep": (["replica"], ["replica"]),
     "mute": (["replica", *LOOKS, "restored"], LOOKS),
     "named": ([*LOOKS, "replica", "good"], ["replica", *LOOKS, "good"]),
     "gone": (["replica", *LOOKS, "good"], []),
@@ -68,7 +69,7 @@ def test_canaries_go_first_and_stop_their_tunnel_only(tmp_path):
             simulation.attack(f"same{number}", module, merge={"proven": True})
     simulation.attack("gone2", unreachable=True)
     simulation.world["traffic"]["worse1"] = BAD
-    simulation.world["drained"] = ["away1"]
+    simulation.world["drained"] = ["away1", "asleep1", "asleep2"]
     lie = {"failed": True, "msg": "No."}
     simulation.attack("mute1", "replica_traffic", merge=lie)
     status, output = simulation.run()
@@ -82,6 +83,8 @@ def test_canaries_go_first_and_stop_their_tunnel_only(tmp_path):
         "well1, the canary, does as well: 300 requests here, 290 at well2.",
         "requests answered with 5xx: 15 of 300 (5.0%) here, 0 of 290 (0.0%) at worse2",
         "Its proxy did not say what it has counted.",
+        "away2, the canary, not enough traffic to judge: 290 requests here, 0 before the change.",
+        "Instance asleep: all replicas of this run are drained, so no canary is watched.",
         "gone1, the canary, not enough traffic to judge: 300 requests here, 0 before the change.",
         "stopped at worse1: requests answered with 5xx: 15 of 300 (5.0%) here",
         "The replica was put back to its last good release and configuration.",

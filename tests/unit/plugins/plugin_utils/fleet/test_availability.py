@@ -16,6 +16,28 @@ def tunnel(*standings):
 
 
 @pytest.mark.parametrize(
+    ("named", "drained", "found"),
+    [
+        ([], [], ["r1"]),
+        ([], ["r1"], ["r2"]),
+        (["r2"], ["r1"], ["r2"]),
+        # The others are watched in the place of a named one that serves nobody.
+        (["r2"], ["r2"], ["r1"]),
+        (["r2", "r3"], ["r2"], ["r3"]),
+        # None can be watched.
+        ([], ["r1", "r2", "r3"], ["r1"]),
+    ],
+)
+def test_a_canary_serves(named, drained, found):
+    values = {"mcp_tunnel_canary": named, "mcp_tunnel_soak": "10m", "mcp_tunnel_batch": 1}
+    names = ["r1", "r2", "r3"]
+    group = {name: {"mcp_tunnel_instance": "default", **values} for name in names}
+    assert availability.canaries(group, names, drained) == found
+    ((_names, _batch, canaries),) = availability.roll_out(group, names, drained)
+    assert canaries == found
+
+
+@pytest.mark.parametrize(
     ("standings", "away", "least"),
     [
         ([WORKS, WORKS], ["r2"], 1),
