@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.ssh_keys import (
     MOST_HOST_KEYS,
@@ -75,8 +76,8 @@ class ActionModule(CheckedModule):
         return tuple(name for name in _HELD if name != "holder")
 
     def keeps_books(self) -> bool:
-        """The lease is no change of the tunnel."""
-        return True
+        """The lease changes nothing of the tunnel. A note of its replicas and their keys does."""
+        return not boolean(self._task.args.get("note", False), strict=False)
 
     def ask(
         self,

@@ -91,6 +91,25 @@ def test_check_mode_warns(tmp_path):
     assert f"mcp_tunnel_window ({CLOSED}) is closed, and opens on " in " ".join(output.split())
 
 
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_the_state_host_notes_nothing(tmp_path, is_noted):
+    simulation = Simulation(tmp_path)
+    simulation.variables["mcp_tunnel_window"] = CLOSED
+    if not is_noted:
+        simulation.attack("host1", "state_host", merge={"noted": False})
+        simulation.attack("host1", "state_host", arguments={"note": True}, merge={"changed": True})
+    status, output = simulation.run()
+    assert bool(status) is not is_noted, output
+    assert ("host1: would be changed, and mcp_tunnel_window (" in output) is not is_noted
+    calls = [call["arguments"] for call in simulation.calls() if call["module"] == "state_host"]
+    notes = [bool(each.get("_ansible_check_mode")) for each in calls if each.get("note")]
+    assert notes == ([] if is_noted else [True])
+    ends = [each for each in calls if each.get("state") == "released"]
+    assert len(ends) == 1
+    assert not ends[0].get("_ansible_check_mode")
+    assert not ends[0].get("confirmed")
+
+
 SESSION = [{"path": "/run/mcp-tunnel-provision/default", "state": "absent"}]
 
 
