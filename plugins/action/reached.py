@@ -83,10 +83,8 @@ def _conclude(
     group: neighbours.Hosts, plans: Mapping[str, Any], answers: Mapping[str, Any], here: set[str]
 ) -> dict[str, Any]:
     """The conclusions for each tunnel of which a replica has answered."""
-    result: dict[str, Any] = {
-        **{"left_out": [], "stopped": {}, "plans": {}, "former": {}},
-        "warnings": [],
-    }
+    result: dict[str, Any] = {"left_out": [], "stopped": {}, "plans": {}, "former": {}}
+    result["warnings"] = []
     for names in neighbours.instances(group).values():
         answered = [name for name in names if name in here]
         if not answered:

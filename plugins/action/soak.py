@@ -59,8 +59,7 @@ def _judged(canary: str, first: Counts, last: Counts) -> dict[str, Any]:
     own = figures.growth(first[canary]["traffic"], last[canary]["traffic"])
     if own is None:
         return refusal(headline, ["Its proxy was restarted meanwhile, and began to count anew."])
-    others, beside = _others(canary, first, last)
-    verdict = comparison.judge(own, others, beside)
+    verdict = _verdict(own, canary, first, last)
     told = f"{canary}, the canary, {verdict.summary}."
     if verdict.problems:
         return {**refusal(headline, verdict.problems), "judged": True}
@@ -69,15 +68,15 @@ def _judged(canary: str, first: Counts, last: Counts) -> dict[str, Any]:
     return {"changed": False, "judged": verdict.judged, **(shown if verdict.judged else warned)}
 
 
-def _others(canary: str, first: Counts, last: Counts) -> tuple[figures.Figures, str]:
-    """The figures to compare with, and where they are from."""
+def _verdict(own: figures.Figures, canary: str, first: Counts, last: Counts) -> comparison.Verdict:
+    """Of the replicas beside it that have counted all the time; without any, of its own past."""
     found = {}
     for name in first.keys() & last.keys() - {canary}:
         grown = figures.growth(first[name]["traffic"], last[name]["traffic"])
         if grown is not None:
             found[name] = grown
     if found:
-        return figures.together(found.values()), f"at {', '.join(sorted(found))}"
+        return comparison.judge_beside(own, found)
     before = first[canary]["before"]
     known = figures.read(before) if before else None
-    return known or figures.Figures(), "before the change"
+    return comparison.judge(own, known or figures.Figures(), "before the change")

@@ -99,7 +99,7 @@ class CheckedModule(ActionBase):
         return ()
 
     def keeps_books(self) -> bool:
-        """Whether a change by the task is none of the tunnel: it also happens outside the window."""
+        """Whether the task changes nothing of the tunnel: it also goes on outside the window."""
         return self._task.vars.get(_KEEPS_BOOKS) is True
 
     def run(self, tmp: None = None, task_vars: Any = None) -> dict[str, Any]:

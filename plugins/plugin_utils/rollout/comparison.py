@@ -9,18 +9,20 @@ part of a whole: requests of a route with a status of 5xx, requests that no rout
 that does not come up, and slow first bytes.
 
 Errors that all replicas have, as of an upstream that is down, are as frequent beside it, and put
-nothing back.
+nothing back. Each other replica is a comparison of its own, and most of them have to agree: the
+counts of one, which may lie, would outweigh all others in a sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.figures import (
     UNROUTED,
     Figures,
     Route,
+    together,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.proportions import (
     Stratum,
@@ -44,6 +46,32 @@ class Verdict:
     problems: Sequence[str]
     judged: bool
     summary: str
+
+
+def judge_beside(canary: Figures, others: Mapping[str, Figures]) -> Verdict:
+    """Compares the figures of a canary with those of each replica beside it.
+
+    It is worse if it is worse than more than half of those that have had enough requests. If none
+    has, all together are one comparison.
+
+    :param others: the figures by the name of the replica.
+    """
+    able = [name for name in sorted(others) if others[name].requests >= LEAST_REQUESTS]
+    if not able:
+        return judge(canary, together(others.values()), f"at {', '.join(sorted(others))}")
+    verdicts = {name: judge(canary, others[name], f"at {name}") for name in able}
+    worse = {name: verdict for name, verdict in verdicts.items() if verdict.problems}
+    beside = ", ".join(f"{others[name].requests} at {name}" for name in able)
+    counted = f"{canary.requests} requests here, {beside}"
+    problems = [problem for verdict in worse.values() for problem in verdict.problems]
+    if 2 * len(worse) > len(able):
+        return Verdict(problems, True, f"does worse: {counted}")
+    if canary.requests < LEAST_REQUESTS:
+        return Verdict([], False, f"not enough traffic to judge: {counted}")
+    if worse:
+        alone = f"Worse than {', '.join(worse)} alone: {'; '.join(problems)}"
+        return Verdict([], True, f"does no worse than most: {counted}. {alone}")
+    return Verdict([], True, f"does as well: {counted}")
 
 
 def judge(canary: Figures, others: Figures, beside: str) -> Verdict:

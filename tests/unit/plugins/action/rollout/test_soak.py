@@ -150,6 +150,15 @@ BEFORE = counts(5000, 0)
             },
             "",
         ),
+        # One of two that says it answers everything does not decide.
+        (
+            {
+                "r1": (counts(0, 0), counts(10**6, 3)),
+                "r2": (counts(0, 0), counts(10**9, 0)),
+                "r3": (counts(0, 0), counts(10**6, 3)),
+            },
+            "",
+        ),
     ],
 )
 def test_whom_it_is_compared_with(hosts, told):

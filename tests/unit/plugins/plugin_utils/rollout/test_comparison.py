@@ -112,6 +112,52 @@ def test_little_traffic_is_enough_for_what_is_plain():
     assert len(verdict.problems) == 1
 
 
+HUGE = counts(echo=(10**9, 0))
+USUAL = counts(echo=(10**6, 3))
+BROKEN = counts(echo=(10**6, 300))
+
+
+@pytest.mark.parametrize(
+    ("canary", "others", "is_worse"),
+    [
+        # One that says it has answered everything does not decide.
+        (USUAL, {"liar": HUGE, "r2": USUAL}, False),
+        (USUAL, {"liar": HUGE, "r2": USUAL, "r3": USUAL}, False),
+        # Nor does one that says it fails as often.
+        (BROKEN, {"liar": counts(echo=(10**9, 10**9)), "r2": USUAL, "r3": USUAL}, True),
+        # Of two, both.
+        (BROKEN, {"r2": USUAL, "r3": USUAL}, True),
+        (BROKEN, {"r2": USUAL, "r3": BROKEN}, False),
+        # A single one is trusted. One with little traffic is no second.
+        (BROKEN, {"r2": USUAL}, True),
+        (BROKEN, {"r2": USUAL, "idle": counts(echo=(99, 99))}, True),
+        # None has enough alone.
+        (counts(echo=(300, 30)), {"r2": counts(echo=(90, 0)), "r3": counts(echo=(90, 0))}, True),
+    ],
+)
+def test_most_of_the_others_decide(canary, others, is_worse):
+    beside = {name: figures.read(each) for name, each in others.items()}
+    verdict = comparison.judge_beside(figures.read(canary), beside)
+    assert bool(verdict.problems) is is_worse
+    assert verdict.judged
+
+
+def test_replicas_that_are_outvoted_are_named():
+    others = {"liar": figures.read(HUGE), "r2": figures.read(USUAL), "r3": figures.read(USUAL)}
+    verdict = comparison.judge_beside(figures.read(USUAL), others)
+    assert verdict.summary == (
+        "does no worse than most: 1000000 requests here, 1000000000 at liar, 1000000 at r2, "
+        "1000000 at r3. Worse than liar alone: requests answered with 5xx: "
+        "3 of 1000000 (0.0%) here, 0 of 1000000000 (0.0%) at liar"
+    )
+
+
+def test_a_quiet_canary_has_proven_nothing_beside_any():
+    others = {name: figures.read(USUAL) for name in ("r2", "r3")}
+    verdict = comparison.judge_beside(figures.read(counts(echo=(99, 0))), others)
+    assert (verdict.problems, verdict.judged) == ([], False)
+
+
 def test_several_others_count_together():
     one = counts(echo=(40, 1, 10, 20, 30, 40))
     more = figures.together([figures.read(one), figures.read(one), figures.read(counts(b=(7, 0)))])
