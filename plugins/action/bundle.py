@@ -51,7 +51,7 @@ def _check(settings: Mapping[str, Any], task_vars: Mapping[str, Any]) -> list[Tu
     """The problems with those variables that a bundle depends on."""
     values = settings["variables"]
     problems = [
-        TunnelError(name, f"has no value: {reason}", "Define what it uses")
+        TunnelError(name, f"has no value: {reason}", "Mend its source, or define what it uses")
         for name, reason in settings["undefined"].items()
         if name.startswith(_READ)
     ]

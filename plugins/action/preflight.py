@@ -53,9 +53,12 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg=f"{error} No host was touched.")
             return result
         problems += unknown_names.check_names(task_vars, values[unknown_names.OTHERS])
-        problems += plan.check_values(values)
-        problems += _check_controller(values, task_vars, arguments["duty"])
-        problems += check_library(values, arguments["duty"])
+        judged = [
+            *plan.check_values(values),
+            *_check_controller(values, task_vars, arguments["duty"]),
+            *check_library(values, arguments["duty"]),
+        ]
+        problems += [problem for problem in judged if problem.subject not in settings["undefined"]]
         texts = [str(problem) for problem in problems] + beside["problems"]
         if texts and arguments["fail"]:
             result.update(refusal(shared_problems.headline(name, texts), texts))
@@ -144,7 +147,7 @@ def _taken(settings: Any) -> tuple[dict[str, Any], list[TunnelError]]:
             "Run mcp_tunnels.stack.settings before, and register its result under this name",
         )
     problems = [
-        TunnelError(name, f"has no value: {reason}", "Define what it uses")
+        TunnelError(name, f"has no value: {reason}", "Mend its source, or define what it uses")
         for name, reason in settings["undefined"].items()
     ]
     return dict(settings["variables"]), problems

@@ -231,9 +231,11 @@ def test_an_ansible_core_that_is_too_old(preflight, tmp_path, monkeypatch):
 
 
 def test_a_variable_that_uses_an_undefined_one(preflight):
-    status, output = preflight({"a": {}}, mcp_tunnel_token="{{ vault_that_is_not_there }}")
+    given = {"mcp_tunnel_mode": "wif", "mcp_tunnel_identity": "{{ vault_that_is_not_there }}"}
+    status, output = preflight({"a": {}}, **given)
     assert status != 0
-    assert "mcp_tunnel_token: has no value" in output
+    assert "mcp_tunnel_identity: has no value" in output
+    assert "mcp_tunnel_identity: is missing" not in output
 
 
 def test_templates_are_evaluated_before_they_are_checked(preflight):
