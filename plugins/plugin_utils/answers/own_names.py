@@ -40,6 +40,9 @@ _OF_CONNECTIONS = frozenset(
         "sshpass_prompt",
     )
 )
+#: Beginnings of variables of lookups. The variables of an operator may be read from Vault, with the
+#: operator's token: of ansible-core url, and community.hashi_vault (docs/vault.md).
+_OF_LOOKUPS = ("lookup_", "hashi_vault_")
 _SHOWN = 5
 #: Read with the plugin: each task of each host has a process of its own, which would read it anew.
 _PUBLIC = frozenset(role_options.defaults())
@@ -55,14 +58,17 @@ def own_names(names: Iterable[Any]) -> list[str]:
 
 
 def _steering(names: Iterable[Any]) -> list[str]:
-    """The names that say how Ansible connects, sorted."""
+    """The names that say to whom Ansible connects, and how, sorted."""
     return sorted(
-        name for name in map(str, names) if name.removeprefix("ansible_") in _OF_CONNECTIONS
+        name
+        for name in map(str, names)
+        if name.removeprefix("ansible_") in _OF_CONNECTIONS
+        or name.removeprefix("ansible_").startswith(_OF_LOOKUPS)
     )
 
 
 def check_facts(host: str, facts: Any) -> None:
-    """Refuses a host whose facts have a name of ours, or one that says how Ansible connects.
+    """Refuses a host whose facts have a name of ours, or one that steers a connection.
 
     :param facts: Ansible's ``ansible_facts`` of the host.
     :raises TunnelError: if there is such a name.

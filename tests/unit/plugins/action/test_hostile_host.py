@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.plugins.connection import local, ssh
+from ansible.plugins.lookup import url
 from ansible.vars.clean import clean_facts
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import answers, own_names
@@ -176,8 +177,8 @@ def test_facts_of_a_module_that_is_not_ours(simulation, secret):
 
 
 def connection_variables():
-    """Return connection plugins' variables that Ansible does not remove from facts by itself."""
-    documents = [yaml.safe_load(plugin.DOCUMENTATION)["options"] for plugin in (local, ssh)]
+    """Return variables of plugins that connect, which Ansible does not remove from facts itself."""
+    documents = [yaml.safe_load(plugin.DOCUMENTATION)["options"] for plugin in (local, ssh, url)]
     names = {
         variable["name"]
         for options in documents
@@ -188,7 +189,11 @@ def connection_variables():
     return sorted(name for name in kept if name.startswith("ansible_"))
 
 
-@pytest.mark.parametrize("name", connection_variables())
+# Some of those of community.hashi_vault, to which a token would be sent.
+@pytest.mark.parametrize(
+    "name",
+    [*connection_variables(), "ansible_hashi_vault_addr", "ansible_hashi_vault_validate_certs"],
+)
 def test_facts_that_say_how_to_connect(name):
     """Ansible's default makes facts variables, which choose programs and sockets."""
     with pytest.raises(TunnelError, match=r"host2: its facts .*" + name.removeprefix("ansible_")):
