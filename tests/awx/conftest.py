@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stages import awx_collection
+from stages import other_collections
 
 from tests.awx.fake_awx import TOKEN, FakeAwx
 
@@ -31,7 +31,7 @@ OPERATOR = {
 @pytest.fixture(scope="session")
 def collection() -> Path:
     """Where Ansible finds awx.awx."""
-    return awx_collection.path()
+    return other_collections.path()
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ TEST: tuple[Stage, ...] = (
         "tools/execution_environment/tests",
     ),
     _pytest("AWX tests", "tests/awx"),
+    _pytest("Vault tests", "tests/vault"),
     Stage("documentation site", ("tools/docs",)),
 )
 
