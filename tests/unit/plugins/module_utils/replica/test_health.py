@@ -67,10 +67,26 @@ def serve():
         server.server_close()
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_ports(number):
+    """Return so many ports, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return tuple(listener.getsockname()[1] for listener in sockets)
+
+
+def wait_until_ready(process, admin_port):
+    """Return when the proxy is ready. Its start takes long on a busy machine."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read().decode()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/readyz", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("the proxy does not become ready")
 
 
 class Setup:
@@ -92,7 +108,7 @@ class Setup:
         self.releases = {}
         self.ca_certificate = ca[0]
         self.routes = {"echo": f"http://127.0.0.1:{self.upstream.server_address[1]}"}
-        self.ports = (free_port(), free_port())
+        self.ports = free_ports(2)
         self.rules([{"service": f"http://127.0.0.1:{self.ports[0]}"}])
         server_cert, server_key = openssl.make_server(directory / "server", ca)
         (directory / "tls.crt").write_text(server_cert)
@@ -145,15 +161,13 @@ class Setup:
             stderr=subprocess.STDOUT,
         )
         self.units[process.pid] = UNITS[0]
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            assert process.poll() is None, process.stdout.read().decode()
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=2):
-                    return process
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError("the proxy does not become ready")
+        try:
+            wait_until_ready(process, admin)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        return process
 
     def examine(self, timeout=0.0):
         replica = health.Replica(
@@ -350,7 +364,7 @@ def test_nothing_waits_for_a_service_that_is_down(replica, monkeypatch, unit, st
         replica.edge.shutdown()
         replica.edge.server_close()
     else:
-        replica.ports = (free_port(), free_port())
+        replica.ports = free_ports(2)
         replica.rules([{"service": f"http://127.0.0.1:{replica.ports[0]}"}])
 
     def pause(seconds):
