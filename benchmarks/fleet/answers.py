@@ -77,6 +77,7 @@ def answers() -> dict[str, Any]:
                 "stale_files": [],
                 "releases": releases,
                 "unpacked": {part: [version] for part, version in releases.items()},
+                "encryption": "none",
             },
         },
         "state_host": {
@@ -91,7 +92,7 @@ def answers() -> dict[str, Any]:
             "already_stored": True,
             "misfit": "",
         },
-        "slurp": {"changed": False, "content": _token(), "encoding": "base64"},
+        "stored_token": {"changed": False, "content": _token()},
         "file_set": {"changed": False, "changed_paths": []},
         "server_cert": {
             **{"changed": False, "needed": False, "reasons": [], "csr": ""},
@@ -127,7 +128,7 @@ def answers() -> dict[str, Any]:
 
 
 def _token() -> str:
-    """A tunnel token, in the form of slurp's content."""
+    """A tunnel token, in the form of a stored one."""
     tunnel = {
         "a": "0" * 32,
         "t": "6f5b1c0e-5f0a-4c57-9d9e-2f0a7e1f4b2c",
