@@ -92,10 +92,20 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        names = [name.value for name, _value in node.value]
-        if any(names.count(name) > 1 for name in names):
+        names = [str(name.value) for name, _value in node.value]
+        if len(set(names)) < len(names):
             raise yaml.constructor.ConstructorError(None, None, _TWICE, node.start_mark)
         return super().construct_mapping(node, deep=deep)
+
+
+def load_documents(text: str) -> list[Any]:
+    """The documents of a YAML text: plain data, without aliases and tags of other types.
+
+    :raises yaml.YAMLError: if it is none, has an alias, or a map has a name twice.
+    :raises ValueError: for a date or a number that cannot be.
+    :raises RecursionError: if it is nested too deeply.
+    """
+    return list(yaml.load_all(text, Loader=_Loader))
 
 
 def _load(text: str) -> Any:
