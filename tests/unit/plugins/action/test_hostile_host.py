@@ -588,6 +588,7 @@ def test_every_module_of_a_host_is_asked_through_the_check():
         "remaining",
         "summary",
         "group",
+        "import_deployment",
         "preflight",
         "preflight_verdict",
         "refuse",

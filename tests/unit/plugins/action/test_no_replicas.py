@@ -13,8 +13,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 PLAYBOOKS = Path(role_options.__file__).parents[3] / "playbooks"
 COLLECTIONS = Path(role_options.__file__).parents[6]
-# It works for hosts that need not be there.
-WITHOUT_HOSTS = {"assemble", "awx", "awx_project"}
+# They work on the controller, for hosts that need not be there.
+WITHOUT_HOSTS = {"assemble", "awx", "awx_project", "import"}
 NAMES = sorted({path.stem for path in PLAYBOOKS.glob("*.yml")} - WITHOUT_HOSTS)
 MISSPELT = {"mcp_tunels": {"hosts": {"a": {}}}}
 BESIDE = {"mcp_tunnel": {"hosts": {"a": {}, "b": {}}}, "others": {"hosts": {"c": {}}}}
@@ -72,6 +72,7 @@ def test_of_a_limit_that_leaves_none(tmp_path, playbook):
         ("teardown", ["--skip-tags", "untagged"]),
         ("assemble", ["--tags", "proxy"]),
         ("awx_project", ["--tags", "always"]),
+        ("import", ["--tags", "always"]),
     ],
 )
 def test_of_tags_that_leave_no_task(tmp_path, playbook, arguments):
