@@ -93,6 +93,14 @@ def test_the_token_of_the_environment_file_is_taken(tmp_path, parts):
     assert result.variables["mcp_tunnel_token"] == token
 
 
+def test_a_value_of_the_environment_file_that_is_put_together_is_refused(tmp_path, parts):
+    root = deployments.make_compose(tmp_path, parts)
+    (root / ".env").write_text("TUNNEL_TOKEN=${OTHER}\n")
+    _result, problems = judged(root)
+    (problem,) = problems
+    assert problem.startswith(".env: TUNNEL_TOKEN: is put together of other variables")
+
+
 def test_a_ca_for_upstreams_is_taken_along(tmp_path, parts):
     upstream = {"tls": {"ca_file": "/data/corp-ca.crt"}}
     root = deployments.make_compose(tmp_path, parts, upstream=upstream)
