@@ -20,7 +20,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
 
 _LINES = list_of(text())
 _BY_STATE: dict[str, Fields] = {
-    "applied": {"actions": _LINES, "proven": flag},
+    "applied": {"actions": _LINES, "proven": flag, "waits": flag},
     "good": {"removed_releases": _LINES},
     "restored": {"actions": _LINES, "restored": flag},
     "renewed": {"proven": flag},

@@ -22,6 +22,8 @@ description:
     clients that connect meanwhile wait.
   - The cloudflared of a drained replica (M(mcp_tunnels.stack.replica_drain)) is not started, and
     stopped if it runs. All else is done.
+  - With O(joins_last), nor is that of a replica that never worked. At the edge it would get its
+    share of the requests, also if it cannot answer them.
   - Before services start with O(state=applied) and O(state=restored), each secret that one of the
     unit files among the files names is brought to the form in which that unit reads it, encrypted
     or in clear, the CA's key of a state host among them.
@@ -134,6 +136,13 @@ options:
         has counted until then, if what runs is remembered as good.
         M(mcp_tunnels.stack.replica_traffic) returns it.
     type: int
+  joins_last:
+    description:
+      - With O(state=applied), whether cloudflared of a replica that was never remembered as good
+        stays stopped, if it does not run. RV(waits) then says so. A second call without this option
+        starts it, once M(mcp_tunnels.stack.replica_health) has proven all but the edge.
+    type: bool
+    default: false
   kept_paths:
     description: Files that O(state=restored) does not put back.
     type: list
@@ -177,6 +186,13 @@ proven:
   returned: O(state) is V(applied) or V(renewed)
   type: bool
   sample: true
+waits:
+  description:
+    - Whether cloudflared was not started because of O(joins_last).
+    - Never in check mode, which shows all that a run would start.
+  returned: O(state=applied)
+  type: bool
+  sample: false
 restored:
   description: Whether there was anything good to go back to.
   returned: O(state=restored)
@@ -199,7 +215,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd, timer_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
     Signatories,
@@ -237,9 +253,11 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         if params["admin_port"] and not check_mode:
             traffic.remember(params["instance"], params["admin_port"], records)
         pending = frozenset(params["pending_paths"])
-        result = replica_state.apply(services, records, check_mode, pending, away=away)
+        waits = params["joins_last"] and not (check_mode or away) and _is_new(mark, records)
+        held = {mark.unit: "waits until all else works"} if waits else away
+        result = replica_state.apply(services, records, check_mode, pending, away=held)
         proven = result["proven"] and mark.returning() is None
-        return _with_timer({**result, "proven": proven}, params, check_mode)
+        return _with_timer({**result, "proven": proven, "waits": waits}, params, check_mode)
     if params["state"] == "restored":
         kept = frozenset(params["kept_paths"])
         return replica_state.restore(services, records, check_mode, kept, away=away)
@@ -254,6 +272,11 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if not away:
         mark.settle()
     return remembered
+
+
+def _is_new(mark: drain.Mark, records: replica_records.Records) -> bool:
+    """Whether the replica never worked, and is not at the edge."""
+    return not records.load("good") and not systemd.show([mark.unit])[0].alive
 
 
 def _with_timer(result: dict[str, Any], params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -321,6 +344,7 @@ def main() -> None:
                 ),
             ),
             admin_port=dict(type="int"),
+            joins_last=dict(type="bool", default=False),
             kept_paths=dict(type="list", elements="path", default=[]),
             pending_paths=dict(type="list", elements="path", default=[]),
         ),

@@ -22,6 +22,7 @@ description:
     have the code of the release that it was started with, as C(/proc) shows.
   - A drained replica (M(mcp_tunnels.stack.replica_drain)) is healthy if its cloudflared does not
     run and all else works. The edge is not looked at then.
+  - Without O(edge), cloudflared need not run yet.
   - Waits a bounded time for the replica to become ready.
   - With O(firewall), also reports on the host's firewall, which saves a call of its own.
 extends_documentation_fragment:
@@ -65,6 +66,13 @@ options:
     description: Loopback port of cloudflared's health and metrics.
     type: int
     required: true
+  edge:
+    description:
+      - Whether to look at cloudflared and its connections. Without it, a replica is healthy if all
+        works that it needs before it joins the edge, as with C(joins_last) of
+        M(mcp_tunnels.stack.replica).
+    type: bool
+    default: true
   timeout:
     description: Seconds to wait for the replica to become ready, in all.
     type: int
@@ -236,6 +244,7 @@ def main() -> None:
             listen_port=dict(type="int", required=True),
             admin_port=dict(type="int", required=True),
             metrics_port=dict(type="int", required=True),
+            edge=dict(type="bool", default=True),
             timeout=dict(type="int", default=60),
             fail=dict(type="bool", default=True),
             renewal=dict(type="bool", default=False),
@@ -278,6 +287,7 @@ def main() -> None:
             ca_certificate=ca_certificate,
             drained=drained,
             returning=str(mark.returning() or ""),
+            edge=params["edge"],
             releases={
                 unit: Releases(state["part"]).path(state["version"])
                 for unit, state in Records(params["instance"]).load("applied").items()

@@ -44,6 +44,7 @@ class Replica:
     ``releases``: the directory of the release that each unit has to run, where that is known.
     ``drained``: why its cloudflared has to stay away from the edge; empty if it is in service.
     ``returning``: why it had to, if it has proven nothing since; empty if it has, or never had to.
+    ``edge``: whether it is at the edge; false before its cloudflared starts for the first time.
     """
 
     proxy_unit: str
@@ -58,6 +59,7 @@ class Replica:
     releases: dict[str, Path] = field(default_factory=dict)
     drained: str = ""
     returning: str = ""
+    edge: bool = True
 
 
 def examine(replica: Replica, timeout: float) -> list[Finding]:
@@ -78,7 +80,7 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
     findings += _until(proxy, lambda: _proxy(replica))
     # Without its token, cloudflared says nothing of the edge. Drained, it is not there.
     is_away = replica.drained or (replica.returning and replica.cloudflared_unit in down)
-    if not (without_token or is_away):
+    if replica.edge and not (without_token or is_away):
         findings += _until(connector, lambda: _connector(replica))
     for name in replica.routes:
         # Nobody waits for an upstream that may be down.
@@ -147,6 +149,8 @@ def _row(replica: Replica, unit: systemd.Unit) -> Finding:
         return _away(unit, replica.drained)
     if replica.returning and unit.name == replica.cloudflared_unit and unit.loaded and unit.down:
         return _interrupted(unit)
+    if not replica.edge and unit.name == replica.cloudflared_unit and unit.loaded:
+        return Finding("service", unit.name, True, "joins the edge once all else works")
     return service(unit, replica.releases.get(unit.name))
 
 

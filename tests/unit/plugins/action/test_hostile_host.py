@@ -512,6 +512,9 @@ CALLS = {
             }
         },
     ),
+    "waits, as a text": refused(
+        "replica", {"instance": "default", "services": []}, merge={"waits": "evil"}
+    ),
     "armed, as a text": refused(
         "firewall",
         {"instance": "default", "host_rules": "", "instance_rules": "", "units": {}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import pytest
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import timer_state
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd, timer_state
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
     Signatories,
@@ -90,9 +90,9 @@ def mark(tmp_path, monkeypatch):
     return mark
 
 
-def ask(state, check_mode=False):
+def ask(state, check_mode=False, joins_last=False):
     asked = {"instance": "default", "state": state, "services": [], "pending_paths": []}
-    asked["admin_port"] = None
+    asked |= {"admin_port": None, "joins_last": joins_last}
     return replica.ensure_state({**asked, "timer": None}, check_mode)
 
 
@@ -105,3 +105,63 @@ def test_one_that_comes_back_is_proven_once_it_is_remembered_as_good(mark):
     ask("good")
     assert mark.returning() is None
     assert ask("applied")["proven"] is True
+
+
+class Newcomer:
+    """A replica that was never proven; ``away`` is the reason why each unit was not to start."""
+
+    def __init__(self, directory, monkeypatch):
+        (directory / "default").mkdir()
+        self.mark = drain.Mark("default", directory)
+        self.records = replica.replica_records.Records("default", directory / "records")
+        self.active = "inactive"
+        self.away = None
+        monkeypatch.setattr(drain, "Mark", lambda _instance: self.mark)
+        monkeypatch.setattr(replica.replica_records, "Records", lambda _instance: self.records)
+        monkeypatch.setattr(systemd, "show", self.show)
+        monkeypatch.setattr(replica.replica_state, "apply", self.apply)
+
+    def show(self, names):
+        return [systemd.Unit(name, self.active, "", True, False, True, 0) for name in names]
+
+    def apply(self, *_given, away):
+        self.away = away
+        return {"changed": True, "actions": [], "proven": False}
+
+
+@pytest.fixture
+def newcomer(tmp_path, monkeypatch):
+    """A replica that was never proven, and whose cloudflared does not run."""
+    return Newcomer(tmp_path, monkeypatch)
+
+
+def test_a_replica_that_was_never_proven_waits_before_it_joins_the_edge(newcomer):
+    assert ask("applied", joins_last=True)["waits"] is True
+    assert list(newcomer.away) == ["mcp-cloudflared@default.service"]
+    assert ask("applied")["waits"] is False
+    assert newcomer.away == {}
+
+
+def test_check_mode_shows_that_it_would_join(newcomer):
+    assert ask("applied", check_mode=True, joins_last=True)["waits"] is False
+    assert newcomer.away == {}
+
+
+@pytest.mark.parametrize("active", ["active", "activating"])
+def test_a_replica_that_is_at_the_edge_stays_there(newcomer, active):
+    """A run was killed before it remembered that the replica works."""
+    newcomer.active = active
+    assert ask("applied", joins_last=True)["waits"] is False
+    assert newcomer.away == {}
+
+
+def test_a_replica_that_was_proven_before_does_not_wait(newcomer):
+    newcomer.records.store("good", {"mcp-proxy@default.service": {}})
+    assert ask("applied", joins_last=True)["waits"] is False
+    assert newcomer.away == {}
+
+
+def test_a_drained_replica_that_was_never_proven_does_not_wait(newcomer):
+    newcomer.mark.write(drain.Drain("2026-11-29T04:50:00Z"))
+    assert ask("applied", joins_last=True)["waits"] is False
+    assert list(newcomer.away.values()) == ["drained since 2026-11-29T04:50:00Z"]

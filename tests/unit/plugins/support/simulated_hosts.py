@@ -231,6 +231,7 @@ def _truth(
         "replica": {
             "actions": [],
             "proven": False,
+            "waits": bool(given.get("joins_last")) and host in world.get("newcomers", []),
             "restored": True,
             "alone": False,
             "removed_releases": [],

@@ -116,6 +116,7 @@ class Setup:
         self.directory = directory
         self.drained = ""
         self.returning = ""
+        self.at_edge = True
         self.route_options = {}
         #: Names of the routes that must answer; None for all.
         self.required = None
@@ -183,6 +184,7 @@ class Setup:
             releases=self.releases,
             drained=self.drained,
             returning=self.returning,
+            edge=self.at_edge,
         )
         return health.examine(replica, timeout)
 
@@ -624,6 +626,19 @@ def test_a_drained_replica_comes_back_after_its_drain(replica):
     replica.active[UNITS[1]] = "inactive"
     replica.enabled[UNITS[1]] = False
     assert replica.failed() == [("service", "disabled: does not start at boot")]
+
+
+def test_a_replica_that_is_to_join_the_edge_waits_until_all_else_works(replica):
+    replica.at_edge = False
+    replica.active[UNITS[1]] = "inactive"
+    findings = replica.examine()
+    rows = [(item.layer, item.object, item.state) for item in findings]
+    assert rows[:2] == [("service", UNITS[0], "ok"), ("service", UNITS[1], "ok")]
+    assert findings[1].detail == "joins the edge once all else works"
+    assert [layer for layer, _object, _state in rows[2:]] == ["proxy", "inner TLS", "route"]
+    replica.upstream.shutdown()
+    replica.upstream.server_close()
+    assert replica.failed() == [("route", "Upstream refused the connection")]
 
 
 def test_a_route_in_maintenance_is_shown_and_no_failure(setup):
