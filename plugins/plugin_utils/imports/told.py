@@ -32,8 +32,7 @@ def told(
         f"Name the hosts in {root / HOSTS}.",
         "Try from each host that the upstreams are reached, such as with: ansible -i "
         f"{root} mcp_tunnel -m ansible.builtin.wait_for -a 'host=HOST port=PORT timeout=9', "
-        "with the vault password. A replica that does not reach them would get its share of the "
-        "requests all the same.",
+        "with the vault password.",
         f"ansible-playbook -i {root} {collection.NAME}.site, with the vault password: the hosts "
         "become replicas beside the deployment.",
         f"ansible-playbook -i {root} {collection.NAME}.verify, with it: go on only when every row "
