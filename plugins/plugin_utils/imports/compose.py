@@ -13,14 +13,16 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 
 #: In the order in which Compose looks for them.
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+#: It merges these into the one that it has found.
+OVERRIDES = tuple(name.replace(".y", ".override.y") for name in FILES)
 ENVIRONMENT = ".env"
 #: Variables of the vendor's guide, and the parts that they have.
-_PARTS = {
+PARTS = {
     "TUNNEL_TOKEN": "tunnel-token",
     "TUNNEL_ID": "tunnel-id",
     "TUNNEL_DOMAIN": "tunnel-domain",
 }
-_LINE = re.compile(rf"\s*(?:export\s+)?({'|'.join(_PARTS)})\s*=(.*)")
+_LINE = re.compile(rf"\s*(?:export\s+)?({'|'.join(PARTS)})\s*=(.*)")
 _QUOTED = re.compile(r"(['\"])(.*)\1")
 _SERVICE = re.compile(r"[a-zA-Z0-9._-]{1,64}")
 
@@ -41,9 +43,9 @@ def environment(text: str) -> Iterator[tuple[str, str]]:
             raise TunnelError(
                 f"{ENVIRONMENT}: {name}",
                 "is put together of other variables",
-                f"Write its value into the file {_PARTS[name]}, and remove the line",
+                f"Write its value into the file {PARTS[name]}, and remove the line",
             )
-        yield _PARTS[name], value
+        yield PARTS[name], value
 
 
 def services(text: str, where: str) -> list[str]:

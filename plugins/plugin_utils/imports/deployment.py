@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,13 +52,11 @@ class Deployment:
 def collect(files: Files) -> tuple[Deployment, list[TunnelError]]:
     """What the directory has of a deployment, and everything that cannot be read."""
     found = Deployment()
-    problems: list[TunnelError] = []
-    for take in (_take_parts, _take_compose, _take_manifests, _take_config):
-        try:
-            take(files, found)
-        except TunnelError as error:
-            problems.append(error)
-    return found, problems + list(found.pieces.conflicts())
+    takers = (_take_parts, _take_environment, _take_services, _take_manifests, _take_config)
+    problems = [error for take in takers for error in take(files, found)]
+    # A directory that cannot be read is told of once, not for each of its files.
+    told = {str(error): error for error in problems}
+    return found, [*told.values(), *found.pieces.conflicts()]
 
 
 def upstream_ca(files: Files, path: str) -> str | None:
@@ -73,44 +71,87 @@ def upstream_ca(files: Files, path: str) -> str | None:
     return next((text for text in texts if text is not None), None)
 
 
-def _take_parts(files: Files, found: Deployment) -> None:
-    for place in _PLACES:
-        for name in NAMES:
-            where = posixpath.join(place, name)
+def _take_parts(files: Files, found: Deployment) -> Iterator[TunnelError]:
+    for name, where in ((name, posixpath.join(place, name)) for place in _PLACES for name in NAMES):
+        try:
             text = files.text(where)
-            if text is not None:
-                found.pieces.add(name, where, text)
+        except TunnelError as error:
+            found.pieces.broken.add(name)
+            yield error
+        else:
+            found.pieces.add(name, where, text or "")
 
 
-def _take_compose(files: Files, found: Deployment) -> None:
-    text = files.text(compose.ENVIRONMENT)
-    for name, value in compose.environment(text) if text else ():
-        found.pieces.add(name, compose.ENVIRONMENT, value)
-    for where in compose.FILES:
-        text = files.text(where)
-        if text is not None:
-            found.services = compose.services(text, where)
-            return
+def _take_environment(files: Files, found: Deployment) -> Iterator[TunnelError]:
+    try:
+        for name, value in compose.environment(files.text(compose.ENVIRONMENT) or ""):
+            found.pieces.add(name, compose.ENVIRONMENT, value)
+    except TunnelError as error:
+        found.pieces.broken.update(compose.PARTS.values())
+        yield error
 
 
-def _take_manifests(files: Files, found: Deployment) -> None:
-    read_elsewhere = {*compose.FILES, *_CONFIGS, *_UNREAD}
-    for name in files.names(_MANIFESTS):
-        if name in read_elsewhere:
+def _take_services(files: Files, found: Deployment) -> Iterator[TunnelError]:
+    for names in (compose.FILES, compose.OVERRIDES):
+        try:
+            texts = ((where, files.text(where)) for where in names)
+            where, text = next(
+                ((where, text) for where, text in texts if text is not None), ("", "")
+            )
+            if where:
+                found.services += compose.services(text, where)
+        except TunnelError as error:
+            yield error
+
+
+def _take_manifests(files: Files, found: Deployment) -> Iterator[TunnelError]:
+    try:
+        names = files.names(_MANIFESTS)
+    except TunnelError as error:
+        found.pieces.broken.update((*NAMES, CONFIG))
+        yield error
+        return
+    for name in names:
+        if name in (*compose.FILES, *compose.OVERRIDES, *_CONFIGS, *_UNREAD):
             continue
-        for manifest in manifests.read(files.text(name) or "", name):
-            found.is_of_kubernetes = True
-            if manifest.namespace and manifest.namespace not in found.namespaces:
-                found.namespaces.append(manifest.namespace)
-            for key, text in manifest.data.items():
-                found.pieces.add(key, manifest.where, text)
+        try:
+            items = manifests.items(files.text(name) or "", name)
+        except TunnelError as error:
+            found.pieces.broken.update((*NAMES, CONFIG))
+            yield error
+            continue
+        for item in items:
+            yield from _take_manifest(item, name, found)
 
 
-def _take_config(files: Files, found: Deployment) -> None:
+def _take_manifest(item: Mapping[str, Any], file: str, found: Deployment) -> Iterator[TunnelError]:
+    try:
+        manifest = manifests.read(item, file)
+    except TunnelError as error:
+        found.pieces.broken.update((*NAMES, CONFIG))
+        yield error
+        return
+    if not manifest.data:
+        return
+    found.is_of_kubernetes = True
+    if manifest.namespace and manifest.namespace not in found.namespaces:
+        found.namespaces.append(manifest.namespace)
+    for key, text in manifest.data.items():
+        found.pieces.add(key, manifest.where, text)
+
+
+def _take_config(files: Files, found: Deployment) -> Iterator[TunnelError]:
+    try:
+        _read_config(files, found)
+    except TunnelError as error:
+        # It may have the domain, too.
+        found.pieces.broken.update((CONFIG, "tunnel-domain"))
+        yield error
+
+
+def _read_config(files: Files, found: Deployment) -> None:
     for name in _CONFIGS:
-        text = files.text(name)
-        if text is not None:
-            found.pieces.add(CONFIG, name, text)
+        found.pieces.add(CONFIG, name, files.text(name) or "")
     config = found.pieces.get(CONFIG)
     if config is None:
         return

@@ -52,8 +52,12 @@ class Files:
         :raises TunnelError: if it is no plain file, a link, too large, or no text.
         """
         path = self.root / name
-        if not os.path.lexists(path):
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise TunnelError(str(path), f"cannot be read: {error.strerror}", _COPY) from None
         self._check(path)
         try:
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,6 +53,10 @@ _NEEDED = {
 _PAIR = ("tls.crt", "tls.key")
 _TEMPLATES = ("{{", "{%", "{#")
 _OF_KUBERNETES = (".svc", ".cluster.local")
+#: As containers of Docker and Podman name the machine that they run on.
+_OF_ONE_HOST = (".localhost", ".docker.internal", ".containers.internal")
+_ONE_HOST = "the containers' own host, which for each replica would be another one"
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass
@@ -84,7 +90,7 @@ def judge(deployment: Deployment, files: Files) -> Judged:
     problems += _templates(variables)
     problems += _not_reached(variables, deployment)
     problems += _unfit(variables, pieces, where)
-    if not problems:
+    if not (problems or pieces.broken):
         problems += _foreign_pair(variables, pieces)
     notes = translated.left + list(_notes(variables, pieces))
     return Judged(variables, notes, problems)
@@ -92,12 +98,11 @@ def judge(deployment: Deployment, files: Files) -> Judged:
 
 def _missing(pieces: Pieces) -> Iterator[TunnelError]:
     for name, remedy in _NEEDED.items():
-        if not pieces.get(name):
+        if pieces.lacks(name):
             yield TunnelError(name, "is not in the directory, nor in a Secret there", remedy)
-    given = [name for name in _PAIR if pieces.get(name)]
-    if len(given) == 1:
-        (other,) = set(_PAIR) - set(given)
-        yield TunnelError(given[0], "is only half of a pair", f"Put {other} there, too")
+    for name, other in (_PAIR, _PAIR[::-1]):
+        if pieces.get(name) and pieces.lacks(other):
+            yield TunnelError(name, "is only half of a pair", f"Put {other} there, too")
 
 
 def _take_upstream_ca(
@@ -109,13 +114,22 @@ def _take_upstream_ca(
         yield error
         return
     if text is not None:
-        variables["proxy_upstream_ca"] = text.strip() + "\n"
+        variables["proxy_upstream_ca"] = _certificates(text)
         return
     yield TunnelError(
         f"{where}: {proxy_fields.CA_FILE}",
         f"is {shown(path)}, and no file of that name is in the directory or in its data",
         "Copy that file from the container, or from the volume, into data",
     )
+
+
+def _certificates(text: str) -> str:
+    """The certificates of a bundle, without texts beside them: they are written in clear.
+
+    A text with anything else in it stays as it is, and the preflight refuses it.
+    """
+    found = _CERTIFICATE.findall(text)
+    return "\n".join(found if found and "PRIVATE KEY" not in text else [text.strip()]) + "\n"
 
 
 def _templates(variables: Mapping[str, Any]) -> Iterator[TunnelError]:
@@ -153,27 +167,43 @@ def _hosts(variables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _not_reached(variables: Mapping[str, Any], deployment: Deployment) -> Iterator[TunnelError]:
     """Upstreams that only containers know."""
     for route, host in _hosts(variables):
-        if host in deployment.services:
-            kind = "a service of Compose"
-        elif host.rstrip(".").endswith(_OF_KUBERNETES):
-            kind = "a Service of Kubernetes"
-        else:
-            continue
-        yield TunnelError(
-            f"{deployment.config_where}: routes[{shown(route)!r}]",
-            f"leads to {shown(host)}, {kind}, which no other host can resolve",
-            "Make that server reachable for the hosts, and write its address into the copy",
-        )
+        if kind := _kind(host.rstrip("."), deployment):
+            yield TunnelError(
+                f"{deployment.config_where}: routes[{shown(route)!r}]",
+                f"leads to {shown(host)}, {kind}",
+                "Make that server reachable for the hosts, and write its address into the copy",
+            )
+
+
+def _kind(host: str, deployment: Deployment) -> str:
+    """What is wrong with an upstream's host, in small letters; empty if nothing is."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        pass
+    else:
+        return _ONE_HOST if address.is_loopback or address.is_unspecified else ""
+    if f".{host}".endswith(_OF_ONE_HOST):
+        return _ONE_HOST
+    if host in map(str.lower, deployment.services):
+        return "a service of Compose, which no other host can resolve"
+    name, _dot, namespace = host.partition(".")
+    is_short = deployment.is_of_kubernetes and namespace in ("", *deployment.namespaces)
+    if name and (is_short or host.endswith(_OF_KUBERNETES)):
+        return "a Service of Kubernetes, which no other host can resolve"
+    return ""
 
 
 def _unfit(variables: Mapping[str, Any], pieces: Pieces, where: str) -> Iterator[TunnelError]:
     """The problems of what does not fit together, and those that the preflight would find."""
     fields = {ours: theirs for theirs, ours in proxy_fields.VARIABLES.items()}
+    fields["proxy_upstream_ca"] = proxy_fields.CA_FILE
     # Of two that belong together, one that is missing is told of already.
     ca = ("mcp_tunnel_ca_cert", "mcp_tunnel_ca_key")
     told = {name for name, part in _PARTS.items() if not pieces.get(part)}
     told |= set(ca if told & set(ca) else ())
-    told |= set() if pieces.get(CONFIG) else {"mcp_tunnel_routes"}
+    is_whole = pieces.get(CONFIG) and CONFIG not in pieces.broken
+    told |= set() if is_whole else {"mcp_tunnel_routes"}
     values = role_options.as_meant({**role_options.defaults(), **variables})
     for problem in plan.check_values(values):
         name, _bracket, item = problem.subject.partition("[")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,19 +38,21 @@ class Manifest:
     data: dict[str, str] = field(repr=False)
 
 
-def read(text: str, where: str) -> Iterator[Manifest]:
-    """The Secrets and ConfigMaps of a file that have something of a deployment.
+def items(text: str, where: str) -> list[Mapping[str, Any]]:
+    """The Secrets and ConfigMaps of a file.
 
     :param where: the name of the file.
-    :raises TunnelError: if it is no YAML (JSON is), or such an object is broken.
+    :raises TunnelError: if it is no YAML (JSON is), or has a list that is none.
     """
+    found: list[Any] = []
     for document in documents(text, where):
         is_list = isinstance(document, Mapping) and document.get("kind") == "List"
-        for item in _items(document, where) if is_list else [document]:
-            if isinstance(item, Mapping) and item.get("kind") in ("Secret", "ConfigMap"):
-                found = _manifest(item, where)
-                if found.data:
-                    yield found
+        found += _items(document, where) if is_list else [document]
+    return [
+        item
+        for item in found
+        if isinstance(item, Mapping) and item.get("kind") in ("Secret", "ConfigMap")
+    ]
 
 
 def documents(text: str, where: str) -> list[Any]:
@@ -82,7 +84,11 @@ def _items(document: Mapping[str, Any], where: str) -> list[Any]:
     return items
 
 
-def _manifest(item: Mapping[str, Any], file: str) -> Manifest:
+def read(item: Mapping[str, Any], file: str) -> Manifest:
+    """What a Secret or ConfigMap has of a deployment.
+
+    :raises TunnelError: if the object is broken.
+    """
     about = item.get("metadata")
     about = about if isinstance(about, Mapping) else {}
     name, namespace = (_checked(about.get(key), f"{file}: {key}") for key in ("name", "namespace"))

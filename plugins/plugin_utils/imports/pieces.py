@@ -35,6 +35,8 @@ class Pieces:
     def __init__(self) -> None:
         """Begins with nothing."""
         self._found: dict[str, list[Found]] = {}
+        #: The names of parts that are there, or may be, in a file that cannot be read.
+        self.broken: set[str] = set()
 
     def add(self, name: str, where: str, text: str) -> None:
         """Adds a part. An empty one counts as none."""
@@ -45,6 +47,10 @@ class Pieces:
         """The first that was found."""
         found = self._found.get(name)
         return found[0] if found else None
+
+    def lacks(self, name: str) -> bool:
+        """Whether it is nowhere, and everything that could have it was read."""
+        return name not in self._found and name not in self.broken
 
     def conflicts(self) -> Iterator[TunnelError]:
         """One problem for each part that was found twice, and differs. No content is shown."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import collection
@@ -25,17 +26,18 @@ def told(
     :param files: those that were written, or would be.
     :param fingerprint: that of the CA.
     """
+    place = shlex.quote(str(root))
     names = ", ".join(str(file.path.relative_to(root)) for file in files)
     lines = [f"{root}: {names or 'nothing was to be written'}.", *notes]
     steps = [
         f"Compare the CA's fingerprint with the Console: {fingerprint}.",
         f"Name the hosts in {root / HOSTS}.",
         "Try from each host that the upstreams are reached, such as with: ansible -i "
-        f"{root} mcp_tunnel -m ansible.builtin.wait_for -a 'host=HOST port=PORT timeout=9', "
+        f"{place} mcp_tunnel -m ansible.builtin.wait_for -a 'host=HOST port=PORT timeout=9', "
         "with the vault password.",
-        f"ansible-playbook -i {root} {collection.NAME}.site, with the vault password: the hosts "
+        f"ansible-playbook -i {place} {collection.NAME}.site, with the vault password: the hosts "
         "become replicas beside the deployment.",
-        f"ansible-playbook -i {root} {collection.NAME}.verify, with it: go on only when every row "
+        f"ansible-playbook -i {place} {collection.NAME}.verify, with it: go on only when every row "
         "is ok.",
         *_stop(deployment),
         "Never run its setup component again: another token version rotates the token of these "

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import errno
+import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -99,6 +104,27 @@ def test_a_value_of_the_environment_file_that_is_put_together_is_refused(tmp_pat
     _result, problems = judged(root)
     (problem,) = problems
     assert problem.startswith(".env: TUNNEL_TOKEN: is put together of other variables")
+
+
+def test_of_a_ca_for_upstreams_the_certificates_alone_are_taken(tmp_path, parts):
+    """It is written in clear, and a bundle has texts beside them."""
+    upstream = {"tls": {"ca_file": "/data/corp-ca.crt"}}
+    root = deployments.make_compose(tmp_path, parts, upstream=upstream)
+    told = f"# of {parts['tunnel-token']}\n"
+    bundle = "".join((told, parts["ca.crt"], told, parts["tls.crt"], told))
+    (root / "data/corp-ca.crt").write_text(bundle)
+    result, problems = judged(root)
+    assert not problems
+    assert result.variables["proxy_upstream_ca"] == parts["ca.crt"] + parts["tls.crt"]
+
+
+@pytest.mark.parametrize("name", ["ca.key", "tunnel-token"])
+def test_a_ca_for_upstreams_that_is_a_secret_is_refused(tmp_path, parts, name):
+    upstream = {"tls": {"ca_file": f"/data/{name}"}}
+    _result, problems = judged(deployments.make_compose(tmp_path, parts, upstream=upstream))
+    (problem,) = problems
+    assert "proxy_upstream_ca" in problem
+    assert not any(line in problem for line in parts[name].splitlines())
 
 
 def test_a_ca_for_upstreams_is_taken_along(tmp_path, parts):
@@ -220,13 +246,29 @@ def test_a_broken_token_is_refused_and_not_quoted(tmp_path, parts):
         ({"routes": {"a": "http://10.0.0.1:80/mcp"}}, "routes['a'] (mcp_tunnel_routes): "),
         ({"routes": {"a": "http://hello-mcp:9000"}}, "hello-mcp, a service of Compose"),
         ({"routes": {"a": "http://x.svc.cluster.local:1"}}, "local, a Service of Kubernetes"),
+        ({"routes": {"a": "http://Shouting:9000"}}, "shouting, a service of Compose"),
+        ({"routes": {"a": "http://of-the-override:9000"}}, "override, a service of Compose"),
+        ({"routes": {"a": "http://host.docker.internal:1"}}, "internal, the containers' own host"),
+        ({"routes": {"a": "http://host.containers.internal:1"}}, "the containers' own host"),
+        ({"routes": {"a": "http://localhost:1"}}, "localhost, the containers' own host"),
+        ({"routes": {"a": "http://x.localhost.:1"}}, "localhost., the containers' own host"),
+        (
+            {
+                "routes": {"a": "http://127.0.0.7:1"},
+                "upstream": {"allowed_ips": ["127.0.0.0/8"], "disable_ip_validation": True},
+            },
+            "127.0.0.7, the containers' own host",
+        ),
         ({"routes": {"a": "http://{{ lookup('pipe', 'id') }}:1"}}, "would evaluate as a template"),
         ({"log_level": "{% raw %}"}, "would evaluate as a template"),
         ({"log_level": "loud"}, "log_level (proxy_log_level): "),
     ],
 )
 def test_a_configuration_that_cannot_be_taken_over_is_refused(tmp_path, parts, changed, told):
-    _result, problems = judged(deployments.make_compose(tmp_path, parts, **changed))
+    root = deployments.make_compose(tmp_path, parts, **changed)
+    more = "services: &a {of-the-override: !reset null, Shouting: {}}\nx: *a\n"
+    (root / "docker-compose.override.yaml").write_text(more)
+    _result, problems = judged(root)
     assert any(told in problem for problem in problems), problems
     assert all("config/mcp-proxy.yaml" in each or "template" in each for each in problems)
 
@@ -238,6 +280,7 @@ def test_a_configuration_that_cannot_be_taken_over_is_refused(tmp_path, parts, c
         ("a: !!python/object/apply:os.system ['id']\n", "could not determine a constructor"),
         ("routes: {a: x}\nroutes: {b: x}\n", "has a name twice"),
         ("[" * 5000, "is nested too deeply"),
+        ("a: \0\n", "is no text in UTF-8"),
         ("- a list\n", "is no map of fields"),
         ("a: 1\n---\nb: 2\n", "is no map of fields"),
         ("a: 'open\n", "cannot be taken as plain YAML"),
@@ -247,7 +290,9 @@ def test_yaml_that_is_more_than_plain_data_is_refused(tmp_path, parts, text, tol
     root = deployments.make_compose(tmp_path, parts)
     (root / "config/mcp-proxy.yaml").write_text(text)
     _result, problems = judged(root)
-    assert any(each.startswith("config/mcp-proxy.yaml") and told in each for each in problems)
+    (problem,) = problems
+    assert "config/mcp-proxy.yaml: " in problem
+    assert told in problem
 
 
 def test_a_secret_that_is_no_base64_is_refused_and_not_quoted(tmp_path, parts):
@@ -256,9 +301,48 @@ def test_a_secret_that_is_no_base64_is_refused_and_not_quoted(tmp_path, parts):
     broken["data"] = {"ca.key": "planted!"}
     (root / "more.yaml").write_text(yaml.safe_dump(broken))
     _result, problems = judged(root)
-    (problem,) = [each for each in problems if each.startswith("more.yaml, Secret b: ca.key")]
+    (problem,) = problems
+    assert problem.startswith("more.yaml, Secret b: ca.key")
     assert "is no text in base64" in problem
     assert "planted" not in problem
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (os.urandom(300), "ca.crt: is no text in base64"),
+        (b"\0\1", "ca.crt in release.json, Secret mcp-tunnel (mcp_tunnel_ca_cert): is not a PEM"),
+    ],
+)
+def test_a_secret_with_rubbish_is_refused_once(tmp_path, parts, content, told):
+    root = deployments.make_helm(tmp_path, parts)
+    release = json.loads((root / "release.json").read_text())
+    release["items"][0]["data"]["ca.crt"] = base64.b64encode(b"\xff" + content).decode()
+    if content == b"\0\1":
+        release["items"][0]["data"]["ca.crt"] = base64.b64encode(content).decode()
+    (root / "release.json").write_text(json.dumps(release))
+    _result, problems = judged(root)
+    (problem,) = problems
+    assert told in problem
+
+
+def test_data_in_clear_wins_as_in_kubernetes(tmp_path, parts):
+    root = deployments.make_helm(tmp_path, parts)
+    release = json.loads((root / "release.json").read_text())
+    release["items"][0]["data"]["tunnel-token"] = "eA=="
+    release["items"][0]["stringData"] = {"tunnel-token": parts["tunnel-token"]}
+    (root / "release.json").write_text(json.dumps(release))
+    result, problems = judged(root)
+    assert not problems
+    assert result.variables == expected(parts)
+
+
+@pytest.mark.parametrize("host", ["hello-mcp", "hello-mcp.tunnels", "hello-mcp.tunnels.svc"])
+def test_names_of_a_cluster_are_refused(tmp_path, parts, host):
+    routes = {"a": f"http://{host}:9000", "b": "http://wiki.corp:8000"}
+    _result, problems = judged(deployments.make_helm(tmp_path, parts, routes=routes))
+    (problem,) = problems
+    assert f"leads to {host}, a Service of Kubernetes" in problem
 
 
 def test_a_name_that_is_none_of_kubernetes_reaches_no_command(tmp_path, parts):
@@ -290,6 +374,34 @@ def test_files_that_are_none_of_a_deployment_are_refused(tmp_path, parts):
     assert "mcp-proxy.yaml: is larger than 256 KiB" in text
     assert ".env: is no text in UTF-8" in text
     assert "data/ca.crt: is no plain file" in text
+    assert len(problems) == 3, "what is there and broken is not told of as missing, too"
+
+
+def test_every_file_that_is_broken_is_told_of(tmp_path, parts):
+    root = deployments.make_compose(tmp_path, parts)
+    for name in ("tunnel-token", "ca.crt", "tls.key"):
+        (root / "data" / name).write_bytes(b"\xff\xfe")
+    for name in ("a.yaml", "b.yaml"):
+        (root / name).write_text("kind: Secret\ndata: [x]\n")
+    _result, problems = judged(root)
+    told = ["tunnel-token: is no", "ca.crt: is no", "tls.key: is no", "a.yaml, Sec", "b.yaml, Sec"]
+    assert [any(word in problem for problem in problems) for word in told] == [True] * 5
+    assert len(problems) == 5, problems
+
+
+def test_a_directory_that_cannot_be_looked_into_is_no_empty_one(tmp_path, parts, monkeypatch):
+    root = deployments.make_compose(tmp_path, parts)
+    lstat = os.lstat
+
+    def refuse(path, *given, **more):
+        if Path(str(path)).parent == root / "data":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return lstat(path, *given, **more)
+
+    monkeypatch.setattr(os, "lstat", refuse)
+    _result, problems = judged(root)
+    assert any("data/ca.key: cannot be read: Permission denied" in each for each in problems)
+    assert not any("is not in the directory" in each for each in problems)
 
 
 def test_a_directory_that_others_can_look_into_or_change_is_refused(tmp_path, parts):

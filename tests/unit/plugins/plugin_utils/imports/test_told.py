@@ -41,3 +41,10 @@ def test_of_kubernetes_the_deployment_is_ended_in_its_namespace():
     assert "kubectl -n tunnels scale deployment/mcp-tunnel --replicas=0" in text
     assert "docker" not in text
     assert text.index("mcp_tunnels.stack.verify") < text.index("kubectl")
+
+
+def test_a_path_with_blanks_stays_one_word_of_the_commands():
+    root = Path("/srv/my inventory")
+    text = "\n".join(told("/srv/copy", root, [], [], "0f" * 32, Deployment()))
+    assert "ansible-playbook -i '/srv/my inventory' mcp_tunnels.stack.site" in text
+    assert "ansible -i '/srv/my inventory' mcp_tunnel" in text
