@@ -18,6 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.imports import (
     deployment,
     inventory,
     judge,
+    place,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.imports.files import Files
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.imports.told import told
@@ -61,7 +62,7 @@ class ActionModule(ActionBase):
         found, problems = deployment.collect(files)
         judged = judge.judge(found, files)
         problems += judged.problems
-        for check in (lambda: inventory.check_place(root), lambda: Vault(self._loader)):
+        for check in (lambda: place.check(root, files.root), lambda: Vault(self._loader)):
             try:
                 check()
             except TunnelError as error:

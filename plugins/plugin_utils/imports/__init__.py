@@ -6,8 +6,9 @@
 ``files`` reads plain files of the operator's alone, ``manifests`` and ``compose`` find what is in
 those of Kubernetes and Compose, and ``pieces`` says which parts a deployment has. ``deployment``
 collects them, ``proxy_fields`` translates the configuration of the vendor's proxy, and ``judge``
-refuses what does not fit together. ``inventory`` compares and writes the files, with ``vaults`` for
-the secrets; ``told`` has the next steps.
+refuses what does not fit together. ``place`` says whether an inventory may be written at a path.
+``inventory`` compares and writes its files, with ``vaults`` for the secrets; ``told`` has the next
+steps.
 
 Called by the action import_deployment. Imports ``preflight`` and the rooms below it, and of
 module_utils ``pki`` and ``core``.

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +13,20 @@ from typing import Any
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.private_path import (
-    check_unchangeable,
-)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.values import shown
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.imports import proxy_fields
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.imports.judge import SECRETS
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.imports.vaults import Vault
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.option_types import (
+    load_documents,
+)
 
 SUBJECT = "mcp_tunnel_import_dest"
 HOSTS = "hosts.yml"
-_VARIABLES = "group_vars/mcp_tunnel/imported.yml"
-_VAULT = "group_vars/mcp_tunnel/vault.yml"
+VARIABLES = "group_vars/mcp_tunnel/imported.yml"
+VAULT = "group_vars/mcp_tunnel/vault.yml"
 _PREFIX = "vault_"
-_HOSTS = """\
+EMPTY_HOSTS = """\
 # The hosts that become replicas beside the imported deployment. Import writes this file only once.
 ---
 mcp_tunnel:
@@ -33,7 +34,7 @@ mcp_tunnel:
     # replica1.example.net:
     # replica2.example.net:
 """
-_HEADER = """\
+HEADER = """\
 # Written by mcp_tunnels.stack.import. Your own variables belong into another file beside this one.
 ---
 """
@@ -89,37 +90,6 @@ class File:
         )
 
 
-def check_place(root: Path) -> None:
-    """Checks the absolute path of the inventory.
-
-    :raises TunnelError: if it cannot be the place of one, or others can change it.
-    """
-    if not root.parent.is_dir() or (root.exists() and not root.is_dir()):
-        raise TunnelError(
-            SUBJECT,
-            f"is {str(root)!r}, which is no directory, and none that can be made",
-            "Set it to the directory of an inventory",
-        )
-    for part in (root.parent, root, root / "group_vars", (root / _VAULT).parent):
-        if os.path.lexists(part):
-            _check_part(part)
-
-
-def _check_part(part: Path) -> None:
-    try:
-        check_unchangeable(part, _changeable)
-    except OSError as error:
-        raise TunnelError(
-            str(part), f"cannot be looked at: {error.strerror}", "Name another place"
-        ) from None
-
-
-def _changeable(found: Path, problem: str) -> TunnelError:
-    return TunnelError(
-        SUBJECT, f"{found} {problem}, and so could change the inventory", "Revoke that permission"
-    )
-
-
 def changes(root: Path, variables: Mapping[str, Any], vault: Vault) -> list[File]:
     """The files that have to be written, those for Ansible to read first at last.
 
@@ -127,11 +97,10 @@ def changes(root: Path, variables: Mapping[str, Any], vault: Vault) -> list[File
     """
     secrets = {_PREFIX + name: variables[name] for name in SECRETS}
     references = {name: f"{{{{ {_PREFIX}{name} }}}}" for name in SECRETS}
-    public = _HEADER + _dumped({**variables, **references})
     found = (
-        _secret(root / _VAULT, secrets, vault),
-        _public(root / _VARIABLES, public),
-        _public(root / HOSTS, _HOSTS, once=True),
+        _secret(root / VAULT, secrets, vault),
+        _public(root / VARIABLES, {**variables, **references}),
+        _hosts(root / HOSTS),
     )
     return [each for each in found if each]
 
@@ -140,21 +109,75 @@ def _dumped(variables: Mapping[str, Any]) -> str:
     return yaml.dump(dict(variables), Dumper=_Dumper, width=_WIDTH, allow_unicode=True)
 
 
-def _public(path: Path, content: str, once: bool = False) -> File | None:
+def _hosts(path: Path) -> File | None:
+    return File(path, None, EMPTY_HOSTS, EMPTY_HOSTS) if _read(path) is None else None
+
+
+def _public(path: Path, variables: Mapping[str, Any]) -> File | None:
+    content = HEADER + _dumped(variables)
     before = _read(path)
-    if before == content or (once and before is not None):
+    if before == content:
         return None
-    return File(path, before, content, content)
+    return File(path, None if before is None else _shown(before, variables), content, content)
+
+
+def _shown(before: str, variables: Mapping[str, Any]) -> str:
+    """The content of before for a diff. An operator may have added a secret to it."""
+    there = _loaded(before)
+    if there is None:
+        return "(no plain map of variables)\n"
+    named = {*variables, *proxy_fields.VARIABLES.values()} - set(SECRETS)
+    lines = {
+        name: value if name in named or value == variables.get(name) else "(not shown)"
+        for name, value in there.items()
+    }
+    return HEADER + _dumped(lines)
+
+
+def _loaded(text: str) -> Mapping[str, Any] | None:
+    """The variables of a file; ``None`` if it has anything but a map of plain data."""
+    try:
+        (document,) = load_documents(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, Mapping) and all(map(_is_name, document)) else None
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str)
 
 
 def _secret(path: Path, secrets: Mapping[str, str], vault: Vault) -> File | None:
-    """The file with the secrets. Encrypted anew, it would be another one each time."""
-    content = _HEADER + _dumped(secrets)
+    """The file with the secrets. Encrypted anew, it would be another one each time.
+
+    :raises TunnelError: if there is one with anything else, which must not be lost.
+    """
+    content = HEADER + _dumped(secrets)
     before = _read(path)
-    if before is not None and vault.decrypt(before) == content:
-        return None
-    shown = None if before is None else "(another content, or encrypted with another password)\n"
-    return File(path, shown, "".join(_hidden(secrets)), vault.encrypt(content))
+    if before is not None:
+        opened = vault.decrypt(before)
+        if opened == content:
+            return None
+        _check_replaceable(path, opened, secrets)
+    told = None if before is None else "(another content)\n"
+    return File(path, told, "".join(_hidden(secrets)), vault.encrypt(content))
+
+
+def _check_replaceable(path: Path, opened: str | None, secrets: Mapping[str, str]) -> None:
+    there = None if opened is None else _loaded(opened)
+    if there is None:
+        raise TunnelError(
+            str(path),
+            "cannot be opened with a vault password of this run, or is no plain map of variables, "
+            "so it may have more than import has written",
+            "Give the password with which it was encrypted, or move it away",
+        )
+    if others := sorted(set(there) - set(secrets)):
+        raise TunnelError(
+            str(path),
+            f"has other variables, too: {shown(', '.join(others))}",
+            "Move them into another file beside it",
+        )
 
 
 def _hidden(secrets: Mapping[str, str]) -> Iterator[str]:

@@ -134,7 +134,7 @@ def test_an_edited_file_is_not_overwritten_unless_asked_for(imported):
     assert edited.read_text() == text + "proxy_workers: 2\n"
     status, output = imported.run("--diff", mcp_tunnel_import_replace="true")
     assert status == 0, output
-    assert "-proxy_workers: 2" in output
+    assert "-proxy_workers: (not shown)" in output
     assert edited.read_text() == text
 
 
@@ -152,9 +152,9 @@ def test_secrets_that_another_password_has_encrypted_are_not_overwritten(importe
     assert imported.run()[0] == 0
     before = imported.files()
     (imported.directory / "password").write_text("another\n")
-    status, output = imported.run()
+    status, output = imported.run(mcp_tunnel_import_replace="true")
     assert status != 0
-    assert "vault.yml: is there already, and differs" in output
+    assert "vault.yml: cannot be opened with a vault password of this run" in output
     assert imported.files() == before
 
 
@@ -188,6 +188,14 @@ def test_variables_of_the_import_are_judged(imported):
     assert "mcp_tunnel_import_scr: is not a variable" in output
     assert "mcp_tunnel_import_replace: must be true or false" in output
     assert "mcp_tunnel_import_dest: must be an absolute path, is a list of 1" in output
+
+
+def test_an_inventory_beside_the_deployment_is_refused(imported):
+    """The deployment is to be removed afterwards."""
+    status, output = imported.run(mcp_tunnel_import_dest=str(imported.src / "inventory"))
+    assert status != 0
+    assert "mcp_tunnel_import_dest: is within mcp_tunnel_import_src" in output
+    assert not (imported.src / "inventory").exists()
 
 
 def test_a_place_that_others_can_change_is_refused(imported):
