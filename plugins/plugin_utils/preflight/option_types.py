@@ -98,6 +98,20 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def _short_number(loader: _Loader, node: Any) -> int | float:
+    """A number. With colons it is one to the base of 60, and a long one would take minutes."""
+    if len(node.value) > _LONGEST:
+        raise ValueError("a number that cannot be")
+    made = loader.construct_yaml_int if node.tag == _INT else loader.construct_yaml_float
+    number: int | float = made(node)
+    return number
+
+
+_INT, _FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float"))
+_Loader.add_constructor(_INT, _short_number)
+_Loader.add_constructor(_FLOAT, _short_number)
+
+
 def load_documents(text: str) -> list[Any]:
     """The documents of a YAML text: plain data, without aliases and tags of other types.
 

@@ -280,6 +280,9 @@ def test_a_configuration_that_cannot_be_taken_over_is_refused(tmp_path, parts, c
         ("a: !!python/object/apply:os.system ['id']\n", "could not determine a constructor"),
         ("routes: {a: x}\nroutes: {b: x}\n", "has a name twice"),
         ("[" * 5000, "is nested too deeply"),
+        # To the base of 60: too large for a float, and minutes of work for a whole number.
+        (f"a: 1{':1' * 9000}.5\n", "has a date or a number that cannot be"),
+        (f"a: 1{':1' * 9000}\n", "has a date or a number that cannot be"),
         ("a: \0\n", "is no text in UTF-8"),
         ("- a list\n", "is no map of fields"),
         ("a: 1\n---\nb: 2\n", "is no map of fields"),

@@ -65,6 +65,8 @@ def test_a_text_is_what_it_stands_for(name, text, meant):
         ("mcp_tunnel_routes", "a: !!python/name:os.system x", "that is no YAML, see its line 1."),
         ("mcp_tunnel_routes", "a: \x00", "that is no YAML."),
         ("mcp_tunnel_routes", "[" * 5000, "that is no YAML"),
+        ("mcp_tunnel_routes", f"a: 1{':1' * 9000}.5", "that is no YAML"),
+        ("mcp_tunnel_routes", f"a: 1{':1' * 9000}", "that is no YAML"),
         ("mcp_tunnel_identity", "source", "must be a map"),
         ("proxy_limits", "- 1", "must be a map"),
         ("proxy_settings", "a", "must be a map"),
