@@ -1,16 +1,21 @@
 """Hosts join a deployment that was imported, and it is stopped: no call fails.
 
 The first host stands in for the vendor's deployment, with its own token, CA and proxy; the imported
-inventory does not know it. The last host is made bare, and joins it.
+inventory does not know it. The last host is made bare, and joins it. That its routes cannot be
+reached from there at first costs no call either.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -48,10 +53,14 @@ def with_inventory(place: Path, playbook: str, *arguments: str) -> subprocess.Co
     return client.run(words, CHECKOUT, environment, 600)
 
 
+def lab_inventory() -> dict[str, Any]:
+    """The group in the inventory of the laboratory."""
+    return dict(yaml.safe_load(Path(inventory("default")).read_text())["mcp_tunnel"])
+
+
 def of_the_lab() -> dict[str, Any]:
-    """The group's variables in the inventory of the laboratory."""
-    document = yaml.safe_load(Path(inventory("default")).read_text())
-    return dict(document["mcp_tunnel"]["vars"])
+    """The variables of that group."""
+    return dict(lab_inventory()["vars"])
 
 
 def write_deployment(root: Path) -> None:
@@ -78,29 +87,87 @@ def write_deployment(root: Path) -> None:
     (root / "docker-compose.yaml").write_text(yaml.safe_dump({"services": services}))
 
 
-@pytest.fixture
-def joined(tmp_path: Path) -> Iterator[Path]:
-    """The imported inventory with the last host, which is bare; afterwards all is as it was."""
-    done = play(*CONFIRMED, "--limit", NEW, playbook="teardown")
+def write_release(root: Path, compose: Path) -> None:
+    """Write the output of kubectl about a release of the chart with the same credentials."""
+    root.mkdir(mode=0o700)
+    names = ("tunnel-token", "tunnel-id", "ca.crt", "ca.key", "tls.crt", "tls.key")
+    data = {name: (compose / "data" / name).read_bytes() for name in names}
+    data["tunnel-domain"] = DOMAIN.encode()
+    config = yaml.safe_load((compose / "config/mcp-proxy.yaml").read_text())
+    del config["tunnel_domain"]
+    about = {"namespace": "tunnels"}
+    items = [
+        {
+            "kind": "Secret",
+            "metadata": {"name": "mcp-tunnel", **about},
+            "data": {name: base64.b64encode(content).decode() for name, content in data.items()},
+        },
+        {
+            "kind": "ConfigMap",
+            "metadata": {"name": "mcp-tunnel-config", **about},
+            "data": {"config.yaml": yaml.safe_dump(config)},
+        },
+    ]
+    (root / "release.yaml").write_text(yaml.safe_dump({"kind": "List", "items": items}))
+    (root / "upstreams.crt").write_bytes((compose / "data/upstreams.crt").read_bytes())
+
+
+def import_from(src: Path, place: Path, *arguments: str) -> tuple[int, str]:
+    """Run the import; return how much it has changed, and its output."""
+    variables = {"mcp_tunnel_import_src": str(src), "mcp_tunnel_import_dest": str(place)}
+    password = ("--vault-password-file", str(src.parent / "password"))
+    done = play(*password, "-e", json.dumps(variables), *arguments, playbook="import")
     assert done.returncode == 0, done.stdout[-3000:]
-    write_deployment(tmp_path / "mcp-tunnel")
-    place = tmp_path / "inventory"
-    (tmp_path / "password").write_text("a password\n")
-    variables = {
-        "mcp_tunnel_import_src": str(tmp_path / "mcp-tunnel"),
-        "mcp_tunnel_import_dest": str(place),
-    }
-    password = ("--vault-password-file", str(tmp_path / "password"))
-    done = play(*password, "-e", json.dumps(variables), playbook="import")
-    assert done.returncode == 0, done.stdout[-3000:]
-    for name in (f"mcp_tunnel_{each}" for each in IMPORTED):
-        assert name in of_the_lab()
+    for name in ("tunnel-token", "ca.key"):
+        for line in stored(name).splitlines():
+            assert "-----" in line or line not in done.stdout, name
+    return recap(done.stdout)["localhost"]["changed"], done.stdout
+
+
+def import_into(src: Path, place: Path, stop: str) -> None:
+    """Import: first in check mode, and once more at the end. Its last steps are in order."""
+    assert import_from(src, place, "--check", "--diff")[0] == 1
+    assert not place.exists()
+    changed, output = import_from(src, place, "--diff")
+    assert changed == 1
+    steps = [output.index(word) for word in (".site,", ".verify,", stop)]
+    assert steps == sorted(steps)
+    assert import_from(src, place)[0] == 0
+
+
+def variables_of(place: Path) -> list[str]:
+    """Return the variables of an imported inventory, with those that are encrypted."""
+    command = [sys.executable, "-m", "ansible.cli.vault", "view", "--vault-password-file"]
+    command += [place.parent / "password", place / "group_vars/mcp_tunnel/vault.yml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [(place / "group_vars/mcp_tunnel/imported.yml").read_text(), done.stdout]
+
+
+def name_the_host(place: Path) -> None:
+    """Name the last host, with what a laboratory's inventory has beside the deployment."""
     left = {f"mcp_tunnel_{each}" for each in IMPORTED} | {"proxy_upstream_ca"}
+    assert left <= set(of_the_lab())
     group = {
-        "hosts": {NEW: {"ansible_host": NEW}},
+        "hosts": {NEW: lab_inventory()["hosts"][NEW]},
         "vars": {name: value for name, value in of_the_lab().items() if name not in left},
     }
     (place / "hosts.yml").write_text(yaml.safe_dump({"mcp_tunnel": group}))
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> Iterator[Path]:
+    """The imported inventory with the last host, which is bare; afterwards all is as it was."""
+    (tmp_path / "password").write_text("a password\n")
+    write_deployment(tmp_path / "mcp-tunnel")
+    write_release(tmp_path / "helm", tmp_path / "mcp-tunnel")
+    place, other = tmp_path / "inventory", tmp_path / "of-helm"
+    stop = "docker compose stop --timeout 60 cloudflared"
+    import_into(tmp_path / "mcp-tunnel", place, stop)
+    import_into(tmp_path / "helm", other, "kubectl -n tunnels scale deployment/mcp-tunnel")
+    assert variables_of(place) == variables_of(other)
+    name_the_host(place)
+    done = play(*CONFIRMED, "--limit", NEW, playbook="teardown")
+    assert done.returncode == 0, done.stdout[-3000:]
     try:
         yield place
     finally:
@@ -112,9 +179,34 @@ def joined(tmp_path: Path) -> Iterator[Path]:
         assert done.returncode == 0, done.stdout[-3000:]
 
 
+@contextmanager
+def without_the_upstream() -> Iterator[None]:
+    """The last host does not reach the MCP servers, which the first one does."""
+    (address,) = {urlsplit(of_the_lab()["mcp_tunnel_routes"]["echo"]).hostname}
+    shell(NEW).check_output(f"ip route add unreachable {address}")
+    try:
+        yield
+    finally:
+        shell(NEW).check_output(f"ip route del unreachable {address}")
+
+
+def a_host_that_does_not_work_stays_away(place: Path) -> None:
+    """The gate stops the host before its cloudflared has a single connection."""
+    began = shell(NEW).check_output("date '+%Y-%m-%d %H:%M:%S'")
+    with without_the_upstream():
+        done = with_inventory(place, "site", "-e", "mcp_tunnel_health_timeout=5")
+    assert done.returncode != 0
+    assert "route: echo -> " in done.stdout, done.stdout[-4000:]
+    units = shell(NEW).run("systemctl is-active mcp-proxy@default mcp-cloudflared@default")
+    assert units.stdout.split() == ["active", "inactive"]
+    told = f"journalctl --quiet --unit mcp-cloudflared@default --since '{began}'"
+    assert "Registered tunnel connection" not in shell(NEW).check_output(told)
+
+
 def test_hosts_join_a_deployment_and_replace_it_without_a_failed_call(joined: Path) -> None:
     tunnel, ca = of_the_lab()["mcp_tunnel_id"], stored("ca.crt")
     with calling(RUN, LAB["edge_front"], tunnel, ca) as calls:
+        a_host_that_does_not_work_stays_away(joined)
         done = with_inventory(joined, "site")
         assert done.returncode == 0, done.stdout[-4000:]
         assert set(recap(done.stdout)) == {NEW}
