@@ -99,7 +99,7 @@ def answers() -> dict[str, Any]:
             **_CERTIFICATE,
         },
         "firewall": {"changed": False, "actions": [], "armed": False, "proven": True},
-        "replica": {"changed": False, "actions": [], "proven": True},
+        "replica": {"changed": False, "actions": [], "proven": True, "waits": False},
         "replica_health": {
             "changed": False,
             "healthy": True,
