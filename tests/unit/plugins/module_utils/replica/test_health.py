@@ -78,11 +78,12 @@ def free_ports(number):
 
 def wait_until_ready(process, admin_port):
     """Return when the proxy is ready. Its start takes long on a busy machine."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stdout.read().decode()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/readyz", timeout=2):
+            with opener.open(f"http://127.0.0.1:{admin_port}/readyz", timeout=2):
                 return
         except OSError:
             time.sleep(0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import urllib.request
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import cache
@@ -259,6 +260,8 @@ def test_a_seed_of_another_version_is_the_cause_of_what_is_missing(tmp_path, mon
     """A project brings another version along than the execution environment: one error."""
     bundle_with(tmp_path / "no-seed", made_by="9.8.7")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    # Ansible's open_url installs an opener with this proxy for the whole process.
+    monkeypatch.setattr(urllib.request, "_opener", None)
     values = good(cloudflared_download_url="http://127.0.0.1:9")
     ready = Readiness({"host1": Host(BARE, values), "host2": Host(ARM, values)}, sys.executable)
     (failure,) = ready.failures
