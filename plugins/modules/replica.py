@@ -139,8 +139,9 @@ options:
   joins_last:
     description:
       - With O(state=applied), whether cloudflared of a replica that was never remembered as good
-        stays stopped, if it does not run. RV(waits) then says so. A second call without this option
-        starts it, once M(mcp_tunnels.stack.replica_health) has proven all but the edge.
+        stays stopped and disabled, if it does not run. RV(waits) then says so. A second call
+        without this option enables and starts it, once M(mcp_tunnels.stack.replica_health) has
+        proven all but the edge.
     type: bool
     default: false
   kept_paths:
@@ -254,8 +255,10 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             traffic.remember(params["instance"], params["admin_port"], records)
         pending = frozenset(params["pending_paths"])
         waits = params["joins_last"] and not (check_mode or away) and _is_new(mark, records)
-        held = {mark.unit: "waits until all else works"} if waits else away
-        result = replica_state.apply(services, records, check_mode, pending, away=held)
+        held = {mark.unit: "waits until all else works"} if waits else {}
+        result = replica_state.apply(
+            services, records, check_mode, pending, away=held or away, unproven=held
+        )
         proven = result["proven"] and mark.returning() is None
         return _with_timer({**result, "proven": proven, "waits": waits}, params, check_mode)
     if params["state"] == "restored":

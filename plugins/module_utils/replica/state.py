@@ -46,11 +46,13 @@ def apply(
     pending_paths: frozenset[str] = frozenset(),
     root: Path = ROOT,
     away: Mapping[str, str] = MappingProxyType({}),
+    unproven: Collection[str] = (),
 ) -> dict[str, Any]:
     """Makes the services run with the wanted releases and files; returns the module's result.
 
     In check mode *pending_paths* are files that an earlier task would have changed. Units that are
-    *away* do not run, for the given reason: a service of a drained replica.
+    *away* do not run, for the given reason: a service of a drained replica. Those of them that are
+    *unproven* are not enabled: a reboot would start them.
 
     :raises TunnelError: if systemd refuses; then nothing is recorded and the next run tries again.
     """
@@ -90,7 +92,8 @@ def apply(
             actions.append(f"{service.part} {service.version} activated")
             if not check_mode:
                 releases.activate(service.version)
-    actions += [f"{unit} enabled" for unit in wanted if not units[unit].enabled]
+    disabled = [unit for unit in wanted if not (units[unit].enabled or unit in unproven)]
+    actions += [f"{unit} enabled" for unit in disabled]
     # The drain was interrupted, or somebody has started it by hand.
     unwanted = [unit for unit in away if unit in wanted and units[unit].alive]
     actions += [f"{unit} stopped: {away[unit]}" for unit in unwanted]
@@ -99,7 +102,7 @@ def apply(
     if not check_mode:
         for unit in unwanted:
             actions += enforce("stop", unit)
-        actions += _start_services(services, reasons, units, applied, wanted, away)
+        actions += _start_services(services, disabled, reasons, units, applied, wanted, away)
         actions += reload([service for service in services if reloads[service.unit]], root)
         if wanted != applied:
             _record(records, wanted)
@@ -275,6 +278,7 @@ def _changed(wanted: dict[str, Any], applied: dict[str, Any]) -> list[str]:
 
 def _start_services(
     services: list[Service],
+    disabled: list[str],
     reasons: dict[str, list[str]],
     units: dict[str, systemd.Unit],
     applied: dict[str, Any],
@@ -285,7 +289,6 @@ def _start_services(
     changed = any(why for why in reasons.values())
     if changed or any(unit.needs_reload for unit in units.values()):
         systemd.systemctl("daemon-reload")
-    disabled = [service.unit for service in services if not units[service.unit].enabled]
     if disabled:
         systemd.systemctl("enable", "--quiet", *disabled)
     new_sockets = {

@@ -199,6 +199,9 @@ def a_host_that_does_not_work_stays_away(place: Path) -> None:
     assert "route: echo -> " in done.stdout, done.stdout[-4000:]
     units = shell(NEW).run("systemctl is-active mcp-proxy@default mcp-cloudflared@default")
     assert units.stdout.split() == ["active", "inactive"]
+    assert (
+        shell(NEW).run("systemctl is-enabled mcp-cloudflared@default").stdout.strip() == "disabled"
+    )
     told = f"journalctl --quiet --unit mcp-cloudflared@default --since '{began}'"
     assert "Registered tunnel connection" not in shell(NEW).check_output(told)
 

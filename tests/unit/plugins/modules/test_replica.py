@@ -124,8 +124,8 @@ class Newcomer:
     def show(self, names):
         return [systemd.Unit(name, self.active, "", True, False, True, 0) for name in names]
 
-    def apply(self, *_given, away):
-        self.away = away
+    def apply(self, *_given, away, unproven):
+        self.away, self.unproven = away, unproven
         return {"changed": True, "actions": [], "proven": False}
 
 
@@ -138,8 +138,10 @@ def newcomer(tmp_path, monkeypatch):
 def test_a_replica_that_was_never_proven_waits_before_it_joins_the_edge(newcomer):
     assert ask("applied", joins_last=True)["waits"] is True
     assert list(newcomer.away) == ["mcp-cloudflared@default.service"]
+    assert list(newcomer.unproven) == ["mcp-cloudflared@default.service"]
     assert ask("applied")["waits"] is False
     assert newcomer.away == {}
+    assert not newcomer.unproven
 
 
 def test_check_mode_shows_that_it_would_join(newcomer):
@@ -165,3 +167,4 @@ def test_a_drained_replica_that_was_never_proven_does_not_wait(newcomer):
     newcomer.mark.write(drain.Drain("2026-11-29T04:50:00Z"))
     assert ask("applied", joins_last=True)["waits"] is False
     assert list(newcomer.away.values()) == ["drained since 2026-11-29T04:50:00Z"]
+    assert not newcomer.unproven

@@ -632,6 +632,7 @@ def test_a_drained_replica_comes_back_after_its_drain(replica):
 def test_a_replica_that_is_to_join_the_edge_waits_until_all_else_works(replica):
     replica.at_edge = False
     replica.active[UNITS[1]] = "inactive"
+    replica.enabled[UNITS[1]] = False
     findings = replica.examine()
     rows = [(item.layer, item.object, item.state) for item in findings]
     assert rows[:2] == [("service", UNITS[0], "ok"), ("service", UNITS[1], "ok")]

@@ -98,9 +98,10 @@ class Host:
             ),
         ]  # fmt: skip
 
-    def apply(self, check_mode=False, pending=(), away=()):
+    def apply(self, check_mode=False, pending=(), away=(), unproven=()):
         return replica_state.apply(
-            self.services(), self.records, check_mode, frozenset(pending), self.root, dict(away)
+            *(self.services(), self.records, check_mode, frozenset(pending), self.root, dict(away)),
+            unproven=unproven,
         )
 
     def remember(self):
@@ -450,6 +451,17 @@ def test_a_first_deployment_of_a_drained_replica(host, fake):
     host.apply(away=AWAY)
     assert fake.active == {PROXY: "active"}
     assert fake.enabled == {PROXY, CONNECTOR}, "it comes back at the next boot after the drain"
+
+
+def test_a_connector_that_waits_is_started_by_no_reboot(host, fake):
+    held = {CONNECTOR: "waits until all else works"}
+    host.apply(away=held, unproven=held)
+    assert fake.active == {PROXY: "active"}
+    assert fake.enabled == {PROXY}
+    assert host.apply(away=held, unproven=held)["changed"] is False
+    assert f"{CONNECTOR} enabled" in host.apply()["actions"]
+    assert fake.active == {PROXY: "active", CONNECTOR: "active"}
+    assert fake.enabled == {PROXY, CONNECTOR}
 
 
 def test_a_drained_replica_is_put_back_without_its_connector(drained, fake):
