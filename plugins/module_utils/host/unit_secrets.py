@@ -37,6 +37,7 @@ def fit(files: Iterable[str], check_mode: bool, pending: Contents = _NOTHING) ->
     paths = list(files)
     named = {path: False for path in paths if _is_ours(path)}
     named.update(_named_by(_units(paths), pending))
+    named.update(_without_signer(paths, named))
     wanted = {other: named[path] for path in named for other in (*_beside(path), path)}
     found = {path: pending.get(path, secret_files.read_file(path)) for path in wanted}
     forms = {path: at_rest.form_of(content) for path, content in found.items() if content}
@@ -91,6 +92,13 @@ def _named_by(files: list[str], pending: Contents) -> dict[str, bool]:
             if setting in drop_ins.CREDENTIALS and _is_ours(file) and name == at_rest.name_of(file):
                 found[file] = setting != drop_ins.CREDENTIAL
     return found
+
+
+def _without_signer(paths: list[str], named: Mapping[str, bool]) -> dict[str, bool]:
+    """The CA's key of an instance whose signer has no unit: it is in the form of the others."""
+    instance = next((name for name in map(_instance_of, paths) if name), "")
+    key = os.path.join(PLACES[1], instance, "ca.key")
+    return {key: any(named.values())} if instance and named and key not in named else {}
 
 
 def _instance_of(path: str) -> str:

@@ -185,6 +185,18 @@ def test_the_ca_is_converted_with_the_signers_unit(host, fake, form):
     assert not host.apply()["changed"]
 
 
+@pytest.mark.parametrize("form", ["host", "tpm2", "none"])
+def test_the_ca_has_the_form_of_the_others_once_its_signer_has_no_unit(host, fake, form):
+    """The renewal was turned off, in the run that encrypts or decrypts."""
+    deployed(host, "host" if form == "none" else "none")
+    host.write(form)
+    host.signer.unlink()
+    host.apply()
+    assert host.forms() == [form] * 3
+    assert host.secrets() == [SECRET] * 3
+    assert not host.apply()["changed"]
+
+
 def ensure_ca(host, form, **more):
     return ensured("tunnel_ca", path=str(host.ca.parent), encryption=form, **more)
 
