@@ -28,4 +28,4 @@ def test_a_run_on_one_replica_leaves_the_others_alone(name: str, caching: dict[s
     assert done.returncode == 0, done.stdout[-3000:]
     counters = recap(done.stdout)
     assert list(counters) == [name]
-    assert counters[name]["changed"] == 0
+    assert counters[name]["changed"] == 0, done.stdout
