@@ -19,7 +19,7 @@ description:
     for tables with one stratum for each route; with more than 1000 events, that of Mantel and
     Haenszel.
   - It is compared with the other replicas over the same time. Without any, it is compared with its
-    own counts of before the change. A replica whose proxy was restarted within the time is left
+    own counts from before the change. A replica whose proxy was restarted within the time is left
     out; a canary that was restarted fails.
   - If nothing is worse, and there were fewer than 100 requests on either side, the traffic is not
     enough to judge. That is a warning, and no failure.

@@ -157,7 +157,7 @@ def restore(
             actions.append(f"{service.part} {state['version']} activated")
             if not check_mode:
                 releases.activate(state["version"])
-    # A file that was kept, or renewed meanwhile, may not be in the form of the units of before.
+    # A file that was kept, or renewed meanwhile, may not be in the form of the earlier units.
     converted = unit_secrets.fit(_files(services), check_mode, pending)
     actions += converted.values()
     if (actions or records.load("applied") != good) and not check_mode:

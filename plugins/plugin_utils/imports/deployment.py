@@ -54,7 +54,7 @@ def collect(files: Files) -> tuple[Deployment, list[TunnelError]]:
     found = Deployment()
     takers = (_take_parts, _take_environment, _take_services, _take_manifests, _take_config)
     problems = [error for take in takers for error in take(files, found)]
-    # A directory that cannot be read is told of once, not for each of its files.
+    # A directory that cannot be read is reported once, not for each of its files.
     told = {str(error): error for error in problems}
     return found, [*told.values(), *found.pieces.conflicts()]
 

@@ -122,7 +122,7 @@ def _public(path: Path, variables: Mapping[str, Any]) -> File | None:
 
 
 def _shown(before: str, variables: Mapping[str, Any]) -> str:
-    """The content of before for a diff. An operator may have added a secret to it."""
+    """The earlier content, for a diff. An operator may have added a secret to it."""
     there = _loaded(before)
     if there is None:
         return "(no plain map of variables)\n"

@@ -77,7 +77,7 @@ def judge_beside(canary: Figures, others: Mapping[str, Figures]) -> Verdict:
 def judge(canary: Figures, others: Figures, beside: str) -> Verdict:
     """Compares the figures of a canary.
 
-    :param others: those that it is compared with: of other replicas, or its own of before.
+    :param others: those that it is compared with: of other replicas, or its own earlier ones.
     :param beside: what they are, for the message.
     """
     problems = [

@@ -136,7 +136,7 @@ def release(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def usual() -> dict[str, str]:
-    """The releases of before."""
+    """The releases before the test."""
     return {name: release(name) for name in HOSTS}
 
 
