@@ -59,6 +59,14 @@ _HELD = {
     "host_keys": list_of(HOST_KEY, MOST_HOST_KEYS),
     "noted": flag,
     "standby": either(FINGERPRINT, empty),
+    "breach": record(
+        {
+            "since": either(
+                empty, matching("[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}Z", "time")
+            ),
+            "due": flag,
+        }
+    ),
     "already_stored": flag,
     "misfit": text(),
 }

@@ -86,6 +86,20 @@ options:
     type: list
     elements: str
     default: []
+  credentials_for:
+    description:
+      - The replicas that the run gives credentials. One that was taken out as broken into is
+        refused, unless O(forget) names it and O(replicas) shows that it is another machine now.
+    type: list
+    elements: str
+    default: []
+  breached:
+    description:
+      - Hosts that were broken into. With O(note=true) they are marked so, are members no more, and
+        may not ask for certificates any more.
+    type: list
+    elements: str
+    default: []
   confirmed:
     description: With O(state=released), the replicas that the run has proven.
     type: list
@@ -217,6 +231,19 @@ standby:
       or if it is of another state, or for other recipients.
   returned: O(state=held)
   type: str
+breach:
+  description: The hosts that were taken out as broken into.
+  returned: O(state=held)
+  type: dict
+  contains:
+    since:
+      description: When the last one was marked; empty if there is none.
+      type: str
+    due:
+      description:
+        - Whether a CA whose certificates such a host may have is still in use, or still beside the
+          one in use.
+      type: bool
 already_stored:
   description: Whether the given token, ID and domain are those that are stored.
   returned: O(state=held)
@@ -266,6 +293,8 @@ def main() -> None:
                 },
             },
             "forget": texts,
+            "credentials_for": texts,
+            "breached": texts,
             "confirmed": texts,
             "recipients": texts,
             "textfile_dir": {"type": "str", "default": ""},
@@ -321,6 +350,8 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         notes=_notes(options),
         token=token if options["compare"] else None,
         renewal=_renewal(options),
+        credentials_for=tuple(options["credentials_for"]),
+        breached=_breached(options),
     )
     return state_host.hold(request, lease, check_mode)
 
@@ -333,6 +364,10 @@ def _notes(options: dict[str, Any]) -> Notes:
         at=options["seen_at"],
         metrics=Metrics(options["instance"], options["textfile_dir"]),
     )
+
+
+def _breached(options: dict[str, Any]) -> state_host.Breached:
+    return state_host.Breached(tuple(options["breached"]), Signatories(options["instance"]))
 
 
 def _renewal(options: dict[str, Any]) -> state_host.Renewal | None:

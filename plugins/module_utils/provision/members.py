@@ -13,15 +13,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import breaches
 
 FILE = "replicas.json"
 """Name of the list in the state directory."""
 
-_VERSION = 1
+_VERSION = 2
+"""Of a list with marks. One without has version 1, which earlier releases read, too."""
 MOST = 500
 """Replicas in a list. A tunnel needs no more than a few: the edge takes those of 25."""
 NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:-]{0,252}[A-Za-z0-9_])?\Z")
@@ -45,10 +47,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Members:
-    """The members by name. ``domain`` is that of their tunnel, empty while it is unknown."""
+    """The members by name. ``domain`` is that of their tunnel, empty while it is unknown.
+
+    ``breached``: the hosts that were broken into. None of them is a member.
+    """
 
     domain: str = ""
     by_name: Mapping[str, Member] = field(default_factory=dict)
+    breached: breaches.Marks = field(default_factory=dict)
 
     def text(self) -> str:
         """The list as a file."""
@@ -56,7 +62,9 @@ class Members:
             name: {"machine": member.machine, "confirmed": member.confirmed}
             for name, member in sorted(self.by_name.items())
         }
-        content = {"version": _VERSION, "domain": self.domain, "replicas": replicas}
+        content: dict[str, Any] = {"version": 1, "domain": self.domain, "replicas": replicas}
+        if self.breached:
+            content.update(version=_VERSION, breached=breaches.as_entries(self.breached))
         return json.dumps(content, indent=1) + "\n"
 
     def missing(self, names: Iterable[str]) -> list[str]:
@@ -64,9 +72,22 @@ class Members:
         return sorted(set(self.by_name).difference(names))
 
     def without(self, names: Iterable[str]) -> Members:
-        """The list after *names* were forgotten."""
-        kept = {name: self.by_name[name] for name in self.by_name if name not in set(names)}
-        return Members(self.domain, kept)
+        """The list after *names* were forgotten, marks included."""
+        gone = set(names)
+        kept = {name: each for name, each in self.by_name.items() if name not in gone}
+        marks = {name: mark for name, mark in self.breached.items() if name not in gone}
+        return Members(self.domain, kept, marks)
+
+    def with_breached(self, names: Iterable[str], ca: str, now: str) -> Members:
+        """The list after *names* were marked as broken into; they are no members any more.
+
+        :param ca: SHA-256 of the CA, empty if there is none.
+        """
+        machines = {n: self.by_name[n].machine if n in self.by_name else "" for n in names}
+        kept = {name: each for name, each in self.by_name.items() if name not in machines}
+        return replace(
+            self, by_name=kept, breached=breaches.with_hosts(self.breached, machines, ca, now)
+        )
 
     def with_replicas(self, machines: Mapping[str, str], domain: str) -> Members:
         """The list with the replicas of a run, before they get credentials.
@@ -76,12 +97,12 @@ class Members:
         added = {
             name: self.by_name.get(name, Member(machine)) for name, machine in machines.items()
         }
-        return Members(domain or self.domain, {**self.by_name, **added})
+        return replace(self, domain=domain or self.domain, by_name={**self.by_name, **added})
 
     def confirmed(self, names: Iterable[str], now: str) -> Members:
         """The list after *names*, which are in it, were proven at the time *now*."""
         proven = {name: Member(self.by_name[name].machine, now) for name in names}
-        return Members(self.domain, {**self.by_name, **proven})
+        return replace(self, by_name={**self.by_name, **proven})
 
 
 def read(text: str | None, subject: str) -> Members:
@@ -113,7 +134,11 @@ def read(text: str | None, subject: str) -> Members:
         raise _corrupt(subject, "names no domain")
     if not isinstance(replicas, dict) or len(replicas) > MOST:
         raise _corrupt(subject, f"has no replicas, or more than {MOST}")
-    return Members(domain, {name: _member(name, each, subject) for name, each in replicas.items()})
+    marks = breaches.as_marks(content.get("breached", {}))
+    if marks is None:
+        raise _corrupt(subject, "has marks of broken-into hosts that are none")
+    found = {name: _member(name, each, subject) for name, each in replicas.items()}
+    return Members(domain, found, marks)
 
 
 def check_domain(known: Members, domain: str, subject: str) -> None:
@@ -144,6 +169,7 @@ def check_forgotten(
         for name, machine in machines.items()
         if name in known.by_name and known.by_name[name].machine != machine
     }
+    replaced |= breaches.returning(known.breached, set(forget), machines)
     present = sorted(set(forget).intersection(inventory) - replaced)
     if present:
         raise TunnelError(

@@ -13,10 +13,11 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import recipients, records
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.notes import Notes
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.state import State
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files, ssh_keys
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import members
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import breaches, members
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease, Run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
     Signatories,
@@ -43,6 +44,14 @@ class Renewal:
 
 
 @dataclass(frozen=True)
+class Breached:
+    """The hosts that were broken into, and the file that lets hosts ask for certificates."""
+
+    names: tuple[str, ...]
+    signatories: Signatories
+
+
+@dataclass(frozen=True)
 class Request:
     """The request of a run to the state host.
 
@@ -52,6 +61,8 @@ class Request:
     :param needs_all: whether to refuse if the list has others than the inventory.
     :param needs_list: whether to refuse if there are credentials and no list.
     :param note: whether to write the list.
+    :param credentials_for: the hosts that the run gives credentials.
+    :param breached: the hosts that the run takes out.
     :param renewal: who may ask this host for certificates; ``None`` if that stays as it is.
     :param recipients: those for whom copies have to be encrypted.
     :param notes: what the run has learned of them.
@@ -73,6 +84,13 @@ class Request:
     renewal: Renewal | None = None
     recipients: tuple[str, ...] = ()
     notes: Notes = NOTHING
+    credentials_for: tuple[str, ...] = ()
+    breached: Breached | None = None
+
+    @property
+    def taken_out(self) -> tuple[str, ...]:
+        """The names of the hosts that the run takes out."""
+        return self.breached.names if self.breached else ()
 
 
 def hold(request: Request, lease: Lease, check_mode: bool) -> dict[str, Any]:
@@ -125,9 +143,12 @@ def release(
 
 def _found(request: Request, check_mode: bool) -> dict[str, Any]:
     request.notes.check()
-    missing, noted, names = _look(request, check_mode)
+    known, missing, noted = _look(request, check_mode)
+    names = known.by_name.keys()
     if not check_mode:
         request.notes.write(request.path)
+        if request.note and request.breached:
+            request.breached.signatories.forget(request.taken_out)
     if request.renewal is not None:
         noted &= _let_ask(request.renewal, names, check_mode or not request.note)
     return {
@@ -139,6 +160,7 @@ def _found(request: Request, check_mode: bool) -> dict[str, Any]:
         "missing": missing,
         "host_keys": ssh_keys.host_keys(),
         "standby": _standby(request),
+        "breach": _breach(request.path, known),
         **_compared(request.token),
     }
 
@@ -154,8 +176,8 @@ def _let_ask(renewal: Renewal, names: Collection[str], check_mode: bool) -> bool
     return all(renewal.keys.values()) and not changed
 
 
-def _look(request: Request, check_mode: bool) -> tuple[list[str], bool, Collection[str]]:
-    """The members that the inventory lacks, whether the list had the replicas of the run, and all.
+def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str], bool]:
+    """The list, the members that the inventory lacks, and whether it had the run's replicas before.
 
     They are noted before they get credentials, so the list has all that may have some.
     """
@@ -171,8 +193,12 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool, Collecti
         )
     known = members.read(text, file.path)
     members.check_domain(known, request.domain, file.path)
+    breaches.check(
+        known.breached, request.credentials_for, request.forget, request.replicas, file.path
+    )
     members.check_forgotten(request.forget, known, request.replicas, request.inventory)
     known = known.without(request.forget)
+    known = known.with_breached(request.taken_out, _ca(request.path), _now())
     members.check_machines(known, request.replicas, file.path)
     missing = known.missing(request.inventory)
     if missing and request.needs_all:
@@ -188,12 +214,27 @@ def _look(request: Request, check_mode: bool) -> tuple[list[str], bool, Collecti
     grown = known.with_replicas(request.replicas, request.domain)
     members.check_size(grown, missing, file.path)
     wanted = grown.text().strip()
-    if wanted == text or not (request.replicas or request.forget):
-        return missing, True, known.by_name.keys()
+    if wanted == text or not (request.replicas or request.forget or request.taken_out):
+        return known, missing, True
     if request.note and not check_mode:
         secret_files.ensure_private_directory(request.path, check_mode=False)
         file.write(wanted)
-    return missing, False, grown.by_name.keys()
+    return grown, missing, False
+
+
+def _breach(path: str, known: members.Members) -> dict[str, Any]:
+    """When the last host was marked, and whether a CA that signed for a marked one is trusted."""
+    rotating = any(StateFile(path, f"{stem}.crt").read() for stem in ("ca-previous", "ca-next"))
+    marks = known.breached
+    return {
+        "since": breaches.newest(marks),
+        "due": breaches.is_due(marks, _ca(path), rotating),
+    }
+
+
+def _ca(path: str) -> str:
+    """SHA-256 of the CA, empty without one."""
+    return State({"ca.crt": _contents(path).get("ca.crt", "").encode()}).ca_fingerprint()
 
 
 def _text(file: StateFile) -> str | None:

@@ -197,6 +197,9 @@ def _truth(
             "noted": True,
             "standby": world.get("standby_known", ""),
             "missing": world.get("missing", []),
+            "breach": {"since": "2026-11-29T20:00:00Z", "due": not world.get("replaced")}
+            if given.get("breached")
+            else {"since": "", "due": False},
             "already_stored": True,
             "misfit": "",
         },

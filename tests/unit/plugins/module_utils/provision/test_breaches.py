@@ -1,0 +1,208 @@
+"""The marks of hosts that were broken into, and what a run on the state host learns of them."""
+
+from __future__ import annotations
+
+import json
+import ssl
+
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import (
+    breaches,
+    members,
+    state_host,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease, Run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signatories import (
+    Signatories,
+)
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+
+RUN = Run(id="1" * 16, owner="root on a, process 1", controller="a" * 16, process="1:1")
+A, B, ANEW = "0123456789abcdef", "fedcba9876543210", "1111111111111111"
+SUBJECT = "replicas.json"
+NOW = "2026-11-29T20:00:00Z"
+FORMER, PRESENT = (ssl.DER_cert_to_PEM_cert(content) for content in (b"former", b"present"))
+
+
+class World:
+    """A state host with the replicas a and b on its list."""
+
+    def __init__(self, directory):
+        self.state = directory / "default"
+        self.keys = directory / "home" / ".ssh" / "authorized_keys"
+        self.signatories = Signatories("default", str(self.keys))
+        self.lease = Lease("default", directory / "leases", 1000.0)
+        self.hold(note=True)
+        self.signatories.ensure(
+            {"a": simulated_hosts.SSH_KEY.replace("AAA=", "AAB="), "b": simulated_hosts.SSH_KEY},
+            ("a", "b"),
+            check_mode=False,
+        )
+        self.has_ca(FORMER)
+
+    def has_ca(self, content, previous=None):
+        (self.state / "ca.crt").write_text(content)
+        (self.state / "ca-previous.crt").unlink(missing_ok=True)
+        if previous:
+            (self.state / "ca-previous.crt").write_text(previous)
+
+    def hold(self, check_mode=False, breached=(), **changes):
+        given = {
+            "path": str(self.state),
+            "run": RUN,
+            "seconds": 900,
+            "instead_of": "",
+            "replicas": {"a": A, "b": B},
+            "inventory": ("a", "b"),
+            "forget": (),
+            "domain": "",
+            "needs_all": False,
+            "needs_list": False,
+            "note": False,
+            "token": None,
+            **changes,
+        }
+        named = state_host.Breached(tuple(breached), self.signatories)
+        request = state_host.Request(**given, breached=named)
+        return state_host.hold(request, self.lease, check_mode)
+
+    def mark(self, name="b", **changes):
+        left = {"replicas": {}, "inventory": ("a",), "note": True, **changes}
+        return self.hold(breached=[name], **left)
+
+    def list(self):
+        return json.loads((self.state / "replicas.json").read_text())
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_a_marked_host_is_no_member_and_asks_for_no_certificate(world):
+    before = world.keys.read_text()
+    found = world.mark(needs_all=True)
+    assert found["changed"] is True
+    assert found["breach"]["due"] is True
+    assert list(world.list()["replicas"]) == ["a"]
+    assert world.list()["breached"]["b"]["machine"] == B, "as it was known before"
+    assert "--member b" in before
+    assert "--member b" not in world.keys.read_text()
+    assert "--member a" in world.keys.read_text()
+
+
+def test_a_second_run_keeps_the_time_of_the_first(world):
+    since = world.mark()["breach"]["since"]
+    content = world.list()
+    content["breached"]["b"]["since"] = NOW
+    (world.state / "replicas.json").write_text(json.dumps(content, indent=1) + "\n")
+    again = world.mark()
+    assert (again["changed"], again["breach"]["since"]) == (False, NOW)
+    assert since != NOW
+
+
+def test_check_mode_marks_nobody_and_says_that_something_is_due(world):
+    found = world.mark(check_mode=True)
+    assert (found["changed"], found["breach"]["due"]) == (True, True)
+    assert "breached" not in world.list()
+    assert "--member b" in world.keys.read_text()
+
+
+def test_a_lost_state_host_leaves_its_mark_on_the_new_one(world, tmp_path):
+    """The new one has neither list nor CA."""
+    world.state = tmp_path / "new" / "default"
+    world.state.parent.mkdir()
+    assert world.mark()["breach"]["due"] is True
+    assert world.list()["breached"]["b"]["machine"] == ""
+    world.has_ca(PRESENT, FORMER)
+    assert world.mark()["breach"]["due"] is True
+    world.has_ca(PRESENT)
+    assert world.mark()["breach"]["due"] is False
+
+
+def test_it_is_done_when_another_ca_has_taken_the_place_alone(world):
+    world.mark()
+    world.has_ca(PRESENT, FORMER)
+    assert world.mark()["breach"]["due"] is True, "the old one is still registered"
+    world.has_ca(PRESENT)
+    assert world.mark()["breach"]["due"] is False
+
+
+def test_a_rotation_from_before_the_breach_is_not_enough(world):
+    """The host may have a certificate of the new CA already."""
+    world.has_ca(PRESENT, FORMER)
+    world.mark()
+    world.has_ca(PRESENT)
+    assert world.mark()["breach"]["due"] is True
+
+
+@pytest.mark.parametrize("forget", [(), ("b",)])
+def test_credentials_for_a_marked_host_are_refused(world, forget):
+    """Also if it is named as gone: it is still the same machine."""
+    world.mark()
+    before = world.list()
+    with pytest.raises(TunnelError, match=r"b was taken out as broken into.*installed anew"):
+        world.hold(credentials_for=("a", "b"), forget=forget, note=True)
+    assert world.list() == before
+    assert world.lease.holder() == {}, "a refusal leaves nothing to wait for"
+
+
+def test_a_run_that_gives_it_nothing_goes_on(world):
+    world.mark()
+    found = world.hold(credentials_for=("a",), replicas={"a": A}, note=True)
+    assert found["missing"] == []
+    assert list(world.list()["breached"]) == ["b"]
+
+
+def test_it_comes_back_as_another_machine_that_is_named(world):
+    world.mark()
+    installed = {"replicas": {"a": A, "b": ANEW}, "credentials_for": ("a", "b"), "note": True}
+    with pytest.raises(TunnelError, match=r"mcp_tunnel_forget: \[b\] for one run"):
+        world.hold(**installed)
+    world.hold(**installed, forget=("b",))
+    assert world.list()["replicas"]["b"]["machine"] == ANEW
+    assert "breached" not in world.list()
+
+
+def test_a_duty_that_has_not_seen_the_machine_brings_nothing_back(world):
+    world.mark()
+    with pytest.raises(TunnelError, match="b was taken out"):
+        world.hold(replicas={}, credentials_for=("b",), forget=("b",))
+
+
+def test_who_was_proven_changes_no_mark(world):
+    world.mark()
+    state_host.release(str(world.state), RUN, world.lease, ["a"], [], world.signatories)
+    assert list(world.list()["breached"]) == ["b"]
+
+
+def test_an_earlier_release_refuses_a_list_with_marks(world):
+    """It would write it without them."""
+    assert world.list()["version"] == 1
+    world.mark()
+    assert world.list()["version"] == 2
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        [],
+        {"b": {}},
+        {"../b": {"machine": B, "since": NOW, "ca": ""}},
+        {"b": {"machine": "x", "since": NOW, "ca": ""}},
+        {"b": {"machine": B, "since": "today", "ca": ""}},
+        {"b": {"machine": B, "since": NOW, "ca": "x"}},
+        {"b": {"machine": B, "since": NOW, "ca": "", "more": 1}},
+        {str(number): {"machine": B, "since": NOW, "ca": ""} for number in range(501)},
+    ],
+)
+def test_marks_that_are_none(marks):
+    known = json.loads(members.Members("", {"a": members.Member(A)}).text())
+    with pytest.raises(TunnelError, match=r"^replicas\.json: has .*Restore the file"):
+        members.read(json.dumps({**known, "version": 2, "breached": marks}), SUBJECT)
+
+
+def test_marks_are_read_as_they_were_written():
+    known = members.Members("", {"a": members.Member(A)}, {"b": breaches.Mark(B, NOW, "ab" * 32)})
+    assert members.read(known.text(), SUBJECT) == known
