@@ -24,7 +24,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.table i
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import loopback
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import deployed
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.releases import ROOT
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support import bounded
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support import bounded, hashes
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support.redaction import redacted
 
 # Bytes of one source. A journal of that size is some 10,000 lines.
@@ -109,8 +109,16 @@ def sources(instances: Sequence[str]) -> Iterator[Source]:
     units = [unit for instance in instances for unit in _units(instance)]
     for unit in units:
         yield from _unit(unit)
+    yield Source("host/sha256.txt", "SHA-256 of programs, units and rules", _hashes)
     yield _refusals()
     yield from map(_journal, (UNIT, f"{COUNTERS}.service", CONNECTIONS, *units))
+
+
+def _hashes(seconds: float) -> Content:
+    found = hashes.lines(min(seconds, _SECONDS), _MOST)
+    if not found:
+        raise LeftOut("there are no files")
+    return Content("".join(f"{line}\n" for line in found).encode("utf-8", "backslashreplace"))
 
 
 def _firewall(instances: Sequence[str]) -> Iterator[Source]:
