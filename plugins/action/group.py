@@ -16,6 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import o
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import core_version, job
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import (
     availability,
+    breached,
     host_names,
     limits,
     neighbours,
@@ -40,7 +41,9 @@ class ActionModule(ActionBase):
                 "group": {"type": "str", "default": "mcp_tunnel"},
             }
         )
-        names = task_vars["groups"].get(arguments["group"], [])
+        names = breached.without(
+            task_vars["groups"].get(arguments["group"], []), task_vars["groups"]
+        )
         taking_part = task_vars["ansible_play_hosts_all"]
         read, machines = {}, {}
         try:
@@ -60,6 +63,14 @@ class ActionModule(ActionBase):
         order, sizes = waves.make_waves(availability.roll_out(group, set(taking_part)))
         hosts = _beside_each_other(group, machines, taking_part, task_vars["groups"])
         leaving, problems = availability.leaving(group, taking_part, arguments["duty"])
+        lost: list[str] = []
+        if not task_vars["groups"].get(breached.GROUP):
+            lost = breached.named(group, taking_part)
+            duty = arguments["duty"]
+            problems = [
+                *problems,
+                *breached.check(group, machines, lost, taking_part, duty),
+            ]
         for found in hosts.values():
             found["problems"] += map(str, problems)
         result.update(
@@ -67,6 +78,8 @@ class ActionModule(ActionBase):
             at=time.time(),
             hosts=hosts,
             leaving=leaving,
+            breached=lost,
+            surviving=breached.surviving(group, lost),
             waves={"order": order, "sizes": sizes},
             addresses={
                 name: neighbours.ssh_address(values, machines[name])

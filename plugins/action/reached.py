@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -13,6 +13,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.refusals import refusal
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import (
     availability,
+    breached,
     neighbours,
     report,
 )
@@ -42,7 +43,9 @@ class ActionModule(ActionBase):
         here = set(task_vars["ansible_play_hosts"])
         read, answers, plans = {}, {}, {}
         # Each host is read once: its variables are worked out anew every time.
-        for name in task_vars["groups"].get(arguments["group"], []):
+        for name in breached.without(
+            task_vars["groups"].get(arguments["group"], []), task_vars["groups"]
+        ):
             hostvars = task_vars["hostvars"][name]
             read[name] = neighbours.taken(hostvars)
             if name in taking_part:
@@ -58,7 +61,8 @@ class ActionModule(ActionBase):
             )
             result.update(refusal(headline, problems))
             return result
-        conclusion = _conclude(read, plans, answers, here)
+        lost = task_vars["groups"].get(breached.GROUP, [])
+        conclusion = _conclude(read, plans, answers, here, lost)
         # Who is here no more has no turn. Its tunnel may need another canary.
         gone = set(conclusion["left_out"])
         drained = [name for name in answers if name in here and answers[name]["facts"]["drained"]]
@@ -80,9 +84,16 @@ def _reported(stopped: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _conclude(
-    group: neighbours.Hosts, plans: Mapping[str, Any], answers: Mapping[str, Any], here: set[str]
+    group: neighbours.Hosts,
+    plans: Mapping[str, Any],
+    answers: Mapping[str, Any],
+    here: set[str],
+    lost: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The conclusions for each tunnel of which a replica has answered."""
+    """The conclusions for each tunnel of which a replica has answered.
+
+    :param lost: the hosts that the run takes out. Who remembers one of them, remembers nobody.
+    """
     result: dict[str, Any] = {"left_out": [], "stopped": {}, "plans": {}, "former": {}}
     result["warnings"] = []
     for names in neighbours.instances(group).values():
@@ -91,7 +102,11 @@ def _conclude(
             continue
         first = answered[0]
         plan = plans[first]
-        values = {**group[first], waves.MIN_AVAILABLE: availability.least(group, names)}
+        values = {
+            **group[first],
+            waves.MIN_AVAILABLE: availability.least(group, names),
+            "mcp_tunnel_forget": [*group[first]["mcp_tunnel_forget"], *lost],
+        }
         gone = [n for n in names if n not in here and answers.get(n, {}).get("unreachable")]
         remembered = {name: answers[name]["facts"]["remembered"] for name in answered}
         drained = [name for name in answered if answers[name]["facts"]["drained"]]

@@ -36,10 +36,12 @@ options:
   duty:
     description:
       - Purpose of the run, as for M(mcp_tunnels.stack.preflight), for the report.
-      - With V(drain), C(mcp_tunnel_drain) must name replicas of the run.
+      - With V(drain), C(mcp_tunnel_drain) must name replicas of the run, and with V(breach),
+        C(mcp_tunnel_breached) some of a tunnel's, but not all.
     type: str
     choices:
       - backup
+      - breach
       - deploy
       - drain
       - reboot
@@ -105,6 +107,20 @@ leaving:
   type: list
   elements: str
   sample: [replica2]
+breached:
+  description:
+    - The hosts that the duty V(breach) takes out, as C(mcp_tunnel_breached) names them. Empty in
+      the plays that do without them.
+  returned: success
+  type: list
+  elements: str
+  sample: [replica2]
+surviving:
+  description: The other replicas of their tunnels.
+  returned: success
+  type: list
+  elements: str
+  sample: [replica1]
 addresses:
   description:
     - The C(address) and C(port) at which other replicas reach the SSH server of each host of the

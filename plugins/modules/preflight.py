@@ -37,6 +37,7 @@ options:
     type: str
     choices:
       - backup
+      - breach
       - deploy
       - drain
       - reboot

@@ -310,7 +310,7 @@ def nodes_have_an_approval_before_a_change(objects: Objects) -> Iterator[str]:
 
 
 _APPROVAL = ("name", "description", "timeout")
-_HARMFUL = ("rotate_ca.yml", "rotate_token.yml", "recover.yml", "teardown.yml")
+_HARMFUL = ("breach.yml", "rotate_ca.yml", "rotate_token.yml", "recover.yml", "teardown.yml")
 _UNLESS_APPROVED = ("failure_nodes", "always_nodes")
 
 

@@ -17,6 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller impor
 #: The playbooks that jobs run, and the name of the play in a job's output.
 PLAYBOOKS = {
     "backup": "Back the state up",
+    "breach": "Take out a host that was broken into",
     "drain": "Drain replicas",
     "drift": "Compare the replicas with the inventory",
     "reboot": "Reboot in waves",

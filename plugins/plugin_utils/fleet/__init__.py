@@ -8,7 +8,7 @@
 reported by one of the hosts that have them; ``reach`` says what follows from the hosts' answers,
 and ``state_hosts`` which host is the state host; ``availability`` says who may leave the edge, and
 ``reboots`` in which waves; ``summary`` tells the end of a run to people, and
-``report`` to programs.
+``report`` to programs. ``breached`` says who is taken out of a run as broken into.
 
 Called by action and filter plugins. Imports ``preflight`` and the rooms below it.
 """

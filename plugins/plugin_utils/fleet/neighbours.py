@@ -54,6 +54,7 @@ _COMPARED = (
     "mcp_tunnel_ssh_port",
     "mcp_tunnel_forget",
     "mcp_tunnel_drain",
+    "mcp_tunnel_breached",
     waves.BATCH,
     waves.MIN_AVAILABLE,
 )

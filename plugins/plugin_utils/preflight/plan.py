@@ -53,6 +53,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries
 #: The purpose of a run, to the phase in which it puts the CA; see tunnel_ca.
 DUTIES = {
     "backup": "current",
+    # In mode manual, a person registers a new CA.
+    "breach": "added",
     "deploy": "current",
     "drain": "current",
     "reboot": "current",
@@ -172,7 +174,7 @@ def make_plan(
     return {
         "instance": instance,
         "duty": duty,
-        "ca_phase": DUTIES[duty],
+        "ca_phase": _ca_phase(duty, str(values["mcp_tunnel_mode"])),
         "mode": values["mcp_tunnel_mode"],
         # Replicas remember theirs, which counts for more than the first name.
         "state_host": values["mcp_tunnel_state_host"] or min(replicas),
@@ -232,6 +234,10 @@ def _closed(values: Mapping[str, Any], duty: str, at: float) -> str:
     """Why the run may change nothing; empty if it may."""
     goes_by_it = duty in _IN_A_WINDOW and values[window.WINDOW]
     return window.closed(values[window.WINDOW], at) if goes_by_it else ""
+
+
+def _ca_phase(duty: str, mode: str) -> str:
+    return "current" if duty == "breach" and mode == "manual" else DUTIES[duty]
 
 
 def _lease_seconds(values: Mapping[str, Any], stopping: float, duty: str, rounds: Rounds) -> int:

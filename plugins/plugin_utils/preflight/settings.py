@@ -184,11 +184,16 @@ def _check_tunnel(values: Values) -> Iterator[TunnelError]:
 
 def _check_forget(values: Values) -> Iterator[TunnelError]:
     """Several names in one text would be the name of no replica, and nothing would be forgotten."""
-    names = values["mcp_tunnel_forget"]
+    for variable in ("mcp_tunnel_forget", "mcp_tunnel_breached"):
+        yield from _check_names(values, variable)
+
+
+def _check_names(values: Values, variable: str) -> Iterator[TunnelError]:
+    names = values[variable]
     for name in names if isinstance(names, list) else []:
         if isinstance(name, str) and not NAME.match(name):
             yield TunnelError(
-                "mcp_tunnel_forget",
+                variable,
                 f"has the item {shown(name)!r}, which is no name of a host",
                 "Write the names like [a, b], or one a line, each after `- `",
             )

@@ -49,6 +49,7 @@ PLAYBOOKS = [
     ("rotate_token", "wif", []),
     ("rotate_ca", "wif", []),
     ("recover", "wif", []),
+    ("breach", "wif", ["-e", '{"mcp_tunnel_breached": ["host2"]}']),
     ("drain", "manual", ["-e", '{"mcp_tunnel_drain": ["host2"]}']),
     ("undrain", "manual", []),
     ("reboot", "manual", []),
@@ -154,6 +155,13 @@ def test_facts_with_our_names_in_every_answer(tmp_path, secret, playbook, mode, 
     if playbook == "undrain":
         # A replica comes back without the others: they may be what is away.
         assert {call["host"] for call in changing} <= {"host1"}
+    elif playbook == "breach":
+        # It is what the run is about: asked to undo things, given nothing, and gone by in nothing.
+        asked = [call for call in simulation.calls() if call["host"] == "host2"]
+        assert {call["module"] for call in asked} == {"public_files", "replica", "file_set"}
+        assert "content" not in json.dumps([call["arguments"] for call in asked])
+        retired = [c for c in changing if c["arguments"].get("phase") == "retired"]
+        assert [call["host"] for call in retired] == ["host1"]
     elif playbook == "renew_cert":
         # The playbook reads only from host1 before; the first replica to have its turn is host1.
         assert not [call for call in changing if call["host"] == "host2" and call != changing[-1]]

@@ -523,3 +523,9 @@ def test_a_lease_is_longer_by_the_rounds_of_a_play(duty, rounds, longer):
         for each in (plan.Rounds(), rounds)
     )
     assert often - once == longer
+
+
+@pytest.mark.parametrize(("mode", "phase"), [("wif", "added"), ("manual", "current")])
+def test_a_breach_replaces_the_ca_where_the_run_can_register_one(mode, phase):
+    made = plan.make_plan({**good(), "mcp_tunnel_mode": mode}, ["a"], "a", "breach")
+    assert made["ca_phase"] == phase
