@@ -1,0 +1,244 @@
+"""A host was broken into: it is taken out while a client calls a tool 20 times a second.
+
+The tests go on from each other. At the end the host is as if it were installed anew, and deployed.
+Where one replica alone is left, clients notice that its connector starts with the new token; so
+there is a laboratory of three hosts for the whole run, of which the state host is taken out.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from caller import calling
+from deployed import STATE, all_the_time, fingerprint, none_failed, stored, tunnel
+from replicas import (
+    HOSTS,
+    LAB,
+    LAB_NAME,
+    LABS,
+    await_connections,
+    killed_after_a_change,
+    lab,
+    play,
+    recap,
+    shell,
+    unquoted,
+)
+from secrets_search import PLACES, found, key_lines, shown, token_forms
+from tunnels_api import active
+
+from lab.core.paths import LabPaths
+from lab.supervision import facts
+
+STAYS, LOST = HOSTS[0], HOSTS[-1]
+THREE = "three"
+CONFIG = "/etc/mcp-tunnel/default"
+UNITS = "mcp-proxy@default.service mcp-proxy@default.socket mcp-cloudflared@default.service"
+EDGE, UPSTREAM = "198.41.192.7 7844", "10.77.0.2 8000"
+ANEW = (
+    "rm -f /etc/mcp-tunnel-containment.nft /etc/systemd/system/mcp-tunnel-containment.service"
+    " /etc/systemd/system/nftables.service.d/mcp-tunnel-containment.conf"
+    " /etc/systemd/system/sysinit.target.wants/mcp-tunnel-containment.service"
+    f"; cd /etc/systemd/system && rm -f {UNITS}"
+    # systemd-machine-id-setup would take the number that the container had before.
+    "; tr --delete - < /proc/sys/kernel/random/uuid > /root/id && mv -f /root/id /etc/machine-id"
+    "; systemctl restart systemd-journald; systemctl daemon-reload"
+    "; systemctl stop mcp-tunnel-containment.service"
+    "; nft delete table inet mcp_tunnel_containment"
+)
+
+
+def addresses() -> set[str]:
+    """Return the addresses of the hosts that have connections to the edge."""
+    return {each["peer"] for each in json.loads(lab("edge", LAB_NAME, "status"))["connections"]}
+
+
+def address(name: str) -> str:
+    """Return the address of a host."""
+    return str(next(host["address"] for host in LAB["hosts"] if host["name"] == name))
+
+
+def reaches(name: str, place: str) -> bool:
+    """Whether a TCP connection of root on this host comes about."""
+    where = place.replace(" ", "/")
+    return bool(shell(name).run(f"timeout 3 bash -c ': < /dev/tcp/{where}'").rc == 0)
+
+
+def changes(output: str) -> dict[str, int]:
+    """Return the number of changes on each host."""
+    return {name: counters["changed"] for name, counters in recap(output).items()}
+
+
+class Breach:
+    """The run's arguments, its output, and the secrets that the host had before."""
+
+    def __init__(self, directory: Path) -> None:
+        self.folder = directory / "evidence"
+        self.named = ("-e", json.dumps({"mcp_tunnel_breached": [LOST]}), "--diff", "-vvv")
+        self.arguments = (*self.named, "-e", f"mcp_tunnel_support_dest={self.folder}")
+        self.needles = [*token_forms(stored("tunnel-token")), *key_lines(LOST)]
+        self.ca, self.token = stored("ca.crt"), stored("tunnel-token")
+        self.output = ""
+
+    def run(self, *arguments: str) -> Any:
+        """Run the playbook; it has to end well."""
+        done = play(*self.arguments, *arguments, playbook="breach")
+        self.output += done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done
+
+
+@pytest.fixture(scope="module")
+def breach(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Breach]:
+    """The breach; afterwards there are two replicas again, whatever has failed."""
+    yield Breach(tmp_path_factory.mktemp("breach"))
+    if shell(LOST).file("/etc/mcp-tunnel-containment.nft").exists:
+        shell(LOST).run(ANEW)
+        play("-e", json.dumps({"mcp_tunnel_forget": [LOST]}))
+
+
+def test_check_mode_changes_nothing(breach: Breach) -> None:
+    done = breach.run("--check")
+    assert changes(done.stdout)[LOST] > 0
+    assert "would be stopped and masked" in unquoted(done.stdout)
+    assert not breach.folder.exists()
+    assert stored("ca.crt") == breach.ca
+    assert addresses() == {address(STAYS), address(LOST)}
+    assert reaches(LOST, EDGE)
+    assert reaches(LOST, UPSTREAM)
+
+
+def test_the_other_serves_and_an_interrupted_run_is_completed(breach: Breach) -> None:
+    with all_the_time() as calls:
+        at = killed_after_a_change(*breach.arguments, playbook="breach", tasks=["Wipe them"])
+    none_failed(calls)
+    assert at == f"Wipe them on {LOST}"
+    assert addresses() == {address(STAYS)}
+    assert stored("ca.crt") == breach.ca
+    breach.run()
+    assert stored("tunnel-token") != breach.token
+    assert stored("ca.crt") != breach.ca
+    assert active(tunnel()) == [fingerprint(stored("ca.crt"))]
+    assert addresses() == {address(STAYS)}
+
+
+def test_no_secret_is_left_there_or_in_the_evidence(breach: Breach) -> None:
+    assert len(breach.needles) == 4 + 2
+    for directory in (CONFIG, STATE, "/var/lib/mcp-tunnel-standby/default"):
+        assert not shell(LOST).file(directory).exists, directory
+    kept = "find /etc /var/lib /run /root /home -xdev -type f -size -2M -exec cat {} +"
+    for command in (*PLACES[:5], f"{kept} 2>/dev/null || true"):
+        assert found(breach.needles, shown(LOST, command)) == [], command
+    assert found(breach.needles, breach.output) == []
+    (path,) = breach.folder.iterdir()
+    assert path.name.startswith(LOST)
+    with tarfile.open(path) as archive:
+        files = {each.name.partition("/")[2]: archive.extractfile(each) for each in archive}
+        texts = {
+            name: file.read().decode("utf-8", "replace") for name, file in files.items() if file
+        }
+    assert found(breach.needles, "\n".join(texts.values())) == []
+    assert "Registered tunnel connection" in texts["journals/mcp-cloudflared@default.service.txt"]
+    assert "table inet mcp_tunnel " in texts["firewall/table.nft"]
+    assert "/opt/mcp-tunnel/proxy/" in texts["host/sha256.txt"]
+
+
+def test_it_reaches_nothing_and_starts_nothing_after_a_reboot() -> None:
+    lab("host", LAB_NAME, "reboot", LOST)
+    deadline = time.monotonic() + 120
+    while shell(LOST).run("systemctl is-active multi-user.target").rc != 0:
+        assert time.monotonic() < deadline, "the host does not boot, or SSH does not come through"
+        time.sleep(0.2)
+    assert shell(LOST).check_output("systemctl is-active mcp-tunnel-containment") == "active"
+    assert not reaches(LOST, EDGE)
+    assert not reaches(LOST, UPSTREAM)
+    assert not reaches(STAYS, f"{address(LOST)} 9100")
+    states = shell(LOST).run(f"systemctl is-enabled {UNITS}").stdout.split()
+    assert states == ["masked"] * 3
+    assert shell(LOST).run(f"systemctl start {UNITS}").rc != 0
+    listed = shell(LOST).check_output("systemctl list-units --all --plain --no-legend 'mcp-*'")
+    running = [line.split()[0] for line in listed.splitlines() if " running " in line]
+    assert [unit for unit in running if "default" in unit] == []
+
+
+def test_another_run_replaces_nothing(breach: Breach) -> None:
+    before = stored("ca.crt"), stored("tunnel-token")
+    done = breach.run()
+    assert set(changes(done.stdout).values()) == {0}, done.stdout[-3000:]
+    assert (stored("ca.crt"), stored("tunnel-token")) == before
+    assert len(list(breach.folder.iterdir())) == 1
+
+
+def test_no_run_deploys_it_by_accident() -> None:
+    refused = play()
+    assert refused.returncode != 0
+    assert f"{LOST} was taken out as broken into" in unquoted(refused.stdout)
+    assert set(changes(refused.stdout).values()) == {0}
+    # The name alone does not bring the same machine back.
+    refused = play("-e", json.dumps({"mcp_tunnel_forget": [LOST]}))
+    assert refused.returncode != 0
+    assert "the same /etc/machine-id counts as the same machine" in unquoted(refused.stdout)
+    assert not shell(LOST).file(CONFIG).exists
+
+
+def test_it_comes_back_when_it_was_installed_anew() -> None:
+    shell(LOST).run(ANEW)
+    done = play("-e", json.dumps({"mcp_tunnel_forget": [LOST]}))
+    assert done.returncode == 0, done.stdout[-3000:]
+    await_connections(LOST)
+    assert addresses() == {address(STAYS), address(LOST)}
+    assert "breached" not in json.loads(stored("replicas.json"))
+
+
+@pytest.fixture
+def three() -> Iterator[dict[str, Any]]:
+    """A laboratory of three hosts, deployed."""
+    lab("up", THREE, "--hosts", "3", "--debian", "12,13")
+    done = play(lab_name=THREE)
+    assert done.returncode == 0, done.stdout[-3000:]
+    yield facts.read(LabPaths(THREE))
+    lab("down", THREE)
+
+
+def the_tunnel_of_three(used: str) -> dict[str, Any]:
+    """Return the tunnel with this ID, as the API of the laboratory of three hosts has it."""
+    tunnels = json.loads(lab("api", THREE, "status"))["tunnels"]
+    return next(each for each in tunnels if each["id"] == used)
+
+
+@pytest.mark.exhaustive
+def test_the_state_host_is_taken_out_and_no_call_fails(
+    three: dict[str, Any], tmp_path: Path
+) -> None:
+    """The third host is the state host from then on; nothing of the first one is gone by."""
+    first, *others = (host["name"] for host in three["hosts"])
+    new = others[-1]
+    used = shell(first, THREE).check_output(f"cat {STATE}/tunnel-id").strip()
+    before = the_tunnel_of_three(used)
+    given = {
+        "mcp_tunnel_breached": [first],
+        "mcp_tunnel_id": before["id"],
+        "mcp_tunnel_state_host": new,
+        "mcp_tunnel_support_dest": str(tmp_path / "evidence"),
+    }
+    with calling(LABS / THREE, three["edge_front"], before["id"]) as calls:
+        done = play("-e", json.dumps(given), playbook="breach", lab_name=THREE)
+    assert done.returncode == 0, done.stdout[-4000:]
+    none_failed(calls)
+    after = the_tunnel_of_three(used)
+    pem = shell(new, THREE).check_output(f"cat {STATE}/ca.crt")
+    assert active(after) == [fingerprint(pem)]
+    assert active(after) != active(before)
+    assert len(after["rotations"]) == len(before["rotations"]) + 1
+    for name in others:
+        token = shell(name, THREE).check_output(f"cat {CONFIG}/tunnel-token")
+        assert token.strip() == shell(new, THREE).check_output(f"cat {STATE}/tunnel-token").strip()
+    assert not shell(first, THREE).file(STATE).exists
+    refused = play("-e", f"mcp_tunnel_state_host={new}", lab_name=THREE)
+    assert f"{first} was taken out as broken into" in unquoted(refused.stdout)
