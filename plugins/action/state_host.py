@@ -24,6 +24,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
     HOST_KEY,
     HOST_NAME,
     IDENTIFIER,
+    MARKED,
+    TIME,
     domain,
     either,
     empty,
@@ -61,10 +63,9 @@ _HELD = {
     "standby": either(FINGERPRINT, empty),
     "breach": record(
         {
-            "since": either(
-                empty, matching("[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}Z", "time")
-            ),
+            "since": TIME,
             "due": flag,
+            "marked": list_of(MARKED, 500),
         }
     ),
     "already_stored": flag,

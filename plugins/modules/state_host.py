@@ -95,11 +95,11 @@ options:
     default: []
   breached:
     description:
-      - Hosts that were broken into. With O(note=true) they are marked so, are members no more, and
-        may not ask for certificates any more.
-    type: list
-    elements: str
-    default: []
+      - Hosts that were broken into, by name, each with the C(machine) that it says it is, empty if
+        that is not known, and whether C(evidence) was collected. With O(note=true) they are marked
+        so, are members no more, and may not ask for certificates any more.
+    type: dict
+    default: {}
   confirmed:
     description: With O(state=released), the replicas that the run has proven.
     type: list
@@ -244,6 +244,12 @@ breach:
         - Whether a CA whose certificates such a host may have is still in use, or still beside the
           one in use.
       type: bool
+    marked:
+      description:
+        - The hosts, each with its C(name), C(machine), the time C(since) which it is marked, and
+          that of the C(evidence); empty where one is not known.
+      type: list
+      elements: dict
 already_stored:
   description: Whether the given token, ID and domain are those that are stored.
   returned: O(state=held)
@@ -260,7 +266,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.metrics i
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.notes import Notes
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import state_host
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import (
+    breaches,
+    state_host,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import (
     Lease,
     as_run,
@@ -294,7 +303,7 @@ def main() -> None:
             },
             "forget": texts,
             "credentials_for": texts,
-            "breached": texts,
+            "breached": {"type": "dict", "default": {}},
             "confirmed": texts,
             "recipients": texts,
             "textfile_dir": {"type": "str", "default": ""},
@@ -367,7 +376,8 @@ def _notes(options: dict[str, Any]) -> Notes:
 
 
 def _breached(options: dict[str, Any]) -> state_host.Breached:
-    return state_host.Breached(tuple(options["breached"]), Signatories(options["instance"]))
+    hosts = {name: breaches.Found(**found) for name, found in options["breached"].items()}
+    return state_host.Breached(hosts, Signatories(options["instance"]))
 
 
 def _renewal(options: dict[str, Any]) -> state_host.Renewal | None:

@@ -11,18 +11,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 MOST = 500
+UNKNOWN = ("", "d96ddd9f503d262b")
+"""Machines that are none: one that nobody has looked at, and an identity without /etc/machine-id."""
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:-]{0,252}[A-Za-z0-9_])?\Z")
 _FORM = {
     "machine": re.compile(r"(?:[0-9a-f]{16,64})?\Z"),
     "since": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z"),
     "ca": re.compile(r"(?:[0-9a-f]{64})?\Z"),
+    "evidence": re.compile(r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?\Z"),
 }
+_OUT = "Take it out of the inventory, or leave it out with --limit. "
+_ANEW = (
+    "Once it was installed anew, set mcp_tunnel_forget: [{names}] for one run of site.yml; the "
+    "same /etc/machine-id counts as the same machine, and so does an empty one"
+)
+_RENAMED = (
+    "Nobody knows which machine {names} was, so once it was installed anew, give it another name"
+)
 
 
 @dataclass(frozen=True)
@@ -32,23 +43,42 @@ class Mark:
     :param machine: what tells its machine from others, empty if that is not known.
     :param since: time of the mark in UTC, as in RFC 3339.
     :param ca: SHA-256 of the CA at that time, empty if the state host had none: it is a new one.
+    :param evidence: time at which evidence was first collected there, empty if it never was.
     """
 
     machine: str
     since: str
     ca: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run has found out about a host that was broken into.
+
+    :param machine: what tells its machine from others, empty if that is not known.
+    :param evidence: whether evidence was collected.
+    """
+
+    machine: str = ""
+    evidence: bool = False
 
 
 Marks = Mapping[str, Mark]
 
 
-def with_hosts(marks: Marks, machines: Mapping[str, str], ca: str, now: str) -> dict[str, Mark]:
-    """The marks with these hosts. One that is there stays as it is.
+def with_hosts(marks: Marks, hosts: Mapping[str, Found], ca: str, now: str) -> dict[str, Mark]:
+    """The marks with these hosts. One that is there only learns what it did not know."""
+    return {**marks, **{n: _marked(marks.get(n), found, ca, now) for n, found in hosts.items()}}
 
-    :param machines: host to what tells its machine from others.
-    """
-    added = {name: Mark(machine, now, ca) for name, machine in machines.items()}
-    return {**added, **marks}
+
+def _marked(mark: Mark | None, found: Found, ca: str, now: str) -> Mark:
+    before = mark or Mark("", now, ca)
+    return replace(
+        before,
+        machine=found.machine if before.machine in UNKNOWN and found.machine else before.machine,
+        evidence=before.evidence or (now if found.evidence else ""),
+    )
 
 
 def newest(marks: Marks) -> str:
@@ -64,7 +94,8 @@ def is_due(marks: Marks, ca: str, is_rotating: bool) -> bool:
     :param ca: SHA-256 of the CA in use, empty if there is none.
     :param is_rotating: whether another one is registered beside it.
     """
-    return bool(marks) and (is_rotating or any(each.ca == ca for each in marks.values()))
+    lost = {each.ca for each in marks.values()}
+    return bool(marks) and (is_rotating or not ca or ca in lost)
 
 
 def check(
@@ -76,31 +107,75 @@ def check(
 ) -> None:
     """Refuses credentials for a marked host, unless it is another machine now and is named.
 
+    A marked machine is refused under any name.
+
     :param names: the hosts that are to get credentials.
     :param forget: the hosts that the operator names as gone.
     :param machines: host of the run to what tells its machine from others.
     :raises TunnelError: naming the hosts.
     """
-    back = returning(marks, forget, machines)
-    found = sorted(name for name in names if name in marks and name not in back)
+    names = set(names)
+    taken_out = {name for name in names if name in marks} - returning(marks, forget, machines)
+    former = {m.machine: name for name, m in marks.items() if m.machine not in UNKNOWN}
+    renamed = {n: former[machines[n]] for n in names if machines.get(n) in former}
+    found = {**{name: name for name in taken_out}, **renamed}
+    if found:
+        told = [name if name == was else f"{name} (as {was})" for name, was in found.items()]
+        since = min(marks[was].since for was in found.values())
+        unknown = sorted(was for was in found.values() if marks[was].machine in UNKNOWN)
+        remedy = _RENAMED if unknown else _ANEW
+        raise TunnelError(
+            subject,
+            f"{', '.join(sorted(told))} was taken out as broken into ({since}), and gets no "
+            "credentials",
+            _OUT + remedy.format(names=", ".join(unknown or sorted(set(found.values())))),
+        )
+
+
+def check_seen(
+    marks: Marks,
+    names: Iterable[str],
+    members: Collection[str],
+    machines: Mapping[str, str],
+    subject: str,
+) -> None:
+    """Refuses credentials for a host that may be a marked one under another name.
+
+    :param names: the hosts that are to get credentials.
+    :param members: the hosts that the state host remembers.
+    :param machines: host of the run to what tells its machine from others, if the run has looked.
+    :raises TunnelError: naming the hosts.
+    """
+    found = sorted(set(names).difference(members, machines)) if marks else []
     if found:
         raise TunnelError(
             subject,
-            f"{', '.join(found)} was taken out as broken into ({marks[found[0]].since}), and gets "
-            "no credentials",
-            "Take it out of the inventory, or leave it out with --limit. Once it was installed "
-            f"anew, set mcp_tunnel_forget: [{', '.join(found)}] for one run of site.yml; the same "
-            "/etc/machine-id counts as the same machine",
+            f"does not have {', '.join(found)}, and {', '.join(sorted(marks))} was taken out as "
+            "broken into: this run has not seen whether it is that machine under another name",
+            "Run site.yml, which looks at the machines",
         )
 
 
 def returning(marks: Marks, forget: Collection[str], machines: Mapping[str, str]) -> frozenset[str]:
-    """The marked hosts that the operator names, and whose name another machine has now."""
+    """The marked hosts that the operator names, and whose name another machine has now.
+
+    Where one of the two is not known, nobody can tell that they differ.
+    """
     return frozenset(
         name
         for name, mark in marks.items()
-        if name in forget and machines.get(name, mark.machine) != mark.machine
+        if name in forget
+        and mark.machine not in UNKNOWN
+        and machines.get(name, "") not in (*UNKNOWN, mark.machine)
     )
+
+
+def told(marks: Marks) -> list[dict[str, str]]:
+    """The marks as runs pass them on; replicas keep them, too."""
+    return [
+        {"name": name, **{key: getattr(mark, key) for key in ("machine", "since", "evidence")}}
+        for name, mark in sorted(marks.items())
+    ]
 
 
 def as_entries(marks: Marks) -> dict[str, dict[str, str]]:

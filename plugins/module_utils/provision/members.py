@@ -72,22 +72,28 @@ class Members:
         return sorted(set(self.by_name).difference(names))
 
     def without(self, names: Iterable[str]) -> Members:
-        """The list after *names* were forgotten, marks included."""
+        """The list after *names* were forgotten. Their marks stay."""
         gone = set(names)
         kept = {name: each for name, each in self.by_name.items() if name not in gone}
-        marks = {name: mark for name, mark in self.breached.items() if name not in gone}
-        return Members(self.domain, kept, marks)
+        return replace(self, by_name=kept)
 
-    def with_breached(self, names: Iterable[str], ca: str, now: str) -> Members:
-        """The list after *names* were marked as broken into; they are no members any more.
+    def unmarked(self, names: Iterable[str]) -> Members:
+        """The list after *names*, which are other machines now, have lost their marks."""
+        back = set(names)
+        marks = {name: mark for name, mark in self.breached.items() if name not in back}
+        return replace(self, breached=marks)
+
+    def with_breached(self, hosts: Mapping[str, breaches.Found], ca: str, now: str) -> Members:
+        """The list after *hosts* were marked as broken into; they are no members any more.
 
         :param ca: SHA-256 of the CA, empty if there is none.
         """
-        machines = {n: self.by_name[n].machine if n in self.by_name else "" for n in names}
-        kept = {name: each for name, each in self.by_name.items() if name not in machines}
-        return replace(
-            self, by_name=kept, breached=breaches.with_hosts(self.breached, machines, ca, now)
-        )
+        # What the state host has known before counts for more than what such a host says.
+        known = {n: self.by_name[n].machine for n in hosts if n in self.by_name}
+        found = {n: replace(each, machine=known.get(n, each.machine)) for n, each in hosts.items()}
+        kept = {name: each for name, each in self.by_name.items() if name not in hosts}
+        marks = breaches.with_hosts(self.breached, found, ca, now)
+        return replace(self, by_name=kept, breached=marks)
 
     def with_replicas(self, machines: Mapping[str, str], domain: str) -> Members:
         """The list with the replicas of a run, before they get credentials.

@@ -47,7 +47,7 @@ class Renewal:
 class Breached:
     """The hosts that were broken into, and the file that lets hosts ask for certificates."""
 
-    names: tuple[str, ...]
+    hosts: Mapping[str, breaches.Found]
     signatories: Signatories
 
 
@@ -88,9 +88,9 @@ class Request:
     breached: Breached | None = None
 
     @property
-    def taken_out(self) -> tuple[str, ...]:
-        """The names of the hosts that the run takes out."""
-        return self.breached.names if self.breached else ()
+    def taken_out(self) -> Mapping[str, breaches.Found]:
+        """The hosts that the run takes out."""
+        return self.breached.hosts if self.breached else {}
 
 
 def hold(request: Request, lease: Lease, check_mode: bool) -> dict[str, Any]:
@@ -196,8 +196,12 @@ def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str
     breaches.check(
         known.breached, request.credentials_for, request.forget, request.replicas, file.path
     )
+    breaches.check_seen(
+        known.breached, request.credentials_for, known.by_name, request.replicas, file.path
+    )
     members.check_forgotten(request.forget, known, request.replicas, request.inventory)
-    known = known.without(request.forget)
+    back = breaches.returning(known.breached, request.forget, request.replicas)
+    known = known.without(request.forget).unmarked(back)
     known = known.with_breached(request.taken_out, _ca(request.path), _now())
     members.check_machines(known, request.replicas, file.path)
     missing = known.missing(request.inventory)
@@ -223,12 +227,13 @@ def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str
 
 
 def _breach(path: str, known: members.Members) -> dict[str, Any]:
-    """When the last host was marked, and whether a CA that signed for a marked one is trusted."""
+    """The marks, the time of the last, and whether a CA that signed for a marked one is trusted."""
     rotating = any(StateFile(path, f"{stem}.crt").read() for stem in ("ca-previous", "ca-next"))
     marks = known.breached
     return {
         "since": breaches.newest(marks),
         "due": breaches.is_due(marks, _ca(path), rotating),
+        "marked": breaches.told(marks),
     }
 
 

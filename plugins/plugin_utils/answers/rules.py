@@ -175,6 +175,19 @@ ROWS = list_of(
     )
 )
 
+#: A time in UTC, as in RFC 3339, or none.
+TIME = either(empty, matching("[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}Z", "time"))
+
+#: The mark of a host that was broken into, as the state host and the replicas have it.
+MARKED = record(
+    {
+        "name": HOST_NAME,
+        "machine": either(empty, matching("[0-9a-f]{16,64}", "identity of an installation")),
+        "since": TIME,
+        "evidence": TIME,
+    }
+)
+
 #: A registered CA certificate, as the Tunnels API has it.
 CERTIFICATE_OBJECT = record(
     {

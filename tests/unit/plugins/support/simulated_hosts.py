@@ -197,9 +197,7 @@ def _truth(
             "noted": True,
             "standby": world.get("standby_known", ""),
             "missing": world.get("missing", []),
-            "breach": {"since": "2026-11-29T20:00:00Z", "due": not world.get("replaced")}
-            if given.get("breached")
-            else {"since": "", "due": False},
+            "breach": _breach(world, host, given),
             "already_stored": True,
             "misfit": "",
         },
@@ -299,6 +297,20 @@ def _truth(
         },
     }
     return answers.get(name, {})
+
+
+def _breach(world: dict, host: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The marks that the state host has, or gets."""
+    since = "2026-11-29T20:00:00Z"
+    marked = {name: _mark(name, since, found) for name, found in given.get("breached", {}).items()}
+    marks = {**{m["name"]: m for m in world.get("marked", {}).get(host, [])}, **marked}
+    due = bool(marked) and not world.get("replaced")
+    return {"since": since if marks else "", "due": due, "marked": list(marks.values())}
+
+
+def _mark(name: str, since: str, found: dict[str, Any]) -> dict[str, str]:
+    evidence = since if found["evidence"] else ""
+    return {"name": name, "machine": found["machine"], "since": since, "evidence": evidence}
 
 
 def _counted(each: list[int], times: int) -> dict[str, Any]:

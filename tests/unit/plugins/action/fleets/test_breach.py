@@ -9,6 +9,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import sim
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 
 ONE = ["-e", '{"mcp_tunnel_breached": ["host2"]}']
+FOUND = {"host2": {"machine": "", "evidence": False}}
 STATE_HOST = ["-e", '{"mcp_tunnel_breached": ["host1"]}']
 
 
@@ -69,14 +70,14 @@ def test_what_each_host_is_asked_and_when(simulation):
 def assert_order(simulation):
     """Assert the order: mark, evidence, containment, new credentials, archive of the old CA."""
     order = [
-        position(simulation, "state_host", "host1", breached=["host2"]),
+        position(simulation, "state_host", "host1", breached=FOUND),
         position(simulation, "support", "host2", state="made"),
         position(simulation, "replica", "host2", state="absent"),
         position(simulation, "tunnel_ca", "host1", phase="added"),
         position(simulation, "tunnel_ca", "host1", phase="retired"),
     ]
     assert order == sorted(order)
-    marked = calls(simulation, "state_host", breached=["host2"])[0]["arguments"]
+    marked = calls(simulation, "state_host", breached=FOUND)[0]["arguments"]
     assert marked["note"] is True
     assert marked["inventory"] == ["host1", "host3"]
 

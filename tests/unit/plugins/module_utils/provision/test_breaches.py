@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import ssl
+from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import membership
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import (
     breaches,
     members,
@@ -22,6 +25,7 @@ RUN = Run(id="1" * 16, owner="root on a, process 1", controller="a" * 16, proces
 A, B, ANEW = "0123456789abcdef", "fedcba9876543210", "1111111111111111"
 SUBJECT = "replicas.json"
 NOW = "2026-11-29T20:00:00Z"
+MARK = {"machine": B, "since": NOW, "ca": "", "evidence": ""}
 FORMER, PRESENT = (ssl.DER_cert_to_PEM_cert(content) for content in (b"former", b"present"))
 
 
@@ -47,7 +51,7 @@ class World:
         if previous:
             (self.state / "ca-previous.crt").write_text(previous)
 
-    def hold(self, check_mode=False, breached=(), **changes):
+    def hold(self, check_mode=False, breached=MappingProxyType({}), **changes):
         given = {
             "path": str(self.state),
             "run": RUN,
@@ -63,13 +67,18 @@ class World:
             "token": None,
             **changes,
         }
-        named = state_host.Breached(tuple(breached), self.signatories)
+        named = state_host.Breached(dict(breached), self.signatories)
         request = state_host.Request(**given, breached=named)
         return state_host.hold(request, self.lease, check_mode)
 
     def mark(self, name="b", **changes):
         left = {"replicas": {}, "inventory": ("a",), "note": True, **changes}
-        return self.hold(breached=[name], **left)
+        return self.hold(breached={name: breaches.Found()}, **left)
+
+    def has_mark(self, **changes):
+        content = self.list()
+        content["breached"]["b"].update(changes)
+        (self.state / "replicas.json").write_text(json.dumps(content, indent=1) + "\n")
 
     def list(self):
         return json.loads((self.state / "replicas.json").read_text())
@@ -171,6 +180,67 @@ def test_a_duty_that_has_not_seen_the_machine_brings_nothing_back(world):
         world.hold(replicas={}, credentials_for=("b",), forget=("b",))
 
 
+@pytest.mark.parametrize("machine", ["", membership.identity(Path("/nonexistent"))])
+def test_a_machine_that_is_not_known_is_not_another_one(world, machine):
+    """Neither the one that was marked, nor the one that is there now."""
+    world.mark()
+    empty = {"replicas": {"a": A, "b": machine or ANEW}, "credentials_for": ("a", "b")}
+    if not machine:
+        world.has_mark(machine="")
+    with pytest.raises(TunnelError, match="b was taken out"):
+        world.hold(**empty, forget=("b",), note=True)
+    assert list(world.list()["breached"]) == ["b"]
+
+
+def test_the_same_machine_has_its_mark_under_another_name(world):
+    world.mark()
+    renamed = {"replicas": {"a": A, "c": B}, "inventory": ("a", "c"), "note": True}
+    with pytest.raises(TunnelError, match=r"c \(as b\) was taken out"):
+        world.hold(**renamed, credentials_for=("a", "c"))
+    with pytest.raises(TunnelError, match=r"c \(as b\) was taken out"):
+        world.hold(**renamed, credentials_for=("a", "c"), forget=("b", "c"))
+
+
+def test_a_duty_that_has_not_seen_the_machines_gives_nothing_to_a_new_name(world):
+    world.mark()
+    world.hold(replicas={}, credentials_for=("a",))
+    with pytest.raises(TunnelError, match=r"does not have c, and b was taken out"):
+        world.hold(replicas={}, credentials_for=("a", "c"))
+
+
+def test_a_name_that_is_given_as_gone_keeps_its_mark(world):
+    """The host takes no part, so nobody has seen another machine."""
+    world.mark()
+    world.hold(replicas={"a": A}, inventory=("a",), forget=("b",), note=True)
+    assert list(world.list()["breached"]) == ["b"]
+
+
+def test_a_torn_down_host_keeps_its_mark(world):
+    world.mark()
+    state_host.release(str(world.state), RUN, world.lease, [], ["b"], world.signatories)
+    assert list(world.list()["breached"]) == ["b"]
+
+
+def test_a_lost_list_learns_the_machine_from_the_host_and_the_evidence_once(world, tmp_path):
+    world.state = tmp_path / "new" / "default"
+    world.state.parent.mkdir()
+    world.mark()
+    assert world.list()["breached"]["b"]["evidence"] == ""
+    told = {"b": breaches.Found(B, evidence=True)}
+    for _ in range(2):
+        found = world.hold(replicas={}, inventory=("a",), note=True, breached=told)
+        (mark,) = found["breach"]["marked"]
+        assert (mark["name"], mark["machine"]) == ("b", B)
+        assert mark["evidence"]
+    world.hold(replicas={}, inventory=("a",), note=True, breached={"b": breaches.Found(ANEW)})
+    assert world.list()["breached"]["b"] == {
+        "machine": B,
+        "since": mark["since"],
+        "ca": "",
+        "evidence": mark["evidence"],
+    }
+
+
 def test_who_was_proven_changes_no_mark(world):
     world.mark()
     state_host.release(str(world.state), RUN, world.lease, ["a"], [], world.signatories)
@@ -189,12 +259,13 @@ def test_an_earlier_release_refuses_a_list_with_marks(world):
     [
         [],
         {"b": {}},
-        {"../b": {"machine": B, "since": NOW, "ca": ""}},
-        {"b": {"machine": "x", "since": NOW, "ca": ""}},
-        {"b": {"machine": B, "since": "today", "ca": ""}},
-        {"b": {"machine": B, "since": NOW, "ca": "x"}},
-        {"b": {"machine": B, "since": NOW, "ca": "", "more": 1}},
-        {str(number): {"machine": B, "since": NOW, "ca": ""} for number in range(501)},
+        {"../b": MARK},
+        {"b": {**MARK, "machine": "x"}},
+        {"b": {**MARK, "since": "today"}},
+        {"b": {**MARK, "ca": "x"}},
+        {"b": {**MARK, "evidence": "yes"}},
+        {"b": {**MARK, "more": 1}},
+        {str(number): MARK for number in range(501)},
     ],
 )
 def test_marks_that_are_none(marks):
