@@ -54,7 +54,8 @@ class ActionModule(ActionBase):
             for name in dict.fromkeys((*names, *taking_part)):
                 hostvars = task_vars["hostvars"][name]
                 own_names.check_facts(name, hostvars.get("ansible_facts"))
-                read[name] = neighbours.taken(hostvars)
+                values = neighbours.taken(hostvars)
+                read[name] = breached.without_canaries(values, task_vars["groups"])
                 machines[name] = neighbours.machine(name, hostvars)
         except TunnelError as error:
             result.update(failed=True, msg=f"{error} No host was touched.")

@@ -25,6 +25,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     FINGERPRINT,
     HOST_NAME,
+    MARKED,
     RELEASE,
     SSH_KEY,
     either,
@@ -55,7 +56,12 @@ class ActionModule(CheckedModule):
             "machine": matching("[0-9a-f]{16}", "identity of a machine"),
             "identity": matching("[0-9a-f]{16}", "identity of an installation"),
             "remembered": record(
-                {"state_host": either(HOST_NAME, empty), "replicas": list_of(HOST_NAME, 500)}
+                {
+                    "state_host": either(HOST_NAME, empty),
+                    "replicas": list_of(HOST_NAME, 500),
+                    "breached": list_of(MARKED, 500),
+                },
+                optional=("breached",),
             ),
             "drained": flag,
             "standby": either(FINGERPRINT, empty),

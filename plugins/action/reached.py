@@ -47,7 +47,8 @@ class ActionModule(ActionBase):
             task_vars["groups"].get(arguments["group"], []), task_vars["groups"]
         ):
             hostvars = task_vars["hostvars"][name]
-            read[name] = neighbours.taken(hostvars)
+            values = neighbours.taken(hostvars)
+            read[name] = breached.without_canaries(values, task_vars["groups"])
             if name in taking_part:
                 answers[name] = hostvars.get(_HOST, {})
                 plans[name] = hostvars.get(_PLAN, {})
@@ -95,7 +96,7 @@ def _conclude(
     :param lost: the hosts that the run takes out. Who remembers one of them, remembers nobody.
     """
     result: dict[str, Any] = {"left_out": [], "stopped": {}, "plans": {}, "former": {}}
-    result["warnings"] = []
+    result.update(warnings=[], marks={})
     for names in neighbours.instances(group).values():
         answered = [name for name in names if name in here]
         if not answered:
@@ -111,8 +112,12 @@ def _conclude(
         remembered = {name: answers[name]["facts"]["remembered"] for name in answered}
         drained = [name for name in answered if answers[name]["facts"]["drained"]]
         reach = Reach(names, gone, remembered, values, drained)
+        identities = {name: answers[name]["facts"]["identity"] for name in answered}
+        memory = breached.Memory(remembered, identities)
+        result["marks"].update({name: memory.kept(name) for name in answered})
         try:
             choice = reach.state_host()
+            memory.check({*answered, choice.name})
             reach.check(choice.name, plan["duty"])
         except TunnelError as error:
             result["stopped"][plan["instance"]] = str(error)

@@ -23,7 +23,7 @@ description:
     filter puts it into the plan. It refuses one that the inventory does not show, and replicas
     that do not agree. Where none remembers any, it stays as it is.
   - The first of these replicas leads the others, unless the one that did so is among them.
-positional: remembered, forget
+positional: remembered, forget, explicit, breached
 options:
   _input:
     description: The result of M(mcp_tunnels.stack.preflight).
@@ -37,6 +37,17 @@ options:
     required: true
   forget:
     description: Hosts that are gone for good.
+    type: list
+    elements: str
+    default: []
+  explicit:
+    description: The variable C(mcp_tunnel_state_host), if it counts.
+    type: str
+    default: ""
+  breached:
+    description:
+      - Hosts of the instance that were broken into. Where the state host is one of them, O(explicit)
+        has to name another one.
     type: list
     elements: str
     default: []
@@ -61,6 +72,8 @@ def with_state_host(
     plan: Mapping[str, Any],
     remembered: Mapping[str, Mapping[str, str]],
     forget: Sequence[str] = (),
+    explicit: str = "",
+    breached: Sequence[str] = (),
 ) -> dict[str, Any]:
     """See the filter's documentation."""
     claims = {
@@ -69,10 +82,13 @@ def with_state_host(
         if files.get("members.json")
     }
     led = {**plan, "leader": _leader(plan, remembered)}
-    if not any(claims.values()):
-        return led
+    known = [name for name in claims.values() if name]
     try:
-        choice = state_hosts.choose("", plan["replicas"], claims, forget)
+        if breached and not explicit:
+            state_hosts.check_successor(plan["replicas"], known, breached)
+        if not known:
+            return led
+        choice = state_hosts.choose(explicit, plan["replicas"], claims, [*forget, *breached])
     except TunnelError as error:
         raise AnsibleFilterError(str(error)) from None
     return {**led, "state_host": choice.name}

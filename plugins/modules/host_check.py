@@ -162,7 +162,9 @@ facts:
       description: A mark of the installation, the same after every boot.
       type: str
     remembered:
-      description: The C(state_host) and the C(replicas) in O(members_file).
+      description:
+        - The C(state_host), the C(replicas) and the marks of hosts that were C(breached) in
+          O(members_file).
       type: dict
     drained:
       description: Whether O(instance) is drained on this host.

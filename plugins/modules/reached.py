@@ -70,6 +70,12 @@ former:
   returned: success
   type: dict
   sample: {third: replica7}
+marks:
+  description:
+    - The marks of hosts that were broken into, which a replica remembers and goes on to remember. A
+      run that gives such a host credentials, or asks it for some, is stopped.
+  returned: success
+  type: dict
 problems:
   description: Everything that is wrong between hosts that are one machine, with the remedy.
   type: list

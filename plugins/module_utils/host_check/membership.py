@@ -16,6 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 
 _OURS = b"mcp_tunnels.stack replica"
 _MOST = 500
+_MARK = {"name", "machine", "since", "evidence"}
 
 
 def identity(root: Path = Path("/")) -> str:
@@ -32,23 +33,33 @@ def identity(root: Path = Path("/")) -> str:
 
 
 def remembered(path: str) -> dict[str, Any]:
-    """``state_host`` and ``replicas`` in the replica's file; empty ones without it.
+    """``state_host``, ``replicas`` and ``breached`` in the replica's file; empty ones without it.
+
+    ``breached``: the marks of hosts that were broken into, as the state host has told them.
 
     :raises TunnelError: if it is no such file.
     """
     content = secret_files.read_file(path) if path else None
     if content is None:
-        return {"state_host": "", "replicas": []}
+        return {"state_host": "", "replicas": [], "breached": []}
     try:
         found = json.loads(content)
         state_host, replicas = found["state_host"], found["replicas"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        marks = found.get("breached", [])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _unreadable(path) from None
+    if not isinstance(marks, list) or len(marks) > _MOST or not all(map(_is_mark, marks)):
+        raise _unreadable(path)
     if not isinstance(replicas, list) or len(replicas) > _MOST:
         raise _unreadable(path)
     if not all(isinstance(name, str) for name in (state_host, *replicas)):
         raise _unreadable(path)
-    return {"state_host": state_host, "replicas": replicas}
+    return {"state_host": state_host, "replicas": replicas, "breached": marks}
+
+
+def _is_mark(each: Any) -> bool:
+    texts = isinstance(each, dict) and all(isinstance(value, str) for value in each.values())
+    return texts and set(each) == _MARK
 
 
 def standby(path: str) -> str:

@@ -18,7 +18,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 
 MOST = 500
 UNKNOWN = ("", "d96ddd9f503d262b")
-"""Machines that are none: one that nobody has looked at, and an identity without /etc/machine-id."""
+"""Machines that are none: nobody has looked at one, or its /etc/machine-id is empty."""
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:-]{0,252}[A-Za-z0-9_])?\Z")
 _FORM = {
     "machine": re.compile(r"(?:[0-9a-f]{16,64})?\Z"),

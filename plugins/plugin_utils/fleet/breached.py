@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.breaches import UNKNOWN
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import CANARY
 
 DUTY = "breach"
 GROUP = "__mcp_tunnel_breached"
 """The group of the hosts that the rest of the run does without; see playbooks/breach.yml."""
 _NAMES = "mcp_tunnel_breached"
+_STATE_HOST = "mcp_tunnel_state_host"
 
 
 def without(names: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -59,6 +63,7 @@ def check(
     known = [name for name in names if name in group]
     yield from _check_machines(known, machines)
     yield from _check_rest(known, group, taking_part)
+    yield from _check_state_host(known, group)
 
 
 def _check_machines(names: Sequence[str], machines: Mapping[str, Any]) -> Iterator[TunnelError]:
@@ -99,6 +104,17 @@ def _check_rest(
             )
 
 
+def _check_state_host(names: Sequence[str], group: neighbours.Hosts) -> Iterator[TunnelError]:
+    """The state host cannot be one of them."""
+    given = {group[name][_STATE_HOST] for name in names}
+    for name in sorted(given.intersection(names)):
+        yield TunnelError(
+            _STATE_HOST,
+            f"is {name}, which {_NAMES} names",
+            "Name the replica that is to take its place",
+        )
+
+
 def surviving(group: neighbours.Hosts, names: Collection[str]) -> list[str]:
     """The other replicas of the tunnels that a host of *names* served."""
     return [
@@ -108,3 +124,66 @@ def surviving(group: neighbours.Hosts, names: Collection[str]) -> list[str]:
         for name in replicas
         if name not in names
     ]
+
+
+def without_canaries(
+    values: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """The variables of a host, with no canary that this run goes on without."""
+    named = values[CANARY]
+    kept = without(map(str, named), groups) if isinstance(named, list) else named
+    return {**values, CANARY: kept if groups.get(GROUP) else named}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The marks that the replicas of one tunnel remember, judged before the first secret is sent.
+
+    The state host has them as well; but one that was broken into, or has lost them, says none.
+
+    :param remembered: replica to what it remembers, its ``breached`` among that.
+    :param machines: replica to what tells its installation from others.
+    """
+
+    remembered: Mapping[str, Mapping[str, Any]]
+    machines: Mapping[str, str]
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuses a run that gives credentials to a marked host, or asks it for some.
+
+        Where another machine has the name now, the state host decides.
+
+        :param names: the hosts of the run, and its state host.
+        :raises TunnelError: naming the host, and a replica that remembers it.
+        """
+        taking_part = set(names)
+        for who, found in self.remembered.items():
+            for mark in found.get("breached", []):
+                renamed = [n for n in self.machines if self._is_machine(n, mark)]
+                hit = [n for n in (mark["name"],) if n in taking_part and not self._is_back(mark)]
+                for name in (*hit, *(n for n in renamed if n in taking_part)):
+                    raise _marked(name, mark, who)
+
+    def kept(self, name: str) -> list[dict[str, str]]:
+        """The marks that a replica goes on to remember, whatever the state host says."""
+        marks = self.remembered[name].get("breached", [])
+        return [dict(mark) for mark in marks if not self._is_back(mark)]
+
+    def _is_machine(self, name: str, mark: Mapping[str, str]) -> bool:
+        return mark["machine"] not in UNKNOWN and self.machines[name] == mark["machine"]
+
+    def _is_back(self, mark: Mapping[str, str]) -> bool:
+        """Whether another machine has the name of a marked one."""
+        now = self.machines.get(mark["name"], "")
+        return mark["machine"] not in UNKNOWN and now not in (*UNKNOWN, mark["machine"])
+
+
+def _marked(name: str, mark: Mapping[str, str], who: str) -> TunnelError:
+    known = "" if name == mark["name"] else f" as {mark['name']}"
+    return TunnelError(
+        name,
+        f"was taken out{known} as broken into ({mark['since']}), as {who} remembers. It gets no "
+        "credentials, and is no state host",
+        "Take it out of the inventory, or leave it out with --limit; if mcp_tunnel_state_host "
+        "names it, name the host that has the credentials now. See docs/breach.md for its way back",
+    )

@@ -80,3 +80,26 @@ def choose(
         )
     name = explicit or (others[0] if others else min(replicas))
     return Choice(name, next((other for other in seen if other != name), ""))
+
+
+def check_successor(
+    replicas: Sequence[str], remembered: Sequence[str], breached: Sequence[str]
+) -> None:
+    """Refuses to choose the one that takes the place of a state host which was broken into.
+
+    Where two runs chose differently, each state host would make a CA.
+
+    :param replicas: the other replicas in the inventory.
+    :param remembered: the state hosts that they remember.
+    :param breached: the hosts that were broken into.
+    :raises TunnelError: if it was one of them.
+    """
+    former = remembered or [min([*replicas, *breached])]
+    lost = sorted(set(former).intersection(breached))
+    if lost:
+        raise TunnelError(
+            _VARIABLE,
+            f"is not set, and {', '.join(lost)}, the state host, was broken into",
+            f"Set it to the replica that is to take its place ({', '.join(replicas[:10])}) in the "
+            "inventory, or for this run and the next ones, and run again",
+        )

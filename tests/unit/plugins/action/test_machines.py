@@ -11,15 +11,15 @@ SECOND = {
     "proxy_admin_port": 9081,
     "cloudflared_metrics_port": 9241,
 }
+FACTS = {"remembered": {"state_host": "", "replicas": []}, "drained": False}
 MACHINES = {"a": "x", "a-lab": "x", "b": "y"}
 
 
 @pytest.fixture
 def compare(tmp_path):
     """Run the comparison over hosts (name to variables): (exit status, output)."""
-    remembered = {"state_host": "", "replicas": []}
     answers = {
-        name: {"facts": {"machine": machine, "remembered": remembered, "drained": False}}
+        name: {"facts": {**FACTS, "machine": machine, "identity": machine}}
         for name, machine in MACHINES.items()
     }
     tasks = [

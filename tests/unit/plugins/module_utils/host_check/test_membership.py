@@ -13,10 +13,15 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.membe
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.members import MOST
 
+MARK = {"name": "b", "machine": "", "since": "2026-11-29T20:00:00Z", "evidence": ""}
+
 
 def test_as_many_replicas_as_a_state_host_may_have(tmp_path):
     content = {"state_host": "a", "replicas": [f"a{number}" for number in range(MOST)]}
     file = tmp_path / "members.json"
+    file.write_text(json.dumps(content))
+    assert remembered(str(file)) == {**content, "breached": []}
+    content["breached"] = [MARK]
     file.write_text(json.dumps(content))
     assert remembered(str(file)) == content
 
@@ -30,6 +35,10 @@ def test_as_many_replicas_as_a_state_host_may_have(tmp_path):
         '{"state_host": "a", "replicas": "a"}',
         '{"state_host": ["a"], "replicas": []}',
         json.dumps({"state_host": "a", "replicas": ["a"] * (MOST + 1)}),
+        *(
+            json.dumps({"state_host": "a", "replicas": [], "breached": marks})
+            for marks in ({}, [{}], ["b"], [{**MARK, "since": 1}], [MARK] * (MOST + 1))
+        ),
     ],
 )
 def test_anything_else_is_refused(tmp_path, content):
@@ -40,7 +49,7 @@ def test_anything_else_is_refused(tmp_path, content):
 
 
 def test_no_file_is_no_memory(tmp_path):
-    nothing = {"state_host": "", "replicas": []}
+    nothing = {"state_host": "", "replicas": [], "breached": []}
     assert remembered(str(tmp_path / "members.json")) == nothing
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import breached
 
 GROUP = {
-    name: {"mcp_tunnel_instance": instance, "mcp_tunnel_breached": []}
+    name: {
+        "mcp_tunnel_instance": instance,
+        "mcp_tunnel_breached": [],
+        "mcp_tunnel_state_host": "a2" if instance == "a" else "",
+    }
     for name, instance in {"a1": "a", "a2": "a", "a3": "a", "b1": "b", "b2": "b"}.items()
 }
 # a3 and b2 are instances of one machine.
@@ -20,7 +25,7 @@ def problems(names, duty="breach", taking_part=tuple(GROUP)):
 
 def test_names_that_fit():
     assert problems(["a1"]) == []
-    assert problems(["a1", "a2", "b1"]) == []
+    assert problems(["a1", "b1"]) == []
     assert problems([], duty="deploy") == []
 
 
@@ -62,3 +67,50 @@ def test_each_host_may_name_them():
     assert breached.named(group, ["a1", "a2", "x"]) == ["a1"]
     group["a2"]["mcp_tunnel_breached"] = "a1"
     assert breached.named(group, list(group)) == []
+
+
+def test_the_state_host_of_the_variables_cannot_be_one_of_them():
+    (problem,) = problems(["a2"])
+    assert problem.startswith("mcp_tunnel_state_host: is a2, which mcp_tunnel_breached names")
+
+
+OLD, NEW = "0123456789abcdef", "1111111111111111"
+MARK = {"name": "a3", "machine": OLD, "since": "2026-11-29T20:00:00Z", "evidence": ""}
+
+
+def memory(now=OLD, **mark):
+    """Return what a1 and a3 remember: a1 has a mark of a3, which is this machine now."""
+    remembered = {"a1": {"breached": [{**MARK, **mark}]}, "a3": {"breached": []}}
+    return breached.Memory(remembered, {"a1": "a" * 16, "a3": now})
+
+
+@pytest.mark.parametrize(
+    "known",
+    [memory(), memory(NEW, machine=""), memory("d96ddd9f503d262b"), memory(name="former")],
+    ids=["same", "unknown", "empty machine-id", "renamed"],
+)
+def test_a_host_that_a_replica_remembers_as_broken_into_is_refused(known):
+    with pytest.raises(TunnelError, match=r"^a3: was taken out.*as a1 remembers"):
+        known.check(["a1", "a3"])
+    known.check(["a1"])
+    assert known.kept("a1")
+
+
+def test_a_state_host_that_takes_no_part_is_refused_too():
+    known = breached.Memory({"a1": {"breached": [MARK]}}, {"a1": "a" * 16})
+    with pytest.raises(TunnelError, match=r"^a3: .*is no state host"):
+        known.check(["a1", "a3"])
+
+
+def test_of_another_machine_the_state_host_decides():
+    known = memory(NEW)
+    known.check(["a1", "a3"])
+    assert known.kept("a1") == []
+
+
+def test_a_canary_that_is_taken_out_is_none():
+    values = {"mcp_tunnel_canary": ["a3", "a1"]}
+    gone = {breached.GROUP: ["a3"]}
+    assert breached.without_canaries(values, gone) == {"mcp_tunnel_canary": ["a1"]}
+    assert breached.without_canaries(values, {}) == values
+    assert breached.without_canaries({"mcp_tunnel_canary": 5}, gone) == {"mcp_tunnel_canary": 5}
