@@ -9,8 +9,12 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import sim
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 
 ONE = ["-e", '{"mcp_tunnel_breached": ["host2"]}']
-FOUND = {"host2": {"machine": "", "evidence": False}}
-STATE_HOST = ["-e", '{"mcp_tunnel_breached": ["host1"]}']
+MACHINE = b"host2".hex().ljust(16, "0")
+FOUND = {"host2": {"machine": MACHINE, "evidence": True}}
+MARK = {"name": "host2", "machine": MACHINE, "since": "2026-11-29T20:00:00Z"}
+TAKEN_OUT = {"public_files", "support", "host_check", "replica", "file_set", "systemd_service"}
+MEMORY = {"replicas": ["host1", "host2", "host3"], "state_host": "host1"}
+STATE_HOST = ["-e", '{"mcp_tunnel_breached": ["host1"], "mcp_tunnel_state_host": "host2"}']
 
 
 @pytest.fixture
@@ -18,8 +22,8 @@ def simulation(tmp_path):
     """Three replicas of one tunnel in mode wif; host1 has its credentials."""
     found = Simulation(tmp_path, "wif")
     found.hosts["host3"] = {}
-    trusted = {simulated_hosts.CONFIG: {"ca.crt": simulated_hosts.CA.strip()}}
-    found.world["contents"] = {"host3": trusted}
+    trusted = {"ca.crt": simulated_hosts.CA.strip(), "members.json": json.dumps(MEMORY)}
+    found.world["contents"] = {"host3": {simulated_hosts.CONFIG: trusted}}
     return found
 
 
@@ -50,6 +54,22 @@ def paths(simulation, host, state):
     }
 
 
+def written(simulation, host, name):
+    """Return the texts that a host was asked to write into a file of this name."""
+    return [
+        (simulation.calls().index(call), entry["content"])
+        for call in calls(simulation, "file_set")
+        if call["host"] == host
+        for entry in call["arguments"]["entries"]
+        if entry["path"].endswith("/" + name) and "content" in entry
+    ]
+
+
+def shut(simulation):
+    """Return the place of the call that shuts the firewall of host2."""
+    return position(simulation, "systemd_service", "host2", enabled=True)
+
+
 def test_what_each_host_is_asked_and_when(simulation):
     """Another tunnel of the inventory is not touched."""
     simulation.hosts["other"] = {
@@ -68,15 +88,25 @@ def test_what_each_host_is_asked_and_when(simulation):
 
 
 def assert_order(simulation):
-    """Assert the order: mark, evidence, containment, new credentials, archive of the old CA."""
+    """Assert the order: containment, evidence, mark, new credentials, archive of the old CA."""
     order = [
-        position(simulation, "state_host", "host1", breached=FOUND),
+        position(simulation, "systemd_service", "host2", state="stopped"),
+        shut(simulation),
         position(simulation, "support", "host2", state="made"),
         position(simulation, "replica", "host2", state="absent"),
+        position(simulation, "state_host", "host1", breached=FOUND),
+        written(simulation, "host3", "members.json")[0][0],
         position(simulation, "tunnel_ca", "host1", phase="added"),
         position(simulation, "tunnel_ca", "host1", phase="retired"),
     ]
     assert order == sorted(order)
+    remembered = [text for _at, text in written(simulation, "host3", "members.json")]
+    assert len(set(remembered)) == 1, "the deployment changes nothing of it"
+    assert json.loads(remembered[0]) == {
+        "breached": [{**MARK, "evidence": MARK["since"]}],
+        "replicas": ["host1", "host3"],
+        "state_host": "host1",
+    }
     marked = calls(simulation, "state_host", breached=FOUND)[0]["arguments"]
     assert marked["note"] is True
     assert marked["inventory"] == ["host1", "host3"]
@@ -93,8 +123,8 @@ def assert_contained(simulation):
     assert {simulated_hosts.CONFIG, simulated_hosts.STATE} <= gone
     assert "/etc/systemd/system/mcp-tunnel-renew-cert@default.timer" in gone
     units = [call["arguments"] for call in calls(simulation, "systemd_service")]
-    shut = [unit["name"] for unit in units if unit.get("enabled") and unit.get("state")]
-    assert shut == ["mcp-tunnel-containment.service"]
+    names = [unit["name"] for unit in units if unit.get("enabled") and unit.get("state")]
+    assert names == ["mcp-tunnel-containment.service"]
     (archive,) = (simulation.directory / "archives").iterdir()
     assert archive.name.startswith("host2-")
 
@@ -102,7 +132,7 @@ def assert_contained(simulation):
 def assert_it_gets_nothing(simulation):
     """Assert that the others alone get what is new, and that the token is rotated once."""
     modules = {call["module"] for call in simulation.calls() if call["host"] == "host2"}
-    assert modules == {"public_files", "support", "replica", "file_set", "systemd_service"}
+    assert modules == TAKEN_OUT
     signed = calls(simulation, "server_cert", state="requested")
     assert {call["host"] for call in signed} == {"host1", "host3"}
     versions = [c["arguments"].get("token_version") for c in calls(simulation, "tunnel_token")]
@@ -111,6 +141,7 @@ def assert_it_gets_nothing(simulation):
 
 def test_a_second_run_replaces_nothing(simulation):
     simulation.world["replaced"] = True
+    simulation.world["marked"] = {"host1": [{**MARK, "evidence": MARK["since"]}]}
     simulation.world["contents"]["host2"] = {}
     status, output = simulation.run("breach", *ONE)
     assert status == 0, output[-3000:]
@@ -120,6 +151,7 @@ def test_a_second_run_replaces_nothing(simulation):
     ]
     assert calls(simulation, "support") == []
     assert "an earlier run has wiped it" in output
+    assert "evidence was collected by a run of 2026-11-29T20:00:00Z" in output
 
 
 def test_a_host_that_cannot_be_reached_hinders_nobody(simulation):
@@ -157,7 +189,10 @@ def test_the_state_host_is_taken_out(simulation):
     assert [entry["content"] for entry in previous] == [simulated_hosts.CA]
     assert not calls(simulation, "state_restore")
     asked = [call["module"] for call in simulation.calls() if call["host"] == "host1"]
-    assert set(asked) == {"public_files", "support", "replica", "file_set", "systemd_service"}
+    assert set(asked) == TAKEN_OUT
+    assert {
+        json.loads(text)["state_host"] for _at, text in written(simulation, "host2", "members.json")
+    } == {"host2"}
 
 
 def test_the_id_of_the_tunnel_is_not_taken_from_it(simulation):
@@ -165,7 +200,113 @@ def test_the_id_of_the_tunnel_is_not_taken_from_it(simulation):
     status, output = simulation.run("breach", *STATE_HOST)
     assert status != 0
     assert "mcp_tunnel_id: is not set, and host2, the state host from now on" in output
-    assert {call["module"] for call in simulation.calls()} == {"public_files"}
+    assert {call["module"] for call in simulation.calls() if call["host"] != "host1"} == {
+        "public_files"
+    }
+
+
+def test_nobody_guesses_who_takes_the_place_of_the_state_host(simulation):
+    """It is contained nevertheless, and nothing of the others is changed."""
+    status, output = simulation.run("breach", "-e", '{"mcp_tunnel_breached": ["host1"]}')
+    assert status != 0
+    assert "mcp_tunnel_state_host: is not set, and host1, the state host, was broken" in output
+    assert position(simulation, "systemd_service", "host1", enabled=True)
+    assert {call["module"] for call in simulation.calls() if call["host"] != "host1"} == {
+        "public_files"
+    }
+
+
+def test_another_host_that_is_away_hinders_neither_containment_nor_mark(simulation):
+    simulation.attack("host3", unreachable=True)
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert shut(simulation) < position(simulation, "state_host", "host1", breached=FOUND)
+    assert "host3 could not be reached, or failed above. host2 is marked" in output
+    assert calls(simulation, "tunnel_ca") == []
+    assert calls(simulation, "state_host")[-1]["arguments"]["state"] == "released"
+
+
+def test_without_its_state_host_the_mark_is_missing_and_the_containment_is_not(simulation):
+    simulation.attack("host1", unreachable=True)
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert shut(simulation)
+    assert paths(simulation, "host2", "link")
+    assert calls(simulation, "tunnel_ca") == []
+    assert "host1 could not be reached, or failed above. host2 is NOT marked" in output
+
+
+def test_services_that_do_not_stop_hinder_no_containment(simulation):
+    simulation.attack("host2", "replica", merge={"failed": True, "msg": "it does not stop"})
+    simulation.attack("host2", "systemd_service", arguments={"state": "stopped"}, status=1, raw="")
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    (killed,) = calls(simulation, "command")
+    assert killed["arguments"]["argv"][:3] == ["systemctl", "kill", "--signal=SIGKILL"]
+    assert shut(simulation) < simulation.calls().index(killed)
+    assert paths(simulation, "host2", "link")
+    assert "did not leave the edge in good order" in output
+    assert "services NOT stopped: " in output
+    assert "lets SSH through alone" in output
+    assert calls(simulation, "tunnel_ca", phase="retired")
+
+
+def test_a_firewall_that_cannot_be_shut_hinders_nothing_else(simulation):
+    simulation.attack("host2", "systemd_service", arguments={"enabled": True}, status=1, raw="")
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert "NOT contained: " in output
+    assert paths(simulation, "host2", "link")
+    assert simulated_hosts.CONFIG in paths(simulation, "host2", "absent")
+
+
+def test_what_was_not_collected_is_not_wiped(simulation):
+    simulation.attack("host2", "support", merge={"failed": True, "msg": "no space"})
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert simulated_hosts.CONFIG not in paths(simulation, "host2", "absent")
+    assert "NOT wiped: there is no evidence yet" in output
+    assert "evidence was NEVER collected" in output
+    assert calls(simulation, "tunnel_ca", phase="retired"), "the others go on"
+
+
+def test_evidence_that_is_given_up_is_named(simulation):
+    simulation.attack("host2", "support", merge={"failed": True, "msg": "no space"})
+    status, output = simulation.run("breach", *ONE, "-e", "mcp_tunnel_without_evidence=true")
+    assert status == 0, output[-3000:]
+    assert simulated_hosts.CONFIG in paths(simulation, "host2", "absent")
+    assert "evidence was NEVER collected" in output
+
+
+def test_another_run_still_says_that_there_is_no_evidence(simulation):
+    simulation.world["contents"]["host2"] = {}
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert "evidence was NEVER collected" in output
+
+
+def test_a_canary_window_or_soak_hinders_nothing(simulation):
+    """The canary is the host itself, and the window is closed."""
+    simulation.variables.update(
+        mcp_tunnel_canary=["host2"], mcp_tunnel_soak="1h", mcp_tunnel_window="Mon 03:00-03:01 UTC"
+    )
+    status, output = simulation.run("breach", *ONE)
+    assert status == 0, output[-3000:]
+    assert calls(simulation, "tunnel_ca", phase="retired")
+    assert calls(simulation, "replica_traffic") == []
+
+
+@pytest.mark.parametrize("given", ["", "host2"])
+def test_what_the_others_remember_is_judged_before_any_secret_is_sent(simulation, given):
+    """Also where the variables lead to the host itself, which says nothing of a mark."""
+    mark = {**MARK, "evidence": ""}
+    memory = {"state_host": "host1", "replicas": ["host1"], "breached": [mark]}
+    simulation.world["remembered"] = {"host3": memory}
+    simulation.variables["mcp_tunnel_state_host"] = given
+    status, output = simulation.run("site")
+    assert status != 0
+    assert "host2: was taken out as broken into (2026-11-29T20:00:00Z), as host3" in output
+    assert {call["module"] for call in simulation.calls()} == {"host_check"}
 
 
 def test_check_mode_says_what_would_be_done(simulation):
@@ -191,6 +332,10 @@ def test_mode_manual_contains_and_says_what_is_to_do(simulation):
     status, output = simulation.run("breach", *ONE)
     assert status == 0, output[-3000:]
     assert "To do now, in the Console: rotate the token" in output
+    (mark,) = [c for c in calls(simulation, "state_host", note=True) if c["arguments"]["breached"]][
+        :1
+    ]
+    assert "token" not in mark["arguments"], "the marks are judged first"
     assert calls(simulation, "tunnel_ca", phase="added") == []
     assert calls(simulation, "tunnel_ca", phase="retired") == []
     assert position(simulation, "replica", "host2", state="absent")
