@@ -46,8 +46,8 @@ options:
     default: ""
   breached:
     description:
-      - Hosts of the instance that were broken into. Where the state host is one of them, O(explicit)
-        has to name another one.
+      - Hosts of the instance that were broken into. Where the state host is one of them,
+        O(explicit) has to name another one.
     type: list
     elements: str
     default: []

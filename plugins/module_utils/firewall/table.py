@@ -14,6 +14,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 NFT = "/usr/sbin/nft"
 TABLE = ("inet", "mcp_tunnel")
 _QUOTED_LINES = 8
+_LIST = ("--numeric", "--json", "list", "table")
 
 Listing = list[dict[str, Any]]
 
@@ -34,18 +35,44 @@ def load(rules: str) -> None:
     _apply([], rules)
 
 
-def listing() -> Listing | None:
-    """Everything in our table, as libnftables-json(5) has it; None without table, or without nft.
+def listing(table: tuple[str, str] = TABLE) -> Listing | None:
+    """Everything in a table, as libnftables-json(5) has it; None without table, or without nft.
 
     :raises TunnelError: if nft fails for another reason.
     """
-    done = _run(["--numeric", "--json", "list", "table", *TABLE])
+    done = _run([*_LIST, *table])
     if done is None or "No such file or directory" in done.stderr:
         return None
     if done.returncode:
         raise _refusal(done)
-    listing: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
-    return listing
+    return _items(done)
+
+
+def listing_of(rules: str, table: tuple[str, str]) -> Listing | None:
+    """What :func:`listing` would have of a *table* after these *rules*: nothing is loaded here.
+
+    A network namespace of its own takes them. None if this host cannot make one.
+
+    :raises TunnelError: with what nft says, if the rules are refused.
+    """
+    script = f"{NFT} -f - && exec {NFT} {' '.join(_LIST)} {' '.join(table)}"
+    command = ["unshare", "--net", "/bin/sh", "-c", script]
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, input=rules, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    if done.returncode and "unshare" in done.stderr:
+        return None
+    if done.returncode:
+        raise _refusal(done)
+    return _items(done)
+
+
+def _items(done: subprocess.CompletedProcess[str]) -> Listing:
+    found: Listing = json.loads(done.stdout)["nftables"]
+    return found
 
 
 def delete() -> None:

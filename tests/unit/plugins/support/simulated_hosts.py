@@ -222,6 +222,7 @@ def _truth(
             "requested": {"needed": True, "reasons": ["there is none"], "csr": REQUEST},
             "signed": {"certificate": CERTIFICATE, **OF_A_CERTIFICATE},
         }.get(str(state), OF_A_CERTIFICATE),
+        "containment": {"actions": []},
         "firewall": {
             "actions": [],
             **{
@@ -303,7 +304,7 @@ def _breach(world: dict, host: str, given: dict[str, Any]) -> dict[str, Any]:
     """The marks that the state host has, or gets."""
     since = "2026-11-29T20:00:00Z"
     marked = {name: _mark(name, since, found) for name, found in given.get("breached", {}).items()}
-    marks = {**{m["name"]: m for m in world.get("marked", {}).get(host, [])}, **marked}
+    marks = {**marked, **{m["name"]: m for m in world.get("marked", {}).get(host, [])}}
     due = bool(marked) and not world.get("replaced")
     return {"since": since if marks else "", "due": due, "marked": list(marks.values())}
 

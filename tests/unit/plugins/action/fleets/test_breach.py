@@ -12,7 +12,15 @@ ONE = ["-e", '{"mcp_tunnel_breached": ["host2"]}']
 MACHINE = b"host2".hex().ljust(16, "0")
 FOUND = {"host2": {"machine": MACHINE, "evidence": True}}
 MARK = {"name": "host2", "machine": MACHINE, "since": "2026-11-29T20:00:00Z"}
-TAKEN_OUT = {"public_files", "support", "host_check", "replica", "file_set", "systemd_service"}
+TAKEN_OUT = {
+    "containment",
+    "public_files",
+    "support",
+    "host_check",
+    "replica",
+    "file_set",
+    "systemd_service",
+}
 MEMORY = {"replicas": ["host1", "host2", "host3"], "state_host": "host1"}
 STATE_HOST = ["-e", '{"mcp_tunnel_breached": ["host1"], "mcp_tunnel_state_host": "host2"}']
 
@@ -67,7 +75,7 @@ def written(simulation, host, name):
 
 def shut(simulation):
     """Return the place of the call that shuts the firewall of host2."""
-    return position(simulation, "systemd_service", "host2", enabled=True)
+    return position(simulation, "containment", "host2", ssh_ports=[22])
 
 
 def test_what_each_host_is_asked_and_when(simulation):
@@ -210,7 +218,7 @@ def test_nobody_guesses_who_takes_the_place_of_the_state_host(simulation):
     status, output = simulation.run("breach", "-e", '{"mcp_tunnel_breached": ["host1"]}')
     assert status != 0
     assert "mcp_tunnel_state_host: is not set, and host1, the state host, was broken" in output
-    assert position(simulation, "systemd_service", "host1", enabled=True)
+    assert calls(simulation, "containment")[0]["host"] == "host1"
     assert {call["module"] for call in simulation.calls() if call["host"] != "host1"} == {
         "public_files"
     }
@@ -252,7 +260,7 @@ def test_services_that_do_not_stop_hinder_no_containment(simulation):
 
 
 def test_a_firewall_that_cannot_be_shut_hinders_nothing_else(simulation):
-    simulation.attack("host2", "systemd_service", arguments={"enabled": True}, status=1, raw="")
+    simulation.attack("host2", "containment", merge={"failed": True, "msg": "no nft"})
     status, output = simulation.run("breach", *ONE)
     assert status != 0
     assert "NOT contained: " in output
