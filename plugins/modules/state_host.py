@@ -100,6 +100,18 @@ options:
         so, are members no more, and may not ask for certificates any more.
     type: dict
     default: {}
+  ca_certificate:
+    description:
+      - The CA certificate (PEM) that the run is given for a new CA, if any. One that has signed for
+        a host which was broken into is refused.
+    type: str
+    default: ""
+  trusted:
+    description:
+      - The CA certificate (PEM) that the other replicas trust. It has signed for the hosts that
+        O(breached) names, if this host has none.
+    type: str
+    default: ""
   confirmed:
     description: With O(state=released), the replicas that the run has proven.
     type: list
@@ -304,6 +316,8 @@ def main() -> None:
             "forget": texts,
             "credentials_for": texts,
             "breached": {"type": "dict", "default": {}},
+            "ca_certificate": {"type": "str", "default": ""},
+            "trusted": {"type": "str", "default": ""},
             "confirmed": texts,
             "recipients": texts,
             "textfile_dir": {"type": "str", "default": ""},
@@ -377,7 +391,8 @@ def _notes(options: dict[str, Any]) -> Notes:
 
 def _breached(options: dict[str, Any]) -> state_host.Breached:
     hosts = {name: breaches.Found(**found) for name, found in options["breached"].items()}
-    return state_host.Breached(hosts, Signatories(options["instance"]))
+    signatories = Signatories(options["instance"])
+    return state_host.Breached(hosts, signatories, options["ca_certificate"], options["trusted"])
 
 
 def _renewal(options: dict[str, Any]) -> state_host.Renewal | None:

@@ -103,32 +103,62 @@ def check(
     names: Iterable[str],
     forget: Collection[str],
     machines: Mapping[str, str],
+    members: Collection[str],
     subject: str,
 ) -> None:
     """Refuses credentials for a marked host, unless it is another machine now and is named.
 
-    A marked machine is refused under any name.
+    A marked machine is refused under any name but that of a member: clones have one machine-id.
 
     :param names: the hosts that are to get credentials.
     :param forget: the hosts that the operator names as gone.
     :param machines: host of the run to what tells its machine from others.
+    :param members: the hosts that the state host remembers.
     :raises TunnelError: naming the hosts.
     """
     names = set(names)
     taken_out = {name for name in names if name in marks} - returning(marks, forget, machines)
     former = {m.machine: name for name, m in marks.items() if m.machine not in UNKNOWN}
-    renamed = {n: former[machines[n]] for n in names if machines.get(n) in former}
+    strangers = names.difference(members)
+    renamed = {n: former[machines[n]] for n in strangers if machines.get(n) in former}
     found = {**{name: name for name in taken_out}, **renamed}
     if found:
         told = [name if name == was else f"{name} (as {was})" for name, was in found.items()]
         since = min(marks[was].since for was in found.values())
-        unknown = sorted(was for was in found.values() if marks[was].machine in UNKNOWN)
-        remedy = _RENAMED if unknown else _ANEW
         raise TunnelError(
             subject,
             f"{', '.join(sorted(told))} was taken out as broken into ({since}), and gets no "
             "credentials",
-            _OUT + remedy.format(names=", ".join(unknown or sorted(set(found.values())))),
+            way_back({was: marks[was].machine for was in found.values()}),
+        )
+
+
+def way_back(machines: Mapping[str, str]) -> str:
+    """What an operator does about marked hosts that a run would give credentials.
+
+    :param machines: those hosts to the machines in their marks.
+    """
+    unknown = sorted(name for name, machine in machines.items() if machine in UNKNOWN)
+    remedy = _RENAMED if unknown else _ANEW
+    return _OUT + remedy.format(names=", ".join(unknown or sorted(machines)))
+
+
+def check_ca(marks: Marks, ca: str, subject: str) -> None:
+    """Refuses a CA that has signed for a marked host: it cannot take its own place.
+
+    :param ca: SHA-256 of the CA that the run is given, empty if it is given none.
+    :param subject: the variable that has it.
+    :raises TunnelError: naming the hosts.
+    """
+    found = sorted(name for name, mark in marks.items() if ca and mark.ca == ca)
+    if found:
+        raise TunnelError(
+            subject,
+            f"is the CA that has signed for {', '.join(found)}, which was broken into, so it would "
+            "stay in use",
+            "Bring a new CA in mcp_tunnel_ca_cert, with its key in mcp_tunnel_ca_key or at your "
+            "signer (mcp_tunnel_signer), or remove all of them for one that the state host makes. "
+            "No token and no CA was replaced",
         )
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -28,6 +29,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.token_
 )
 
 NOTHING = Notes()
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _READ = ("ca.crt", "tunnel-id", "tunnel-domain")
 
 
@@ -45,10 +47,16 @@ class Renewal:
 
 @dataclass(frozen=True)
 class Breached:
-    """The hosts that were broken into, and the file that lets hosts ask for certificates."""
+    """The hosts that were broken into, and the file that lets hosts ask for certificates.
+
+    ``given``: the CA certificate (PEM) that the run is given, or empty. ``trusted``: the one that
+    the other replicas trust, for a state host that has none.
+    """
 
     hosts: Mapping[str, breaches.Found]
     signatories: Signatories
+    given: str = ""
+    trusted: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,16 +201,12 @@ def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str
         )
     known = members.read(text, file.path)
     members.check_domain(known, request.domain, file.path)
-    breaches.check(
-        known.breached, request.credentials_for, request.forget, request.replicas, file.path
-    )
-    breaches.check_seen(
-        known.breached, request.credentials_for, known.by_name, request.replicas, file.path
-    )
+    _check_marks(request, known, file.path)
     members.check_forgotten(request.forget, known, request.replicas, request.inventory)
     back = breaches.returning(known.breached, request.forget, request.replicas)
     known = known.without(request.forget).unmarked(back)
-    known = known.with_breached(request.taken_out, _ca(request.path), _now())
+    known = known.with_breached(request.taken_out, _lost_ca(request), _now())
+    breaches.check_ca(known.breached, _digest(_given(request)), "mcp_tunnel_ca_cert")
     members.check_machines(known, request.replicas, file.path)
     missing = known.missing(request.inventory)
     if missing and request.needs_all:
@@ -226,6 +230,18 @@ def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str
     return grown, missing, False
 
 
+def _check_marks(request: Request, known: members.Members, subject: str) -> None:
+    """Refuses credentials for a host that was broken into.
+
+    :raises TunnelError: naming it.
+    """
+    marks, names, machines = known.breached, request.credentials_for, request.replicas
+    # A new state host has no list yet. What the replicas remember was judged before.
+    listed = known.by_name or names
+    breaches.check(marks, names, request.forget, machines, listed, subject)
+    breaches.check_seen(marks, names, listed, machines, subject)
+
+
 def _breach(path: str, known: members.Members) -> dict[str, Any]:
     """The marks, the time of the last, and whether a CA that signed for a marked one is trusted."""
     rotating = any(StateFile(path, f"{stem}.crt").read() for stem in ("ca-previous", "ca-next"))
@@ -239,7 +255,23 @@ def _breach(path: str, known: members.Members) -> dict[str, Any]:
 
 def _ca(path: str) -> str:
     """SHA-256 of the CA, empty without one."""
-    return State({"ca.crt": _contents(path).get("ca.crt", "").encode()}).ca_fingerprint()
+    return _digest(_contents(path).get("ca.crt", ""))
+
+
+def _digest(certificate: str) -> str:
+    """SHA-256 of a certificate, which may have a description before it; empty without one."""
+    found = _CERTIFICATE.search(certificate)
+    return State({"ca.crt": found[0].encode()}).ca_fingerprint() if found else ""
+
+
+def _given(request: Request) -> str:
+    return request.breached.given if request.breached else ""
+
+
+def _lost_ca(request: Request) -> str:
+    """SHA-256 of the CA that has signed for hosts which are marked now."""
+    trusted = request.breached.trusted if request.breached else ""
+    return _ca(request.path) or _digest(trusted)
 
 
 def _text(file: StateFile) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.breaches import UNKNOWN
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import breaches
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import neighbours
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import CANARY
 
@@ -159,7 +159,9 @@ class Memory:
         taking_part = set(names)
         for who, found in self.remembered.items():
             for mark in found.get("breached", []):
-                renamed = [n for n in self.machines if self._is_machine(n, mark)]
+                # Clones have one machine-id: who is a replica besides the host is not the host.
+                strangers = [n for n in self.machines if n not in found["replicas"]]
+                renamed = [n for n in strangers if self._is_machine(n, mark)]
                 hit = [n for n in (mark["name"],) if n in taking_part and not self._is_back(mark)]
                 for name in (*hit, *(n for n in renamed if n in taking_part)):
                     raise _marked(name, mark, who)
@@ -170,20 +172,23 @@ class Memory:
         return [dict(mark) for mark in marks if not self._is_back(mark)]
 
     def _is_machine(self, name: str, mark: Mapping[str, str]) -> bool:
-        return mark["machine"] not in UNKNOWN and self.machines[name] == mark["machine"]
+        return mark["machine"] not in breaches.UNKNOWN and self.machines[name] == mark["machine"]
 
     def _is_back(self, mark: Mapping[str, str]) -> bool:
         """Whether another machine has the name of a marked one."""
         now = self.machines.get(mark["name"], "")
-        return mark["machine"] not in UNKNOWN and now not in (*UNKNOWN, mark["machine"])
+        return mark["machine"] not in breaches.UNKNOWN and now not in (
+            *breaches.UNKNOWN,
+            mark["machine"],
+        )
 
 
 def _marked(name: str, mark: Mapping[str, str], who: str) -> TunnelError:
-    known = "" if name == mark["name"] else f" as {mark['name']}"
+    known = "" if name == mark["name"] else f" (as {mark['name']})"
     return TunnelError(
-        name,
-        f"was taken out{known} as broken into ({mark['since']}), as {who} remembers. It gets no "
-        "credentials, and is no state host",
-        "Take it out of the inventory, or leave it out with --limit; if mcp_tunnel_state_host "
-        "names it, name the host that has the credentials now. See docs/breach.md for its way back",
+        f"members.json on {who}",
+        f"{name}{known} was taken out as broken into ({mark['since']}), so it gets no credentials "
+        "and is no state host",
+        breaches.way_back({mark["name"]: mark["machine"]})
+        + ". If mcp_tunnel_state_host names it, name the host that has the credentials now",
     )

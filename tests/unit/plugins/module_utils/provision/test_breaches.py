@@ -52,7 +52,8 @@ class World:
             (self.state / "ca-previous.crt").write_text(previous)
 
     def hold(self, check_mode=False, breached=MappingProxyType({}), **changes):
-        given = {
+        ca = {name: changes.pop(name, "") for name in ("given", "trusted")}
+        options = {
             "path": str(self.state),
             "run": RUN,
             "seconds": 900,
@@ -67,8 +68,8 @@ class World:
             "token": None,
             **changes,
         }
-        named = state_host.Breached(dict(breached), self.signatories)
-        request = state_host.Request(**given, breached=named)
+        named = state_host.Breached(dict(breached), self.signatories, **ca)
+        request = state_host.Request(**options, breached=named)
         return state_host.hold(request, self.lease, check_mode)
 
     def mark(self, name="b", **changes):
@@ -138,6 +139,31 @@ def test_it_is_done_when_another_ca_has_taken_the_place_alone(world):
     assert world.mark()["breach"]["due"] is False
 
 
+def test_a_ca_cannot_take_its_own_place(world):
+    """Nothing is marked then, and a new one is taken. It stays lost for later runs."""
+    before = world.list()
+    with pytest.raises(TunnelError, match=r"^mcp_tunnel_ca_cert: is the CA.*Bring a new CA"):
+        world.mark(given=FORMER)
+    assert world.list() == before
+    assert world.mark(given=PRESENT)["breach"]["due"] is True
+    world.has_ca(PRESENT)
+    assert world.mark(given=PRESENT)["breach"]["due"] is False
+    with pytest.raises(TunnelError, match="is the CA that has signed for b"):
+        world.mark(given=FORMER)
+
+
+def test_the_ca_of_a_lost_state_host_is_the_one_that_the_others_trust(world, tmp_path):
+    world.state = tmp_path / "new" / "default"
+    world.state.parent.mkdir()
+    with pytest.raises(TunnelError, match="is the CA that has signed for b"):
+        world.mark(given=FORMER, trusted=FORMER)
+    assert world.mark(trusted=FORMER)["breach"]["due"] is True
+    world.has_ca(FORMER)
+    assert world.mark()["breach"]["due"] is True
+    world.has_ca(PRESENT)
+    assert world.mark()["breach"]["due"] is False
+
+
 def test_a_rotation_from_before_the_breach_is_not_enough(world):
     """The host may have a certificate of the new CA already."""
     world.has_ca(PRESENT, FORMER)
@@ -199,6 +225,20 @@ def test_the_same_machine_has_its_mark_under_another_name(world):
         world.hold(**renamed, credentials_for=("a", "c"))
     with pytest.raises(TunnelError, match=r"c \(as b\) was taken out"):
         world.hold(**renamed, credentials_for=("a", "c"), forget=("b", "c"))
+
+
+def test_a_clone_of_the_machine_is_not_the_host(world):
+    """Copies of one image may have the same /etc/machine-id."""
+    world.hold(replicas={"d": B}, inventory=("a", "b", "d"), note=True)
+    world.mark()
+    world.hold(replicas={"a": A, "d": B}, inventory=("a", "d"), credentials_for=("a", "d"))
+
+
+def test_a_new_state_host_gives_credentials_to_clones(world, tmp_path):
+    world.state = tmp_path / "new" / "default"
+    world.state.parent.mkdir()
+    world.hold(replicas={}, inventory=("a",), note=True, breached={"b": breaches.Found(A)})
+    world.hold(replicas={"a": A}, inventory=("a",), credentials_for=("a",), note=True)
 
 
 def test_a_duty_that_has_not_seen_the_machines_gives_nothing_to_a_new_name(world):

@@ -80,7 +80,8 @@ MARK = {"name": "a3", "machine": OLD, "since": "2026-11-29T20:00:00Z", "evidence
 
 def memory(now=OLD, **mark):
     """Return what a1 and a3 remember: a1 has a mark of a3, which is this machine now."""
-    remembered = {"a1": {"breached": [{**MARK, **mark}]}, "a3": {"breached": []}}
+    a1 = {"replicas": ["a1", "a2"], "breached": [{**MARK, **mark}]}
+    remembered = {"a1": a1, "a3": {"replicas": [], "breached": []}}
     return breached.Memory(remembered, {"a1": "a" * 16, "a3": now})
 
 
@@ -90,16 +91,23 @@ def memory(now=OLD, **mark):
     ids=["same", "unknown", "empty machine-id", "renamed"],
 )
 def test_a_host_that_a_replica_remembers_as_broken_into_is_refused(known):
-    with pytest.raises(TunnelError, match=r"^a3: was taken out.*as a1 remembers"):
+    with pytest.raises(
+        TunnelError, match=r"^members.json on a1: a3( \(as former\))? was taken out"
+    ):
         known.check(["a1", "a3"])
     known.check(["a1"])
     assert known.kept("a1")
 
 
 def test_a_state_host_that_takes_no_part_is_refused_too():
-    known = breached.Memory({"a1": {"breached": [MARK]}}, {"a1": "a" * 16})
-    with pytest.raises(TunnelError, match=r"^a3: .*is no state host"):
+    known = breached.Memory({"a1": {"replicas": [], "breached": [MARK]}}, {"a1": "a" * 16})
+    with pytest.raises(TunnelError, match=r"^members.json on a1: a3 .*is no state host"):
         known.check(["a1", "a3"])
+
+
+def test_a_clone_of_the_machine_is_not_the_host():
+    remembered = {"a1": {"replicas": ["a1", "a2"], "breached": [MARK]}}
+    breached.Memory(remembered, {"a1": OLD, "a2": OLD}).check(["a1", "a2"])
 
 
 def test_of_another_machine_the_state_host_decides():
