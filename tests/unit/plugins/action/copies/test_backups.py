@@ -149,6 +149,19 @@ def test_a_host_that_has_the_state_is_not_passed_over(simulation):
     assert calls(simulation, "state_restore") == []
 
 
+def test_a_state_host_that_was_broken_into_gets_no_state(simulation):
+    """As the others remember: it says nothing of a mark itself."""
+    with_copies(simulation)
+    simulation.variables["mcp_tunnel_state_host"] = "host1"
+    memory = {"state_host": "host2", "replicas": ["host2"], "breached": [{"name": "host1"}]}
+    files = simulation.world["contents"].setdefault("host2", {})
+    files.setdefault(simulated_hosts.CONFIG, {})["members.json"] = json.dumps(memory)
+    status, output = simulation.run("restore")
+    assert status != 0
+    assert "host1, which was taken out as broken into" in plain(output)
+    assert calls(simulation, "state_restore") == []
+
+
 def test_what_the_state_host_refuses_is_told(simulation):
     with_copies(simulation)
     answer = {"failed": True, "msg": "/var/lib/x: has another state than the copy."}
