@@ -120,6 +120,7 @@ def test_the_other_serves_and_an_interrupted_run_is_completed(breach: Breach) ->
     none_failed(calls)
     assert at == f"Wipe them on {LOST}"
     assert addresses() == {address(STAYS)}
+    assert not reaches(LOST, UPSTREAM)
     assert stored("ca.crt") == breach.ca
     breach.run()
     assert stored("tunnel-token") != breach.token
@@ -167,6 +168,14 @@ def test_it_reaches_nothing_and_starts_nothing_after_a_reboot() -> None:
     assert [unit for unit in running if "default" in unit] == []
 
 
+def test_a_containment_that_was_flushed_comes_back(breach: Breach) -> None:
+    shell(LOST).check_output("nft flush ruleset")
+    assert reaches(LOST, UPSTREAM)
+    assert changes(breach.run().stdout)[LOST] > 0
+    assert not reaches(LOST, UPSTREAM)
+    assert not reaches(LOST, EDGE)
+
+
 def test_another_run_replaces_nothing(breach: Breach) -> None:
     before = stored("ca.crt"), stored("tunnel-token")
     done = breach.run()
@@ -176,6 +185,8 @@ def test_another_run_replaces_nothing(breach: Breach) -> None:
 
 
 def test_no_run_deploys_it_by_accident() -> None:
+    remembered = json.loads(shell(STAYS).file(f"{CONFIG}/members.json").content_string)
+    assert [mark["name"] for mark in remembered["breached"]] == [LOST]
     refused = play()
     assert refused.returncode != 0
     assert f"{LOST} was taken out as broken into" in unquoted(refused.stdout)
@@ -194,6 +205,9 @@ def test_it_comes_back_when_it_was_installed_anew() -> None:
     await_connections(LOST)
     assert addresses() == {address(STAYS), address(LOST)}
     assert "breached" not in json.loads(stored("replicas.json"))
+    for name in HOSTS:
+        remembered = json.loads(shell(name).file(f"{CONFIG}/members.json").content_string)
+        assert "breached" not in remembered, name
 
 
 @pytest.fixture
@@ -240,5 +254,13 @@ def test_the_state_host_is_taken_out_and_no_call_fails(
         token = shell(name, THREE).check_output(f"cat {CONFIG}/tunnel-token")
         assert token.strip() == shell(new, THREE).check_output(f"cat {STATE}/tunnel-token").strip()
     assert not shell(first, THREE).file(STATE).exists
-    refused = play("-e", f"mcp_tunnel_state_host={new}", lab_name=THREE)
-    assert f"{first} was taken out as broken into" in unquoted(refused.stdout)
+    for name in others:
+        remembered = json.loads(shell(name, THREE).check_output(f"cat {CONFIG}/members.json"))
+        assert remembered["state_host"] == new
+        assert [mark["name"] for mark in remembered["breached"]] == [first]
+    # Also where the variables still lead to the former state host, which knows of no mark.
+    for given_host in (new, first):
+        refused = play("-e", f"mcp_tunnel_state_host={given_host}", lab_name=THREE)
+        assert refused.returncode != 0
+        assert f"{first} was taken out as broken into" in unquoted(refused.stdout)
+        assert not shell(first, THREE).file(STATE).exists

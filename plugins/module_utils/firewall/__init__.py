@@ -5,8 +5,9 @@
 
 ``state`` is the work of module firewall, ``report`` that of firewall_info. ``table`` runs nft;
 ``listing`` and ``rows`` read what it says; ``files`` and ``records`` are on disk; ``accounts`` are
-users in rules; ``rollback_timer`` takes rules back unless it is stopped.
+users in rules; ``rollback_timer`` takes rules back unless it is stopped. ``containment`` shuts a
+host that was broken into, by a table of its own.
 
-Called by the modules firewall, firewall_info and replica_health, and by ``host_check``. Imports
-``host`` and ``core``.
+Called by the modules firewall, firewall_info, containment and replica_health, and by
+``host_check``. Imports ``host`` and ``core``.
 """

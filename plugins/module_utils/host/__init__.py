@@ -7,6 +7,6 @@ Each file asks one thing and knows nothing of replicas or rules. All but the ver
 ``file_entries``, which makes files, and ``unit_secrets``, which encrypts secrets where their units
 read them so, read only.
 
-Called by ``firewall``, ``host_check``, ``replica`` and the modules ``file_set`` and ``tunnel_ca``.
-Imports ``core`` only.
+Called by ``firewall``, ``host_check``, ``replica`` and the modules ``containment``, ``file_set``
+and ``tunnel_ca``. Imports ``core`` only.
 """

@@ -197,7 +197,7 @@ def _truth(
             "noted": True,
             "standby": world.get("standby_known", ""),
             "missing": world.get("missing", []),
-            "breach": _breach(world, host, given),
+            "breach": _breach(world, host, given, before),
             "already_stored": True,
             "misfit": "",
         },
@@ -300,12 +300,16 @@ def _truth(
     return answers.get(name, {})
 
 
-def _breach(world: dict, host: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The marks that the state host has, or gets."""
+def _breach(
+    world: dict, host: str, given: dict[str, Any], before: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The marks that the state host has, or gets; they are due until the CA is retired."""
     since = "2026-11-29T20:00:00Z"
     marked = {name: _mark(name, since, found) for name, found in given.get("breached", {}).items()}
     marks = {**marked, **{m["name"]: m for m in world.get("marked", {}).get(host, [])}}
-    due = bool(marked) and not world.get("replaced")
+    retired = any(call.get("arguments", {}).get("phase") == "retired" for call in before)
+    replaced = world.get("replaced") or (retired and not world.get("was_rotating"))
+    due = bool(marked) and not replaced
     return {"since": since if marks else "", "due": due, "marked": list(marks.values())}
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.openssl import make_ca
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 
 ONE = ["-e", '{"mcp_tunnel_breached": ["host2"]}']
@@ -147,6 +148,39 @@ def assert_it_gets_nothing(simulation):
     assert versions == [None, "breach-2026-11-29T20:00:00Z"]
 
 
+def test_a_rotation_that_was_under_way_needs_another_run(simulation):
+    simulation.world["was_rotating"] = True
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert "the CA that may have signed for it is still trusted" in output
+    assert "Run this playbook again, which replaces that CA as well" in output
+    assert "is NOT replaced yet" in output
+    assert "The token and the CA are new" not in output
+
+
+def test_a_brought_ca_is_judged_before_anything_is_replaced(simulation, tmp_path):
+    """By the state host, which knows what has signed for the host."""
+    certificate, key = make_ca(tmp_path)
+    simulation.variables.update(mcp_tunnel_ca_cert=certificate, mcp_tunnel_ca_key=key)
+    told = {"failed": True, "msg": "mcp_tunnel_ca_cert: is the CA that has signed for host2."}
+    simulation.attack("host1", "state_host", arguments={"ca_certificate": certificate}, merge=told)
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert "mcp_tunnel_ca_cert: is the CA that has signed" in output
+    assert shut(simulation)
+    assert calls(simulation, "tunnel_ca") == calls(simulation, "tunnel_token") == []
+
+
+def test_the_secret_of_a_signer_is_named(simulation, tmp_path):
+    """The file is the operator's, and so is the revocation."""
+    secret = "/etc/sign-csr/token"
+    signer = {"source": "command", "command": ["/usr/bin/sign"], "secret_file": secret}
+    simulation.variables.update(mcp_tunnel_signer=signer, mcp_tunnel_ca_cert=make_ca(tmp_path)[0])
+    _status, output = simulation.run("breach", *ONE, "--check")
+    assert f"revoke at your signer (mcp_tunnel_signer) the secret in {secret}" in output
+    assert secret not in paths(simulation, "host2", "absent")
+
+
 def test_a_second_run_replaces_nothing(simulation):
     simulation.world["replaced"] = True
     simulation.world["marked"] = {"host1": [{**MARK, "evidence": MARK["since"]}]}
@@ -172,7 +206,14 @@ def test_a_host_that_cannot_be_reached_hinders_nobody(simulation):
     assert position(simulation, "tunnel_ca", "host1", phase="added") < position(
         simulation, "tunnel_ca", "host1", phase="retired"
     )
-    assert calls(simulation, "state_host")[-1]["arguments"]["state"] == "released"
+    assert_let_go(simulation)
+
+
+def assert_let_go(simulation):
+    """Assert that the lease was given back, and that only a look without one came after it."""
+    *_others, released, look = calls(simulation, "state_host")
+    assert released["arguments"]["state"] == "released"
+    assert look["arguments"]["_ansible_check_mode"] is True
 
 
 def test_the_state_host_is_taken_out(simulation):
@@ -208,9 +249,8 @@ def test_the_id_of_the_tunnel_is_not_taken_from_it(simulation):
     status, output = simulation.run("breach", *STATE_HOST)
     assert status != 0
     assert "mcp_tunnel_id: is not set, and host2, the state host from now on" in output
-    assert {call["module"] for call in simulation.calls() if call["host"] != "host1"} == {
-        "public_files"
-    }
+    assert calls(simulation, "state_host", state="released") == calls(simulation, "state_host")
+    assert calls(simulation, "tunnel_ca") == calls(simulation, "tunnel_token") == []
 
 
 def test_nobody_guesses_who_takes_the_place_of_the_state_host(simulation):
@@ -241,7 +281,7 @@ def test_without_its_state_host_the_mark_is_missing_and_the_containment_is_not(s
     assert shut(simulation)
     assert paths(simulation, "host2", "link")
     assert calls(simulation, "tunnel_ca") == []
-    assert "host1 could not be reached, or failed above. host2 is NOT marked" in output
+    assert "host2 is NOT marked, and no credentials of the others were replaced" in output
 
 
 def test_services_that_do_not_stop_hinder_no_containment(simulation):
@@ -286,6 +326,17 @@ def test_evidence_that_is_given_up_is_named(simulation):
     assert "evidence was NEVER collected" in output
 
 
+def test_the_evidence_of_a_run_that_was_killed_is_found(simulation):
+    """It was killed before the mark, so the state host knows nothing of it."""
+    simulation.world["contents"]["host2"] = {}
+    kept = simulation.directory / "archives" / "host2-20261129T203912Z.tar.gz"
+    kept.parent.mkdir(mode=0o700)
+    kept.write_bytes(b"")
+    status, output = simulation.run("breach", *ONE)
+    assert status == 0, output[-3000:]
+    assert f"evidence was collected by an earlier run: {kept}" in output
+
+
 def test_another_run_still_says_that_there_is_no_evidence(simulation):
     simulation.world["contents"]["host2"] = {}
     status, output = simulation.run("breach", *ONE)
@@ -313,7 +364,7 @@ def test_what_the_others_remember_is_judged_before_any_secret_is_sent(simulation
     simulation.variables["mcp_tunnel_state_host"] = given
     status, output = simulation.run("site")
     assert status != 0
-    assert "host2: was taken out as broken into (2026-11-29T20:00:00Z), as host3" in output
+    assert "members.json on host3: host2 was taken out as broken into (2026-11-29T20" in output
     assert {call["module"] for call in simulation.calls()} == {"host_check"}
 
 
