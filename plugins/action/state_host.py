@@ -34,6 +34,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
     matching,
     number,
     record,
+    subset,
     text,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.this_run import (
@@ -64,7 +65,7 @@ _HELD = {
     "breach": record(
         {
             "since": TIME,
-            "due": flag,
+            "due": subset(("ca", "token")),
             "marked": list_of(MARKED, 500),
         }
     ),

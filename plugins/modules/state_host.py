@@ -253,9 +253,12 @@ breach:
       type: str
     due:
       description:
-        - Whether a CA whose certificates such a host may have is still in use, or still beside the
-          one in use.
-      type: bool
+        - The credentials that such a host knows and that are still good. V(ca) if a CA whose
+          certificates it may have is in use, or beside the one in use; V(token) if its tunnel token
+          is, or if none is stored.
+      type: list
+      elements: str
+      sample: [ca, token]
     marked:
       description:
         - The hosts, each with its C(name), C(machine), the time C(since) which it is marked, and

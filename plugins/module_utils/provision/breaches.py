@@ -4,7 +4,8 @@
 """The marks of hosts that were broken into. A marked host gets no credentials any more.
 
 The state host keeps them beside its members, as an inventory may show the host for ever. A mark
-also says which CA had signed for the host: its certificates are good until that CA is archived.
+also says which CA had signed for the host, whose certificates are good until that CA is archived,
+and which token it knows, by its digest.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _FORM = {
     "machine": re.compile(r"(?:[0-9a-f]{16,64})?\Z"),
     "since": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z"),
     "ca": re.compile(r"(?:[0-9a-f]{64})?\Z"),
+    "token": re.compile(r"(?:[0-9a-f]{64})?\Z"),
     "evidence": re.compile(r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?\Z"),
 }
 _OUT = "Take it out of the inventory, or leave it out with --limit. "
@@ -43,12 +45,15 @@ class Mark:
     :param machine: what tells its machine from others, empty if that is not known.
     :param since: time of the mark in UTC, as in RFC 3339.
     :param ca: SHA-256 of the CA at that time, empty if the state host had none: it is a new one.
+    :param token: SHA-256 of the tunnel token at that time, empty if the state host had none. It is
+        a random secret, so that gives nothing away.
     :param evidence: time at which evidence was first collected there, empty if it never was.
     """
 
     machine: str
     since: str
     ca: str
+    token: str = ""
     evidence: str = ""
 
 
@@ -64,19 +69,35 @@ class Found:
     evidence: bool = False
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What the replicas of a state host live on.
+
+    :param ca: SHA-256 of the CA, empty if there is none.
+    :param token: SHA-256 of the tunnel token, empty if there is none.
+    """
+
+    ca: str
+    token: str
+
+
 Marks = Mapping[str, Mark]
 
 
-def with_hosts(marks: Marks, hosts: Mapping[str, Found], ca: str, now: str) -> dict[str, Mark]:
+def with_hosts(
+    marks: Marks, hosts: Mapping[str, Found], stored: Stored, now: str
+) -> dict[str, Mark]:
     """The marks with these hosts. One that is there only learns what it did not know."""
-    return {**marks, **{n: _marked(marks.get(n), found, ca, now) for n, found in hosts.items()}}
+    return {**marks, **{n: _marked(marks.get(n), found, stored, now) for n, found in hosts.items()}}
 
 
-def _marked(mark: Mark | None, found: Found, ca: str, now: str) -> Mark:
-    before = mark or Mark("", now, ca)
+def _marked(mark: Mark | None, found: Found, stored: Stored, now: str) -> Mark:
+    before = mark or Mark("", now, stored.ca)
     return replace(
         before,
         machine=found.machine if before.machine in UNKNOWN and found.machine else before.machine,
+        # A new state host asks for it later. Until then, nobody has replaced it.
+        token=before.token or stored.token,
         evidence=before.evidence or (now if found.evidence else ""),
     )
 
@@ -86,16 +107,20 @@ def newest(marks: Marks) -> str:
     return max((each.since for each in marks.values()), default="")
 
 
-def is_due(marks: Marks, ca: str, is_rotating: bool) -> bool:
-    """Whether a CA whose certificates a marked host may have is still trusted.
+def due(marks: Marks, stored: Stored, is_rotating: bool) -> list[str]:
+    """What marked hosts know and is still good: ``ca``, ``token``.
 
-    A CA that was registered before the mark is not new enough, even if it was being rotated in.
+    A CA that was registered before the mark is not new enough, even if it was being rotated in. A
+    run may have replaced the CA alone, so each of the two is looked at.
 
-    :param ca: SHA-256 of the CA in use, empty if there is none.
-    :param is_rotating: whether another one is registered beside it.
+    :param is_rotating: whether another CA is registered beside the one in use.
     """
-    lost = {each.ca for each in marks.values()}
-    return bool(marks) and (is_rotating or not ca or ca in lost)
+    if not marks:
+        return []
+    cas, tokens = ({getattr(each, name) for each in marks.values()} for name in ("ca", "token"))
+    ca = is_rotating or not stored.ca or stored.ca in cas
+    token = not stored.token or stored.token in tokens
+    return [name for name, is_due in (("ca", ca), ("token", token)) if is_due]
 
 
 def check(

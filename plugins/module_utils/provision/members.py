@@ -83,16 +83,18 @@ class Members:
         marks = {name: mark for name, mark in self.breached.items() if name not in back}
         return replace(self, breached=marks)
 
-    def with_breached(self, hosts: Mapping[str, breaches.Found], ca: str, now: str) -> Members:
+    def with_breached(
+        self, hosts: Mapping[str, breaches.Found], stored: breaches.Stored, now: str
+    ) -> Members:
         """The list after *hosts* were marked as broken into; they are no members any more.
 
-        :param ca: SHA-256 of the CA, empty if there is none.
+        :param stored: what they know, or have certificates of.
         """
         # What the state host has known before counts for more than what such a host says.
         known = {n: self.by_name[n].machine for n in hosts if n in self.by_name}
         found = {n: replace(each, machine=known.get(n, each.machine)) for n, each in hosts.items()}
         kept = {name: each for name, each in self.by_name.items() if name not in hosts}
-        marks = breaches.with_hosts(self.breached, found, ca, now)
+        marks = breaches.with_hosts(self.breached, found, stored, now)
         return replace(self, by_name=kept, breached=marks)
 
     def with_replicas(self, machines: Mapping[str, str], domain: str) -> Members:

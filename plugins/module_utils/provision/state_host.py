@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -205,7 +206,7 @@ def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str
     members.check_forgotten(request.forget, known, request.replicas, request.inventory)
     back = breaches.returning(known.breached, request.forget, request.replicas)
     known = known.without(request.forget).unmarked(back)
-    known = known.with_breached(request.taken_out, _lost_ca(request), _now())
+    known = known.with_breached(request.taken_out, _known_there(request), _now())
     breaches.check_ca(known.breached, _digest(_given(request)), "mcp_tunnel_ca_cert")
     members.check_machines(known, request.replicas, file.path)
     missing = known.missing(request.inventory)
@@ -243,12 +244,13 @@ def _check_marks(request: Request, known: members.Members, subject: str) -> None
 
 
 def _breach(path: str, known: members.Members) -> dict[str, Any]:
-    """The marks, the time of the last, and whether a CA that signed for a marked one is trusted."""
+    """The marks, the time of the last, and what marked hosts know and is still good."""
     rotating = any(StateFile(path, f"{stem}.crt").read() for stem in ("ca-previous", "ca-next"))
     marks = known.breached
+    stored = breaches.Stored(_ca(path), _token(path) if marks else "")
     return {
         "since": breaches.newest(marks),
-        "due": breaches.is_due(marks, _ca(path), rotating),
+        "due": breaches.due(marks, stored, rotating),
         "marked": breaches.told(marks),
     }
 
@@ -268,10 +270,20 @@ def _given(request: Request) -> str:
     return request.breached.given if request.breached else ""
 
 
-def _lost_ca(request: Request) -> str:
-    """SHA-256 of the CA that has signed for hosts which are marked now."""
+def _known_there(request: Request) -> breaches.Stored:
+    """What hosts that are marked now know, or have certificates of."""
     trusted = request.breached.trusted if request.breached else ""
-    return _ca(request.path) or _digest(trusted)
+    token = _token(request.path) if request.taken_out else ""
+    return breaches.Stored(_ca(request.path) or _digest(trusted), token)
+
+
+def _token(path: str) -> str:
+    """SHA-256 of the tunnel token, empty without one. One that cannot be read hinders no mark."""
+    try:
+        value = StateFile(path, "tunnel-token").read()
+    except TunnelError:
+        return ""
+    return hashlib.sha256(value.encode()).hexdigest() if value else ""
 
 
 def _text(file: StateFile) -> str | None:

@@ -303,13 +303,22 @@ def _truth(
 def _breach(
     world: dict, host: str, given: dict[str, Any], before: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The marks that the state host has, or gets; they are due until the CA is retired."""
+    """The marks that the state host has, or gets, and what they know that is still good.
+
+    That is the CA until it is retired, and the token until it is rotated. *replaced* was before,
+    and what *stays* is good for ever.
+    """
     since = "2026-11-29T20:00:00Z"
     marked = {name: _mark(name, since, found) for name, found in given.get("breached", {}).items()}
     marks = {**marked, **{m["name"]: m for m in world.get("marked", {}).get(host, [])}}
-    retired = any(call.get("arguments", {}).get("phase") == "retired" for call in before)
-    replaced = world.get("replaced") or (retired and not world.get("was_rotating"))
-    due = bool(marked) and not replaced
+    asked = [call.get("arguments", {}) for call in before]
+    retired = any(each.get("phase") == "retired" for each in asked)
+    replaced = {
+        *world.get("replaced", []),
+        *(["ca"] if retired and not world.get("was_rotating") else []),
+        *(["token"] if any(each.get("token_version") for each in asked) else []),
+    } - {*world.get("stays", [])}
+    due = [name for name in ("ca", "token") if marks and name not in replaced]
     return {"since": since if marks else "", "due": due, "marked": list(marks.values())}
 
 

@@ -154,8 +154,44 @@ def test_a_rotation_that_was_under_way_needs_another_run(simulation):
     assert status != 0
     assert "the CA that may have signed for it is still trusted" in output
     assert "Run this playbook again, which replaces that CA as well" in output
-    assert "is NOT replaced yet" in output
+    assert "NOT replaced yet, see below: the CA that may have signed for it." in output
     assert "The token and the CA are new" not in output
+
+
+def test_a_token_that_nobody_has_replaced_is_rotated_without_another_ca(simulation):
+    """A run was killed before the token, and the operator has completed the rotation of the CA."""
+    simulation.world["marked"] = {"host1": [{**MARK, "evidence": MARK["since"]}]}
+    simulation.world["replaced"] = ["ca"]
+    status, output = simulation.run("breach", *ONE)
+    assert status == 0, output[-3000:]
+    assert calls(simulation, "tunnel_ca", phase="added") == []
+    versions = [c["arguments"].get("token_version") for c in calls(simulation, "tunnel_token")]
+    assert versions == [None, "breach-2026-11-29T20:00:00Z"]
+    assert "The token and the CA are new" in output
+
+
+def test_a_token_that_stays_ends_the_run_red(simulation):
+    simulation.world["stays"] = ["token"]
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert "NOT replaced yet, see below: the token that it knows." in output
+    assert "host2: the token that it knows is still good. Run this playbook again" in output
+    assert "The token and the CA are new" not in output
+
+
+def test_a_new_state_host_notes_the_token_before_it_is_replaced(simulation):
+    """Else the run after a killed one could not tell that it was not replaced."""
+    known = {"provisioning": "wif", "token_version": None}
+    simulation.attack("host2", "tunnel_token", arguments=known, merge={"changed": True})
+    status, output = simulation.run("breach", *STATE_HOST)
+    assert status == 0, output[-3000:]
+    taken, rotated = (simulation.calls().index(call) for call in calls(simulation, "tunnel_token"))
+    notes = [
+        simulation.calls().index(call)
+        for call in calls(simulation, "state_host", note=True)
+        if call["arguments"]["breached"]
+    ]
+    assert any(taken < at < rotated for at in notes)
 
 
 def test_a_brought_ca_is_judged_before_anything_is_replaced(simulation, tmp_path):
@@ -182,7 +218,7 @@ def test_the_secret_of_a_signer_is_named(simulation, tmp_path):
 
 
 def test_a_second_run_replaces_nothing(simulation):
-    simulation.world["replaced"] = True
+    simulation.world["replaced"] = ["ca", "token"]
     simulation.world["marked"] = {"host1": [{**MARK, "evidence": MARK["since"]}]}
     simulation.world["contents"]["host2"] = {}
     status, output = simulation.run("breach", *ONE)

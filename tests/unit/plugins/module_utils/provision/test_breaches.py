@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.state_files import StateFile
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import membership
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision import (
     breaches,
@@ -20,12 +22,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.signat
     Signatories,
 )
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import simulated_hosts
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes import stand_in_creds
 
 RUN = Run(id="1" * 16, owner="root on a, process 1", controller="a" * 16, process="1:1")
 A, B, ANEW = "0123456789abcdef", "fedcba9876543210", "1111111111111111"
 SUBJECT = "replicas.json"
 NOW = "2026-11-29T20:00:00Z"
-MARK = {"machine": B, "since": NOW, "ca": "", "evidence": ""}
+MARK = {"machine": B, "since": NOW, "ca": "", "token": "", "evidence": ""}
 FORMER, PRESENT = (ssl.DER_cert_to_PEM_cert(content) for content in (b"former", b"present"))
 
 
@@ -44,6 +47,10 @@ class World:
             check_mode=False,
         )
         self.has_ca(FORMER)
+        self.has_token("stolen")
+
+    def has_token(self, value):
+        (self.state / "tunnel-token").write_text(value)
 
     def has_ca(self, content, previous=None):
         (self.state / "ca.crt").write_text(content)
@@ -94,7 +101,7 @@ def test_a_marked_host_is_no_member_and_asks_for_no_certificate(world):
     before = world.keys.read_text()
     found = world.mark(needs_all=True)
     assert found["changed"] is True
-    assert found["breach"]["due"] is True
+    assert found["breach"]["due"] == ["ca", "token"]
     assert list(world.list()["replicas"]) == ["a"]
     assert world.list()["breached"]["b"]["machine"] == B, "as it was known before"
     assert "--member b" in before
@@ -114,29 +121,56 @@ def test_a_second_run_keeps_the_time_of_the_first(world):
 
 def test_check_mode_marks_nobody_and_says_that_something_is_due(world):
     found = world.mark(check_mode=True)
-    assert (found["changed"], found["breach"]["due"]) == (True, True)
+    assert (found["changed"], found["breach"]["due"]) == (True, ["ca", "token"])
     assert "breached" not in world.list()
     assert "--member b" in world.keys.read_text()
 
 
 def test_a_lost_state_host_leaves_its_mark_on_the_new_one(world, tmp_path):
-    """The new one has neither list nor CA."""
+    """The new one has neither list nor CA, and takes the present token, which is the stolen one."""
     world.state = tmp_path / "new" / "default"
     world.state.parent.mkdir()
-    assert world.mark()["breach"]["due"] is True
+    assert world.mark()["breach"]["due"] == ["ca", "token"]
     assert world.list()["breached"]["b"]["machine"] == ""
     world.has_ca(PRESENT, FORMER)
-    assert world.mark()["breach"]["due"] is True
+    assert world.mark()["breach"]["due"] == ["ca", "token"]
     world.has_ca(PRESENT)
-    assert world.mark()["breach"]["due"] is False
+    world.has_token("stolen")
+    assert world.mark()["breach"]["due"] == ["token"]
+    world.has_token("new")
+    for _ in range(2):
+        assert world.mark()["breach"]["due"] == []
 
 
 def test_it_is_done_when_another_ca_has_taken_the_place_alone(world):
     world.mark()
+    world.has_token("new")
     world.has_ca(PRESENT, FORMER)
-    assert world.mark()["breach"]["due"] is True, "the old one is still registered"
+    assert world.mark()["breach"]["due"] == ["ca"], "the old one is still registered"
     world.has_ca(PRESENT)
-    assert world.mark()["breach"]["due"] is False
+    assert world.mark()["breach"]["due"] == []
+
+
+def test_a_rotation_of_the_ca_alone_leaves_the_token_due(world):
+    """The run was killed before the token, and rotate_ca.yml has completed what it had begun."""
+    world.mark()
+    world.has_ca(PRESENT)
+    assert world.mark()["breach"]["due"] == ["token"]
+    assert "stolen" not in (world.state / "replicas.json").read_text()
+    world.has_token("new")
+    assert world.mark()["breach"]["due"] == []
+
+
+def test_a_token_that_cannot_be_read_hinders_no_mark(world, monkeypatch, tmp_path):
+    """The state was put back on another machine, say, as it was on the disk."""
+    stand_in_creds.install(monkeypatch, tmp_path / "one")
+    encrypted = StateFile(str(world.state), "tunnel-token", at_rest.HOST)
+    encrypted.write("stolen")
+    stand_in_creds.install(monkeypatch, tmp_path / "other", secret=b"another host")
+    with pytest.raises(TunnelError):
+        encrypted.read()
+    assert "token" in world.mark()["breach"]["due"]
+    assert list(world.list()["breached"]) == ["b"]
 
 
 def test_a_ca_cannot_take_its_own_place(world):
@@ -145,9 +179,9 @@ def test_a_ca_cannot_take_its_own_place(world):
     with pytest.raises(TunnelError, match=r"^mcp_tunnel_ca_cert: is the CA.*Bring a new CA"):
         world.mark(given=FORMER)
     assert world.list() == before
-    assert world.mark(given=PRESENT)["breach"]["due"] is True
+    assert "ca" in world.mark(given=PRESENT)["breach"]["due"]
     world.has_ca(PRESENT)
-    assert world.mark(given=PRESENT)["breach"]["due"] is False
+    assert "ca" not in world.mark(given=PRESENT)["breach"]["due"]
     with pytest.raises(TunnelError, match="is the CA that has signed for b"):
         world.mark(given=FORMER)
 
@@ -157,11 +191,11 @@ def test_the_ca_of_a_lost_state_host_is_the_one_that_the_others_trust(world, tmp
     world.state.parent.mkdir()
     with pytest.raises(TunnelError, match="is the CA that has signed for b"):
         world.mark(given=FORMER, trusted=FORMER)
-    assert world.mark(trusted=FORMER)["breach"]["due"] is True
+    assert "ca" in world.mark(trusted=FORMER)["breach"]["due"]
     world.has_ca(FORMER)
-    assert world.mark()["breach"]["due"] is True
+    assert "ca" in world.mark()["breach"]["due"]
     world.has_ca(PRESENT)
-    assert world.mark()["breach"]["due"] is False
+    assert "ca" not in world.mark()["breach"]["due"]
 
 
 def test_a_rotation_from_before_the_breach_is_not_enough(world):
@@ -169,7 +203,7 @@ def test_a_rotation_from_before_the_breach_is_not_enough(world):
     world.has_ca(PRESENT, FORMER)
     world.mark()
     world.has_ca(PRESENT)
-    assert world.mark()["breach"]["due"] is True
+    assert "ca" in world.mark()["breach"]["due"]
 
 
 @pytest.mark.parametrize("forget", [(), ("b",)])
@@ -277,6 +311,7 @@ def test_a_lost_list_learns_the_machine_from_the_host_and_the_evidence_once(worl
         "machine": B,
         "since": mark["since"],
         "ca": "",
+        "token": "",
         "evidence": mark["evidence"],
     }
 
@@ -303,6 +338,7 @@ def test_an_earlier_release_refuses_a_list_with_marks(world):
         {"b": {**MARK, "machine": "x"}},
         {"b": {**MARK, "since": "today"}},
         {"b": {**MARK, "ca": "x"}},
+        {"b": {**MARK, "token": "x"}},
         {"b": {**MARK, "evidence": "yes"}},
         {"b": {**MARK, "more": 1}},
         {str(number): MARK for number in range(501)},
