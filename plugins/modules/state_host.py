@@ -97,7 +97,8 @@ options:
     description:
       - Hosts that were broken into, by name, each with the C(machine) that it says it is, empty if
         that is not known, and whether C(evidence) was collected. With O(note=true) they are marked
-        so, are members no more, and may not ask for certificates any more.
+        so, are members no more, and may not ask for certificates any more, also if something else
+        is refused.
     type: dict
     default: {}
   ca_certificate:

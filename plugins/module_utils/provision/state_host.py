@@ -152,12 +152,13 @@ def release(
 
 def _found(request: Request, check_mode: bool) -> dict[str, Any]:
     request.notes.check()
+    if request.taken_out and request.breached and request.note and not check_mode:
+        # Whatever is wrong with the rest of the request, or with the list.
+        request.breached.signatories.forget(request.taken_out)
     known, missing, noted = _look(request, check_mode)
     names = known.by_name.keys()
     if not check_mode:
         request.notes.write(request.path)
-        if request.note and request.breached:
-            request.breached.signatories.forget(request.taken_out)
     if request.renewal is not None:
         noted &= _let_ask(request.renewal, names, check_mode or not request.note)
     return {
@@ -197,16 +198,20 @@ def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str
             file.path,
             "is missing, although this host has the credentials of the instance: nobody knows "
             "which replicas a rotation would cut off",
-            "Restore it from a backup, or run site.yml with every replica, which writes it anew; "
-            "then repeat this run",
+            "Restore it from a backup, or run site.yml with every replica"
+            f"{_but(request.taken_out)}, which writes it anew; then repeat this run",
         )
     known = members.read(text, file.path)
     members.check_domain(known, request.domain, file.path)
     _check_marks(request, known, file.path)
+    there, now = _known_there(request), _now()
+    if request.taken_out and request.note and not check_mode:
+        # Before the rest is judged: from here on, no run gives them credentials.
+        _write(file, known.with_breached(request.taken_out, there, now))
     members.check_forgotten(request.forget, known, request.replicas, request.inventory)
     back = breaches.returning(known.breached, request.forget, request.replicas)
     known = known.without(request.forget).unmarked(back)
-    known = known.with_breached(request.taken_out, _known_there(request), _now())
+    known = known.with_breached(request.taken_out, there, now)
     breaches.check_ca(known.breached, _digest(_given(request)), "mcp_tunnel_ca_cert")
     members.check_machines(known, request.replicas, file.path)
     missing = known.missing(request.inventory)
@@ -226,9 +231,17 @@ def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str
     if wanted == text or not (request.replicas or request.forget or request.taken_out):
         return known, missing, True
     if request.note and not check_mode:
-        secret_files.ensure_private_directory(request.path, check_mode=False)
-        file.write(wanted)
+        _write(file, grown)
     return grown, missing, False
+
+
+def _write(file: StateFile, known: members.Members) -> None:
+    secret_files.ensure_private_directory(os.path.dirname(file.path), check_mode=False)
+    file.ensure(known.text().strip(), check_mode=False)
+
+
+def _but(names: Collection[str]) -> str:
+    return f" but {', '.join(sorted(names))}" if names else ""
 
 
 def _check_marks(request: Request, known: members.Members, subject: str) -> None:

@@ -194,7 +194,9 @@ def test_a_new_state_host_notes_the_token_before_it_is_replaced(simulation):
     assert any(taken < at < rotated for at in notes)
 
 
-def test_a_brought_ca_is_judged_before_anything_is_replaced(simulation, tmp_path):
+def test_a_brought_ca_is_judged_after_the_mark_and_before_anything_is_replaced(
+    simulation, tmp_path
+):
     """By the state host, which knows what has signed for the host."""
     certificate, key = make_ca(tmp_path)
     simulation.variables.update(mcp_tunnel_ca_cert=certificate, mcp_tunnel_ca_key=key)
@@ -203,7 +205,11 @@ def test_a_brought_ca_is_judged_before_anything_is_replaced(simulation, tmp_path
     status, output = simulation.run("breach", *ONE)
     assert status != 0
     assert "mcp_tunnel_ca_cert: is the CA that has signed" in output
-    assert shut(simulation)
+    assert "is NOT marked" not in output
+    (mark,) = calls(simulation, "state_host", breached=FOUND, note=True)
+    assert (mark["arguments"]["ca_certificate"], mark["arguments"]["needs_all"]) == ("", False)
+    assert shut(simulation) < simulation.calls().index(mark)
+    assert written(simulation, "host3", "members.json")
     assert calls(simulation, "tunnel_ca") == calls(simulation, "tunnel_token") == []
 
 

@@ -88,6 +88,12 @@ class World:
         content["breached"]["b"].update(changes)
         (self.state / "replicas.json").write_text(json.dumps(content, indent=1) + "\n")
 
+    def assert_taken_out(self):
+        assert list(self.list()["replicas"]) == ["a"]
+        assert list(self.list()["breached"]) == ["b"]
+        assert "--member b" not in self.keys.read_text()
+        assert self.lease.holder() == {}, "a refusal leaves nothing to wait for"
+
     def list(self):
         return json.loads((self.state / "replicas.json").read_text())
 
@@ -174,16 +180,33 @@ def test_a_token_that_cannot_be_read_hinders_no_mark(world, monkeypatch, tmp_pat
 
 
 def test_a_ca_cannot_take_its_own_place(world):
-    """Nothing is marked then, and a new one is taken. It stays lost for later runs."""
-    before = world.list()
+    """The host is marked nevertheless, and a new one is taken. It stays lost for later runs."""
     with pytest.raises(TunnelError, match=r"^mcp_tunnel_ca_cert: is the CA.*Bring a new CA"):
         world.mark(given=FORMER)
-    assert world.list() == before
+    world.assert_taken_out()
     assert "ca" in world.mark(given=PRESENT)["breach"]["due"]
     world.has_ca(PRESENT)
     assert "ca" not in world.mark(given=PRESENT)["breach"]["due"]
     with pytest.raises(TunnelError, match="is the CA that has signed for b"):
         world.mark(given=FORMER)
+
+
+def test_a_replica_that_the_inventory_lacks_hinders_no_mark(world):
+    """The rest of the run is refused, and a run of site.yml gives the host nothing."""
+    with pytest.raises(TunnelError, match="has a, which would be cut off"):
+        world.mark(inventory=("c",), needs_all=True)
+    world.assert_taken_out()
+    with pytest.raises(TunnelError, match="b was taken out as broken into"):
+        world.hold(credentials_for=("a", "b"), note=True)
+
+
+def test_a_list_that_is_lost_hinders_the_mark_and_no_key(world):
+    """A list of the mark alone would say that a rotation cuts off nobody."""
+    (world.state / "replicas.json").unlink()
+    with pytest.raises(TunnelError, match=r"is missing.*run site\.yml with every replica but b"):
+        world.mark(needs_list=True)
+    assert not (world.state / "replicas.json").exists()
+    assert "--member b" not in world.keys.read_text()
 
 
 def test_the_ca_of_a_lost_state_host_is_the_one_that_the_others_trust(world, tmp_path):
