@@ -291,7 +291,10 @@ def test_the_id_of_the_tunnel_is_not_taken_from_it(simulation):
     status, output = simulation.run("breach", *STATE_HOST)
     assert status != 0
     assert "mcp_tunnel_id: is not set, and host2, the state host from now on" in output
-    assert calls(simulation, "state_host", state="released") == calls(simulation, "state_host")
+    assert "host1 is marked, and no credentials of the others were replaced" in output
+    mark, *released = [call["arguments"] for call in calls(simulation, "state_host")]
+    assert (list(mark["breached"]), mark["note"]) == (["host1"], True)
+    assert {each["state"] for each in released} == {"released"}
     assert calls(simulation, "tunnel_ca") == calls(simulation, "tunnel_token") == []
 
 
