@@ -63,7 +63,7 @@ _FIELDS: Mapping[str, Fields] = {
 class ActionModule(CheckedModule):
     """Takes the archive as bytes: written under a name of the controller's, and never unpacked."""
 
-    _VALID_ARGS = frozenset(("dest", "instance"))
+    _VALID_ARGS = frozenset(("dest", "evidence_of", "instance"))
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
@@ -80,11 +80,12 @@ class ActionModule(CheckedModule):
             {
                 "instance": {"type": "str", "required": True},
                 "dest": {"type": "path", "required": True},
+                "evidence_of": {"type": "str"},
             }
         )
         dest = Path(os.path.normpath(check_path(options["dest"], _DEST)))
         directory = _prepared(dest, self._task.check_mode)
-        path = directory / _file_name(task_vars["inventory_hostname"])
+        path = directory / _file_name(task_vars["inventory_hostname"], options["evidence_of"])
         if self._task.check_mode:
             told = (
                 f"Would collect an archive on this host, and fetch it to {path}. Nothing was asked."
@@ -156,10 +157,16 @@ def _decoded(content: str) -> bytes:
         return b""
 
 
-def _file_name(host: str) -> str:
-    """A name by the inventory's name of the host, and by the controller's clock."""
+def _file_name(host: str, evidence_of: str | None) -> str:
+    """A name by the inventory's name of the host, and by the controller's clock.
+
+    Evidence of a breach has the machine in it as well: another one may have the name later.
+    """
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", host)[:128].lstrip(".")
-    return f"{plain}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar.gz"
+    machine = re.sub(r"[^0-9a-f]", "", evidence_of or "")[:64]
+    parts = [plain, *(["breach"] if evidence_of is not None else []), machine]
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return f"{'-'.join(filter(None, [*parts, now]))}.tar.gz"
 
 
 def _prepared(directory: Path, check_mode: bool) -> Path:

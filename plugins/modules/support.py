@@ -40,6 +40,12 @@ options:
       - Each archive has the name of its host and the time.
       - Every task has to give it. The host does not get it.
     type: path
+  evidence_of:
+    description:
+      - For evidence of a breach, the fact C(identity) of the host
+        (M(mcp_tunnels.stack.host_check)), empty if it does not say it. The name of the archive then
+        has C(breach) and that in it. The host does not get it.
+    type: str
   state:
     description:
       - The part of the work that is asked of the host. The action plugin sets it in each of its
@@ -175,6 +181,7 @@ def main() -> None:
         argument_spec=dict(
             instance=dict(type="str", required=True),
             dest=dict(type="path"),
+            evidence_of=dict(type="str"),
             state=dict(type="str", choices=["made", "read", "absent"], default="made"),
             offset=dict(type="int", default=0),
         ),

@@ -138,7 +138,7 @@ def test_no_secret_is_left_there_or_in_the_evidence(breach: Breach) -> None:
         assert found(breach.needles, shown(LOST, command)) == [], command
     assert found(breach.needles, breach.output) == []
     (path,) = breach.folder.iterdir()
-    assert path.name.startswith(LOST)
+    assert path.name.startswith(f"{LOST}-breach-")
     with tarfile.open(path) as archive:
         files = {each.name.partition("/")[2]: archive.extractfile(each) for each in archive}
         texts = {

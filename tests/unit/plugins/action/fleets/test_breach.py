@@ -135,7 +135,7 @@ def assert_contained(simulation):
     names = [unit["name"] for unit in units if unit.get("enabled") and unit.get("state")]
     assert names == ["mcp-tunnel-containment.service"]
     (archive,) = (simulation.directory / "archives").iterdir()
-    assert archive.name.startswith("host2-")
+    assert archive.name.startswith(f"host2-breach-{MACHINE}-")
 
 
 def assert_it_gets_nothing(simulation):
@@ -374,12 +374,59 @@ def test_evidence_that_is_given_up_is_named(simulation):
 def test_the_evidence_of_a_run_that_was_killed_is_found(simulation):
     """It was killed before the mark, so the state host knows nothing of it."""
     simulation.world["contents"]["host2"] = {}
-    kept = simulation.directory / "archives" / "host2-20261129T203912Z.tar.gz"
-    kept.parent.mkdir(mode=0o700)
-    kept.write_bytes(b"")
+    kept = keep(simulation, f"host2-breach-{MACHINE}-20261129T203912Z.tar.gz")
     status, output = simulation.run("breach", *ONE)
     assert status == 0, output[-3000:]
     assert f"evidence was collected by an earlier run: {kept}" in output
+
+
+def keep(simulation, name):
+    """Let an archive of this name be on the controller; return its path."""
+    path = simulation.directory / "archives" / name
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+OTHERS = [
+    "host2-20261129T203912Z.tar.gz",
+    "host2-breach-20261129T203912Z.tar.gz",
+    "host2-breach-1111111111111111-20261129T203912Z.tar.gz",
+    f"host3-breach-{MACHINE}-20261129T203912Z.tar.gz",
+]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("removed", [True, False])
+def test_another_archive_is_no_evidence(simulation, name, removed):
+    """One of support.yml, of the machine that had the name before, or of another host.
+
+    Who broke in has removed what would be collected, or the collection fails.
+    """
+    keep(simulation, name)
+    if removed:
+        simulation.world["contents"]["host2"] = {}
+    else:
+        simulation.attack("host2", "support", merge={"failed": True, "msg": "no space"})
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert "evidence was NEVER collected" in output
+    (found,) = {
+        found["host2"]["evidence"]
+        for call in calls(simulation, "state_host")
+        if (found := call["arguments"].get("breached"))
+    }
+    assert found is False
+
+
+def test_who_removes_the_configuration_alone_gets_nothing_wiped(simulation):
+    """What the host remembers of its services is still there, and nothing was collected."""
+    records = "/var/lib/mcp-tunnel-replica/default"
+    simulation.world["contents"]["host2"] = {records: {}}
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert "NOT wiped: there is no evidence yet" in output
+    assert simulated_hosts.STATE not in paths(simulation, "host2", "absent")
 
 
 def test_another_run_still_says_that_there_is_no_evidence(simulation):
