@@ -15,7 +15,8 @@ description:
     C(/etc/mcp-tunnel-containment.nft), from which a unit loads it at boot. Nothing else of the
     ruleset is touched.
   - The kernel is compared with the rules each time, so a table that was flushed comes back.
-  - The port of the present SSH session stays open, whatever it is.
+  - The port of the present SSH session stays open, whatever it is, and also for the address that it
+    comes from.
   - The host is not kept from undoing this. Who broke in may be root.
 extends_documentation_fragment:
   - mcp_tunnels.stack.attributes
@@ -25,7 +26,10 @@ attributes:
     description: The rules are the same on each host.
 options:
   rules:
-    description: The rules, in nft's language. C($ssh) in them stands for the set of the SSH ports.
+    description:
+      - The rules, in nft's language. C($ssh) in them stands for the set of the SSH ports. With
+        O(ssh_sources), C($ssh_ip) and C($ssh_ip6) stand for the sets of their IPv4 and IPv6
+        networks.
     type: str
     required: true
   ssh_ports:
@@ -33,6 +37,11 @@ options:
     type: list
     elements: int
     required: true
+  ssh_sources:
+    description: The networks from which the operator reaches the host. Without them, from anywhere.
+    type: list
+    elements: str
+    default: []
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -40,7 +49,7 @@ author:
 EXAMPLES = r"""
 - name: Shut the firewall
   mcp_tunnels.stack.containment:
-    rules: "{{ lookup('ansible.builtin.template', 'containment.nft.j2') }}"
+    rules: "{{ lookup('mcp_tunnels.stack.template', 'containment.nft.j2') }}"
     ssh_ports: [22]
 """
 
@@ -64,11 +73,16 @@ def main() -> None:
         argument_spec=dict(
             rules=dict(type="str", required=True),
             ssh_ports=dict(type="list", elements="int", required=True),
+            ssh_sources=dict(type="list", elements="str", default=[]),
         ),
         supports_check_mode=True,
     )
-    ports = {*module.params["ssh_ports"], *session.local_ports()}
-    run(module, lambda: containment.ensure(module.params["rules"], ports, module.check_mode))
+    given, open_ones = module.params, session.connections()
+    ports = {*given["ssh_ports"], *(each.port for each in open_ones)}
+    # The variables may not be what is in force, and the operator is here.
+    sources = {*given["ssh_sources"], *(each.peer for each in open_ones)}
+    way_in = containment.WayIn(ports, sources if given["ssh_sources"] else set())
+    run(module, lambda: containment.ensure(given["rules"], way_in, module.check_mode))
 
 
 if __name__ == "__main__":

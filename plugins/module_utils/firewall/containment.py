@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
@@ -17,16 +20,48 @@ PATH = "/etc/mcp-tunnel-containment.nft"
 _ATTRIBUTES = secret_files.Attributes(mode=0o644, uid=0, gid=0)
 
 
-def ensure(rules: str, ports: set[int], check_mode: bool, path: str = PATH) -> dict[str, Any]:
+@dataclass(frozen=True)
+class WayIn:
+    """How the operator reaches the host over SSH.
+
+    :param ports: the ports of the host.
+    :param sources: the networks that he may come from; none for everywhere.
+    """
+
+    ports: Collection[int]
+    sources: Collection[str] = ()
+
+    def text(self) -> str:
+        """The variables of the rules, in nft's language."""
+        lines = [("ssh", sorted(self.ports))]
+        if self.sources:
+            lines += [("ssh_ip", self._networks(4)), ("ssh_ip6", self._networks(6))]
+        return "".join(
+            f"define {name} = {{ {', '.join(map(str, values))} }}\n" for name, values in lines
+        )
+
+    def _networks(self, version: int) -> list[Any]:
+        """Those of one family, none twice, as sets are refused that overlap, or are empty.
+
+        So loopback is among them, which comes in anyway.
+        """
+        loopback = "127.0.0.1" if version == 4 else "::1"
+        found = [ipaddress.ip_network(each, strict=False) for each in (*self.sources, loopback)]
+        # The two types of networks do not sort together.
+        family: list[Any] = [each for each in found if each.version == version]
+        return list(ipaddress.collapse_addresses(family))
+
+
+def ensure(rules: str, way_in: WayIn, check_mode: bool, path: str = PATH) -> dict[str, Any]:
     """Makes kernel and disk have these rules; returns the module's result.
 
     The kernel comes first, and is compared with what it would make of the rules: who flushes the
     ruleset leaves the file as it is. A disk that is full hinders nothing of that.
 
-    :param rules: in nft's language; ``$ssh`` in them stands for the ports of SSH.
+    :param rules: in nft's language, with the variables of *way_in*.
     :raises TunnelError: if they are refused, or cannot be kept.
     """
-    text = f"define ssh = {{ {', '.join(map(str, sorted(ports)))} }}\n{rules}"
+    text = way_in.text() + rules
     actions = []
     if not _is_in_force(text):
         actions.append("rules loaded")

@@ -238,6 +238,26 @@ def test_a_second_run_replaces_nothing(simulation):
     assert "evidence was collected by a run of 2026-11-29T20:00:00Z" in output
 
 
+@pytest.mark.parametrize(
+    ("policy", "audit"), [("strict", False), ("strict", True), ("none", False)]
+)
+def test_in_strict_mode_ssh_comes_from_the_same_networks(simulation, policy, audit):
+    """The module adds the address of the present session, which they may not have."""
+    networks = ["192.0.2.0/24", "fd00::/64"]
+    simulation.variables.update(
+        firewall_host_policy=policy, firewall_ssh_sources=networks, firewall_audit=audit
+    )
+    status, output = simulation.run("breach", *ONE)
+    assert status == 0, output[-3000:]
+    (shutting,) = calls(simulation, "containment")
+    named = policy == "strict" and not audit
+    assert shutting["arguments"]["ssh_sources"] == (networks if named else [])
+    rules = shutting["arguments"]["rules"]
+    assert ("\t\tip saddr $ssh_ip tcp dport $ssh accept" in rules) is named
+    assert ("\t\tip6 daddr $ssh_ip6 tcp sport $ssh tcp flags" in rules) is named
+    assert ("\n\t\ttcp dport $ssh accept" in rules) is not named
+
+
 def test_a_host_that_cannot_be_reached_hinders_nobody(simulation):
     simulation.attack("host2", unreachable=True)
     status, output = simulation.run("breach", *ONE)

@@ -29,8 +29,9 @@ def kernel(monkeypatch, tmp_path):
     return loaded
 
 
-def ensure(tmp_path, ports=(22,), check_mode=False):
-    return containment.ensure(RULES, set(ports), check_mode, str(tmp_path / "rules.nft"))
+def ensure(tmp_path, ports=(22,), check_mode=False, sources=()):
+    way_in = containment.WayIn(set(ports), sources)
+    return containment.ensure(RULES, way_in, check_mode, str(tmp_path / "rules.nft"))
 
 
 def test_a_second_call_changes_nothing(kernel, tmp_path):
@@ -66,8 +67,28 @@ def test_each_port_of_ssh_is_open(kernel, tmp_path):
     assert kernel[0].startswith("define ssh = { 22, 2222 }\n")
 
 
+@pytest.mark.parametrize(
+    ("sources", "ip", "ip6"),
+    [
+        ({"192.0.2.7"}, "127.0.0.1/32, 192.0.2.7/32", "::1/128"),
+        # Neither overlaps nor bits of hosts, which nft would refuse.
+        (
+            {"192.0.2.0/24", "192.0.2.7", "fd00::7/64"},
+            "127.0.0.1/32, 192.0.2.0/24",
+            "::1/128, fd00::/64",
+        ),
+        ({"0.0.0.0/0"}, "0.0.0.0/0", "::1/128"),
+    ],
+)
+def test_the_sources_of_ssh(kernel, tmp_path, sources, ip, ip6):
+    ensure(tmp_path, sources=sources)
+    assert kernel[0] == (
+        f"define ssh = {{ 22 }}\ndefine ssh_ip = {{ {ip} }}\ndefine ssh_ip6 = {{ {ip6} }}\n{RULES}"
+    )
+
+
 def test_a_disk_that_takes_nothing_hinders_no_containment(kernel, tmp_path):
     path = str(tmp_path / "missing" / "rules.nft")
     with pytest.raises(TunnelError, match="in force until the next boot"):
-        containment.ensure(RULES, {22}, False, path)
+        containment.ensure(RULES, containment.WayIn({22}), False, path)
     assert kernel[0].endswith(RULES)

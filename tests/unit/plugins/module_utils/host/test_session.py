@@ -1,7 +1,8 @@
-"""The port of the present connection, by a /proc that a test has written, and by the real one."""
+"""The ends of the present connection, by a /proc that a test has written, and by the real one."""
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 import subprocess
@@ -32,27 +33,34 @@ def proc(tmp_path):
 def test_the_port_at_which_sshd_has_the_connection(proc):
     lines = LINE.format(port=2022, state="01", inode=77) + LINE.format(port=80, state="01", inode=7)
     (proc / "net" / "tcp").write_text("header\n" + lines)
-    assert session.local_ports(proc, 30) == {2022}
-    assert session.local_ports(proc, 10) == set(), "its own do not count"
+    assert session.connections(proc, 30) == {session.Connection(2022, "127.0.0.2")}
+    assert session.connections(proc, 10) == set(), "its own do not count"
 
 
 @pytest.mark.parametrize("table", ["tcp", "tcp6"])
 def test_a_socket_that_listens_is_no_connection(proc, table):
     (proc / "net" / table).write_text("header\n" + LINE.format(port=22, state="0A", inode=77))
-    assert session.local_ports(proc, 30) == set()
+    assert session.connections(proc, 30) == set()
 
 
-def test_a_connection_over_ipv6(proc):
-    line = LINE.replace("0100007F", "0" * 24 + "01000000").format(port=22, state="01", inode=77)
+@pytest.mark.parametrize(
+    ("digits", "peer"),
+    [
+        ("B80D0120000000000000000001000000", "2001:db8::1"),
+        ("0000000000000000FFFF00000200007F", "127.0.0.2"),
+    ],
+)
+def test_a_connection_of_a_socket_for_ipv6(proc, digits, peer):
+    line = LINE.replace("0200007F", digits).format(port=22, state="01", inode=77)
     (proc / "net" / "tcp6").write_text("header\n" + line)
-    assert session.local_ports(proc, 30) == {22}
+    assert session.connections(proc, 30) == {session.Connection(22, peer)}
 
 
 def test_a_connection_that_this_process_has_passed_on():
     """The kernel's own /proc: a child finds the connection of its parent."""
     code = (
         "from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import session\n"
-        "print(sorted(session.local_ports()))"
+        "print(sorted((each.port, each.peer) for each in session.connections()))"
     )
     with socket.create_server(("127.0.0.1", 0)) as server:
         with socket.create_connection(server.getsockname()) as client:
@@ -67,4 +75,5 @@ def test_a_connection_that_this_process_has_passed_on():
                     text=True,
                     check=True,
                 )
-    assert ports <= set(map(int, done.stdout.strip("[]\n").split(",")))
+    found = ast.literal_eval(done.stdout)
+    assert {(port, "127.0.0.1") for port in ports} <= set(found)
