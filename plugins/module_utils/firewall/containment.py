@@ -74,6 +74,11 @@ def ensure(rules: str, way_in: WayIn, check_mode: bool, path: str = PATH) -> dic
     return {"changed": bool(actions), "actions": actions}
 
 
+def is_there() -> bool:
+    """Whether this host was taken out as broken into, by its own files."""
+    return secret_files.lstat(PATH) is not None
+
+
 def _is_in_force(text: str) -> bool:
     """Whether the kernel has what it would make of the rules, which an empty namespace shows."""
     present = nft_table.listing(TABLE)

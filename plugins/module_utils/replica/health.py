@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.names import route_hostname
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.text_table import aligned, span
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall import containment
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import (
     loopback,
     running_code,
@@ -237,8 +238,8 @@ def _label(unit: str, release: Path) -> Finding | None:
 def service(unit: systemd.Unit, release: Path | None) -> Finding:
     """The row of a service; *release* is the directory of what it has to run, if that is known."""
     if unit.masked:
-        remedy = f"Run systemctl unmask {unit.name} on the host, and then the site playbook"
-        return Finding("service", unit.name, False, "masked", remedy, unit.name)
+        detail, remedy = _why_masked(unit)
+        return Finding("service", unit.name, False, detail, remedy, unit.name)
     detail = _state(unit) if unit.loaded else "not installed"
     remedy = f"Look at journalctl -u {unit.name}" if unit.loaded else "Run the site playbook"
     if unit.stopped:
@@ -255,6 +256,17 @@ def service(unit: systemd.Unit, release: Path | None) -> Finding:
             )
             return Finding("service", unit.name, False, strange, remedy, unit.name)
     return Finding("service", unit.name, unit.running, detail, remedy, unit.name)
+
+
+def _why_masked(unit: systemd.Unit) -> tuple[str, str]:
+    """Detail and remedy of a unit that is masked. A host that was taken out is not mended here."""
+    if containment.is_there():
+        detail = "masked: the host was taken out as broken into"
+        return (
+            detail,
+            "Leave it so, and install the host anew; see docs/breach.md of the collection",
+        )
+    return "masked", f"Run systemctl unmask {unit.name} on the host, and then the site playbook"
 
 
 def _state(unit: systemd.Unit) -> str:

@@ -223,19 +223,35 @@ def test_a_service_that_runs_but_does_not_start_at_boot(replica, unit):
     assert "site playbook" in found.remedy
 
 
-def test_a_masked_unit_is_not_told_to_be_missing(setup, monkeypatch):
-    """The site playbook cannot enable it: systemctl refuses."""
+def mask_the_units(monkeypatch):
     blocks = "\n".join(
         f"Id={unit}\nActiveState=inactive\nSubState=dead\nUnitFileState=masked\nLoadState=masked\n"
         for unit in UNITS
     )
     monkeypatch.undo()
     monkeypatch.setattr(systemd, "systemctl", lambda *arguments: blocks)
+
+
+def test_a_masked_unit_is_not_told_to_be_missing(setup, monkeypatch):
+    """The site playbook cannot enable it: systemctl refuses."""
+    mask_the_units(monkeypatch)
     services = [item for item in setup.examine() if item.layer == "service"]
     assert [(item.object, item.ok, item.detail) for item in services] == [
         (unit, False, "masked") for unit in UNITS
     ]
     assert services[0].remedy.startswith(f"Run systemctl unmask {UNITS[0]}")
+
+
+def test_a_host_that_was_taken_out_as_broken_into_is_not_brought_back(setup, monkeypatch, tmp_path):
+    mask_the_units(monkeypatch)
+    monkeypatch.setattr(health.containment, "PATH", str(tmp_path / "rules.nft"))
+    (tmp_path / "rules.nft").touch()
+    services = [item for item in setup.examine() if item.layer == "service"]
+    assert {(item.ok, item.detail) for item in services} == {
+        (False, "masked: the host was taken out as broken into")
+    }
+    assert all("unmask" not in item.remedy for item in services)
+    assert all("breach.md" in item.remedy for item in services)
 
 
 def test_a_service_in_a_restart_loop_shows_it(setup, monkeypatch):
