@@ -183,6 +183,28 @@ class Memory:
         )
 
 
+def remembered_as(name: str, machine: str, remembered: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whether a host that is to keep the state was broken into; empty if nobody remembers that.
+
+    Another machine of that name is refused as well: where the state is lost, no state host has a
+    list that could decide.
+
+    :param machine: what tells its installation from others, empty if that is not known.
+    :param remembered: replica to what it remembers: its ``replicas``, its ``breached``.
+    :returns: who it was, when it was marked, and who remembers that.
+    """
+    for who, found in remembered.items():
+        for mark in found.get("breached", []):
+            # A replica besides the host is a clone of it.
+            is_clone = machine in breaches.UNKNOWN or name in found["replicas"]
+            if mark["name"] == name or (mark["machine"] == machine and not is_clone):
+                was = "" if mark["name"] == name else f" (as {mark['name']})"
+                return (
+                    f"{name}{was}, taken out as broken into ({mark['since']}), as {who} remembers"
+                )
+    return ""
+
+
 def _marked(name: str, mark: Mapping[str, str], who: str) -> TunnelError:
     known = "" if name == mark["name"] else f" (as {mark['name']})"
     return TunnelError(

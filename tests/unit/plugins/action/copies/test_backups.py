@@ -149,17 +149,48 @@ def test_a_host_that_has_the_state_is_not_passed_over(simulation):
     assert calls(simulation, "state_restore") == []
 
 
-def test_a_state_host_that_was_broken_into_gets_no_state(simulation):
+def remember_a_breach(simulation, name, machine, replicas=("host2",)):
+    """Let host2 remember that a host was broken into."""
+    mark = {"name": name, "machine": machine, "since": "2026-11-29T20:00:00Z", "evidence": ""}
+    memory = {"state_host": "host2", "replicas": list(replicas), "breached": [mark]}
+    files = simulation.world["contents"].setdefault("host2", {})
+    files.setdefault(simulated_hosts.CONFIG, {})["members.json"] = json.dumps(memory)
+
+
+HOST1 = b"host1".hex().ljust(16, "0")
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "told"),
+    [
+        ("host1", "", "host1, taken out"),
+        ("host1", "1" * 16, "host1, taken out"),
+        # The same machine was renamed in the inventory.
+        ("former", HOST1, "host1 (as former), taken out"),
+    ],
+)
+def test_a_state_host_that_was_broken_into_gets_no_state(simulation, name, machine, told):
     """As the others remember: it says nothing of a mark itself."""
     with_copies(simulation)
     simulation.variables["mcp_tunnel_state_host"] = "host1"
-    memory = {"state_host": "host2", "replicas": ["host2"], "breached": [{"name": "host1"}]}
-    files = simulation.world["contents"].setdefault("host2", {})
-    files.setdefault(simulated_hosts.CONFIG, {})["members.json"] = json.dumps(memory)
+    remember_a_breach(simulation, name, machine)
     status, output = simulation.run("restore")
     assert status != 0
-    assert "host1, which was taken out as broken into" in plain(output)
+    assert f"{told} as broken into (2026-11-29T20:00:00Z), as host" in plain(output)
     assert calls(simulation, "state_restore") == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "replicas"), [("1" * 16, ["host2"]), (HOST1, ["host1", "host2"]), ("", ["host2"])]
+)
+def test_another_machine_gets_the_state(simulation, machine, replicas):
+    """Also a clone, which was a replica beside the host that was broken into."""
+    with_copies(simulation)
+    simulation.variables["mcp_tunnel_state_host"] = "host1"
+    remember_a_breach(simulation, "former", machine, replicas)
+    status, output = simulation.run("restore")
+    assert status == 0, output[-3000:]
+    assert calls(simulation, "state_restore")
 
 
 def test_what_the_state_host_refuses_is_told(simulation):
