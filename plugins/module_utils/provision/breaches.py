@@ -168,13 +168,25 @@ def way_back(machines: Mapping[str, str]) -> str:
     return _OUT + remedy.format(names=", ".join(unknown or sorted(machines)))
 
 
-def check_ca(marks: Marks, ca: str, subject: str) -> None:
+def check_ca(marks: Marks, ca: str, coming: str, subject: str) -> None:
     """Refuses a CA that has signed for a marked host: it cannot take its own place.
 
+    A rotation that is under way has to be completed first, with the CA that it brings.
+
     :param ca: SHA-256 of the CA that the run is given, empty if it is given none.
+    :param coming: SHA-256 of the CA that is being rotated in, empty if there is none.
     :param subject: the variable that has it.
     :raises TunnelError: naming the hosts.
     """
+    if marks and ca and coming and ca != coming:
+        raise TunnelError(
+            subject,
+            f"is another CA than the one of a rotation that was interrupted ({coming})",
+            "Complete that first: run again with that CA, or without mcp_tunnel_ca_cert and "
+            "mcp_tunnel_ca_key. The run after it takes the new one. No token or CA was replaced",
+        )
+    if ca == coming:
+        return
     found = sorted(name for name, mark in marks.items() if ca and mark.ca == ca)
     if found:
         raise TunnelError(

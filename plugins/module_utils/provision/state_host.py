@@ -212,7 +212,8 @@ def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str
     back = breaches.returning(known.breached, request.forget, request.replicas)
     known = known.without(request.forget).unmarked(back)
     known = known.with_breached(request.taken_out, there, now)
-    breaches.check_ca(known.breached, _digest(_given(request)), "mcp_tunnel_ca_cert")
+    given, coming = _digest(_given(request)), _coming(request.path)
+    breaches.check_ca(known.breached, given, coming, "mcp_tunnel_ca_cert")
     members.check_machines(known, request.replicas, file.path)
     missing = known.missing(request.inventory)
     if missing and request.needs_all:
@@ -271,6 +272,12 @@ def _breach(path: str, known: members.Members) -> dict[str, Any]:
 def _ca(path: str) -> str:
     """SHA-256 of the CA, empty without one."""
     return _digest(_contents(path).get("ca.crt", ""))
+
+
+def _coming(path: str) -> str:
+    """SHA-256 of the CA that is being rotated in, empty if there is none."""
+    rotated_out = StateFile(path, "ca-previous.crt").read()
+    return _digest(StateFile(path, "ca-next.crt").read()) or (_ca(path) if rotated_out else "")
 
 
 def _digest(certificate: str) -> str:

@@ -29,7 +29,7 @@ A, B, ANEW = "0123456789abcdef", "fedcba9876543210", "1111111111111111"
 SUBJECT = "replicas.json"
 NOW = "2026-11-29T20:00:00Z"
 MARK = {"machine": B, "since": NOW, "ca": "", "token": "", "evidence": ""}
-FORMER, PRESENT = (ssl.DER_cert_to_PEM_cert(content) for content in (b"former", b"present"))
+FORMER, PRESENT, ANOTHER = map(ssl.DER_cert_to_PEM_cert, (b"former", b"present", b"another"))
 
 
 class World:
@@ -189,6 +189,29 @@ def test_a_ca_cannot_take_its_own_place(world):
     assert "ca" not in world.mark(given=PRESENT)["breach"]["due"]
     with pytest.raises(TunnelError, match="is the CA that has signed for b"):
         world.mark(given=FORMER)
+
+
+def test_a_rotation_that_was_interrupted_is_completed_first(world):
+    """Its CA may have signed for the host. The next run replaces that one, with another CA."""
+    world.has_ca(PRESENT, FORMER)
+    with pytest.raises(TunnelError, match=r"another CA than the one of a rotation.*or without"):
+        world.mark(given=ANOTHER)
+    world.assert_taken_out()
+    assert "ca" in world.mark()["breach"]["due"]
+    assert "ca" in world.mark(given=PRESENT)["breach"]["due"]
+    world.has_ca(PRESENT)
+    with pytest.raises(TunnelError, match="is the CA that has signed for b"):
+        world.mark(given=PRESENT)
+    assert "ca" in world.mark(given=ANOTHER)["breach"]["due"]
+    world.has_ca(ANOTHER)
+    assert "ca" not in world.mark(given=ANOTHER)["breach"]["due"]
+
+
+def test_a_ca_that_waits_to_take_its_place_is_the_one_to_bring(world):
+    (world.state / "ca-next.crt").write_text(PRESENT)
+    with pytest.raises(TunnelError, match="another CA than the one of a rotation"):
+        world.mark(given=ANOTHER)
+    assert "ca" in world.mark(given=PRESENT)["breach"]["due"]
 
 
 def test_a_replica_that_the_inventory_lacks_hinders_no_mark(world):
