@@ -144,6 +144,12 @@ options:
         proven all but the edge.
     type: bool
     default: false
+  keeps_records:
+    description:
+      - With O(state=absent), whether the record of what the services ran with stays. It may be
+        evidence of a breach.
+    type: bool
+    default: false
   kept_paths:
     description: Files that O(state=restored) does not put back.
     type: list
@@ -265,7 +271,7 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         kept = frozenset(params["kept_paths"])
         return replica_state.restore(services, records, check_mode, kept, away=away)
     if params["state"] == "absent":
-        result = replica_state.remove(services, records, check_mode)
+        result = replica_state.remove(services, records, check_mode, params["keeps_records"])
         return _with_timer(result, params, check_mode)
     if params["state"] == "renewed":
         return replica_state.renew(services, records, check_mode)
@@ -348,6 +354,7 @@ def main() -> None:
             ),
             admin_port=dict(type="int"),
             joins_last=dict(type="bool", default=False),
+            keeps_records=dict(type="bool", default=False),
             kept_paths=dict(type="list", elements="path", default=[]),
             pending_paths=dict(type="list", elements="path", default=[]),
         ),

@@ -131,7 +131,11 @@ def test_the_other_serves_and_an_interrupted_run_is_completed(breach: Breach) ->
 
 def test_no_secret_is_left_there_or_in_the_evidence(breach: Breach) -> None:
     assert len(breach.needles) == 4 + 2
-    for directory in (CONFIG, STATE, "/var/lib/mcp-tunnel-standby/default"):
+    for directory in (
+        CONFIG,
+        STATE,
+        *(f"/var/lib/mcp-tunnel-{each}/default" for each in ("standby", "replica")),
+    ):
         assert not shell(LOST).file(directory).exists, directory
     kept = "find /etc /var/lib /run /root /home -xdev -type f -size -2M -exec cat {} +"
     for command in (*PLACES[:5], f"{kept} 2>/dev/null || true"):

@@ -184,8 +184,13 @@ def renew(services: list[Service], records: Records, check_mode: bool) -> dict[s
     return {"changed": False, "proven": proven}
 
 
-def remove(services: list[Service], records: Records, check_mode: bool) -> dict[str, Any]:
-    """Stops the services for good, and forgets what they ran with. Their files stay."""
+def remove(
+    services: list[Service], records: Records, check_mode: bool, keeps_records: bool = False
+) -> dict[str, Any]:
+    """Stops the services for good, and forgets what they ran with. Their files stay.
+
+    :param keeps_records: whether to remember it, for somebody who looks at the host later.
+    """
     # The sockets first: a socket would start its service again.
     both = [name for service in reversed(services) for name in (service.socket, service.unit)]
     names = [name for name in both if name]
@@ -205,7 +210,7 @@ def remove(services: list[Service], records: Records, check_mode: bool) -> dict[
     actions = [f"{unit} stopped" for unit in running] + [f"{unit} disabled" for unit in enabled]
     actions += killed
     # Last, so that the next run completes an interrupted one.
-    if records.remove(check_mode):
+    if not keeps_records and records.remove(check_mode):
         actions.append("records removed")
     return {"changed": bool(actions), "actions": actions, "alone": records.is_alone()}
 

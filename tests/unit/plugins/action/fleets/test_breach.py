@@ -13,6 +13,7 @@ ONE = ["-e", '{"mcp_tunnel_breached": ["host2"]}']
 MACHINE = b"host2".hex().ljust(16, "0")
 FOUND = {"host2": {"machine": MACHINE, "evidence": True}}
 MARK = {"name": "host2", "machine": MACHINE, "since": "2026-11-29T20:00:00Z"}
+RECORDS = "/var/lib/mcp-tunnel-replica/default"
 TAKEN_OUT = {
     "containment",
     "public_files",
@@ -129,7 +130,9 @@ def assert_contained(simulation):
         "/etc/systemd/system/mcp-proxy@default.socket",
     }
     gone = paths(simulation, "host2", "absent")
-    assert {simulated_hosts.CONFIG, simulated_hosts.STATE} <= gone
+    assert {simulated_hosts.CONFIG, simulated_hosts.STATE, RECORDS} <= gone
+    (stopped,) = calls(simulation, "replica", state="absent")
+    assert stopped["arguments"]["keeps_records"] is True
     assert "/etc/systemd/system/mcp-tunnel-renew-cert@default.timer" in gone
     units = [call["arguments"] for call in calls(simulation, "systemd_service")]
     names = [unit["name"] for unit in units if unit.get("enabled") and unit.get("state")]
@@ -360,6 +363,7 @@ def test_services_that_do_not_stop_hinder_no_containment(simulation):
     assert paths(simulation, "host2", "link")
     assert "did not leave the edge in good order" in output
     assert "services NOT stopped: " in output
+    assert RECORDS in paths(simulation, "host2", "absent")
     assert "lets SSH through alone" in output
     assert calls(simulation, "tunnel_ca", phase="retired")
 
@@ -378,6 +382,7 @@ def test_what_was_not_collected_is_not_wiped(simulation):
     status, output = simulation.run("breach", *ONE)
     assert status != 0
     assert simulated_hosts.CONFIG not in paths(simulation, "host2", "absent")
+    assert RECORDS not in paths(simulation, "host2", "absent")
     assert "NOT wiped: there is no evidence yet" in output
     assert "evidence was NEVER collected" in output
     assert calls(simulation, "tunnel_ca", phase="retired"), "the others go on"
@@ -441,8 +446,7 @@ def test_another_archive_is_no_evidence(simulation, name, removed):
 
 def test_who_removes_the_configuration_alone_gets_nothing_wiped(simulation):
     """What the host remembers of its services is still there, and nothing was collected."""
-    records = "/var/lib/mcp-tunnel-replica/default"
-    simulation.world["contents"]["host2"] = {records: {}}
+    simulation.world["contents"]["host2"] = {RECORDS: {}}
     status, output = simulation.run("breach", *ONE)
     assert status != 0
     assert "NOT wiped: there is no evidence yet" in output

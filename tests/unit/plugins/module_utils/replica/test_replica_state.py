@@ -115,8 +115,8 @@ class Host:
     def renew(self, check_mode=False):
         return replica_state.renew(self.services(), self.records, check_mode)
 
-    def remove(self, check_mode=False):
-        return replica_state.remove(self.services(), self.records, check_mode)
+    def remove(self, check_mode=False, **options):
+        return replica_state.remove(self.services(), self.records, check_mode, **options)
 
 
 @pytest.fixture
@@ -358,6 +358,16 @@ def test_removal_in_check_mode_changes_nothing(deployed, fake, tmp_path):
     assert deployed.remove(check_mode=True)["changed"]
     assert fake.verbs == []
     assert (tmp_path / "records" / "default").exists()
+
+
+def test_a_removal_that_keeps_what_ran_changes_nothing_twice(deployed, fake, tmp_path):
+    """Of a host that was broken into: it is evidence."""
+    before = sorted(path.read_bytes() for path in (tmp_path / "records" / "default").iterdir())
+    assert deployed.remove(keeps_records=True)["changed"]
+    kept = sorted(path.read_bytes() for path in (tmp_path / "records" / "default").iterdir())
+    assert kept == before != []
+    assert not deployed.remove(keeps_records=True)["changed"]
+    assert deployed.remove()["actions"] == ["records removed"]
 
 
 def test_removal_beside_another_instance(deployed, tmp_path):
