@@ -45,6 +45,12 @@ options:
             which belongs to the user of the module. Everything else stays as it is.
         type: bool
         default: false
+      backup:
+        description:
+          - With O(entries[].state=link), whether anything but a link that is in the way gets the
+            name of a numbered backup (C(<path>.~1~)). Without it, that is an error.
+        type: bool
+        default: false
       content:
         description: Content of a file, shown in diffs. Exactly one of this and
           O(entries[].secret_content) is needed.
@@ -133,6 +139,7 @@ def main() -> None:
                         "default": "file",
                     },
                     "only_empty": {"type": "bool", "default": False},
+                    "backup": {"type": "bool", "default": False},
                     "content": {"type": "str"},
                     "secret_content": {"type": "str", "no_log": True},
                     "encryption": {"type": "str", "choices": list(FORMS), "default": "none"},

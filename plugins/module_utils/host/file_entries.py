@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -42,6 +43,7 @@ class _Entry:
     encryption: str = at_rest.NONE
     target: str = ""
     only_empty: bool = False
+    backup: bool = False
     attributes: secret_files.Attributes = _NO_ATTRIBUTES
 
 
@@ -81,7 +83,10 @@ def _read_entry(entry: dict[str, Any], check_mode: bool) -> _Entry:
     kind = entry["state"]
     if kind in ("link", "absent"):
         only_empty = kind == "absent" and bool(entry.get("only_empty"))
-        return _Entry(path, kind, target=entry["target"] or "", only_empty=only_empty)
+        backup = kind == "link" and bool(entry.get("backup"))
+        return _Entry(
+            path, kind, target=entry["target"] or "", only_empty=only_empty, backup=backup
+        )
     attributes = secret_files.Attributes(
         secret_files.resolve_account("user", entry["owner"], check_mode, path),
         secret_files.resolve_account("group", entry["group"], check_mode, path),
@@ -136,7 +141,7 @@ def _refuse_obstacle(entry: _Entry, found: _Found) -> None:
         "link": ("absent", "link"),
         "absent": ("absent", "file", "link", "directory"),
     }
-    if found.kind not in makes_way[entry.kind] and not entry.only_empty:
+    if found.kind not in makes_way[entry.kind] and not (entry.only_empty or entry.backup):
         what = "a special file" if found.kind == "other" else f"a {found.kind}"
         verb = "be removed" if entry.kind == "absent" else f"become a {entry.kind}"
         raise TunnelError(entry.path, f"is {what} and shall {verb}", "Move it away first")
@@ -197,6 +202,8 @@ def _apply(entry: _Entry, found: _Found) -> None:
             secret_files.remove_file(entry.path)
         secret_files.sync_directory(os.path.dirname(entry.path))
     elif entry.kind == "link":
+        if entry.backup and found.kind not in ("absent", "link"):
+            secret_files.rename(entry.path, _free_name(entry.path))
         secret_files.replace_link(entry.path, entry.target)
     elif entry.kind == found.kind and _has_content(entry, found):
         secret_files.set_attributes(entry.path, entry.attributes)
@@ -204,6 +211,12 @@ def _apply(entry: _Entry, found: _Found) -> None:
         secret_files.make_directory(entry.path, entry.attributes)
     else:
         at_rest.write_secret(entry.path, entry.content, entry.attributes, entry.encryption)
+
+
+def _free_name(path: str) -> str:
+    """A name beside it, as those of numbered backups of mv(1)."""
+    names = (f"{path}.~{number}~" for number in itertools.count(1))
+    return next(name for name in names if secret_files.lstat(name) is None)
 
 
 def _remove_empty(path: str) -> None:

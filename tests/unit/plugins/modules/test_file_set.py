@@ -155,6 +155,28 @@ def test_what_is_no_empty_directory_of_ours_stays(tmp_path):
     assert all((tmp_path / name).exists() for name in names)
 
 
+@pytest.mark.parametrize("make", ["write_text", "mkdir"])
+def test_what_is_in_the_way_of_a_link_is_kept_under_another_name(tmp_path, make):
+    path = tmp_path / "unit.service"
+    (tmp_path / "unit.service.~1~").write_text("an earlier one")
+    getattr(path, make)(*(["[Service]\n"] if make == "write_text" else []))
+    entry = {**link(path, "/dev/null"), "backup": True}
+    assert run_module("file_set", check=True, entries=[entry]).changed
+    assert not path.is_symlink()
+    assert ensured("file_set", entries=[entry])["changed_paths"] == [str(path)]
+    assert os.readlink(path) == "/dev/null"
+    kept = tmp_path / "unit.service.~2~"
+    assert kept.is_dir() if make == "mkdir" else kept.read_text() == "[Service]\n"
+    assert not ensured("file_set", entries=[entry])["changed"]
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_a_link_that_is_in_the_way_of_another_is_replaced(tmp_path):
+    (tmp_path / "unit.service").symlink_to("/elsewhere")
+    ensured("file_set", entries=[{**link(tmp_path / "unit.service", "/dev/null"), "backup": True}])
+    assert os.listdir(tmp_path) == ["unit.service"]
+
+
 def test_links_move_in_one_step(tmp_path):
     ensured("file_set", entries=[link(tmp_path / "current", "1.0")])
     seen, stop = set(), threading.Event()

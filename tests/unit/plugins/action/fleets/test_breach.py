@@ -129,6 +129,9 @@ def assert_contained(simulation):
         "/etc/systemd/system/mcp-proxy@default.service",
         "/etc/systemd/system/mcp-proxy@default.socket",
     }
+    entries = [e for c in calls(simulation, "file_set") for e in c["arguments"]["entries"]]
+    masks = [each for each in entries if each.get("target") == "/dev/null"]
+    assert [each.get("backup") for each in masks] == [True] * 3
     gone = paths(simulation, "host2", "absent")
     assert {simulated_hosts.CONFIG, simulated_hosts.STATE, RECORDS} <= gone
     (stopped,) = calls(simulation, "replica", state="absent")
@@ -366,6 +369,25 @@ def test_services_that_do_not_stop_hinder_no_containment(simulation):
     assert RECORDS in paths(simulation, "host2", "absent")
     assert "lets SSH through alone" in output
     assert calls(simulation, "tunnel_ca", phase="retired")
+
+
+def test_a_unit_that_cannot_be_masked_keeps_no_timer(simulation):
+    """Whatever stands in the way of one: the rest of the host is brought down all the same."""
+    simulation.attack("host2", "file_set", merge={"failed": True, "msg": "is immutable"})
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert "services NOT masked: " in output
+    timer = "/etc/systemd/system/mcp-tunnel-renew-cert@default.timer"
+    (removing,) = [
+        call
+        for call in calls(simulation, "file_set")
+        if call["host"] == "host2" and timer in json.dumps(call["arguments"])
+    ]
+    assert {each["state"] for each in removing["arguments"]["entries"]} == {"absent"}
+    assert simulation.calls().index(removing) < max(
+        simulation.calls().index(call)
+        for call in calls(simulation, "systemd_service", daemon_reload=True)
+    )
 
 
 def test_a_firewall_that_cannot_be_shut_hinders_nothing_else(simulation):
