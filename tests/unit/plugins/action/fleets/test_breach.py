@@ -198,6 +198,8 @@ def test_a_new_state_host_notes_the_token_before_it_is_replaced(simulation):
         if call["arguments"]["breached"]
     ]
     assert any(taken < at < rotated for at in notes)
+    forms = {call["arguments"].get("encryption") for call in calls(simulation, "tunnel_token")}
+    assert len(forms - {None}) == len(forms) == 1, "it is never in clear where the new one is not"
 
 
 def test_a_brought_ca_is_judged_after_the_mark_and_before_anything_is_replaced(
