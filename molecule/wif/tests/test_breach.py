@@ -7,6 +7,7 @@ there is a laboratory of three hosts for the whole run, of which the state host 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 import time
@@ -40,12 +41,13 @@ STAYS, LOST = HOSTS[0], HOSTS[-1]
 THREE = "three"
 CONFIG = "/etc/mcp-tunnel/default"
 UNITS = "mcp-proxy@default.service mcp-proxy@default.socket mcp-cloudflared@default.service"
+SOCKET = "mcp-proxy@default.socket"
 EDGE, UPSTREAM = "198.41.192.7 7844", "10.77.0.2 8000"
 ANEW = (
     "rm -f /etc/mcp-tunnel-containment.nft /etc/systemd/system/mcp-tunnel-containment.service"
     " /etc/systemd/system/nftables.service.d/mcp-tunnel-containment.conf"
     " /etc/systemd/system/sysinit.target.wants/mcp-tunnel-containment.service"
-    f"; cd /etc/systemd/system && rm -f {UNITS}"
+    f"; cd /etc/systemd/system && rm -f {UNITS} {SOCKET}.~1~"
     # systemd-machine-id-setup would take the number that the container had before.
     "; tr --delete - < /proc/sys/kernel/random/uuid > /root/id && mv -f /root/id /etc/machine-id"
     "; systemctl restart systemd-journald; systemctl daemon-reload"
@@ -115,6 +117,10 @@ def test_check_mode_changes_nothing(breach: Breach) -> None:
 
 
 def test_the_other_serves_and_an_interrupted_run_is_completed(breach: Breach) -> None:
+    # A unit file of somebody else's, in the place of a mask.
+    shell(LOST).check_output(
+        f"cd /etc/systemd/system && cp $(systemctl show -P FragmentPath {SOCKET}) {SOCKET}"
+    )
     with all_the_time() as calls:
         at = killed_after_a_change(*breach.arguments, playbook="breach", tasks=["Wipe them"])
     none_failed(calls)
@@ -127,6 +133,10 @@ def test_the_other_serves_and_an_interrupted_run_is_completed(breach: Breach) ->
     assert stored("ca.crt") != breach.ca
     assert active(tunnel()) == [fingerprint(stored("ca.crt"))]
     assert addresses() == {address(STAYS)}
+    (mark,) = json.loads(stored("replicas.json"))["breached"].values()
+    assert mark["token"] == hashlib.sha256(breach.token.encode()).hexdigest()
+    assert mark["evidence"]
+    assert shell(LOST).file(f"/etc/systemd/system/{SOCKET}.~1~").is_file
 
 
 def test_no_secret_is_left_there_or_in_the_evidence(breach: Breach) -> None:
@@ -186,6 +196,22 @@ def test_another_run_replaces_nothing(breach: Breach) -> None:
     assert set(changes(done.stdout).values()) == {0}, done.stdout[-3000:]
     assert (stored("ca.crt"), stored("tunnel-token")) == before
     assert len(list(breach.folder.iterdir())) == 1
+
+
+def test_a_token_that_was_not_replaced_is_rotated_without_another_ca(breach: Breach) -> None:
+    """As after a run that was killed before the token, and a rotation of the CA by hand."""
+    ca, token = stored("ca.crt"), stored("tunnel-token")
+    known = json.loads(stored("replicas.json"))
+    known["breached"][LOST]["token"] = hashlib.sha256(token.encode()).hexdigest()
+    shell(STAYS).check_output(
+        "cd %s && printf %%s %s > replicas.json && printf 1 > token-version",
+        STATE,
+        json.dumps(known),
+    )
+    breach.run()
+    assert stored("tunnel-token") != token
+    assert stored("ca.crt") == ca
+    assert addresses() == {address(STAYS)}
 
 
 def test_no_run_deploys_it_by_accident() -> None:
