@@ -46,6 +46,7 @@ options:
       - V(good) remembers the applied state as good, and removes releases that nothing needs
         any more. A drain that was ended (M(mcp_tunnels.stack.replica_drain)) is then proven.
       - V(restored) puts back the releases and files that were last good and restarts the services.
+        A replica that was never good leaves the edge, and no boot starts its cloudflared.
       - V(renewed) records the services' current O(services[].live_files) as good, after they
         were replaced by equivalent ones outside a deployment.
       - V(absent) stops and disables the services and forgets what they ran with. Files and releases

@@ -136,10 +136,15 @@ def restore(
 
     *kept_paths* are files that stay as they are: their earlier content is no longer good. Units
     that are *away* are not started: those of a drained replica.
+
+    One that was never good leaves the edge, so that others answer its requests; the rest stays as
+    it is.
     """
     good = records.load("good")
     if not good:
-        return {"changed": False, "restored": False, "actions": []}
+        connectors = [service.unit for service in services if service.part == "cloudflared"]
+        actions = _end(connectors, check_mode)
+        return {"changed": bool(actions), "restored": False, "actions": actions}
     actions = []
     pending: dict[str, bytes | None] = {}
     for service in services:
@@ -193,7 +198,15 @@ def remove(
     """
     # The sockets first: a socket would start its service again.
     both = [name for service in reversed(services) for name in (service.socket, service.unit)]
-    names = [name for name in both if name]
+    actions = _end([name for name in both if name], check_mode)
+    # Last, so that the next run completes an interrupted one.
+    if not keeps_records and records.remove(check_mode):
+        actions.append("records removed")
+    return {"changed": bool(actions), "actions": actions, "alone": records.is_alone()}
+
+
+def _end(names: list[str], check_mode: bool) -> list[str]:
+    """Stops units in this order, so that no boot starts them again; returns what was done."""
     units = systemd.show(names)
     running = [unit.name for unit in units if unit.running or unit.active == "activating"]
     enabled = [unit.name for unit in units if unit.enabled]
@@ -207,12 +220,8 @@ def remove(
         failed = [unit.name for unit in systemd.show(names) if unit.active == "failed"]
         if failed:
             systemd.systemctl("reset-failed", *failed)
-    actions = [f"{unit} stopped" for unit in running] + [f"{unit} disabled" for unit in enabled]
-    actions += killed
-    # Last, so that the next run completes an interrupted one.
-    if not keeps_records and records.remove(check_mode):
-        actions.append("records removed")
-    return {"changed": bool(actions), "actions": actions, "alone": records.is_alone()}
+    told = [f"{unit} stopped" for unit in running] + [f"{unit} disabled" for unit in enabled]
+    return told + killed
 
 
 def _files(services: list[Service]) -> list[str]:

@@ -295,9 +295,29 @@ def test_put_back_in_check_mode_changes_nothing(deployed, fake):
     assert fake.verbs == []
 
 
-def test_nothing_to_put_back_before_anything_was_good(host, fake):
+def test_a_replica_that_was_never_good_leaves_the_edge(host, fake):
+    """There is nothing to put back, and its requests are answered by others."""
     host.apply()
     fake.verbs.clear()
+    told = [f"{CONNECTOR} stopped", f"{CONNECTOR} disabled"]
+    expected = {"changed": True, "restored": False, "actions": told}
+    assert host.restore(check_mode=True) == expected
+    assert fake.verbs == []
+    assert host.restore() == expected
+    assert fake.active == {PROXY: "active", CONNECTOR: "inactive"}
+    assert fake.enabled == {PROXY}, "no reboot starts it"
+    assert host.restore() == {"changed": False, "restored": False, "actions": []}
+
+
+def test_a_connector_that_has_to_be_killed_leaves_the_edge(host, fake):
+    host.apply()
+    fake.stubborn = {CONNECTOR}
+    assert f"{CONNECTOR} killed: it did not end in time" in host.restore()["actions"]
+    assert CONNECTOR not in fake.enabled
+    assert fake.verbs[-1] == f"reset-failed {CONNECTOR}"
+
+
+def test_nothing_to_put_back_on_a_bare_host(host, fake):
     assert host.restore() == {"changed": False, "restored": False, "actions": []}
     assert fake.verbs == []
 
