@@ -91,36 +91,44 @@ class ActionModule(CheckedModule):
                 f"Would collect an archive on this host, and fetch it to {path}. Nothing was asked."
             )
             return {"changed": True, "path": str(path), "msg": told}
-        made = self._brought(task_vars, options["instance"], path)
+        question = {"instance": options["instance"], "removed": options["evidence_of"] is not None}
+        made = self._brought(task_vars, question, path)
         return {**made, "changed": True, "path": str(path)}
 
-    def _brought(self, task_vars: dict[str, Any], instance: str, path: Path) -> dict[str, Any]:
+    def _brought(
+        self, task_vars: dict[str, Any], question: Mapping[str, Any], path: Path
+    ) -> dict[str, Any]:
         """Lets the host make an archive, and brings it to *path*; returns the host's answer.
 
+        :param question: the instance, and whether it may have been removed.
         :raises TunnelError: if the host has none, or sends another one; then no file is made.
         """
-        made = self._asked_for(task_vars, instance, "made")
+        made = self._asked_for(task_vars, question, "made")
         try:
-            _write(path, self._fetched(task_vars, instance, made))
+            _write(path, self._fetched(task_vars, question, made))
         except Unanswered:
             # It would not answer another question either; the next run removes the archive.
             raise
         except TunnelError:
             with contextlib.suppress(TunnelError):
-                self._asked_for(task_vars, instance, "absent")
+                self._asked_for(task_vars, question, "absent")
             raise
-        self._asked_for(task_vars, instance, "absent")
+        self._asked_for(task_vars, question, "absent")
         return made
 
     def _asked_for(
-        self, task_vars: dict[str, Any], instance: str, state: str, offset: int = 0
+        self,
+        task_vars: dict[str, Any],
+        question: Mapping[str, Any],
+        state: str,
+        offset: int = 0,
     ) -> dict[str, Any]:
         """The host's checked answer.
 
         :raises TunnelError: if it has failed.
         """
-        question = {"instance": instance, "state": state, "offset": offset}
-        answer = super().ask(task_vars, arguments=question)
+        asked = {**question, "state": state, "offset": offset}
+        answer = super().ask(task_vars, arguments=asked)
         if answer.get("failed"):
             raise TunnelError(
                 task_vars["inventory_hostname"],
@@ -129,7 +137,9 @@ class ActionModule(CheckedModule):
             )
         return answer
 
-    def _fetched(self, task_vars: dict[str, Any], instance: str, made: Mapping[str, Any]) -> bytes:
+    def _fetched(
+        self, task_vars: dict[str, Any], question: Mapping[str, Any], made: Mapping[str, Any]
+    ) -> bytes:
         """The archive, of which the host has said size and SHA-256.
 
         :raises TunnelError: if it sends something else.
@@ -137,7 +147,7 @@ class ActionModule(CheckedModule):
         found, size, part = bytearray(), made["size"], b"\0" * PART
         # All parts but the last are whole ones.
         while len(found) < size and len(part) == PART:
-            part = _decoded(self._asked_for(task_vars, instance, "read", len(found))["content"])
+            part = _decoded(self._asked_for(task_vars, question, "read", len(found))["content"])
             found += part
         if len(found) != size or hashlib.sha256(found).hexdigest() != made["sha256"]:
             raise TunnelError(

@@ -44,8 +44,15 @@ options:
     description:
       - For evidence of a breach, the fact C(identity) of the host
         (M(mcp_tunnels.stack.host_check)), empty if it does not say it. The name of the archive then
-        has C(breach) and that in it. The host does not get it.
+        has C(breach) and that in it. The host does not get it. It is collected also where the
+        instance was removed.
     type: str
+  removed:
+    description:
+      - Whether the instance may have been removed from the host. The rest of it is collected then.
+        The action plugin sets it for evidence of a breach; leave it out.
+    type: bool
+    default: false
   state:
     description:
       - The part of the work that is asked of the host. The action plugin sets it in each of its
@@ -124,6 +131,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError, run
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.instances import (
+    check_instance,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.provision.lease import Lease
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.deployed import (
     check_deployed,
@@ -131,9 +141,13 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.deployed
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.support import archive, transfer
 
 
-def make(instance: str) -> dict[str, Any]:
-    """Makes the archive and keeps it on the host until it was read."""
-    made = archive.make([check_deployed(instance)])
+def make(instance: str, removed: bool = False) -> dict[str, Any]:
+    """Makes the archive and keeps it on the host until it was read.
+
+    :param removed: whether the instance may be gone, with what is left of it in the archive.
+    :raises TunnelError: if it is no name of an instance, or there is no such one and has to be.
+    """
+    made = archive.make([check_instance(instance) if removed else check_deployed(instance)])
     attributes = secret_files.private_attributes()
     # Another instance of this host may be asked at the same time, and its answer remove the
     # directory.
@@ -182,6 +196,7 @@ def main() -> None:
             instance=dict(type="str", required=True),
             dest=dict(type="path"),
             evidence_of=dict(type="str"),
+            removed=dict(type="bool", default=False),
             state=dict(type="str", choices=["made", "read", "absent"], default="made"),
             offset=dict(type="int", default=0),
         ),
@@ -193,7 +208,7 @@ def main() -> None:
         if module.check_mode:
             return {"changed": state == "made"}
         if state == "made":
-            return make(instance)
+            return make(instance, module.params["removed"])
         if state == "read":
             return read(instance, module.params["offset"])
         return remove(instance)

@@ -235,6 +235,7 @@ def test_a_second_run_replaces_nothing(simulation):
     simulation.world["replaced"] = ["ca", "token"]
     simulation.world["marked"] = {"host1": [{**MARK, "evidence": MARK["since"]}]}
     simulation.world["contents"]["host2"] = {}
+    kept = keep(simulation, f"host2-breach-{MACHINE}-20261129T203912Z.tar.gz")
     status, output = simulation.run("breach", *ONE)
     assert status == 0, output[-3000:]
     assert calls(simulation, "tunnel_ca", phase="added") == []
@@ -242,8 +243,8 @@ def test_a_second_run_replaces_nothing(simulation):
         None
     ]
     assert calls(simulation, "support") == []
-    assert "an earlier run has wiped it" in output
-    assert "evidence was collected by a run of 2026-11-29T20:00:00Z" in output
+    assert "nothing more was collected" in output
+    assert f"evidence was collected by an earlier run: {kept}" in output
 
 
 @pytest.mark.parametrize(
@@ -450,13 +451,12 @@ OTHERS = [
 def test_another_archive_is_no_evidence(simulation, name, removed):
     """One of support.yml, of the machine that had the name before, or of another host.
 
-    Who broke in has removed what would be collected, or the collection fails.
+    It makes no difference whether the instance was removed, where the collection fails.
     """
     keep(simulation, name)
     if removed:
         simulation.world["contents"]["host2"] = {}
-    else:
-        simulation.attack("host2", "support", merge={"failed": True, "msg": "no space"})
+    simulation.attack("host2", "support", merge={"failed": True, "msg": "no space"})
     status, output = simulation.run("breach", *ONE)
     assert status != 0
     assert "evidence was NEVER collected" in output
@@ -468,19 +468,28 @@ def test_another_archive_is_no_evidence(simulation, name, removed):
     assert found is False
 
 
-def test_who_removes_the_configuration_alone_gets_nothing_wiped(simulation):
-    """What the host remembers of its services is still there, and nothing was collected."""
-    simulation.world["contents"]["host2"] = {RECORDS: {}}
+@pytest.mark.parametrize("left", [{}, {RECORDS: {}}, {simulated_hosts.CONFIG: {}}])
+def test_a_thief_who_removes_the_instance_does_not_keep_the_rest_from_being_collected(
+    simulation, left
+):
+    """Journals and rules are still there. So it is where a run elsewhere has wiped it."""
+    simulation.world["contents"]["host2"] = left
+    status, output = simulation.run("breach", *ONE)
+    assert status == 0, output[-3000:]
+    (asked,) = calls(simulation, "support", state="made")
+    assert asked["arguments"]["removed"] is True
+    (archive,) = (simulation.directory / "archives").iterdir()
+    assert archive.name.startswith(f"host2-breach-{MACHINE}-")
+    assert simulated_hosts.STATE in paths(simulation, "host2", "absent")
+
+
+def test_nothing_is_wiped_where_nothing_was_collected_and_nothing_seems_left(simulation):
+    simulation.world["contents"]["host2"] = {}
+    simulation.attack("host2", "support", merge={"failed": True, "msg": "no space"})
     status, output = simulation.run("breach", *ONE)
     assert status != 0
     assert "NOT wiped: there is no evidence yet" in output
     assert simulated_hosts.STATE not in paths(simulation, "host2", "absent")
-
-
-def test_another_run_still_says_that_there_is_no_evidence(simulation):
-    simulation.world["contents"]["host2"] = {}
-    status, output = simulation.run("breach", *ONE)
-    assert status != 0
     assert "evidence was NEVER collected" in output
 
 
