@@ -16,7 +16,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
 
 
 class ActionModule(CheckedModule):
-    """What it says is shown, and nothing goes by it."""
+    """Its answer is shown, and nothing goes by it."""
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""

@@ -394,7 +394,7 @@ def _notes(options: dict[str, Any]) -> Notes:
 
 
 def _breached(options: dict[str, Any]) -> state_host.Breached:
-    hosts = {name: breaches.Found(**found) for name, found in options["breached"].items()}
+    hosts = breaches.as_found(options["breached"], "breached")
     signatories = Signatories(options["instance"])
     return state_host.Breached(hosts, signatories, options["ca_certificate"], options["trusted"])
 

@@ -59,7 +59,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Found:
-    """What a run has found out about a host that was broken into.
+    """The findings of a run about a host that was broken into.
 
     :param machine: what tells its machine from others, empty if that is not known.
     :param evidence: whether evidence was collected.
@@ -71,7 +71,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Stored:
-    """What the replicas of a state host live on.
+    """The credentials that the replicas of a state host live on.
 
     :param ca: SHA-256 of the CA, empty if there is none.
     :param token: SHA-256 of the tunnel token, empty if there is none.
@@ -159,7 +159,7 @@ def check(
 
 
 def way_back(machines: Mapping[str, str]) -> str:
-    """What an operator does about marked hosts that a run would give credentials.
+    """The remedy for marked hosts that a run would give credentials.
 
     :param machines: those hosts to the machines in their marks.
     """
@@ -243,6 +243,28 @@ def told(marks: Marks) -> list[dict[str, str]]:
         {"name": name, **{key: getattr(mark, key) for key in ("machine", "since", "evidence")}}
         for name, mark in sorted(marks.items())
     ]
+
+
+def as_found(entries: Mapping[str, Any], subject: str) -> dict[str, Found]:
+    """The hosts of a run that takes them out.
+
+    :param subject: the option that names them.
+    :raises TunnelError: if it says something else of a host than a :class:`Found` does.
+    """
+    for name, each in entries.items():
+        right = isinstance(each, Mapping) and set(each) <= {"machine", "evidence"}
+        if not right or not _is_found(**each):
+            raise TunnelError(
+                f"{subject}.{name}",
+                "is not what a run finds out about a host",
+                "Give its machine, empty if that is not known, and whether evidence was collected",
+            )
+    return {name: Found(**each) for name, each in entries.items()}
+
+
+def _is_found(machine: Any = "", evidence: Any = False) -> bool:
+    is_machine = isinstance(machine, str) and _FORM["machine"].match(machine) is not None
+    return is_machine and isinstance(evidence, bool)
 
 
 def as_entries(marks: Marks) -> dict[str, dict[str, str]]:

@@ -280,6 +280,39 @@ def test_it_comes_back_as_another_machine_that_is_named(world):
     assert "breached" not in world.list()
 
 
+def test_a_mark_that_others_alone_remember_is_forgotten_with_them(world):
+    """A replica took no part when the host came back. The state host knows of no mark any more."""
+    named = {"forget": ("b",), "credentials_for": ("a", "b"), "note": True}
+    with pytest.raises(TunnelError, match="names b, a replica of this inventory"):
+        world.hold(**named)
+    world.hold(**named, installed_anew=("b",))
+    assert world.list()["replicas"]["b"]["machine"] == B
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [],
+        {"more": 1},
+        {"machine": "x"},
+        {"machine": 5},
+        {"evidence": "yes"},
+        {"machine": B, "evidence": None},
+    ],
+)
+def test_findings_that_are_none(found):
+    with pytest.raises(TunnelError, match=r"^breached\.b: is not .*Give its machine"):
+        breaches.as_found({"a": {}, "b": found}, "breached")
+
+
+def test_findings_are_taken_as_they_are():
+    told = {"b": {"machine": B, "evidence": True}, "c": {}}
+    assert breaches.as_found(told, "breached") == {
+        "b": breaches.Found(B, evidence=True),
+        "c": breaches.Found(),
+    }
+
+
 def test_a_duty_that_has_not_seen_the_machine_brings_nothing_back(world):
     world.mark()
     with pytest.raises(TunnelError, match="b was taken out"):
