@@ -64,7 +64,7 @@ class ActionModule(ActionBase):
             return result
         lost = task_vars["groups"].get(breached.GROUP, [])
         conclusion = _conclude(read, plans, answers, here, lost)
-        # Who is here no more has no turn. Its tunnel may need another canary.
+        # A host that is gone has no turn. Its tunnel may need another canary.
         gone = set(conclusion["left_out"])
         drained = [name for name in answers if name in here and answers[name]["facts"]["drained"]]
         order, sizes = waves.make_waves(availability.roll_out(read, taking_part - gone, drained))
@@ -93,20 +93,20 @@ def _conclude(
 ) -> dict[str, Any]:
     """The conclusions for each tunnel of which a replica has answered.
 
-    :param lost: the hosts that the run takes out. Who remembers one of them, remembers nobody.
+    :param lost: the hosts that the run takes out. A state host that is one of them is none.
     """
     result: dict[str, Any] = {"left_out": [], "stopped": {}, "plans": {}, "former": {}}
-    result.update(warnings=[], marks={})
+    result.update(warnings=[], marks={}, back={})
     for names in neighbours.instances(group).values():
         answered = [name for name in names if name in here]
         if not answered:
             continue
         first = answered[0]
-        plan = plans[first]
+        plan, forget = plans[first], group[first]["mcp_tunnel_forget"]
         values = {
             **group[first],
             waves.MIN_AVAILABLE: availability.least(group, names),
-            "mcp_tunnel_forget": [*group[first]["mcp_tunnel_forget"], *lost],
+            "mcp_tunnel_forget": [*forget, *lost],
         }
         gone = [n for n in names if n not in here and answers.get(n, {}).get("unreachable")]
         remembered = {name: answers[name]["facts"]["remembered"] for name in answered}
@@ -114,10 +114,11 @@ def _conclude(
         reach = Reach(names, gone, remembered, values, drained)
         identities = {name: answers[name]["facts"]["identity"] for name in answered}
         memory = breached.Memory(remembered, identities)
-        result["marks"].update({name: memory.kept(name) for name in answered})
+        result["marks"].update({name: memory.kept(name, forget) for name in answered})
+        result["back"][plan["instance"]] = memory.back(forget)
         try:
             choice = reach.state_host()
-            memory.check({*answered, choice.name})
+            memory.check(answered, choice.name, forget)
             reach.check(choice.name, plan["duty"])
         except TunnelError as error:
             result["stopped"][plan["instance"]] = str(error)

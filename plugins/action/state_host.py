@@ -17,6 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.ssh_keys im
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
     Fields,
+    names_in,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import (
     CERTIFICATE,
@@ -25,7 +26,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
     HOST_NAME,
     IDENTIFIER,
     MARKED,
-    TIME,
+    Rule,
     domain,
     either,
     empty,
@@ -62,13 +63,6 @@ _HELD = {
     "host_keys": list_of(HOST_KEY, MOST_HOST_KEYS),
     "noted": flag,
     "standby": either(FINGERPRINT, empty),
-    "breach": record(
-        {
-            "since": TIME,
-            "due": subset(("ca", "token")),
-            "marked": list_of(MARKED, 500),
-        }
-    ),
     "already_stored": flag,
     "misfit": text(),
 }
@@ -79,11 +73,15 @@ class ActionModule(CheckedModule):
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
-        return {} if arguments.get("state") == "released" else _HELD
+        if arguments.get("state") == "released":
+            return {}
+        token, due = either(FINGERPRINT, empty), subset(("ca", "token"))
+        breach = record({"token": token, "due": due, "marked": _marks(arguments)})
+        return {**_HELD, "breach": breach}
 
     def optional(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """A refused run learns the holder of the lease, and nothing else."""
-        return tuple(name for name in _HELD if name != "holder")
+        return tuple(name for name in (*_HELD, "breach") if name != "holder")
 
     def keeps_books(self) -> bool:
         """The lease changes nothing of the tunnel. A note of its replicas and their keys does."""
@@ -106,6 +104,24 @@ class ActionModule(CheckedModule):
             raise _refusal(str(given["instance"]), answer["holder"])
         # By this clock alone a run judges whether to ask for longer.
         return {**answer, "at": time.time()} if "holder" in answer else answer
+
+
+def _marks(arguments: Mapping[str, Any]) -> Rule:
+    """The marks that an honest state host can have: each of this run, and of nobody who gets more.
+
+    It would have refused such a run. Others would remember these marks as well.
+    """
+    named = set(arguments.get("breached") or {})
+    served = set(names_in(arguments.get("credentials_for", [])))
+
+    def rule(value: Any) -> str:
+        wrong = list_of(MARKED, 500)(value)
+        marked = set() if wrong else {each["name"] for each in value}
+        if not wrong and named - marked:
+            return "has no mark of a host that is broken into"
+        return wrong or ("marks a host that it lets have credentials" if served & marked else "")
+
+    return rule
 
 
 def _refusal(instance: str, holder: Mapping[str, Any]) -> TunnelError:

@@ -63,7 +63,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The plan, with C(state_host) and C(leader).
+  description:
+    - The plan, with C(state_host) and C(leader). C(former) is another state host that the replicas
+      remember, and empty if there is none.
   type: dict
 """
 
@@ -81,7 +83,7 @@ def with_state_host(
         for host, files in remembered.items()
         if files.get("members.json")
     }
-    led = {**plan, "leader": _leader(plan, remembered)}
+    led = {**plan, "leader": _leader(plan, remembered), "former": ""}
     known = [name for name in claims.values() if name]
     try:
         if breached and not explicit:
@@ -91,7 +93,7 @@ def with_state_host(
         choice = state_hosts.choose(explicit, plan["replicas"], claims, [*forget, *breached])
     except TunnelError as error:
         raise AnsibleFilterError(str(error)) from None
-    return {**led, "state_host": choice.name}
+    return {**led, "state_host": choice.name, "former": choice.former}
 
 
 def _leader(plan: Mapping[str, Any], here: Collection[str]) -> str:

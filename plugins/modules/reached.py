@@ -76,6 +76,13 @@ marks:
       run that gives such a host credentials, or asks it for some, is stopped.
   returned: success
   type: dict
+back:
+  description:
+    - The hosts of an instance that a replica remembers as broken into, that C(mcp_tunnel_forget)
+      names, and whose names other machines have now. Their marks are not remembered any more.
+  returned: success
+  type: dict
+  sample: {default: [replica2]}
 problems:
   description: Everything that is wrong between hosts that are one machine, with the remedy.
   type: list

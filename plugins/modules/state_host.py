@@ -86,6 +86,13 @@ options:
     type: list
     elements: str
     default: []
+  installed_anew:
+    description:
+      - Hosts that replicas remember as broken into, and whose names other machines have now.
+        O(forget) may name them also if this host knows of no mark.
+    type: list
+    elements: str
+    default: []
   credentials_for:
     description:
       - The replicas that the run gives credentials. One that was taken out as broken into is
@@ -249,8 +256,10 @@ breach:
   returned: O(state=held)
   type: dict
   contains:
-    since:
-      description: When the last one was marked; empty if there is none.
+    token:
+      description:
+        - SHA-256 of the tunnel token that is stored, which is a random secret. Empty if there is
+          none, or if no host is marked.
       type: str
     due:
       description:
@@ -318,6 +327,7 @@ def main() -> None:
                 },
             },
             "forget": texts,
+            "installed_anew": texts,
             "credentials_for": texts,
             "breached": {"type": "dict", "default": {}},
             "ca_certificate": {"type": "str", "default": ""},
@@ -369,6 +379,7 @@ def ensure_state(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         replicas=options["replicas"],
         inventory=tuple(options["inventory"]),
         forget=tuple(options["forget"]),
+        installed_anew=tuple(options["installed_anew"]),
         domain=options["domain"] or "",
         needs_all=options["needs_all"],
         needs_list=options["needs_list"],

@@ -164,6 +164,20 @@ def test_no_secret_is_left_there_or_in_the_evidence(breach: Breach) -> None:
     assert "/opt/mcp-tunnel/proxy/" in texts["host/sha256.txt"]
 
 
+def test_evidence_is_collected_where_nothing_of_the_instance_is_left(
+    breach: Breach, tmp_path: Path
+) -> None:
+    """A thief has removed its files, say; or an earlier run has, from another controller."""
+    elsewhere = tmp_path / "elsewhere"
+    breach.run("-e", f"mcp_tunnel_support_dest={elsewhere}")
+    (path,) = elsewhere.iterdir()
+    with tarfile.open(path) as archive:
+        (journal,) = (m for m in archive if m.name.endswith("/mcp-cloudflared@default.service.txt"))
+        file = archive.extractfile(journal)
+        assert file is not None
+        assert b"Registered tunnel connection" in file.read()
+
+
 def test_it_reaches_nothing_and_starts_nothing_after_a_reboot() -> None:
     lab("host", LAB_NAME, "reboot", LOST)
     deadline = time.monotonic() + 120
@@ -288,7 +302,11 @@ def test_the_state_host_is_taken_out_and_no_call_fails(
         remembered = json.loads(shell(name, THREE).check_output(f"cat {CONFIG}/members.json"))
         assert remembered["state_host"] == new
         assert [mark["name"] for mark in remembered["breached"]] == [first]
-    # Also where the variables still lead to the former state host, which knows of no mark.
+    # Also where the variables still lead to the former state host, which knows of no mark, and
+    # says that it is another machine.
+    shell(first, THREE).check_output(
+        "tr --delete - < /proc/sys/kernel/random/uuid > /root/id && mv -f /root/id /etc/machine-id"
+    )
     for given_host in (new, first):
         refused = play("-e", f"mcp_tunnel_state_host={given_host}", lab_name=THREE)
         assert refused.returncode != 0

@@ -102,13 +102,8 @@ def _marked(mark: Mark | None, found: Found, stored: Stored, now: str) -> Mark:
     )
 
 
-def newest(marks: Marks) -> str:
-    """The time of the last mark, empty if there is none."""
-    return max((each.since for each in marks.values()), default="")
-
-
 def due(marks: Marks, stored: Stored, is_rotating: bool) -> list[str]:
-    """What marked hosts know and is still good: ``ca``, ``token``.
+    """The credentials that marked hosts know and that are still good: ``ca``, ``token``.
 
     A CA that was registered before the mark is not new enough, even if it was being rotated in. A
     run may have replaced the CA alone, so each of the two is looked at.

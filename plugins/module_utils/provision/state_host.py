@@ -71,6 +71,7 @@ class Request:
     :param needs_list: whether to refuse if there are credentials and no list.
     :param note: whether to write the list.
     :param credentials_for: the hosts that the run gives credentials.
+    :param installed_anew: hosts that replicas remember as broken into, and that are other machines.
     :param breached: the hosts that the run takes out.
     :param renewal: who may ask this host for certificates; ``None`` if that stays as it is.
     :param recipients: those for whom copies have to be encrypted.
@@ -94,6 +95,7 @@ class Request:
     recipients: tuple[str, ...] = ()
     notes: Notes = NOTHING
     credentials_for: tuple[str, ...] = ()
+    installed_anew: tuple[str, ...] = ()
     breached: Breached | None = None
 
     @property
@@ -208,7 +210,8 @@ def _look(request: Request, check_mode: bool) -> tuple[members.Members, list[str
     if request.taken_out and request.note and not check_mode:
         # Before the rest is judged: from here on, no run gives them credentials.
         _write(file, known.with_breached(request.taken_out, there, now))
-    members.check_forgotten(request.forget, known, request.replicas, request.inventory)
+    forget = set(request.forget).difference(request.installed_anew)
+    members.check_forgotten(forget, known, request.replicas, request.inventory)
     back = breaches.returning(known.breached, request.forget, request.replicas)
     known = known.without(request.forget).unmarked(back)
     known = known.with_breached(request.taken_out, there, now)
@@ -251,19 +254,19 @@ def _check_marks(request: Request, known: members.Members, subject: str) -> None
     :raises TunnelError: naming it.
     """
     marks, names, machines = known.breached, request.credentials_for, request.replicas
-    # A new state host has no list yet. What the replicas remember was judged before.
+    # A new state host has no list yet. The memory of the replicas was judged before.
     listed = known.by_name or names
     breaches.check(marks, names, request.forget, machines, listed, subject)
     breaches.check_seen(marks, names, listed, machines, subject)
 
 
 def _breach(path: str, known: members.Members) -> dict[str, Any]:
-    """The marks, the time of the last, and what marked hosts know and is still good."""
+    """The marks, the digest of the token, and what marked hosts know and is still good."""
     rotating = any(StateFile(path, f"{stem}.crt").read() for stem in ("ca-previous", "ca-next"))
     marks = known.breached
     stored = breaches.Stored(_ca(path), _token(path) if marks else "")
     return {
-        "since": breaches.newest(marks),
+        "token": stored.token,
         "due": breaches.due(marks, stored, rotating),
         "marked": breaches.told(marks),
     }
@@ -291,7 +294,7 @@ def _given(request: Request) -> str:
 
 
 def _known_there(request: Request) -> breaches.Stored:
-    """What hosts that are marked now know, or have certificates of."""
+    """The token that hosts which are marked now know, and the CA that has signed for them."""
     trusted = request.breached.trusted if request.breached else ""
     token = _token(request.path) if request.taken_out else ""
     return breaches.Stored(_ca(request.path) or _digest(trusted), token)

@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is taken out of a run as broken into, and who goes on without it."""
+"""The hosts that a run takes out as broken into, and those that go on without them."""
 
 from __future__ import annotations
 
@@ -148,46 +148,47 @@ class Memory:
     remembered: Mapping[str, Mapping[str, Any]]
     machines: Mapping[str, str]
 
-    def check(self, names: Iterable[str]) -> None:
+    def check(self, names: Iterable[str], state_host: str, forget: Collection[str] = ()) -> None:
         """Refuses a run that gives credentials to a marked host, or asks it for some.
 
-        Where another machine has the name now, the state host decides.
+        The state host decides about a host that the operator names, and whose name another machine
+        has now. Nobody decides about the state host itself: a thief who is root there can state
+        any machine, and the variables may still lead to it.
 
-        :param names: the hosts of the run, and its state host.
+        :param names: the hosts of the run.
+        :param forget: the hosts that the operator names as gone.
         :raises TunnelError: naming the host, and a replica that remembers it.
         """
-        taking_part = set(names)
+        everyone = sorted({*names, state_host})
         for who, found in self.remembered.items():
             for mark in found.get("breached", []):
-                # Clones have one machine-id: who is a replica besides the host is not the host.
-                strangers = [n for n in self.machines if n not in found["replicas"]]
-                renamed = [n for n in strangers if self._is_machine(n, mark)]
-                hit = [n for n in (mark["name"],) if n in taking_part and not self._is_back(mark)]
-                for name in (*hit, *(n for n in renamed if n in taking_part)):
-                    raise _marked(name, mark, who)
+                for name in everyone:
+                    is_other = name != state_host and self._is_back(mark, forget)
+                    by_name = name == mark["name"] and not is_other
+                    if by_name or _is_machine(name, self.machines.get(name, ""), mark, found):
+                        raise _marked(name, mark, who)
 
-    def kept(self, name: str) -> list[dict[str, str]]:
+    def kept(self, name: str, forget: Collection[str] = ()) -> list[dict[str, str]]:
         """The marks that a replica goes on to remember, whatever the state host says."""
         marks = self.remembered[name].get("breached", [])
-        return [dict(mark) for mark in marks if not self._is_back(mark)]
+        return [dict(mark) for mark in marks if not self._is_back(mark, forget)]
 
-    def _is_machine(self, name: str, mark: Mapping[str, str]) -> bool:
-        return mark["machine"] not in breaches.UNKNOWN and self.machines[name] == mark["machine"]
+    def back(self, forget: Collection[str]) -> list[str]:
+        """The marked hosts that the operator names, and whose name another machine has now."""
+        marks = [mark for found in self.remembered.values() for mark in found.get("breached", [])]
+        return sorted({mark["name"] for mark in marks if self._is_back(mark, forget)})
 
-    def _is_back(self, mark: Mapping[str, str]) -> bool:
-        """Whether another machine has the name of a marked one."""
+    def _is_back(self, mark: Mapping[str, str], forget: Collection[str]) -> bool:
+        """Whether another machine has the name of a marked one, as the operator says, too."""
         now = self.machines.get(mark["name"], "")
-        return mark["machine"] not in breaches.UNKNOWN and now not in (
-            *breaches.UNKNOWN,
-            mark["machine"],
-        )
+        is_known = mark["machine"] not in breaches.UNKNOWN and now not in breaches.UNKNOWN
+        return mark["name"] in forget and is_known and now != mark["machine"]
 
 
 def remembered_as(name: str, machine: str, remembered: Mapping[str, Mapping[str, Any]]) -> str:
     """Whether a host that is to keep the state was broken into; empty if nobody remembers that.
 
-    Another machine of that name is refused as well: where the state is lost, no state host has a
-    list that could decide.
+    Another machine of that name is refused as well: a thief who is root there can state any.
 
     :param machine: what tells its installation from others, empty if that is not known.
     :param remembered: replica to what it remembers: its ``replicas``, its ``breached``.
@@ -195,14 +196,23 @@ def remembered_as(name: str, machine: str, remembered: Mapping[str, Mapping[str,
     """
     for who, found in remembered.items():
         for mark in found.get("breached", []):
-            # A replica besides the host is a clone of it.
-            is_clone = machine in breaches.UNKNOWN or name in found["replicas"]
-            if mark["name"] == name or (mark["machine"] == machine and not is_clone):
+            if mark["name"] == name or _is_machine(name, machine, mark, found):
                 was = "" if mark["name"] == name else f" (as {mark['name']})"
                 return (
                     f"{name}{was}, taken out as broken into ({mark['since']}), as {who} remembers"
                 )
     return ""
+
+
+def _is_machine(name: str, machine: str, mark: Mapping[str, str], found: Mapping[str, Any]) -> bool:
+    """Whether a host is the marked machine, which may have another name now.
+
+    Clones have one machine-id: a replica besides the marked one is not that host.
+
+    :param found: what the replica remembers that has the mark.
+    """
+    is_known = machine not in breaches.UNKNOWN
+    return is_known and machine == mark["machine"] and name not in found["replicas"]
 
 
 def _marked(name: str, mark: Mapping[str, str], who: str) -> TunnelError:
@@ -212,5 +222,6 @@ def _marked(name: str, mark: Mapping[str, str], who: str) -> TunnelError:
         f"{name}{known} was taken out as broken into ({mark['since']}), so it gets no credentials "
         "and is no state host",
         breaches.way_back({mark["name"]: mark["machine"]})
-        + ". If mcp_tunnel_state_host names it, name the host that has the credentials now",
+        + ". If mcp_tunnel_state_host names it, name the host that has the credentials now. If the "
+        "mark is not true, see docs/breach.md",
     )

@@ -33,6 +33,7 @@ DOMAIN = "abcd1234.tunnel.example"
 STATE = "/var/lib/mcp-tunnel/default"
 CONFIG = "/etc/mcp-tunnel/default"
 TOKEN = make_token()
+TOKEN_DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
 TIMES = {"not_before": "2026-11-01T11:55:00Z", "not_after": "2027-01-30T12:00:00Z"}
 MEGABYTE = "A" * (1 << 20)
 
@@ -319,7 +320,7 @@ def _breach(
         *(["token"] if any(each.get("token_version") for each in asked) else []),
     } - {*world.get("stays", [])}
     due = [name for name in ("ca", "token") if marks and name not in replaced]
-    return {"since": since if marks else "", "due": due, "marked": list(marks.values())}
+    return {"token": TOKEN_DIGEST if marks else "", "due": due, "marked": list(marks.values())}
 
 
 def _mark(name: str, since: str, found: dict[str, Any]) -> dict[str, str]:

@@ -13,6 +13,7 @@ ONE = ["-e", '{"mcp_tunnel_breached": ["host2"]}']
 MACHINE = b"host2".hex().ljust(16, "0")
 FOUND = {"host2": {"machine": MACHINE, "evidence": True}}
 MARK = {"name": "host2", "machine": MACHINE, "since": "2026-11-29T20:00:00Z"}
+VERSION = f"breach-{simulated_hosts.TOKEN_DIGEST[:16]}"
 RECORDS = "/var/lib/mcp-tunnel-replica/default"
 TAKEN_OUT = {
     "containment",
@@ -119,6 +120,7 @@ def assert_order(simulation):
     }
     marked = calls(simulation, "state_host", breached=FOUND)[0]["arguments"]
     assert marked["note"] is True
+    assert "domain" not in marked, "a wrong one keeps no host from its mark"
     assert marked["inventory"] == ["host1", "host3"]
 
 
@@ -151,7 +153,7 @@ def assert_it_gets_nothing(simulation):
     signed = calls(simulation, "server_cert", state="requested")
     assert {call["host"] for call in signed} == {"host1", "host3"}
     versions = [c["arguments"].get("token_version") for c in calls(simulation, "tunnel_token")]
-    assert versions == [None, "breach-2026-11-29T20:00:00Z"]
+    assert versions == [None, VERSION]
 
 
 def test_a_rotation_that_was_under_way_needs_another_run(simulation):
@@ -172,7 +174,7 @@ def test_a_token_that_nobody_has_replaced_is_rotated_without_another_ca(simulati
     assert status == 0, output[-3000:]
     assert calls(simulation, "tunnel_ca", phase="added") == []
     versions = [c["arguments"].get("token_version") for c in calls(simulation, "tunnel_token")]
-    assert versions == [None, "breach-2026-11-29T20:00:00Z"]
+    assert versions == [None, VERSION]
     assert "The token and the CA are new" in output
 
 
@@ -517,6 +519,141 @@ def test_what_the_others_remember_is_judged_before_any_secret_is_sent(simulation
     assert {call["module"] for call in simulation.calls()} == {"host_check"}
 
 
+OF_HOST1 = {"name": "host1", "machine": "1" * 16, "since": MARK["since"], "evidence": ""}
+LEFT = {"state_host": "host2", "replicas": ["host2", "host3"], "breached": [OF_HOST1]}
+
+
+def remembering(simulation, **memories):
+    """Let replicas remember these, as both modules say it that read it."""
+    simulation.world["remembered"] = memories
+    for name, memory in memories.items():
+        text = json.dumps(memory)
+        files = {"ca.crt": simulated_hosts.CA.strip(), "members.json": text}
+        simulation.world["contents"].setdefault(name, {})[simulated_hosts.CONFIG] = files
+
+
+@pytest.mark.parametrize("given", ["", "host1"])
+@pytest.mark.parametrize("forget", [[], ["host1"]])
+def test_a_former_state_host_that_states_another_machine_gets_no_token(simulation, given, forget):
+    """The inventory still names it, and it was taken out as broken into."""
+    remembering(simulation, host2=LEFT, host3=LEFT)
+    stored = {"ca.crt": simulated_hosts.CA.strip(), "tunnel-domain": simulated_hosts.DOMAIN}
+    simulation.world["contents"]["host2"][simulated_hosts.STATE] = stored
+    to_manual(simulation)
+    simulation.variables.update(mcp_tunnel_state_host=given, mcp_tunnel_forget=forget)
+    status, output = simulation.run("site")
+    if given or not forget:
+        assert status != 0
+        assert "host1 was taken out as broken into (2026-11-29T20" in output
+        assert {call["module"] for call in simulation.calls()} == {"host_check"}
+        return
+    # It was installed anew, comes back as a replica, and is no state host.
+    assert status == 0, output[-3000:]
+    assert {call["host"] for call in calls(simulation, "state_host")} == {"host2"}
+    assert {name for call in calls(simulation, "state_host") for name in installed_anew(call)} == {
+        "host1"
+    }
+
+
+def installed_anew(call):
+    """Return the hosts of which this call says so."""
+    return call["arguments"].get("installed_anew", [])
+
+
+@pytest.mark.parametrize(
+    ("mark", "check"), [(OF_HOST1, []), ({**OF_HOST1, "name": "x"}, ["--check"])]
+)
+def test_a_former_state_host_gets_no_mark_and_is_remembered_by_nobody(simulation, mark, check):
+    """A second breach, while the variables still name it; it may have another name by now, too."""
+    if mark["name"] == "x":
+        mark = {**mark, "machine": b"host1".hex().ljust(16, "0")}
+    memory = {**LEFT, "breached": [mark]}
+    remembering(simulation, host2={**memory, "replicas": []}, host3={**memory, "replicas": []})
+    simulation.variables["mcp_tunnel_state_host"] = "host1"
+    status, output = simulation.run("breach", *ONE, *check)
+    assert status != 0
+    assert "mcp_tunnel_state_host: is host1" in output
+    assert "taken out as broken into (2026-11-29T20:00:00Z), as host3 remembers" in output
+    assert "host2 is NOT marked" in output
+    assert shut(simulation) if not check else True
+    assert calls(simulation, "state_host", breached=FOUND) == []
+    assert written(simulation, "host3", "members.json") == []
+    assert calls(simulation, "tunnel_token") == []
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_a_wrong_state_host_is_refused_before_anything_is_written(simulation, check):
+    """The one that the replicas remember was not broken into, and has the state."""
+    named = {"mcp_tunnel_breached": ["host2"], "mcp_tunnel_state_host": "host3"}
+    status, output = simulation.run("breach", "-e", json.dumps(named), *check)
+    assert status != 0
+    assert "mcp_tunnel_state_host: is host3, but the replicas remember host1, which has" in output
+    assert "host2 is NOT marked" in output
+    assert calls(simulation, "state_host", breached=FOUND) == []
+    assert written(simulation, "host1", "members.json") == []
+    assert written(simulation, "host3", "members.json") == []
+    assert calls(simulation, "tunnel_ca") == []
+
+
+def test_a_state_that_was_moved_is_taken_where_it_is(simulation):
+    simulation.world["contents"]["host1"] = {simulated_hosts.CONFIG: {}}
+    named = {"mcp_tunnel_breached": ["host2"], "mcp_tunnel_state_host": "host3"}
+    status, output = simulation.run("breach", "-e", json.dumps(named))
+    assert status == 0, output[-3000:]
+    assert {call["host"] for call in calls(simulation, "state_host")} == {"host3"}
+
+
+INNOCENT = {**MARK, "name": "host3", "machine": "", "evidence": ""}
+
+
+def test_a_state_host_that_marks_a_host_which_it_serves_is_refused(simulation):
+    """An honest one would have refused the run itself. Nobody remembers such a mark."""
+    simulation.world["marked"] = {"host1": [INNOCENT]}
+    status, output = simulation.run("site")
+    assert status != 0
+    assert "host1: its answer to mcp_tunnels.stack.state_host" in output
+    assert "marks a host that it lets have credentials" in output
+    assert [call for call in calls(simulation, "file_set") if "members.json" in str(call)] == []
+
+
+def test_a_state_host_that_does_not_mark_is_refused(simulation):
+    simulation.attack("host1", "state_host", merge={"breach": {"marked": []}})
+    status, output = simulation.run("breach", *ONE)
+    assert status != 0
+    assert "has no mark of a host that is broken into" in output
+    assert calls(simulation, "tunnel_token") == []
+
+
+@pytest.mark.parametrize("playbook", ["site", "breach"])
+def test_no_replica_of_the_inventory_is_marked_in_the_memory_of_another(simulation, playbook):
+    """A hostile state host would keep it from every run."""
+    former = {**MARK, "name": "former", "machine": "2" * 16, "evidence": ""}
+    known = {**former, "since": "2026-11-01T20:00:00Z"}
+    learned = {**known, "name": "older", "machine": ""}
+    told = {**learned, "machine": "3" * 16}
+    lies = [INNOCENT, {**former, "machine": ""}, told]
+    memory = {"state_host": "host1", "replicas": ["host1", "host2", "host3"]}
+    remembering(simulation, host2={**memory, "breached": [known, learned]})
+    simulation.world["marked"] = {"host1": lies}
+    arguments = ["--limit", "host1,host2"]
+    if playbook == "breach":
+        simulation.hosts["host4"] = {}
+        arguments = ["-e", '{"mcp_tunnel_breached": ["host4"]}']
+    _status, output = simulation.run(playbook, *arguments)
+    texts = [text for _at, text in written(simulation, "host2", "members.json")]
+    assert texts, output[-3000:]
+    marks = {mark["name"]: mark for mark in json.loads(texts[0])["breached"]}
+    assert (marks.pop("former"), marks.pop("older")) == (known, told)
+    assert list(marks) == (["host4"] if playbook == "breach" else [])
+
+
+def to_manual(simulation):
+    """Let the tunnel be in mode manual, in which each run has the token."""
+    for name in [name for name in simulation.variables if name.startswith("mcp_tunnel_fed")]:
+        del simulation.variables[name]
+    simulation.variables["mcp_tunnel_mode"] = "manual"
+
+
 def test_check_mode_says_what_would_be_done(simulation):
     status, output = simulation.run("breach", "--check", *ONE)
     assert status == 0, output[-3000:]
@@ -534,9 +671,7 @@ def test_check_mode_says_what_would_be_done(simulation):
 
 
 def test_mode_manual_contains_and_says_what_is_to_do(simulation):
-    for name in [name for name in simulation.variables if name.startswith("mcp_tunnel_fed")]:
-        del simulation.variables[name]
-    simulation.variables["mcp_tunnel_mode"] = "manual"
+    to_manual(simulation)
     status, output = simulation.run("breach", *ONE)
     assert status == 0, output[-3000:]
     assert "To do now, in the Console: rotate the token" in output

@@ -79,7 +79,7 @@ MARK = {"name": "a3", "machine": OLD, "since": "2026-11-29T20:00:00Z", "evidence
 
 
 def memory(now=OLD, **mark):
-    """Return what a1 and a3 remember: a1 has a mark of a3, which is this machine now."""
+    """Return the memory of a1, which has a mark of a3, and of a3, which is this machine now."""
     a1 = {"replicas": ["a1", "a2"], "breached": [{**MARK, **mark}]}
     remembered = {"a1": a1, "a3": {"replicas": [], "breached": []}}
     return breached.Memory(remembered, {"a1": "a" * 16, "a3": now})
@@ -94,26 +94,46 @@ def test_a_host_that_a_replica_remembers_as_broken_into_is_refused(known):
     with pytest.raises(
         TunnelError, match=r"^members.json on a1: a3( \(as former\))? was taken out"
     ):
-        known.check(["a1", "a3"])
-    known.check(["a1"])
-    assert known.kept("a1")
+        known.check(["a1", "a3"], "a1")
+    with pytest.raises(TunnelError, match="a3"):
+        known.check(["a1", "a3"], "a1", ["a3", "former"])
+    known.check(["a1"], "a1")
+    assert known.kept("a1", ["a3"])
+    assert known.back(["a3"]) == []
 
 
 def test_a_state_host_that_takes_no_part_is_refused_too():
     known = breached.Memory({"a1": {"replicas": [], "breached": [MARK]}}, {"a1": "a" * 16})
     with pytest.raises(TunnelError, match=r"^members.json on a1: a3 .*is no state host"):
-        known.check(["a1", "a3"])
+        known.check(["a1"], "a3")
+
+
+@pytest.mark.parametrize("forget", [[], ["a3"]])
+def test_another_machine_does_not_make_a_marked_host_the_state_host(forget):
+    """A thief who is root there changes /etc/machine-id, or has it say any other."""
+    with pytest.raises(TunnelError, match=r"^members.json on a1: a3 .*is no state host"):
+        memory(NEW).check(["a1", "a3"], "a3", forget)
+    assert breached.remembered_as("a3", NEW, memory(NEW).remembered)
+
+
+def test_a_state_host_that_was_renamed_is_refused_too():
+    with pytest.raises(TunnelError, match=r"a3 \(as former\) was taken out"):
+        memory(name="former").check(["a1"], "a3", ["former"])
 
 
 def test_a_clone_of_the_machine_is_not_the_host():
     remembered = {"a1": {"replicas": ["a1", "a2"], "breached": [MARK]}}
-    breached.Memory(remembered, {"a1": OLD, "a2": OLD}).check(["a1", "a2"])
+    breached.Memory(remembered, {"a1": OLD, "a2": OLD}).check(["a1", "a2"], "a1")
 
 
-def test_of_another_machine_the_state_host_decides():
+def test_of_another_machine_that_is_named_the_state_host_decides():
+    """Where it has lost its marks, the name alone would bring back a host that was broken into."""
     known = memory(NEW)
-    known.check(["a1", "a3"])
-    assert known.kept("a1") == []
+    with pytest.raises(TunnelError, match=r"mcp_tunnel_forget: \[a3\] for one run"):
+        known.check(["a1", "a3"], "a1")
+    assert known.kept("a1")
+    known.check(["a1", "a3"], "a1", ["a3"])
+    assert (known.kept("a1", ["a3"]), known.back(["a3"])) == ([], ["a3"])
 
 
 def test_a_canary_that_is_taken_out_is_none():

@@ -86,6 +86,11 @@ def test_a_plan_goes_by_what_all_replicas_remember():
     assert with_state_host(PLAN, remembering(a="", b="c", c="c"))["state_host"] == "c"
     assert with_state_host(PLAN, remembering(a="", b=""))["state_host"] == "a"
     assert with_state_host(PLAN, remembering(a="gone", b="b"), ["gone"])["state_host"] == "b"
+    moved = with_state_host(PLAN, remembering(a="b", b="b"), explicit="a", breached=["gone"])
+    assert (moved["state_host"], moved["former"]) == ("a", "b")
+    # One that was broken into is not looked at.
+    lost = with_state_host(PLAN, remembering(a="gone"), explicit="a", breached=["gone"])
+    assert (lost["state_host"], lost["former"]) == ("a", "")
     # A leader that could not be asked would do nothing for the others.
     assert with_state_host(PLAN, remembering(a="", b=""))["leader"] == "a"
     assert with_state_host(PLAN, remembering(c="", b=""))["leader"] == "b"
