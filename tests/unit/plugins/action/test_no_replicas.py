@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins import support
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.runs import client
 
 PLAYBOOKS = Path(role_options.__file__).parents[3] / "playbooks"
 COLLECTIONS = Path(role_options.__file__).parents[6]
@@ -23,22 +24,15 @@ BESIDE = {"mcp_tunnel": {"hosts": {"a": {}, "b": {}}}, "others": {"hosts": {"c":
 def run(directory, inventory, playbook, *arguments):
     """Return exit status and output of a playbook over an inventory."""
     (directory / "inventory.yml").write_text(yaml.safe_dump(inventory))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "ansible.cli.playbook", "-i", "inventory.yml"),
-            *(str(PLAYBOOKS / f"{playbook}.yml"), *arguments),
-        ],
-        cwd=directory,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_CONFIG": str(Path(support.__file__).with_name("ansible.cfg")),
+        "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    words = ["-i", "inventory.yml", str(PLAYBOOKS / f"{playbook}.yml"), *arguments]
+    done = client.run(words, directory, environment)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

@@ -60,7 +60,6 @@ def states(simulation, host):
 def test_canaries_go_first_and_stop_their_tunnel_only(tmp_path):
     """One run over tunnels that end in different ways."""
     simulation = make_fleet(tmp_path)
-    simulation.settings["ANSIBLE_FORKS"] = "8"
     for number in (1, 2):
         simulation.hosts[f"named{number}"]["mcp_tunnel_canary"] = ["named2"]
         simulation.hosts[f"gone{number}"]["mcp_tunnel_canary"] = "[gone2]"
@@ -72,7 +71,7 @@ def test_canaries_go_first_and_stop_their_tunnel_only(tmp_path):
     simulation.world["drained"] = ["away1", "asleep1", "asleep2"]
     lie = {"failed": True, "msg": "No."}
     simulation.attack("mute1", "replica_traffic", merge=lie)
-    status, output = simulation.run()
+    status, output = simulation.run("site", "--forks", "8")
     assert status != 0
     for tunnel, (first, second) in ENDS.items():
         assert states(simulation, f"{tunnel}1") == first, tunnel

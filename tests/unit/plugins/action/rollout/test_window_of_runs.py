@@ -43,13 +43,12 @@ def modules(simulation, host, in_check_mode):
 
 def test_a_run_over_several_tunnels(tmp_path):
     simulation = make_fleet(tmp_path, "quiet", "due", "open")
-    simulation.settings["ANSIBLE_FORKS"] = "6"
     for number in (1, 2):
         simulation.hosts[f"open{number}"]["mcp_tunnel_window"] = "Mon-Sun 00:00-24:00 UTC"
         simulation.attack(f"open{number}", "file_set", merge={"changed": True})
     # The second replica has something to do; the first has not.
     simulation.attack("due2", "file_set", merge={"changed": True})
-    status, output = simulation.run("site")
+    status, output = simulation.run("site", "--forks", "6")
     assert status != 0
     told = " ".join(output.split())
     opens = f"and mcp_tunnel_window ({CLOSED}) is closed, and opens on "

@@ -19,7 +19,10 @@ from typing import IO
 _SERVER = Path(__file__).with_name("server.py")
 _PROGRAM = Path(__file__).parents[1] / "kept_playbook.py"
 #: What may differ between runs of a server: Ansible reads none of it when it starts.
-_OF_A_RUN = ("ANSIBLE_LOCAL_TEMP", "KILL_AFTER", "PYTEST_CURRENT_TEST", "SIMULATED_HOSTS")
+_OF_A_RUN = (
+    *("ANSIBLE_LOCAL_TEMP", "KILL_AFTER", "PYTEST_CURRENT_TEST", "SIMULATED_HOSTS"),
+    *("XDG_CACHE_HOME", "container"),
+)
 _NUMBER = 4
 #: Process and environment → its server; None after the first run.
 _servers: dict[tuple[object, ...], Server | None] = {}
