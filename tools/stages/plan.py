@@ -74,13 +74,15 @@ TEST: tuple[Stage, ...] = (
 #: which ansible-test then runs all unit tests.
 _EXHAUSTIVE = (
     *("molecule firewall", "molecule default", "molecule wif"),
-    *("laboratory tests", _SANITY),
+    *("unit tests", "laboratory tests", "contract tests", _SANITY),
 )
+#: Each test, whatever its marks are.
+_EVERY_TEST = "exhaustive or not exhaustive"
 
 
 def _exhaustive(stage: Stage) -> Stage:
     """The stage with all of its tests."""
-    everything = ("PYTEST_ADDOPTS=-m 'exhaustive or not exhaustive'", "REBOOTS=24", "UNITS=all")
+    everything = (f"PYTEST_ADDOPTS=-m '{_EVERY_TEST}'", "REBOOTS=24", "UNITS=all")
     return replace(stage, command=("env", *everything, *stage.command), limit=2 * stage.limit)
 
 
@@ -109,7 +111,7 @@ ALL: tuple[Stage, ...] = (
         (
             *("env", "-C", "proxy_src", "OVERLOAD_CLIENTS=10000", "TEST_LIMIT=600", "pytest", "-q"),
             *("-ra", "-o", "faulthandler_timeout=700", f"--junit-xml=../{_REPORTS}/overload.xml"),
-            "tests/overload",
+            *("-m", _EVERY_TEST, "tests/overload"),
         ),
         reports=(f"{_REPORTS}/overload.xml",),
     ),

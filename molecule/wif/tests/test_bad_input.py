@@ -91,8 +91,16 @@ def test_what_the_api_refuses(tmp_path: Path) -> None:
     ("values", "said"),
     [
         ({"mcp_tunnel_id": "tnl_01Another"}, ("mcp_tunnel_id", "tnl_01Another")),
-        ({"mcp_tunnel_display_name": "another"}, ("display_name", "another", "laboratory")),
-        ({"mcp_tunnel_api_url": "http://api.anthropic.com"}, ("mcp_tunnel_api_url", "https")),
+        pytest.param(
+            {"mcp_tunnel_display_name": "another"},
+            ("display_name", "another", "laboratory"),
+            marks=pytest.mark.exhaustive,
+        ),
+        pytest.param(
+            {"mcp_tunnel_api_url": "http://api.anthropic.com"},
+            ("mcp_tunnel_api_url", "https"),
+            marks=pytest.mark.exhaustive,
+        ),
     ],
     ids=["another tunnel than the stored one", "another name than the tunnel's", "plain http"],
 )

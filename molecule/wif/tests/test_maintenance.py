@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import pytest
 from deployed import all_the_time, none_failed, stored
 from replicas import (
     HOSTS,
@@ -87,6 +88,7 @@ def answered(stream: ssl.SSLSocket) -> bytes:
     return received
 
 
+@pytest.mark.exhaustive  # tests/unit/plugins/action/fleets/test_drain.py has it
 def test_check_mode_drains_nobody() -> None:
     done = play("--check", *naming(LEAVES), playbook="drain")
     assert done.returncode == 0, done.stdout[-3000:]
@@ -129,6 +131,7 @@ def test_a_second_drain_changes_nothing() -> None:
     assert shell(LEAVES).check_output(f"cat {MARK}") == before
 
 
+@pytest.mark.exhaustive  # tests/unit/plugins/action/fleets/test_drain.py has it
 def test_the_last_one_that_works_does_not_leave() -> None:
     done = play(*naming(STAYS), playbook="drain")
     assert done.returncode != 0
@@ -209,6 +212,7 @@ def test_reboots_in_waves_fail_no_call_and_complete_an_interrupted_run() -> None
         await_connections(name)
 
 
+@pytest.mark.exhaustive  # tests/unit/plugins/action/fleets/test_drain.py has both
 def test_a_reboot_that_is_refused_or_only_checked_reboots_nobody() -> None:
     """An instance of another inventory is on one machine, and the other one is not due."""
     before = {name: shell(name).check_output(BOOT) for name in HOSTS}

@@ -34,6 +34,11 @@ CASES = {
     },
     **{f"client: {name}": ("content", name, 4) for name in (*CLIENT, *WEBSOCKET)},
 }
+# Each upstream once, and both protocols: the other half is for make overload.
+OTHERS = {
+    f"upstream: {name}, read over HTTP/{'1.1' if number % 2 else '2'}"
+    for number, name in enumerate(UPSTREAM)
+}
 
 
 @contextlib.asynccontextmanager
@@ -64,7 +69,10 @@ def waits(proxy: RunningProxy, seconds: float) -> list[float]:
     return sorted(found)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.exhaustive if case in OTHERS else ()) for case in CASES],
+)
 async def test_others_are_served_during_a_flood(
     tmp_path: Path, case: str, record_testsuite_property: Callable[[str, object], None]
 ) -> None:

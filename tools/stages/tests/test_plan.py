@@ -52,12 +52,16 @@ def test_every_marked_test_belongs_to_a_stage_that_runs_it() -> None:
     """No other stage would ever run it."""
     marked = [
         str(path.relative_to(ROOT))
-        for top in ("molecule", "tests", "lab", "benchmarks")
+        for top in ("molecule", "tests", "lab", "benchmarks", "proxy_src/tests")
         for path in (ROOT / top).rglob("test_*.py")
         if "mark.exhaustive" in path.read_text()
     ]
     assert marked
-    assert [path for path in marked if not path.startswith(("molecule/", "lab/"))] == []
+    run = ("molecule/", "lab/", "tests/unit/", "tests/contract/", "proxy_src/tests/overload/")
+    assert [path for path in marked if not path.startswith(run)] == []
+    given = {stage.name: stage.command for stage in plan.ALL}
+    for name in ("unit tests", "laboratory tests", "contract tests", "overload"):
+        assert "exhaustive or not exhaustive" in " ".join(given[name]), name
 
 
 def test_ansible_test_runs_all_unit_tests_in_test_all() -> None:

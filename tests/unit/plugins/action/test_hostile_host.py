@@ -251,6 +251,8 @@ def test_true_answers_are_let_pass(tmp_path):
         assert status == 0, output[-3000:]
         signed = [c for c in simulation.calls() if c.get("arguments", {}).get("state") == "signed"]
         assert [call["host"] for call in signed] == ["host1", "host1"]
+        # Who sets nothing for copies of the state reads nothing of them.
+        assert "mcp_tunnel_backup_recipients" not in output.partition("Say what is proven")[2]
         assert_services_restart_for_their_files(simulation.calls())
 
 

@@ -128,7 +128,6 @@ BROKEN = {"healthy": False, "msg": "edge: 0 of 4 connections."}
 @pytest.mark.parametrize(
     ("mode", "playbook", "module", "answer"),
     [
-        pytest.param("manual", "site", "replica_health", BROKEN, id="the only replica fails"),
         pytest.param(
             "wif", "site", "tunnel_token", {"failed": True, "msg": "No."}, id="the API refuses"
         ),

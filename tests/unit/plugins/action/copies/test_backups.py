@@ -336,21 +336,6 @@ def test_other_replicas_keep_a_copy(simulation):
     assert released["seen_at"].endswith("Z")
 
 
-def test_no_copies_on_replicas_if_they_are_not_wanted(simulation):
-    with_copies(simulation, lost=False)
-    simulation.variables["mcp_tunnel_standby_copies"] = False
-    status, output = simulation.run("site")
-    assert status == 0, output[-3000:]
-    assert calls(simulation, "state_copy") == []
-    assert calls(simulation, "state_host")[-1][1]["seen"] == {"host2": ""}
-
-
-def test_who_sets_nothing_reads_nothing_of_copies(simulation):
-    status, output = simulation.run("site")
-    assert status == 0, output[-3000:]
-    assert "mcp_tunnel_backup_recipients" not in output.partition("Say what is proven")[2]
-
-
 def removed(simulation):
     """Return (host, path) of all that was removed."""
     return {
@@ -384,13 +369,15 @@ def test_what_a_former_state_host_has_left_is_removed(simulation):
     }
 
 
-def test_copies_that_are_not_wanted_any_more_are_removed(simulation):
+def test_copies_that_are_not_wanted_any_more_are_removed_and_none_is_made(simulation):
     with_copies(simulation, lost=False)
     simulation.variables["mcp_tunnel_standby_copies"] = False
     simulation.world["standby"] = {"host2": "ab" * 32}
     status, output = simulation.run("site")
     assert status == 0, output[-3000:]
     assert removed(simulation) == {("host2", STANDBY)}
+    assert calls(simulation, "state_copy") == []
+    assert calls(simulation, "state_host")[-1][1]["seen"] == {"host2": ""}
 
 
 def last_lines(output):
@@ -489,6 +476,22 @@ def test_recover_makes_no_new_ca_by_mistake(tmp_path):
     assert calls(simulation, "state_host")[-1][1]["state"] == "released"
 
 
+def test_a_lost_state_is_not_replaced_without_a_request(tmp_path):
+    """Neither by a deployment, nor for another tunnel."""
+    simulation = Simulation(tmp_path, "wif")
+    with_copies(simulation)
+    status, output = simulation.run("site")
+    assert status != 0
+    assert "host1 has no CA of instance default, but host1, host2 have one." in plain(output)
+    assert "without one, run recover.yml" in plain(output)
+    del simulation.variables["mcp_tunnel_id"]
+    status, output = simulation.run("recover")
+    assert status != 0
+    assert "mcp_tunnel_id: is not set" in plain(output)
+    for module in ("state_restore", "file_set", "tunnel_ca"):
+        assert calls(simulation, module) == [], module
+
+
 def test_recover_makes_a_new_ca_where_there_is_no_copy(tmp_path):
     simulation = Simulation(tmp_path, "wif")
     with_copies(simulation)
@@ -497,3 +500,5 @@ def test_recover_makes_a_new_ca_where_there_is_no_copy(tmp_path):
     assert calls(simulation, "state_restore") == []
     assert "A new CA is made: no replica keeps a copy of the state." in plain(output)
     assert status == 0, output[-3000:]
+    held = calls(simulation, "state_host")[0][1]
+    assert held["needs_all"], "a replica that is not here would be cut off"

@@ -60,6 +60,14 @@ def test_the_named_replica_is_drained(simulation):
     assert ", process " in call["arguments"]["by"]
 
 
+def test_a_drain_in_check_mode(simulation):
+    status, output = simulation.run("drain", "--check", *ONE)
+    assert status == 0, output[-3000:]
+    assert changing(simulation) == []
+    drains = [call["host"] for call in simulation.calls() if call["module"] == "replica_drain"]
+    assert drains == ["host2"]
+
+
 def test_too_few_that_stay(simulation):
     """With --limit, nobody knows whether another one works."""
     status, output = simulation.run("drain", "--limit", "host2")

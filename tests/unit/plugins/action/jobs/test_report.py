@@ -72,7 +72,10 @@ def test_a_deployment(tmp_path):
             {"healthy": ["host1"], "drained": ["host2"], "unproven": []},
         ),
         ("wif", "rotate_token", [], {"healthy": ["host1", "host2"]}),
-        ("wif", "rotate_ca", [], {"healthy": ["host1", "host2"]}),
+        pytest.param(
+            *("wif", "rotate_ca", [], {"healthy": ["host1", "host2"]}),
+            marks=pytest.mark.exhaustive,
+        ),
         (
             "manual",
             "teardown",
@@ -82,7 +85,8 @@ def test_a_deployment(tmp_path):
     ],
 )
 def test_each_duty(tmp_path, mode, playbook, arguments, expected):
-    status, report, output = run(Simulation(tmp_path, mode), playbook, *arguments)
+    simulation = Simulation(tmp_path, mode)
+    status, report, output = run(simulation, playbook, *arguments)
     assert status == 0, output[-3000:]
     tunnel = report["tunnels"]["default"]
     assert (report["duty"], report["status"], tunnel["status"]) == (playbook, "done", "done")
@@ -91,6 +95,9 @@ def test_each_duty(tmp_path, mode, playbook, arguments, expected):
     registration = "unknown" if mode == "manual" else "done"
     assert tunnel["ca"]["registration"] == registration
     assert bool(tunnel["ca"]["certificate"]) == (playbook == "renew_cert")
+    held = [c["arguments"] for c in simulation.calls() if c["module"] == "state_host"]
+    if playbook.startswith("rotate"):
+        assert held[0]["needs_all"], "a replica that is not here would be cut off"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +126,8 @@ def test_a_run_that_fails_tells_what_it_knew(tmp_path, playbook, module, answer,
     assert (report["status"], tunnel["status"]) == (status, status), output[-3000:]
     assert "".join(tunnel["why"])[: len(why)] == why
     assert tunnel["unhealthy"] == (["host1"] if module == "replica_health" else [])
+    held = [c["arguments"].get("state") for c in simulation.calls() if c["module"] == "state_host"]
+    assert playbook != "site" or held[-1:] in ([], ["released"]), "the lease is given back"
 
 
 def test_a_drain_that_is_refused(tmp_path):
