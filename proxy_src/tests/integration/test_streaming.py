@@ -16,7 +16,6 @@ from upstreams import asgi_upstream, raw_upstream, read_head
 
 URL = f"https://echo.{DOMAIN}/"
 MIB = 1 << 20
-GIB = 1 << 30
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -71,10 +70,9 @@ async def serve_bulk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     await writer.drain()
 
 
-@pytest.mark.parametrize(("version", "size"), [("1.1", GIB), ("2", GIB // 4)])
-async def test_large_bodies_pass_through_little_memory(
-    tmp_path: Path, version: str, size: int
-) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_large_bodies_pass_through_little_memory(tmp_path: Path, version: str) -> None:
+    size = 256 * MIB
     sparse = tmp_path / "sparse"
     sparse.touch()
     os.truncate(sparse, size)
