@@ -18,6 +18,7 @@ NAME = "http://tools.corp:8000"
 LONG_DOMAIN = ".".join(["x" * 60] * 4)
 
 TIMEOUTS = ("handshake", "header", "idle", "connect", "upstream_idle", "upstream_gone")
+ROUTE_TIMEOUTS = ("idle", "connect", "upstream_idle", "upstream_gone")
 LIMITS = {
     "max_connections": (1, 1000000),
     "max_header_bytes": (1024, 1048576),
@@ -50,6 +51,11 @@ def routes(*names: Any, **others: Any) -> list[Row]:
 def options(*values: Any) -> list[Row]:
     """One row for each value of the options of the route echo."""
     return [{"mcp_tunnel_routes": {"echo": NAME}, "mcp_tunnel_route_options": v} for v in values]
+
+
+def option(name: str, *values: Any) -> list[Any]:
+    """One value of the variable for each value of one option of the route echo."""
+    return [{"echo": {name: value}} for value in values]
 
 
 def upstreams(*values: Any, **others: Any) -> list[Row]:
@@ -132,6 +138,14 @@ ACCEPTED: list[Row] = [
         {"echo": {"maintenance": False, "retry_after": "90s"}},
         {"echo": {"retry_after": "1h30m"}},
         {"echo": {"maintenance": True, "retry_after": "250ms"}},
+        *option("paths", ["/"], ["/mcp", "/.well-known/x"], ["/a/b:c"]),
+        *option("methods", ["GET"], ["POST", "DELETE", "M-SEARCH"]),
+        *option("max_body_bytes", 1, "1048576", 4294967296, None),
+        *option("max_in_flight", 1, "20", 1000000, None),
+        *option("rate", "1/s", "600/m", "9999999/h", "", None),
+        *option("rewrite_host", True, False, None),
+        *option("timeouts", *[{name: "7s"} for name in ROUTE_TIMEOUTS]),
+        *option("timeouts", {}, None, {"idle": None, "connect": "1h"}),
     ),
     *upstreams("http://10.0.0.1:80", "http://10.0.0.1:65535", "http://x:1", "http://Host.Corp:80"),
     *upstreams("http://_x:1", "http://a_b.corp:1", "http://1a:80", "http://x:00080"),
@@ -199,6 +213,20 @@ REFUSED: list[Row] = [
         *[{"echo": {"maintenance": value}} for value in ("maybe", "true", 1, [], {})],
         *[{"echo": {"retry_after": value}} for value in ("0s", "-1s", "10", 10, "1d", [])],
         *[{"echo": value} for value in (True, [], "maintenance", 5)],
+        *option("paths", [], None, "/mcp", {}, True, ["mcp"], [""], ["/mcp/"], ["//"], ["/.."]),
+        *option("paths", ["/a%20b"], ["/a;b"], ["/a?b"], ["/a#b"], ["/a b"], ["\\"], ["/\u00e4"]),
+        *option("paths", [5], [None], [["/"]], ["/a", "/a"], ["/a/b", "/a"], ["/", "/a"]),
+        *option("methods", [], None, "GET", {}, ["get"], ["CONNECT"], [""], [" GET"], [5]),
+        *option("methods", [["GET"]], ["GET", "GET"]),
+        *option("max_body_bytes", 0, -1, 1.5, "1k", "01", True, [], {}, [5], 4294967297),
+        *option("max_in_flight", 0, -1, 1.5, "1k", "01", True, [], {}, [5], 1000001),
+        *option("rate", 0, 10, "0/s", "0/h", "10", "10/d", "10r/s", "1.5/s", "-1/s", " 1/s"),
+        *option("rate", "1/s ", "01/s", True, [], {}, ["1/s"]),
+        *option("rewrite_host", "maybe", "true", 1, [], {}),
+        *option("timeouts", "5s", 5, [], True, {"": "5s"}, {"idel": "5s"}),
+        *option("timeouts", *[{"idle": value} for value in (*BAD_DURATIONS, "0s")]),
+        *option("timeouts", {"handshake": "5s"}, {"header": "5s"}),
+        {"echo": {"path": ["/mcp"]}},
         [],
         ["echo"],
         "echo",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mcp_proxy.config import durations
 from mcp_proxy.config import load as config
+from mcp_proxy.config.route_options import _RANGES
 from mcp_proxy.config.rules import _LIMIT_RANGES
 from mcp_proxy.watch import exposition
 from mcp_proxy.watch.firewall_metrics import FirewallCounters
@@ -58,11 +59,22 @@ def test_the_defaults_are_the_real_ones() -> None:
 
 def test_every_option_of_a_route_is_documented() -> None:
     part = TEXT[TEXT.index("### Route options") : TEXT.index("### Hostnames and the upstream")]
-    rows = dict(re.findall(r"^\| `(\w+)` \| \w+ \| `(\w+)` \|", part, re.MULTILINE))
+    rows = {
+        name: (kind, default.strip("`"))
+        for name, kind, default in re.findall(
+            r"^\| `(\w+)` \| (.+?) \| (`\w+`|none) \|", part, re.MULTILINE
+        )
+    }
     usual = config.RouteOptions()
     assert set(rows) == {item.name for item in fields(usual)}
-    assert rows["maintenance"] == str(usual.maintenance).lower()
-    assert durations.parse(rows["retry_after"]) == usual.retry_after
+    assert rows["maintenance"] == ("bool", str(usual.maintenance).lower())
+    assert durations.parse(rows["retry_after"][1]) == usual.retry_after
+    for item in fields(usual):
+        assert (rows[item.name][1] == "none") == (getattr(usual, item.name) in (None, ())), item
+    for name, (low, high) in _RANGES.items():
+        assert rows[name][0] == f"{low} to {high}"
+    timeouts = ", ".join(f"`{item.name}`" for item in fields(config.RouteTimeouts))
+    assert rows["timeouts"][0] == f"map of {timeouts}"
 
 
 def test_the_example_is_valid(files: Path) -> None:

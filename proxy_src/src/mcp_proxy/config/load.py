@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from . import rules
+from . import route_options, rules
 from .model import (
     Address,
     Config,
     Limits,
     MetricsSources,
+    Rate,
     RouteOptions,
+    RouteTimeouts,
     Timeouts,
     Tls,
     Upstream,
@@ -29,7 +31,9 @@ __all__ = [
     "Limits",
     "MetricsSources",
     "Problem",
+    "Rate",
     "RouteOptions",
+    "RouteTimeouts",
     "Timeouts",
     "Tls",
     "Upstream",
@@ -94,17 +98,18 @@ def examine(
     domain = rules.tunnel_domain(top)
     policy = rules.policy(top)
     routes = rules.routes(top, domain, policy)
+    timeouts = rules.timeouts(top)
     config = Config(
         listen=listen,
         tls=rules.tls(top),
         routes=routes,
-        route_options=rules.route_options(top, routes),
+        route_options=route_options.read(top, routes, timeouts),
         log_level=log_level,
         access_log=top.flag("access_log"),
         shutdown_timeout=top.seconds("shutdown_timeout", 30.0, zero=True),
         tunnel_domain=domain,
         upstream=policy,
-        timeouts=rules.timeouts(top),
+        timeouts=timeouts,
         limits=rules.limits(top),
         workers=rules.workers(top),
         metrics=rules.metrics(top),

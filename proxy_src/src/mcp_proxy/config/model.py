@@ -20,28 +20,67 @@ class Address:
     port: int
 
 
+METHODS = frozenset(
+    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR"
+    b" MKCOL MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH"
+    b" SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
+)
+"""The methods that the parser of HTTP/1.1 knows; so HTTP/2 has no others."""
+
+
+@dataclass(frozen=True)
+class RouteTimeouts:
+    """Seconds, as in :class:`Timeouts`: those that can differ between routes."""
+
+    idle: float
+    connect: float
+    upstream_idle: float
+    upstream_gone: float
+
+
 @dataclass(frozen=True)
 class Upstream:
-    """An upstream MCP server: ``http`` or ``https``, a lower-case name or IPv4 address, a port."""
+    """An upstream MCP server: ``http`` or ``https``, a lower-case name or IPv4 address, a port.
+
+    ``timeouts`` is not ``None`` where its route has some of its own. Upstreams that differ in
+    anything never share a connection.
+    """
 
     scheme: str
     host: str
     port: int
+    timeouts: RouteTimeouts | None = None
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
+class Rate:
+    """At most so many ``requests`` in so many ``seconds``: as many may come at once."""
+
+    requests: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class RouteOptions:
-    """How one route differs from the others.
+    """How one route differs from the others. ``None`` and an empty tuple stand for no difference.
 
     In ``maintenance`` the proxy answers in the upstream's place, and tells clients to try again
-    after ``retry_after`` seconds.
+    after ``retry_after`` seconds. ``paths`` are the prefixes that a request's path may have, and
+    ``methods`` its methods. ``max_in_flight`` counts requests whose answer is not complete.
     """
 
     maintenance: bool = False
     retry_after: float = 60.0
+    paths: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    max_body_bytes: int | None = None
+    max_in_flight: int | None = None
+    rate: Rate | None = None
+    rewrite_host: bool | None = None
+    timeouts: RouteTimeouts | None = None
 
 
 @dataclass(frozen=True)

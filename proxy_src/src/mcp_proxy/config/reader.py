@@ -245,18 +245,25 @@ class Section:
 
         Quotes around it do not matter: a template or a command line has often put them there.
         """
+        value = self.bound(field, low, high, f"the default is {default}")
+        return default if value is None else value
+
+    def bound(
+        self, field: str, low: int, high: int, remedy: str = "leave it out for no limit"
+    ) -> int | None:
+        """Like :meth:`integer`, but ``None`` if not set."""
         node = self._scalar(field, "a whole number")
         if node is None:
-            return default
+            return None
         is_number = node.tag in (_INT, _STR) and _WHOLE_NUMBER.match(node.value)
         value = int(node.value) if is_number else None
         if value is None or not low <= value <= high:
             self.problem(
                 field,
                 f"must be a whole number from {low} to {high}, not {shown(node.value)}",
-                f"the default is {default}",
+                remedy,
             )
-            return default
+            return None
         return value
 
     def seconds(self, field: str, default: float, zero: bool = False) -> float:
@@ -324,6 +331,20 @@ class Section:
             self.problem(field, f"must be {shape}, not a {given}", remedy)
             return None
         return node
+
+    def choices(self, field: str, remedy: str) -> list[str]:
+        """Like :meth:`texts`, of a list of what is allowed: one that is empty is a problem.
+
+        It would allow nothing, or, as a field that is not set, everything.
+        """
+        found = self.texts(field)
+        node = self._nodes.get(field)
+        if node is not None and (node.tag == _NULL or node.value == []):
+            self.problem(field, "allows nothing: the list is empty", remedy)
+        for number, text in enumerate(found):
+            if text in found[:number]:
+                self.problem(f"{field}[{number}]", f"{shown(text)} is given twice", "keep one")
+        return found
 
     def is_null(self, field: str) -> bool:
         """Whether the file names *field* but gives it no value."""

@@ -14,7 +14,6 @@ from .model import (
     Address,
     Limits,
     MetricsSources,
-    RouteOptions,
     Timeouts,
     Tls,
     Upstream,
@@ -243,28 +242,6 @@ def routes(top: Section, domain: str, policy: UpstreamPolicy) -> Mapping[str, Up
             "write at least one `name: scheme://host:port` below it",
         )
     return MappingProxyType(routes)
-
-
-def route_options(top: Section, routes: Mapping[str, Upstream]) -> Mapping[str, RouteOptions]:
-    section = top.section("route_options")
-    found: dict[str, RouteOptions] = {}
-    for name in section.names():
-        key = route_key(name)
-        if key in found:
-            section.problem(name, "the same route as another entry", "keep one of them")
-        # With routes that are wrong, nobody knows which ones there are.
-        elif routes and key not in routes:
-            section.problem(name, "no such route", f"use a name of routes: {', '.join(routes)}")
-        found[key] = _options(section, name)
-    return MappingProxyType(found)
-
-
-def _options(section: Section, name: str) -> RouteOptions:
-    options = section.section(name, [item.name for item in fields(RouteOptions)])
-    return RouteOptions(
-        options.flag("maintenance"),
-        options.seconds("retry_after", RouteOptions.retry_after),
-    )
 
 
 def _check_key(section: Section, name: str, key: str, domain: str, is_given: bool) -> None:

@@ -17,7 +17,9 @@ from .model import (
     Config,
     Limits,
     MetricsSources,
+    Rate,
     RouteOptions,
+    RouteTimeouts,
     Timeouts,
     Tls,
     Upstream,
@@ -52,9 +54,17 @@ def from_wire(document: Mapping[str, Any]) -> Config:
     values["upstream"] = UpstreamPolicy(**{**policy, "allowed_ips": networks})
     routes = {name: Upstream(**upstream) for name, upstream in values["routes"].items()}
     values["routes"] = MappingProxyType(routes)
-    options = {name: RouteOptions(**given) for name, given in values["route_options"].items()}
+    options = {name: _options(given) for name, given in values["route_options"].items()}
     values["route_options"] = MappingProxyType(options)
     return Config(**values)
+
+
+def _options(given: Mapping[str, Any]) -> RouteOptions:
+    values = {**given, "paths": tuple(given["paths"]), "methods": tuple(given["methods"])}
+    for name, kind in (("rate", Rate), ("timeouts", RouteTimeouts)):
+        if values[name] is not None:
+            values[name] = kind(**values[name])
+    return RouteOptions(**values)
 
 
 def _plain(value: Any) -> Any:

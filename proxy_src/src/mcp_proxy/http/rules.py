@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from ..config.model import METHODS
+
+__all__ = ["METHODS", "Refusal", "check_authority", "check_target", "too_large"]
+
 # RFC 3986 §3.2.2: what can stand in a host, without userinfo; empty is legal but routes nowhere.
 _AUTHORITY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
 _TARGET = re.compile(rb"/[\x21-\x7e\x80-\xff]*\Z")
-
-METHODS = frozenset(
-    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR"
-    b" MKCOL MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH"
-    b" SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
-)
-"""The methods that the parser of HTTP/1.1 knows; so HTTP/2 has no others."""
 
 
 class Refusal(Exception):

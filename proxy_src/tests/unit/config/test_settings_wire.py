@@ -16,7 +16,20 @@ FULL = settings.Config(
         "a": settings.Upstream("http", "10.0.0.1", 80),
         "b": settings.Upstream("https", "b.lan", 443),
     },
-    route_options={"a": settings.RouteOptions(True, 7.5)},
+    route_options={
+        "a": settings.RouteOptions(
+            maintenance=True,
+            retry_after=7.5,
+            paths=("/mcp", "/x"),
+            methods=("GET", "POST"),
+            max_body_bytes=11,
+            max_in_flight=12,
+            rate=settings.Rate(13.5, 60.0),
+            rewrite_host=False,
+            timeouts=settings.RouteTimeouts(1.5, 2.5, 3.5, 4.5),
+        ),
+        "b": settings.RouteOptions(),
+    },
     log_level="debug",
     access_log=True,
     shutdown_timeout=1.5,
@@ -56,3 +69,4 @@ def test_the_sample_has_no_default_left() -> None:
         return found
 
     assert defaults(FULL) == []
+    assert defaults(FULL.route_options["a"]) == []
