@@ -194,7 +194,7 @@ class ExchangeMachine(RuleBasedStateMachine):
     async def connect(self) -> None:
         pool = UpstreamPool(Dialer(self), 60, Turn())  # type: ignore[arg-type]
         router = Router({"echo": UPSTREAM}, "t.example")
-        forwarder = Forwarder(router, pool, Metrics(), AccessLog(False), False, 60.0)
+        forwarder = Forwarder(router, pool, Metrics(), AccessLog(False), 60.0)
 
         def ask(head: RequestHead, stream: ClientStream) -> Exchange:
             return forwarder.exchange(head, stream, "127.0.0.1")

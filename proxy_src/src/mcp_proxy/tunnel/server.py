@@ -152,11 +152,15 @@ class ProxyServer:
 
     def _forwarder(self, config: Config) -> Forwarder:
         return Forwarder(
-            router=Router(config.routes, config.tunnel_domain, config.route_options),
+            router=Router(
+                config.routes,
+                config.tunnel_domain,
+                config.route_options,
+                config.upstream.rewrite_host,
+            ),
             pool=self._pool,
             metrics=self._metrics,
             access_log=AccessLog(config.access_log),
-            rewrite_host=config.upstream.rewrite_host,
             stall_timeout=config.timeouts.idle,
             gone_after=config.timeouts.upstream_gone,
         )

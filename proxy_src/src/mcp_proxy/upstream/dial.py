@@ -104,7 +104,8 @@ class Dialer:
     ) -> None:
         """Give up after *connect_timeout* seconds for everything together.
 
-        A machine that is gone can be recognised *gone_after* seconds later.
+        A machine that is gone can be recognised *gone_after* seconds later. Both are for upstreams
+        without timeouts of their own.
 
         Raises :class:`tls.certificates.CertificateError`.
         """
@@ -117,8 +118,10 @@ class Dialer:
     async def connect(self, upstream: Upstream, factory: Callable[[], _ProtocolT]) -> _ProtocolT:
         """Connect to *upstream*; *factory* makes the protocol. Raises :class:`DialError`."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
-        addresses = await self._resolve(upstream.host)
+        own = upstream.timeouts
+        timeout = self._timeout if own is None else own.connect
+        deadline = loop.time() + timeout
+        addresses = await self._resolve(upstream.host, timeout)
         self._validate(addresses)
         failure: DialError | None = None
         for position, address in enumerate(addresses):
@@ -126,12 +129,12 @@ class Dialer:
             left = deadline - loop.time()
             if left <= 0:
                 break
-            share = max(left / (len(addresses) - position), self._timeout * _LEAST_SHARE)
+            share = max(left / (len(addresses) - position), timeout * _LEAST_SHARE)
             try:
                 dialling = self._dial(upstream, address, factory)
                 return await asyncio.wait_for(dialling, min(share, left))
             except asyncio.TimeoutError:
-                failure = self._overdue()
+                failure = _overdue(timeout)
             except ssl.SSLError as error:
                 failure = _tls_error(error)
                 _part(error)
@@ -140,7 +143,7 @@ class Dialer:
                 failure = _os_error(error, addresses)
                 _part(error)
         try:
-            raise failure or self._overdue()
+            raise failure or _overdue(timeout)
         finally:
             del failure  # for the same reason as in _part()
 
@@ -160,7 +163,9 @@ class Dialer:
             # Lost already? Then it has no socket: None with uvloop, a closed one with asyncio.
             lost = transport.is_closing()
             if not lost:
-                keepalive.watch(transport.get_extra_info("socket"), self._gone_after)
+                own = upstream.timeouts
+                gone_after = self._gone_after if own is None else own.upstream_gone
+                keepalive.watch(transport.get_extra_info("socket"), gone_after)
             if tls is not None:
                 await tls.ready  # or the reason of the loss
             elif lost:
@@ -171,22 +176,13 @@ class Dialer:
             raise
         return protocol
 
-    def _overdue(self, error: str = "connection_timeout") -> DialError:
-        return DialError(
-            504,
-            "timeout",
-            error,
-            "Upstream did not accept the connection in time",
-            f"no connection within {self._timeout:g} s",
-        )
-
-    async def _resolve(self, host: str) -> list[str]:
+    async def _resolve(self, host: str, timeout: float) -> list[str]:
         with contextlib.suppress(AddressValueError):
             return [str(IPv4Address(host))]
         try:
-            return await asyncio.wait_for(self._resolver.addresses(host), self._timeout)
+            return await asyncio.wait_for(self._resolver.addresses(host), timeout)
         except asyncio.TimeoutError:
-            raise self._overdue("dns_timeout") from None
+            raise _overdue(timeout, "dns_timeout") from None
         except (OSError, UnicodeError) as error:
             here = isinstance(error, OSError) and error.errno is None  # there was no thread for it
             raise DialError(
@@ -210,6 +206,16 @@ class Dialer:
                     "Upstream IP validation failed",
                     f"IP validation failed: {text} is not a private address",
                 )
+
+
+def _overdue(timeout: float, error: str = "connection_timeout") -> DialError:
+    return DialError(
+        504,
+        "timeout",
+        error,
+        "Upstream did not accept the connection in time",
+        f"no connection within {timeout:g} s",
+    )
 
 
 def _part(error: Exception) -> None:

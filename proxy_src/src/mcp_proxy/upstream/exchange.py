@@ -40,13 +40,15 @@ _CLIENT_CLOSED = 499
 
 @dataclass(frozen=True)
 class Forwarder:
-    """State that all exchanges share. ``stall_timeout`` and ``gone_after`` are in seconds."""
+    """State that all exchanges share.
+
+    ``stall_timeout`` and ``gone_after`` are in seconds, for routes without timeouts of their own.
+    """
 
     router: Router
     pool: UpstreamPool
     metrics: Metrics
     access_log: AccessLog
-    rewrite_host: bool
     stall_timeout: float
     gone_after: float = 60.0
 
@@ -155,7 +157,7 @@ class Exchange:
     def _send_on(self, connection: UpstreamConnection, route: Route) -> None:
         self._connection = connection
         head = self._head
-        host = host_value(route.upstream) if self._forwarder.rewrite_host else head.authority
+        host = host_value(route.upstream) if route.rewrite_host else head.authority
         data = request_bytes(head, self._peer.encode("ascii"), host)
         connection.begin(self, data, head.method, head.upgrade)
         if self._download_paused:
@@ -228,7 +230,7 @@ class Exchange:
         fields = response_headers(head.headers)
         if self._route is not None:
             self._forwarder.metrics.upstream_answered(self._route.name, self._waited)
-            if self._forwarder.rewrite_host:
+            if self._route.rewrite_host:
                 fields = public(fields, self._route.upstream, self._head.authority)
         self._stream.send_head(ResponseHead(head.status, fields, head.length))
 
@@ -326,6 +328,9 @@ class Exchange:
         upstream is no such case, as long as its machine is there: it may be busy with a long tool
         call, or send a stream of rare events.
         """
+        stall_timeout, gone_after = self._forwarder.stall_timeout, self._forwarder.gone_after
+        if self._route is not None and (own := self._route.options.timeouts) is not None:
+            stall_timeout, gone_after = own.idle, own.upstream_gone
         moved = self._received + self._sent
         waiting = (
             self._download_paused
@@ -333,14 +338,14 @@ class Exchange:
             or (self._trailers is None and self._status == 0)
         )
         if moved != self._moved:
-            self._look_at = now + self._forwarder.gone_after
+            self._look_at = now + gone_after
         elif now >= self._look_at and self._connection is not None:
-            self._look_at = now + self._forwarder.gone_after / 8
-            self._connection.check(self._forwarder.gone_after)
+            self._look_at = now + gone_after / 8
+            self._connection.check(gone_after)
         if moved != self._moved or not waiting:
             self._moved = moved
             self._still_since = now
-        elif now - self._still_since >= self._forwarder.stall_timeout and not self._done:
+        elif now - self._still_since >= stall_timeout and not self._done:
             self._stalled()
 
     def _stalled(self) -> None:

@@ -71,10 +71,18 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     _lingering: asyncio.TimerHandle | None = None
 
     def __init__(
-        self, pool: UpstreamPool, reserve: deque[UpstreamConnection], account: Account
+        self,
+        pool: UpstreamPool,
+        reserve: deque[UpstreamConnection],
+        account: Account,
+        idle_timeout: float,
     ) -> None:
-        """Belong to *pool*, and be in its *reserve* while idle; work goes on the *account*."""
+        """Belong to *pool*, and be in its *reserve* while idle; work goes on the *account*.
+
+        It is kept there for *idle_timeout* seconds at most.
+        """
         self.reserve = reserve
+        self.idle_timeout = idle_timeout
         self.opened = False
         self.used = False
         self.expires = 0.0
@@ -364,7 +372,10 @@ class UpstreamPool:
     """Idle connections by upstream, last in first out, and the way to new ones."""
 
     def __init__(self, dialer: Dialer, idle_timeout: float, turn: Turn) -> None:
-        """Keep idle connections for *idle_timeout* seconds at most; send at the end of a *turn*."""
+        """Keep idle connections for *idle_timeout* seconds at most; send at the end of a *turn*.
+
+        An upstream may have a timeout of its own.
+        """
         self._dialer = dialer
         self._idle_timeout = idle_timeout
         self._idle: dict[Upstream, deque[UpstreamConnection]] = {}
@@ -391,9 +402,11 @@ class UpstreamPool:
         idle = self._idle.setdefault(upstream, deque())
         # All connections of an upstream share one account: more of them get no more time.
         account = self._accounts.setdefault(upstream, Account())
+        own = upstream.timeouts
+        idle_timeout = self._idle_timeout if own is None else own.upstream_idle
 
         def factory() -> UpstreamConnection:
-            made.append(UpstreamConnection(self, idle, account))
+            made.append(UpstreamConnection(self, idle, account, idle_timeout))
             return made[-1]
 
         try:
@@ -407,7 +420,7 @@ class UpstreamPool:
 
     def put(self, connection: UpstreamConnection, keep_alive_seconds: int | None) -> None:
         """Take *connection* back; *keep_alive_seconds* is how long the upstream said it waits."""
-        seconds = self._idle_timeout
+        seconds = connection.idle_timeout
         if keep_alive_seconds is not None:
             # Well before the upstream closes: a request on its way at that moment would be lost.
             seconds = min(seconds, keep_alive_seconds - 1)

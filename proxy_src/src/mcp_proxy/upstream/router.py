@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ..config.model import RouteOptions, Upstream
@@ -13,11 +13,15 @@ _USUAL = RouteOptions()
 
 @dataclass(frozen=True)
 class Route:
-    """One configured route: its key in the configuration, where it leads, and how it differs."""
+    """One configured route: its key in the configuration, where it leads, and how it differs.
+
+    ``rewrite_host`` is what holds for it, whether it differs in that or not.
+    """
 
     name: str
     upstream: Upstream
     options: RouteOptions = _USUAL
+    rewrite_host: bool = False
 
 
 class Router:
@@ -28,13 +32,14 @@ class Router:
         routes: Mapping[str, Upstream],
         tunnel_domain: str,
         options: Mapping[str, RouteOptions] = MappingProxyType({}),
+        rewrite_host: bool = False,
     ) -> None:
         """Take *routes* with lower-case keys and the lower-case *tunnel_domain* (or ``""``).
 
-        *options* has the keys of those that have some.
+        *options* has the keys of those that have some; *rewrite_host* is for all others.
         """
         self._table = {
-            name: Route(name, upstream, options.get(name, _USUAL))
+            name: _route(name, upstream, options.get(name, _USUAL), rewrite_host)
             for name, upstream in routes.items()
         }
         self.routes = tuple(self._table.values())
@@ -60,3 +65,11 @@ class Router:
         if host.endswith("."):
             host = host[:-1]
         return self._table.get(host.lower())
+
+
+def _route(name: str, upstream: Upstream, options: RouteOptions, rewrite_host: bool) -> Route:
+    if options.timeouts is not None:
+        upstream = replace(upstream, timeouts=options.timeouts)
+    if options.rewrite_host is not None:
+        rewrite_host = options.rewrite_host
+    return Route(name, upstream, options, rewrite_host)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.config.model import RouteOptions, Upstream
+from mcp_proxy.config.model import RouteOptions, RouteTimeouts, Upstream
 from mcp_proxy.upstream.router import Router
 
 DOMAIN = "abcd1234.tunnel.anthropic.com"
@@ -16,6 +16,17 @@ def test_options_are_those_of_the_route() -> None:
     router = Router({"echo": ECHO, "other": OTHER}, DOMAIN, {"echo": away})
     found = [router.lookup(name) for name in (f"ECHO.{DOMAIN}", "echo", f"other.{DOMAIN}")]
     assert [route and route.options for route in found] == [away, away, RouteOptions()]
+
+
+def test_what_holds_for_a_route() -> None:
+    own = RouteTimeouts(idle=1, connect=2, upstream_idle=3, upstream_gone=4)
+    options = {"echo": RouteOptions(rewrite_host=False, timeouts=own)}
+    router = Router({"echo": ECHO, "other": ECHO}, DOMAIN, options, rewrite_host=True)
+    echo, other = router.routes
+    assert (echo.rewrite_host, other.rewrite_host) == (False, True)
+    assert (echo.upstream.timeouts, other.upstream.timeouts) == (own, None)
+    assert str(echo.upstream) == str(other.upstream)
+    assert echo.upstream != other.upstream  # they share no connection
 
 
 def find(router: Router, host: str) -> Upstream | None:
