@@ -202,6 +202,12 @@ required_routes:
   type: list
   returned: success
   elements: str
+route_options:
+  description:
+    - The C(paths) and C(methods) that the proxy lets through, by the name of the route. Routes that
+      take all of them are left out, and an empty list stands for all.
+  type: dict
+  returned: success
 allowed_ips:
   description: The IPv4 networks and addresses that the proxy may dial, unless it may dial any.
   type: list

@@ -16,7 +16,8 @@ description:
     host's own proxy, verified against the CA of the tunnel."
   - A route is healthy when its upstream answers with any HTTP status, which proves the path to the
     upstream; its answer to C(GET /) is not judged. An answer that the proxy gives in
-    place of the upstream is a failure, unless the route is in maintenance.
+    place of the upstream is a failure, unless the route is in maintenance, or has as many requests
+    as it may.
   - An answer is believed if the process that has taken the connection belongs to the service that
     was asked; otherwise the finding names the holder of the port. A service runs if its processes
     have the code of the release that it was started with, as C(/proc) shows.
@@ -50,6 +51,11 @@ options:
         answer is shown as C(down), and the replica counts as healthy.
     type: list
     elements: str
+  route_options:
+    description:
+      - Names of routes to maps with the C(paths) and C(methods) that the proxy lets through. The
+        request for such a route is one that it lets through, for its first path.
+    type: dict
   ca_certificate_file:
     description: PEM file with the CA certificate of the tunnel, on this host.
     type: path
@@ -240,6 +246,7 @@ def main() -> None:
             domain=dict(type="str", required=True),
             routes=dict(type="dict", required=True),
             required_routes=dict(type="list", elements="str"),
+            route_options=dict(type="dict"),
             ca_certificate_file=dict(type="path", required=True),
             listen_port=dict(type="int", required=True),
             admin_port=dict(type="int", required=True),
@@ -284,6 +291,7 @@ def main() -> None:
             required_routes=(
                 params["routes"] if params["required_routes"] is None else params["required_routes"]
             ),
+            route_options=params["route_options"] or {},
             ca_certificate=ca_certificate,
             drained=drained,
             returning=str(mark.returning() or ""),

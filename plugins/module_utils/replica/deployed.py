@@ -128,6 +128,7 @@ def replica(instance: str, root: Path = CONFIGURATIONS, releases: Path = ROOT) -
         metrics_port=metrics_port(instance, root),
         domain=str(document.get("tunnel_domain", "")),
         routes=found,
+        route_options=_options(document.get("route_options"), list(found)),
         required_routes=_required(directory / "required-routes.json", list(found)),
         ca_certificate=text(directory / "ca.crt"),
         drained=drained(instance, root),
@@ -170,6 +171,19 @@ def _document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise TunnelError(str(path), "is no map", _REMEDY)
     return document
+
+
+def _options(given: Any, names: list[str]) -> dict[str, dict[str, Any]]:
+    """The options of each route that has some; the file may spell its name in another way."""
+    if not isinstance(given, dict):
+        return {}
+    named = {_key(name): own for name, own in given.items() if isinstance(own, dict)}
+    return {name: named[_key(name)] for name in names if _key(name) in named}
+
+
+def _key(name: Any) -> str:
+    text = str(name).lower()
+    return text[:-1] if text.endswith(".") else text
 
 
 def _required(path: Path, names: list[str]) -> list[str]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ class Replica:
     """The replica to examine: units, loopback ports, the tunnel, its routes (name: upstream).
 
     ``required_routes``: names of those whose upstreams must answer.
+    ``route_options``: the ``paths`` and ``methods`` that may be asked for, of those that say it.
     ``releases``: the directory of the release that each unit has to run, where that is known.
     ``drained``: why its cloudflared has to stay away from the edge; empty if it is in service.
     ``returning``: why it had to, if it has proven nothing since; empty if it has, or never had to.
@@ -61,6 +62,7 @@ class Replica:
     drained: str = ""
     returning: str = ""
     edge: bool = True
+    route_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def examine(replica: Replica, timeout: float) -> list[Finding]:
@@ -93,7 +95,8 @@ def examine(replica: Replica, timeout: float) -> list[Finding]:
 def route(replica: Replica, name: str) -> list[Finding]:
     """The rows of the route *name*, asked once. One that is not required may be down."""
     hostname = route_hostname(name, replica.domain)
-    asked = routes.Route(name, hostname, replica.routes[name])
+    wanted = routes.wanted(replica.route_options.get(name, {}))
+    asked = routes.Route(name, hostname, replica.routes[name], wanted)
     found = routes.look(asked, replica.listen_port, replica.proxy_unit, replica.ca_certificate)
     required = name in replica.required_routes
     return [replace(item, required=required) if item.layer == "route" else item for item in found]

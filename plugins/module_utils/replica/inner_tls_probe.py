@@ -24,8 +24,10 @@ _ACCEPT_KEY = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BINARY, _CONTINUATION, _CLOSE, _PING, _PONG = 0x2, 0x0, 0x8, 0x9, 0xA
 # The proxy lets no upstream speak in its name.
 _PROXY_STATUS = re.compile(rb"\r\nproxy-status: *mcp-proxy; *error=([a-z_]+)", re.IGNORECASE)
-# What the proxy says of a route in maintenance (docs/proxy.md).
-_MAINTENANCE = b'error=destination_unavailable; details="maintenance"'
+# The option of the route that has refused the request (docs/proxy.md).
+_OPTION = re.compile(rb'; *details="([a-z_]{1,40})"')
+# RFC 9110 section 8.6: these say that they have none.
+_NO_CONTENT = dict.fromkeys(("PATCH", "POST", "PUT"), "Content-Length: 0\r\n")
 _MAX_HEAD = 65536
 _MAX_BODY = 512
 
@@ -45,14 +47,22 @@ class Answer:
     """An HTTP answer: its status, and the beginning of its content.
 
     ``proxy_error`` is the type of the error that the proxy names in ``Proxy-Status`` (RFC 9209
-    section 2.3), empty if the answer is the upstream's. ``maintenance``: whether the proxy has
-    given it for a route in maintenance.
+    section 2.3), empty if the answer is the upstream's. ``option``: the option of the route for
+    which the proxy has given it, such as ``maintenance``; empty if there is none.
     """
 
     status: int
     body: bytes
     proxy_error: str = ""
-    maintenance: bool = False
+    option: str = ""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to ask a route for: a ``method`` and a ``path`` that its options allow."""
+
+    method: str = "GET"
+    path: str = "/"
 
 
 class _WebSocket:
@@ -178,9 +188,10 @@ def request(
     hostname: str,
     ca_certificate: str,
     check: Callable[[socket.socket], None],
+    wanted: Wanted = Wanted(),
     timeout: float = 10.0,
 ) -> Answer:
-    """Requests ``https://hostname/`` through the proxy's listener on *port* of loopback.
+    """Requests what is *wanted* of *hostname* through the proxy's listener on *port* of loopback.
 
     :param ca_certificate: PEM; the proxy's certificate must be signed by it.
     :param check: raises if the connection, to which nothing was said yet, is not the proxy's.
@@ -190,8 +201,9 @@ def request(
     try:
         tls = _InnerTls(carrier, hostname, ca_certificate)
         tls.send(
-            f"GET / HTTP/1.1\r\nHost: {hostname}\r\nUser-Agent: mcp-tunnel-health\r\n"
-            "Accept: */*\r\nConnection: close\r\n\r\n".encode()
+            f"{wanted.method} {wanted.path} HTTP/1.1\r\nHost: {hostname}\r\n"
+            "User-Agent: mcp-tunnel-health\r\nAccept: */*\r\nConnection: close\r\n"
+            f"{_NO_CONTENT.get(wanted.method, '')}\r\n".encode()
         )
         return _read_answer(tls)
     except ssl.SSLCertVerificationError as error:
@@ -218,7 +230,7 @@ def _read_answer(tls: _InnerTls) -> Answer:
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
         raise ValueError("the answer is not HTTP")
     status = int(words[1])
-    error = _proxy_error(head)
+    error, option = _of_the_proxy(head)
     # Only the proxy's own content is worth waiting for: an upstream's may be a stream without end.
     while error and len(body) < _MAX_BODY:
         try:
@@ -228,9 +240,13 @@ def _read_answer(tls: _InnerTls) -> Answer:
         if not more:
             break
         body += more
-    return Answer(status, body[:_MAX_BODY], error, bool(error) and _MAINTENANCE in head)
+    return Answer(status, body[:_MAX_BODY], error, option)
 
 
-def _proxy_error(head: bytes) -> str:
+def _of_the_proxy(head: bytes) -> tuple[str, str]:
+    """The error that the proxy names, and the option of the route; empty if there is none."""
     found = _PROXY_STATUS.search(head)
-    return found[1].decode() if found else ""
+    if not found:
+        return "", ""
+    option = _OPTION.match(head, found.end())
+    return found[1].decode(), option[1].decode() if option else ""

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import loopback
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica import inner_tls_probe
@@ -39,6 +41,7 @@ _REMEDIES = {
     "dns_error": _NAME,
     "dns_timeout": _NAME,
     "http_protocol_error": _UPSTREAM,
+    "http_request_denied": "Run the site playbook: the proxy runs with other route options",
     "http_response_header_section_size": _UPSTREAM,
     "http_response_incomplete": _UPSTREAM,
     "http_response_transfer_coding": _UPSTREAM,
@@ -49,13 +52,36 @@ _REMEDIES = {
 }
 
 
+#: Options that refuse what comes too soon: the route works, and others use it.
+_BUSY = ("max_in_flight", "rate")
+#: Methods that change nothing (RFC 9110 section 9.2.1), in the order in which they are tried.
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+_USUAL = inner_tls_probe.Wanted()
+
+
 @dataclass(frozen=True)
 class Route:
-    """A route: its ``name``, its ``hostname`` in the tunnel, and the URL of its ``upstream``."""
+    """A route: its ``name``, its ``hostname`` in the tunnel, and the URL of its ``upstream``.
+
+    ``wanted`` is what it may be asked for.
+    """
 
     name: str
     hostname: str
     upstream: str
+    wanted: inner_tls_probe.Wanted = _USUAL
+
+
+def wanted(options: Mapping[str, Any]) -> inner_tls_probe.Wanted:
+    """The request that is least of a burden, of those that the *options* of a route allow."""
+    methods, paths = (_texts(options.get(name)) for name in ("methods", "paths"))
+    safe = [name for name in _SAFE if not methods or name in methods]
+    return inner_tls_probe.Wanted((safe or methods)[0], paths[0] if paths else _USUAL.path)
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 def look(route: Route, port: int, unit: str, ca_certificate: str) -> list[Finding]:
@@ -65,7 +91,7 @@ def look(route: Route, port: int, unit: str, ca_certificate: str) -> list[Findin
     """
     ours = loopback.must_be(unit)
     try:
-        answer = inner_tls_probe.request(port, route.hostname, ca_certificate, ours)
+        answer = inner_tls_probe.request(port, route.hostname, ca_certificate, ours, route.wanted)
     except loopback.Stranger as found:
         return [stranger("proxy", route.hostname, found, unit, "proxy_listen_port")]
     except inner_tls_probe.ProbeError as error:
@@ -77,9 +103,12 @@ def look(route: Route, port: int, unit: str, ca_certificate: str) -> list[Findin
         )
         return [Finding(error.layer, route.hostname, False, str(error), remedy, unit)]
     subject = f"{route.name} -> {route.upstream}"
-    if answer.maintenance:
+    if answer.option == "maintenance":
         detail = f"the proxy answers HTTP {answer.status}, on purpose"
         row = Finding("route", subject, True, detail, purpose="maintenance")
+    elif answer.option in _BUSY:
+        detail = f"the proxy answers HTTP {answer.status}: {answer.option} is reached"
+        row = Finding("route", subject, True, detail)
     elif answer.proxy_error:
         detail = answer.body.partition(b"\n")[0].decode("utf-8", "replace")
         remedy = _REMEDIES.get(answer.proxy_error, _JOURNAL)

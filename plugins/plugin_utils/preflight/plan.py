@@ -35,6 +35,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.proxy_
     judge,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight.routes import (
+    allowed_requests,
     check_routes,
     required_routes,
 )
@@ -216,6 +217,7 @@ def make_plan(
         "switches": {variable: values[variable] for variable in role_options.switches()},
         "routes": {name: str(upstream) for name, upstream in judged.config.routes.items()},
         "required_routes": required_routes(values, list(judged.config.routes)),
+        "route_options": allowed_requests(judged.config),
         # As they were written: the same text again changes no file.
         "allowed_ips": [
             str(item) for item in values["proxy_allowed_ips"] or judged.config.upstream.allowed_ips

@@ -47,6 +47,15 @@ def required_routes(values: Values, routes: list[str]) -> list[str]:
     return [name for name in routes if _ALL in wanted or name in wanted]
 
 
+def allowed_requests(config: Config) -> dict[str, dict[str, list[str]]]:
+    """The paths and methods that the proxy lets through, of each route that does not take all."""
+    return {
+        name: {"paths": list(own.paths), "methods": list(own.methods)}
+        for name, own in config.route_options.items()
+        if own.paths or own.methods
+    }
+
+
 def dialled_networks(config: Config) -> list[IPv4Network]:
     """The networks that the proxy may dial."""
     if config.upstream.disable_ip_validation:

@@ -145,6 +145,7 @@ async def traffic(proxy: RunningProxy) -> None:
         ("closed", "Upstream refused"),
         ("forbidden", "Upstream IP validation failed"),
         ("none", "No route"),
+        ("away", "Route is in maintenance"),
     ):
         for _ in range(4):
             assert text in await curl(proxy, f"{route}/")

@@ -28,6 +28,9 @@ METHODS = frozenset(
 """The methods that the parser of HTTP/1.1 knows; so HTTP/2 has no others."""
 
 
+_REFUSING = ("maintenance", "paths", "methods", "max_body_bytes", "max_in_flight", "rate")
+
+
 @dataclass(frozen=True)
 class RouteTimeouts:
     """Seconds, as in :class:`Timeouts`: those that can differ between routes."""
@@ -81,6 +84,14 @@ class RouteOptions:
     rate: Rate | None = None
     rewrite_host: bool | None = None
     timeouts: RouteTimeouts | None = None
+
+    @property
+    def refusing(self) -> tuple[str, ...]:
+        """The names of the options that can refuse a request, of those that are set."""
+        return tuple(name for name in _REFUSING if getattr(self, name) not in (False, None, ()))
+
+
+_NO_DIFFERENCE = RouteOptions()
 
 
 @dataclass(frozen=True)
@@ -160,3 +171,7 @@ class Config:
     metrics: MetricsSources = MetricsSources()
     admin: Address | None = Address("127.0.0.1", 8081)
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+    def options(self, route: str) -> RouteOptions:
+        """How *route*, a key of ``routes``, differs from the others."""
+        return self.route_options.get(route, _NO_DIFFERENCE)

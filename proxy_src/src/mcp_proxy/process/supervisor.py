@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from .. import __version__
 from ..config.load import ConfigError
-from ..config.model import Config, RouteOptions
+from ..config.model import Config
 from ..tls.certificates import CertificateStore, Pair, read_ca
 from ..tls.ticket_keys import ROTATION_SECONDS
 from ..watch import exposition, log
@@ -115,7 +115,7 @@ class Supervisor:
     async def _start(self) -> WorkerPool:
         config = self._config
         for name in config.routes:
-            self._metrics.add_route(name)
+            self._metrics.add_route(name, config.options(name).refusing)
             _tell_route(config, name)
         self._metrics.maintenance(_in_maintenance(config))
         if config.upstream.disable_ip_validation:
@@ -250,7 +250,7 @@ class Supervisor:
         if new.config.metrics != before.metrics:
             self._of_others = _of_others(new.config)
         for name in new.config.routes:
-            self._metrics.add_route(name)
+            self._metrics.add_route(name, new.config.options(name).refusing)
             if _route(before, name) != _route(new.config, name):
                 _tell_route(new.config, name)
         self._metrics.maintenance(_in_maintenance(new.config))
@@ -365,25 +365,23 @@ async def _rotate_tickets(pool: WorkerPool) -> None:
 
 def _route(config: Config, name: str) -> tuple[Any, ...]:
     """All that the configuration says about a route."""
-    return config.routes.get(name), config.route_options.get(name, RouteOptions())
+    return config.routes.get(name), config.options(name)
 
 
 def _tell_route(config: Config, name: str) -> None:
-    options = config.route_options.get(name, RouteOptions())
     log.event(
         log.logger,
         log.INFO,
         "route configured",
         route=name,
         upstream=str(config.routes[name]),
-        maintenance="yes" if options.maintenance else None,
+        maintenance="yes" if config.options(name).maintenance else None,
     )
 
 
 def _in_maintenance(config: Config) -> dict[str, bool]:
     """Each route, and whether it is in maintenance."""
-    options = config.route_options
-    return {name: name in options and options[name].maintenance for name in config.routes}
+    return {name: config.options(name).maintenance for name in config.routes}
 
 
 def _of_others(config: Config) -> list[Collector]:

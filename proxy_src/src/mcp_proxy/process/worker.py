@@ -116,7 +116,7 @@ class Worker:
         log.configure(config.log_level)
         self._config = config
         for route in config.routes:
-            self._metrics.add_route(route)
+            self._metrics.add_route(route, config.options(route).refusing)
         if self._server is not None:
             self._server.apply(config)
         elif self._tls is not None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..config.model import Config
+from ..config.model import Config, RouteOptions
 from ..config.wire import to_wire
 from ..tls import ticket_keys
 from ..tls.certificates import Pair
@@ -218,10 +218,29 @@ class WorkerPool:
 
 
 def with_share(config: Config, worker: int, workers: int) -> Config:
-    """Return *worker*'s *config* (from 0, of *workers*): all of them share ``max_connections``."""
-    most = config.limits.max_connections
-    share = max(1, most // workers + (worker < most % workers))
-    return replace(config, limits=replace(config.limits, max_connections=share))
+    """Return *worker*'s *config* (from 0, of *workers*).
+
+    All of them share ``max_connections``, and ``max_in_flight`` and ``rate`` of each route.
+    """
+    limits = config.limits
+    limits = replace(limits, max_connections=_share(limits.max_connections, worker, workers))
+    options = {
+        name: _options_with_share(own, worker, workers)
+        for name, own in config.route_options.items()
+    }
+    return replace(config, limits=limits, route_options=options)
+
+
+def _options_with_share(options: RouteOptions, worker: int, workers: int) -> RouteOptions:
+    if (most := options.max_in_flight) is not None:
+        options = replace(options, max_in_flight=_share(most, worker, workers))
+    if (rate := options.rate) is not None:
+        options = replace(options, rate=replace(rate, requests=rate.requests / workers))
+    return options
+
+
+def _share(most: int, worker: int, workers: int) -> int:
+    return max(1, most // workers + (worker < most % workers))
 
 
 async def _first(*events: Any) -> None:

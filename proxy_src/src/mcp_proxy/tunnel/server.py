@@ -53,7 +53,7 @@ class ProxyServer:
         self._turn = Turn()
         self._pool = self._new_pool(config)
         self._shared = SharedContext(
-            forwarder=self._forwarder(config),
+            forwarder=self._forwarder(config, None),
             certificates=tls,
             metrics=metrics,
             timeouts=config.timeouts,
@@ -96,7 +96,7 @@ class ProxyServer:
             old.close()
         self._config = config
         self._announce_limit()
-        self._shared.forwarder = self._forwarder(config)
+        self._shared.forwarder = self._forwarder(config, self._shared.forwarder.router)
         self._shared.timeouts = config.timeouts
         self._shared.limits = config.limits
 
@@ -150,13 +150,14 @@ class ProxyServer:
             if connection.expects_request:
                 connection.drain()
 
-    def _forwarder(self, config: Config) -> Forwarder:
+    def _forwarder(self, config: Config, before: Router | None) -> Forwarder:
         return Forwarder(
             router=Router(
                 config.routes,
                 config.tunnel_domain,
                 config.route_options,
                 config.upstream.rewrite_host,
+                before,
             ),
             pool=self._pool,
             metrics=self._metrics,

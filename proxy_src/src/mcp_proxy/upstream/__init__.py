@@ -1,7 +1,8 @@
 """From a request to the upstream's response.
 
-``router`` finds the upstream, ``exchange`` joins a client's stream with a connection of the
-``pool``. ``dial`` resolves, validates and connects; ``tls`` is TLS over that connection.
+``router`` finds the upstream, ``guard`` judges a request by the options of its route, and
+``exchange`` joins a client's stream with a connection of the ``pool``. ``dial`` resolves, validates
+and connects; ``tls`` is TLS over that connection.
 
 ``tunnel`` builds these and hands requests to ``exchange``. The room imports ``http``,
 ``http1.client``, ``tls``, ``watch``, ``system`` and the values of ``config``; it sees the client as

@@ -29,6 +29,7 @@ from ..watch import log
 from ..watch.access_log import AccessLog
 from ..watch.metrics import NO_ROUTE, Metrics
 from .dial import DialError
+from .guard import Guard, Refused
 from .pool import UpstreamConnection, UpstreamPool
 from .router import Route, Router
 
@@ -67,6 +68,7 @@ class Exchange:
     _connection: UpstreamConnection | None = None
     _dialling: asyncio.Task[None] | None = None
     _trailers: Headers | None = None  # not None once the request is complete
+    _most = math.inf  # bytes of content that there may be
     _status = 0
     _received = 0
     _sent = 0
@@ -101,8 +103,7 @@ class Exchange:
             log.event(log.logger, log.WARN, "no route for host", host=head.authority)
             self._answer(502, "No route configured for host", "destination_not_found")
             return
-        if route.options.maintenance:
-            self._turn_away(route)
+        if route.guard is not None and not self._passes(route, route.guard):
             return
         connection = self._forwarder.pool.take(route.upstream)
         if connection is None:
@@ -111,16 +112,21 @@ class Exchange:
             self._forwarder.metrics.upstream_reused(route.name)
             self._send_on(connection, route)
 
-    def _turn_away(self, route: Route) -> None:
-        """Answer for an upstream in maintenance: nobody looks whether it is there."""
-        # Whole seconds, and not less than was asked for (RFC 9110 §10.2.3).
-        seconds = math.ceil(route.options.retry_after)
-        self._answer(
-            503,
-            "Route is in maintenance",
-            'destination_unavailable; details="maintenance"',
-            more=[(b"Retry-After", b"%d" % seconds)],
-        )
+    def _passes(self, route: Route, guard: Guard) -> bool:
+        """Whether *guard* lets the request through; if not, it is answered."""
+        self._most = guard.max_body_bytes
+        in_flight = self._forwarder.metrics.in_flight(route.name)
+        refused = guard.refusal(self._head, in_flight, self._started)
+        if refused is not None:
+            self._refuse(route, refused)
+        return refused is None
+
+    def _refuse(self, route: Route, refused: Refused) -> None:
+        """Answer in the upstream's place for an option of *route*."""
+        self._forwarder.metrics.request_refused(route.name, refused.option)
+        error = f'{refused.error}; details="{refused.option}"'
+        logged = f"refused by {refused.option}"
+        self._answer(refused.status, refused.text, error, logged, refused.fields)
 
     # -- towards the upstream ----------------------------------------------------------------
 
@@ -187,11 +193,27 @@ class Exchange:
         if self._done:
             return
         self._received += len(data)
-        if self._connection is None:
+        if self._received > self._most and self._status != _SWITCHED:
+            self._too_large()
+        elif self._connection is None:
             self._early.append(data)
             self._stream.hold()
         else:
             self._forward(self._connection, data)
+
+    def _too_large(self) -> None:
+        """Give up a request whose content turns out to be more than it may be."""
+        route = self._route
+        if route is None or route.guard is None:
+            return
+        self._release_upstream()
+        refused = route.guard.too_large()
+        if self._status == 0:
+            self._refuse(route, refused)
+            return
+        self._forwarder.metrics.request_refused(route.name, refused.option)
+        self._finish(f"refused by {refused.option}")
+        self._stream.abort()
 
     def request_end(self, trailers: Headers) -> None:
         """See :class:`http.messages.RequestHandler`."""

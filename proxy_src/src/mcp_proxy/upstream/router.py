@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ..config.model import RouteOptions, Upstream
+from .guard import Bucket, Guard
 
 _USUAL = RouteOptions()
 
@@ -15,13 +16,15 @@ _USUAL = RouteOptions()
 class Route:
     """One configured route: its key in the configuration, where it leads, and how it differs.
 
-    ``rewrite_host`` is what holds for it, whether it differs in that or not.
+    ``rewrite_host`` is what holds for it, whether it differs in that or not. ``guard`` judges the
+    requests for it; ``None`` lets all of them through.
     """
 
     name: str
     upstream: Upstream
     options: RouteOptions = _USUAL
     rewrite_host: bool = False
+    guard: Guard | None = None
 
 
 class Router:
@@ -33,13 +36,16 @@ class Router:
         tunnel_domain: str,
         options: Mapping[str, RouteOptions] = MappingProxyType({}),
         rewrite_host: bool = False,
+        before: Router | None = None,
     ) -> None:
         """Take *routes* with lower-case keys and the lower-case *tunnel_domain* (or ``""``).
 
-        *options* has the keys of those that have some; *rewrite_host* is for all others.
+        *options* has the keys of those that have some; *rewrite_host* is for all others. A rate
+        that is as it was *before* goes on, with the requests that it has counted.
         """
+        self._buckets: dict[str, Bucket] = _buckets(options, before._buckets if before else {})
         self._table = {
-            name: _route(name, upstream, options.get(name, _USUAL), rewrite_host)
+            name: self._route(name, upstream, options.get(name, _USUAL), rewrite_host)
             for name, upstream in routes.items()
         }
         self.routes = tuple(self._table.values())
@@ -66,10 +72,23 @@ class Router:
             host = host[:-1]
         return self._table.get(host.lower())
 
+    def _route(
+        self, name: str, upstream: Upstream, options: RouteOptions, rewrite_host: bool
+    ) -> Route:
+        if options.timeouts is not None:
+            upstream = replace(upstream, timeouts=options.timeouts)
+        if options.rewrite_host is not None:
+            rewrite_host = options.rewrite_host
+        guard = Guard(options, self._buckets.get(name)) if options.refusing else None
+        return Route(name, upstream, options, rewrite_host, guard)
 
-def _route(name: str, upstream: Upstream, options: RouteOptions, rewrite_host: bool) -> Route:
-    if options.timeouts is not None:
-        upstream = replace(upstream, timeouts=options.timeouts)
-    if options.rewrite_host is not None:
-        rewrite_host = options.rewrite_host
-    return Route(name, upstream, options, rewrite_host)
+
+def _buckets(
+    options: Mapping[str, RouteOptions], before: Mapping[str, Bucket]
+) -> dict[str, Bucket]:
+    buckets = {}
+    for name, own in options.items():
+        if own.rate is not None:
+            old = before.get(name)
+            buckets[name] = old if old is not None and old.rate == own.rate else Bucket(own.rate)
+    return buckets

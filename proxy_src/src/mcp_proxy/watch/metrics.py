@@ -49,6 +49,7 @@ class _Route:
         "in_flight",
         "received",
         "refusals",
+        "refused",
         "reuses",
         "seconds",
         "sent",
@@ -67,6 +68,7 @@ class _Route:
         self.connects = 0
         self.reuses = 0
         self.refusals = 0
+        self.refused: Counter[str] = Counter()
         self.failures = Counter(dict.fromkeys(_CONNECT_FAILURES, 0))
 
 
@@ -92,13 +94,26 @@ class Metrics:
 
     # -- requests ----------------------------------------------------------------------------
 
-    def add_route(self, route: str) -> None:
-        """Make the series of *route* appear with the value 0 before its first request."""
-        self._routes[route]  # a defaultdict: looking it up makes it
+    def add_route(self, route: str, options: Iterable[str] = ()) -> None:
+        """Make the series of *route* appear with the value 0 before its first request.
+
+        *options* are the names of those of its options that can refuse one.
+        """
+        refused = self._routes[route].refused
+        for option in options:
+            refused[option] += 0
 
     def request_started(self, route: str) -> None:
         """Count a request in; *route* is a configured name or :data:`NO_ROUTE`."""
         self._routes[route].in_flight += 1
+
+    def in_flight(self, route: str) -> int:
+        """How many requests of *route* have been counted in, and not out."""
+        return self._routes[route].in_flight
+
+    def request_refused(self, route: str, option: str) -> None:
+        """Count a request that the *option* of its route refused."""
+        self._routes[route].refused[option] += 1
 
     def request_finished(
         self, route: str, status: int, seconds: float, received: int, sent: int
@@ -248,6 +263,11 @@ class Metrics:
                 ([name], [*counts.first_bytes, counts.first_seconds]) for name, counts in routes
             ],
             "mcp_proxy_requests_in_flight": _each((name, c.in_flight) for name, c in routes),
+            "mcp_proxy_requests_refused": [
+                ([name, option], count)
+                for name, counts in routes
+                for option, count in counts.refused.items()
+            ],
             "mcp_proxy_request_body_bytes": _each((name, c.received) for name, c in routes),
             "mcp_proxy_response_body_bytes": _each((name, c.sent) for name, c in routes),
             "mcp_proxy_upstream_connects": _each((name, c.connects) for name, c in routes),

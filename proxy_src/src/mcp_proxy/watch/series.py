@@ -72,6 +72,12 @@ _ALL = (
         ("route",),
     ),
     Family(
+        "mcp_proxy_requests_refused",
+        COUNTER,
+        "Requests that an option of their route refused, by option.",
+        ("route", "option"),
+    ),
+    Family(
         "mcp_proxy_request_body_bytes",
         COUNTER,
         "Bytes of request bodies taken from clients.",

@@ -80,3 +80,16 @@ def test_connections_are_shared_out(most: int, workers: int, shares: list[int]) 
     config = settings.Config(settings.Address("", 0), tls, {}, limits=limits, workers=workers)
     got = [with_share(config, n, workers).limits.max_connections for n in range(workers)]
     assert got == shares
+
+
+def test_limits_of_routes_are_shared_out() -> None:
+    options = {
+        "a": settings.RouteOptions(max_in_flight=5, rate=settings.Rate(5, 60.0), paths=("/x",)),
+        "b": settings.RouteOptions(max_body_bytes=5),
+    }
+    config = settings.Config(settings.Address("", 0), settings.Tls("", ""), {}, options, workers=2)
+    first, second = (with_share(config, number, 2).route_options for number in range(2))
+    assert [own["a"].max_in_flight for own in (first, second)] == [3, 2]
+    assert first["a"].rate == second["a"].rate == settings.Rate(2.5, 60.0)
+    assert first["a"].paths == ("/x",)
+    assert first["b"] == second["b"] == options["b"]

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.config.model import RouteOptions, RouteTimeouts, Upstream
+from mcp_proxy.config.model import Rate, RouteOptions, RouteTimeouts, Upstream
+from mcp_proxy.http.messages import RequestHead
+from mcp_proxy.upstream.guard import Guard
 from mcp_proxy.upstream.router import Router
 
 DOMAIN = "abcd1234.tunnel.anthropic.com"
@@ -27,6 +29,31 @@ def test_what_holds_for_a_route() -> None:
     assert (echo.upstream.timeouts, other.upstream.timeouts) == (own, None)
     assert str(echo.upstream) == str(other.upstream)
     assert echo.upstream != other.upstream  # they share no connection
+
+
+def test_a_rate_goes_on_if_it_is_as_before() -> None:
+    head = RequestHead(b"GET", b"/", b"echo", [], 0, "1.1")
+
+    def guard(router: Router) -> Guard:
+        (route,) = router.routes
+        assert route.guard is not None
+        return route.guard
+
+    options = {"echo": RouteOptions(rate=Rate(1, 60.0))}
+    first = Router({"echo": ECHO}, DOMAIN, options)
+    assert guard(first).refusal(head, 1, 5.0) is None
+    more = {"echo": RouteOptions(rate=Rate(1, 60.0), paths=("/",))}
+    second = Router({"echo": ECHO}, DOMAIN, more, before=first)
+    assert guard(second).refusal(head, 1, 6.0) is not None
+    other = {"echo": RouteOptions(rate=Rate(2, 60.0))}
+    third = Router({"echo": ECHO}, DOMAIN, other, before=second)
+    assert guard(third).refusal(head, 1, 7.0) is None
+
+
+def test_a_route_without_options_has_no_guard() -> None:
+    options = {"other": RouteOptions(rewrite_host=True)}
+    router = Router({"echo": ECHO, "other": OTHER}, DOMAIN, options)
+    assert [route.guard for route in router.routes] == [None, None]
 
 
 def find(router: Router, host: str) -> Upstream | None:

@@ -34,6 +34,28 @@ def test_a_request_is_counted_by_route_and_class() -> None:
     assert found["mcp_proxy_request_duration_seconds_sum", (echo,)] == pytest.approx(700.4)
 
 
+def test_refused_requests_are_counted_by_option() -> None:
+    metrics = Metrics()
+    metrics.add_route("echo", ("paths", "rate"))
+    metrics.add_route("other")
+    metrics.request_refused("echo", "rate")
+    metrics.add_route("echo", ("paths", "rate"))  # again, with a reload
+    found = {
+        dict(labels)["option"]: value
+        for (name, labels), value in samples(metrics).items()
+        if name == "mcp_proxy_requests_refused_total"
+    }
+    assert found == {"paths": 0, "rate": 1}
+
+
+def test_requests_in_flight_can_be_asked_for() -> None:
+    metrics = Metrics()
+    assert metrics.in_flight("echo") == 0
+    metrics.request_started("echo")
+    metrics.request_started("other")
+    assert metrics.in_flight("echo") == 1
+
+
 @pytest.mark.parametrize(("seconds", "bounds"), [(0.002, 15), (0.0021, 14), (600, 1), (601, 0)])
 def test_a_bucket_takes_its_upper_bound(seconds: float, bounds: int) -> None:
     """As in any Prometheus histogram: le is "less or equal"."""

@@ -38,11 +38,15 @@ class Upstream(http.server.BaseHTTPRequestHandler):
     """Answer with the server's ``replies`` for the path, else its ``reply``: status, body."""
 
     def do_GET(self):
+        self.server.asked.append(f"{self.command} {self.path}")
         status, body = self.server.replies.get(self.path, self.server.reply)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_OPTIONS = do_POST = do_GET
 
     def log_message(self, *arguments):
         pass
@@ -57,6 +61,7 @@ def serve():
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
         server.reply = (status, body)
         server.replies = {}
+        server.asked = []
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return server
@@ -145,6 +150,7 @@ class Setup:
         config = {
             "listen_addr": f"127.0.0.1:{listen}",
             "admin_addr": f"127.0.0.1:{admin}",
+            "workers": 1,
             "tunnel_domain": openssl.DOMAIN,
             "tls": {
                 "cert_file": str(self.directory / "tls.crt"),
@@ -188,6 +194,7 @@ class Setup:
             drained=self.drained,
             returning=self.returning,
             edge=self.at_edge,
+            route_options=self.route_options,
         )
         return health.examine(replica, timeout)
 
@@ -329,6 +336,7 @@ def test_every_error_of_the_proxy_has_a_remedy():
     documented = {name for row in rows.splitlines()[2:] for name in ERRORS.findall(row)}
     assert len(documented) > 15
     assert documented - set(routes._REMEDIES) == {
+        "connection_limit_reached",
         "connection_write_timeout",
         "http_request_error",
         "http_upgrade_failed",
@@ -679,3 +687,53 @@ def test_a_route_in_maintenance_is_shown_and_no_failure(setup):
 def test_an_upstreams_own_503_is_no_maintenance(replica):
     replica.upstream.reply = (503, b'details="maintenance"')
     assert replica.examine()[-1].state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({}, "GET /"),
+        ({"paths": ["/mcp", "/x"]}, "GET /mcp"),
+        ({"methods": ["POST", "HEAD", "OPTIONS"]}, "HEAD /"),
+        ({"paths": ["/mcp"], "methods": ["DELETE", "OPTIONS"]}, "OPTIONS /mcp"),
+        ({"paths": ["/a"], "methods": ["POST", "DELETE"]}, "POST /a"),
+    ],
+)
+def test_a_route_is_asked_for_what_it_lets_through(setup, options, asked):
+    setup.route_options = {"echo": options}
+    process = setup.start_proxy()
+    try:
+        row = setup.examine()[-1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert (row.layer, row.state) == ("route", "ok")
+    assert row.detail.startswith("answered HTTP "), "by the upstream"
+    assert setup.upstream.asked[-1] == asked
+
+
+def test_a_route_that_is_asked_for_what_it_refuses(setup):
+    setup.route_options = {"echo": {"paths": ["/mcp"]}}
+    process = setup.start_proxy()
+    setup.route_options = {}
+    try:
+        row = setup.examine()[-1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert (row.layer, row.state) == ("route", "FAILED")
+    assert row.detail == "Path is not allowed on this route"
+    assert "other route options" in row.remedy
+
+
+def test_a_route_with_as_many_requests_as_it_may_have_works(setup):
+    setup.route_options = {"echo": {"rate": "1/h"}}
+    process = setup.start_proxy()
+    try:
+        details = [setup.examine()[-1].detail for _ in range(2)]
+        row = setup.examine()[-1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert details[1] == "the proxy answers HTTP 429: rate is reached"
+    assert (row.layer, row.state, row.ok) == ("route", "ok", True)

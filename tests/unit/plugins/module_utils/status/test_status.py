@@ -126,6 +126,21 @@ def test_a_replica_is_known_by_its_own_files(host):
     assert deployed.instances(host / "nothing") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{ECHO.: {paths: [/mcp]}}", {"echo": {"paths": ["/mcp"]}}),
+        ("{wiki: {methods: [GET]}, other: {}}", {"wiki": {"methods": ["GET"]}}),
+        ("[echo]", {}),
+        ("{echo: 5}", {}),
+    ],
+)
+def test_a_replica_knows_what_its_routes_let_through(host, text, expected):
+    path = host / "etc/default/proxy.yaml"
+    path.write_text(f"{path.read_text()}route_options: {text}\n")
+    assert replica_of(host).route_options == expected
+
+
 def test_a_replica_on_its_way_back_is_known_as_such(host):
     mark = drain.Mark("default", host / "etc")
     mark.write(drain.Drain("2026-11-29T04:50:00Z"))

@@ -108,6 +108,20 @@ def test_a_truth_value_that_another_host_has_as_text(text):
     assert neighbours.compared({"firewall_audit": text})["firewall_audit"] is True
 
 
+def test_a_host_is_told_what_its_routes_let_through():
+    options = {
+        "Echo": {"paths": ["/mcp"], "max_in_flight": 5},
+        "wiki": {"methods": ["POST", "GET"], "paths": ["/a", "/b"]},
+        "others": {"rate": "1/s", "maintenance": True},
+    }
+    routes = dict.fromkeys(("echo", "wiki", "others", "usual"), "http://10.0.0.1:80")
+    values = good(mcp_tunnel_routes=routes, mcp_tunnel_route_options=options)
+    assert plan.make_plan(values, ["a"], "a")["route_options"] == {
+        "echo": {"paths": ["/mcp"], "methods": []},
+        "wiki": {"paths": ["/a", "/b"], "methods": ["POST", "GET"]},
+    }
+
+
 def test_what_the_host_is_asked_about_the_firewall():
     asked = plan.make_plan(
         good(
