@@ -70,6 +70,18 @@ class Namespace:
         )
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
 
+    def silence(self, address: str) -> None:
+        """Drop all packets to *address*, as a machine that is switched off does."""
+        rules = (
+            "add chain inet watch silent { type filter hook output priority 0; policy accept; }\n"
+            f"add rule inet watch silent ip daddr {address} drop\n"
+        )
+        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+
+    def end_silence(self) -> None:
+        """Undo :meth:`silence` for all addresses."""
+        subprocess.run(["nft", "flush chain inet watch silent"], check=True)
+
     def refuse(self, address: str, kind: str) -> None:
         """Give *address* a route of a *kind* that leads nowhere (ip-route(8))."""
         subprocess.run(["ip", "route", "add", kind, address], check=True)

@@ -17,7 +17,15 @@ FULLWIDTH = "\uff11\uff12"  # digits to str.isdecimal() and int()
 NAME = "http://tools.corp:8000"
 LONG_DOMAIN = ".".join(["x" * 60] * 4)
 
-TIMEOUTS = ("handshake", "header", "idle", "connect", "upstream_idle", "upstream_gone")
+TIMEOUTS = (
+    "handshake",
+    "header",
+    "idle",
+    "connect",
+    "upstream_idle",
+    "upstream_gone",
+    "upstream_age",
+)
 ROUTE_TIMEOUTS = ("idle", "connect", "upstream_idle", "upstream_gone")
 LIMITS = {
     "max_connections": (1, 1000000),
@@ -137,6 +145,7 @@ ACCEPTED: list[Row] = [
         {"Echo.": {"maintenance": True}},
         {"echo": {"maintenance": False, "retry_after": "90s"}},
         {"echo": {"retry_after": "1h30m"}},
+        *[{"echo": {"spread": value}} for value in (True, False, None)],
         {"echo": {"maintenance": True, "retry_after": "250ms"}},
         *option("paths", ["/"], ["/mcp", "/.well-known/x"], ["/a/b:c"]),
         *option("methods", ["GET"], ["POST", "DELETE", "M-SEARCH"]),
@@ -211,6 +220,7 @@ REFUSED: list[Row] = [
         {"echo": {}, "ECHO": {}},
         {"echo": {"maintainance": True}},
         *[{"echo": {"maintenance": value}} for value in ("maybe", "true", 1, [], {})],
+        *[{"echo": {"spread": value}} for value in ("maybe", "true", 1, [], {})],
         *[{"echo": {"retry_after": value}} for value in ("0s", "-1s", "10", 10, "1d", [])],
         *[{"echo": value} for value in (True, [], "maintenance", 5)],
         *option("paths", [], None, "/mcp", {}, True, ["mcp"], [""], ["/mcp/"], ["//"], ["/.."]),

@@ -171,7 +171,7 @@ class Dialer:
         self._machine = machine
 
     async def connect(
-        self, upstream: Upstream, factory: Callable[[], UpstreamConnection]
+        self, upstream: Upstream, factory: Callable[[str], UpstreamConnection]
     ) -> UpstreamConnection:
         return await self._machine.dialled(factory)
 
@@ -205,8 +205,8 @@ class ExchangeMachine(RuleBasedStateMachine):
             self.server = Http2Server(ask, FakeConnection(), Limits(), 60.0)
         self.down = Pipe(self.server.pause_output, self.server.resume_output)
 
-    async def dialled(self, factory: Callable[[], UpstreamConnection]) -> UpstreamConnection:
-        self.protocol = factory()
+    async def dialled(self, factory: Callable[[str], UpstreamConnection]) -> UpstreamConnection:
+        self.protocol = factory("10.0.0.1")
         self.up = Pipe(self.protocol.pause_writing, self.protocol.resume_writing)
         self.protocol.connection_made(self.up)
         return self.protocol

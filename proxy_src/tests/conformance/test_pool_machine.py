@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from unittest import mock
 
@@ -24,11 +24,18 @@ from hypothesis.stateful import (
 from mcp_proxy.config.model import Upstream
 from mcp_proxy.http.messages import Headers, ResponseHead
 from mcp_proxy.system.turn import Turn
+from mcp_proxy.upstream.addresses import Addresses
 from mcp_proxy.upstream.dial import DialError
 from mcp_proxy.upstream.pool import UpstreamConnection, UpstreamPool
 
-UPSTREAMS = [Upstream("http", name, 80) for name in ("a", "b")]
+UPSTREAMS = [
+    *(Upstream("http", name, 80) for name in ("a", "b")),
+    Upstream("http", "b", 80, spread=True),
+]
+ADDRESSES = ["10.0.0.1", "10.0.0.2"]
 IDLE_SECONDS = 60
+AGE_SECONDS = 100
+GONE_SECONDS = 30
 LIMIT = 3
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%b\r\nok"
@@ -40,6 +47,7 @@ class Transport(asyncio.Transport):
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: UpstreamConnection) -> None:
         self.loop = loop
         self.protocol = protocol
+        self.born = 0.0
         self.ours, self.peer = socket.socketpair()
         self.closed = self.reported = False
 
@@ -80,26 +88,57 @@ class Transport(asyncio.Transport):
 
 
 class Dialer:
-    """Connects as the test says: at once, never, or not at all."""
+    """Connects as the test says: at once, never, or not at all; and to which address."""
 
-    def __init__(self) -> None:
+    def __init__(self, machine: PoolMachine) -> None:
+        self.machine = machine
         self.fate = "connects"
         self.transports: list[Transport] = []
+        self.late: list[UpstreamConnection] = []
+        self.known: dict[Upstream, Addresses] = {}
+
+    def addresses(self, upstream: Upstream) -> Addresses:
+        if upstream not in self.known:
+            self.known[upstream] = Addresses(upstream.spread, self.machine.monotonic)
+        return self.known[upstream]
+
+    def set_aside(self, upstream: Upstream, address: str, reason: str) -> None:
+        self.addresses(upstream).failed(address)
+
+    def try_again(self, upstream: Upstream) -> None:
+        """Each trial succeeds at once."""
+        for address in self.addresses(upstream).due():
+            self.addresses(upstream).mended(address)
+
+    def keep(self, upstreams: Collection[Upstream]) -> None:
+        self.known = {name: known for name, known in self.known.items() if name in upstreams}
+
+    def close(self) -> None:
+        """Nothing is under way."""
 
     async def connect(
-        self, upstream: Upstream, factory: Callable[[], UpstreamConnection]
+        self, upstream: Upstream, factory: Callable[[str], UpstreamConnection]
     ) -> UpstreamConnection:
         if self.fate == "fails":
             raise DialError(502, "refused", "connection_refused", "no", "no")
         if self.fate == "hangs":
             await asyncio.get_running_loop().create_future()
-        protocol = factory()
-        transport = Transport(asyncio.get_running_loop(), protocol)
-        self.transports.append(transport)
-        protocol.connection_made(transport)
+        address, *others = self.addresses(upstream).order(ADDRESSES)
+        self.late += [factory(other) for other in others]
+        if self.fate == "wins a race":
+            self.made(factory(others[0]))
+        protocol = factory(address)
+        self.made(protocol)
         if self.fate == "is given up":
             await asyncio.get_running_loop().create_future()
+        self.addresses(upstream).used(address)
         return protocol
+
+    def made(self, protocol: UpstreamConnection) -> None:
+        transport = Transport(asyncio.get_running_loop(), protocol)
+        transport.born = self.machine.now
+        self.transports.append(transport)
+        protocol.connection_made(transport)
 
 
 class User:
@@ -147,8 +186,14 @@ class PoolMachine(RuleBasedStateMachine):
         self.clock.start()
         self.errors: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
-        self.dialer = Dialer()
-        self.pool = UpstreamPool(self.dialer, IDLE_SECONDS, Turn())  # type: ignore[arg-type]
+        self.dialer = Dialer(self)
+        self.pool = UpstreamPool(
+            self.dialer,  # type: ignore[arg-type]
+            IDLE_SECONDS,
+            Turn(),
+            AGE_SECONDS,
+        )
+        self.last: dict[Upstream, str] = {}
         self.lent: list[UpstreamConnection] = []
         self.expired: set[UpstreamConnection] = set()
         self.request_complete = True
@@ -184,22 +229,67 @@ class PoolMachine(RuleBasedStateMachine):
 
     # -- exchanges -----------------------------------------------------------------------------
 
-    @rule(upstream=st.sampled_from(UPSTREAMS))
-    def take(self, upstream: Upstream) -> None:
+    @rule(upstream=st.sampled_from(UPSTREAMS), fate=st.sampled_from(("connects", "wins a race")))
+    def take(self, upstream: Upstream, fate: str = "connects") -> None:
         """Take a connection as an exchange does: an idle one, or else a new one."""
 
         async def ask() -> None:
             connection = self.pool.take(upstream)
             if connection is None:
-                self.dialer.fate = "connects"
+                self.dialer.fate = fate
                 connection = await self.pool.dial(upstream)
                 assert not connection.used
             else:
                 assert connection.used
                 assert connection.expires > self.now
+                assert self.age(connection) < AGE_SECONDS
+            assert connection.reserve.upstream == upstream
+            if upstream.spread and not self.aside(upstream):
+                assert connection.address != self.last.get(upstream)
+            self.last[upstream] = connection.address
             self.lend(connection)
 
         self.do(ask)
+
+    def age(self, connection: UpstreamConnection) -> float:
+        (transport,) = (one for one in self.dialer.transports if one.protocol is connection)
+        return self.now - transport.born
+
+    def aside(self, upstream: Upstream) -> bool:
+        """Whether an address does not take its turn."""
+        return bool(self.dialer.addresses(upstream)._aside)
+
+    @precondition(lambda self: self.dialer.late)
+    @rule()
+    def those_that_lost_connect_at_last(self) -> None:
+        """The winner has been taken long since, and nobody waits for these."""
+
+        def connect() -> None:
+            while self.dialer.late:
+                self.dialer.made(self.dialer.late.pop())
+
+        self.do(connect)
+
+    @precondition(lambda self: self.lent)
+    @rule(which=st.integers(0, 99))
+    def the_machine_is_gone(self, which: int) -> None:
+        """Nothing else is kept that leads there."""
+        connection = self.one_of(which)
+        upstream, address = connection.reserve.upstream, connection.address
+        with mock.patch.object(mcp_proxy.upstream.pool, "keepalive") as keepalive:
+            keepalive.silence.return_value = GONE_SECONDS
+            self.do(lambda: connection.check(GONE_SECONDS))
+        assert connection not in self.lent
+        for other in (item for idle in self.idle() for item in idle):
+            assert (other.reserve.upstream, other.address) != (upstream, address)
+
+    @rule(upstreams=st.sets(st.sampled_from(UPSTREAMS)))
+    def reload(self, upstreams: set[Upstream]) -> None:
+        """Some upstreams are configured no more, and may be again."""
+        self.do(lambda: self.pool.keep(upstreams))
+        for upstream in set(UPSTREAMS) - upstreams:
+            self.last.pop(upstream, None)
+        assert {item.reserve.upstream for idle in self.idle() for item in idle} <= upstreams
 
     @rule(upstream=st.sampled_from(UPSTREAMS), together=st.integers(1, LIMIT + 2))
     def serve(self, upstream: Upstream, together: int) -> None:
@@ -327,7 +417,7 @@ class PoolMachine(RuleBasedStateMachine):
     # -- invariants ----------------------------------------------------------------------------
 
     def idle(self) -> list[list[UpstreamConnection]]:
-        return [list(connections) for connections in self.pool._idle.values()]
+        return [list(reserve.idle) for reserve in self.pool._reserves.values()]
 
     def open_transports(self) -> list[Transport]:
         return [transport for transport in self.dialer.transports if not transport.closed]

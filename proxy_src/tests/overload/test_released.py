@@ -163,6 +163,20 @@ def no_name_upstream(way: Way) -> None:
     client.close()
 
 
+def one_of_two_addresses(way: Way) -> None:
+    client = way.client()
+    client.send(get("either"))
+    assert client.read().startswith(b"HTTP/1.1 200")
+    client.close()
+
+
+def none_of_two_addresses(way: Way) -> None:
+    client = way.client()
+    client.send(get("neither"))
+    assert client.read().startswith(b"HTTP/1.1 502")
+    client.close()
+
+
 def no_http_upstream(way: Way) -> None:
     client = way.client()
     client.send(get("echo", "/garbage"))
@@ -213,6 +227,8 @@ ENDS = (
     in_the_middle_of_an_answer_over_tls,
     an_upstream_that_cannot_be_trusted,
     no_name_upstream,
+    one_of_two_addresses,
+    none_of_two_addresses,
     no_http_upstream,
     bad_requests,
     no_tls,
@@ -295,6 +311,8 @@ async def serving(home: Path, use: Callable[[ProxyServer, Way], object]) -> None
                     "secure": Upstream("https", "localhost", tls_port),
                     "untrusted": Upstream("https", "127.0.0.1", tls_port),
                     "refused": Upstream("http", "127.0.0.1", nobody.getsockname()[1]),
+                    "either": Upstream("http", "two.lan", port),
+                    "neither": Upstream("http", "two.lan", nobody.getsockname()[1]),
                     "forbidden": Upstream("http", "192.0.2.1", 80),
                 },
                 upstream=UpstreamPolicy(
@@ -312,6 +330,19 @@ async def serving(home: Path, use: Callable[[ProxyServer, Way], object]) -> None
                 await server.drain(0)
 
 
+@pytest.fixture(autouse=True)
+def _two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``two.lan`` has two addresses; the upstreams listen on the second one."""
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: object, **options: object) -> list[object]:
+        if host != "two.lan":
+            return real(host, *args, **options)  # type: ignore[arg-type,return-value]
+        return [(2, 1, 6, "", (address, 0)) for address in ("127.0.0.2", "127.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
 @pytest.mark.parametrize("run", [uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
 def test_all_is_freed_when_a_connection_ends(
@@ -323,7 +354,9 @@ def test_all_is_freed_when_a_connection_ends(
                 await asyncio.to_thread(end, way)
             for _ in range(200):  # until all of it has been noticed, and the pool is empty
                 await asyncio.sleep(0.01)
-                if not server._connections and not any(server._pool._idle.values()):
+                if not server._connections and not any(
+                    reserve.idle for reserve in server._pool._reserves.values()
+                ):
                     break
             await asyncio.sleep(0.05)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network
 
 # RFC 1918, so without loopback: vendor behaviour.
@@ -45,14 +45,23 @@ class RouteTimeouts:
 class Upstream:
     """An upstream MCP server: ``http`` or ``https``, a lower-case name or IPv4 address, a port.
 
-    ``timeouts`` is not ``None`` where its route has some of its own. Upstreams that differ in
-    anything never share a connection.
+    ``timeouts`` is not ``None`` where its route has some of its own. With ``spread``, all of its
+    addresses are used in turn. Upstreams that differ in anything never share a connection; each
+    request looks one up, so the hash is worked out once.
     """
 
     scheme: str
     host: str
     port: int
     timeouts: RouteTimeouts | None = None
+    spread: bool = False
+
+    def __post_init__(self) -> None:
+        values = tuple(getattr(self, item.name) for item in fields(self))
+        object.__setattr__(self, "_hash", hash(values))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined,no-any-return]
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"
@@ -72,7 +81,8 @@ class RouteOptions:
 
     In ``maintenance`` the proxy answers in the upstream's place, and tells clients to try again
     after ``retry_after`` seconds. ``paths`` are the prefixes that a request's path may have, and
-    ``methods`` its methods. ``max_in_flight`` counts requests whose answer is not complete.
+    ``methods`` its methods. ``max_in_flight`` counts requests whose answer is not complete. With
+    ``spread`` all addresses of the upstream are used in turn.
     """
 
     maintenance: bool = False
@@ -84,6 +94,7 @@ class RouteOptions:
     rate: Rate | None = None
     rewrite_host: bool | None = None
     timeouts: RouteTimeouts | None = None
+    spread: bool = False
 
     @property
     def refusing(self) -> tuple[str, ...]:
@@ -128,6 +139,7 @@ class Timeouts:
     connect: float = 10.0
     upstream_idle: float = 4.0  # uvicorn and node close theirs after 5
     upstream_gone: float = 60.0
+    upstream_age: float = 300.0
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def _options(section: Section, timeouts: Timeouts) -> RouteOptions:
         rate=_rate(section),
         rewrite_host=section.flag("rewrite_host") if section.is_set("rewrite_host") else None,
         timeouts=_timeouts(section, timeouts),
+        spread=section.flag("spread"),
     )
 
 

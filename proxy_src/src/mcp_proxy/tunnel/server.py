@@ -96,7 +96,9 @@ class ProxyServer:
             old.close()
         self._config = config
         self._announce_limit()
-        self._shared.forwarder = self._forwarder(config, self._shared.forwarder.router)
+        forwarder = self._forwarder(config, self._shared.forwarder.router)
+        self._shared.forwarder = forwarder
+        self._pool.keep({route.upstream for route in forwarder.router.routes})
         self._shared.timeouts = config.timeouts
         self._shared.limits = config.limits
 
@@ -143,7 +145,7 @@ class ProxyServer:
     def _new_pool(self, config: Config) -> UpstreamPool:
         timeouts = config.timeouts
         dialer = Dialer(config.upstream, timeouts.connect, timeouts.upstream_gone)
-        return UpstreamPool(dialer, timeouts.upstream_idle, self._turn)
+        return UpstreamPool(dialer, timeouts.upstream_idle, self._turn, timeouts.upstream_age)
 
     def _drain_silent(self, connections: set[TunnelConnection]) -> None:
         for connection in connections & self._connections:
@@ -232,5 +234,6 @@ class ProxyServer:
 
 def _dialling(config: Config) -> tuple[object, ...]:
     """Return the settings that a pool is made from."""
-    timeouts = config.timeouts
-    return config.upstream, timeouts.connect, timeouts.upstream_idle, timeouts.upstream_gone
+    times = config.timeouts
+    of_a_pool = times.connect, times.upstream_idle, times.upstream_age, times.upstream_gone
+    return config.upstream, *of_a_pool

@@ -2,6 +2,9 @@
 
 Every address that a name resolves to must be allowed. The proxy then dials one of those very
 addresses, so no second answer of the name server can lead elsewhere.
+
+With several addresses, one that does not answer costs a fraction of a second, once: see ``race``
+and ``addresses``.
 """
 
 from __future__ import annotations
@@ -14,18 +17,19 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import AddressValueError, IPv4Address
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from ..config.model import Upstream, UpstreamPolicy
 from ..system import descriptors, keepalive
+from ..system.transports import CLOSED
 from ..tls.contexts import upstream_context
+from ..watch import log
+from .addresses import Addresses
+from .race import Race, part
 from .tls import UpstreamTls
-
-#: Part of the time to connect that each address of a name gets at least. A name with hundreds of
-#: addresses would else leave some milliseconds to each, too few for a busy machine.
-_LEAST_SHARE = 1 / 16
 
 #: Types of RFC 9209 §2.3 by what the system says; EMFILE is the proxy's own shortage.
 _UNREACHABLE = {
@@ -34,6 +38,9 @@ _UNREACHABLE = {
     errno.ECONNRESET: "connection_terminated",
     errno.EMFILE: "proxy_internal_error",
 }
+
+_OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL))
+"""Shortages of this machine, which say nothing about an address."""
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BufferedProtocol)
 
@@ -96,64 +103,166 @@ def _look_up(host: str, answer: asyncio.Future[list[str]]) -> None:
         loop.call_soon_threadsafe(report)
 
 
+class _Trial(asyncio.BufferedProtocol):
+    """A connection that is made only to see whether it can be."""
+
+    transport: asyncio.Transport = CLOSED
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.BaseProtocol`."""
+        self.transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """See :class:`asyncio.BufferedProtocol`."""
+        return bytearray(1 << 10)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See :class:`asyncio.BufferedProtocol`."""
+
+
 class Dialer:
     """Opens connections to upstreams according to one policy."""
 
     def __init__(
-        self, policy: UpstreamPolicy, connect_timeout: float, gone_after: float = 60.0
+        self,
+        policy: UpstreamPolicy,
+        connect_timeout: float,
+        gone_after: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Give up after *connect_timeout* seconds for everything together.
 
         A machine that is gone can be recognised *gone_after* seconds later. Both are for upstreams
-        without timeouts of their own.
+        without timeouts of their own. The *clock* counts the seconds for which an address is set
+        aside.
 
         Raises :class:`tls.certificates.CertificateError`.
         """
         self._allowed = None if policy.disable_ip_validation else policy.allowed_ips
         self._timeout = connect_timeout
         self._gone_after = gone_after
+        self._clock = clock
         self._tls = upstream_context(policy)
         self._resolver = Resolver()
+        self._addresses: dict[Upstream, Addresses] = {}
+        self._trials: set[asyncio.Future[None]] = set()
 
-    async def connect(self, upstream: Upstream, factory: Callable[[], _ProtocolT]) -> _ProtocolT:
-        """Connect to *upstream*; *factory* makes the protocol. Raises :class:`DialError`."""
-        loop = asyncio.get_running_loop()
-        own = upstream.timeouts
-        timeout = self._timeout if own is None else own.connect
-        deadline = loop.time() + timeout
-        addresses = await self._resolve(upstream.host, timeout)
-        self._validate(addresses)
-        failure: DialError | None = None
-        for position, address in enumerate(addresses):
-            # Each address has its share: a silent one must not keep the others from being tried.
-            left = deadline - loop.time()
-            if left <= 0:
-                break
-            share = max(left / (len(addresses) - position), timeout * _LEAST_SHARE)
-            try:
-                dialling = self._dial(upstream, address, factory)
-                return await asyncio.wait_for(dialling, min(share, left))
-            except asyncio.TimeoutError:
-                failure = _overdue(timeout)
-            except ssl.SSLError as error:
-                failure = _tls_error(error)
-                _part(error)
-                break
-            except OSError as error:
-                failure = _os_error(error, addresses)
-                _part(error)
+    async def connect(self, upstream: Upstream, factory: Callable[[str], _ProtocolT]) -> _ProtocolT:
+        """Connect to *upstream*; *factory* makes the protocol for a connection to an address.
+
+        Several addresses may be dialled at a time: the caller sees to the protocols that it made,
+        and did not get back. Raises :class:`DialError`.
+        """
+        deadline = asyncio.get_running_loop().time() + self._patience(upstream)
+        found = await self._resolve(upstream)
+        left = deadline - asyncio.get_running_loop().time()
+        if len(found) > 1 or upstream in self._addresses:
+            return await self._choose(upstream, found, factory, left)
         try:
-            raise failure or _overdue(timeout)
-        finally:
-            del failure  # for the same reason as in _part()
+            dialling = self._dial(upstream, found[0], factory(found[0]))
+            return await asyncio.wait_for(dialling, left)
+        except asyncio.TimeoutError:
+            raise _overdue(self._patience(upstream)) from None
+        except OSError as error:
+            part(error)
+            raise _failure(error, found) from None
 
-    async def _dial(
-        self, upstream: Upstream, address: str, factory: Callable[[], _ProtocolT]
+    async def _choose(
+        self,
+        upstream: Upstream,
+        found: Sequence[str],
+        factory: Callable[[str], _ProtocolT],
+        seconds: float,
     ) -> _ProtocolT:
+        """Connect to one of the addresses *found*."""
+        addresses = self.addresses(upstream)
+        order = addresses.order(found)
+        self.try_again(upstream)
+        race = Race(order, lambda address: self._dial(upstream, address, factory(address)))
+        won = await race.run(seconds)
+        for address in race.slow:
+            self.set_aside(upstream, address, "does not answer")
+        for address, error in race.failed.items():
+            if error.errno not in _OWN:
+                self.set_aside(upstream, address, str(_failure(error, [address])))
+        if won is None:
+            raise _why(race, self._patience(upstream))
+        address, protocol = won
+        addresses.used(address)
+        self._take_back(upstream, address)
+        return protocol
+
+    def _patience(self, upstream: Upstream) -> float:
+        """Seconds for everything together."""
+        own = upstream.timeouts
+        return self._timeout if own is None else own.connect
+
+    def addresses(self, upstream: Upstream) -> Addresses:
+        """What is known of the addresses of *upstream*."""
+        known = self._addresses.get(upstream)
+        if known is None:
+            known = self._addresses[upstream] = Addresses(upstream.spread, self._clock)
+        return known
+
+    def set_aside(self, upstream: Upstream, address: str, reason: str) -> None:
+        """Dial *address* only after the others, for some seconds."""
+        if self.addresses(upstream).failed(address):
+            log.event(
+                log.logger,
+                log.WARN,
+                "upstream address set aside",
+                upstream=str(upstream),
+                address=address,
+                reason=reason,
+            )
+
+    def _take_back(self, upstream: Upstream, address: str) -> None:
+        if self.addresses(upstream).mended(address):
+            log.event(
+                log.logger,
+                log.INFO,
+                "upstream address in use again",
+                upstream=str(upstream),
+                address=address,
+            )
+
+    def try_again(self, upstream: Upstream) -> None:
+        """Begin the trials of addresses that were set aside long enough; no call waits for them."""
+        for address in self.addresses(upstream).due():
+            trial = asyncio.ensure_future(self._try(upstream, address))
+            self._trials.add(trial)
+            trial.add_done_callback(self._trials.discard)
+
+    async def _try(self, upstream: Upstream, address: str) -> None:
+        trial = _Trial()
+        try:
+            # The name is looked up once more: all of it must still be allowed.
+            if address not in await self._resolve(upstream):
+                self.addresses(upstream).mended(address)  # or gone, for all that is known
+                return
+            dialling = self._dial(upstream, address, trial)
+            await asyncio.wait_for(dialling, self._patience(upstream))
+            self._take_back(upstream, address)
+        except (DialError, OSError, asyncio.TimeoutError) as error:
+            part(error)
+            self.set_aside(upstream, address, str(error))
+        finally:
+            trial.transport.close()
+
+    def keep(self, upstreams: Collection[Upstream]) -> None:
+        """Forget what is known of all others than *upstreams*."""
+        for upstream in self._addresses.keys() - set(upstreams):
+            del self._addresses[upstream]
+
+    def close(self) -> None:
+        """End all trials."""
+        for trial in self._trials:
+            trial.cancel()
+
+    async def _dial(self, upstream: Upstream, address: str, protocol: _ProtocolT) -> _ProtocolT:
         if descriptors.short():
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         secure = upstream.scheme == "https"
-        protocol = factory()
         # SNI and verification go by the name, whatever address was dialled.
         tls = UpstreamTls(protocol, self._tls, upstream.host) if secure else None
         try:
@@ -176,7 +285,13 @@ class Dialer:
             raise
         return protocol
 
-    async def _resolve(self, host: str, timeout: float) -> list[str]:
+    async def _resolve(self, upstream: Upstream) -> list[str]:
+        """The addresses of *upstream*, each of which may be dialled. Raises :class:`DialError`."""
+        addresses = await self._look_up(upstream.host, self._patience(upstream))
+        self._validate(addresses)
+        return addresses
+
+    async def _look_up(self, host: str, timeout: float) -> list[str]:
         with contextlib.suppress(AddressValueError):
             return [str(IPv4Address(host))]
         try:
@@ -218,13 +333,18 @@ def _overdue(timeout: float, error: str = "connection_timeout") -> DialError:
     )
 
 
-def _part(error: Exception) -> None:
-    """Part *error* from the frames that it came through.
+def _why(race: Race[_ProtocolT], timeout: float) -> DialError:
+    """The reason why nobody won the *race*."""
+    errors = list(race.failed.values())
+    tls = [error for error in errors if isinstance(error, ssl.SSLError)]
+    if not errors or (race.slow and not tls):
+        return _overdue(timeout)
+    return _failure([*errors, *tls][-1], list(race.failed))
 
-    Event loops keep the error in one of these frames: it would stay, with all that the frames refer
-    to, until the garbage collector runs.
-    """
-    error.__traceback__ = None
+
+def _failure(error: OSError, addresses: Sequence[str]) -> DialError:
+    """What to say about *error*, after all of *addresses* were tried."""
+    return _tls_error(error) if isinstance(error, ssl.SSLError) else _os_error(error, addresses)
 
 
 def _tls_error(error: ssl.SSLError) -> DialError:
@@ -238,7 +358,7 @@ def _tls_error(error: ssl.SSLError) -> DialError:
     return DialError(502, "tls", kind, "Upstream TLS handshake failed", f"upstream TLS: {detail}")
 
 
-def _os_error(error: OSError, addresses: list[str]) -> DialError:
+def _os_error(error: OSError, addresses: Sequence[str]) -> DialError:
     tried = ", ".join(addresses)
     if isinstance(error, ConnectionRefusedError):
         sentence = "Upstream refused the connection"

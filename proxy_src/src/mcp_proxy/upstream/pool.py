@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 import time
 from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from ..config.model import Upstream
@@ -58,6 +61,36 @@ class UpstreamUser(ResponseHandler, Protocol):
         """Undo :meth:`pause_upload`."""
 
 
+@dataclass(eq=False)
+class Reserve:
+    """What the connections to one upstream have in common: those that are idle, and an account.
+
+    They are idle for ``idle_timeout`` seconds at most. All of them share one account: more of them
+    get no more time. Once ``closed``, none is kept.
+    """
+
+    upstream: Upstream
+    idle_timeout: float
+    idle: deque[UpstreamConnection] = field(default_factory=deque)
+    account: Account = field(default_factory=Account)
+    closed: bool = False
+
+    def close(self) -> None:
+        """Close what is idle, and keep nothing from now on."""
+        self.closed = True
+        while self.idle:
+            self.idle.pop().discard()
+
+    def bring_forward(self, address: str) -> bool:
+        """Make a connection to *address* the next one to be used; return whether there is one."""
+        for connection in reversed(self.idle):
+            if connection.address == address:
+                self.idle.remove(connection)
+                self.idle.append(connection)
+                return True
+        return False
+
+
 class UpstreamConnection(asyncio.BufferedProtocol):
     """One connection to an upstream: idle in the pool, or serving one exchange."""
 
@@ -69,26 +102,19 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     _over = False  # the upstream has closed, after what is in _late ...
     _lost: Exception | None = None  # ... for this reason
     _lingering: asyncio.TimerHandle | None = None
+    _unwanted = False  # before it was made
 
-    def __init__(
-        self,
-        pool: UpstreamPool,
-        reserve: deque[UpstreamConnection],
-        account: Account,
-        idle_timeout: float,
-    ) -> None:
-        """Belong to *pool*, and be in its *reserve* while idle; work goes on the *account*.
-
-        It is kept there for *idle_timeout* seconds at most.
-        """
+    def __init__(self, pool: UpstreamPool, reserve: Reserve, address: str) -> None:
+        """Belong to *pool*, lead to *address*, and be in the *reserve* while idle."""
         self.reserve = reserve
-        self.idle_timeout = idle_timeout
+        self.address = address
         self.opened = False
         self.used = False
+        self.until = 0.0
         self.expires = 0.0
         self._pool = pool
         self._rota = pool.turn.rota
-        self._account = account
+        self._account = reserve.account
         self._portion = Portion(_READ)
         self._began = 0.0
         self._user: UpstreamUser | None = None
@@ -106,6 +132,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """See :class:`asyncio.Protocol`."""
         self.opened = True
         self.transport = cast(asyncio.Transport, transport)
+        if self._unwanted:
+            self.discard()
+            return
+        self.until = time.monotonic() + self._pool.max_age
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
         self._arrivals = select.poll()
         self._fileno = transport.get_extra_info("socket").fileno()
@@ -237,6 +267,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         seconds = keepalive.silence(sock)
         if seconds >= gone_after:
+            self._pool.lost(self)
             text = f"its machine has acknowledged nothing for {seconds:.0f} s"
             self._fail(ResponseError(text, "connection_read_timeout"))
 
@@ -357,6 +388,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         transport, self.transport = self.transport, CLOSED
         transport.abort()
 
+    def give_up(self) -> None:
+        """Nobody wants it any more, whether it has been made or is about to be."""
+        self._unwanted = True
+        if self.opened:
+            self.discard()
+
     def is_alive(self) -> bool:
         """Whether nothing has arrived since the last response: not even the upstream's FIN.
 
@@ -371,23 +408,31 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 class UpstreamPool:
     """Idle connections by upstream, last in first out, and the way to new ones."""
 
-    def __init__(self, dialer: Dialer, idle_timeout: float, turn: Turn) -> None:
+    def __init__(
+        self, dialer: Dialer, idle_timeout: float, turn: Turn, max_age: float = math.inf
+    ) -> None:
         """Keep idle connections for *idle_timeout* seconds at most; send at the end of a *turn*.
 
-        An upstream may have a timeout of its own.
+        None serves another exchange when it is *max_age* seconds old. An upstream may have an idle
+        timeout of its own.
         """
         self._dialer = dialer
         self._idle_timeout = idle_timeout
-        self._idle: dict[Upstream, deque[UpstreamConnection]] = {}
-        self._accounts: dict[Upstream, Account] = {}
+        self._reserves: dict[Upstream, Reserve] = {}
         self._closed = False
+        self.max_age = max_age
         self.turn = turn
         self.buffer = memoryview(bytearray(_READ))
         self.head_buffer = self.buffer[:_HEAD_READ]
 
     def take(self, upstream: Upstream) -> UpstreamConnection | None:
         """Return an idle connection that is still open, or ``None``."""
-        idle = self._idle.get(upstream)
+        reserve = self._reserves.get(upstream)
+        if reserve is None:
+            return None
+        if upstream.spread:
+            return self._take_next(reserve)
+        idle = reserve.idle
         while idle:
             connection = idle.pop()
             # Exact time, not the tick's: the upstream's own limit may come just after ours.
@@ -396,57 +441,90 @@ class UpstreamPool:
             connection.discard()
         return None
 
+    def _take_next(self, reserve: Reserve) -> UpstreamConnection | None:
+        """Like :meth:`take`, for a connection to the address whose turn it is."""
+        # Where all requests find a connection, nothing else would look after the addresses.
+        self._dialer.try_again(reserve.upstream)
+        addresses = self._dialer.addresses(reserve.upstream)
+        address = addresses.next()
+        while reserve.idle and (not address or reserve.bring_forward(address)):
+            connection = reserve.idle.pop()
+            if connection.expires > time.monotonic() and connection.is_alive():
+                addresses.used(connection.address)
+                return connection
+            connection.discard()
+        return None
+
     async def dial(self, upstream: Upstream) -> UpstreamConnection:
         """Open a new connection. Raises :class:`dial.DialError`."""
         made: list[UpstreamConnection] = []
-        idle = self._idle.setdefault(upstream, deque())
-        # All connections of an upstream share one account: more of them get no more time.
-        account = self._accounts.setdefault(upstream, Account())
-        own = upstream.timeouts
-        idle_timeout = self._idle_timeout if own is None else own.upstream_idle
+        reserve = self._reserves.get(upstream)
+        if reserve is None:
+            own = upstream.timeouts
+            seconds = self._idle_timeout if own is None else own.upstream_idle
+            reserve = self._reserves[upstream] = Reserve(upstream, seconds)
 
-        def factory() -> UpstreamConnection:
-            made.append(UpstreamConnection(self, idle, account, idle_timeout))
+        def factory(address: str) -> UpstreamConnection:
+            made.append(UpstreamConnection(self, reserve, address))
             return made[-1]
 
         try:
-            return await self._dialer.connect(upstream, factory)
-        except asyncio.CancelledError:
-            # The connection may have been made in the very turn in which it was given up.
-            for connection in made:
-                if connection.opened:
-                    connection.discard()
-            raise
+            connection = await self._dialer.connect(upstream, factory)
+            made.remove(connection)
+            return connection
+        finally:
+            # Some may have been made in the very turn in which they were given up, or will be.
+            for other in made:
+                other.give_up()
 
     def put(self, connection: UpstreamConnection, keep_alive_seconds: int | None) -> None:
         """Take *connection* back; *keep_alive_seconds* is how long the upstream said it waits."""
-        seconds = connection.idle_timeout
+        reserve = connection.reserve
+        seconds = reserve.idle_timeout
         if keep_alive_seconds is not None:
             # Well before the upstream closes: a request on its way at that moment would be lost.
             seconds = min(seconds, keep_alive_seconds - 1)
-        idle = connection.reserve
-        if self._closed or seconds <= 0 or len(idle) >= _MAX_IDLE:
+        now = time.monotonic()
+        expires = now + seconds
+        if expires > connection.until:
+            expires = connection.until
+        if self._closed or reserve.closed or expires <= now or len(reserve.idle) >= _MAX_IDLE:
             connection.discard()
             return
         connection.used = True
-        connection.expires = time.monotonic() + seconds
-        idle.append(connection)
+        connection.expires = expires
+        reserve.idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Drop *connection*, which is closed."""
-        if connection in connection.reserve:
-            connection.reserve.remove(connection)
+        if connection in connection.reserve.idle:
+            connection.reserve.idle.remove(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """The machine of *connection* is gone: use no other connection to it, either."""
+        reserve = connection.reserve
+        address = connection.address
+        for other in [item for item in reserve.idle if item.address == address]:
+            reserve.idle.remove(other)
+            other.discard()
+        self._dialer.set_aside(reserve.upstream, address, "its machine acknowledges nothing")
 
     def tick(self, now: float) -> None:
         """Close connections that have been idle too long; *now* is the loop's time in seconds."""
-        for idle in self._idle.values():
-            for connection in [item for item in idle if item.expires <= now]:
-                idle.remove(connection)
+        for reserve in self._reserves.values():
+            for connection in [item for item in reserve.idle if item.expires <= now]:
+                reserve.idle.remove(connection)
                 connection.discard()
+
+    def keep(self, upstreams: Collection[Upstream]) -> None:
+        """From now on there are only these *upstreams*: close what is idle of all others."""
+        for upstream in self._reserves.keys() - set(upstreams):
+            self._reserves.pop(upstream).close()
+        self._dialer.keep(upstreams)
 
     def close(self) -> None:
         """Close every idle connection and keep none from now on."""
         self._closed = True
-        for idle in self._idle.values():
-            while idle:
-                idle.pop().discard()
+        self._dialer.close()
+        for reserve in self._reserves.values():
+            reserve.close()

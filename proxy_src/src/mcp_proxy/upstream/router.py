@@ -75,8 +75,7 @@ class Router:
     def _route(
         self, name: str, upstream: Upstream, options: RouteOptions, rewrite_host: bool
     ) -> Route:
-        if options.timeouts is not None:
-            upstream = replace(upstream, timeouts=options.timeouts)
+        upstream = replace(upstream, timeouts=options.timeouts, spread=options.spread)
         if options.rewrite_host is not None:
             rewrite_host = options.rewrite_host
         guard = Guard(options, self._buckets.get(name)) if options.refusing else None

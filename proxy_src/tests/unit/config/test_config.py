@@ -74,7 +74,8 @@ def test_own_fields(files: Path) -> None:
 admin_addr: ""
 access_log: true
 upstream: {rewrite_host: yes, disable_ip_validation: true}
-timeouts: {handshake: 1s, header: 2s, idle: 3s, connect: 4s, upstream_idle: 5s, upstream_gone: 6s}
+timeouts: {handshake: 1s, header: 2s, idle: 3s, connect: 4s, upstream_idle: 5s, upstream_gone: 6s,
+  upstream_age: 7s}
 limits: {max_connections: 10, max_header_bytes: 2048, max_streams: 7}
 metrics: {firewall_counters_file: /run/not/there.json, connections_file: /run/nor/there.json}
 route_options: {Echo.: {maintenance: true, retry_after: 90s}}
@@ -84,7 +85,7 @@ route_options: {Echo.: {maintenance: true, retry_after: 90s}}
     assert loaded.access_log is True
     assert loaded.upstream.rewrite_host
     assert loaded.upstream.disable_ip_validation
-    assert loaded.timeouts == config.Timeouts(1, 2, 3, 4, 5, 6)
+    assert loaded.timeouts == config.Timeouts(1, 2, 3, 4, 5, 6, 7)
     assert loaded.limits == config.Limits(10, 2048, 7)
     assert loaded.metrics == config.MetricsSources("/run/not/there.json", "/run/nor/there.json")
     assert loaded.route_options == {"echo": config.RouteOptions(True, 90)}

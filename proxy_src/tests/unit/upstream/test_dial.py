@@ -45,8 +45,12 @@ class Network:
         return mock.Mock(**{"is_closing.return_value": False}), factory()
 
 
+def protocol(address: str) -> asyncio.BufferedProtocol:
+    return asyncio.BufferedProtocol()
+
+
 async def dial(policy: UpstreamPolicy, host: str = "mcp.lan") -> None:
-    await Dialer(policy, 1.0).connect(Upstream("http", host, 8000), asyncio.BufferedProtocol)
+    await Dialer(policy, 1.0).connect(Upstream("http", host, 8000), protocol)
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.9.9"])
@@ -146,58 +150,275 @@ async def test_connecting_takes_no_longer_than_allowed(monkeypatch: Any) -> None
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
     with pytest.raises(DialError) as caught:
-        await Dialer(UpstreamPolicy(), 0.01).connect(
-            Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol
-        )
+        await Dialer(UpstreamPolicy(), 0.01).connect(Upstream("http", "mcp.lan", 8000), protocol)
     assert (caught.value.status, caught.value.reason) == (504, "timeout")
     assert network.lookups
 
 
+class Crowd(Network):
+    """Of its addresses, those in ``silent`` never answer, and the others as soon as they may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+        super().__init__(monkeypatch, *addresses)
+        self.silent: set[str] = set()
+        self.given_up: list[str] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.connected: list[str] = []
+        self.second = asyncio.Event()
+
+    async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
+        if self.dialled:
+            self.second.set()
+        made = await super().create_connection(factory, host, port, **options)
+        try:
+            await (asyncio.Event() if host in self.silent else self.may_answer).wait()
+        except asyncio.CancelledError:
+            self.given_up.append(host)
+            raise
+        self.connected.append(host)
+        return made
+
+
+def numbered(count: int) -> list[str]:
+    return [f"10.0.{number // 100}.{number % 100}" for number in range(count)]
+
+
+MCP = Upstream("http", "mcp.lan", 8000)
+
+
 async def test_a_silent_address_leaves_time_for_the_others(monkeypatch: Any) -> None:
-    network = Network(monkeypatch, "10.0.0.1", "10.0.0.2", "10.0.0.3")
-
-    async def silent(factory: Any, host: str, port: int, **options: Any) -> Any:
-        network.dialled.append(host)
-        if host != "10.0.0.3":
-            await asyncio.Event().wait()
-        return mock.Mock(**{"is_closing.return_value": False}), factory()
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", silent)
-    await Dialer(UpstreamPolicy(), 0.3).connect(
-        Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol
-    )
+    network = Crowd(monkeypatch, "10.0.0.1", "10.0.0.2", "10.0.0.3")
+    network.silent = {"10.0.0.1", "10.0.0.2"}
+    await Dialer(UpstreamPolicy(), 20).connect(MCP, protocol)
     assert network.dialled == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    await asyncio.sleep(0)
+    assert network.given_up == ["10.0.0.1", "10.0.0.2"]
 
 
-async def test_an_address_of_hundreds_has_time_to_answer(monkeypatch: Any) -> None:
-    network = Network(monkeypatch, *(f"10.0.{n // 100}.{n % 100}" for n in range(300)))
-
-    async def slow(factory: Any, host: str, port: int, **options: Any) -> Any:
-        network.dialled.append(host)
-        await asyncio.sleep(0.2)
-        return mock.Mock(**{"is_closing.return_value": False}), factory()
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", slow)
-    await Dialer(UpstreamPolicy(), 16).connect(
-        Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol
-    )
-    assert network.dialled == ["10.0.0.0"]
+async def test_a_slow_address_is_not_given_up_for_the_next_one(monkeypatch: Any) -> None:
+    network = Crowd(monkeypatch, "10.0.0.1", "10.0.0.2")
+    network.silent = {"10.0.0.2"}
+    network.may_answer.clear()
+    dialling = asyncio.ensure_future(Dialer(UpstreamPolicy(), 20).connect(MCP, protocol))
+    await network.second.wait()
+    network.may_answer.set()
+    await dialling
+    await asyncio.sleep(0)
+    assert (network.connected, network.given_up) == (["10.0.0.1"], ["10.0.0.2"])
 
 
 async def test_hundreds_of_silent_addresses_take_no_longer_than_one(monkeypatch: Any) -> None:
-    network = Network(monkeypatch, *(f"10.0.{n // 100}.{n % 100}" for n in range(300)))
-
-    async def silent(factory: Any, host: str, port: int, **options: Any) -> Any:
-        network.dialled.append(host)
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", silent)
+    network = Crowd(monkeypatch, *numbered(300))
+    network.silent = set(network.addresses)
     with pytest.raises(DialError) as caught:
-        await Dialer(UpstreamPolicy(), 0.3).connect(
-            Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol
-        )
+        await Dialer(UpstreamPolicy(), 0.3).connect(MCP, protocol)
     assert (caught.value.status, caught.value.reason) == (504, "timeout")
     assert 1 <= len(network.dialled) <= 17  # a timer may fire a moment early
+
+
+async def test_hundreds_of_silent_addresses_are_dialled_some_at_a_time(monkeypatch: Any) -> None:
+    network = Crowd(monkeypatch, *numbered(300))
+    network.silent = set(network.addresses)
+    dialling = asyncio.ensure_future(Dialer(UpstreamPolicy(), 2).connect(MCP, protocol))
+    while not dialling.done():
+        assert len(network.dialled) - len(network.given_up) <= 9  # one is about to be given up
+        await asyncio.sleep(0.01)
+    assert isinstance(dialling.exception(), DialError)
+
+
+class Clock:
+    """Stands still, but for the test."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+SPREAD = Upstream("http", "mcp.lan", 8000, spread=True)
+
+
+class Calls:
+    """Connections to one upstream, one after the other, and the addresses dialled for each."""
+
+    def __init__(self, network: Network, upstream: Upstream = MCP) -> None:
+        self.clock = Clock()
+        self.network = network
+        self.dialer = Dialer(UpstreamPolicy(), 20, clock=self.clock)
+        self.upstream = upstream
+        self.for_calls: list[str] = []
+
+    async def one(self) -> list[str]:
+        """Make a connection; return the addresses that were dialled for it."""
+        dialled: list[str] = []
+
+        def made(address: str) -> asyncio.BufferedProtocol:
+            dialled.append(address)
+            return protocol(address)
+
+        try:
+            await self.dialer.connect(self.upstream, made)
+        finally:
+            self.for_calls += dialled
+        return dialled
+
+    async def trials(self) -> list[str]:
+        """Let trials end; return the addresses that were dialled for those that had begun."""
+        while self.dialer._trials:
+            await asyncio.wait(self.dialer._trials)
+        dialled = self.network.dialled.copy()
+        for address in self.for_calls:
+            dialled.remove(address)
+        self.network.dialled.clear()
+        self.for_calls.clear()
+        return dialled
+
+
+async def test_one_address_is_kept_while_it_is_good(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, A, B)
+    calls = Calls(network)
+    assert await calls.one() == [A]
+    network.addresses = (B, A, C)  # as name servers turn them
+    assert [await calls.one() for _ in range(3)] == [[A]] * 3
+    network.refusing = {A}
+    assert await calls.one() == [A, B]
+    network.refusing = set()
+    assert await calls.one() == [B]
+
+
+async def test_an_address_that_failed_comes_last_and_is_tried_once_beside_the_calls(
+    monkeypatch: Any,
+) -> None:
+    network = Network(monkeypatch, A, B)
+    network.refusing = {A}
+    calls = Calls(network)
+    assert await calls.one() == [A, B]
+    calls.clock.now += 4.9
+    assert await calls.one() == [B]
+    assert await calls.trials() == []
+    calls.clock.now += 0.2
+    assert await calls.one() == [B]
+    assert await calls.one() == [B]
+    assert await calls.trials() == [A]  # in vain
+    assert await calls.one() == [B]
+    assert await calls.trials() == []
+
+
+async def test_one_that_comes_back_is_used_again(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, A, B)
+    network.refusing = {A}
+    calls = Calls(network)
+    await calls.one()
+    network.refusing = set()
+    calls.clock.now += 5.1
+    await calls.one()
+    assert await calls.trials() == [A]
+    network.refusing = {B}
+    assert await calls.one() == [B, A]
+
+
+async def test_a_silent_address_costs_one_call_its_head_start(monkeypatch: Any) -> None:
+    network = Crowd(monkeypatch, A, B)
+    network.silent = {A}
+    calls = Calls(network, SPREAD)
+    assert await calls.one() == [A, B]
+    assert [await calls.one() for _ in range(5)] == [[B]] * 5
+    calls.clock.now += 5.1
+    assert await calls.one() == [B]  # with a trial of A, for which nobody waits
+    assert [await calls.one() for _ in range(5)] == [[B]] * 5
+    calls.dialer.close()
+    assert await calls.trials() == [A]
+    assert network.given_up == [A, A]
+
+
+async def test_good_addresses_take_turns_with_spread(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, B, C, A)
+    network.refusing = {B}
+    calls = Calls(network, SPREAD)
+    assert [await calls.one() for _ in range(5)] == [[A], [B, C], [A], [C], [A]]
+    network.refusing = set()
+    calls.clock.now += 5.1
+    await calls.one()
+    assert await calls.trials() == [B]
+    assert [await calls.one() for _ in range(4)] == [[A], [B], [C], [A]]
+
+
+async def test_without_a_good_address_all_are_dialled(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, A, B)
+    network.refusing = {A, B}
+    calls = Calls(network)
+    for _ in range(3):
+        with pytest.raises(DialError, match="refused by 10"):
+            await calls.one()
+        assert calls.for_calls == [A, B]
+        calls.clock.now += 5.1
+        assert await calls.trials() == []
+    network.refusing = {B}
+    assert await calls.one() == [A]
+
+
+async def test_a_shortage_of_its_own_is_no_fault_of_an_address(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, A, B)
+    calls = Calls(network)
+    with monkeypatch.context() as patch:
+        patch.setattr("mcp_proxy.upstream.dial.descriptors.short", lambda: True)
+        with pytest.raises(DialError, match="Too many open files"):
+            await calls.one()
+    assert await calls.one() == [A]
+
+
+async def test_a_trial_dials_nothing_that_has_become_forbidden(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, A, B)
+    network.refusing = {A}
+    calls = Calls(network)
+    await calls.one()
+    calls.clock.now += 5.1
+    real, answers = network.getaddrinfo, [(A, B), (A, "169.254.169.254")]
+
+    def rebinding(*args: Any, **options: Any) -> list[Any]:
+        network.addresses = answers.pop(0)
+        return real(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    assert await calls.one() == [B]
+    assert await calls.trials() == []
+    assert answers == []
+
+
+async def test_a_name_that_has_moved_leads_to_its_new_address(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, A, B)
+    for upstream in (MCP, SPREAD):
+        calls = Calls(network, upstream)
+        network.addresses, network.refusing = (A, B), {A}
+        assert await calls.one() == [A, B]
+        network.addresses = (C,)
+        calls.clock.now += 5.1
+        assert await calls.one() == [C]
+        assert await calls.trials() == []
+
+
+async def test_what_failed_for_one_upstream_is_good_for_another(monkeypatch: Any) -> None:
+    """It may be for its port or its certificate."""
+    network = Network(monkeypatch, A, B)
+    calls = Calls(network)
+    network.refusing = {A}
+    await calls.one()
+    network.refusing = set()
+    calls.upstream = Upstream("http", "mcp.lan", 8001)
+    assert await calls.one() == [A]
+    calls.upstream = MCP
+    assert await calls.one() == [B]
+
+
+async def test_an_upstream_that_is_configured_no_more_is_forgotten(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, A, B)
+    calls = Calls(network)
+    await calls.one()
+    calls.dialer.keep([SPREAD])
+    network.addresses = (B, A)
+    assert await calls.one() == [B]
 
 
 async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
@@ -215,9 +436,7 @@ async def test_a_stuck_lookup_holds_up_nobody_else(monkeypatch: Any) -> None:
     dialer = Dialer(UpstreamPolicy(), 20)
 
     def connect(host: str) -> asyncio.Task[asyncio.BufferedProtocol]:
-        return asyncio.ensure_future(
-            dialer.connect(Upstream("http", host, 8000), asyncio.BufferedProtocol)
-        )
+        return asyncio.ensure_future(dialer.connect(Upstream("http", host, 8000), protocol))
 
     stuck = [connect("stuck.lan") for _ in range(50)]
     try:
@@ -245,15 +464,18 @@ async def test_a_lookup_for_which_there_is_no_thread(monkeypatch: Any) -> None:
         patch.setattr(threading.Thread, "start", refuse)
         dialer = Dialer(UpstreamPolicy(), 20)
         with pytest.raises(DialError, match=r"mcp\.lan: can't start new thread") as caught:
-            await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol)
+            await dialer.connect(Upstream("http", "mcp.lan", 8000), protocol)
     assert (caught.value.status, caught.value.reason) == (502, "dns")
     assert caught.value.error == "proxy_internal_error"
-    await dialer.connect(Upstream("http", "mcp.lan", 8000), asyncio.BufferedProtocol)
+    await dialer.connect(Upstream("http", "mcp.lan", 8000), protocol)
     assert network.dialled == ["10.0.0.1"]
 
 
 class Lost(asyncio.BufferedProtocol):
     """Its connection is over as soon as it is made."""
+
+    def __init__(self, address: str) -> None:
+        """Any *address* will do."""
 
     def connection_made(self, transport: Any) -> None:
         transport.abort()

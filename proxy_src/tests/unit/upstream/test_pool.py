@@ -1,0 +1,79 @@
+"""Connections that are too old, or whose machine is gone; test_pool_machine.py has the rest."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from unittest import mock
+
+import mcp_proxy.upstream.pool
+import pytest
+from mcp_proxy.config.model import Upstream
+from mcp_proxy.system.turn import Turn
+from mcp_proxy.upstream.pool import UpstreamConnection, UpstreamPool
+
+UPSTREAM = Upstream("http", "mcp.lan", 80)
+IDLE, AGE = 60, 100
+
+
+class Scene:
+    """A pool with a clock of the test's own, and a dialler that succeeds."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.now = 1000.0
+        self.dialer = mock.AsyncMock()
+        self.dialer.set_aside = mock.Mock()
+        self.dialer.connect.side_effect = self.connect
+        self.pool = UpstreamPool(self.dialer, IDLE, Turn(), AGE)
+        self.transport = mock.Mock(**{"is_closing.return_value": False})
+        self.transport.get_extra_info.side_effect = {"socket": sock}.get
+
+    def monotonic(self) -> float:
+        """Stands in for the clock of the module ``time``."""
+        return self.now
+
+    async def connect(self, upstream: Upstream, factory: object) -> UpstreamConnection:
+        connection: UpstreamConnection = factory("10.0.0.1")  # type: ignore[operator]
+        connection.connection_made(self.transport)
+        return connection
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        made = Scene(ours)
+        monkeypatch.setattr(mcp_proxy.upstream.pool, "time", made)
+        yield made
+
+
+async def test_a_connection_that_is_used_all_the_time_grows_old(scene: Scene) -> None:
+    connection = await scene.pool.dial(UPSTREAM)
+    for _ in range(2):
+        scene.now += 49.5
+        scene.pool.put(connection, None)
+        assert scene.pool.take(UPSTREAM) is connection
+    scene.pool.put(connection, None)
+    scene.now += 1.5
+    assert scene.pool.take(UPSTREAM) is None
+    scene.transport.abort.assert_called_once()
+
+
+async def test_one_that_is_old_already_is_not_kept(scene: Scene) -> None:
+    connection = await scene.pool.dial(UPSTREAM)
+    scene.now += AGE
+    scene.pool.put(connection, None)
+    scene.transport.abort.assert_called_once()
+
+
+async def test_an_address_whose_machine_is_gone_is_set_aside(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await scene.pool.dial(UPSTREAM)
+    keepalive = mock.Mock(**{"silence.return_value": 30.0})
+    monkeypatch.setattr(mcp_proxy.upstream.pool, "keepalive", keepalive)
+    connection.check(31.0)
+    scene.dialer.set_aside.assert_not_called()
+    connection.check(30.0)
+    (call,) = scene.dialer.set_aside.call_args_list
+    assert call.args[:2] == (UPSTREAM, "10.0.0.1")
