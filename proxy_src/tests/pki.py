@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -34,6 +34,11 @@ class Issued:
         for path, content in zip(paths, (self.cert, self.key)):
             path.write_bytes(content)
         return str(paths[0]), str(paths[1])
+
+    @property
+    def serial(self) -> int:
+        """The number by which its CA knows it."""
+        return x509.load_pem_x509_certificate(self.cert).serial_number
 
 
 class Authority:
@@ -66,13 +71,19 @@ class Authority:
         )
         self.cert = certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, *names: str, begins_days: float = -1, ends_days: float = 90) -> Issued:
-        """A server certificate for *names*, valid between two days counted from now."""
+    def issue(
+        self,
+        *names: str,
+        begins_days: float = -1,
+        ends_days: float = 90,
+        purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+    ) -> Issued:
+        """A certificate for *names*, valid between two days counted from now, and one *purpose*."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(timezone.utc)
         san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         aki = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._ski)
-        server = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH])
+        usage = x509.ExtendedKeyUsage([purpose])
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]))
@@ -83,7 +94,12 @@ class Authority:
             .not_valid_after(now + timedelta(days=ends_days))
             .add_extension(san, critical=False)
             .add_extension(aki, critical=False)
-            .add_extension(server, critical=False)
+            .add_extension(usage, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return Issued(certificate.public_bytes(serialization.Encoding.PEM), key_pem(key))
+
+
+def client_pair(authority: Authority, name: str = "proxy.test", **days: float) -> Issued:
+    """A certificate of *authority* by which a client shows who it is."""
+    return authority.issue(name, purpose=ExtendedKeyUsageOID.CLIENT_AUTH, **days)

@@ -66,6 +66,18 @@ def option(name: str, *values: Any) -> list[Any]:
     return [{"echo": {name: value}} for value in values]
 
 
+def secure(*values: Any, **others: Any) -> list[Row]:
+    """One row for each value of the options of the route echo, whose upstream is https."""
+    routes = {"echo": "https://tools.corp:8443"}
+    return [
+        {**others, "mcp_tunnel_routes": routes, "mcp_tunnel_route_options": {"echo": value}}
+        for value in values
+    ]
+
+
+PAIR = {"client_cert": "HERE/tls/tls.crt", "client_key": "HERE/tls/tls.key"}
+
+
 def upstreams(*values: Any, **others: Any) -> list[Row]:
     """One row for each upstream of a route."""
     return [{**others, "mcp_tunnel_routes": {"echo": value}} for value in values]
@@ -161,6 +173,18 @@ ACCEPTED: list[Row] = [
     *upstreams("https://x:443", proxy_upstream_include_system_cas=True),
     *upstreams("https://x:443", proxy_upstream_ca="GOOD"),
     *upstreams("https://x:443", proxy_upstream_ca_file="GOOD"),
+    *secure(
+        {"ca_file": "HERE/upstream-ca.crt"},
+        {"ca_file": "HERE/upstream-ca.crt", "server_name": "wiki.corp"},
+        {"ca_file": "HERE/upstream-ca.crt", "server_name": "10.0.0.1"},
+        {"ca_file": "HERE/upstream-ca.crt", **PAIR},
+    ),
+    *secure(
+        {"server_name": "Wiki"},
+        {"server_name": None, "ca_file": "", "client_cert": None},
+        PAIR,
+        proxy_upstream_include_system_cas=True,
+    ),
     *rows(
         "proxy_allowed_ips",
         [],
@@ -175,6 +199,16 @@ ACCEPTED: list[Row] = [
 ]
 
 REFUSED: list[Row] = [
+    *secure(PAIR, {"server_name": "wiki.corp"}),  # nothing says whom to trust
+    *secure(
+        *({name: PAIR[name]} for name in PAIR),
+        *({name: "relative.pem"} for name in ("client_cert", "client_key", "ca_file")),
+        *({"ca_file": value} for value in (5, True, ["/x"], {"a": "/x"}, [], {}, " ")),
+        *({"server_name": value} for value in ("a b", "10.0.0", "-x", 5, True, ["x"], {}, [])),
+        {"server_name": "x:443"},
+        {"tls": {}},
+        proxy_upstream_include_system_cas=True,
+    ),
     *rows("proxy_shutdown_timeout", *BAD_DURATIONS),
     *items("proxy_timeouts", "idle", *BAD_DURATIONS),
     *(row for name in TIMEOUTS for row in items("proxy_timeouts", name, "0s", "0", 0, "30")),
@@ -221,6 +255,11 @@ REFUSED: list[Row] = [
         {"echo": {"maintainance": True}},
         *[{"echo": {"maintenance": value}} for value in ("maybe", "true", 1, [], {})],
         *[{"echo": {"spread": value}} for value in ("maybe", "true", 1, [], {})],
+        *[
+            {"echo": {name: value}}
+            for name in ("client_cert", "client_key", "ca_file", "server_name")
+            for value in ("/etc/ssl/x", "wiki.lan", 5, True, [], {}, ["/x"])
+        ],
         *[{"echo": {"retry_after": value}} for value in ("0s", "-1s", "10", 10, "1d", [])],
         *[{"echo": value} for value in (True, [], "maintenance", 5)],
         *option("paths", [], None, "/mcp", {}, True, ["mcp"], [""], ["/mcp/"], ["//"], ["/.."]),

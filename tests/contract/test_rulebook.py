@@ -49,6 +49,9 @@ def variables(files: Path, row: Row) -> dict[str, Any]:
         changes["proxy_upstream_ca"] = (files / "upstream-ca.crt").read_text()
     if changes.get("proxy_upstream_ca_file") == "GOOD":
         changes["proxy_upstream_ca_file"] = str(files / "upstream-ca.crt")
+    if "mcp_tunnel_route_options" in changes:
+        text = json.dumps(changes["mcp_tunnel_route_options"])
+        changes["mcp_tunnel_route_options"] = json.loads(text.replace("HERE/", f"{files}/"))
     return role_options.as_meant(good(**{"mcp_tunnel_domain": DOMAIN, **changes}))
 
 

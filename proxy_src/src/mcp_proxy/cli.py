@@ -17,6 +17,7 @@ from .process import reload_socket
 from .process.reloading import as_problem
 from .tls.certificates import read_ca, read_pair
 from .tls.contexts import CertificateError, server_context
+from .tls.route_files import invalidities, with_contents
 from .watch import log
 
 
@@ -122,7 +123,9 @@ def _file_problems(settings: config.Config) -> list[config.Problem]:
             check(settings)
         except CertificateError as error:
             problems.append(as_problem(settings, error))
-    return problems
+    settings, errors = with_contents(settings)
+    errors += invalidities(settings)
+    return [*problems, *(as_problem(settings, error) for error in errors)]
 
 
 def _check_pair(settings: config.Config) -> None:

@@ -66,11 +66,12 @@ def test_every_option_of_a_route_is_documented() -> None:
         )
     }
     usual = config.RouteOptions()
-    assert set(rows) == {item.name for item in fields(usual)}
+    options = [item for item in fields(usual) if item.name != "tls"]  # filled in by the program
+    assert set(rows) == {item.name for item in options}
     assert rows["maintenance"] == ("bool", str(usual.maintenance).lower())
     assert durations.parse(rows["retry_after"][1]) == usual.retry_after
-    for item in fields(usual):
-        assert (rows[item.name][1] == "none") == (getattr(usual, item.name) in (None, ())), item
+    for item in options:
+        assert (rows[item.name][1] == "none") == (getattr(usual, item.name) in (None, (), "")), item
     for name, (low, high) in _RANGES.items():
         assert rows[name][0] == f"{low} to {high}"
     timeouts = ", ".join(f"`{item.name}`" for item in fields(config.RouteTimeouts))

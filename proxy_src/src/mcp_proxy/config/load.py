@@ -97,13 +97,15 @@ def examine(
         )
     domain = rules.tunnel_domain(top)
     policy = rules.policy(top)
-    routes = rules.routes(top, domain, policy)
+    routes = rules.routes(top, domain)
     timeouts = rules.timeouts(top)
+    options = route_options.read(top, routes, timeouts)
+    rules.trust(top, routes, options, policy)
     config = Config(
         listen=listen,
         tls=rules.tls(top),
         routes=routes,
-        route_options=route_options.read(top, routes, timeouts),
+        route_options=options,
         log_level=log_level,
         access_log=top.flag("access_log"),
         shutdown_timeout=top.seconds("shutdown_timeout", 30.0, zero=True),

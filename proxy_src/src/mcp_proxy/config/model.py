@@ -42,12 +42,27 @@ class RouteTimeouts:
 
 
 @dataclass(frozen=True)
+class RouteTls:
+    """TLS towards the upstream of one route, as far as it differs from the others.
+
+    Contents of files in PEM (latin-1), empty for none: the client certificate with its chain, its
+    ``key``, and whom to trust in place of all others. The upstream's certificate has to be one for
+    ``server_name``, if given, and not for its host.
+    """
+
+    cert: str = field(default="", repr=False)
+    key: str = field(default="", repr=False)
+    ca: str = field(default="", repr=False)
+    server_name: str = ""
+
+
+@dataclass(frozen=True)
 class Upstream:
     """An upstream MCP server: ``http`` or ``https``, a lower-case name or IPv4 address, a port.
 
-    ``timeouts`` is not ``None`` where its route has some of its own. With ``spread``, all of its
-    addresses are used in turn. Upstreams that differ in anything never share a connection; each
-    request looks one up, so the hash is worked out once.
+    ``timeouts`` and ``tls`` are not ``None`` where its route has some of its own. With ``spread``,
+    all of its addresses are used in turn. Upstreams that differ in anything never share a
+    connection; each request looks one up, so the hash is worked out once.
     """
 
     scheme: str
@@ -55,13 +70,15 @@ class Upstream:
     port: int
     timeouts: RouteTimeouts | None = None
     spread: bool = False
+    tls: RouteTls | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        values = tuple(getattr(self, item.name) for item in fields(self))
+        values = tuple(getattr(self, item.name) for item in fields(self) if item.compare)
         object.__setattr__(self, "_hash", hash(values))
 
     def __hash__(self) -> int:
-        return self._hash  # type: ignore[attr-defined,no-any-return]
+        return self._hash
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"
@@ -83,6 +100,9 @@ class RouteOptions:
     after ``retry_after`` seconds. ``paths`` are the prefixes that a request's path may have, and
     ``methods`` its methods. ``max_in_flight`` counts requests whose answer is not complete. With
     ``spread`` all addresses of the upstream are used in turn.
+
+    ``client_cert``, ``client_key`` and ``ca_file`` are paths. ``tls`` is what counts of them and of
+    ``server_name`` once they have been read.
     """
 
     maintenance: bool = False
@@ -95,6 +115,11 @@ class RouteOptions:
     rewrite_host: bool | None = None
     timeouts: RouteTimeouts | None = None
     spread: bool = False
+    client_cert: str = ""
+    client_key: str = ""
+    ca_file: str = ""
+    server_name: str = ""
+    tls: RouteTls | None = field(default=None, repr=False)
 
     @property
     def refusing(self) -> tuple[str, ...]:

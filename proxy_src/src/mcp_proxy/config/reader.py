@@ -221,6 +221,14 @@ class Section:
         node = self._scalar(field, "text")
         return None if node is None else str(node.value)
 
+    def word(self, field: str) -> str | None:
+        """Like :meth:`text`, but a truth value or a number is a problem; then returns ``None``."""
+        node = self._scalar(field, "text")
+        if node is not None and node.tag != _STR:
+            self.problem(field, f"must be text, not {shown(node.value)}", "write it in quotes")
+            return None
+        return None if node is None else str(node.value)
+
     def required_text(self, field: str, remedy: str) -> str:
         """Like :meth:`text`, but a missing or empty value is a problem; then returns ``""``."""
         value = self.text(field)

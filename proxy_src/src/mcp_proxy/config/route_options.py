@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from .model import METHODS, Rate, RouteOptions, RouteTimeouts, Timeouts, Upstream
 from .reader import Section, shown
-from .rules import route_key
+from .rules import lower, route_key, why_no_host
 
 # Segments of RFC 3986 §3.3 that have one meaning to everybody: no percent-encoding, no parameters,
 # and no dots in front but that of `.well-known` (RFC 8615).
@@ -17,6 +17,10 @@ _PATH = re.compile(r"(?:/(?!\.(?:\.|/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)+\Z")
 _RATE = re.compile(r"(0|[1-9][0-9]{0,6})/([smh])\Z")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _RANGES = {"max_body_bytes": (1, 1 << 32), "max_in_flight": (1, 1_000_000)}
+_FILES = ("client_cert", "client_key", "ca_file")
+_PARTNERS = {"client_cert": "client_key", "client_key": "client_cert"}
+_FILLED_IN = "tls"
+"""The field that is no option, but what the program has read."""
 _OF_NO_ROUTE = ("handshake", "header")
 """Timeouts that run before it is known which route is asked for."""
 
@@ -34,12 +38,13 @@ def read(
         # With routes that are wrong, nobody knows which ones there are.
         elif routes and key not in routes:
             section.problem(name, "no such route", f"use a name of routes: {', '.join(routes)}")
-        options = section.section(name, [item.name for item in fields(RouteOptions)])
-        found[key] = _options(options, timeouts)
+        known = [item.name for item in fields(RouteOptions) if item.name != _FILLED_IN]
+        found[key] = _options(section.section(name, known), timeouts, routes.get(key))
     return MappingProxyType(found)
 
 
-def _options(section: Section, timeouts: Timeouts) -> RouteOptions:
+def _options(section: Section, timeouts: Timeouts, upstream: Upstream | None) -> RouteOptions:
+    tls = _tls(section, upstream)
     return RouteOptions(
         maintenance=section.flag("maintenance"),
         retry_after=section.seconds("retry_after", RouteOptions.retry_after),
@@ -51,6 +56,10 @@ def _options(section: Section, timeouts: Timeouts) -> RouteOptions:
         rewrite_host=section.flag("rewrite_host") if section.is_set("rewrite_host") else None,
         timeouts=_timeouts(section, timeouts),
         spread=section.flag("spread"),
+        client_cert=tls["client_cert"],
+        client_key=tls["client_key"],
+        ca_file=tls["ca_file"],
+        server_name=tls["server_name"],
     )
 
 
@@ -124,3 +133,37 @@ def _timeouts(section: Section, timeouts: Timeouts) -> RouteTimeouts | None:
     if not any(map(own.is_set, names)):
         return None
     return RouteTimeouts(**{name: own.seconds(name, getattr(timeouts, name)) for name in names})
+
+
+def _tls(section: Section, upstream: Upstream | None) -> dict[str, str]:
+    found = {name: section.text(name) or "" for name in _FILES}
+    for name, path in found.items():
+        partner = _PARTNERS.get(name, "")
+        if path and not path.startswith("/"):
+            section.problem(
+                name, f"must be an absolute path, not {shown(path)}", "write e.g. /etc/ssl/wiki.pem"
+            )
+        else:
+            section.readable_file(name, path)
+        if path and partner and not section.is_set(partner):
+            section.problem(
+                name,
+                f"is of no use without {partner}",
+                f"set {partner} as well",
+            )
+    found["server_name"] = _server_name(section)
+    for name in [name for name in found if section.is_set(name)]:
+        if upstream is not None and upstream.scheme != "https":
+            section.problem(
+                name,
+                f"is for https, but the upstream is {upstream}",
+                "make the upstream https, or leave it out",
+            )
+    return found
+
+
+def _server_name(section: Section) -> str:
+    name = lower(section.word("server_name") or "")
+    if name and (reason := why_no_host(name)):
+        section.problem("server_name", f"no name of a server: {shown(name)}", reason)
+    return name

@@ -14,6 +14,7 @@ from .model import (
     Address,
     Limits,
     MetricsSources,
+    RouteOptions,
     Timeouts,
     Tls,
     Upstream,
@@ -212,7 +213,7 @@ def metrics(top: Section) -> MetricsSources:
     return MetricsSources(**paths)
 
 
-def routes(top: Section, domain: str, policy: UpstreamPolicy) -> Mapping[str, Upstream]:
+def routes(top: Section, domain: str) -> Mapping[str, Upstream]:
     before = len(top.report.problems)
     section = top.section("routes")
     routes: dict[str, Upstream] = {}
@@ -226,15 +227,8 @@ def routes(top: Section, domain: str, policy: UpstreamPolicy) -> Mapping[str, Up
                 "hostnames ignore case; keep one of them",
             )
         upstream = _upstream(section, name)
-        if upstream is None:
-            continue
-        routes[key] = upstream
-        if upstream.scheme == "https" and not (policy.ca_file or policy.include_system_cas):
-            section.problem(
-                name,
-                f"{upstream} is https, but nothing says whom to trust",
-                "set upstream.tls.ca_file, or upstream.tls.include_system_cas: true",
-            )
+        if upstream is not None:
+            routes[key] = upstream
     if not routes and len(top.report.problems) == before:
         top.problem(
             "routes",
@@ -242,6 +236,28 @@ def routes(top: Section, domain: str, policy: UpstreamPolicy) -> Mapping[str, Up
             "write at least one `name: scheme://host:port` below it",
         )
     return MappingProxyType(routes)
+
+
+def trust(
+    top: Section,
+    routes: Mapping[str, Upstream],
+    options: Mapping[str, RouteOptions],
+    policy: UpstreamPolicy,
+) -> None:
+    """Report each of *routes* whose upstream is https and could be anybody."""
+    if policy.ca_file or policy.include_system_cas:
+        return
+    section = "routes."
+    for name in [name for name in top.report.lines if name.startswith(section)]:
+        key = route_key(name[len(section) :])
+        upstream = routes.get(key)
+        own = options.get(key)
+        if upstream and upstream.scheme == "https" and not (own and own.ca_file):
+            top.problem(
+                name,
+                f"{upstream} is https, but nothing says whom to trust",
+                "set upstream.tls.ca_file, or upstream.tls.include_system_cas: true",
+            )
 
 
 def _check_key(section: Section, name: str, key: str, domain: str, is_given: bool) -> None:
@@ -278,11 +294,18 @@ def _upstream(section: Section, name: str) -> Upstream | None:
     scheme, host, port = match.group(1), lower(match.group(2)), int(match.group(3))
     if not 0 < port < 65536:
         section.problem(name, what, "a port lies between 1 and 65535")
-    elif not _HOSTNAME.match(host):
-        section.problem(name, what, "the host is neither a hostname nor an IPv4 address")
-    elif host.rpartition(".")[2].isdecimal() and not _is_ipv4(host):
-        section.problem(name, what, "write an IPv4 address as four decimal numbers")
+    elif reason := why_no_host(host):
+        section.problem(name, what, reason)
     return Upstream(scheme, host, port)
+
+
+def why_no_host(host: str) -> str:
+    """Why nothing can be called *host*, ``""`` if it is a lower-case name or an IPv4 address."""
+    if not _HOSTNAME.match(host):
+        return "the host is neither a hostname nor an IPv4 address"
+    if host.rpartition(".")[2].isdecimal() and not _is_ipv4(host):
+        return "write an IPv4 address as four decimal numbers"
+    return ""
 
 
 def _hidden_user(found: re.Match[str]) -> str:

@@ -20,6 +20,7 @@ from .model import (
     Rate,
     RouteOptions,
     RouteTimeouts,
+    RouteTls,
     Timeouts,
     Tls,
     Upstream,
@@ -61,7 +62,7 @@ def from_wire(document: Mapping[str, Any]) -> Config:
 
 def _options(given: Mapping[str, Any]) -> RouteOptions:
     values = {**given, "paths": tuple(given["paths"]), "methods": tuple(given["methods"])}
-    for name, kind in (("rate", Rate), ("timeouts", RouteTimeouts)):
+    for name, kind in (("rate", Rate), ("timeouts", RouteTimeouts), ("tls", RouteTls)):
         if values[name] is not None:
             values[name] = kind(**values[name])
     return RouteOptions(**values)
@@ -69,7 +70,8 @@ def _options(given: Mapping[str, Any]) -> RouteOptions:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        given = [item.name for item in fields(value) if item.init]
+        return {name: _plain(getattr(value, name)) for name in given}
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple):

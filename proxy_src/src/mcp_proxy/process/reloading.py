@@ -9,6 +9,7 @@ from ..config.load import ConfigError, Problem
 from ..config.model import Config
 from ..tls.certificates import CertificateStore, Pair, read_ca
 from ..tls.contexts import CertificateError
+from ..tls.route_files import with_contents
 
 _FIXED_AT_START = {"listen": "listen_addr", "admin": "admin_addr", "workers": "workers"}
 
@@ -39,6 +40,8 @@ def read(path: str, running: Config, certificates: CertificateStore) -> Candidat
         config = replace(config, upstream=read_ca(config.upstream))
     except CertificateError as error:
         problems.append(as_problem(config, error))
+    config, errors = with_contents(config)
+    problems += [as_problem(config, error) for error in errors]
     if problems:
         raise ConfigError(path, problems)
     fixed = {name: getattr(running, name) for name in _FIXED_AT_START}
@@ -50,4 +53,14 @@ def read(path: str, running: Config, certificates: CertificateStore) -> Candidat
 
 def as_problem(config: Config, error: CertificateError) -> Problem:
     """*error* with the line of the field that it is about."""
-    return Problem(config.lines.get(error.field, 1), error.field, error.what, error.remedy)
+    return Problem(_line(config, error.field), error.field, error.what, error.remedy)
+
+
+def _line(config: Config, field: str) -> int:
+    """The line of *field*, in which a route has its name as it is looked up."""
+    if field in config.lines:
+        return config.lines[field]
+    lines = {configured.lower(): line for configured, line in config.lines.items()}
+    while field and field not in lines:
+        field = field.rpartition(".")[0]
+    return lines.get(field, 1)

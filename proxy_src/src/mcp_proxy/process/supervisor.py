@@ -18,6 +18,7 @@ from .. import __version__
 from ..config.load import ConfigError
 from ..config.model import Config
 from ..tls.certificates import CertificateStore, Pair, read_ca
+from ..tls.route_files import Renewals, tell, with_contents
 from ..tls.ticket_keys import ROTATION_SECONDS
 from ..watch import exposition, log
 from ..watch.admin import AdminServer
@@ -68,7 +69,10 @@ class Supervisor:
         self._notifier = Notifier(os.environ)
         self._metrics = Metrics()
         self._certificates = CertificateStore(config.tls, self._metrics, self._on_pair)
-        self._config = replace(config, upstream=read_ca(config.upstream))
+        self._config, errors = with_contents(replace(config, upstream=read_ca(config.upstream)))
+        if errors:
+            raise errors[0]
+        self._renewals = Renewals()
         self._of_others = _of_others(config)
         self._sockets: list[socket.socket] = []
         self._admin_sockets: list[socket.socket] = []
@@ -91,6 +95,7 @@ class Supervisor:
         try:
             pool = await self._start()
             self._watch_certificates()
+            self._spawn(self._renew_client_certificates())
             if self._notifier.watchdog_interval:
                 self._spawn(self._feed_watchdog(pool))
             await self._start_reload_server()
@@ -117,6 +122,7 @@ class Supervisor:
         for name in config.routes:
             self._metrics.add_route(name, config.options(name).refusing)
             _tell_route(config, name)
+        tell(config)
         self._metrics.maintenance(_in_maintenance(config))
         if config.upstream.disable_ip_validation:
             log.event(log.logger, log.WARN, "IP validation of upstreams is off")
@@ -279,6 +285,16 @@ class Supervisor:
         if self._watching is not None:
             self._watching.cancel()
         self._watching = self._spawn(self._certificates.watch())
+
+    async def _renew_client_certificates(self) -> None:
+        """Take those into use that have been renewed, as often as the server certificate."""
+        while True:
+            await asyncio.sleep(self._config.tls.poll_interval)
+            async with self._reloading:
+                renewed = self._renewals.look(self._config)
+                if renewed is not None and self._pool is not None:
+                    self._config = renewed
+                    await self._pool.apply(renewed)
 
     async def _feed_watchdog(self, pool: WorkerPool) -> None:
         while True:

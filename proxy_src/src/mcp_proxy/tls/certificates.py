@@ -79,35 +79,45 @@ def read_pair(tls: Tls) -> Pair:
     return parse_pair(tls, *_read_both(tls))
 
 
-def parse_pair(tls: Tls, chain: bytes, key: bytes) -> Pair:
-    """Like :func:`read_pair`, for contents already read; *tls* only gives the names in errors."""
+def parse_pair(
+    tls: Tls,
+    chain: bytes,
+    key: bytes,
+    fields: tuple[str, str] = ("tls.cert_file", "tls.key_file"),
+    role: str = "server",
+) -> Pair:
+    """Like :func:`read_pair`, for contents already read; *tls* only gives the names in errors.
+
+    *fields* are those of certificate and key, *role* is what the certificate is for.
+    """
+    cert_field, key_field = fields
     try:
         leaf = x509.load_pem_x509_certificates(chain)[0]
         public = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except _UNPARSABLE:
         raise CertificateError(
-            "tls.cert_file",
+            cert_field,
             f"no usable PEM certificate in {tls.cert_file}",
-            "put the server certificate there, in PEM",
+            f"put the {role} certificate there, in PEM",
         ) from None
     try:
         private = load_pem_private_key(key, password=None)
     except TypeError:
         raise CertificateError(
-            "tls.key_file",
+            key_field,
             f"the key in {tls.key_file} is encrypted",
             "store it without a passphrase, readable by the proxy only",
         ) from None
     except _UNPARSABLE:
         raise CertificateError(
-            "tls.key_file",
+            key_field,
             f"no usable PEM private key in {tls.key_file}",
-            "put the server certificate's key there, in PEM",
+            f"put the {role} certificate's key there, in PEM",
         ) from None
     own = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if own != public:
         raise CertificateError(
-            "tls.key_file",
+            key_field,
             f"the key in {tls.key_file} does not match the certificate in {tls.cert_file}",
             "put the key there that the certificate was made for",
         )
@@ -230,7 +240,7 @@ class CertificateStore:
 
 
 def _read_both(tls: Tls) -> tuple[bytes, bytes]:
-    return _read("tls.cert_file", tls.cert_file), _read("tls.key_file", _key_path(tls))
+    return read_file("tls.cert_file", tls.cert_file), read_file("tls.key_file", _key_path(tls))
 
 
 def _key_path(tls: Tls) -> str:
@@ -246,13 +256,14 @@ def read_ca(policy: UpstreamPolicy) -> UpstreamPolicy:
     Raises :class:`CertificateError` if there is no usable certificate in it.
     """
     if policy.ca_file:
-        content = _read("upstream.tls.ca_file", policy.ca_file)
+        content = read_file("upstream.tls.ca_file", policy.ca_file)
         policy = replace(policy, ca_pem=content.decode("latin-1"))
     upstream_context(policy)
     return policy
 
 
-def _read(field: str, path: str) -> bytes:
+def read_file(field: str, path: str) -> bytes:
+    """The content of the file at *path*, of 1 MiB at most. Raises :class:`CertificateError`."""
     try:
         with Path(path).open("rb") as file:
             return file.read(_MAX_FILE_BYTES)

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..config.model import UpstreamPolicy
+from ..config.model import RouteTls, UpstreamPolicy
 
 # TLS 1.2 only with forward secrecy and an AEAD (RFC 9325 §4.2); TLS 1.3 has nothing else.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -60,17 +60,23 @@ def server_context(chain: bytes, key: bytes) -> ssl.SSLContext:
     return context
 
 
-def upstream_context(policy: UpstreamPolicy) -> ssl.SSLContext:
+def upstream_context(policy: UpstreamPolicy, route: RouteTls | None = None) -> ssl.SSLContext:
     """The TLS towards https upstreams, which trusts ``ca_file``, the system's CAs, or both.
 
     Each certificate in ``ca_file`` is trusted as it is: a root, an issuing CA alone, or the
-    upstream's own.
+    upstream's own. A *route* may have one in place of all of these, and a client certificate.
 
-    Raises :class:`CertificateError` if ``ca_file`` holds no usable certificate.
+    Raises :class:`CertificateError` if ``ca_file`` holds no usable certificate, or OpenSSL will not
+    have the client certificate. Of a route, its field is only the name of the option.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= _PARTIAL_CHAIN
+    if route is not None and route.cert:
+        _present(context, route)
+    if route is not None and route.ca:
+        _trust_only(context, route)
+        return context
     if policy.include_system_cas:
         context.set_default_verify_paths()
     if policy.ca_file:
@@ -87,6 +93,33 @@ def upstream_context(policy: UpstreamPolicy) -> ssl.SSLContext:
                 "put the CA certificates of the https upstreams there, in PEM",
             ) from None
     return context
+
+
+def _present(context: ssl.SSLContext, route: RouteTls) -> None:
+    """Have *context* show the client certificate of *route*."""
+    chain, key = route.cert.encode("latin-1"), route.key.encode("latin-1")
+    try:
+        with _in_memory(chain) as chain_file, _in_memory(key) as key_file:
+            context.load_cert_chain(chain_file, key_file, password="")
+    except (ssl.SSLError, OSError) as error:
+        raise CertificateError(
+            "client_cert",
+            f"OpenSSL refuses the certificate: {getattr(error, 'reason', None) or error.strerror}",
+            "use RSA of at least 2048 bits or ECDSA from P-256 on, with SHA-256",
+        ) from None
+
+
+def _trust_only(context: ssl.SSLContext, route: RouteTls) -> None:
+    """Have *context* trust the CAs of *route*."""
+    try:
+        with _in_memory(route.ca.encode("latin-1")) as path:
+            context.load_verify_locations(path)
+    except (ssl.SSLError, OSError):
+        raise CertificateError(
+            "ca_file",
+            "no usable PEM certificate in this file",
+            "put the CA certificates of the route's upstream there, in PEM",
+        ) from None
 
 
 @contextlib.contextmanager

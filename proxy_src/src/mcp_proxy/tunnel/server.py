@@ -52,8 +52,10 @@ class ProxyServer:
         self._metrics = metrics
         self._turn = Turn()
         self._pool = self._new_pool(config)
+        forwarder = self._forwarder(config, self._pool)
+        self._pool.keep(forwarder.router.upstreams)
         self._shared = SharedContext(
-            forwarder=self._forwarder(config, None),
+            forwarder=forwarder,
             certificates=tls,
             metrics=metrics,
             timeouts=config.timeouts,
@@ -89,16 +91,16 @@ class ProxyServer:
         its client (``max_header_bytes``, ``max_streams``) are for new connections. Raises
         :class:`tls.contexts.CertificateError`, and then nothing has changed.
         """
-        before = self._config
-        if _dialling(config) != _dialling(before):
+        as_before = _dialling(config) == _dialling(self._config)
+        pool = self._pool if as_before else self._new_pool(config)
+        forwarder = self._forwarder(config, pool, self._shared.forwarder.router)
+        pool.keep(forwarder.router.upstreams)
+        if not as_before:
             # No old connection may reach an upstream that may no longer be dialled.
-            old, self._pool = self._pool, self._new_pool(config)
-            old.close()
-        self._config = config
+            self._pool.close()
+        self._config, self._pool = config, pool
         self._announce_limit()
-        forwarder = self._forwarder(config, self._shared.forwarder.router)
         self._shared.forwarder = forwarder
-        self._pool.keep({route.upstream for route in forwarder.router.routes})
         self._shared.timeouts = config.timeouts
         self._shared.limits = config.limits
 
@@ -152,7 +154,9 @@ class ProxyServer:
             if connection.expects_request:
                 connection.drain()
 
-    def _forwarder(self, config: Config, before: Router | None) -> Forwarder:
+    def _forwarder(
+        self, config: Config, pool: UpstreamPool, before: Router | None = None
+    ) -> Forwarder:
         return Forwarder(
             router=Router(
                 config.routes,
@@ -161,7 +165,7 @@ class ProxyServer:
                 config.upstream.rewrite_host,
                 before,
             ),
-            pool=self._pool,
+            pool=pool,
             metrics=self._metrics,
             access_log=AccessLog(config.access_log),
             stall_timeout=config.timeouts.idle,

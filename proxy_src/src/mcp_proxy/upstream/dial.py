@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Sequence
 from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar, cast
 
-from ..config.model import Upstream, UpstreamPolicy
+from ..config.model import RouteTls, Upstream, UpstreamPolicy
 from ..system import descriptors, keepalive
 from ..system.transports import CLOSED
 from ..tls.contexts import upstream_context
@@ -142,7 +142,8 @@ class Dialer:
         self._timeout = connect_timeout
         self._gone_after = gone_after
         self._clock = clock
-        self._tls = upstream_context(policy)
+        self._policy = policy
+        self._contexts: dict[RouteTls | None, ssl.SSLContext] = {None: upstream_context(policy)}
         self._resolver = Resolver()
         self._addresses: dict[Upstream, Addresses] = {}
         self._trials: set[asyncio.Future[None]] = set()
@@ -249,8 +250,24 @@ class Dialer:
         finally:
             trial.transport.close()
 
+    def _tls(self, upstream: Upstream, protocol: asyncio.BufferedProtocol) -> UpstreamTls:
+        own = upstream.tls
+        context = self._contexts.get(own)
+        if context is None:  # configured no more: for an exchange that began before
+            context = upstream_context(self._policy, own)
+        # SNI and verification go by the name, whatever address was dialled.
+        name = own.server_name if own is not None and own.server_name else upstream.host
+        return UpstreamTls(protocol, context, name)
+
     def keep(self, upstreams: Collection[Upstream]) -> None:
-        """Forget what is known of all others than *upstreams*."""
+        """Be ready for *upstreams*, and forget what is known of all others.
+
+        Raises :class:`tls.contexts.CertificateError`, and then nothing has changed.
+        """
+        wanted = {None, *(upstream.tls for upstream in upstreams)}
+        new = {own: upstream_context(self._policy, own) for own in wanted - self._contexts.keys()}
+        kept = self._contexts.keys() & wanted
+        self._contexts = {**{own: self._contexts[own] for own in kept}, **new}
         for upstream in self._addresses.keys() - set(upstreams):
             del self._addresses[upstream]
 
@@ -262,9 +279,7 @@ class Dialer:
     async def _dial(self, upstream: Upstream, address: str, protocol: _ProtocolT) -> _ProtocolT:
         if descriptors.short():
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        secure = upstream.scheme == "https"
-        # SNI and verification go by the name, whatever address was dialled.
-        tls = UpstreamTls(protocol, self._tls, upstream.host) if secure else None
+        tls = self._tls(upstream, protocol) if upstream.scheme == "https" else None
         try:
             transport, _protocol = await asyncio.get_running_loop().create_connection(
                 lambda: tls or protocol, address, upstream.port, family=socket.AF_INET

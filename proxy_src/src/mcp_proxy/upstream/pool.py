@@ -517,10 +517,18 @@ class UpstreamPool:
                 connection.discard()
 
     def keep(self, upstreams: Collection[Upstream]) -> None:
-        """From now on there are only these *upstreams*: close what is idle of all others."""
-        for upstream in self._reserves.keys() - set(upstreams):
-            self._reserves.pop(upstream).close()
+        """From now on there are only these *upstreams*: close what is idle of all others.
+
+        Raises :class:`tls.contexts.CertificateError`, and then nothing has changed.
+        """
         self._dialer.keep(upstreams)
+        old, self._reserves = self._reserves, {}
+        for upstream in upstreams:
+            # With the very objects that routes have now, which are found without a comparison.
+            if (reserve := old.pop(upstream, None)) is not None:
+                self._reserves[upstream] = reserve
+        for reserve in old.values():
+            reserve.close()
 
     def close(self) -> None:
         """Close every idle connection and keep none from now on."""

@@ -49,6 +49,7 @@ class Router:
             for name, upstream in routes.items()
         }
         self.routes = tuple(self._table.values())
+        self.upstreams = {route.upstream for route in self.routes}
         if tunnel_domain:
             # "The exact hostname first, then the hostname without the domain" is, turned around,
             # one table in which a full hostname is never displaced by a bare name.
@@ -75,7 +76,9 @@ class Router:
     def _route(
         self, name: str, upstream: Upstream, options: RouteOptions, rewrite_host: bool
     ) -> Route:
-        upstream = replace(upstream, timeouts=options.timeouts, spread=options.spread)
+        upstream = replace(
+            upstream, timeouts=options.timeouts, spread=options.spread, tls=options.tls
+        )
         if options.rewrite_host is not None:
             rewrite_host = options.rewrite_host
         guard = Guard(options, self._buckets.get(name)) if options.refusing else None

@@ -275,6 +275,47 @@ def test_an_https_upstream_needs_a_trust_anchor(files: Path) -> None:
         assert load(files, https + f"upstream: {{tls: {{{anchor}}}}}\n").routes["echo"].port == 443
 
 
+def test_the_upstream_of_a_route_may_have_its_own_trust_anchor(files: Path) -> None:
+    https = minimal(echo="  Echo: https://h:443", x="route_options: {echo.: {ca_file: DIR/ca.crt}}")
+    assert load(files, https).route_options["echo"].ca_file == f"{files}/ca.crt"
+    both = https.replace("  Echo: https://h:443", "  Echo: https://h:443\n  wiki: https://w:443")
+    (found,) = problems(files, both)
+    assert found.startswith("8 routes.wiki: https://w:443 is https, but nothing says whom to trust")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("client_cert: DIR/tls.crt", ["client_cert: is of no use without client_key; set client_"]),
+        ("client_key: DIR/tls.key", ["client_key: is of no use without client_cert; set client_c"]),
+        ("ca_file: ca.crt", ["ca_file: must be an absolute path, not 'ca.crt'; write e.g. /etc"]),
+        ("ca_file: DIR/none", ["ca_file: cannot read DIR/none: No such file or directory; check"]),
+        ("ca_file: [DIR/ca.crt]", ["ca_file: must be text, not a list; write `ca_file: value`"]),
+        ("server_name: a b", ["server_name: no name of a server: 'a b'; the host is neither"]),
+        ("server_name: 10.0.0", ["server_name: no name of a server: '10.0.0'; write an IPv4"]),
+        ("server_name: yes", ["server_name: must be text, not 'yes'; write it in quotes"]),
+        ("server_name: 5", ["server_name: must be text, not '5'; write it in quotes"]),
+        ("tls: {}", ["tls: unknown field; known here: ca_file, client_cert, client_key"]),
+    ],
+)
+def test_tls_options_of_a_route(files: Path, options: str, expected: list[str]) -> None:
+    text = minimal(
+        echo="  echo: https://h:443",
+        trust="upstream: {tls: {ca_file: DIR/ca.crt}}",
+        options=f"route_options: {{echo: {{{options}}}}}",
+    )
+    for found, what in zip(problems(files, text), expected, strict=True):
+        assert found.startswith(f"9 route_options.echo.{what.replace('DIR', str(files))}"), found
+
+
+@pytest.mark.parametrize("name", ["client_cert", "client_key", "ca_file", "server_name"])
+def test_tls_options_are_for_https(files: Path, name: str) -> None:
+    options = f"route_options: {{echo: {{{name}: DIR/ca.crt}}}}"
+    found = problems(files, minimal(options=options))
+    what = f"8 route_options.echo.{name}: is for https, but the upstream is http://10.0.0.5:8000"
+    assert f"{what}; make the upstream https, or leave it out" in found
+
+
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (3, 3), (256, 256), (384, 256)])
 def test_workers_are_the_processors_that_the_service_may_use(
     files: Path, monkeypatch: pytest.MonkeyPatch, cores: int, expected: int
