@@ -58,6 +58,28 @@ options:
         description: The action to take where it is missing.
         type: str
         default: Put the file there, or correct the path
+  tls_files:
+    description: Files for TLS towards upstreams, which the proxy must be able to use.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      route:
+        description: Name of the route. If it is empty, the file is for all routes.
+        type: str
+        default: ""
+      client_cert:
+        description: The client certificate.
+        type: path
+        default: ""
+      client_key:
+        description: Its key.
+        type: path
+        default: ""
+      ca_file:
+        description: The certificates that are trusted for the route's upstream.
+        type: path
+        default: ""
   users:
     description: Users of which RV(facts.users) shall say whether they exist.
     type: list
@@ -293,6 +315,17 @@ def main() -> None:
                     path=dict(type="path", required=True),
                     variable=dict(type="str", required=True),
                     remedy=dict(type="str", default="Put the file there, or correct the path"),
+                ),
+            ),
+            tls_files=dict(
+                type="list",
+                elements="dict",
+                default=[],
+                options=dict(
+                    route=dict(type="str", default=""),
+                    client_cert=dict(type="path", default=""),
+                    client_key=dict(type="path", default="", no_log=False),
+                    ca_file=dict(type="path", default=""),
                 ),
             ),
             users=dict(type="list", elements="str", default=[]),

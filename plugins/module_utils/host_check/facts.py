@@ -12,6 +12,7 @@ import pwd
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.resolvers i
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
     firewall as firewall_host,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import program_control
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
+    program_control,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check import (
+    tls_files as files_of_tls,
+)
 
 ARCHITECTURES = ("x86_64", "aarch64")
 MINIMUM_SYSTEMD = 247  # LoadCredential=, ProtectProc=
@@ -121,8 +127,9 @@ def gather(
     users: list[str],
     firewall: dict[str, Any] | None,
     encryption: str = at_rest.NONE,
+    tls_files: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The host's facts. Ports, files, *firewall* and *encryption* are of the host's variables.
+    """The host's facts. All of the parameters are of the host's variables.
 
     :raises TunnelError: with every reason for which the host cannot become a replica.
     """
@@ -152,6 +159,7 @@ def gather(
             for file in files
             if not os.path.isfile(file["path"])
         ),
+        *files_of_tls.problems(tls_files),
     ]
     if firewall:
         accounts = local_users(_read("/etc/passwd"))

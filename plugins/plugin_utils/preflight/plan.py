@@ -50,6 +50,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries
     silence,
     soak_seconds,
 )
+from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config.model import Config
 
 #: The purpose of a run, to the phase in which it puts the CA; see tunnel_ca.
 DUTIES = {
@@ -209,6 +210,7 @@ def make_plan(
                 for variable, service in settings.PORTS.items()
             ],
             "files": _files(values, replicas),
+            "tls_files": _tls_files(values, judged.config),
             "firewall": firewall_check(values, judged.config),
             "encryption": values["mcp_tunnel_encryption_at_rest"],
         },
@@ -265,10 +267,26 @@ def _lease_seconds(values: Mapping[str, Any], stopping: float, duty: str, rounds
     return _RENEWED_AFTER + int(values["mcp_tunnel_answer_timeout"]) + math.ceil(longest)
 
 
-def _files(values: Mapping[str, Any], replicas: list[str]) -> list[dict[str, str]]:
-    """The files that a host needs, besides those that runs bring."""
+def _tls_files(values: Mapping[str, Any], config: Config) -> list[dict[str, str]]:
+    """The files for TLS towards upstreams that are on the hosts already."""
     ca_file = values["proxy_upstream_ca_file"]
-    files = [{"variable": "proxy_upstream_ca_file", "path": ca_file}] if ca_file else []
+    of_all = [{"route": "", "client_cert": "", "client_key": "", "ca_file": ca_file}]
+    of_routes = [
+        {
+            "route": name,
+            "client_cert": options.client_cert,
+            "client_key": options.client_key,
+            "ca_file": options.ca_file,
+        }
+        for name, options in config.route_options.items()
+        if options.client_cert or options.ca_file
+    ]
+    return (of_all if ca_file else []) + of_routes
+
+
+def _files(values: Mapping[str, Any], replicas: list[str]) -> list[dict[str, str]]:
+    """The files that a host needs, besides those that runs bring and those for TLS."""
+    files = []
     # A single replica asks itself.
     if values["mcp_tunnel_cert_renew_timer"] is True and len(replicas) > 1:
         remedy = "Install OpenSSH's client (openssh-client or openssh-clients), or set it to false"

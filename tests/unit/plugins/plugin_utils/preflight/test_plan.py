@@ -65,6 +65,21 @@ def test_a_host_that_was_not_looked_at():
     assert sharing({"a": {}, "b": {}}, {"a": "x"}) == []
 
 
+def test_a_host_is_asked_about_the_files_for_tls():
+    pair = {"client_cert": "/etc/x/wiki.crt", "client_key": "/etc/x/wiki.key"}
+    variables = good(
+        mcp_tunnel_routes={"Wiki": "https://wiki.corp:443", "plain": "http://10.0.0.1:80"},
+        mcp_tunnel_route_options={"wiki.": pair, "plain": {"spread": True}},
+        proxy_upstream_ca_file="/etc/ssl/corp.pem",
+    )
+    assert [str(problem) for problem in plan.check_values(variables)] == []
+    assert plan.make_plan(variables, ["a"], "a")["host_check"]["tls_files"] == [
+        {"route": "", "client_cert": "", "client_key": "", "ca_file": "/etc/ssl/corp.pem"},
+        {"route": "wiki", **pair, "ca_file": ""},
+    ]
+    assert plan.make_plan(good(), ["a"], "a")["host_check"]["tls_files"] == []
+
+
 @pytest.mark.parametrize(
     "variable", ["proxy_listen_port", "proxy_admin_port", "cloudflared_metrics_port"]
 )
