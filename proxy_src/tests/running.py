@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from mcp_proxy.process import reload_socket
 from pki import Authority
 
 DOMAIN = "t.example"
@@ -238,3 +240,43 @@ async def proxied(
         routes = {"echo": f"http://127.0.0.1:{port}"}
         async with running_proxy(home, routes, **settings) as proxy:
             yield proxy
+
+
+async def exchanged(proxy: RunningProxy) -> Path:
+    """Restart the proxy from a link to its code; return a copy of the code for the link."""
+    release, current = proxy.home / "release", proxy.home / "current"
+    shutil.copytree(SRC, release)
+    current.symlink_to(SRC)
+    proxy.terminate()
+    await proxy.ended()
+    proxy.code = current
+    await proxy.start()
+    return release
+
+
+def switch(proxy: RunningProxy, release: Path) -> None:
+    """Have *release* be the code on disk."""
+    proxy.code.unlink()
+    proxy.code.symlink_to(release)
+
+
+async def ask_as(proxy: RunningProxy, code: str) -> reload_socket.Outcome:
+    """The proxy's answer to a reload of *code*."""
+    reader, writer = await asyncio.open_unix_connection(proxy.home / "run/control.sock")
+    writer.write(f"reload {code}\n".encode())
+    said = await reader.read()
+    writer.close()
+    return reload_socket.Outcome(**json.loads(said))
+
+
+async def gone(pid: int) -> None:
+    """Wait until the process has ended (pidfd_open(2): readable then)."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_reader(descriptor, over.set)
+    await asyncio.wait_for(over.wait(), 20)
+    asyncio.get_running_loop().remove_reader(descriptor)
+    os.close(descriptor)

@@ -13,7 +13,7 @@ from typing import Callable
 
 from . import __version__
 from .config import load as config
-from .process import reload_socket
+from .process import reload_socket, signals
 from .process.reloading import as_problem
 from .tls.certificates import read_ca, read_pair
 from .tls.contexts import CertificateError, server_context
@@ -67,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    with signals.held():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from .process.supervisor import StartError, run
 
     log.configure("info")

@@ -37,6 +37,23 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
         assert proxy.process.returncode is None
 
 
+def name(pid: int) -> str:
+    """The name of a process, as ps(1) shows it."""
+    return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+
+
+async def test_processes_have_names(tmp_path: Path) -> None:
+    """The supervisor and each worker, also one that replaces another."""
+    async with proxied(tmp_path, raw_upstream(polite), workers=2) as proxy:
+        assert name(proxy.process.pid) == "mcp-proxy"
+        first, second = proxy.workers()
+        assert [name(first), name(second)] == ["mcp-proxy-w1", "mcp-proxy-w2"]
+        seen = len(proxy.log)
+        os.kill(first, signal.SIGKILL)
+        line = await proxy.logged("worker ready", after=seen, worker=1)
+        assert name(line["pid"]) == "mcp-proxy-w1"
+
+
 async def test_a_supervisor_without_descriptors(tmp_path: Path) -> None:
     async with proxied(tmp_path, raw_upstream(polite)) as proxy:
         pid = proxy.process.pid

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
-import shutil
 import signal
 import socket
 import time
@@ -19,8 +17,18 @@ import pytest_asyncio
 from bridge import TunnelBridge
 from load import event_upstream, load
 from mcp_proxy.config.model import Address
-from mcp_proxy.process import listening, reload_socket
-from running import DOMAIN, SRC, RunningProxy, proxied, running_proxy
+from mcp_proxy.process import listening
+from running import (
+    DOMAIN,
+    SRC,
+    RunningProxy,
+    ask_as,
+    exchanged,
+    gone,
+    proxied,
+    running_proxy,
+    switch,
+)
 from test_service import admin
 from tunnelled import answer, get, raw_client
 
@@ -164,23 +172,6 @@ async def test_a_restart_refuses_nobody(tmp_path: Path, sockets: list[socket.soc
             assert streams >= 6
 
 
-async def exchanged(proxy: RunningProxy) -> Path:
-    """Restart the proxy from a link to its code; return a copy of the code for the link."""
-    release, current = proxy.home / "release", proxy.home / "current"
-    shutil.copytree(SRC, release)
-    current.symlink_to(SRC)
-    proxy.terminate()
-    await proxy.ended()
-    proxy.code = current
-    await proxy.start()
-    return release
-
-
-def switch(proxy: RunningProxy, release: Path) -> None:
-    proxy.code.unlink()
-    proxy.code.symlink_to(release)
-
-
 async def test_another_release_takes_over_in_place(proxy: RunningProxy) -> None:
     """The code on disk is replaced, and ``mcp-proxy reload`` of the new code asks for it."""
     release = await exchanged(proxy)
@@ -305,15 +296,6 @@ async def test_a_stop_outruns_another_release(proxy: RunningProxy) -> None:
     assert not [line for line in proxy.log if "becoming" in line["msg"]]
 
 
-async def ask_as(proxy: RunningProxy, code: str) -> reload_socket.Outcome:
-    """The proxy's answer to a reload of *code*."""
-    reader, writer = await asyncio.open_unix_connection(proxy.home / "run/control.sock")
-    writer.write(f"reload {code}\n".encode())
-    said = await reader.read()
-    writer.close()
-    return reload_socket.Outcome(**json.loads(said))
-
-
 async def test_whoever_is_about_to_ask_is_answered(proxy: RunningProxy) -> None:
     """Connected when the proxy begins to stop, without a request or in the midst of one."""
     async with raw_client(proxy) as (first, one), raw_client(proxy) as (second, other):
@@ -368,19 +350,6 @@ async def test_workers_end_with_their_supervisor(proxy: RunningProxy) -> None:
     proxy.process.kill()
     for worker in workers:
         await gone(worker)
-
-
-async def gone(pid: int) -> None:
-    """Wait until the process has ended (pidfd_open(2): readable then)."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    over = asyncio.Event()
-    asyncio.get_running_loop().add_reader(descriptor, over.set)
-    await asyncio.wait_for(over.wait(), 20)
-    asyncio.get_running_loop().remove_reader(descriptor)
-    os.close(descriptor)
 
 
 async def visit(proxy: RunningProxy, port: int, *session: str) -> str:

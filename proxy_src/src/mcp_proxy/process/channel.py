@@ -30,6 +30,18 @@ class Channel(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode_message(kind, **fields))
 
+    def descriptor(self) -> int:
+        """Return the socket's descriptor, -1 if nobody could go on with it.
+
+        Then it is closed, or the other side has not taken, or not given, a whole message.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._decoder.within:
+            return -1
+        if transport.get_write_buffer_size():
+            return -1
+        return int(transport.get_extra_info("socket").fileno())
+
     async def flush(self) -> None:
         """Wait until what was sent is on its way, or the other side is gone."""
         transport = self._transport

@@ -8,7 +8,7 @@ kind              from           fields
 ``settings``      supervisor     what to use from now on, the first one being all of it: ``config``
                                  (:mod:`config.wire`), ``pair`` (chain and key, PEM), ``tickets``
                                  (:mod:`tls.ticket_keys`, hex)
-``drain``         supervisor     ``seconds`` that requests may still take; 0 after that: end now
+``drain``         supervisor     ``seconds`` that requests may still take; again and 0: end now
 ``count``         supervisor     asks for ``alive`` at once
 ``ready``         worker         connections are accepted
 ``applied``       worker         the last ``settings`` are in use
@@ -53,6 +53,11 @@ class MessageDecoder:
 
     def __init__(self) -> None:
         self._pending = bytearray()
+
+    @property
+    def within(self) -> bool:
+        """Whether a message has begun that is not complete."""
+        return bool(self._pending)
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that *data* completes. Raises :class:`OutOfStep`."""

@@ -51,7 +51,7 @@ class ReloadServer:
     """The proxy's end."""
 
     def __init__(
-        self, reload: Callable[[str], Awaitable[Outcome]], upgrade: Callable[[], None]
+        self, reload: Callable[[str], Awaitable[Outcome]], upgrade: Callable[[], Awaitable[None]]
     ) -> None:
         """*reload* gets the place that the asking program's code came from."""
         self._reload = reload
@@ -75,7 +75,7 @@ class ReloadServer:
                 writer.write(json.dumps(asdict(outcome)).encode())
                 await writer.drain()
                 if outcome.upgrading:
-                    self._upgrade()
+                    await self._upgrade()
         except (OSError, ValueError):
             pass  # the asking program is gone, or has asked for nothing
         finally:

@@ -1,35 +1,50 @@
 """The proxy becomes another release of itself without letting go of its listening sockets.
 
 The supervisor replaces its own program (execve(2)) by that on disk now, under the same process
-id, and passes the sockets on as systemd would (sd_listen_fds(3)). Its workers notice that their
-channel is gone, finish what they have begun, and end; new ones take what comes from now on.
+id, and passes the sockets on as systemd would (sd_listen_fds(3)). Its workers finish what they have
+begun, watched by the new program, and end; new ones take what comes from now on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
+import json
 import logging
 import os
-import signal
 import sys
-import time
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from socket import socket
 
 from .. import __file__ as _package
+from ..config.model import Address
+from .worker_process import Handle
 
 CODE = str(Path(_package).resolve().parent)
 """Where the running code came from: tells one release from another."""
 
 _FIRST = 3
 _ABOVE = 256
-_DRAINING = "MCP_PROXY_DRAINING"
+_LEGACY = "MCP_PROXY_LEGACY"
 
 _PATIENCE = 15.0
 """Seconds for the verdict of the code on disk; ``mcp-proxy reload`` waits longer."""
+
+
+@dataclass(frozen=True)
+class Legacy:
+    """What a release leaves to the next one, beside its sockets.
+
+    They listen at ``listen``, and the last of them, as many as ``admin_sockets``, at ``admin``.
+    ``workers`` are left to end.
+    """
+
+    listen: Address
+    admin: Address | None = None
+    admin_sockets: int = 0
+    workers: list[Handle] = field(default_factory=list)
 
 
 def _program() -> list[str]:
@@ -63,46 +78,39 @@ async def objections(config: str) -> list[str]:
     return said or [f"exit status {process.returncode}"] if process.returncode else []
 
 
-def become_release_on_disk(sockets: Sequence[socket], workers: Iterable[int]) -> None:
-    """Become the release on disk, with *sockets*; *workers* are left to end. Never returns.
+def become_release_on_disk(sockets: Sequence[socket], legacy: Legacy) -> None:
+    """Become the release on disk, with *sockets* and the *legacy*. Never returns.
 
     Raises :class:`OSError` if it cannot be run; descriptors are in disorder by then.
     """
     logging.shutdown()
     # Out of the way first: one socket may be in the place that another has to take.
     kept = [fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _ABOVE) for sock in sockets]
+    above = _ABOVE + len(kept)
+    workers = [(pid, _inheritable(channel, above)) for pid, channel in legacy.workers]
     for place, descriptor in enumerate(kept, _FIRST):
         os.dup2(descriptor, place, inheritable=True)
     os.environ["LISTEN_PID"] = str(os.getpid())
     os.environ["LISTEN_FDS"] = str(len(kept))
-    os.environ[_DRAINING] = " ".join(map(str, workers))
+    os.environ[_LEGACY] = json.dumps({**asdict(legacy), "workers": workers})
     command = [*_program(), *sys.argv[1:]]
     os.execv(command[0], command)  # noqa: S606 - without a shell, as it should be
 
 
-def predecessors(environ: MutableMapping[str, str]) -> list[int]:
-    """Return the workers of the release that this process was before; they are passed only once."""
-    return [int(pid) for pid in environ.pop(_DRAINING, "").split()]
+def _inheritable(descriptor: int, above: int) -> int:
+    """Return a copy that is still open after execve(2); -1 for -1."""
+    return descriptor if descriptor < 0 else fcntl.fcntl(descriptor, fcntl.F_DUPFD, above)
 
 
-async def reap(workers: list[int], seconds: float) -> None:
-    """Wait for *workers* to end; now and then, take those that have ended off the list.
-
-    A worker that has not ended after *seconds* is killed. It is a child of this process, so its id
-    cannot belong to another process.
-    """
-    deadline = time.monotonic() + seconds
-    while workers:
-        workers[:] = [pid for pid in workers if not _has_ended(pid)]
-        if time.monotonic() >= deadline:
-            for pid in workers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        await asyncio.sleep(1)
-
-
-def _has_ended(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] != 0
-    except ChildProcessError:
-        return True
+def legacy(environ: MutableMapping[str, str]) -> Legacy | None:
+    """Return what the release that this process was before has left, once; ``None`` without one."""
+    text = environ.pop(_LEGACY, "")
+    if not text:
+        return None
+    values = json.loads(text)
+    return Legacy(
+        Address(**values["listen"]),
+        Address(**values["admin"]) if values["admin"] else None,
+        values["admin_sockets"],
+        [(pid, channel) for pid, channel in values["workers"]],
+    )

@@ -9,6 +9,7 @@ import platform
 import signal
 import socket
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -26,13 +27,16 @@ from ..watch.firewall_metrics import FirewallCounters
 from ..watch.metrics import Metrics
 from ..watch.snapshots import unite
 from ..watch.tunnel_metrics import TunnelConnections
-from . import listening, reload_socket, reloading, succession
+from . import listening, process_name, reload_socket, reloading, signals, succession
 from .reload_socket import Outcome, ReloadServer
 from .sdnotify import Notifier
 from .worker_pool import WorkerEnded, WorkerPool
 
 _ADMIN_PAUSE = 5.0
 """Seconds between two tries to get the admin address."""
+
+_TURNS = 3
+"""Turns of the event loop in which a signal that the kernel has delivered reaches its handler."""
 
 _STOP_MARGIN = 10.0
 """Seconds that systemd grants on top of ``shutdown_timeout`` to close requests that were cut."""
@@ -65,7 +69,7 @@ class Supervisor:
 
     def __init__(self, path: str, config: Config) -> None:
         self._path = path
-        self._predecessors = succession.predecessors(os.environ)
+        self._legacy = succession.legacy(os.environ)
         self._notifier = Notifier(os.environ)
         self._metrics = Metrics()
         self._certificates = CertificateStore(config.tls, self._metrics, self._on_pair)
@@ -92,6 +96,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        # The threads of asyncio, for names of listening addresses, are to take no signal.
+        loop.set_default_executor(ThreadPoolExecutor(initializer=signals.hold))
+        signals.let_in()
+        process_name.take(process_name.SUPERVISOR)
         try:
             pool = await self._start()
             self._watch_certificates()
@@ -118,6 +126,7 @@ class Supervisor:
     # -- the start ---------------------------------------------------------------------------
 
     async def _start(self) -> WorkerPool:
+        self._sockets = self._listen()
         config = self._config
         for name in config.routes:
             self._metrics.add_route(name, config.options(name).refusing)
@@ -126,11 +135,11 @@ class Supervisor:
         self._metrics.maintenance(_in_maintenance(config))
         if config.upstream.disable_ip_validation:
             log.event(log.logger, log.WARN, "IP validation of upstreams is off")
-        self._spawn(succession.reap(self._predecessors, config.shutdown_timeout + _STOP_MARGIN))
-        self._sockets = self._listen()
         admin_address = await self._start_admin()
         self._metrics.config_loaded()
         self._pool = WorkerPool(self._sockets, config, self._certificates.pair, self._metrics)
+        if self._legacy is not None:
+            await self._pool.adopt(self._legacy.workers, config.shutdown_timeout + _STOP_MARGIN)
         try:
             await self._pool.start()
         except (WorkerEnded, OSError) as error:
@@ -150,9 +159,10 @@ class Supervisor:
     def _listen(self) -> list[socket.socket]:
         listen = self._config.listen
         address = f"{listen.host}:{listen.port}"
-        sockets, self._admin_sockets = listening.split(
-            listening.inherited(os.environ), listen, self._config.admin
-        )
+        inherited = listening.inherited(os.environ)
+        if inherited and self._legacy is not None:
+            return self._take_over(inherited, self._legacy)
+        sockets, self._admin_sockets = listening.split(inherited, listen, self._config.admin)
         if sockets:
             problem = listening.mismatch(sockets, listen)
             if problem:
@@ -165,6 +175,17 @@ class Supervisor:
             return listening.bind(listen, self._config.workers)
         except OSError as error:
             raise StartError(_bind_problem("listen_addr", address, error)) from None
+
+    def _take_over(
+        self, sockets: list[socket.socket], legacy: succession.Legacy
+    ) -> list[socket.socket]:
+        """Go on with the *sockets* of the release before: another address waits for a restart."""
+        ours = len(sockets) - legacy.admin_sockets
+        self._admin_sockets = sockets[ours:]
+        self._config = replace(self._config, listen=legacy.listen)
+        if self._admin_sockets:
+            self._config = replace(self._config, admin=legacy.admin)
+        return sockets[:ours]
 
     async def _start_admin(self) -> str:
         """Listen for health and metrics, and return where.
@@ -237,14 +258,23 @@ class Supervisor:
             self._notifier.ready(self._status())
             return outcome
 
-    def _upgrade(self) -> None:
-        if self._stop.is_set():
+    async def _upgrade(self) -> None:
+        # No signal may be lost: those that have come are looked at, others wait for the successor.
+        signals.hold()
+        for _dummy in range(_TURNS):
+            await asyncio.sleep(0)
+        if self._stop.is_set() or self._pool is None:
+            signals.let_in()
             return  # the sockets are closed, and requests in flight have their time
         log.event(log.logger, log.INFO, "becoming the release on disk", was=succession.CODE)
-        workers = [] if self._pool is None else self._pool.pids()
+        legacy = succession.Legacy(
+            self._config.listen,
+            self._config.admin,
+            len(self._admin_sockets),
+            self._pool.hand_over(self._config.shutdown_timeout),
+        )
         try:
-            sockets = [*self._sockets, *self._admin_sockets]
-            succession.become_release_on_disk(sockets, [*workers, *self._predecessors])
+            succession.become_release_on_disk([*self._sockets, *self._admin_sockets], legacy)
         except OSError as error:
             # systemd starts the proxy again, and holds its sockets meanwhile.
             os.write(2, f"cannot become the release on disk: {error}\n".encode())

@@ -23,21 +23,28 @@ from ..tunnel.server import ProxyServer
 from ..watch import log
 from ..watch.metrics import Metrics
 from ..watch.process_metrics import measure
+from . import process_name, signals
 from .channel import Channel
 from .control import HEARTBEAT, Message
 from .listening import BACKLOG
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Work until asked to end. *arguments*: the descriptors of the channel and of the listeners."""
+    """Work until asked to end.
+
+    *arguments*: the worker's number, the descriptors of the channel and of the listeners.
+    """
     import uvloop
 
-    channel, *listeners = (socket.socket(fileno=int(text)) for text in arguments)
+    number, *descriptors = map(int, arguments)
+    process_name.take(process_name.of_worker(number))
+    channel, *listeners = (socket.socket(fileno=descriptor) for descriptor in descriptors)
     for sock in (channel, *listeners):
         os.set_inheritable(sock.fileno(), False)
     # Those are for the supervisor, even where a terminal sends them to every process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals.let_in()
     log.configure("info")
     uvloop.run(_work(listeners, channel))
     return 0
@@ -141,7 +148,8 @@ class Worker:
 
     def _drain(self, seconds: float) -> None:
         if self._draining is not None:
-            self._draining.cancel()  # cuts at once, see ProxyServer.drain()
+            if not seconds:
+                self._draining.cancel()  # cuts at once, see ProxyServer.drain()
             return
         if self._server is None:
             self._over.set()

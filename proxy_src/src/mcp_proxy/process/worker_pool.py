@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..watch.metrics import Metrics, Snapshot
 from ..watch.snapshots import unite, without_gauges
 from . import listening
 from .control import HEARTBEAT
-from .worker_process import WorkerProcess
+from .worker_process import Handle, WorkerProcess
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
@@ -46,6 +46,7 @@ class WorkerPool:
         self._workers: list[WorkerProcess | None] = [None] * config.workers
         self._failures = [0] * config.workers
         self._leaving: set[WorkerProcess] = set()
+        self._adopted: set[WorkerProcess] = set()
         self._past: Snapshot = {}
         self._tasks: set[asyncio.Future[Any]] = set()
         self._beating: asyncio.Task[None] | None = None
@@ -59,6 +60,25 @@ class WorkerPool:
             await _first(worker.ready.wait(), worker.ended.wait())
             if not worker.ready.is_set():
                 raise WorkerEnded(f"worker {worker.number + 1}: {worker.how_it_ended()}")
+
+    async def adopt(self, handles: Iterable[Handle], seconds: float) -> None:
+        """Watch workers of the release that this process was before; they drain.
+
+        Those that have not ended after *seconds* are killed, and those that hang, like any other.
+        """
+        loop = asyncio.get_running_loop()
+        for handle in handles:
+            worker = WorkerProcess(-1, self._on_change_of_adopted)
+            self._adopted.add(worker)
+            await worker.adopt(handle)
+            loop.call_later(seconds, worker.kill)
+
+    def hand_over(self, seconds: float) -> list[Handle]:
+        """Let all workers finish within *seconds*; return what another release needs for that."""
+        for worker in self._alive():
+            if not worker.left.is_set():
+                worker.drain(seconds)
+        return [worker.handle for worker in self._everybody()]
 
     async def apply(self, config: Config | None = None, pair: Pair | None = None) -> None:
         """Have all workers go on with *config*, with *pair*, or both; they are in use on return."""
@@ -87,10 +107,6 @@ class WorkerPool:
                 return f"worker {number + 1} of {len(self._workers)} does not answer"
         return ""
 
-    def pids(self) -> list[int]:
-        """Return the process ids of all workers, including those that are leaving."""
-        return [worker.pid for worker in self._alive()]
-
     async def count(self) -> tuple[Snapshot, dict[str, dict[str, float]]]:
         """Return the counts of all workers together, and the cost of each by its number."""
         asked = [worker.count() for worker in self._alive()]
@@ -105,7 +121,7 @@ class WorkerPool:
     async def stop_accepting(self, seconds: float) -> None:
         """Stop all workers from accepting, and wait for that; each has *seconds* to finish."""
         self._stopping = True
-        workers = self._alive()
+        workers = [worker for worker in self._alive() if not worker.left.is_set()]
         for worker in workers:
             worker.drain(seconds)
         for worker in workers:
@@ -113,13 +129,13 @@ class WorkerPool:
 
     def hurry(self) -> None:
         """Let all workers end now."""
-        for worker in self._alive():
+        for worker in self._everybody():
             worker.drain(0)
 
     async def ended(self) -> int:
         """Wait for the last worker to end; return how many requests were cut."""
         cut = 0
-        workers = self._alive()
+        workers = self._everybody()
         for worker in workers:
             await worker.ended.wait()
             cut += worker.cut
@@ -132,15 +148,19 @@ class WorkerPool:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for worker in self._alive():
+        for worker in self._everybody():
             worker.kill()
-        for worker in self._alive():
+        for worker in self._everybody():
             await worker.ended.wait()
 
     # -- one of them -------------------------------------------------------------------------
 
     def _alive(self) -> list[WorkerProcess]:
+        """Those of this release, which know its messages."""
         return [worker for worker in self._workers if worker is not None] + list(self._leaving)
+
+    def _everybody(self) -> list[WorkerProcess]:
+        return self._alive() + list(self._adopted)
 
     async def _start_one(self, number: int) -> WorkerProcess:
         worker = WorkerProcess(number, self._on_change)
@@ -175,13 +195,20 @@ class WorkerPool:
             self._past = unite([self._past, without_gauges(worker.counts)])
             if worker in self._leaving or self._stopping:
                 self._leaving.discard(worker)
+                if worker.silent:
+                    _tell_end(worker.how_it_ended(), **fields)
                 return
-            how = worker.how_it_ended()
-            log.event(log.logger, log.ERROR, "worker ended", how=how, **fields)
+            _tell_end(worker.how_it_ended(), **fields)
             self._metrics.worker_restarted(worker.why_it_ended())
             self._replace(worker)
         ready = sum(w is not None and w.ready.is_set() for w in self._workers)
         self._metrics.worker_count(ready, len(self._workers))
+
+    def _on_change_of_adopted(self, worker: WorkerProcess, what: str) -> None:
+        if what == "ended":
+            self._adopted.discard(worker)
+            if worker.silent:
+                _tell_end(worker.how_it_ended(), pid=worker.pid)
 
     def _replace(self, worker: WorkerProcess) -> None:
         number = worker.number
@@ -213,7 +240,7 @@ class WorkerPool:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT)
-            for worker in self._alive():
+            for worker in self._everybody():
                 worker.beat()
 
 
@@ -241,6 +268,10 @@ def _options_with_share(options: RouteOptions, worker: int, workers: int) -> Rou
 
 def _share(most: int, worker: int, workers: int) -> int:
     return max(1, most // workers + (worker < most % workers))
+
+
+def _tell_end(how: str, **fields: int) -> None:
+    log.event(log.logger, log.ERROR, "worker ended", how=how, **fields)
 
 
 async def _first(*events: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -33,6 +34,36 @@ sys.exit(main(sys.argv[1:]))
 
 _NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
+Handle = tuple[int, int]
+"""A worker's process id, and the descriptor of its channel, -1 for none."""
+
+
+class _Adopted:
+    """A child that this process has from the program that it was before: what is needed of Popen.
+
+    As it is our child, its id belongs to no other process until we have waited for it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, or ``None`` as long as it runs."""
+        if self._status is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                self._status = 0
+            else:
+                self._status = os.waitstatus_to_exitcode(status) if pid else None
+        return self._status
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
 
 class WorkerProcess:
     """See the module. The attributes are for reading."""
@@ -49,9 +80,11 @@ class WorkerProcess:
         self.counts: Snapshot = {}
         self.process: dict[str, float] = {}
         self.started = asyncio.get_running_loop().time()
+        self._child: subprocess.Popen[bytes] | _Adopted
         self._on_change = on_change
         self._channel = Channel(self._on_message, self._on_close)
         self._missed = 0
+        self._mute = False
         self._applying: list[asyncio.Future[None]] = []
         self._counting: list[asyncio.Future[None]] = []
 
@@ -60,32 +93,57 @@ class WorkerProcess:
 
         Raises :class:`OSError`.
         """
-        ours = self._spawn(sockets)
+        ours, child = self._spawn(sockets)
+        self._child = child
         try:
             await self._channel.connect(ours)
         except BaseException:
-            self._child.kill()
-            self._child.wait()
+            child.kill()
+            child.wait()
             raise
 
-    def _spawn(self, sockets: Sequence[socket.socket]) -> socket.socket:
+    async def adopt(self, handle: Handle) -> None:
+        """Be a worker of the program that this process was before; it drains.
+
+        Without a channel, nobody can tell whether it hangs.
+        """
+        pid, descriptor = handle
+        self._child = _Adopted(pid)
+        self.left.set()
+        if descriptor < 0:
+            self._mute = True
+            self._reap(math.inf)
+            return
+        os.set_inheritable(descriptor, False)
+        sock = socket.socket(fileno=descriptor)
+        sock.setblocking(False)
+        await self._channel.connect(sock)
+
+    def _spawn(
+        self, sockets: Sequence[socket.socket]
+    ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         ours, theirs = socket.socketpair()
         descriptors = [sock.fileno() for sock in (theirs, *sockets)]
         code = _CODE.format(path=[os.path.abspath(path) for path in sys.path])
         with theirs:
-            self._child = subprocess.Popen(  # noqa: S603 - our own command line
-                [sys.executable, "-IS", "-c", code, *map(str, descriptors)],
+            child = subprocess.Popen(  # noqa: S603 - our own command line
+                [sys.executable, "-IS", "-c", code, *map(str, [self.number + 1, *descriptors])],
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
                 env={n: v for n, v in os.environ.items() if n not in _NOT_FOR_WORKERS},
             )
         ours.setblocking(False)
-        return ours
+        return ours, child
 
     @property
     def pid(self) -> int:
         """The process' id."""
         return self._child.pid
+
+    @property
+    def handle(self) -> Handle:
+        """What another program needs to :meth:`adopt` it."""
+        return self.pid, self._channel.descriptor()
 
     @property
     def answers(self) -> bool:
@@ -103,12 +161,12 @@ class WorkerProcess:
         return self._expect(self._counting)
 
     def drain(self, seconds: float) -> None:
-        """Let it finish what it has begun within *seconds*; a second time: let it end now."""
+        """Let it finish what it has begun within *seconds*; with 0 after that: let it end now."""
         self._channel.send("drain", seconds=seconds)
 
     def beat(self) -> None:
         """Expect a sign of life between any two calls; kill the process after :data:`PATIENCE`."""
-        self._missed += 1
+        self._missed += not self._mute
         if self._missed > PATIENCE:
             self.silent = True
             self.kill()

@@ -117,8 +117,8 @@ class ProxyServer:
     async def drain(self, timeout: float) -> int:
         """Let requests in flight finish for *timeout* seconds, cut the rest.
 
-        A client that has just connected is in flight as well, for a moment. Returns how many
-        requests were cut. If the call is cancelled, cuts at once.
+        A client that has just connected is in flight as well, for a moment. If the call is
+        cancelled, cuts at once. Returns in either case how many requests were cut.
         """
         expecting = {item for item in self._connections if item.expects_request}
         for connection in (self._connections | self._refused) - expecting:
@@ -130,7 +130,7 @@ class ProxyServer:
         try:
             if self._connections or self._refused:
                 self._empty.clear()
-                with contextlib.suppress(asyncio.TimeoutError):
+                with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
                     await asyncio.wait_for(self._empty.wait(), timeout)
         finally:
             grace.cancel()

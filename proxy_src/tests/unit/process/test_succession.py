@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-
 import pytest
 from mcp_proxy.process import succession
 
@@ -36,10 +33,3 @@ async def test_a_release_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(succession, "_PATIENCE", 0.1)
     (said,) = await judged(monkeypatch, "/bin/sh", "-c", "exec sleep 600")
     assert said == "the release on disk has not judged the configuration within 0.1 s"
-
-
-async def test_a_worker_that_does_not_end_is_killed() -> None:
-    worker = os.posix_spawn("/bin/sleep", ["sleep", "600"], os.environ)  # noqa: ASYNC221 - does not wait
-    await asyncio.wait_for(succession.reap([worker], 0.1), 20)
-    with pytest.raises(ProcessLookupError):
-        os.kill(worker, 0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mcp_proxy.config import model as settings
@@ -14,6 +16,13 @@ from mcp_proxy.process.worker_process import PATIENCE, WorkerProcess
 from mcp_proxy.tls.certificates import read_pair
 from mcp_proxy.watch.metrics import Metrics
 from pki import Authority
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> WorkerPool:
+    tls = settings.Tls(*Authority().issue("a.example").write(tmp_path))
+    config = settings.Config(settings.Address("", 0), tls, {}, workers=1)
+    return WorkerPool([], config, read_pair(tls), Metrics())
 
 
 @pytest.fixture
@@ -43,12 +52,17 @@ async def test_a_worker_that_gives_no_sign_of_life_is_killed(
     assert worker.why_it_ended() == "silent"
 
 
+async def test_a_worker_of_another_release_that_does_not_end_is_killed(pool: WorkerPool) -> None:
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], os.environ)  # noqa: ASYNC221 - does not wait
+    await pool.adopt([(pid, -1)], 0.1)
+    assert await asyncio.wait_for(pool.ended(), 20) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 async def test_what_fails_again_and_again_is_started_ever_more_slowly(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tls = settings.Tls(*Authority().issue("a.example").write(tmp_path_factory.mktemp("tls")))
-    config = settings.Config(settings.Address("", 0), tls, {}, workers=1)
-    pool = WorkerPool([], config, read_pair(tls), Metrics())
     delays = []
 
     async def start_later(number: int, delay: float) -> None:
