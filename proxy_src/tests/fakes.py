@@ -15,6 +15,7 @@ class FakeConnection:
     def __init__(self) -> None:
         self.aborted = False
         self.woken = False
+        self.scarce = False
 
     def wake(self) -> None:
         self.woken = True

@@ -2,14 +2,17 @@
 
     flood.py upstream NAME             serve; prints the port
     flood.py client NAME PORT CA ROUTE flood the proxy at PORT
+    flood.py bulk                      serve answers without end to many clients; prints the port
 
 Cheap on purpose: the bytes to send are made once, and answers are dropped unread where possible.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
+import resource
 import socket
 import ssl
 import sys
@@ -18,6 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clients import UPGRADE, Client
@@ -120,6 +124,26 @@ def serve(name: str) -> None:
             threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
 
 
+async def serve_bulk() -> None:
+    """Answer each connection with content without end, as fast as it is taken."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read(1 << 16)
+            writer.write(_CHUNKED)
+            while True:
+                writer.write(b"1000\r\n" + bytes(0x1000) + b"\r\n")
+                await writer.drain()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
+        # Little of what waits is the kernel's.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+        server = await asyncio.start_server(answer, sock=listener, backlog=1000)
+        print(listener.getsockname()[1], flush=True)
+        await server.serve_forever()
+
+
 def drain(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while sock.recv(1 << 20):
@@ -166,7 +190,9 @@ def flood(name: str, port: int, ca: str) -> None:
         time.sleep(0.02)
 
 
-def main(what: str, name: str, *more: str) -> None:
+def main(what: str, name: str = "", *more: str) -> None:
+    if what == "bulk":
+        asyncio.run(serve_bulk())
     if what == "upstream":
         serve(name)
     port, ca, times = more

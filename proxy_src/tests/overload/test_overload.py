@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -23,10 +24,13 @@ from clients import (
     descriptors,
     frame,
     has_at_most,
+    metric,
     others_are_served,
     rss,
 )
+from flood import PREFACE, block, http2_frame
 from h2.connection import H2Connection
+from mcp_proxy.system import budget
 from running import DOMAIN, RunningProxy, proxied, running_proxy
 from tunnelled import answer, curl, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
@@ -35,6 +39,8 @@ CLIENTS = int(os.environ.get("OVERLOAD_CLIENTS", "300"))
 FEW = max(CLIENTS // 20, 20)
 OPEN = "mcp_proxy_connections_open"
 IN_FLIGHT = "mcp_proxy_requests_in_flight"
+BUFFERED, CUT = "mcp_proxy_buffered_bytes", "mcp_proxy_buffers_cut_total"
+FLOOD = Path(__file__).parent / "flood.py"
 ROOMY = {"max_connections": CLIENTS + 100}
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how a ClientHello of 512 bytes begins
 
@@ -187,6 +193,69 @@ async def test_clients_that_do_not_read(tmp_path: Path) -> None:
                 print(f"{FEW} clients that do not read: {each / 1e3:.0f} kB each")
                 assert each < 1_500_000
             await served_again(proxy, before)
+
+
+async def test_clients_that_stop_reading_over_http2(
+    tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """In the middle of large answers; half of the clients, as each has an upstream's connection."""
+    count = CLIENTS // 2
+    async with bulk_upstream() as port, raw_upstream(polite) as other:
+        routes = {"echo": f"http://127.0.0.1:{other}", "flood": f"http://127.0.0.1:{port}"}
+        limits = {"max_connections": count + 100}
+        async with running_proxy(tmp_path, routes, limits=limits, log_level="info") as proxy:
+            context = proxy.client_tls("h2")
+
+            def stop_reading(client: Client) -> None:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+                client.open_websocket()
+                client.open_tls(context, "flood")
+                client.send(PREFACE + http2_frame(1, 1, block("flood"), 5))
+                taken = 0
+                while taken < 50_000:
+                    taken += len(client.read())
+                client.forget_tls()
+
+            before, empty = descriptors(proxy), rss(proxy)
+            with closing_all() as clients:
+                async with others_are_served(proxy):
+                    await opened(clients, count, proxy.port, stop_reading)
+                waits, cut = await metric(proxy, BUFFERED), await metric(proxy, CUT)
+                grown = rss(proxy) - empty
+                print(
+                    f"{count} clients that stop reading over HTTP/2: {grown / 1e6:.0f} MB more, "
+                    f"{waits / 1e6:.0f} MB wait, {cut:.0f} connections cut"
+                )
+                record_testsuite_property("bytes_of_unread_http2", grown)
+                assert count * 1000 < waits <= budget.MOST
+                # Objects of a connection and a request, and what the C library keeps in holes.
+                assert grown < 1.5 * budget.MOST + count * 100_000
+            await served_again(proxy, before)
+
+
+@contextlib.asynccontextmanager
+async def bulk_upstream() -> AsyncIterator[int]:
+    """An upstream in a process of its own, whose answers have no end; yields its port."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(FLOOD), "bulk"), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        yield int(await process.stdout.readline())
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def test_clients_of_the_admin_listener_that_do_nothing(tmp_path: Path) -> None:
+    async with proxied(tmp_path, raw_upstream(polite)) as proxy:
+        before = descriptors(proxy)
+        with closing_all() as clients:
+            await opened(clients, CLIENTS, proxy.admin_port, lambda client: None)
+            for _ in range(5):
+                assert await metric(proxy, "mcp_proxy_workers") == 1
+            assert descriptors(proxy) <= before + 64 + 256
+        await served_again(proxy, before)
 
 
 async def test_an_upstream_that_does_not_read(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from mcp_proxy.config import durations
 from mcp_proxy.config import load as config
 from mcp_proxy.config.route_options import _RANGES
 from mcp_proxy.config.rules import _LIMIT_RANGES
-from mcp_proxy.watch import exposition
+from mcp_proxy.http2 import server, stream
+from mcp_proxy.system import budget
+from mcp_proxy.watch import admin, exposition
 from mcp_proxy.watch.firewall_metrics import FirewallCounters
 from mcp_proxy.watch.metrics import Metrics
 from mcp_proxy.watch.tunnel_metrics import TunnelConnections
@@ -55,6 +57,36 @@ def test_the_defaults_are_the_real_ones() -> None:
         assert kind == f"{low} to {high}"
     networks = ", ".join(f"`{network}`" for network in config.UpstreamPolicy.allowed_ips)
     assert rows["upstream.allowed_ips"][1] == networks
+
+
+def figure(size: int) -> str:
+    """*size* as the page writes bytes."""
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
+
+
+def test_the_figures_of_the_buffers_are_the_real_ones() -> None:
+    part = TEXT[TEXT.index("### Fixed limits") : TEXT.index("### Buffers")]
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", part, re.MULTILINE))
+    each, whole, plenty = map(figure, (budget.MOST_EACH, budget.MOST, budget.PLENTY))
+    assert rows["bytes that wait for slow clients and upstreams"].startswith(
+        f"{each} per connection, {whole} per worker; from {plenty} on, "
+    )
+    water, room, scant = map(figure, (server._HIGH_WATER, server._ROOM, server._SCANT))
+    assert rows["HTTP/2 responses that wait for their client"].startswith(
+        f"{water} and one read, of {room} at most, per request; "
+        f"from {figure(server._BUDGET)} per connection on, one read of {scant} per request"
+    )
+    windows = f"{figure(stream.STREAM_WINDOW)} per request, "
+    windows += f"{figure(server._CONNECTION_WINDOW)} per connection"
+    assert rows["HTTP/2 windows for request bodies"].startswith(windows)
+    assert rows["clients of the admin listener"].startswith(
+        f"{admin._MAX_CLIENTS} at a time, {admin._TIMEOUT:g} s each, {figure(admin._MAX_HEAD)} of"
+    )
+    prose = TEXT[TEXT.index("### Buffers") : TEXT.index("### Everybody's turn")]
+    for size in (each, whole, plenty, scant):
+        assert size in prose
+    listener = TEXT[TEXT.index("## Admin listener") : TEXT.index("## Log\n")]
+    assert f"beyond {admin._MAX_WAITING} who wait" in listener
 
 
 def test_every_option_of_a_route_is_documented() -> None:

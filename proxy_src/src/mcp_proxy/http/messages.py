@@ -114,6 +114,10 @@ class OnRequest(Protocol):
 class ClientConnection(Protocol):
     """The connection to the client, as the HTTP layers see it."""
 
+    @property
+    def scarce(self) -> bool:
+        """Whether so much waits for all clients that none should have more than it needs."""
+
     def abort(self) -> None:
         """Close so that the client can tell that something is missing."""
 
@@ -123,6 +127,8 @@ class ClientConnection(Protocol):
 
 class _Gone:
     """Stands in for a connection that is lost."""
+
+    scarce = False
 
     def abort(self) -> None:
         """See :class:`ClientConnection`."""

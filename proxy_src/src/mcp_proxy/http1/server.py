@@ -26,6 +26,9 @@ _HIGH_WATER = 1 << 16
 """The upstream is held back once this many bytes of output wait: one turn of the event loop may
 deliver several megabytes."""
 
+_ROOM, _SCANT = 1 << 18, 1 << 13
+"""Bytes of a response that are read at a time; the latter while much waits in the process."""
+
 _AT_ONCE = 16
 """Requests of a pipeline that are begun in one go: those that are refused are answered at once."""
 
@@ -93,6 +96,16 @@ class Http1Server:
     def requests(self) -> int:
         """Requests in flight."""
         return len(self._streams)
+
+    @property
+    def held(self) -> int:
+        """Bytes of responses that wait here for the client."""
+        return self._out_bytes
+
+    @property
+    def room(self) -> int:
+        """See :class:`http.messages.ClientStream`."""
+        return _SCANT if self._connection.scarce else _ROOM
 
     def receive(self, data: bytes) -> None:
         """Parse *data*; starts requests and hands their content on."""

@@ -13,6 +13,10 @@ class Http1Output(Protocol):
     draining: bool
     """Whether the connection closes after what is in flight."""
 
+    @property
+    def room(self) -> int:
+        """See :class:`http.messages.ClientStream`."""
+
     def write(self, *parts: bytes) -> None:
         """Add to the output."""
 
@@ -35,7 +39,6 @@ class Http1Output(Protocol):
 class Http1Stream:
     """One request and its response. Implements :class:`http.messages.ClientStream`."""
 
-    room = 1 << 18
     handler: RequestHandler | None = None
     complete = False
     answered = False
@@ -52,6 +55,11 @@ class Http1Stream:
         self.early: list[bytes] = []  # content that came before its turn
         self.trailers: Headers = []
         self._output = output
+
+    @property
+    def room(self) -> int:
+        """See :class:`http.messages.ClientStream`."""
+        return self._output.room
 
     def send_interim(self, status: int, headers: Headers) -> None:
         """Pass on an interim response; HTTP/1.0 knows none (RFC 9110 §15.2)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Callable
+from typing import Callable, cast
 
 from ..http.messages import Headers
 from .frames import (
@@ -27,6 +27,9 @@ from .stream import Http2Stream
 _INITIAL = 65535
 _TINY = 256
 """Bytes of content that are worth a frame; fewer, because of a small window, are no progress."""
+_SMALL, _JOINED = 1 << 9, 1 << 14
+"""Bytes: content smaller than that joins what waits before it, up to that size. Each piece costs
+some fifty bytes of its own, which nobody counts."""
 
 
 class ResponseQueue:
@@ -87,8 +90,18 @@ class ResponseQueue:
     def keep(self, stream: Http2Stream, data: bytes) -> None:
         """Keep *data*, content of *stream*, until it can be sent."""
         size = len(data)
-        stream.pending.append(data)
+        pending = stream.pending
+        if size < _SMALL and pending and len(pending[-1]) < _JOINED:
+            pending[-1] = b"".join((pending[-1], data))
+        else:
+            pending.append(data)
         stream.pending_bytes += size
+        self.buffered += size
+
+    def keep_fields(self, stream: Http2Stream, fields: Headers) -> None:
+        """Count the *fields* of a head, or trailers, that cannot be sent now."""
+        size = sum(len(name) + len(value) for name, value in fields)
+        stream.field_bytes += size
         self.buffered += size
 
     def drop(self, stream: Http2Stream) -> None:
@@ -97,6 +110,12 @@ class ResponseQueue:
             self.buffered -= stream.pending_bytes
             stream.pending_bytes = 0
             stream.pending.clear()
+        self._forget_fields(stream)
+
+    def _forget_fields(self, stream: Http2Stream) -> None:
+        if stream.field_bytes:
+            self.buffered -= stream.field_bytes
+            stream.field_bytes = 0
 
     # -- frames ------------------------------------------------------------------------------
 
@@ -137,6 +156,8 @@ class ResponseQueue:
     def _send_head(self, stream: Http2Stream) -> bool:
         status, fields = stream.head or (0, [])
         stream.head = None
+        if stream.field_bytes and not stream.ending:
+            self._forget_fields(stream)
         over = not stream.pending and stream.ending == []
         self.send_fields(stream.number, status, fields, END_STREAM if over else 0)
         return over
@@ -163,7 +184,7 @@ class ResponseQueue:
             part = pending.popleft()
             if len(part) > room - size:
                 view = memoryview(part)
-                pending.appendleft(view[room - size :])
+                pending.appendleft(_rest(view, room - size))
                 part = view[: room - size]
             parts.append(part)
             size += len(part)
@@ -183,3 +204,9 @@ class ResponseQueue:
             self.send_fields(number, None, trailers, END_STREAM)
         else:
             self._out.append(frame(DATA, END_STREAM, number))
+
+
+def _rest(view: memoryview, start: int) -> bytes | memoryview:
+    """Return what follows *start*; a copy if little is left, as a view keeps the whole alive."""
+    rest = view[start:]
+    return bytes(rest) if 2 * len(rest) < len(cast(bytes, rest.obj)) else rest

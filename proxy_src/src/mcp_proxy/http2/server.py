@@ -45,7 +45,8 @@ _BUDGET = 1 << 20
 """Once more bytes than this wait for the client, of all responses on a connection, an upstream is
 held back as soon as any of its response waits: so a stream that the client does take goes on."""
 _ROOM, _SCANT = 1 << 16, 1 << 13
-"""Bytes of a response that are read at a time, before and after that."""
+"""Bytes of a response that are read at a time, before and after that. The latter also while much
+waits in the whole process."""
 _WITHOUT_CONTENT = frozenset((b"GET", b"HEAD"))
 """Requests with these methods are begun only when it is clear whether content comes. An empty frame
 at the end is no content; forwarded as content, it makes a request that servers may refuse."""
@@ -122,6 +123,11 @@ class Http2Server:
     def requests(self) -> int:
         """Requests in flight."""
         return len(self._streams)
+
+    @property
+    def held(self) -> int:
+        """Bytes of responses that wait here for the client."""
+        return self._responses.buffered
 
     def receive(self, data: bytes) -> None:
         """Parse *data*; starts requests and hands their content on."""
@@ -247,6 +253,12 @@ class Http2Server:
             stream.release()
         elif stream.number in self._unfinished:
             self._reset(stream.number, ErrorCode.NO_ERROR)
+            self._write_off(stream)
+
+    def _write_off(self, stream: Http2Stream) -> None:
+        """Give the connection's window back what has come on *stream*, which is over."""
+        size, stream.unacknowledged = stream.unacknowledged, 0
+        self._announce(0, self._intake.give(size))
 
     def _complete(self, stream: Http2Stream, trailers: Headers) -> None:
         if stream.handler is not None:
@@ -332,7 +344,11 @@ class Http2Server:
     @property
     def room(self) -> int:
         """See :class:`http.messages.ClientStream`."""
-        return _ROOM if self._responses.buffered <= _BUDGET else _SCANT
+        return _SCANT if self._is_short else _ROOM
+
+    @property
+    def _is_short(self) -> bool:
+        return self._responses.buffered > _BUDGET or self._connection.scarce
 
     def send_interim(self, stream: Http2Stream, status: int, fields: Headers) -> None:
         """Send an interim response on *stream*."""
@@ -362,6 +378,10 @@ class Http2Server:
     def has_pending(self, stream: Http2Stream) -> None:
         """*stream* has something to send."""
         if not stream.gone:
+            if self._output_paused and stream.head and not stream.field_bytes:
+                self._responses.keep_fields(stream, stream.head[1])
+            if stream.ending:
+                self._responses.keep_fields(stream, stream.ending)
             self._responses.add(stream)
             self._pace(stream)
             self._connection.wake()
@@ -381,11 +401,13 @@ class Http2Server:
         self._forget(stream)
         if stream.complete:
             self._numbers.over(number, ENDED)
+            self._write_off(stream)
         elif len(self._unfinished) < self._limits.max_streams:
             self._unfinished[number] = stream
             stream.release()
         else:
             self._reset(number, ErrorCode.NO_ERROR)
+            self._write_off(stream)
         self._failures.earn(1)
         self._end_if_drained()
 
@@ -401,7 +423,7 @@ class Http2Server:
         handler = stream.handler
         self._forget(stream)
         self._numbers.over(stream.number, how)
-        self._announce(0, self._intake.give(stream.unacknowledged))
+        self._write_off(stream)
         if handler is not None:
             handler.client_gone()
         self._end_if_drained()
@@ -433,7 +455,7 @@ class Http2Server:
             self._connection.wake()
 
     def _pace(self, stream: Http2Stream) -> None:
-        most = _HIGH_WATER if self._responses.buffered <= _BUDGET else 0
+        most = 0 if self._is_short else _HIGH_WATER
         paused = self._output_paused or stream.pending_bytes + stream.interim_bytes > most
         if paused != stream.paused and stream.handler is not None:
             stream.paused = paused

@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from .budget import Budget
 from .rota import Rota
 
 
 class Turn:
     """Runs what was added to it, in that order, before the event loop looks for new events.
 
-    ``rota`` says who may work on input in this turn.
+    ``rota`` says who may work on input in this turn, ``budget`` how much may wait.
     """
 
-    __slots__ = ("_due", "_loop", "rota")
+    __slots__ = ("_due", "_loop", "budget", "rota")
 
     def __init__(self) -> None:
         self.rota = Rota()
+        self.budget = Budget()
         self._due: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -30,12 +31,21 @@ from .websocket import WebSocketLayer, WebSocketRefused
 _HIGH_WATER = 1 << 18
 """Upstreams are held back once this many bytes wait to be sent to the connector."""
 
+_SCANT_WATER = 1 << 14
+"""The same while much waits in the whole process."""
+
 _UNREAD = 1 << 16
 """Bytes of ciphertext kept while the HTTP layer takes no input, so that a client that leaves is
 still noticed; beyond them, nothing more is read."""
 
 _SWAMPED = 1 << 20
 """A peer that only sends (pings, say) is not read once this many bytes wait to be sent to it."""
+
+_TRIFLE = 1 << 12
+"""Bytes that may wait without being noted: nearly every answer leaves at once."""
+
+_AT_ONCE = 1 << 16
+"""Bytes that are encrypted in one go: OpenSSL's buffer stays as large as it ever was."""
 
 _FRAMES = 512
 """WebSocket frames parsed at a time: a read may hold ten thousand of the smallest."""
@@ -109,6 +119,10 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._deaf = False  # and reads nothing until then
         self._one_more = False
         self._wrote = False  # since the last tick
+        self._known_scarce = False  # to the transport
+        self._writes: deque[int] = deque()  # sizes of those that have not left, as far as looked
+        self._written = 0  # their sum
+        self.noted = 0  # see system.budget.Holder
         self._quiet_since = 0.0
         self._stage = _NEW
         self._progress: tuple[str, int] = ("", 0)  # HTTP's phase, and the requests served
@@ -192,7 +206,9 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if http is not None:
             http.free()
         self._ws.free()
+        self._late = b""
         self._transport = CLOSED
+        self._shared.turn.budget.note(self, 0)
 
     def pause_writing(self) -> None:
         """See :class:`asyncio.BaseProtocol`."""
@@ -255,12 +271,36 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._pace()
             self.wake()
 
+    @property
+    def held(self) -> int:
+        """See :class:`system.budget.Holder`."""
+        unread = 0 if self._tls is None else self._tls.unread
+        return self._waiting(self._transport.get_write_buffer_size(), unread)
+
+    def _waiting(self, unsent: int, unread: int) -> int:
+        """Bytes that wait, with *unsent* in the transport and *unread* in the TLS layer."""
+        writes = self._writes
+        # The transport keeps the whole of a write until its last byte has left.
+        while writes and self._written - writes[0] >= unsent:
+            self._written -= writes.popleft()
+        waiting = self._written + unread + len(self._late)
+        return waiting if self._http is None else waiting + self._http.held
+
+    def give_way(self, held: int) -> None:
+        """See :class:`system.budget.Holder`."""
+        text = "client cut: too much waits for it"
+        log.event(log.logger, log.WARN, text, bytes=held, peer=self._peer)
+        self.cut()
+
     def _pace(self) -> None:
+        unsent = self._transport.get_write_buffer_size()
+        unread = 0 if self._tls is None else self._tls.unread
         reading = (
-            not self._deaf
-            and self._transport.get_write_buffer_size() < _SWAMPED
-            and (self._stage is _CLOSING or self._tls is None or self._tls.unread < _UNREAD)
+            not self._deaf and unsent < _SWAMPED and (self._stage is _CLOSING or unread < _UNREAD)
         )
+        held = self._waiting(unsent, unread)
+        if held > _TRIFLE or self.noted:
+            self._shared.turn.budget.note(self, held if held > _TRIFLE else 0)
         if reading != self._reading and not self._transport.is_closing():
             self._reading = reading
             if reading:
@@ -305,6 +345,11 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     # -- output (ClientConnection) -----------------------------------------------------------
 
+    @property
+    def scarce(self) -> bool:
+        """See :class:`http.messages.ClientConnection`."""
+        return self._shared.turn.budget.scarce
+
     def wake(self) -> None:
         """See :class:`http.messages.ClientConnection`."""
         if not self._turn_scheduled:
@@ -342,20 +387,37 @@ class TunnelConnection(asyncio.BufferedProtocol):
         if data:
             self._wrote = True
             self._transport.write(data)
+            self._writes.append(len(data))
+            self._written += len(data)
+            if self.scarce is not self._known_scarce:
+                self._limit_transport()
         if self._ws.closed:
             self._end()
         self._pace()
+
+    def _limit_transport(self) -> None:
+        self._known_scarce = self.scarce
+        self._transport.set_write_buffer_limits(_SCANT_WATER if self.scarce else _HIGH_WATER)
 
     def _encrypt(self, tls: InnerTls) -> None:
         plain = self._http.output() if self._http is not None else ()
         if plain:
             try:
-                tls.write(plain[0] if len(plain) == 1 else b"".join(plain))
+                self._write(tls, plain[0] if len(plain) == 1 else b"".join(plain))
             except TlsFailed as failure:
                 self._tls_failed(str(failure))
         data = tls.output()
         if data:
             self._ws.send(data)
+
+    def _write(self, tls: InnerTls, plain: bytes) -> None:
+        if len(plain) <= _AT_ONCE:
+            tls.write(plain)
+            return
+        view = memoryview(plain)
+        for start in range(0, len(plain), _AT_ONCE):
+            tls.write(view[start : start + _AT_ONCE])
+            self._ws.send(tls.output())
 
     # -- the end -----------------------------------------------------------------------------
 

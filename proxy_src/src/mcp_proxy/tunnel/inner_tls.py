@@ -107,7 +107,7 @@ class InnerTls:
         self._incoming.read()
         self.feed = lambda data: 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Encrypt *data*, all of it. Raises :class:`TlsFailed`."""
         try:
             if len(data) <= _FIRST_RECORDS:
@@ -119,7 +119,7 @@ class InnerTls:
         except ssl.SSLError as error:
             raise TlsFailed(_reason(error)) from error
 
-    def _write_gently(self, data: bytes) -> bytes:
+    def _write_gently(self, data: bytes | memoryview) -> bytes | memoryview:
         """Write the start of *data* in small records; return the rest."""
         gently = min(len(data), _BULK_AFTER - self._at_length)
         for start in range(0, gently, _FIRST_RECORDS):

@@ -230,6 +230,9 @@ class ProxyServer:
         for connection in list(self._refused):
             connection.tick(now)
         self._pool.tick(now)
+        budget = self._turn.budget
+        budget.refresh()
+        self._metrics.buffered(budget.held, budget.cuts)
         # One timer for all time limits: none of them has to be kept to the millisecond.
         timeouts = self._config.timeouts
         shortest = min(timeouts.handshake, timeouts.header, timeouts.idle, timeouts.upstream_idle)

@@ -35,6 +35,9 @@ from .router import Route, Router
 
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _SWITCHED = 101
+_SMALL, _JOINED = 1 << 9, 1 << 14
+"""Bytes: early content smaller than that joins what came before it, up to that size. Each piece
+costs some fifty bytes of its own, which nobody counts."""
 _CLIENT_CLOSED = 499
 """The status that log and metrics show if the client left before the answer's head."""
 
@@ -61,7 +64,10 @@ class Forwarder:
 
 
 class Exchange:
-    """Implements :class:`http.messages.RequestHandler` and :class:`pool.UpstreamUser`."""
+    """Implements :class:`http.messages.RequestHandler` and :class:`pool.UpstreamUser`.
+
+    Content that comes while there is no connection makes it a :class:`system.budget.Holder`.
+    """
 
     # Few requests ever change these: as class attributes, a new exchange need not set them.
     _route: Route | None = None
@@ -79,6 +85,7 @@ class Exchange:
     _moved = -1
     _still_since = 0.0
     _look_at = 0.0  # when to see whether the upstream is still there
+    noted = 0
     _waited: float | None = None  # seconds until the upstream's answer began
 
     def __init__(
@@ -171,7 +178,7 @@ class Exchange:
         if self._early:
             for data in self._early:
                 self._forward(connection, data)
-            self._early.clear()
+            self._keep_early(None)
         if self._trailers is not None:
             self._forward_end(connection, self._trailers)
         if not self._upload_paused:
@@ -196,7 +203,7 @@ class Exchange:
         if self._received > self._most and self._status != _SWITCHED:
             self._too_large()
         elif self._connection is None:
-            self._early.append(data)
+            self._keep_early(data)
             self._stream.hold()
         else:
             self._forward(self._connection, data)
@@ -213,6 +220,28 @@ class Exchange:
             return
         self._forwarder.metrics.request_refused(route.name, refused.option)
         self._finish(f"refused by {refused.option}")
+        self._stream.abort()
+
+    def _keep_early(self, data: bytes | None) -> None:
+        """Keep *data* until there is a connection; with ``None``, keep nothing any more."""
+        early = self._early
+        if data is None:
+            early.clear()
+        elif early and len(data) < _SMALL and len(early[-1]) < _JOINED:
+            early[-1] += data
+        else:
+            early.append(data)
+        self._forwarder.pool.turn.budget.note(self, self.held)
+
+    @property
+    def held(self) -> int:
+        """See :class:`system.budget.Holder`."""
+        return sum(map(len, self._early))
+
+    def give_way(self, held: int) -> None:
+        """See :class:`system.budget.Holder`."""
+        self._release_upstream()
+        self._finish(f"too much waits: {held} bytes for a connection to the upstream")
         self._stream.abort()
 
     def request_end(self, trailers: Headers) -> None:
@@ -393,7 +422,8 @@ class Exchange:
 
     def _finish(self, error: str | None = None) -> None:
         self._done = True
-        self._early.clear()
+        if self._early:
+            self._keep_early(None)
         name = self._route.name if self._route else NO_ROUTE
         seconds = time.monotonic() - self._started
         self._forwarder.metrics.request_finished(

@@ -124,6 +124,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._finished = False
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
+        self.noted = 0  # see system.budget.Holder
         self.transport: asyncio.Transport
 
     # -- asyncio callbacks -------------------------------------------------------------------
@@ -204,6 +205,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _go_on(self) -> None:
         self._resting = self._deaf = False
         if self._held and self._late:
+            self._note()
             return  # resume_reading() puts it off again
         if self._late and self._user is not None:
             data, self._late = self._late, b""
@@ -225,6 +227,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """See :class:`asyncio.BaseProtocol`."""
         self._pool.forget(self)
         self.transport = CLOSED
+        self._note_end()
         if self._lingering is not None:
             self._lingering.cancel()
         lost = exc or incomplete()
@@ -316,6 +319,22 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self.transport.write(rest)
         self._unsent.clear()
         self._unsent_bytes = 0
+        self._note()
+
+    @property
+    def held(self) -> int:
+        """See :class:`system.budget.Holder`."""
+        return self.transport.get_write_buffer_size() + self._unsent_bytes + len(self._late)
+
+    def _note(self) -> None:
+        held = self.held
+        if held != self.noted:
+            self._pool.turn.budget.note(self, held)
+
+    def give_way(self, held: int) -> None:
+        """See :class:`system.budget.Holder`."""
+        text = f"{held} bytes wait for it or its client, and too much waits in all"
+        self._fail(ResponseError(text, "connection_write_timeout"))
 
     def write_chunk(self, data: bytes) -> None:
         """Send a part of the request in chunked coding (RFC 9112 §7.1)."""
@@ -387,6 +406,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         # Not all who close it say so once more (uvloop, when a dial is cancelled at its end).
         transport, self.transport = self.transport, CLOSED
         transport.abort()
+        self._note_end()
+
+    def _note_end(self) -> None:
+        if self.noted:
+            self._pool.turn.budget.note(self, 0)
 
     def give_up(self) -> None:
         """Nobody wants it any more, whether it has been made or is about to be."""

@@ -82,6 +82,8 @@ class Metrics:
         self._connections_open = 0
         self._connections_limit = 0
         self._connections_refused = 0
+        self._buffered = 0
+        self._buffers_cut = 0
         self._handshakes = Counter(dict.fromkeys(_HANDSHAKES, 0))
         self._handshake_failures = Counter(dict.fromkeys(_HANDSHAKE_FAILURES, 0))
         self._certificate_expiry: float | None = None
@@ -145,6 +147,11 @@ class Metrics:
     def connection_refused(self) -> None:
         """Count a connection turned away for ``limits.max_connections``."""
         self._connections_refused += 1
+
+    def buffered(self, waiting: int, cut: int) -> None:
+        """Record the bytes *waiting* for slow peers, and the connections *cut* for them so far."""
+        self._buffered = waiting
+        self._buffers_cut = cut
 
     def handshake_done(self, version: str, alpn: str, resumed: bool) -> None:
         """Count a handshake, *version* as :mod:`ssl` names it, *alpn* ``""`` for none."""
@@ -229,6 +236,8 @@ class Metrics:
         found["mcp_proxy_connections_limit"] = _one(self._connections_limit)
         found["mcp_proxy_connections"] = _one(self._connections)
         found["mcp_proxy_connections_refused"] = _one(self._connections_refused)
+        found["mcp_proxy_buffered_bytes"] = _one(self._buffered)
+        found["mcp_proxy_buffers_cut"] = _one(self._buffers_cut)
         found["mcp_proxy_tls_handshakes"] = [
             ([version, alpn or "none", str(resumed).lower()], count)
             for (version, alpn, resumed), count in self._handshakes.items()

@@ -102,6 +102,16 @@ _ALL = (
         "Connections turned away because of limits.max_connections.",
     ),
     Family(
+        "mcp_proxy_buffered_bytes",
+        GAUGE,
+        "Bytes that wait for clients and upstreams that do not take them.",
+    ),
+    Family(
+        "mcp_proxy_buffers_cut",
+        COUNTER,
+        "Connections, of clients and to upstreams, cut because too much waited for them.",
+    ),
+    Family(
         "mcp_proxy_tls_handshakes",
         COUNTER,
         "Completed inner TLS handshakes, by TLS version, ALPN protocol, and whether resumed.",

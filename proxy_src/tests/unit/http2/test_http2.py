@@ -232,6 +232,95 @@ def test_responses_that_are_not_read_have_a_budget_together() -> None:
     assert pair.layer._responses.buffered == 0
 
 
+def waiting() -> tuple[Pair, int]:
+    """A client that takes no content yet, and a request of it."""
+    pair = Pair()
+    pair.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    number = pair.request()
+    pair.exchange(acknowledge=False)
+    return pair, number
+
+
+@pytest.mark.parametrize("over", ["sent", "cancelled"])
+def test_trailers_that_wait_for_content_count(over: str) -> None:
+    pair, number = waiting()
+    (handler,) = pair.requests
+    handler.stream.send_head(ResponseHead(200, [], None))
+    handler.stream.send_body(b"x" * 100)
+    handler.stream.send_end([(b"x-sum", b"y" * 50_000)])
+    pair.exchange(acknowledge=False)
+    assert pair.layer.held >= 50_100
+    if over == "sent":
+        pair.client.increment_flow_control_window(100, number)
+        pair.exchange()
+        (trailers,) = [event for event in pair.events if isinstance(event, TrailersReceived)]
+        assert len(dict(trailers.headers)[b"x-sum"]) == 50_000
+    else:
+        pair.client.reset_stream(number, ErrorCodes.CANCEL)
+        pair.exchange()
+    assert pair.layer.held == 0
+
+
+@pytest.mark.parametrize("over", ["sent", "cancelled"])
+def test_heads_that_wait_for_the_connection_count(over: str) -> None:
+    pair = Pair()
+    numbers = [pair.request() for _ in range(20)]
+    pair.exchange()
+    pair.layer.pause_output()
+    for handler in pair.requests:
+        fields = [(b"x-large", b"y" * 10_000)]
+        handler.stream.send_head(ResponseHead(200, fields, None))
+        handler.stream.send_body(b"z" * 10)
+    assert pair.layer.held >= 20 * 10_010
+    if over == "cancelled":
+        for handler in pair.requests:
+            handler.stream.abort()
+    pair.layer.resume_output()
+    pair.exchange()
+    assert pair.layer.held == 0
+    assert pair.status == ({} if over == "cancelled" else dict.fromkeys(numbers, 200))
+
+
+def test_many_small_parts_take_little_more_than_their_bytes() -> None:
+    """As an event stream has them whose client does not read."""
+    pair, number = waiting()
+    (handler,) = pair.requests
+    handler.stream.send_head(ResponseHead(200, [], None))
+    sent = b""
+    for size in (1, 7, 200) * 300:
+        part = bytes([size]) * size
+        handler.stream.send_body(part)
+        sent += part
+    assert len(pair.layer._streams[number].pending) <= 2 + len(sent) // 8192
+    pair.client.increment_flow_control_window(1 << 20, number)
+    pair.client.increment_flow_control_window(1 << 20)
+    pair.exchange(acknowledge=False)
+    assert pair.bodies[number] == sent
+
+
+def test_the_rest_of_a_part_does_not_keep_all_of_it() -> None:
+    """A client that takes all but one byte of each response would otherwise hold all of them."""
+    pair = Pair()
+    number = pair.request()
+    pair.exchange(acknowledge=False)
+    pair.requests[0].reply(b"x" * 65536)
+    pair.exchange(acknowledge=False)
+    assert len(pair.bodies[number]) == 65535
+    (rest,) = pair.layer._streams[number].pending
+    assert len(memoryview(rest).obj) == 1  # type: ignore[arg-type]
+
+
+def test_a_response_has_little_room_while_much_waits_elsewhere() -> None:
+    pair, _ = waiting()
+    (handler,) = pair.requests
+    handler.stream.send_head(ResponseHead(200, [], None))
+    handler.stream.send_body(b"x" * 1000)
+    assert (handler.paused, handler.stream.room) == (False, 1 << 16)
+    pair.connection.scarce = True
+    handler.stream.send_body(b"x")
+    assert (handler.paused, handler.stream.room) == (True, 1 << 13)
+
+
 def test_a_later_setting_widens_the_window() -> None:
     pair = Pair()
     pair.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 10})
@@ -294,6 +383,25 @@ def test_an_answer_before_the_end_of_the_request() -> None:
     pair.exchange()
     assert pair.resets == {number: ErrorCodes.NO_ERROR}
     assert pair.requests[0].body == b""
+
+
+@pytest.mark.parametrize("frames", [10, 17])
+def test_content_that_nobody_wants_does_not_eat_the_window(frames: int) -> None:
+    """Of a request that was answered early, and ended, or was reset for sending too much."""
+    pair = Pair()
+    number = pair.request(POST, end=False)
+    pair.exchange()
+    pair.requests[0].reply(b"enough", status=413)
+    pair.exchange()
+    for _ in range(frames):
+        pair.client.send_data(number, b"x" * 16384)
+        pair.exchange()
+    if frames < 17:
+        pair.client.end_stream(number)
+        pair.exchange()
+    assert (number in pair.resets) is (frames == 17)
+    intake = pair.layer._intake
+    assert intake._left + intake._owed == 1 << 23
 
 
 def test_the_end_of_a_request_may_come_after_the_answer() -> None:

@@ -71,6 +71,14 @@ def test_a_bucket_takes_its_upper_bound(seconds: float, bounds: int) -> None:
     assert (len(values), sum(values)) == (15, bounds)
 
 
+def test_what_waits_for_slow_peers() -> None:
+    metrics = Metrics()
+    metrics.buffered(1000, 2)
+    found = samples(metrics)
+    assert found["mcp_proxy_buffered_bytes", ()] == 1000
+    assert found["mcp_proxy_buffers_cut_total", ()] == 2
+
+
 def test_connections_and_handshakes() -> None:
     metrics = Metrics()
     metrics.connection_opened()
