@@ -140,6 +140,7 @@ ACCEPTED: list[Row] = [
     ),
     {"proxy_limits": {}},
     *items("proxy_settings", "tls.poll_interval", *GOOD_DURATIONS, None),
+    *items("proxy_settings", "mcp_tools", ["search"], ["a/b", "a.b-c_D", "x" * 128], [], None, [7]),
     {"proxy_settings": {}},
     *rows("proxy_workers", 0, 1, 256, "0", "2", "256"),
     *(row for port in PORTS for row in rows(port, 1024, 65535, "9000")),
@@ -222,6 +223,17 @@ REFUSED: list[Row] = [
     *items("proxy_limits", "max_streams", True, 64.0, [], {}, [64], "many", "9" * 5000),
     *rows("proxy_limits", {"max_stream": 5}, {1: 5}, [], [5], "5", 5, True),
     *items("proxy_settings", "tls.poll_interval", *BAD_DURATIONS, "0s", [], {}, ["3s"]),
+    *items(
+        "proxy_settings", "mcp_tools", "search", {}, {"a": 1}, ["a", "a"], ["a b"], [""], [["a"]]
+    ),
+    *items(
+        "proxy_settings",
+        "mcp_tools",
+        ["other"],
+        ["x" * 129],
+        ["\u00e4"],
+        [str(n) for n in range(101)],
+    ),
     *rows("proxy_settings", {"tls.poll": "3s"}, {"poll_interval": "3s"}, {"": 1}, {1: 1}),
     *rows("proxy_settings", {"fresh": None}, {"fresh.field": 1}),
     *rows("proxy_workers", 257, -1, "02", " 2", "2\n", "-1", 1.5, 2.0, "x", True, [], {}, [2]),

@@ -96,6 +96,26 @@ def text_of(result: Any) -> str:
     return str(result.content[0].text)
 
 
+async def test_method_and_tool_are_counted_and_logged(tmp_path: Path) -> None:
+    """As the client of the newer revision says them; that of the older one says nothing."""
+    async with whole_path(tmp_path, f"{HOST}:*", HOST, mcp_tools=["echo"]) as path:
+        for mode in ("legacy", "2026-07-28"):
+            async with path.client(mode, http2=True) as client:
+                await client.list_tools()
+                assert text_of(await client.call_tool("echo", {"text": "a"})) == "a"
+                await client.call_tool("release", {})
+        line = await path.proxy.logged("request finished", mcp_method="tools/call")
+        assert line["mcp_tool"] == "echo"
+        await path.proxy.logged("request finished", mcp_method="tools/call", mcp_tool="other")
+        reader, writer = await asyncio.open_connection("127.0.0.1", path.proxy.admin_port)
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        page = (await reader.read()).decode()
+        writer.close()
+        for method, tool in (("tools/list", ""), ("tools/call", "echo"), ("tools/call", "other")):
+            labels = f'{{method="{method}",route="echo",tool="{tool}"}}'
+            assert f"mcp_proxy_mcp_requests_total{labels} 1.0" in page
+
+
 @http_versions
 @revisions
 async def test_streamable_http(path: WholePath, mode: str, revision: str, http2: bool) -> None:

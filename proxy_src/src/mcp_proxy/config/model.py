@@ -189,7 +189,8 @@ class Config:
     """A complete, valid configuration. ``admin`` is ``None`` when the admin listener is off.
 
     ``workers`` is how many processes there shall be. ``routes`` has lower-case keys, and
-    ``route_options`` some of them. ``lines`` gives the line of each dotted field of the file, for
+    ``route_options`` some of them. ``mcp_tools`` are the tools that metrics and log name. ``lines``
+    gives the line of each dotted field of the file, for
     problems found later than on reading.
     """
 
@@ -199,6 +200,7 @@ class Config:
     route_options: Mapping[str, RouteOptions] = field(default_factory=dict)
     log_level: str = "info"
     access_log: bool = False
+    mcp_tools: tuple[str, ...] = ()
     shutdown_timeout: float = 30.0
     tunnel_domain: str = ""
     upstream: UpstreamPolicy = UpstreamPolicy()

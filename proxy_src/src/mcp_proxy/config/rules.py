@@ -36,6 +36,9 @@ _UPSTREAM = re.compile(r"(https?)://([^/:@?#\[\]\s]+):([0-9]{1,5})\Z")
 _USERINFO = re.compile(r"\A([a-z]{1,9}://)?.*@", re.DOTALL)
 _INVALID_UPSTREAM = "invalid upstream (must be scheme://host:port)"
 _MAX_WORKERS = 256
+# "Tool names" of MCP's specification, revision 2025-11-25, and the slash of SEP-986.
+_TOOL = re.compile(r"[A-Za-z0-9_./-]{1,128}\Z")
+_MAX_TOOLS = 100
 _LIMIT_RANGES = {
     "max_connections": (1, 1_000_000),
     "max_header_bytes": (1024, 1 << 20),
@@ -197,6 +200,24 @@ def workers(top: Section) -> int:
     # As many as could work at the same time: what the service manager or a container allows.
     cores = min(len(os.sched_getaffinity(0)), _MAX_WORKERS)
     return top.integer("workers", 0, 0, _MAX_WORKERS) or cores
+
+
+def mcp_tools(top: Section) -> tuple[str, ...]:
+    tools = top.texts("mcp_tools")
+    if len(tools) > _MAX_TOOLS:
+        remedy = "name those whose figures you look at: each makes series for every route"
+        top.problem("mcp_tools", f"{len(tools)} tools, and {_MAX_TOOLS} at most", remedy)
+    for number, tool in enumerate(tools):
+        where = f"mcp_tools[{number}]"
+        if not _TOOL.match(tool):
+            remedy = "use the name that clients call it by: letters, digits and _ . / -"
+            top.problem(where, f"not a tool's name: {shown(tool)}", remedy)
+        elif tool == "other":
+            remedy = "remove it: other stands for all tools that are not named"
+            top.problem(where, "cannot be told from the others", remedy)
+        elif tool in tools[:number]:
+            top.problem(where, f"{shown(tool)} is named before", "keep one of them")
+    return tuple(tools)
 
 
 def metrics(top: Section) -> MetricsSources:

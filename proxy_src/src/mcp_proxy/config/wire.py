@@ -57,6 +57,7 @@ def from_wire(document: Mapping[str, Any]) -> Config:
     values["routes"] = MappingProxyType(routes)
     options = {name: _options(given) for name, given in values["route_options"].items()}
     values["route_options"] = MappingProxyType(options)
+    values["mcp_tools"] = tuple(values["mcp_tools"])
     return Config(**values)
 
 

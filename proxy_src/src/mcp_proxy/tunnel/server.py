@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from ..config.model import Config
+from ..http.mcp_message import McpNames
 from ..system import descriptors
 from ..system.memory import Surplus
 from ..system.turn import Turn
@@ -170,6 +171,7 @@ class ProxyServer:
             access_log=AccessLog(config.access_log),
             stall_timeout=config.timeouts.idle,
             gone_after=config.timeouts.upstream_gone,
+            mcp_names=McpNames(config.mcp_tools),
         )
 
     def _announce_limit(self) -> None:

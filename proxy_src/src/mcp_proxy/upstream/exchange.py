@@ -18,9 +18,10 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..http.forwarding import host_value, request_bytes, response_headers, trailer_fields
+from ..http.mcp_message import McpNames
 from ..http.messages import ClientStream, Headers, RequestHead, ResponseHead
 from ..http.own_answers import own_answer
 from ..http.own_urls import public
@@ -55,6 +56,7 @@ class Forwarder:
     access_log: AccessLog
     stall_timeout: float
     gone_after: float = 60.0
+    mcp_names: McpNames = field(default_factory=McpNames)
 
     def exchange(self, head: RequestHead, stream: ClientStream, peer: str) -> Exchange:
         """Start handling a request that came from the address *peer*."""
@@ -426,9 +428,11 @@ class Exchange:
             self._keep_early(None)
         name = self._route.name if self._route else NO_ROUTE
         seconds = time.monotonic() - self._started
-        self._forwarder.metrics.request_finished(
-            name, self._status, seconds, self._received, self._sent
-        )
+        metrics = self._forwarder.metrics
+        metrics.request_finished(name, self._status, seconds, self._received, self._sent)
+        message = self._forwarder.mcp_names.message(self._head.headers)
+        if message is not None:
+            metrics.mcp_request_finished(name, message, seconds)
         self._forwarder.access_log.finished(
             self._head,
             name,
@@ -438,4 +442,5 @@ class Exchange:
             seconds,
             self._waited,
             error,
+            message,
         )

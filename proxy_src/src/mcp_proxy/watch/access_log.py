@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..http.mcp_message import Message
 from ..http.messages import Headers, RequestHead
 from ..http.trace_context import trace_id
 from . import log
@@ -11,7 +12,7 @@ from . import log
 _FINISHED = log.Frequent(
     log.INFO,
     "request finished",
-    ("route", "method"),
+    ("route", "method", "mcp_method", "mcp_tool"),
     ("status", "bytes_in", "bytes_out", "seconds"),
 )
 _HIDDEN = b"***"
@@ -56,13 +57,17 @@ class AccessLog:
         seconds: float,
         upstream_seconds: float | None,
         error: str | None,
+        message: Message | None = None,
     ) -> None:
         """Write the line at the end.
 
         *status* is 0 if there was none; *received* and *sent* are bytes of content. *seconds* is
         the whole duration, *upstream_seconds* that until the upstream's answer began, connecting
-        included, ``None`` if it never did. *error* says what went wrong.
+        included, ``None`` if it never did. *error* says what went wrong. *message* is what the
+        client says about its MCP message, in names that may be shown.
         """
+        mcp_method, mcp_tool = message or (None, None)
+        mcp_tool = mcp_tool or None
         if self._full:
             query = head.target.partition(b"?")[2]
             log.event(
@@ -71,6 +76,8 @@ class AccessLog:
                 "request finished",
                 route=route,
                 method=head.method,
+                mcp_method=mcp_method,
+                mcp_tool=mcp_tool,
                 host=head.authority,
                 path=_path(head.target),
                 query=_redacted(query) if query else None,
@@ -89,7 +96,8 @@ class AccessLog:
             return
         trace = trace_id(head.headers)
         if trace is None and error is None:
-            _FINISHED((route, head.method), (status, received, sent, round(seconds, 6)))
+            labels = (route, head.method, mcp_method, mcp_tool)
+            _FINISHED(labels, (status, received, sent, round(seconds, 6)))
         else:
             log.event(
                 log.logger,
@@ -97,6 +105,8 @@ class AccessLog:
                 "request finished",
                 route=route,
                 method=head.method,
+                mcp_method=mcp_method,
+                mcp_tool=mcp_tool,
                 status=status,
                 bytes_in=received,
                 bytes_out=sent,

@@ -30,7 +30,7 @@ _FIELDS = "mcp_fields"
 _MOST_TEMPLATES = 1024
 """Starts of frequent lines that are kept: some for each route and method."""
 
-Label = Union[str, bytes]
+Label = Union[str, bytes, None]
 """The value of a label of :class:`Frequent`."""
 
 logger = logging.getLogger("mcp_proxy")
@@ -68,7 +68,7 @@ class Frequent:
         self.figures = figures
 
     def __call__(self, labels: tuple[Label, ...], figures: tuple[float, ...]) -> None:
-        """Log it: none of the values is ``None``, and the caller knows that the level is logged."""
+        """Log it, without labels that are ``None``. The caller knows that the level is logged."""
         if _own is not None and _own in logging.root.handlers:
             _own.add_frequent(self, time.time(), labels, figures)
         else:

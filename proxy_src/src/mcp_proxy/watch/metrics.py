@@ -47,6 +47,7 @@ class _Route:
         "first_bytes",
         "first_seconds",
         "in_flight",
+        "messages",
         "received",
         "refusals",
         "refused",
@@ -69,6 +70,7 @@ class _Route:
         self.reuses = 0
         self.refusals = 0
         self.refused: Counter[str] = Counter()
+        self.messages: dict[tuple[str, str], list[float]] = {}  # how many, and their seconds
         self.failures = Counter(dict.fromkeys(_CONNECT_FAILURES, 0))
 
 
@@ -128,6 +130,15 @@ class Metrics:
         counts.seconds += seconds
         counts.received += received
         counts.sent += sent
+
+    def mcp_request_finished(self, route: str, message: tuple[str, str], seconds: float) -> None:
+        """Count a request whose client has said which *message* of MCP it is.
+
+        *message* is as of :class:`http.mcp_message.McpNames`.
+        """
+        counts = self._routes[route].messages.setdefault(message, [0, 0.0])
+        counts[0] += 1
+        counts[1] += seconds
 
     # -- connections from the connector ------------------------------------------------------
 
@@ -271,6 +282,8 @@ class Metrics:
             "mcp_proxy_upstream_first_byte_seconds": [
                 ([name], [*counts.first_bytes, counts.first_seconds]) for name, counts in routes
             ],
+            "mcp_proxy_mcp_requests": _messages(routes, 0),
+            "mcp_proxy_mcp_request_seconds": _messages(routes, 1),
             "mcp_proxy_requests_in_flight": _each((name, c.in_flight) for name, c in routes),
             "mcp_proxy_requests_refused": [
                 ([name, option], count)
@@ -288,6 +301,14 @@ class Metrics:
             "mcp_proxy_upstream_reuses": _each((name, c.reuses) for name, c in routes),
             "mcp_proxy_upstream_validation_refusals": _each((n, c.refusals) for n, c in routes),
         }
+
+
+def _messages(routes: Iterable[tuple[str, _Route]], place: int) -> list[Sample]:
+    return [
+        ([name, *message], figures[place])
+        for name, counts in routes
+        for message, figures in counts.messages.items()
+    ]
 
 
 def _one(value: float) -> list[Sample]:

@@ -1,7 +1,7 @@
 """The series that the proxy exposes: their names (by Prometheus' conventions), kinds and meanings.
 
-Label values come from the configuration or from fixed lists, never from a client, so that nobody
-can make the number of time series grow.
+Label values come from the configuration or from fixed lists. A client chooses among them at most,
+so that nobody can make the number of time series grow.
 """
 
 from __future__ import annotations
@@ -88,6 +88,18 @@ _ALL = (
         COUNTER,
         "Bytes of response bodies handed to clients.",
         ("route",),
+    ),
+    Family(
+        "mcp_proxy_mcp_requests",
+        COUNTER,
+        "Requests answered whose client has sent Mcp-Method, by route, method and tool.",
+        ("route", "method", "tool"),
+    ),
+    Family(
+        "mcp_proxy_mcp_request_seconds",
+        COUNTER,
+        "Seconds that these took, from the request's head to the answer's last byte.",
+        ("route", "method", "tool"),
     ),
     Family("mcp_proxy_connections_open", GAUGE, "Open connections from the connector."),
     Family(

@@ -190,6 +190,17 @@ from mcp_proxy.config import load as config
             "8 limits.max_streams: must be a whole number from 1 to 1000, not a text of 5000",
         ),
         ({"x": "workers: 257"}, "8 workers: must be a whole number from 0 to 256, not '257'"),
+        ({"x": "mcp_tools: search"}, "8 mcp_tools: must be a list of values; write `mcp_tools:`"),
+        ({"x": "mcp_tools: [a, b c]"}, "8 mcp_tools[1]: not a tool's name: 'b c'; use the name"),
+        ({"x": "mcp_tools: ['']"}, "8 mcp_tools[0]: not a tool's name: ''"),
+        ({"x": "mcp_tools: [h\u00e4user]"}, "8 mcp_tools[0]: not a tool's name"),
+        ({"x": f"mcp_tools: [{'a' * 129}]"}, "8 mcp_tools[0]: not a tool's name"),
+        ({"x": "mcp_tools: [a, b, a]"}, "8 mcp_tools[2]: 'a' is named before; keep one of them"),
+        ({"x": "mcp_tools: [other]"}, "8 mcp_tools[0]: cannot be told from the others; remove it"),
+        (
+            {"x": f"mcp_tools: {list(range(101))}"},
+            "8 mcp_tools: 101 tools, and 100 at most; name those whose figures you look at",
+        ),
         (
             {"x": "metrics: {firewall_counters_file: counters.json}"},
             "8 metrics.firewall_counters_file: must be an absolute path",

@@ -38,6 +38,7 @@ FULL = settings.Config(
     },
     log_level="debug",
     access_log=True,
+    mcp_tools=("search", "add"),
     shutdown_timeout=1.5,
     tunnel_domain="t.example",
     upstream=settings.UpstreamPolicy(

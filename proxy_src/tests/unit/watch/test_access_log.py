@@ -19,11 +19,16 @@ def request(target: bytes = b"/mcp", **fields: bytes) -> RequestHead:
     return RequestHead(b"GET", target, b"echo.t.example", headers, 0, "1.1")
 
 
-def finish(full: bool, head: RequestHead, level: str = "info") -> list[dict[str, Any]]:
+def finish(
+    full: bool,
+    head: RequestHead,
+    level: str = "info",
+    message: tuple[str, str] | None = None,
+) -> list[dict[str, Any]]:
     """The lines that a request leaves at its end."""
     stream = io.StringIO()
     log.configure(level, stream, as_json=True)
-    AccessLog(full).finished(head, "echo", 200, 1, 2, 0.5, 0.25, None)
+    AccessLog(full).finished(head, "echo", 200, 1, 2, 0.5, 0.25, None, message)
     for handler in logging.getLogger().handlers:
         handler.flush()
     return [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -37,6 +42,19 @@ def _restore_logging() -> Iterator[None]:
     root.handlers[:], level, own, logging.raiseExceptions = before
     root.setLevel(level)
     log.logger.setLevel(own)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("trace", [False, True])
+def test_what_the_client_says_about_its_message(full: bool, trace: bool) -> None:
+    fields = {"traceparent": b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"} if trace else {}
+    (call,) = finish(full, request(**fields), message=("tools/call", "search"))
+    assert (call["mcp_method"], call["mcp_tool"]) == ("tools/call", "search")
+    (listing,) = finish(full, request(**fields), message=("tools/list", ""))
+    assert listing["mcp_method"] == "tools/list"
+    assert "mcp_tool" not in listing
+    (silent,) = finish(full, request(**fields))
+    assert not {"mcp_method", "mcp_tool"} & silent.keys()
 
 
 def test_without_the_setting_a_line_tells_no_path() -> None:

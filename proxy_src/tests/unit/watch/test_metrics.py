@@ -71,6 +71,21 @@ def test_a_bucket_takes_its_upper_bound(seconds: float, bounds: int) -> None:
     assert (len(values), sum(values)) == (15, bounds)
 
 
+def test_messages_of_mcp() -> None:
+    metrics = Metrics()
+    metrics.add_route("echo")
+    assert not [key for key in samples(metrics) if key[0].startswith("mcp_proxy_mcp_")]
+    metrics.mcp_request_finished("echo", ("tools/call", "search"), 0.25)
+    metrics.mcp_request_finished("echo", ("tools/call", "search"), 0.5)
+    metrics.mcp_request_finished("echo", ("tools/list", ""), 1)
+    found = samples(metrics)
+    call = (("method", "tools/call"), ("route", "echo"), ("tool", "search"))
+    listing = (("method", "tools/list"), ("route", "echo"), ("tool", ""))
+    assert found["mcp_proxy_mcp_requests_total", call] == 2
+    assert found["mcp_proxy_mcp_request_seconds_total", call] == 0.75
+    assert found["mcp_proxy_mcp_requests_total", listing] == 1
+
+
 def test_what_waits_for_slow_peers() -> None:
     metrics = Metrics()
     metrics.buffered(1000, 2)
