@@ -282,17 +282,20 @@ async def test_a_stop_outruns_another_release(proxy: RunningProxy) -> None:
     wait = f"{first}open({str(judging)!r}).read()\n"
     module.write_text(module.read_text().replace(first, wait))
     switch(proxy, release)
+    seen = len(proxy.log)
     async with raw_client(proxy) as (reader, writer):
+        # A stream, so that the proxy does not end before it is asked.
+        writer.write(get("echo", "/events"))
+        await reader.readuntil(b"data:")
         asking = asyncio.ensure_future(ask_as(proxy, "another release"))
         verdict = await asyncio.to_thread(open, judging, "w")
         proxy.terminate()
-        await proxy.logged("stopping")
+        await proxy.logged("stopping", after=seen)
         verdict.close()
         assert (await asking).upgrading
-        writer.write(get())
-        assert (await answer(reader))[0] == 200
-        assert await proxy.ended() == 0
-    await proxy.logged("stopped")
+        await reader.readuntil(b"data:")
+    assert await proxy.ended() == 0
+    await proxy.logged("stopped", after=seen)
     assert not [line for line in proxy.log if "becoming" in line["msg"]]
 
 
