@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mcp_proxy.tls import ticket_keys
+from mcp_proxy.tls import openssl, ticket_keys
 from mcp_proxy.tls.contexts import server_context
 from pki import Authority
 
@@ -83,12 +83,12 @@ def test_it_is_left_alone_where_it_is_not_known(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = servers.worker(None)
-    ticket_keys._library.cache_clear()
-    monkeypatch.setattr(ticket_keys, "_KNOWN", ((2, 7), (3, 0)))
+    openssl.library.cache_clear()
+    monkeypatch.setattr(openssl, "KNOWN", ((2, 7), (3, 0)))
     assert not ticket_keys.use(context, ticket_keys.new_key())
-    ticket_keys._library.cache_clear()
+    openssl.library.cache_clear()
 
 
 def test_the_interpreter_here_is_a_known_one() -> None:
-    assert ticket_keys._KNOWN[0] <= sys.version_info[:2] <= ticket_keys._KNOWN[1]
+    assert openssl.KNOWN[0] <= sys.version_info[:2] <= openssl.KNOWN[1]
     assert Path(ssl._ssl.__file__).exists()  # type: ignore[attr-defined]
