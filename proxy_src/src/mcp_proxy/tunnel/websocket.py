@@ -1,8 +1,8 @@
 """The outermost layer: a byte stream in the binary messages of a WebSocket connection (RFC 6455).
 
 Sans-IO: bytes from the network go into :meth:`WebSocketLayer.receive`, payload comes out; bytes for
-the network come out of :meth:`WebSocketLayer.output`. The ``websockets`` library does the opening
-handshake, :mod:`ws_frames` the rest.
+the network come out of :meth:`WebSocketLayer.output`. :mod:`ws_opening` answers the usual opening
+handshake, the ``websockets`` library any other one, :mod:`ws_frames` does the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from .ws_frames import MAX_FRAME, Buffer, WebSocketFrameReader, websocket_frame_header
+from .ws_opening import usual_answer
 
 __all__ = ["MAX_FRAME", "MAX_SENT", "WebSocketLayer", "WebSocketRefused"]
 
@@ -152,8 +153,7 @@ class _Opening:
     """The opening handshake: one HTTP request and its answer."""
 
     def __init__(self, refusal: str) -> None:
-        # No extensions: inner TLS does not compress, so permessage-deflate could only cost.
-        self._protocol = ServerProtocol(extensions=None, logger=_quiet)
+        self._protocol: ServerProtocol | None = None  # made for what is not the usual
         self._refusal = refusal
         self._last = b""  # the end of what has come, in which the head's end may begin
         self._out = b""
@@ -170,36 +170,48 @@ class _Opening:
         # Not a byte more: the library would keep the bytes that follow.
         mine = len(data) if end < 0 else end + len(_HEAD_END) - len(self._last)
         self._last = seen[1 - len(_HEAD_END) :]
-        self._protocol.receive_data(data[:mine])
-        for event in self._protocol.events_received():
-            if isinstance(event, Request):
-                self._answer(event)
-        if self._protocol.eof_sent:
-            raise self._refused("not a WebSocket opening handshake")
+        if self._protocol is None and end >= 0 and not self._refusal:
+            self._out = usual_answer(data[:mine])
+            self.accepted = bool(self._out)
+        if not self.accepted:
+            self._judge(data[:mine])
         return data[mine:]
 
-    def _answer(self, request: Request) -> None:
+    def _judge(self, data: bytes) -> None:
+        protocol = self._protocol
+        if protocol is None:
+            # No extensions: inner TLS does not compress, so permessage-deflate could only cost.
+            self._protocol = protocol = ServerProtocol(extensions=None, logger=_quiet)
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if isinstance(event, Request):
+                self._answer(protocol, event)
+        if protocol.eof_sent:
+            raise self._refused("not a WebSocket opening handshake")
+
+    def _answer(self, protocol: ServerProtocol, request: Request) -> None:
         if self._refusal:
-            response = self._protocol.reject(
-                http.HTTPStatus.SERVICE_UNAVAILABLE, f"{self._refusal}\n"
-            )
+            response = protocol.reject(http.HTTPStatus.SERVICE_UNAVAILABLE, f"{self._refusal}\n")
         else:
-            response = self._protocol.accept(request)
-        self._protocol.send_response(response)
-        self.accepted = self._protocol.state is OPEN
+            response = protocol.accept(request)
+        protocol.send_response(response)
+        self.accepted = protocol.state is OPEN
         if self.accepted:
-            self._out = b"".join(self._protocol.data_to_send())
+            self._out = b"".join(protocol.data_to_send())
             self.free()
 
     def free(self) -> None:
         """Stop, and break the library's reference cycles, which run through stack frames."""
-        self._protocol.parser.close()
-        for failure in (self._protocol.handshake_exc, self._protocol.parser_exc):
+        protocol = self._protocol
+        if protocol is None:
+            return
+        protocol.parser.close()
+        for failure in (protocol.handshake_exc, protocol.parser_exc):
             if failure is not None:
                 failure.__traceback__ = None
 
     def _refused(self, reason: str) -> WebSocketRefused:
-        self._out = b"".join(self._protocol.data_to_send())
+        self._out = b"" if self._protocol is None else b"".join(self._protocol.data_to_send())
         if self._out[9:12] in (b"414", b"431"):
             reason = "more than 128 header fields, or a line of more than 8 kB"
         if not self._out:
