@@ -38,11 +38,11 @@ def _arguments() -> argparse.Namespace:
 
 def _proxy(arguments: argparse.Namespace) -> record.Results:
     rounds = arguments.rounds
-    print(f"Proxy against haproxy behind a WebSocket unwrapper, medians of {rounds} rounds\n")
-    print(report.comparison_head("proxy", "haproxy chain"), flush=True)
+    print(f"Proxy beside haproxy behind a WebSocket unwrapper, and beside Go: {rounds} rounds\n")
+    print(report.comparison_head("proxy", "rival"), flush=True)
 
-    def done(row: proxy.Row, comparison: Comparison) -> None:
-        print(report.comparison_row(row.title, comparison), flush=True)
+    def done(_key: str, title: str, comparison: Comparison) -> None:
+        print(report.comparison_row(title, comparison), flush=True)
 
     rows = proxy.run(rounds, arguments.scale, done)
     return {"rounds": rounds, "rows": {key: row.as_json() for key, row in rows.items()}}

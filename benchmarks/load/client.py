@@ -117,7 +117,10 @@ class HttpConnection(asyncio.Protocol):
 class TunnelConnection(HttpConnection):
     """The same inside inner TLS inside a WebSocket, as the tunnel edge carries it."""
 
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None
+    ) -> None:
+        """Resumes *session* (of the same context) if there is one."""
         super().__init__()
         self.host = host
         self._upgraded = False
@@ -125,7 +128,9 @@ class TunnelConnection(HttpConnection):
         self._reader = FrameReader()
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self.tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=host, session=session
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -200,14 +205,20 @@ _Tunnel = TypeVar("_Tunnel", bound=TunnelConnection)
 
 
 async def connect_tunnel(
-    port: int, context: ssl.SSLContext, host: str, kind: type[_Tunnel]
+    port: int,
+    context: ssl.SSLContext,
+    host: str,
+    kind: type[_Tunnel],
+    session: ssl.SSLSession | None = None,
 ) -> _Tunnel:
     """Opens WebSocket and inner TLS to a chain and waits for both.
 
     :raises BenchError: refused, failed, or STEP_SECONDS passed
     """
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: kind(context, host), "127.0.0.1", port)
+    _, connection = await loop.create_connection(
+        lambda: kind(context, host, session), "127.0.0.1", port
+    )
     try:
         async with asyncio.timeout(STEP_SECONDS):
             await connection.opened

@@ -43,8 +43,10 @@ _START = (
 class Http2Connection(TunnelConnection):
     """A connection on which requests may overlap; all of them are the same ``tools/call``."""
 
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        super().__init__(context, host)
+    def __init__(
+        self, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None
+    ) -> None:
+        super().__init__(context, host, session)
         self._encoder = Encoder()
         self._block = b""
         self._next = 1

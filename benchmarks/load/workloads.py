@@ -64,24 +64,30 @@ class Target:
         """A chain and the site that it serves."""
         return cls(chain, where.client_context(), where.upstream_port)
 
-    async def connect(self, kind: type[_Connection], alpn: str) -> _Connection:
-        """A new inner TLS connection; TLS 1.3 with the suite that both chains must agree on."""
+    async def connect(
+        self, kind: type[_Connection], alpn: str, session: ssl.SSLSession | None = None
+    ) -> _Connection:
+        """A new inner TLS connection, or one that resumes; TLS 1.3 with the chain's suite."""
         self.context.set_alpn_protocols([alpn])
-        connection = await connect_tunnel(self.chain.port, self.context, self.host, kind)
+        connection = await connect_tunnel(self.chain.port, self.context, self.host, kind, session)
         cipher = connection.tls.cipher()
-        if cipher is None or cipher[0] != "TLS_AES_256_GCM_SHA384":
-            raise BenchError(f"{self.chain.name} chose {cipher}: the chains are not comparable")
+        if cipher is None or cipher[0] != self.chain.suite:
+            raise BenchError(f"{self.chain.name} chose {cipher} and not {self.chain.suite}")
         if connection.tls.selected_alpn_protocol() != alpn:
             raise BenchError(f"{self.chain.name} does not speak {alpn}")
+        if bool(connection.tls.session_reused) != (session is not None):
+            raise BenchError(f"{self.chain.name} did not do the handshake that was asked for")
         return connection
 
     @contextlib.asynccontextmanager
-    async def connections(self, count: int) -> AsyncIterator[list[TunnelConnection]]:
+    async def connections(
+        self, count: int, session: ssl.SSLSession | None = None
+    ) -> AsyncIterator[list[TunnelConnection]]:
         """That many connections, each of which has carried one request."""
         opened: list[TunnelConnection] = []
         try:
             for _ in range(count):
-                opened.append(await self.connect(TunnelConnection, "http/1.1"))
+                opened.append(await self.connect(TunnelConnection, "http/1.1", session))
                 await small_request(opened[-1])
             yield opened
         finally:
@@ -163,6 +169,34 @@ async def new_connections(target: Target, count: int) -> Sample:
     return await cpu(target, asyncio.gather(*(loop(times) for _ in range(4))), 4 * times, 1e6)
 
 
+async def resumed_connections(target: Target, count: int) -> Sample:
+    """Microseconds of CPU per connection that resumes the one before it; 4 at a time."""
+
+    async def loop(times: int, session: ssl.SSLSession | None) -> None:
+        for _ in range(times):
+            async with target.connections(1, session) as (connection,):
+                session = connection.tls.session
+
+    sessions: list[ssl.SSLSession | None] = []
+    for _ in range(4):
+        async with target.connections(1) as (connection,):
+            sessions.append(connection.tls.session)
+    times = max(1, count // 4)
+    work = asyncio.gather(*(loop(times, session) for session in sessions))
+    return await cpu(target, work, 4 * times, 1e6)
+
+
+async def single_requests(target: Target, count: int) -> Sample:
+    """Microseconds from a small request to its answer, nothing else going on: the median."""
+    latencies: list[float] = []
+    async with target.connections(1) as (connection,):
+        for _ in range(count):
+            begin = time.monotonic_ns()
+            await small_request(connection)
+            latencies.append((time.monotonic_ns() - begin) / 1e3)
+    return Sample(median(latencies))
+
+
 async def download(target: Target, megabytes: int) -> Sample:
     """Milliseconds of CPU per megabyte from the upstream, on 4 connections."""
     each = max(1, megabytes // 4)
@@ -195,15 +229,15 @@ async def upload(target: Target, megabytes: int) -> Sample:
     return Sample(sample.value, sample.parts, sample.rate * len(_BLOCK) / MEGABYTE)
 
 
-async def events(target: Target, count: int) -> Sample:
-    """Milliseconds that the chain adds to an event: its p99 minus the direct way's median."""
+async def events(target: Target, count: int, percent: float) -> Sample:
+    """Milliseconds that the chain adds to an event: a percentile minus the direct way's median."""
     plain = [await connect_plain(target.upstream_port) for _ in range(_STREAMS)]
     direct = await _event_latencies(plain, count)
     for connection in plain:
         connection.transport.abort()
     async with target.connections(_STREAMS) as opened:
         through = await _event_latencies(opened, count)
-    return Sample(percentile(through, 99) - median(direct))
+    return Sample(percentile(through, percent) - median(direct))
 
 
 _STREAMS = 50

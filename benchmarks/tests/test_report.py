@@ -15,7 +15,7 @@ from benchmarks.report import (
 def test_row_is_aligned_with_its_head() -> None:
     row = compare("µs", [(Sample(61.234, {}, 15000), Sample(70, {"haproxy": 40.0}, 14000))])
     line = comparison_row("CPU per small request", row)
-    head, rule = comparison_head("proxy", "haproxy chain").split("\n")
+    head, rule = comparison_head("proxy", "rival").split("\n")
     assert line.split("  (")[0].rstrip() == line[: len(head)]
     assert len(head) == len(rule)
     assert line.index("61.2") + 4 == head.index("proxy") + 5
