@@ -45,7 +45,9 @@ table inet mcp_tunnel_probe {
     chain input {
         type filter hook input priority filter + 1; policy drop;
         iifname != "lo" jump service
-        icmp type echo-request accept
+        icmp type { echo-request, destination-unreachable, time-exceeded, parameter-problem } accept
+        icmpv6 type { destination-unreachable, packet-too-big, time-exceeded } accept
+        icmpv6 type parameter-problem accept
         icmpv6 type { nd-router-advert, nd-neighbor-solicit, mld-listener-query } accept
         icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } accept
         icmpv6 type { nd-router-solicit, nd-neighbor-advert } accept

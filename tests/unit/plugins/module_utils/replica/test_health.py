@@ -159,8 +159,6 @@ class Setup:
             "routes": self.routes,
             "route_options": self.route_options,
             "upstream": {"allowed_ips": ["127.0.0.0/8"]},
-            # Each takes as long to start as the proxy itself.
-            "workers": 1,
         }
         path = self.directory / "proxy.yaml"
         path.write_text(json.dumps(config))
