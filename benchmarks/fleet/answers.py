@@ -86,7 +86,7 @@ def answers() -> dict[str, Any]:
             "present": True,
             "contents": {"ca.crt": _CA.strip(), "tunnel-domain": DOMAIN},
             "missing": [],
-            "breach": {"since": "", "due": [], "marked": []},
+            "breach": {"token": "", "due": [], "marked": []},
             "host_keys": [],
             "noted": True,
             "standby": "",
