@@ -126,7 +126,7 @@ class Proxy:
         router = Router({"echo": Upstream("http", "u", 80)}, DOMAIN)
         metrics = Metrics()
         self.shared = SharedContext(
-            Forwarder(router, pool, metrics, AccessLog(False), False, 60.0),
+            Forwarder(router, pool, metrics, AccessLog(False), 60.0),
             ServerTls(server_context(cert.read_bytes(), key.read_bytes())),
             metrics,
             Timeouts(),
@@ -137,10 +137,10 @@ class Proxy:
         )
 
     async def connect(
-        self, upstream: Upstream, factory: Callable[[], UpstreamConnection]
+        self, upstream: Upstream, factory: Callable[[str], UpstreamConnection]
     ) -> UpstreamConnection:
         """As :class:`upstream.dial.Dialer`."""
-        connection = factory()
+        connection = factory("192.0.2.1")
         pipe = Pipe(connection)
         connection.connection_made(pipe)
         self.upstreams.append((connection, pipe))

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from bridge import TunnelBridge
 from prometheus import ROOT, Prometheus, dashboard_queries, rules, running_prometheus
@@ -131,13 +132,22 @@ async def fail_a_handshake(proxy: RunningProxy) -> None:
             )
 
 
+TOOL_CALL = {"Mcp-Method": "tools/call", "Mcp-Name": "look"}
+
+
+async def call_tool(http: httpx.AsyncClient) -> None:
+    """Call a tool that the operator has named."""
+    url = f"https://echo.{DOMAIN}/mcp"
+    reply = await http.post(url, content=b"x" * 100, headers=TOOL_CALL)
+    assert reply.status_code == 200
+
+
 async def traffic(proxy: RunningProxy) -> None:
     """Everything that the proxy counts while it runs, at least once."""
     for version in ("1.1", "2"):
         async with client(proxy, version) as http:
             for _ in range(5):
-                reply = await http.post(f"https://echo.{DOMAIN}/mcp", content=b"x" * 100)
-                assert reply.status_code == 200
+                await call_tool(http)
     await resume(proxy)
     for _ in range(5):
         await fail_a_handshake(proxy)
@@ -196,6 +206,7 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
             "away": f"http://127.0.0.1:{closed}",
         }
         settings = {
+            "mcp_tools": [TOOL_CALL["Mcp-Name"]],
             "route_options": {"away": {"maintenance": True}},
             "workers": 2,
             "upstream": {"allowed_ips": ["127.0.0.1"]},
@@ -215,6 +226,10 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
         count_packets(counters, 9)
         await connector.noted(cloudflared, 0)
         await prometheus.until("mcp_tunnel_ready_connections == 0")
+        # A name has no series before it is seen for the first time.
+        async with client(proxy) as http:
+            await call_tool(http)
+        await prometheus.until("sum(mcp_proxy_mcp_requests_total) == 1")
         await traffic(proxy)
         await prometheus.until('sum(mcp_proxy_requests_total{route!="-"}) >= 20')
         await trouble(proxy, prometheus)
