@@ -46,7 +46,6 @@ options:
       - V(good) remembers the applied state as good, and removes releases that nothing needs
         any more. A drain that was ended (M(mcp_tunnels.stack.replica_drain)) is then proven.
       - V(restored) puts back the releases and files that were last good and restarts the services.
-        A replica that was never good leaves the edge, and no boot starts its cloudflared.
       - V(renewed) records the services' current O(services[].live_files) as good, after they
         were replaced by equivalent ones outside a deployment.
       - V(absent) stops and disables the services and forgets what they ran with. Files and releases
@@ -156,6 +155,12 @@ options:
     type: list
     elements: path
     default: []
+  leaves_edge:
+    description:
+      - With O(state=restored), whether a replica that was never good leaves the edge, as others
+        answer its requests. Then its cloudflared is stopped, and no boot starts it.
+    type: bool
+    default: false
   pending_paths:
     description: In check mode, files that earlier tasks would have changed.
     type: list
@@ -270,7 +275,10 @@ def ensure_state(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return _with_timer({**result, "proven": proven, "waits": waits}, params, check_mode)
     if params["state"] == "restored":
         kept = frozenset(params["kept_paths"])
-        return replica_state.restore(services, records, check_mode, kept, away=away)
+        leaves = params["leaves_edge"]
+        return replica_state.restore(
+            services, records, check_mode, kept, away=away, leaves_edge=leaves
+        )
     if params["state"] == "absent":
         result = replica_state.remove(services, records, check_mode, params["keeps_records"])
         return _with_timer(result, params, check_mode)
@@ -357,6 +365,7 @@ def main() -> None:
             joins_last=dict(type="bool", default=False),
             keeps_records=dict(type="bool", default=False),
             kept_paths=dict(type="list", elements="path", default=[]),
+            leaves_edge=dict(type="bool", default=False),
             pending_paths=dict(type="list", elements="path", default=[]),
         ),
         supports_check_mode=True,

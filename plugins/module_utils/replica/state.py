@@ -131,19 +131,20 @@ def restore(
     kept_paths: frozenset[str] = frozenset(),
     root: Path = ROOT,
     away: Collection[str] = (),
+    leaves_edge: bool = False,
 ) -> dict[str, Any]:
     """Puts back the state that was last proven good: files, releases, running services.
 
     *kept_paths* are files that stay as they are: their earlier content is no longer good. Units
     that are *away* are not started: those of a drained replica.
 
-    One that was never good leaves the edge, so that others answer its requests; the rest stays as
-    it is.
+    One that was never good stays as it is. With *leaves_edge*, its connector is stopped, so that
+    others answer its requests.
     """
     good = records.load("good")
     if not good:
         connectors = [service.unit for service in services if service.part == "cloudflared"]
-        actions = _end(connectors, check_mode)
+        actions = _end(connectors, check_mode) if leaves_edge else []
         return {"changed": bool(actions), "restored": False, "actions": actions}
     actions = []
     pending: dict[str, bytes | None] = {}

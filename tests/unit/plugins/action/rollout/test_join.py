@@ -42,6 +42,14 @@ def test_one_that_does_not_work_never_joins(simulation):
     assert status != 0
     assert steps(simulation, "host2") == ["held", "all but the edge", "restored"]
     assert "Upstream refused the connection" in output
+    [given] = [
+        call["arguments"]
+        for call in simulation.calls()
+        if call["host"] == "host2"
+        and call["module"] == "replica"
+        and call["arguments"].get("state") == "restored"
+    ]
+    assert given["leaves_edge"] is True, "host1 answers its requests"
 
 
 def test_check_mode_looks_at_nothing_that_does_not_run(simulation):
