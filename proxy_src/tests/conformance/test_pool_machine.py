@@ -107,7 +107,7 @@ class Dialer:
 
     def try_again(self, upstream: Upstream) -> None:
         """Each trial succeeds at once."""
-        for address in self.addresses(upstream).due():
+        if address := self.addresses(upstream).due():
             self.addresses(upstream).mended(address)
 
     def keep(self, upstreams: Collection[Upstream]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,8 +13,8 @@ class Addresses:
     """The addresses of one upstream.
 
     An address that failed is set aside: it is dialled only after all others. When it has been for
-    :data:`SET_ASIDE` seconds, one trial at a time may find out whether it is good again, while it
-    still comes last. Without *spread* the address that was dialled last with success comes first
+    :data:`SET_ASIDE` seconds, a trial may find out whether it is good again, while it still comes
+    last. Without *spread* the address that was dialled last with success comes first
     as long as it is good; with it, the good ones take turns.
     """
 
@@ -32,7 +31,8 @@ class Addresses:
         All that is known of others is forgotten.
         """
         self._known = sorted(found) if self._spread else list(found)
-        self._aside = {text: due for text, due in self._aside.items() if text in found}
+        there = set(found)
+        self._aside = {text: due for text, due in self._aside.items() if text in there}
         at = self._known.index(self._last) if self._last in self._known else -1
         if self._spread:
             turned = self._known[at + 1 :] + self._known[: at + 1]
@@ -67,12 +67,16 @@ class Addresses:
         """Take *address* back among the good ones; return whether it was set aside."""
         return self._aside.pop(address, None) is not None
 
-    def due(self) -> list[str]:
-        """The addresses set aside that are to be tried now; each waits for its outcome then."""
+    def due(self) -> str:
+        """The address that has waited longest for its trial, which is to begin now; ``""`` if none.
+
+        It is due again after :data:`SET_ASIDE` seconds, even if nothing comes of this trial.
+        """
         if not self._aside or len(self._aside) == len(self._known):
-            return []  # with no good one, calls try them all anyway
+            return ""  # with no good one, calls try them all anyway
         now = self._clock()
-        due = [address for address, moment in self._aside.items() if moment <= now]
-        for address in due:
-            self._aside[address] = math.inf
-        return due
+        address = min(self._aside, key=self._aside.__getitem__)
+        if self._aside[address] > now:
+            return ""
+        self._aside[address] = now + SET_ASIDE
+        return address

@@ -42,6 +42,9 @@ _UNREACHABLE = {
 _OWN = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL))
 """Shortages of this machine, which say nothing about an address."""
 
+_MOST_ADDRESSES = 64
+"""Addresses of a name that are dialled, so that a name with thousands of them costs no more."""
+
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BufferedProtocol)
 
 
@@ -146,7 +149,7 @@ class Dialer:
         self._contexts: dict[RouteTls | None, ssl.SSLContext] = {None: upstream_context(policy)}
         self._resolver = Resolver()
         self._addresses: dict[Upstream, Addresses] = {}
-        self._trials: set[asyncio.Future[None]] = set()
+        self._trials: dict[Upstream, asyncio.Future[None]] = {}
 
     async def connect(self, upstream: Upstream, factory: Callable[[str], _ProtocolT]) -> _ProtocolT:
         """Connect to *upstream*; *factory* makes the protocol for a connection to an address.
@@ -228,11 +231,16 @@ class Dialer:
             )
 
     def try_again(self, upstream: Upstream) -> None:
-        """Begin the trials of addresses that were set aside long enough; no call waits for them."""
-        for address in self.addresses(upstream).due():
-            trial = asyncio.ensure_future(self._try(upstream, address))
-            self._trials.add(trial)
-            trial.add_done_callback(self._trials.discard)
+        """Begin the trial of an address that was set aside long enough; no call waits for it.
+
+        There is one at a time for *upstream*: each looks up and validates all of its addresses.
+        """
+        if upstream in self._trials:
+            return
+        address = self.addresses(upstream).due()
+        if address:
+            trial = self._trials[upstream] = asyncio.ensure_future(self._try(upstream, address))
+            trial.add_done_callback(lambda _: self._trials.pop(upstream))
 
     async def _try(self, upstream: Upstream, address: str) -> None:
         trial = _Trial()
@@ -244,9 +252,12 @@ class Dialer:
             dialling = self._dial(upstream, address, trial)
             await asyncio.wait_for(dialling, self._patience(upstream))
             self._take_back(upstream, address)
-        except (DialError, OSError, asyncio.TimeoutError) as error:
+        except (OSError, asyncio.TimeoutError) as error:
             part(error)
-            self.set_aside(upstream, address, str(error))
+            if getattr(error, "errno", None) not in _OWN:
+                self.set_aside(upstream, address, str(error))
+        except DialError as error:  # about the name: it says nothing about the address
+            part(error)
         finally:
             trial.transport.close()
 
@@ -273,7 +284,7 @@ class Dialer:
 
     def close(self) -> None:
         """End all trials."""
-        for trial in self._trials:
+        for trial in self._trials.values():
             trial.cancel()
 
     async def _dial(self, upstream: Upstream, address: str, protocol: _ProtocolT) -> _ProtocolT:
@@ -301,10 +312,13 @@ class Dialer:
         return protocol
 
     async def _resolve(self, upstream: Upstream) -> list[str]:
-        """The addresses of *upstream*, each of which may be dialled. Raises :class:`DialError`."""
+        """The addresses to dial for *upstream*, of a name of which each may be dialled.
+
+        Raises :class:`DialError`.
+        """
         addresses = await self._look_up(upstream.host, self._patience(upstream))
         self._validate(addresses)
-        return addresses
+        return addresses[:_MOST_ADDRESSES]
 
     async def _look_up(self, host: str, timeout: float) -> list[str]:
         with contextlib.suppress(AddressValueError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import socket
 import threading
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 from unittest import mock
 
@@ -267,7 +268,7 @@ class Calls:
     async def trials(self) -> list[str]:
         """Let trials end; return the addresses that were dialled for those that had begun."""
         while self.dialer._trials:
-            await asyncio.wait(self.dialer._trials)
+            await asyncio.wait(self.dialer._trials.values())
         dialled = self.network.dialled.copy()
         for address in self.for_calls:
             dialled.remove(address)
@@ -367,6 +368,94 @@ async def test_a_shortage_of_its_own_is_no_fault_of_an_address(monkeypatch: Any)
         with pytest.raises(DialError, match="Too many open files"):
             await calls.one()
     assert await calls.one() == [A]
+
+
+async def test_a_shortage_of_its_own_during_a_trial_is_no_fault_either(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, A, B)
+    network.refusing = {A}
+    calls = Calls(network)
+    await calls.one()
+    calls.clock.now += 5.1
+    addresses, real = calls.dialer.addresses(MCP), network.create_connection
+
+    async def short(factory: Any, host: str, port: int, **options: Any) -> Any:
+        if host == A:  # good again, as a call has found out in the meantime
+            addresses.mended(A)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await real(factory, host, port, **options)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", short)
+    assert await calls.one() == [B]
+    await asyncio.wait(calls.dialer._trials.values())
+    assert addresses.order([A, B]) == [B, A]
+    addresses.used(A)
+    assert addresses.order([A, B]) == [A, B]
+
+
+async def test_one_address_of_an_upstream_is_tried_at_a_time(monkeypatch: Any) -> None:
+    network = Network(monkeypatch, A, B, C)
+    network.refusing = {A, B}
+    calls = Calls(network)
+    assert await calls.one() == [A, B, C]
+    calls.clock.now += 5.1
+    for address in (A, B):
+        for _ in range(5):
+            calls.dialer.try_again(MCP)
+        assert await calls.trials() == [address]
+    assert await calls.one() == [C]
+    assert await calls.trials() == []
+
+
+async def test_a_trial_without_an_outcome_is_not_the_last_one(monkeypatch: Any) -> None:
+    """The name has one address for a moment, as the trial of another one fails."""
+    network = Network(monkeypatch, A, B)
+    network.refusing = {A}
+    calls = Calls(network)
+    await calls.one()
+    addresses = calls.dialer.addresses(MCP)
+    calls.clock.now += 5.1
+    assert addresses.due() == A
+    addresses.order([A])
+    assert not addresses.failed(A)
+    addresses.order([A, B])
+    assert addresses.due() == ""
+    calls.clock.now += 5.1
+    assert addresses.due() == A
+
+
+async def test_the_work_for_hundreds_of_failed_addresses_is_that_for_one_more_call(
+    monkeypatch: Any,
+) -> None:
+    network = Network(monkeypatch, *numbered(1000))
+    network.refusing = set(network.addresses[:63])
+    calls = Calls(network)
+    assert await calls.one() == numbered(64)
+    judged = 0
+
+    def judge(text: str) -> IPv4Address:
+        nonlocal judged
+        judged += "." in text[:3]
+        return IPv4Address(text)
+
+    calls.clock.now += 5.1
+    monkeypatch.setattr("mcp_proxy.upstream.dial.IPv4Address", judge)
+    assert await calls.one() == [numbered(64)[-1]]
+    assert await calls.trials() == [numbered(64)[0]]
+    assert judged == 2000
+
+
+async def test_of_hundreds_of_addresses_some_are_dialled_and_all_must_be_allowed(
+    monkeypatch: Any,
+) -> None:
+    network = Network(monkeypatch, *numbered(300))
+    network.refusing = set(network.addresses)
+    with pytest.raises(DialError, match="refused by"):
+        await dial(UpstreamPolicy())
+    assert network.dialled == numbered(64)
+    network.addresses = (*network.addresses, "8.8.8.8")
+    with pytest.raises(DialError, match=r"8\.8\.8\.8 is not a private address"):
+        await dial(UpstreamPolicy())
+    assert network.dialled == numbered(64)
 
 
 async def test_a_trial_dials_nothing_that_has_become_forbidden(monkeypatch: Any) -> None:
