@@ -207,11 +207,19 @@ async def test_fields_beside_the_path_over_http2(
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
-    "name", ["X-Original-URL", "x-rewrite-url", "X_Original_Url", "X-HTTP-Method-Override"]
+    "name",
+    [
+        *("X-Original-URL", "x-rewrite-url", "X_Original_Url", "X-HTTP-Method-Override"),
+        # Gunicorn and others take them into the environment of an application (PEP 3333).
+        *("SCRIPT_NAME", "script-name", "Script_Name", "PATH_INFO", "path-info"),
+        *("X-Script-Name", "x_script_name", "X-Original-URI", "X_ORIGINAL_URI"),
+    ],
 )
 async def test_fields_that_replace_the_path(stage: Stage, name: str) -> None:
-    assert await stage.ask(b"/mcp", name.encode() + b": /admin") == 400
+    field = name.encode() + b": /mcp"
+    assert await stage.ask(b"/mcp/admin", field) == 400
     assert stage.seen == []
+    assert await stage.ask(b"https://open." + DOMAIN.encode() + b"/mcp/admin", field) == 200
 
 
 @pytest.mark.asyncio(loop_scope="module")

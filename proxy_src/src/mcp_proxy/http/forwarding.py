@@ -22,12 +22,15 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-# Fields by which a proxy says who has asked, and how. Upstreams believe them, so none comes from a
-# client: three are written here, the others (RFC 7239 and its forerunners) end here.
+# Fields by which a proxy says who has asked, how, and for which path. Upstreams believe them, so
+# none comes from a client: three are written here, the others (RFC 7239 and its forerunners) end
+# here.
 _FORWARDED = frozenset(
     (
         b"cf-connecting-ip",
         b"forwarded",
+        b"path-info",
+        b"script-name",
         b"true-client-ip",
         b"x-client-ip",
         b"x-cluster-client-ip",

@@ -22,14 +22,19 @@ _HARMLESS = b"|".join(b"%02x" % octet for octet in range(0x20, 0x7F) if octet no
 # Dot segments as some systems see them, which ignore more dots and blanks, or what comes after.
 _DOTS = rb"\.\.|(?:\.|%20)+(?:/|\Z)"
 _ONE_MEANING = re.compile(rb"(?:/(?!%b)(?:%b|%%(?i:%b))+)*/?\Z" % (_DOTS, _PLAIN, _HARMLESS))
-# Fields by which frameworks replace the path or the method of a request.
+# Fields by which servers and frameworks replace the path or the method of a request. Some take
+# two of CGI's variables (RFC 3875 §4.1) from them.
 _OVERRIDING = frozenset(
     (
+        b"path-info",
+        b"script-name",
         b"x-http-method",
         b"x-http-method-override",
         b"x-method-override",
+        b"x-original-uri",
         b"x-original-url",
         b"x-rewrite-url",
+        b"x-script-name",
     )
 )
 
