@@ -223,6 +223,18 @@ async def test_fields_that_replace_the_path(stage: Stage, name: str) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("name", [b"Destination", b"destination"])
+async def test_a_field_that_names_a_second_path(stage: Stage, name: bytes) -> None:
+    """RFC 4918 §10.3: a server of WebDAV moves or copies there what the path has."""
+    for method in (b"MOVE", b"COPY"):
+        field = name + b": https://" + HOST + b"/admin"
+        assert await stage.ask(b"/mcp/a", field, method=method) == 400
+        assert stage.seen == []
+        target = b"https://open." + DOMAIN.encode() + b"/mcp/a"
+        assert await stage.ask(target, field, method=method) == 200
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("target", "expected"), [(b"/mcp/ws", 200), (b"/ws", 404)])
 async def test_an_upgrade(stage: Stage, target: bytes, expected: int) -> None:
     wish = (b"Connection: Upgrade", b"Upgrade: websocket")

@@ -67,3 +67,11 @@ def overrides(headers: Headers) -> bool:
     Applications behind a gateway in the manner of CGI cannot tell dashes from underscores.
     """
     return any(name.lower().replace(b"_", b"-") in _OVERRIDING for name, _value in headers)
+
+
+def names_second(headers: Headers) -> bool:
+    """Whether a field in *headers* names a path beside the request's.
+
+    Servers of WebDAV write to that of ``Destination``, which may be a URL (RFC 4918 §10.3).
+    """
+    return any(name.lower() == b"destination" for name, _value in headers)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..config.model import Rate, RouteOptions
 from ..http.messages import Headers, RequestHead
-from ..http.paths import Prefixes, has_one_meaning, overrides
+from ..http.paths import Prefixes, has_one_meaning, names_second, overrides
 
 _DENIED = "http_request_denied"
 _UNAVAILABLE = "destination_unavailable"
@@ -95,9 +95,14 @@ class Guard:
             allowed = ", ".join(self._options.methods).encode("ascii")
             text = "Method is not allowed on this route"
             return Refused("methods", 405, text, _DENIED, [(b"Allow", allowed)])
-        if (self._prefixes is not None or self._methods) and overrides(head.headers):
+        if self._asks_for_another(head.headers):
             return Refused(option, 400, "Field asks for another path or method", _AMBIGUOUS)
         return None
+
+    def _asks_for_another(self, headers: Headers) -> bool:
+        if self._prefixes is not None and names_second(headers):
+            return True
+        return (self._prefixes is not None or bool(self._methods)) and overrides(headers)
 
     def _of_length(self, head: RequestHead) -> Refused | None:
         if head.length is not None and head.length > self.max_body_bytes:

@@ -62,6 +62,14 @@ def test_fields_that_replace_what_was_judged(option: RouteOptions) -> None:
     assert refused(RouteOptions(max_in_flight=1), head) is None
 
 
+def test_a_field_that_names_a_second_path() -> None:
+    head = HEAD._replace(headers=[(b"Destination", b"/admin")])
+    assert refused(RouteOptions(methods=("POST",)), head) is None
+    found = refused(RouteOptions(paths=("/mcp",), methods=("POST",)), head)
+    assert found is not None
+    assert (found.option, found.status) == ("paths", 400)
+
+
 def test_a_rate_lets_a_burst_through_and_then_as_many_as_it_says() -> None:
     bucket = Bucket(Rate(4, 2.0))
     assert [bucket.take(100.0) for _ in range(6)] == [0, 0, 0, 0, 0.5, 0.5]
