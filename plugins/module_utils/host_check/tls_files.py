@@ -45,7 +45,8 @@ def _variable(route: Mapping[str, Any], option: str) -> str:
 
 def _unusable(path: str) -> str:
     """Why the proxy cannot read the file, with the remedy; '' if it can."""
-    if path.startswith(_HIDDEN):
+    # Of a link, the unit shows the proxy the name and hides the file.
+    if path.startswith(_HIDDEN) or os.path.realpath(path).startswith(_HIDDEN):
         return "is hidden from the proxy by its unit. Put it elsewhere, for example below /etc"
     if not os.path.isfile(path):
         return "does not exist on the host. Put the file there, or correct the path"

@@ -76,6 +76,21 @@ def test_a_file_that_the_unit_hides():
     assert text.startswith(f"proxy_upstream_ca_file: {hidden}")
 
 
+@pytest.mark.parametrize("link", ["file", "directory", "dots"])
+def test_a_link_to_a_file_that_the_unit_hides(files, monkeypatch, link):
+    home, hidden = os.path.realpath(files), os.path.realpath(files / "hidden")
+    monkeypatch.setattr(tls_files, "_HIDDEN", (f"{hidden}/",))
+    (files / "hidden").mkdir()
+    (files / "one.crt").rename(files / "hidden/one.crt")
+    (files / "ca.crt").symlink_to("hidden/one.crt")
+    (files / "certs").symlink_to("hidden")
+    (files / "other").mkdir()
+    path = {"file": "ca.crt", "directory": "certs/one.crt", "dots": "other/../hidden/one.crt"}[link]
+    route = {"route": "", "client_cert": "", "client_key": "", "ca_file": f"{home}/{path}"}
+    (text,) = tls_files.problems([route])
+    assert text.startswith(f"proxy_upstream_ca_file: {home}/{path} is hidden from the proxy")
+
+
 @pytest.mark.parametrize("name", ["mcp-proxy", "nobody"])
 def test_the_file_is_tried_as_the_user_who_has_to_read_it(monkeypatch, name):
     """Before there is a mcp-proxy, everybody must be able to read it."""
