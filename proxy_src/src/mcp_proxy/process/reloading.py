@@ -40,7 +40,7 @@ def read(path: str, running: Config, certificates: CertificateStore) -> Candidat
         config = replace(config, upstream=read_ca(config.upstream))
     except CertificateError as error:
         problems.append(as_problem(config, error))
-    config, errors = with_contents(config)
+    config, errors = with_contents(config, running)
     problems += [as_problem(config, error) for error in errors]
     if problems:
         raise ConfigError(path, problems)

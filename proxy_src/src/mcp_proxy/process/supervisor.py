@@ -19,7 +19,7 @@ from .. import __version__
 from ..config.load import ConfigError
 from ..config.model import Config
 from ..tls.certificates import CertificateStore, Pair, read_ca
-from ..tls.route_files import Renewals, tell, with_contents
+from ..tls.route_files import Renewals, with_contents
 from ..tls.ticket_keys import ROTATION_SECONDS
 from ..watch import exposition, log
 from ..watch.admin import AdminServer
@@ -131,7 +131,7 @@ class Supervisor:
         for name in config.routes:
             self._metrics.add_route(name, config.options(name).refusing)
             _tell_route(config, name)
-        tell(config)
+        self._renewals.tell(config)
         self._metrics.maintenance(_in_maintenance(config))
         if config.upstream.disable_ip_validation:
             log.event(log.logger, log.WARN, "IP validation of upstreams is off")
@@ -292,6 +292,7 @@ class Supervisor:
         self._metrics.maintenance(_in_maintenance(new.config))
         for name in before.routes.keys() - new.config.routes.keys():
             log.event(log.logger, log.INFO, "route removed", route=name)
+        self._renewals.tell(new.config)
         changed = self._certificates.use(new.config.tls, new.pair)
         if self._pool is not None:
             await self._pool.apply(new.config, new.pair)

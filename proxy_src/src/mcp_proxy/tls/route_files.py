@@ -9,22 +9,30 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
+from cryptography import x509
+
 from ..config.model import Config, RouteOptions, RouteTls, Tls, UpstreamPolicy
 from ..watch import log
 from .certificates import Pair, parse_pair, read_file
 from .contexts import CertificateError, upstream_context
 
 
-def with_contents(config: Config) -> tuple[Config, list[CertificateError]]:
+def with_contents(
+    config: Config, running: Config | None = None
+) -> tuple[Config, list[CertificateError]]:
     """*config* with the contents of its routes' files, and what is wrong with them.
 
-    They are thus read once for all workers. A route with an error stays as it is.
+    They are thus read once for all workers. A route with an error stays as it is. In place of a
+    client certificate of *running* that is valid now, only another one that is valid will do.
     """
     found: dict[str, RouteOptions] = {}
     errors = []
     for route, options in config.route_options.items():
         try:
-            found[route] = replace(options, tls=_contents(route, options))
+            tls = _contents(route, options)
+            if running is not None and tls is not None:
+                _compare(route, running.options(route).tls, tls)
+            found[route] = replace(options, tls=tls)
         except CertificateError as error:
             errors.append(error)
             found[route] = options
@@ -35,23 +43,11 @@ def invalidities(config: Config) -> list[CertificateError]:
     """The client certificates in *config*, with its contents, that are not valid at this moment."""
     errors = []
     for route, options in config.route_options.items():
-        if options.tls is not None and options.tls.cert:
-            problem = _pair(route, options, options.tls).invalidity()
-            if problem:
-                remedy = "renew the client certificate"
-                errors.append(CertificateError(_field(route, "client_cert"), problem, remedy))
+        problem = _invalidity(options.tls)
+        if problem:
+            remedy = "renew the client certificate"
+            errors.append(CertificateError(_field(route, "client_cert"), problem, remedy))
     return errors
-
-
-def tell(config: Config) -> None:
-    """Log which client certificates are in use, and which of them no upstream accepts."""
-    for route, options in config.route_options.items():
-        if options.tls is not None and options.tls.cert:
-            _tell(route, options, options.tls)
-    for error in invalidities(config):
-        log.event(
-            log.logger, log.ERROR, "certificate not valid", field=error.field, problem=error.what
-        )
 
 
 class Renewals:
@@ -59,6 +55,23 @@ class Renewals:
 
     def __init__(self) -> None:
         self._refused: dict[str, str] = {}
+        self._told: dict[str, tuple[str, str]] = {}  # certificate, and why it is not valid
+
+    def tell(self, config: Config) -> None:
+        """Log which client certificates are in use from now on, and which no upstream accepts.
+
+        Each is told once, and once more when it runs out, or the clock has been set.
+        """
+        before, self._told = self._told, {}
+        for route, options in config.route_options.items():
+            tls = options.tls
+            if tls is None or not tls.cert:
+                continue
+            self._told[route] = told = (tls.cert, _invalidity(tls))
+            if before.get(route, ("", ""))[0] != tls.cert:
+                _tell_loaded(route, options, tls)
+            if told[1] and before.get(route) != told:
+                _tell_invalid(route, told[1])
 
     def look(self, config: Config) -> Config | None:
         """*config* with the contents that have changed since it was read; ``None`` if none has."""
@@ -74,11 +87,9 @@ class Renewals:
             self._refused.pop(route, None)
             if renewed != options.tls:
                 found[route] = replace(options, tls=renewed)
-                _tell(route, options, renewed)
-        if not found:
-            return None
-        options_of_all = {**config.route_options, **found}
-        return replace(config, route_options=MappingProxyType(options_of_all))
+        new = replace(config, route_options=MappingProxyType({**config.route_options, **found}))
+        self.tell(new)
+        return new if found else None
 
     def _refuse(self, route: str, error: CertificateError) -> None:
         if self._refused.get(route) == str(error):
@@ -101,13 +112,26 @@ def _renewed(route: str, options: RouteOptions) -> RouteTls:
     new = replace(old, cert=cert, key=key)
     if new == old:
         return old
-    pair = _pair(route, options, new)
+    _pair(route, options, new)
     _try(route, options, new)
-    problem = pair.invalidity()
-    if problem and not (old.cert and _pair(route, options, old).invalidity()):
+    _compare(route, old, new)
+    return new
+
+
+def _compare(route: str, old: RouteTls | None, new: RouteTls) -> None:
+    """Raise if the client certificate of *new* is not valid now, and that of *old* is."""
+    problem = _invalidity(new)
+    if problem and old is not None and old.cert and not _invalidity(old):
         remedy = "put a valid certificate there"
         raise CertificateError(_field(route, "client_cert"), problem, remedy)
-    return new
+
+
+def _invalidity(tls: RouteTls | None) -> str:
+    """Why the client certificate, which was read before, is not valid now; ``""`` if it is."""
+    if tls is None or not tls.cert:
+        return ""
+    chain = tls.cert.encode("latin-1")
+    return Pair(chain, b"", x509.load_pem_x509_certificates(chain)[0]).invalidity()
 
 
 def _contents(route: str, options: RouteOptions) -> RouteTls | None:
@@ -154,7 +178,12 @@ def _try(route: str, options: RouteOptions, tls: RouteTls) -> None:
         ) from None
 
 
-def _tell(route: str, options: RouteOptions, tls: RouteTls) -> None:
+def _tell_invalid(route: str, problem: str) -> None:
+    field = _field(route, "client_cert")
+    log.event(log.logger, log.ERROR, "certificate not valid", field=field, problem=problem)
+
+
+def _tell_loaded(route: str, options: RouteOptions, tls: RouteTls) -> None:
     pair = _pair(route, options, tls)
     log.event(
         log.logger,

@@ -178,3 +178,26 @@ async def test_what_does_not_fit_is_refused(tmp_path: Path, what: str) -> None:
         assert checked.returncode == 1
         assert printed.decode() == told
         assert (await ask(proxy, "wiki"))[0] == 200
+
+
+async def test_a_reload_tells_the_new_certificate_and_refuses_an_expired_one(
+    tmp_path: Path,
+) -> None:
+    upstream = Upstream(tmp_path)
+    pairs = {
+        "first": client_pair(CLIENTS),
+        "second": client_pair(CLIENTS),
+        "expired": client_pair(CLIENTS, begins_days=-9, ends_days=-1),
+    }
+    options = {name: upstream.options(tmp_path / name, pair) for name, pair in pairs.items()}
+    async with proxy_of(tmp_path, upstream, {"wiki": options["first"]}) as proxy:
+        proxy.edit(route_options={"wiki": options["expired"]})
+        status, _, told = await proxy.reload()
+        assert (status, "route_options.wiki.client_cert: expired at " in told) == (1, True), told
+        assert await ask(proxy, "wiki") == (200, f"{pairs['first'].serial} {NAME}")
+        seen = len(proxy.log)
+        proxy.edit(route_options={"wiki": options["second"]})
+        assert await proxy.reload() == (0, "", "")
+        line = await proxy.logged("client certificate loaded", after=seen)
+        assert line["serial"] == f"{pairs['second'].serial:x}"
+        assert await ask(proxy, "wiki") == (200, f"{pairs['second'].serial} {NAME}")

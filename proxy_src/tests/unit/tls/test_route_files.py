@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 
 import pytest
 from mcp_proxy.config.model import Address, Config, RouteOptions, Tls, Upstream
-from mcp_proxy.tls.route_files import Renewals, invalidities, tell, with_contents
+from mcp_proxy.tls.route_files import Renewals, invalidities, with_contents
 from pki import Authority, Issued, client_pair
 
 AUTHORITY = Authority()
@@ -127,12 +129,14 @@ def test_one_that_is_not_valid_is_read_and_told(route: Route, log: list[tuple[st
     route.put(EXPIRED)
     (error,) = invalidities(route.read())
     assert str(error).startswith("route_options.wiki.client_cert: expired at ")
-    tell(route.read())
+    Renewals().tell(route.read())
     assert [text for text, _ in log] == ["client certificate loaded", "certificate not valid"]
+    assert log[1][1].startswith("expired at ")
 
 
 def test_a_renewed_one_is_found(route: Route, log: list[tuple[str, str]]) -> None:
     renewals, config = Renewals(), route.read()
+    renewals.tell(config)
     assert renewals.look(config) is None
     route.put(SECOND)
     (route.home / "ca.crt").write_bytes(b"read with a reload, and not now")
@@ -143,11 +147,14 @@ def test_a_renewed_one_is_found(route: Route, log: list[tuple[str, str]]) -> Non
     assert new == replace(old, cert=SECOND.cert.decode(), key=SECOND.key.decode())
     assert renewed.route_options["echo"] == config.route_options["echo"]
     assert renewals.look(renewed) is None
-    assert log == [("client certificate loaded", f"{SECOND.serial:x}")]
+    loaded = "client certificate loaded"
+    assert log == [(loaded, f"{FIRST.serial:x}"), (loaded, f"{SECOND.serial:x}")]
 
 
 def test_a_bad_one_is_refused_once(route: Route, log: list[tuple[str, str]]) -> None:
     renewals, config = Renewals(), route.read()
+    renewals.tell(config)
+    log.clear()
     (route.home / "tls.key").write_bytes(SECOND.key)
     assert [renewals.look(config) for _ in range(3)] == [None] * 3
     route.put(EXPIRED)
@@ -168,3 +175,70 @@ def test_what_is_not_valid_is_better_than_what_is_not_valid_either(route: Route)
     config = route.read()
     route.put(client_pair(AUTHORITY, begins_days=-9, ends_days=-2))
     assert Renewals().look(config) is not None
+
+
+class Time(datetime):
+    """Stands still, but for the test."""
+
+    present = datetime.now(timezone.utc)
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return cls.present.astimezone(tz)
+
+
+def test_the_end_of_the_one_in_use_is_told_once(
+    route: Route, log: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_proxy.tls.certificates.datetime", Time)
+    renewals, config = Renewals(), route.read()
+    renewals.tell(config)
+    assert renewals.look(config) is None
+    monkeypatch.setattr(Time, "present", Time.present + timedelta(days=40_000))
+    log.clear()
+    assert [renewals.look(config) for _ in range(3)] == [None] * 3
+    (line,) = log
+    assert line[0] == "certificate not valid"
+    assert line[1].startswith("expired at ")
+    monkeypatch.setattr(Time, "present", Time.present - timedelta(days=80_000))
+    assert [renewals.look(config) for _ in range(3)] == [None] * 3
+    assert log[1][0] == "certificate not valid"
+    assert log[1][1].startswith("not valid before ")
+    assert len(log) == 2
+
+
+def test_after_a_reload_only_what_has_changed_is_told(
+    route: Route, log: list[tuple[str, str]]
+) -> None:
+    renewals, config = Renewals(), route.read()
+    renewals.tell(config)
+    log.clear()
+    renewals.tell(route.read())
+    assert log == []
+    route.put(SECOND)
+    renewals.tell(route.read())
+    assert log == [("client certificate loaded", f"{SECOND.serial:x}")]
+    renewals.tell(replace(config, route_options={}))
+    renewals.tell(route.read())
+    assert log == [("client certificate loaded", f"{SECOND.serial:x}")] * 2
+
+
+@pytest.mark.parametrize("when", [{"begins_days": -9, "ends_days": -1}, {"begins_days": 3}])
+def test_a_reload_takes_no_invalid_one_in_place_of_a_valid_one(
+    route: Route, when: dict[str, int]
+) -> None:
+    running = route.read()
+    route.put(client_pair(AUTHORITY, **when))
+    config, (error,) = with_contents(route.config(), running)
+    assert re.fullmatch(
+        r"route_options\.wiki\.client_cert: (expired at|not valid before) \S+; put a valid "
+        "certificate there",
+        str(error),
+    )
+    assert config.route_options["wiki"].tls is None
+    # There is no better one.
+    for worse in (replace(running, route_options={}), route.read()):
+        route.put(EXPIRED)
+        assert with_contents(route.config(), worse)[1] == []
+    route.put(SECOND)
+    assert with_contents(route.config(), running)[1] == []
