@@ -29,7 +29,7 @@ from typing import Any
 
 Message = dict[str, Any]
 
-MAX_BYTES = 1 << 26
+MAX_BYTES = 1 << 27
 """More than any configuration: a longer message means that the two sides are out of step."""
 
 HEARTBEAT = 2.0

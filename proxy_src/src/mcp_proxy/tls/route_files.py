@@ -6,6 +6,7 @@ the proxy runs. CAs are read at the start and with each reload, as ``upstream.tl
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -15,6 +16,9 @@ from ..config.model import Config, RouteOptions, RouteTls, Tls, UpstreamPolicy
 from ..watch import log
 from .certificates import Pair, parse_pair, read_file
 from .contexts import CertificateError, upstream_context
+
+_MAX_BYTES = 1 << 25
+"""What the contents of all files may take in a message to a worker, of its ``MAX_BYTES``."""
 
 
 def with_contents(
@@ -36,7 +40,8 @@ def with_contents(
         except CertificateError as error:
             errors.append(error)
             found[route] = options
-    return replace(config, route_options=MappingProxyType(found)), errors
+    config = replace(config, route_options=MappingProxyType(found))
+    return config, [*errors, *_too_much(config)]
 
 
 def invalidities(config: Config) -> list[CertificateError]:
@@ -87,9 +92,16 @@ class Renewals:
             self._refused.pop(route, None)
             if renewed != options.tls:
                 found[route] = replace(options, tls=renewed)
-        new = replace(config, route_options=MappingProxyType({**config.route_options, **found}))
+        options_of_all = {**config.route_options, **found}
+        new = replace(config, route_options=MappingProxyType(options_of_all)) if found else config
+        too_much = _too_much(new) if found else []
+        if too_much:
+            self._refuse("", too_much[0])
+            new = config
+        else:
+            self._refused.pop("", None)
         self.tell(new)
-        return new if found else None
+        return None if new is config else new
 
     def _refuse(self, route: str, error: CertificateError) -> None:
         if self._refused.get(route) == str(error):
@@ -144,6 +156,27 @@ def _contents(route: str, options: RouteOptions) -> RouteTls | None:
         _pair(route, options, tls)
     _try(route, options, tls)
     return tls
+
+
+def _too_much(config: Config) -> list[CertificateError]:
+    """The error that the contents of all files together are, if there is not room for them."""
+    contents = [
+        text
+        for options in config.route_options.values()
+        if options.tls is not None
+        for text in (options.tls.cert, options.tls.key, options.tls.ca)
+    ]
+    if sum(len(json.dumps(text)) for text in contents) <= _MAX_BYTES:
+        return []
+    problem = (
+        f"client_cert, client_key and ca_file of all routes are more than {_MAX_BYTES >> 20} MiB "
+        "together"
+    )
+    remedy = (
+        "leave only certificates and keys in these files, and put CAs that many routes share into "
+        "upstream.tls.ca_file"
+    )
+    return [CertificateError("route_options", problem, remedy)]
 
 
 def _read_pair(route: str, options: RouteOptions) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 
 import pytest
-from mcp_proxy.config.model import Address, Config, RouteOptions, Tls, Upstream
+from mcp_proxy.config.model import Address, Config, RouteOptions, RouteTls, Tls, Upstream
+from mcp_proxy.config.wire import to_wire
+from mcp_proxy.process.control import MAX_BYTES, encode_message
+from mcp_proxy.tls import route_files
 from mcp_proxy.tls.route_files import Renewals, invalidities, with_contents
 from pki import Authority, Issued, client_pair
 
@@ -242,3 +246,44 @@ def test_a_reload_takes_no_invalid_one_in_place_of_a_valid_one(
         assert with_contents(route.config(), worse)[1] == []
     route.put(SECOND)
     assert with_contents(route.config(), running)[1] == []
+
+
+def test_the_files_of_all_routes_together_have_a_limit(
+    route: Route, log: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control characters, because such a file takes six times its size on the way to a worker."""
+    monkeypatch.setattr("mcp_proxy.tls.route_files._MAX_BYTES", 1 << 20)
+    (route.home / "ca.crt").write_bytes(b"\x01" * 60_000 + b"\n" + AUTHORITY.cert)
+
+    def config(*routes: str) -> Config:
+        return replace(route.config(), route_options=dict.fromkeys(routes, route.options))
+
+    fits, errors = with_contents(config("a", "b"))
+    assert errors == []
+    _, (error,) = with_contents(config("a", "b", "c"))
+    assert str(error) == (
+        "route_options: client_cert, client_key and ca_file of all routes are more than 1 MiB "
+        "together; leave only certificates and keys in these files, and put CAs that many routes "
+        "share into upstream.tls.ca_file"
+    )
+    renewals = Renewals()
+    renewals.tell(fits)
+    log.clear()
+    (route.home / "tls.crt").write_bytes(b"\x01" * 60_000 + b"\n" + SECOND.cert)
+    (route.home / "tls.key").write_bytes(SECOND.key)
+    assert [renewals.look(fits) for _ in range(2)] == [None] * 2
+    assert [text for text, _ in log] == ["new client certificate refused, the old one stays in use"]
+    route.put(SECOND)
+    assert renewals.look(fits) is not None
+
+
+def test_the_largest_files_fit_into_a_message(route: Route) -> None:
+    def config(size: int) -> Config:
+        options = replace(route.options, tls=RouteTls(ca="\x01" * size))
+        return replace(route.config(), route_options={"wiki": options})
+
+    most = (1 << 25) // len(json.dumps("\x01")[1:-1]) - 10
+    assert route_files._too_much(config(most)) == []
+    assert route_files._too_much(config(most + 20)) != []
+    body = encode_message("settings", config=to_wire(config(most)))
+    assert len(body) < MAX_BYTES / 2  # the rest is for all else
