@@ -85,10 +85,15 @@ def _run(arguments: argparse.Namespace) -> int:
     log.configure(settings.log_level)
     try:
         asyncio.run(run(arguments.config, settings))
-    except (CertificateError, StartError) as error:
-        log.event(log.logger, log.ERROR, f"cannot start: {error}")
-        return 1
-    return 0
+    except CertificateError as error:
+        reasons: Sequence[object] = (error,)
+    except StartError as error:
+        reasons = error.args
+    else:
+        return 0
+    for reason in reasons:
+        log.event(log.logger, log.ERROR, f"cannot start: {reason}")
+    return 1
 
 
 def _reload(arguments: argparse.Namespace) -> int:

@@ -76,16 +76,20 @@ def test_wrong_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> Non
     assert "usage: mcp-proxy" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("form", [["serve", "--config"], ["--config"], ["-config"]])
-def test_serve_says_why_it_does_not_start(good: Path, form: list[str]) -> None:
-    good.write_text(good.read_text().replace(":8000", ""))
-    done = subprocess.run(
-        [sys.executable, "-m", "mcp_proxy", *form, str(good)],
+def served(config: Path, *form: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mcp_proxy", *form, str(config)],
         env={"PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+@pytest.mark.parametrize("form", [["serve", "--config"], ["--config"], ["-config"]])
+def test_serve_says_why_it_does_not_start(good: Path, form: list[str]) -> None:
+    good.write_text(good.read_text().replace(":8000", ""))
+    done = served(good, *form)
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -94,3 +98,19 @@ def test_serve_says_why_it_does_not_start(good: Path, form: list[str]) -> None:
         in line
     )
     assert f"where={good}:6" in line
+
+
+def test_serve_says_all_that_is_wrong_with_the_files_of_routes(good: Path) -> None:
+    names = ("wiki", "echo")
+    for name in names:
+        (good.parent / f"{name}.crt").write_text("garbage")
+    options = "".join(f"  {name}: {{ca_file: {good.parent}/{name}.crt}}\n" for name in names)
+    routes = "routes: {echo: 'https://10.0.0.5:8000', wiki: 'https://10.0.0.6:8000'}"
+    old = "routes: {echo: 'http://10.0.0.5:8000'}"
+    good.write_text(good.read_text().replace(old, routes) + f"route_options:\n{options}")
+    done = served(good, "--config")
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if "cannot start" in line]
+    assert len(lines) == 2, done.stderr
+    for line, name in zip(lines, names):
+        assert f"cannot start: route_options.{name}.ca_file: {good.parent}/{name}.crt: no" in line

@@ -43,7 +43,7 @@ _STOP_MARGIN = 10.0
 
 
 class StartError(Exception):
-    """The proxy cannot start for a reason outside its configuration file's text."""
+    """The proxy cannot start, for reasons outside its configuration file's text: its ``args``."""
 
 
 async def run(path: str, config: Config) -> None:
@@ -75,7 +75,7 @@ class Supervisor:
         self._certificates = CertificateStore(config.tls, self._metrics, self._on_pair)
         self._config, errors = with_contents(replace(config, upstream=read_ca(config.upstream)))
         if errors:
-            raise errors[0]
+            raise StartError(*errors)
         self._renewals = Renewals()
         self._of_others = _of_others(config)
         self._sockets: list[socket.socket] = []
