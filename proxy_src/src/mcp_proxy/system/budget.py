@@ -82,6 +82,8 @@ class Budget:
         enough = self._most - self._most // _RELIEF
         too_much = self.held > self._most
         for holder in holders:
+            if not holder.noted:
+                continue  # it has ended with one before it
             if holder.noted > MOST_EACH or (too_much and self.held > enough):
                 held = holder.noted
                 self.note(holder, 0)

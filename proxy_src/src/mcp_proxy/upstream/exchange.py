@@ -242,6 +242,8 @@ class Exchange:
 
     def give_way(self, held: int) -> None:
         """See :class:`system.budget.Holder`."""
+        if self._done:
+            return
         self._release_upstream()
         self._finish(f"too much waits: {held} bytes for a connection to the upstream")
         self._stream.abort()

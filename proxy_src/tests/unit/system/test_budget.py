@@ -17,6 +17,7 @@ class Peer:
         self.noted = 0
         self.held = 0
         self.was_cut: int | None = None
+        self.ends_with_it: Peer | None = None
 
     def gets(self, size: int) -> Peer:
         self.held += size
@@ -27,6 +28,8 @@ class Peer:
         assert self.was_cut is None
         self.was_cut = held
         self.held = 0
+        if self.ends_with_it is not None:
+            self.ends_with_it.gets(-self.ends_with_it.held)
 
 
 async def turns() -> None:
@@ -89,6 +92,16 @@ async def test_many_small_ones_are_cut_one_after_the_other() -> None:
     await turns()
     assert here.held <= 1500
     assert sum(peer.was_cut == 10 for peer in peers) == here.cuts == 11
+
+
+async def test_those_that_end_with_another_are_not_cut_as_well() -> None:
+    """As a client's requests do when it is cut."""
+    here = Budget(plenty=100, most=1000)
+    peers = [Peer(here).gets(size) for size in (500, 400, 370, 350, 340)]
+    peers[0].ends_with_it = peers[1]
+    await turns()
+    assert [peer.was_cut for peer in peers] == [500, None, 370, None, None]
+    assert (here.held, here.cuts) == (690, 2)
 
 
 def test_the_figures_leave_room() -> None:
