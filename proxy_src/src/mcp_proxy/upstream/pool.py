@@ -19,6 +19,7 @@ from ..system.rota import QUICK, Account, Portion
 from ..system.transports import CLOSED, send_at_once
 from ..system.turn import Turn
 from .dial import Dialer
+from .tls import UpstreamTls
 
 _MAX_IDLE = 64
 """Connections kept in reserve per upstream."""
@@ -227,7 +228,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """See :class:`asyncio.BaseProtocol`."""
         self._pool.forget(self)
         self.transport = CLOSED
-        self._note_end()
+        self._note()
         if self._lingering is not None:
             self._lingering.cancel()
         lost = exc or incomplete()
@@ -324,7 +325,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     @property
     def held(self) -> int:
         """See :class:`system.budget.Holder`."""
-        return self.transport.get_write_buffer_size() + self._unsent_bytes + len(self._late)
+        transport = self.transport
+        unread = transport.unread if isinstance(transport, UpstreamTls) else 0
+        unsent = transport.get_write_buffer_size() + self._unsent_bytes
+        return unsent + unread + len(self._late)
 
     def _note(self) -> None:
         held = self.held
@@ -352,6 +356,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Take no more of the response for now."""
         self._held = True
         self._pace()
+        self._note()
 
     def resume_reading(self) -> None:
         """Undo :meth:`pause_reading`."""

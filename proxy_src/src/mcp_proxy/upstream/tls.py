@@ -178,6 +178,11 @@ class UpstreamTls(asyncio.Transport, asyncio.BufferedProtocol):
         """See :class:`asyncio.WriteTransport`."""
         return self._plain.get_write_buffer_size()
 
+    @property
+    def unread(self) -> int:
+        """Bytes, most of them encrypted, that have come and wait here for the protocol above."""
+        return self._incoming.pending + self._tls.pending()
+
     def write(self, data: Any) -> None:
         """See :class:`asyncio.WriteTransport`."""
         try:

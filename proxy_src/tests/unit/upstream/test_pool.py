@@ -1,13 +1,18 @@
-"""Connections that are too old, or whose machine is gone; test_pool_machine.py has the rest."""
+"""Connections that are too old, lost with an answer that waits, or whose machine is gone.
+
+test_pool_machine.py has the rest.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from unittest import mock
 
 import mcp_proxy.upstream.pool
 import pytest
+from fakes import deliver
 from mcp_proxy.config.model import Upstream
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.upstream.pool import UpstreamConnection, UpstreamPool
@@ -25,7 +30,9 @@ class Scene:
         self.dialer.set_aside = mock.Mock()
         self.dialer.connect.side_effect = self.connect
         self.pool = UpstreamPool(self.dialer, IDLE, Turn(), AGE)
-        self.transport = mock.Mock(**{"is_closing.return_value": False})
+        self.transport = mock.Mock(
+            **{"is_closing.return_value": False, "get_write_buffer_size.return_value": 0}
+        )
         self.transport.get_extra_info.side_effect = {"socket": sock}.get
 
     def monotonic(self) -> float:
@@ -77,3 +84,21 @@ async def test_an_address_whose_machine_is_gone_is_set_aside(
     connection.check(30.0)
     (call,) = scene.dialer.set_aside.call_args_list
     assert call.args[:2] == (UPSTREAM, "10.0.0.1")
+
+
+async def test_an_answer_that_waits_counts_though_its_connection_is_lost(scene: Scene) -> None:
+    connection = await scene.pool.dial(UPSTREAM)
+    connection.begin(mock.Mock(room=1 << 16), b"GET / HTTP/1.1\r\n\r\n", b"GET")
+    await asyncio.sleep(0)  # the request leaves
+    budget = scene.pool.turn.budget
+    scene.pool.turn.rota.put_off(connection.reserve.account, lambda: None)  # others come first
+    deliver(connection, bytes(3000))
+    connection.pause_reading()
+    assert budget.held == 3000
+    for _ in range(5):
+        await asyncio.sleep(0)
+    connection.connection_lost(None)
+    budget.refresh()
+    assert budget.held == 3000
+    connection.discard()
+    assert budget.held == 0

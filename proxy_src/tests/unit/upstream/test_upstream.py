@@ -1,8 +1,9 @@
-"""A connection to an upstream over TLS that is lost while its answer is not wanted yet."""
+"""Connections to upstreams over TLS whose answer is not wanted yet."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,12 @@ from unittest import mock
 
 import pytest
 import uvloop
+from fakes import deliver
 from mcp_proxy.config.model import Upstream, UpstreamPolicy
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.upstream.dial import Dialer
-from mcp_proxy.upstream.pool import UpstreamConnection, UpstreamPool
+from mcp_proxy.upstream.pool import Reserve, UpstreamConnection, UpstreamPool
+from mcp_proxy.upstream.tls import UpstreamTls
 from pki import Authority
 from upstreams import raw_upstream
 
@@ -62,3 +65,72 @@ def test_a_lost_connection_whose_answer_waits_has_nobody_to_be_asked(
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(asyncio.wait_for(run(), 60))
+
+
+class Joined:
+    """A connection and the upstream's side of its TLS, joined in memory but for a socketpair(2)."""
+
+    def __init__(self, ours: socket.socket, peer: socket.socket, directory: Path) -> None:
+        authority = Authority()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.issue("localhost").write(directory))
+        self._peer = peer
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_side=True)
+        self.turn = Turn()
+        pool = UpstreamPool(mock.Mock(), 5.0, self.turn)
+        reserve = Reserve(Upstream("https", "localhost", 443), 5.0)
+        self.connection = UpstreamConnection(pool, reserve, "127.0.0.1")
+        trust = ssl.create_default_context(cadata=authority.cert.decode())
+        self.ours = UpstreamTls(self.connection, trust, "localhost")
+        methods = {"is_closing.return_value": False, "get_write_buffer_size.return_value": 0}
+        transport = mock.Mock(**methods)
+        transport.get_extra_info.side_effect = {"socket": ours}.get
+        self.ours.connection_made(transport)
+        while not self._shakes_hands():
+            pass
+        assert self.ours.ready.done()
+
+    def _shakes_hands(self) -> bool:
+        """Go a step further; return whether it is through."""
+        self._in.write(self._peer.recv(1 << 16))
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            deliver(self.ours, self._out.read())
+        return True
+
+    def encrypted(self, data: bytes) -> bytes:
+        """What the upstream sends to say *data*."""
+        self._tls.write(data)
+        return self._out.read()
+
+
+async def test_what_is_not_decrypted_yet_counts(tmp_path: Path) -> None:
+    """A read takes more from the network than a client that is slow has room for."""
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        joined = Joined(ours, peer, tmp_path)
+        connection, budget = joined.connection, joined.turn.budget
+        user = mock.Mock(room=1 << 13)
+        user.response_body.side_effect = lambda _: connection.pause_reading()
+        connection.begin(user, b"GET / HTTP/1.1\r\n\r\n", b"GET")
+        await asyncio.sleep(0)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"
+        deliver(joined.ours, joined.encrypted(head + bytes(60_000)))
+        (given,) = [len(call.args[0]) for call in user.response_body.call_args_list]
+        assert given < 1 << 13
+        waiting = 60_000 - given
+        assert waiting <= budget.held < waiting + 500
+        joined.ours.connection_lost(None)
+        budget.refresh()
+        assert waiting <= budget.held < waiting + 500
+        user.response_body.side_effect = None
+        connection.resume_reading()
+        await asyncio.sleep(0.01)
+        assert sum(len(call.args[0]) for call in user.response_body.call_args_list) == 60_000
+        budget.refresh()
+        assert budget.held == 0
+        connection.discard()
