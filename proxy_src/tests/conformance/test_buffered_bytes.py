@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,10 +223,10 @@ class Client:
                     self.ended += 1
         await self.send()
 
-    def ask(self, number: int, method: str) -> None:
+    def ask(self, number: int, method: str, more: Sequence[tuple[str, str]] = ()) -> None:
         head = {":method": method, ":scheme": "https", ":path": "/"}
         head[":authority"] = f"echo.{DOMAIN}"
-        self.h2.send_headers(number, list(head.items()), end_stream=method == "GET")
+        self.h2.send_headers(number, [*head.items(), *more], end_stream=method == "GET")
 
     def leave(self) -> None:
         self.pipe.abort()
@@ -345,6 +345,22 @@ async def test_a_write_counts_until_its_last_byte_has_left(proxy: Proxy) -> None
     proxy.turn.budget.refresh()
     assert proxy.turn.budget.held == 0
     client.leave()
+
+
+async def test_heads_of_requests_in_flight_count(proxy: Proxy) -> None:
+    """Their upstreams have taken them, and do not answer."""
+    client = Client(proxy, WIDE)
+    await client.open()
+    for number in (1, 3, 5):
+        client.ask(number, "GET", [("x-large", "z" * 10_000)])
+    await client.send()
+    for _, pipe in proxy.upstreams:
+        assert b"z" * 10_000 in pipe.take()
+    proxy.turn.budget.refresh()
+    assert 30_000 <= proxy.turn.budget.held < 32_000
+    client.leave()
+    await turns()
+    assert proxy.turn.budget.held == 0
 
 
 async def test_what_is_encrypted_in_one_go(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

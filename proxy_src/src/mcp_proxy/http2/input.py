@@ -91,6 +91,11 @@ class Http2Input:
         self._greeted = False
         self.patience = Patience("frames without use", 1000, 50)
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a field section of which frames are still to come."""
+        return 0 if self._block is None else self._block.size
+
     def receive(self, data: bytes) -> None:
         """Parse *data*. Raises :class:`ConnectionFault`; the connection is then over."""
         for kind, flags, number, payload in self._reader.feed(data):

@@ -56,6 +56,9 @@ _CONNECTION_WINDOW = 1 << 23
 """Bytes of content of all requests together that may be on the way to upstreams: those of 32 whose
 upstreams take nothing, so that the others are not held up with them."""
 _DEFAULT_WINDOW = 65535
+_FEW = 1 << 14
+"""Bytes of requests' fields that a connection may have in flight, or of an unfinished section,
+without their being counted: those of a dozen ordinary requests."""
 
 
 class Http2Server:
@@ -91,6 +94,7 @@ class Http2Server:
         self._streams: dict[int, Http2Stream] = {}
         self._unfinished: dict[int, Http2Stream] = {}  # answered, though the request goes on
         self._numbers = StreamNumbers()
+        self._field_bytes = 0  # of requests in flight
         self._failures = Patience("streams that come to nothing", 500, 10)
         self._goaway = b""
         self._output_paused = False
@@ -126,8 +130,13 @@ class Http2Server:
 
     @property
     def held(self) -> int:
-        """Bytes of responses that wait here for the client."""
-        return self._responses.buffered
+        """Bytes that wait here: responses for the client, fields of requests for their end."""
+        fields = self._request_fields
+        return self._responses.buffered + (fields if fields > _FEW else 0)
+
+    @property
+    def _request_fields(self) -> int:
+        return self._field_bytes + self._input.unfinished
 
     def receive(self, data: bytes) -> None:
         """Parse *data*; starts requests and hands their content on."""
@@ -135,7 +144,7 @@ class Http2Server:
             self._input.receive(data)
         except ConnectionFault as fault:
             self._fail(fault)
-        if self._out:
+        if self._out or self._request_fields > _FEW:  # which the connection has to note
             self._connection.wake()
 
     def _fail(self, fault: ConnectionFault) -> None:
@@ -161,6 +170,8 @@ class Http2Server:
         if size > self._limits.max_header_bytes:
             raise StreamFault(ErrorCode.ENHANCE_YOUR_CALM)
         stream.received(0, ended=True)
+        if stream.handler is not None:
+            self._keep_fields(stream, size)
         self._complete(stream, trailers)
 
     def _open(self, number: int, fields: list[Field], size: int, ended: bool) -> None:
@@ -183,6 +194,7 @@ class Http2Server:
             return
         head_only = head.method == b"HEAD"
         stream = self._begin(Http2Stream(self, number, head.length, ended, head_only))
+        self._keep_fields(stream, size)
         if head.length is None and head.method in _WITHOUT_CONTENT:
             stream.undecided = head
             self._undecided.append(stream)
@@ -199,6 +211,10 @@ class Http2Server:
         self._streams[stream.number] = stream
         self._responses.open(stream)
         return stream
+
+    def _keep_fields(self, stream: Http2Stream, size: int) -> None:
+        stream.request_field_bytes += size
+        self._field_bytes += size
 
     def _start(self, stream: Http2Stream, head: RequestHead) -> None:
         handler = self._on_request(head, stream)
@@ -416,6 +432,7 @@ class Http2Server:
         stream.gone = True
         stream.handler = None
         self._responses.drop(stream)
+        self._field_bytes -= stream.request_field_bytes
         self.served += 1
 
     def _give_up(self, stream: Http2Stream, how: str) -> None:
@@ -500,6 +517,7 @@ class Http2Server:
         self._undecided.clear()
         self._overdue.clear()
         self._responses.clear()
+        self._field_bytes = 0
         for stream in streams.values():
             stream.gone = True
             stream.pending.clear()

@@ -57,6 +57,7 @@ class Http2Stream:
         self.pending_bytes = 0
         self.interim_bytes = 0  # of interim responses that have not left yet
         self.field_bytes = 0  # of a head and trailers that have not left yet, as far as counted
+        self.request_field_bytes = 0  # of its head and trailers, as far as the handler has them
         self.ending: Headers | None = None  # the response's trailers once all of it is pending
         self.queued = False
         self.gone = False

@@ -281,6 +281,76 @@ def test_heads_that_wait_for_the_connection_count(over: str) -> None:
     assert pair.status == ({} if over == "cancelled" else dict.fromkeys(numbers, 200))
 
 
+def large(size: int) -> list[tuple[str, str]]:
+    """A request with *size* bytes of fields, and few more."""
+    return [*POST, ("x-large", "z" * size)]
+
+
+@pytest.mark.parametrize("over", ["answered", "cancelled", "lost"])
+def test_heads_of_requests_in_flight_count(over: str) -> None:
+    pair = Pair()
+    numbers = [pair.request(large(10_000), end=False) for _ in range(3)]
+    pair.exchange()
+    assert 30_000 <= pair.layer.held < 31_000
+    for number, handler in zip(numbers, pair.requests):
+        if over == "answered":
+            handler.reply(b"done")
+        elif over == "cancelled":
+            pair.client.reset_stream(number, ErrorCodes.CANCEL)
+    pair.exchange()
+    if over == "lost":
+        pair.layer.client_gone()
+    assert pair.layer.held == 0
+
+
+def test_trailers_of_requests_in_flight_count() -> None:
+    pair = Pair()
+    numbers = [pair.request(POST, end=False) for _ in range(3)]
+    pair.exchange()
+    assert pair.layer.held == 0
+    for number in numbers:
+        pair.client.send_headers(number, [("x-sum", "z" * 10_000)], end_stream=True)
+    pair.exchange()
+    assert 30_000 <= pair.layer.held < 31_000
+    for handler in pair.requests:
+        handler.reply(b"done")
+    pair.exchange()
+    assert pair.layer.held == 0
+
+
+def test_heads_that_were_refused_do_not_count() -> None:
+    pair = Pair(limits=Limits(max_header_bytes=8000))
+    for _ in range(3):
+        pair.request(large(10_000), end=False)
+    pair.client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    pair.exchange()
+    assert (pair.requests, pair.layer.requests) == ([], 3)
+    assert pair.layer.held < 3 * 1000
+
+
+def test_a_head_counts_while_it_comes_and_the_connection_is_woken_to_see_it() -> None:
+    pair = Pair()
+    pair.exchange()
+    pair.request(large(40_000))
+    *parts, last = cuts(pair.client.data_to_send(), range(0, 40_000, 1000))
+    feed(pair.layer.receive, parts)
+    assert pair.connection.woken
+    assert pair.layer.held >= 25_000
+    pair.connection.woken = False
+    pair.layer.receive(last)
+    assert pair.connection.woken
+    assert 40_000 <= pair.layer.held < 41_000
+
+
+def test_small_heads_wake_nobody() -> None:
+    pair = Pair()
+    pair.exchange()
+    pair.request()
+    pair.layer.receive(pair.client.data_to_send())
+    assert not pair.connection.woken
+    assert pair.layer.held == 0
+
+
 def test_many_small_parts_take_little_more_than_their_bytes() -> None:
     """As an event stream has them whose client does not read."""
     pair, number = waiting()
