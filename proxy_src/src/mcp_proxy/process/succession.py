@@ -17,6 +17,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 from .. import __file__ as _package
 from ..config.model import Address
@@ -103,14 +104,21 @@ def _inheritable(descriptor: int, above: int) -> int:
 
 
 def legacy(environ: MutableMapping[str, str]) -> Legacy | None:
-    """Return what the release that this process was before has left, once; ``None`` without one."""
+    """Return what the release that this process was before has left, once; ``None`` without one.
+
+    It may be a later release, which left more: the way back must be open.
+    """
     text = environ.pop(_LEGACY, "")
     if not text:
         return None
     values = json.loads(text)
     return Legacy(
-        Address(**values["listen"]),
-        Address(**values["admin"]) if values["admin"] else None,
+        _address(values["listen"]),
+        _address(values["admin"]) if values["admin"] else None,
         values["admin_sockets"],
-        [(pid, channel) for pid, channel in values["workers"]],
+        [(pid, channel) for pid, channel, *_later in values["workers"]],
     )
+
+
+def _address(values: dict[str, Any]) -> Address:
+    return Address(values["host"], values["port"])

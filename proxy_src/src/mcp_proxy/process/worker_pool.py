@@ -45,6 +45,7 @@ class WorkerPool:
         self._metrics = metrics
         self._workers: list[WorkerProcess | None] = [None] * config.workers
         self._failures = [0] * config.workers
+        self._starting: set[WorkerProcess] = set()  # the process runs, and knows nothing yet
         self._leaving: set[WorkerProcess] = set()
         self._adopted: set[WorkerProcess] = set()
         self._past: Snapshot = {}
@@ -160,11 +161,15 @@ class WorkerPool:
         return [worker for worker in self._workers if worker is not None] + list(self._leaving)
 
     def _everybody(self) -> list[WorkerProcess]:
-        return self._alive() + list(self._adopted)
+        return self._alive() + list(self._starting) + list(self._adopted)
 
     async def _start_one(self, number: int) -> WorkerProcess:
         worker = WorkerProcess(number, self._on_change)
-        await worker.start(listening.share(self._sockets, number, len(self._workers)))
+        self._starting.add(worker)
+        try:
+            await worker.start(listening.share(self._sockets, number, len(self._workers)))
+        finally:
+            self._starting.discard(worker)
         if self._stopping:
             worker.kill()
         else:

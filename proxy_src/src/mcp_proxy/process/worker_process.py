@@ -105,6 +105,7 @@ class WorkerProcess:
         except BaseException:
             child.kill()
             child.wait()
+            self.ended.set()
             raise
 
     async def adopt(self, handle: Handle) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from mcp_proxy.config import model as settings
+from mcp_proxy.process.channel import Channel
 from mcp_proxy.process.worker_pool import WorkerPool, with_share
 from mcp_proxy.process.worker_process import PATIENCE, WorkerProcess, worker_environment
 from mcp_proxy.tls.certificates import read_pair
@@ -59,6 +62,34 @@ async def test_a_worker_of_another_release_that_does_not_end_is_killed(pool: Wor
     assert await asyncio.wait_for(pool.ended(), 20) == 0
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_a_worker_that_is_being_started_is_not_forgotten(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch, child: subprocess.Popen[bytes]
+) -> None:
+    going_on = asyncio.Event()
+
+    async def connect(channel: Channel, sock: socket.socket) -> None:
+        await going_on.wait()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Channel, "connect", connect)
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(WorkerProcess, "_spawn", lambda *_: (ours, child))
+    monkeypatch.setattr(pool, "_sockets", [theirs])
+    starting = asyncio.ensure_future(pool._start_one(0))
+    await asyncio.sleep(0)
+    assert pool.hand_over(30.0) == [(child.pid, -1)]
+    ended = asyncio.ensure_future(pool.ended())
+    await asyncio.sleep(0)
+    assert not ended.done()
+    going_on.set()
+    with pytest.raises(OSError, match="Too many open files"):
+        await starting
+    assert await ended == 0
+    assert pool.hand_over(30.0) == []
+    ours.close()
+    theirs.close()
 
 
 async def test_what_fails_again_and_again_is_started_ever_more_slowly(
