@@ -9,7 +9,7 @@ import asyncio
 import enum
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from websockets.frames import CloseCode
@@ -59,6 +59,26 @@ balancers on the way close WebSockets that are quiet for a minute or two."""
 
 
 @dataclass
+class CutClients:
+    """Clients that were cut since the last line about them, and the bytes that waited."""
+
+    number: int = 0
+    held: int = 0
+
+    def add(self, held: int) -> None:
+        """One more, for which *held* bytes waited."""
+        self.number += 1
+        self.held += held
+
+    def tell(self) -> None:
+        """Log them, all in one line: many are cut at a time."""
+        if self.number:
+            text = "client cut: too much waits for it"
+            log.event(log.logger, log.WARN, text, clients=self.number, bytes=self.held)
+            self.number = self.held = 0
+
+
+@dataclass
 class SharedContext:
     """State that all connections share, as it is now. ``forget`` is called by one that has ended.
 
@@ -73,6 +93,7 @@ class SharedContext:
     forget: Callable[[TunnelConnection], None]
     buffer: memoryview
     turn: Turn
+    cut: CutClients = field(default_factory=CutClients)
 
 
 class Stage(enum.Enum):
@@ -288,8 +309,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
 
     def give_way(self, held: int) -> None:
         """See :class:`system.budget.Holder`."""
-        text = "client cut: too much waits for it"
-        log.event(log.logger, log.WARN, text, bytes=held, peer=self._peer)
+        self._shared.cut.add(held)
         self.cut()
 
     def _pace(self) -> None:

@@ -141,6 +141,7 @@ class ProxyServer:
             self._pool.close()
             if self._clock is not None:
                 self._clock.cancel()
+            self._shared.cut.tell()
         # One more turn, in which aborted transports are closed.
         await asyncio.sleep(0)
         return cut
@@ -235,6 +236,7 @@ class ProxyServer:
         budget = self._turn.budget
         budget.refresh()
         self._metrics.buffered(budget.held, budget.cuts)
+        self._shared.cut.tell()
         # One timer for all time limits: none of them has to be kept to the millisecond.
         timeouts = self._config.timeouts
         shortest = min(timeouts.handshake, timeouts.header, timeouts.idle, timeouts.upstream_idle)
