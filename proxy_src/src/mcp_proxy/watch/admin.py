@@ -40,9 +40,9 @@ _REASONS = {
 class AdminServer:
     """Answers ``/healthz`` (the process lives), ``/readyz`` (it takes requests), ``/metrics``.
 
-    One request per connection. Every local user can connect, and none can keep the others out:
-    requests, time and the number of clients are bounded, and one that is slow makes room for new
-    ones.
+    One request per connection. Every local user can connect, and none can keep the others from
+    health: requests, time and the number of clients are bounded, and one that is slow makes room
+    for new ones. Those who want pages of metrics all the time can leave others without one.
     """
 
     def __init__(
