@@ -31,6 +31,8 @@ _KNOWN = {
     "ca-previous.crt": either(CERTIFICATE, empty),
     "tunnel-domain": either(domain, empty),
     "tunnel-id": either(IDENTIFIER, empty),
+    # 500 replicas and 500 marks, with the longest names: all that a state host can have it hold.
+    "members.json": text(512 * 1024),
     # Any text: whether it is a copy, the one who takes it judges.
     "state.age": text(LARGEST),
 }

@@ -647,6 +647,36 @@ def test_no_replica_of_the_inventory_is_marked_in_the_memory_of_another(simulati
     assert list(marks) == (["host4"] if playbook == "breach" else [])
 
 
+def told(letter):
+    """Return as many marks as a state host may say, with the longest names."""
+    wide = {**MARK, "machine": "2" * 64, "evidence": MARK["since"]}
+    return [{**wide, "name": f"{letter}{number:0253}"} for number in range(500)]
+
+
+def test_a_state_host_that_tells_too_many_marks_does_not_fill_the_memory(simulation):
+    """Each time others, and no more than breaches to come leave room for."""
+    own = told("a")[:3]
+    memory = {"state_host": "host1", "replicas": ["host1", "host2", "host3"]}
+    remembering(simulation, host2={**memory, "breached": own})
+    simulation.world["marked"] = {"host1": told("b")}
+    status, output = simulation.run("site")
+    assert status == 0, output[-3000:]
+    (text,) = {text for _at, text in written(simulation, "host2", "members.json")}
+    marks = json.loads(text)["breached"]
+    assert marks == own + told("b")[:397]
+
+
+def test_a_memory_that_is_full_keeps_no_state_host_from_its_mark(simulation):
+    """It has filled the memory of the others, with names as long as they may be."""
+    full = {"state_host": "host1", "replicas": [], "breached": told("a")}
+    remembering(simulation, host3=full)
+    status, output = simulation.run("breach", *STATE_HOST)
+    assert status == 0, output[-3000:]
+    names = [mark["name"] for mark in told("a")[:499]] + ["host1"]
+    for _at, text in written(simulation, "host3", "members.json"):
+        assert [mark["name"] for mark in json.loads(text)["breached"]] == names
+
+
 def to_manual(simulation):
     """Let the tunnel be in mode manual, in which each run has the token."""
     for name in [name for name in simulation.variables if name.startswith("mcp_tunnel_fed")]:
