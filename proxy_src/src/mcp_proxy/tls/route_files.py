@@ -65,7 +65,7 @@ class Renewals:
     def tell(self, config: Config) -> None:
         """Log which client certificates are in use from now on, and which no upstream accepts.
 
-        Each is told once, and once more when it runs out, or the clock has been set.
+        Each gets one line, and one more when it runs out, or the clock has been set.
         """
         before, self._told = self._told, {}
         for route, options in config.route_options.items():

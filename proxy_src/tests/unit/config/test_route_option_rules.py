@@ -1,4 +1,4 @@
-"""``route_options``: each option with its limits, and what is said of a value that is wrong."""
+"""``route_options``: each option with its limits, and the message about a wrong value."""
 
 from __future__ import annotations
 
