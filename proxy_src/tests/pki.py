@@ -20,6 +20,13 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
+def put(path: Path, content: bytes) -> None:
+    """Give *path* this *content* at once: a proxy that polls the file never finds half of it."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(content)
+    new.replace(path)
+
+
 @dataclass(frozen=True)
 class Issued:
     """A certificate and its key, both in PEM."""
@@ -32,7 +39,7 @@ class Issued:
         directory.mkdir(parents=True, exist_ok=True)
         paths = directory / "tls.crt", directory / "tls.key"
         for path, content in zip(paths, (self.cert, self.key)):
-            path.write_bytes(content)
+            put(path, content)
         return str(paths[0]), str(paths[1])
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from pki import Authority, Issued
+from pki import Authority, Issued, put
 from running import DOMAIN, RunningProxy, proxied
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
@@ -26,8 +26,8 @@ async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 def pair(cert: bytes, key: bytes) -> Breaks:
     def write(cert_file: Path, key_file: Path) -> None:
-        cert_file.write_bytes(cert)
-        key_file.write_bytes(key)
+        put(cert_file, cert)
+        put(key_file, key)
 
     return write
 
@@ -141,7 +141,7 @@ async def test_one_line_however_long_it_lasts(tmp_path: Path) -> None:
         "poll_interval": "10ms",
     }
     async with proxied(tmp_path, raw_upstream(polite), tls=tls) as proxy:
-        cert_file.write_bytes(b"garbage\n")
+        put(cert_file, b"garbage\n")
         await proxy.logged("new certificate refused")
         for _ in range(20):
             await presented(proxy)

@@ -9,6 +9,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from pki import put
 from running import RunningProxy, proxied
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
@@ -46,7 +47,7 @@ async def becomes_ready(proxy: RunningProxy) -> None:
 
 async def test_the_clock_jumps(tmp_path: Path, library: str) -> None:
     offset = tmp_path / "offset"
-    offset.write_text("+0\n")
+    put(offset, b"+0\n")
     through = (
         "env",
         f"LD_PRELOAD={library}",
@@ -72,13 +73,13 @@ async def test_the_clock_jumps(tmp_path: Path, library: str) -> None:
             await still_served()
             for days, why in ((100, "expired at"), (-10, "not valid before"), (3650, "expired at")):
                 seen = len(proxy.log)
-                offset.write_text(f"{days * DAY:+}\n")
+                put(offset, f"{days * DAY:+}\n".encode())
                 line = await proxy.logged("certificate not valid", after=seen)
                 assert line["problem"].startswith(why)
                 # No connection is closed and none waits: only wall clocks jump.
                 await still_served()
                 assert (await ready(proxy)).startswith(f"503 {why}")
-                offset.write_text("+0\n")
+                put(offset, b"+0\n")
                 await becomes_ready(proxy)
                 await still_served()
             seconds = [line["seconds"] for line in proxy.log if line["msg"] == "request finished"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from bridge import TunnelBridge
+from pki import put
 from running import DOMAIN, RunningProxy, prepared_proxy, running_proxy
 
 HOST = f"echo.{DOMAIN}"
@@ -202,7 +203,7 @@ async def test_a_new_certificate_drops_no_connection(
         old = await Client.connect(proxy, port)
         first = old.certificate
         seen = len(proxy.log)
-        (tls / "tls.crt").write_text("half")
+        put(tls / "tls.crt", b"half")
         refusal = await proxy.logged("new certificate refused, the old one stays in use")
         assert refusal["field"] == "tls.cert_file"
         still = await Client.connect(proxy, port)
