@@ -4,19 +4,30 @@ They are plain calls, which :mod:`ctypes` can make: no callback, so no memory th
 and executable.
 
 The ``SSL_CTX *`` is the first field of CPython's ``SSLContext`` object. That is no promise, so it
-is only used in the versions in which it was looked up and tested, and tried out before it counts.
+is only used in the versions in which it was looked up and tested, and only after a proof that needs
+no trust in the address: the object has grown in the midst of 3.13, and distributors have patches.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import ssl
 import sys
 from collections.abc import Sequence
 from functools import cache
 
-KNOWN = ((3, 9), (3, 13))
+KNOWN = ((3, 9), (3, 14))
 """The first and the last version of Python whose ``SSLContext`` is known."""
+
+_FIELD = object.__basicsize__
+"""Where an ``SSLContext`` has its ``SSL_CTX *``, in bytes: right after every object's header."""
+
+_SEEN = 1024
+"""So many bytes of an ``SSL_CTX`` are looked at.
+
+Its options are at byte 296 in OpenSSL 1.1.1, at 312 in 3.0 to 3.6.
+"""
 
 
 class OpenSslContext:
@@ -38,13 +49,47 @@ class OpenSslContext:
 def found(context: ssl.SSLContext) -> OpenSslContext | None:
     """The ``SSL_CTX`` of *context*, or ``None`` where it is not known how to find it."""
     openssl = library()
-    if openssl is None:
+    if openssl is None or not _has_options():
         return None
-    pointer = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
-    # Python knows this value as well, so a wrong pointer is most likely found here.
+    pointer = ctypes.c_void_p(_address(context))
+    # Python knows this value as well.
     if openssl.SSL_CTX_get_options(pointer) & 0xFFFFFFFF != context.options & 0xFFFFFFFF:
         return None
     return OpenSslContext(openssl, pointer)
+
+
+def _address(context: ssl.SSLContext) -> int:
+    return ctypes.c_size_t.from_address(id(context) + _FIELD).value
+
+
+@cache
+def _has_options() -> bool:
+    """Whether that field of this Python's contexts points to the options that OpenSSL has for them.
+
+    An option that is switched in a context is then switched there, and nothing else is.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    before = _copy(_address(context))
+    context.options ^= ssl.OP_NO_TICKET
+    changed = before ^ _copy(_address(context))
+    return changed in {ssl.OP_NO_TICKET << at for at in range(0, 8 * _SEEN, 32)}
+
+
+def _copy(address: int) -> int:
+    """The bytes at *address* as one number, 0 if there are none.
+
+    The kernel copies them: it answers EFAULT where reading them here would end the process.
+    """
+    write = ctypes.CDLL(None).write
+    write.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
+    write.restype = ctypes.c_ssize_t
+    reader, writer = os.pipe()
+    try:
+        written = write(writer, address, _SEEN)
+        return int.from_bytes(os.read(reader, _SEEN), "little") if written > 0 else 0
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def prefer_suite(context: ssl.SSLContext, name: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +14,20 @@ from mcp_proxy.tls.contexts import server_context
 from pki import Authority
 
 HOST = "a.t.example"
+
+#: Takes every other field of the object for the `SSL_CTX *`: NULL, numbers, pointers to objects.
+_WRONG_FIELDS = """
+import _ssl, ssl
+from mcp_proxy.tls import openssl, ticket_keys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.set_alpn_protocols(["h2"])
+context.sni_callback = lambda *_: None
+right, end = openssl._FIELD, _ssl._SSLContext.__basicsize__
+for openssl._FIELD in [0, 8, *range(right + 8, end, 8)]:
+    openssl._has_options.cache_clear()
+    assert not ticket_keys.use(context, ticket_keys.new_key()), openssl._FIELD
+print("refused all from", right + 8, "to", end)
+"""
 
 
 class Servers:
@@ -87,6 +103,20 @@ def test_it_is_left_alone_where_it_is_not_known(
     monkeypatch.setattr(openssl, "KNOWN", ((2, 7), (3, 0)))
     assert not ticket_keys.use(context, ticket_keys.new_key())
     openssl.library.cache_clear()
+
+
+def test_an_object_with_other_fields_is_left_alone() -> None:
+    """A wrong field is never followed: that would end the worker by a signal, or write anywhere."""
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", _WRONG_FIELDS],
+        env={"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "refused all" in done.stdout
 
 
 def test_the_interpreter_here_is_a_known_one() -> None:
