@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +15,9 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.playbook.task import Task
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host_check.facts import (
+    MINIMUM_PYTHON,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import answers, own_names
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules import Rule
 
@@ -24,6 +28,9 @@ DEFAULT_SECONDS = 900
 _LONGEST = 1000
 """Characters of the reason why a host could not be reached: ssh passes on what the host sends."""
 _INTERPRETER = "ansible_python_interpreter"
+#: For a shell; any Python understands it.
+_ASK_VERSION = "-c 'import sys; print(\"Python %d.%d.%d\" % sys.version_info[:3])'"
+_VERSION = re.compile(r"(?m)^Python (([0-9])\.([0-9]{1,3})\.[0-9]{1,3})\r?$")
 # Of tasks that tidy up after the run itself. Only a task's own variables count: a host sets none.
 _KEEPS_BOOKS = "__mcp_tunnel_keeps_books"
 
@@ -166,12 +173,31 @@ class CheckedModule(ActionBase):
             answer = self._execute_module(
                 module_name=module, module_args=given, task_vars=task_vars
             )
+            if answer.get("failed") and ("module_stderr" in answer or not answer.get("msg")):
+                self._check_python(host)
         checked = answers.take(host, module, answer, fields, optional)
         # Ansible's own finding, made on the controller: without it, it would look again and again.
         found = (answer.get("ansible_facts") or {}).get(self._discovered_interpreter_key)
         if self._discovered_interpreter_key and found == self._discovered_interpreter:
             checked["ansible_facts"] = {self._discovered_interpreter_key: found}
         return checked
+
+    def _check_python(self, host: str) -> None:
+        """Looks whether a module has not even begun, as the host's Python does not know its syntax.
+
+        :raises TunnelError: if so.
+        """
+        interpreter = (self._used_interpreter or "").lstrip("#!")
+        said = self._low_level_execute_command(f"{interpreter} {_ASK_VERSION}")
+        found = _VERSION.search(str(said.get("stdout", "")))
+        if found and (int(found[2]), int(found[3])) < MINIMUM_PYTHON:
+            least = ".".join(map(str, MINIMUM_PYTHON))
+            raise TunnelError(
+                host,
+                f"its {interpreter} is Python {found[1]}, and {least} or later is needed",
+                f"Install the package of a newer one, or name another one in {_INTERPRETER}. "
+                "Nothing was changed",
+            )
 
     def keep_out_of_files(self, what: str) -> None:
         """Has Ansible send the arguments over the connection, and in no temporary file.
