@@ -52,9 +52,11 @@ _IN_TEXT = {
     **FIELDS,
     "upstream.tls.ca_file": "proxy_upstream_ca (PEM) or proxy_upstream_ca_file (path on the host)",
 }
-# A value in quotes is the operator's. In the table, the longer of two fields comes first.
+# A value in quotes is the operator's, and so is the host of an upstream. In the table, the longer
+# of two fields comes first.
 _QUOTED_OR_FIELD = re.compile(
-    rf"'(?:\\.|[^'\\])*'|(?<![\w.])({'|'.join(map(re.escape, _IN_TEXT))})(?:\.(\w+))?(?!\w)"
+    rf"'(?:\\.|[^'\\])*'|(?<![\w./-])({'|'.join(map(re.escape, _IN_TEXT))})"
+    r"(?:\.([\w.-]*\w))?(?!\w)"
 )
 # Stands for a domain that only the API knows so far. RFC 2606 keeps the name for such uses.
 _STAND_IN = "tunnel.invalid"
@@ -255,11 +257,12 @@ def _cut(value: Any) -> Any:
 
 def _translated(problem: proxy.Problem) -> TunnelError:
     """A problem of the proxy's file as one of the variable behind that field."""
-    remedy = _in_variables(problem.remedy)
+    within = "." in problem.field
+    remedy = _in_variables(problem.remedy, within)
     remedy = remedy[:1].upper() + remedy[1:]
     if remedy.endswith("?"):
         remedy += " Otherwise leave it out"
-    return TunnelError(_subject(problem.field), _in_variables(problem.what), remedy)
+    return TunnelError(_subject(problem.field), _in_variables(problem.what, within), remedy)
 
 
 def _place(problem: TunnelError) -> str:
@@ -277,12 +280,16 @@ def _subject(field: str) -> str:
     return f"{FURTHER}[{shown(field)!r}]"
 
 
-def _in_variables(text: str) -> str:
-    """The text of a problem with variables in the place of fields."""
-    return _QUOTED_OR_FIELD.sub(_variable_for, text)
+def _in_variables(text: str, within: bool) -> str:
+    """The text of a problem with variables in the place of fields.
 
+    :param within: whether the problem is of a field within another. There, a plain word such as
+        ``timeouts`` is a word, or a field of that one.
+    """
 
-def _variable_for(found: re.Match[str]) -> str:
-    if not found[1]:
-        return found[0]
-    return _IN_TEXT[found[1]] + (f"[{found[2]!r}]" if found[2] else "")
+    def variable(found: re.Match[str]) -> str:
+        if not found[1] or (within and found[0].isalpha()):
+            return found[0]
+        return _IN_TEXT[found[1]] + (f"[{found[2]!r}]" if found[2] else "")
+
+    return _QUOTED_OR_FIELD.sub(variable, text)

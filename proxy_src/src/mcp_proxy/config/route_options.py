@@ -37,7 +37,7 @@ def read(
             section.problem(name, "the same route as another entry", "keep one of them")
         # With routes that are wrong, nobody knows which ones there are.
         elif routes and key not in routes:
-            section.problem(name, "no such route", f"use a name of routes: {', '.join(routes)}")
+            section.problem(name, "no such route", f"use one of {', '.join(map(shown, routes))}")
         known = [item.name for item in fields(RouteOptions) if item.name != _FILLED_IN]
         found[key] = _options(section.section(name, known), timeouts, routes.get(key))
     return MappingProxyType(found)

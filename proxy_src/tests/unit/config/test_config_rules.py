@@ -17,7 +17,7 @@ from mcp_proxy.config import load as config
         ),
         (
             {"x": "route_options: {ecko: {}}"},
-            "8 route_options.ecko: no such route; use a name of routes: echo",
+            "8 route_options.ecko: no such route; use one of 'echo'",
         ),
         (
             {"x": "route_options: {echo: {}, ECHO: {}}"},

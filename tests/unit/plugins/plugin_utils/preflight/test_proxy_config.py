@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.mcp_tunnels.stack.plugins.filter.with_domain import with_domain
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, proxy_config
+from ansible_collections.mcp_tunnels.stack.proxy_src.src.mcp_proxy.config.model import RouteOptions
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import DOMAIN, good
 
 COLLECTION = Path(__file__).resolve().parents[5]
@@ -197,12 +199,54 @@ def test_systemd_gets_whole_seconds(text, seconds):
             "proxy_settings['TLS/poll']: is no field's name. Write it like `tls.poll_interval`.",
         ),
         ({"proxy_settings": {".".join(["a"] * 5000): 1}}, "proxy_settings['a.a.a."),
+        (
+            {"proxy_settings": {"zzz": 1}},
+            "proxy_settings['zzz']: unknown field. Known here: proxy_access_log, proxy_admin_port, "
+            "proxy_limits, proxy_listen_port,",
+        ),
+        (
+            {"mcp_tunnel_route_options": {"echo": {"timeout": {}}}},
+            "mcp_tunnel_route_options['echo.timeout']: unknown field. Did you mean "
+            "`mcp_tunnel_route_options['echo.timeouts']`? Otherwise leave it out.",
+        ),
+        (
+            {"mcp_tunnel_route_options": {"echo": {"timeouts": 3}}},
+            "mcp_tunnel_route_options['echo.timeouts']: must be a map of fields, not a single "
+            "value. Write `mcp_tunnel_route_options['echo.timeouts']:` and below it, indented,",
+        ),
+        (
+            {"mcp_tunnel_route_options": {"echo": {"timeouts": {"header": "3s"}}}},
+            "mcp_tunnel_route_options['echo.timeouts.header']: runs before the route is known. "
+            "Set proxy_timeouts['header'], for all routes.",
+        ),
+        (
+            {
+                "mcp_tunnel_routes": {"limits": "http://x:1", "log_level": "http://y:1"},
+                "mcp_tunnel_route_options": {"echo": {}},
+            },
+            "mcp_tunnel_route_options['echo']: no such route. Use one of 'limits', 'log_level'.",
+        ),
+        *(
+            (
+                {"mcp_tunnel_routes": {"echo": f"https://{host}:1"}},
+                f"mcp_tunnel_routes['echo']: https://{host}:1 is https, but nothing says whom to "
+                "trust. Set proxy_upstream_ca (PEM) or proxy_upstream_ca_file (path on the host), "
+                "or proxy_upstream_include_system_cas: true.",
+            )
+            for host in ("timeouts", "log_level", "eu-limits.corp")
+        ),
         ({"proxy_settings": "a=b"}, "proxy_settings: must be a map, is a text of 3 characters."),
     ],
 )
 def test_a_problem_is_one_of_the_variable(changes, expected):
     (text,) = told(**changes)
     assert text.startswith(expected)
+
+
+def test_the_options_of_a_route_are_listed_by_their_own_names():
+    (text,) = told(mcp_tunnel_route_options={"echo": {"zzz": 1}})
+    known = text.partition("Known here: ")[2].rstrip(".").split(", ")
+    assert set(known) == {item.name for item in fields(RouteOptions)} - {"tls"}
 
 
 @pytest.mark.parametrize(
