@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
+import multiprocessing
 import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 
 # A machine, its boot, and the processes that are seen here: each container has its own.
 _MACHINE = ("etc/machine-id", "proc/sys/kernel/random/boot_id")
@@ -25,13 +28,20 @@ def this_run(task_vars: Mapping[str, Any], root: Path = Path("/")) -> dict[str, 
     """Id, owner, controller and process of the run.
 
     A task runs in a child of ansible-playbook, whose process is that of the run.
+
+    :raises TunnelError: if that was killed. The task has gone to process 1, which does not end, so
+        a lease in its name would outlive the run.
     """
+    parent = multiprocessing.parent_process()
+    pid = parent.pid if parent and parent.pid else os.getpid()
+    if parent and os.getppid() != pid:
+        raise TunnelError("This run", f"its process, {pid}, was killed", "Run again")
     controller = _controller(root)
-    process = f"{os.getppid()}:{_started(os.getppid(), root)}"
+    process = f"{pid}:{_started(pid, root)}"
     identity = hashlib.sha256(f"{controller} {process}".encode()).hexdigest()[:16]
     return {
         "id": identity,
-        "owner": _owner(task_vars),
+        "owner": _owner(task_vars, pid),
         "controller": controller,
         "process": process,
     }
@@ -77,13 +87,13 @@ def _started(pid: int, root: Path) -> str:
     return text.rpartition(")")[2].split()[19]
 
 
-def _owner(task_vars: Mapping[str, Any]) -> str:
+def _owner(task_vars: Mapping[str, Any], pid: int) -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         # A container's user need not have a name.
         user = str(os.getuid())
-    told = f"{user} on {socket.gethostname()}, process {os.getppid()}"
+    told = f"{user} on {socket.gethostname()}, process {pid}"
     job = task_vars.get("awx_job_id", task_vars.get("tower_job_id", ""))
     told += f", job {job}" if job else ""
     return "".join(letter for letter in told if letter.isprintable())[:_OWNER]

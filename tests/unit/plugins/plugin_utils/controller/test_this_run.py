@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
 import sys
+import time
 
+import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller.this_run import (
     has_ended,
     this_run,
 )
 
+FORK = multiprocessing.get_context("fork")
 
-def test_a_run_is_that_of_the_parent():
+
+@pytest.fixture
+def pipe():
+    """Both ends of a pipe between processes."""
+    ends = FORK.Pipe(duplex=False)
+    yield ends
+    for end in ends:
+        end.close()
+
+
+def test_a_run_is_that_of_the_parent(pipe):
     """Each task has a process of its own."""
-    run = this_run({"awx_job_id": 41})
-    assert this_run({}) == {**run, "owner": run["owner"].replace(", job 41", "")}
-    assert run["owner"].endswith(", job 41")
+    answer, said = pipe
+    task = FORK.Process(target=lambda: said.send((this_run({"awx_job_id": 41}), this_run({}))))
+    task.start()
+    run, without = answer.recv()
+    task.join()
+    assert without == {**run, "owner": run["owner"].replace(", job 41", "")}
+    assert run["owner"].endswith(f", process {os.getpid()}, job 41")
+    assert run["process"].startswith(f"{os.getpid()}:")
     assert not has_ended(run)
+
+
+def test_a_task_whose_run_was_killed_speaks_for_nobody(pipe):
+    """It is a child of process 1 then, which never ends: so would its lease."""
+    answer, said = pipe
+
+    def task():
+        parent = multiprocessing.parent_process().pid
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        try:
+            said.send(this_run({}))
+        except TunnelError as error:
+            said.send((parent, str(error)))
+
+    def run():
+        FORK.Process(target=task).start()
+        os._exit(9)
+
+    killed = FORK.Process(target=run)
+    killed.start()
+    killed.join()
+    assert answer.recv() == (
+        killed.pid,
+        f"This run: its process, {killed.pid}, was killed. Run again.",
+    )
 
 
 def test_a_process_that_is_gone_or_another_has_ended():
