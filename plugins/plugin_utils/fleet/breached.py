@@ -17,6 +17,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries
 DUTY = "breach"
 GROUP = "__mcp_tunnel_breached"
 """The group of the hosts that the rest of the run does without; see playbooks/breach.yml."""
+ROOM = 100
+"""Marks of hosts that runs take out, for which a replica's memory always has room."""
 _NAMES = "mcp_tunnel_breached"
 _STATE_HOST = "mcp_tunnel_state_host"
 
@@ -183,6 +185,34 @@ class Memory:
         now = self.machines.get(mark["name"], "")
         is_known = mark["machine"] not in breaches.UNKNOWN and now not in breaches.UNKNOWN
         return mark["name"] in forget and is_known and now != mark["machine"]
+
+
+def to_remember(
+    own: Iterable[Mapping[str, str]],
+    told: Iterable[Mapping[str, str]],
+    replicas: Collection[str],
+    taken_out: Collection[str],
+) -> list[Mapping[str, str]]:
+    """The marks that a replica remembers from now on, sorted by name.
+
+    Marks of this run and its own come first. Others may be invented: they leave room, as no more
+    than :data:`breaches.MOST` would be read.
+
+    :param own: those that it has. One whose machine is known stays as it is, whatever the state
+        host says by now: that one may be put back as it was before, or be in other hands.
+    :param told: those of the state host.
+    :param replicas: the hosts of the inventory. None of them is marked: the mark would keep it from
+        every run.
+    :param taken_out: the hosts that this run takes out.
+    """
+    mine = {mark["name"]: mark for mark in sorted(own, key=lambda mark: not mark["machine"])}
+    fixed = {*replicas, *(name for name, mark in mine.items() if mark["machine"])}
+    new = {mark["name"]: mark for mark in told if mark["name"] not in fixed}
+    sure = {name: mark for name, mark in new.items() if name in mine or name in taken_out}
+    others = [mark for name, mark in new.items() if name not in sure]
+    kept = [*sure.values(), *(mark for name, mark in mine.items() if name not in sure)]
+    kept += others[: max(breaches.MOST - ROOM - len(mine), 0)]
+    return sorted(kept[: breaches.MOST], key=lambda mark: mark["name"].lower())
 
 
 def remembered_as(name: str, machine: str, remembered: Mapping[str, Mapping[str, Any]]) -> str:

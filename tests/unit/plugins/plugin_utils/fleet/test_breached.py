@@ -142,3 +142,30 @@ def test_a_canary_that_is_taken_out_is_none():
     assert breached.without_canaries(values, gone) == {"mcp_tunnel_canary": ["a1"]}
     assert breached.without_canaries(values, {}) == values
     assert breached.without_canaries({"mcp_tunnel_canary": 5}, gone) == {"mcp_tunnel_canary": 5}
+
+
+def mark(name, machine=OLD, **changes):
+    """Return a mark of this host."""
+    return {**MARK, "name": name, "machine": machine, **changes}
+
+
+def test_a_replica_keeps_what_it_knows_of_a_machine_and_learns_the_rest():
+    own = [mark("known"), mark("unsure", "")]
+    told = [mark("unsure", NEW), mark("known", NEW), mark("new"), mark("a1")]
+    assert breached.to_remember(own, told, ["a1", "a2"], []) == [
+        mark("known"),
+        mark("new"),
+        mark("unsure", NEW),
+    ]
+    assert breached.to_remember(own, [], ["a1"], []) == own
+    assert breached.to_remember([], [], [], []) == []
+
+
+def test_the_mark_of_this_run_and_its_own_have_room_beside_invented_ones():
+    invented = [mark(f"x{number:03}") for number in range(500)]
+    own = [mark("own"), mark("unsure", "")]
+    kept = breached.to_remember(own, [*invented, mark("a3")], ["a1"], ["a3"])
+    assert kept == [mark("a3"), *own, *invented[: 500 - breached.ROOM - 2]]
+    full = [mark("unsure", ""), *invented[:499]]
+    kept = breached.to_remember(full, [mark("a3")], ["a1"], ["a3"])
+    assert kept == [mark("a3"), *invented[:499]], "a machine that is known counts for more"
