@@ -704,7 +704,9 @@ def test_mode_manual_contains_and_says_what_is_to_do(simulation):
     to_manual(simulation)
     status, output = simulation.run("breach", *ONE)
     assert status == 0, output[-3000:]
-    assert "To do now, in the Console: rotate the token" in output
+    assert output.count("To do") == 1, "not that the CA in use is to be registered as well"
+    assert "To do now: rotate the token in the Console" in output
+    assert "Then replace the CA" in output
     (mark,) = [c for c in calls(simulation, "state_host", note=True) if c["arguments"]["breached"]][
         :1
     ]
