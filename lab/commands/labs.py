@@ -11,13 +11,13 @@ from ..core.checkouts import OWN, Checkout
 from ..core.errors import LabError
 from ..core.paths import LabPaths
 from ..core.progress import Progress
-from ..hosts import rootfs, ssh
+from ..hosts import cgroups, rootfs, ssh
 from ..supervision import facts, lifecycle
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_SECONDS_TO_REBOOT = 60.0
+_SECONDS_TO_REBOOT = 300.0  # an emulated machine on a busy one takes some minutes
 
 
 def add_parsers(subparsers: Subparsers) -> None:
@@ -32,6 +32,11 @@ def add_parsers(subparsers: Subparsers) -> None:
         default="",
         metavar="PACKAGES",
         help="Debian packages that the hosts have, switched off: firewalld,ufw",
+    )
+    up.add_argument(
+        "--machines",
+        action="store_true",
+        help="virtual machines, each with a kernel of its own, instead of containers",
     )
     up.set_defaults(run=_up)
     down = subparsers.add_parser("down", help="end a lab (without a name: all of this checkout)")
@@ -57,6 +62,9 @@ def add_parsers(subparsers: Subparsers) -> None:
     reboot = verbs.add_parser("reboot", help="reboot one and wait until it is back")
     reboot.add_argument("host")
     reboot.set_defaults(run=_host_reboot)
+    cut = verbs.add_parser("cut", help="cut a virtual machine's power and wait until it is back")
+    cut.add_argument("host")
+    cut.set_defaults(run=_host_cut)
     execute = verbs.add_parser("exec", help="run a command on one, as the user ops")
     execute.add_argument("host")
     execute.add_argument("command", nargs=argparse.REMAINDER)
@@ -67,7 +75,7 @@ def _up(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     releases = arguments.debian.split(",")
     packages = [name for name in arguments.packages.split(",") if name]
-    paths = lifecycle.up(arguments.name, arguments.hosts, releases, packages)
+    paths = lifecycle.up(arguments.name, arguments.hosts, releases, packages, arguments.machines)
     print(f"lab {arguments.name} is ready after {time.monotonic() - began:.1f} s: {paths.run_dir}")
     print(f"connector: {facts.read(paths)['cloudflared']['description']}")
     return 0
@@ -141,16 +149,37 @@ def _known_host(paths: LabPaths, host: str) -> str:
 def _host_reboot(arguments: argparse.Namespace) -> int:
     paths = LabPaths(arguments.name)
     host = _known_host(paths, arguments.host)
-    boots = lifecycle.processes(paths)["hosts"][host]["boots"]
+    before = _boot(paths, host)
     ssh.output(paths, host, ["sudo", "systemctl", "reboot"], timeout=10)
+    _wait_for_another_boot(paths, host, before)
+    return 0
+
+
+def _host_cut(arguments: argparse.Namespace) -> int:
+    paths = LabPaths(arguments.name)
+    host = _known_host(paths, arguments.host)
+    if not next(e["machine"] for e in facts.read(paths)["hosts"] if e["name"] == host):
+        raise LabError(f"{host} is a container, which has no power to cut: see `lab up --machines`")
+    before = _boot(paths, host)
+    cgroups.kill(paths.label, host)
+    _wait_for_another_boot(paths, host, before)
+    return 0
+
+
+def _boot(paths: LabPaths, host: str) -> str | None:
+    """The kernel's name for its present boot; None if the host cannot be reached."""
+    return ssh.output(paths, host, ["cat", "/proc/sys/kernel/random/boot_id"], timeout=10)
+
+
+def _wait_for_another_boot(paths: LabPaths, host: str, before: str | None) -> None:
     deadline = time.monotonic() + _SECONDS_TO_REBOOT
     while time.monotonic() < deadline:
-        now = lifecycle.processes(paths)["hosts"][host]
-        if now["failed"]:
-            raise LabError(f"{host} cannot be rebooted: {now['failed']}; see {paths.logs}")
-        back = now["boots"] != boots
-        if back and ssh.output(paths, host, ["systemctl", "is-system-running", "--wait"], 30):
-            return 0
+        state = lifecycle.processes(paths)["hosts"][host]
+        if state["failed"]:
+            raise LabError(f"{host} cannot be rebooted: {state['failed']}; see {paths.logs}")
+        back = _boot(paths, host) not in (None, before)
+        if back and ssh.output(paths, host, ["systemctl", "is-system-running", "--wait"], 60):
+            return
         time.sleep(0.1)
     raise LabError(f"{host} did not come back within {_SECONDS_TO_REBOOT:.0f} s: see {paths.logs}")
 

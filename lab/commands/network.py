@@ -32,7 +32,9 @@ def add_parsers(subparsers: Subparsers) -> None:
 def _exec(arguments: argparse.Namespace) -> int:
     paths = LabPaths(arguments.name)
     lab = facts.read(paths)
-    namespaces = [NEIGHBOUR_NAMESPACE, INTERNET_NAMESPACE, *(h["name"] for h in lab["hosts"])]
+    # A machine's network is inside it.
+    containers = [host["name"] for host in lab["hosts"] if not host["machine"]]
+    namespaces = [NEIGHBOUR_NAMESPACE, INTERNET_NAMESPACE, *containers]
     if arguments.where not in (_BRIDGE, *namespaces):
         raise LabError(
             f"lab {paths.name} has no place {arguments.where!r} in its network: "

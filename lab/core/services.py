@@ -67,10 +67,6 @@ class Site:
         return path
 
 
-def _no_layers(_debian: str) -> Sequence[Path]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Plan:
     """A part's needs, which the supervisor meets.
@@ -81,8 +77,6 @@ class Plan:
         variables: of all hosts in the inventories, as an operator of this tunnel would write them.
         modes: the same, for one value of mcp_tunnel_mode: each has an inventory of its own.
         names: DNS name -> addresses, answered by the lab's resolver.
-        host_layers: Debian release ("12") -> directory trees laid over the hosts' root,
-            read-only and shared by all hosts of that release.
         trusted_cas: PEM texts that every host's system trust store holds.
     """
 
@@ -91,7 +85,6 @@ class Plan:
     variables: Mapping[str, Any] = field(default_factory=dict)
     modes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    host_layers: Callable[[str], Sequence[Path]] = _no_layers
     trusted_cas: Sequence[str] = ()
 
 

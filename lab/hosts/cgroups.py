@@ -59,15 +59,25 @@ def remove(lab: str, group: str = "") -> None:
             time.sleep(0.02)
 
 
+def kill(lab: str, group: str) -> None:
+    """Kills the processes that are in the group of the lab at this moment; the group stays."""
+    for hierarchy in _hierarchies():
+        _kill(hierarchy / lab / group)
+
+
+def _kill(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        for pid in (directory / "cgroup.procs").read_text().split():
+            # 0 stands for a process of a PID namespace that we cannot see into.
+            if pid != "0":
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+
+
 def _removed(top: Path) -> bool:
     """One attempt: kills everything below, deepest directories first."""
     for directory, _, _ in os.walk(top, topdown=False):
-        with contextlib.suppress(OSError):
-            for pid in (Path(directory) / "cgroup.procs").read_text().split():
-                # 0 stands for a process of a PID namespace that we cannot see into.
-                if pid != "0":
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
+        _kill(Path(directory))
         with contextlib.suppress(OSError):
             Path(directory).rmdir()
     return not top.exists()

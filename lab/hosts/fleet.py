@@ -15,9 +15,6 @@ from typing import Protocol
 from ..network import namespaces
 from ..network.addresses import HostAddress
 
-#: Vendor behaviour: with --keep-unit, nspawn ends with this status when the host reboots.
-REBOOT_STATUS = 133
-
 _ATTEMPTS = 6
 _FIRST_PAUSE = 0.1  # seconds; each is twice as long as the one before
 #: A process that ends with an error within this time after a reboot has not booted.
@@ -32,7 +29,13 @@ class _Spec(Protocol):
 
 
 class Bootable(Protocol):
-    """A host as the fleet needs it (see :class:`lab.hosts.nspawn.Host`)."""
+    """A host as the fleet needs it (see ``nspawn`` and ``machine``).
+
+    Attributes:
+        boot_again: the status with which its process ends when the host is to boot again.
+    """
+
+    boot_again: int
 
     @property
     def spec(self) -> _Spec: ...
@@ -71,12 +74,12 @@ class Fleet:
     def _ended(self, member: _Member, status: int) -> None:
         name = member.host.spec.name
         print(f"{name}: ended with status {status}", flush=True)
-        if status == REBOOT_STATUS:
+        if status == member.host.boot_again:
             member.attempts = 0
             namespaces.end_connections(member.host.spec.address)
             self._boot(member)
         elif status and member.boots > 1 and time.monotonic() - member.began < _SECONDS_TO_START:
-            self._try_later(member, f"systemd-nspawn ended with status {status}")
+            self._try_later(member, f"its process ended with status {status}")
         else:
             namespaces.end_connections(member.host.spec.address)
 

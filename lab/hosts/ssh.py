@@ -29,10 +29,14 @@ Host *
     ControlPath {control}
     ControlPersist 60s
     ServerAliveInterval 5
-    ServerAliveCountMax 3
+    ServerAliveCountMax {unanswered}
     ConnectTimeout 60
     LogLevel ERROR
 """
+
+#: Questions after which a host counts as gone. An emulated machine on a busy one takes more than 15
+#: seconds to open a session, in which its SSH server answers nothing.
+_UNANSWERED, _UNANSWERED_BY_MACHINES = 3, 24
 
 _HOST = """
 Host {name} {address}
@@ -58,8 +62,12 @@ def control_path(paths: LabPaths) -> str:
     return f"{paths.run_dir}/ssh/%C"
 
 
-def prepare(paths: LabPaths, hosts: Sequence[tuple[str, str]]) -> None:
-    """Makes all keys, known_hosts and ssh_config for hosts given as (name, address)."""
+def prepare(paths: LabPaths, hosts: Sequence[tuple[str, str]], machines: bool = False) -> None:
+    """Makes all keys, known_hosts and ssh_config for hosts given as (name, address).
+
+    Args:
+        machines: whether they are virtual machines, which may be slow.
+    """
     directory = paths.run_dir / "ssh"
     directory.mkdir(mode=0o700)
     _make_key(directory / "id_ed25519", f"{USER}@{paths.label}")
@@ -69,6 +77,7 @@ def prepare(paths: LabPaths, hosts: Sequence[tuple[str, str]]) -> None:
         directory=paths.run_dir,
         network=paths.network,
         control=control_path(paths),
+        unanswered=_UNANSWERED_BY_MACHINES if machines else _UNANSWERED,
     )
     for name, address in hosts:
         _make_key(directory / f"{name}_key", name)

@@ -125,6 +125,17 @@ def attach_host(namespace: str, address: HostAddress) -> None:
     _attach(namespace, port, address)
 
 
+def attach_machine(address: HostAddress) -> str:
+    """Connects a virtual machine's network card to the bridge; returns the name of its tap device.
+
+    Afresh at every boot; it may be called again after a failure.
+    """
+    port = f"port{address.index}"
+    _remove(["ip", "link", "delete", port])
+    _batch([f"tuntap add dev {port} mode tap", f"link set {port} master {BRIDGE} up"])
+    return port
+
+
 def _remove(argv: list[str]) -> None:
     with contextlib.suppress(LabError):
         run(argv, timeout=_SECONDS)

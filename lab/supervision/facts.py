@@ -34,6 +34,7 @@ def write(
             "address6": host.address.v6,
             "link_local": host.address.link_local,
             "debian": host.debian,
+            "machine": host.machine,
         }
         for host in spec.hosts
     ]

@@ -22,8 +22,8 @@ from ..core.errors import LabError
 from ..core.paths import LabPaths
 from ..core.processes import alive, recorded
 from ..core.progress import Progress
-from ..hosts import cloudflared, layers, rootfs, ssh
-from ..hosts.nspawn import plan_hosts
+from ..hosts import boot_files, cloudflared, layers, qemu, rootfs, ssh
+from ..hosts.specs import plan_hosts
 from . import cleanup, facts, kept
 from .messages import decode
 from .spec import LabSpec
@@ -58,11 +58,18 @@ def _is_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def up(name: str, count: int, releases: Sequence[str], packages: Sequence[str] = ()) -> LabPaths:
+def up(
+    name: str,
+    count: int,
+    releases: Sequence[str],
+    packages: Sequence[str] = (),
+    machines: bool = False,
+) -> LabPaths:
     """Makes a lab and returns when it is ready; it lives on in the background.
 
     Args:
         packages: Debian packages that the hosts have besides the bare system, switched off.
+        machines: whether the hosts are virtual machines, each with a kernel of its own.
 
     Raises:
         LabError: it exists already, or something in it failed; then nothing is left of it.
@@ -70,9 +77,9 @@ def up(name: str, count: int, releases: Sequence[str], packages: Sequence[str] =
     paths = LabPaths(name)
     if os.geteuid() != 0:
         raise LabError("the lab makes namespaces and mounts: run it as root")
-    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
-    if missing:
-        raise LabError(f"not installed: {', '.join(missing)}; run tools/bootstrap")
+    _check_tools(_TOOLS, "tools/bootstrap")
+    if machines:
+        _check_tools(qemu.TOOLS, "tools/bootstrap --machines")
     progress = Progress()
     lock = _lock(paths)
     if lock is None:
@@ -82,10 +89,12 @@ def up(name: str, count: int, releases: Sequence[str], packages: Sequence[str] =
         cleanup.clean(paths)
         kept.forget(paths)  # a new lab of this name is about to be made
         paths.checkout.publish()
-        trees = {each: _trees(each, packages, progress) for each in dict.fromkeys(releases)}
-        spec = LabSpec(name, tuple(plan_hosts(count, releases, trees)))
+        trees = {
+            each: _trees(each, packages, machines, progress) for each in dict.fromkeys(releases)
+        }
+        spec = LabSpec(name, tuple(plan_hosts(count, releases, trees, machines)))
         paths.logs.mkdir(mode=0o700, parents=True)
-        ssh.prepare(paths, [(host.name, host.address.v4) for host in spec.hosts])
+        ssh.prepare(paths, [(host.name, host.address.v4) for host in spec.hosts], machines)
         cloudflared.provide(paths)
         spec.write(paths.spec)
     except BaseException:
@@ -102,9 +111,19 @@ def up(name: str, count: int, releases: Sequence[str], packages: Sequence[str] =
     return paths
 
 
-def _trees(release: str, packages: Sequence[str], progress: Progress) -> list[Path]:
+def _check_tools(tools: Sequence[str], installer: str) -> None:
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        raise LabError(f"not installed: {', '.join(missing)}; run {installer}")
+
+
+def _trees(release: str, packages: Sequence[str], machines: bool, progress: Progress) -> list[Path]:
     tree = rootfs.ensure(release, progress)
-    return [tree, *([layers.ensure(tree, packages, progress)] if packages else [])]
+    wanted = [*(boot_files.PACKAGES if machines else ()), *packages]
+    above = [layers.ensure(tree, wanted, progress)] if wanted else []
+    if machines:
+        boot_files.ensure(tree, above, progress)
+    return [tree, *above]
 
 
 def _launch(paths: LabPaths, lock: int, progress: Progress) -> None:

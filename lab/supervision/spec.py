@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..hosts.nspawn import HostSpec
+from ..hosts.specs import HostSpec
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from ..core.processes import run
 from ..core.services import Plan, Service, Site
 from ..hosts import ssh
 from ..hosts.fleet import Fleet
-from ..hosts.nspawn import Host
+from ..hosts.machine import Machine
+from ..hosts.nspawn import Container
 from ..network import dns, namespaces
 from .messages import send
 from .parts import parts
@@ -89,9 +90,8 @@ class Supervisor:
         cas = [pem for plan in plans for pem in plan.trusted_cas]
         authorized = ssh.user_key(self._paths)
         for spec in self._spec.hosts:
-            host = Host(self._paths, spec)
-            layers = [layer for plan in plans for layer in plan.host_layers(spec.debian)]
-            host.prepare(layers, cas, ssh.host_key(self._paths, spec.name), authorized)
+            host = (Machine if spec.machine else Container)(self._paths, spec)
+            host.prepare(cas, ssh.host_key(self._paths, spec.name), authorized)
             self._fleet.add(host)
 
     def _start_service(self, service: Service) -> None:

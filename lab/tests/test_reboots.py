@@ -15,8 +15,9 @@ import pytest
 
 from lab.core.paths import LabPaths
 from lab.core.processes import dies_with_me
-from lab.hosts.fleet import REBOOT_STATUS, Fleet
-from lab.hosts.nspawn import HostSpec
+from lab.hosts.fleet import Fleet
+from lab.hosts.nspawn import REBOOT_STATUS
+from lab.hosts.specs import HostSpec
 from lab.supervision import lifecycle
 from lab.tests.support import RunningLab, lab
 
@@ -168,6 +169,7 @@ class FakeHost:
     """A host whose boots end at once, each with its status; after the last one it runs."""
 
     spec = HostSpec("fake", 99, "12", Path())
+    boot_again = REBOOT_STATUS
 
     def __init__(self, statuses: list[int]) -> None:
         self.statuses = statuses
@@ -185,7 +187,7 @@ class FakeHost:
     ("statuses", "runs", "failed"),
     [
         ([REBOOT_STATUS, 1, 1], True, None),  # free at the third attempt
-        ([REBOOT_STATUS, *[1] * 20], False, "systemd-nspawn ended with status 1 (tried 6 times)"),
+        ([REBOOT_STATUS, *[1] * 20], False, "its process ended with status 1 (tried 6 times)"),
         ([0], False, None),  # power off
         ([1], False, None),  # not a reboot
     ],

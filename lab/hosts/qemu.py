@@ -1,0 +1,84 @@
+"""QEMU's command line, and whether this machine can run virtual machines without emulation."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from pathlib import Path
+
+from .boot_files import BootFiles
+
+PROGRAM = "qemu-system-x86_64"
+TOOLS = (PROGRAM, "qemu-img", "mke2fs")
+
+_MEMORY = 768  # MiB
+_PROCESSORS = 1
+#: MiB for translated code; QEMU's default is as large as a machine's whole memory here.
+_TRANSLATED = 128
+
+_KVM, _CPUINFO = Path("/dev/kvm"), Path("/proc/cpuinfo")
+_SECONDS_TO_SPEAK = 10.0
+
+
+@functools.cache
+def accelerator(kernel: Path) -> str:
+    """The argument of ``-accel``: KVM where it runs this kernel, else emulation.
+
+    A device that opens proves nothing: it does also where the processor of a nested machine has no
+    virtualization, and some kernels then even make virtual machines, in which others never start.
+    """
+    virtualization = {"vmx", "svm"} & set(_CPUINFO.read_text().split())
+    if virtualization and os.access(_KVM, os.R_OK | os.W_OK) and _speaks(kernel):
+        return "kvm"
+    return f"tcg,tb-size={_TRANSLATED}"
+
+
+def _speaks(kernel: Path) -> bool:
+    """Whether the kernel comes as far as to its first words, and then to its end, under KVM."""
+    command = [
+        *(PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+        *("-accel", "kvm", "-cpu", "max", "-machine", "q35", "-m", "256", "-serial", "stdio"),
+        *("-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"),
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_SECONDS_TO_SPEAK,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b"Linux version" in done.stdout
+
+
+def command(
+    *,
+    name: str,
+    files: BootFiles,
+    initramfs: Path,
+    disk: Path,
+    port: str,
+    mac: str,
+    kernel_arguments: str,
+) -> list[str]:
+    """The command that runs a machine in the foreground, its console on standard output.
+
+    Args:
+        disk: in the format qcow2.
+        port: a tap device.
+    """
+    return [
+        *(PROGRAM, "-name", name, "-nodefaults", "-no-user-config", "-display", "none"),
+        # Five levels of page tables make each translated access to memory slower.
+        *("-machine", "q35", "-accel", accelerator(files.kernel), "-cpu", "max,la57=off"),
+        *("-m", str(_MEMORY), "-smp", str(_PROCESSORS)),
+        *("-kernel", str(files.kernel), "-initrd", str(initramfs), "-append", kernel_arguments),
+        *("-drive", f"file={disk},format=qcow2,if=virtio,discard=unmap"),
+        *("-netdev", f"tap,id=lan,ifname={port},script=no,downscript=no"),
+        *("-device", f"virtio-net-pci,netdev=lan,mac={mac},romfile="),
+        *("-device", "virtio-rng-pci", "-serial", "stdio", "-monitor", "none"),
+    ]

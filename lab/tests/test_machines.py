@@ -1,0 +1,113 @@
+"""Virtual machines, as far as it takes no QEMU: choices, refusals, files that they boot from.
+
+Those that boot are in ``tests/machines``.
+"""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.core.errors import LabError
+from lab.core.progress import Progress
+from lab.hosts import boot_files, qemu
+from lab.supervision import lifecycle
+from lab.tests.support import RunningLab, lab
+
+AddTool = Callable[[str, str], None]
+
+_SPEAKS = 'case "$*" in *"-accel kvm"*) echo "[0.0] Linux version 6";; *) exit 1;; esac'
+_HANGS = "exec sleep 60"
+_FAILS = "echo 'qemu: failed to initialize KVM' >&2; exit 1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "program", "accelerator"),
+    [
+        ("fpu vmx", True, _SPEAKS, "kvm"),
+        ("fpu svm", True, _SPEAKS, "kvm"),
+        ("fpu vmx", True, _HANGS, "tcg,tb-size=128"),
+        ("fpu vmx", True, _FAILS, "tcg,tb-size=128"),
+        ("fpu vmx", False, _SPEAKS, "tcg,tb-size=128"),
+        # The device opens, and this processor cannot do it.
+        ("fpu hypervisor", True, _SPEAKS, "tcg,tb-size=128"),
+    ],
+)
+def test_kvm_is_used_where_a_kernel_runs_under_it(
+    flags: str,
+    device: bool,
+    program: str,
+    accelerator: str,
+    tmp_path: Path,
+    fake_tools: AddTool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_tools(qemu.PROGRAM, program)
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+    if device:
+        (tmp_path / "kvm").touch()
+    monkeypatch.setattr(qemu, "_KVM", tmp_path / "kvm")
+    monkeypatch.setattr(qemu, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(qemu, "_SECONDS_TO_SPEAK", 0.5 if program == _HANGS else 10.0)
+    assert qemu.accelerator(tmp_path / f"vmlinuz-{tmp_path.name}") == accelerator
+
+
+def test_without_qemu_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "TOOLS", ("qemu-that-is-missing",))
+    with pytest.raises(LabError, match=r"qemu-that-is-missing; run tools/bootstrap --machines"):
+        lifecycle.up("noqemu", 1, ["12"], machines=True)
+
+
+def _tree_with_a_kernel(directory: Path) -> tuple[Path, Path]:
+    """A root file system and a layer with a kernel, as far as boot files need them."""
+    tree, layer = directory / "suite-0123", directory / "suite-with-4567"
+    modules = layer / "usr/lib/modules/6.1-test"
+    for made in (tree, layer / "boot", layer / "usr/bin", modules / "kernel"):
+        made.mkdir(parents=True)
+    (layer / "boot/vmlinuz-6.1-test").write_text("kernel")
+    (layer / "usr/bin/busybox").write_text("busybox")
+    (modules / "kernel/virtio.ko").write_text("first")
+    (modules / "kernel/virtio_ring.ko.xz").write_bytes(lzma.compress(b"second"))
+    (modules / "kernel/virtio_blk.ko").write_text("third")
+    (modules / "modules.dep").write_text(
+        "kernel/virtio.ko:\n"
+        "kernel/virtio_ring.ko.xz: kernel/virtio.ko\n"
+        "kernel/virtio_blk.ko: kernel/virtio_ring.ko.xz kernel/virtio.ko\n"
+    )
+    return tree, layer
+
+
+def test_boot_files_are_made_once_and_modules_follow_those_that_they_need(
+    tmp_path: Path, fake_tools: AddTool
+) -> None:
+    tree, layer = _tree_with_a_kernel(tmp_path)
+    fake_tools(
+        "mke2fs", f'echo run >>{tmp_path}/runs; while [ "$1" != -d ]; do shift; done; ls $2 >$3'
+    )
+    files = boot_files.ensure(tree, [layer], Progress())
+    assert boot_files.ensure(tree, [layer], Progress()) == files
+    assert (tmp_path / "runs").read_text() == "run\n"
+    assert files.disk.read_text() == "boot\nusr\n"
+    assert files.kernel.read_text() == "kernel"
+    initramfs = files.initramfs.read_bytes()
+    contents = [initramfs.index(word) for word in (b"first", b"second", b"third")]
+    assert contents == sorted(contents)
+    assert b"virtio_ring.ko\0" in initramfs
+
+
+def test_a_disk_that_cannot_be_made_leaves_nothing(tmp_path: Path, fake_tools: AddTool) -> None:
+    tree, layer = _tree_with_a_kernel(tmp_path)
+    fake_tools("mke2fs", "echo 'No space left on device' >&2; exit 1")
+    with pytest.raises(LabError, match="No space left on device"):
+        boot_files.ensure(tree, [layer], Progress())
+    assert [path for path in tmp_path.glob("*machine*") if path.is_dir()] == []
+
+
+def test_a_container_has_no_power_to_cut(two: RunningLab) -> None:
+    status, output = lab("host", two.paths.name, "cut", "host1")
+    assert status == 1
+    assert "host1 is a container" in output
+    assert two.on("host1", "echo there") == "there"
