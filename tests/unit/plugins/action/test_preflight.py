@@ -217,19 +217,6 @@ def test_names_that_a_run_makes_itself_are_no_misspelt_variables(tmp_path, prefl
     assert status == 0, output
 
 
-def test_an_ansible_core_that_is_too_old(preflight, tmp_path, monkeypatch):
-    """Ansible itself only warns, and the run would fail after it has changed hosts."""
-    old = "import ansible.release\nansible.release.__version__ = '2.15.13'\n"
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old/sitecustomize.py").write_text(old)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "old"))
-    status, output = preflight({"a": {"proxy_listen_port": 1}})
-    assert status != 0
-    assert "ansible-core 2.15.13: is too old for mcp_tunnels.stack, which needs >=2.16" in output
-    assert "No host was touched." in output
-    assert "proxy_listen_port" not in output
-
-
 def test_a_variable_that_uses_an_undefined_one(preflight):
     given = {"mcp_tunnel_mode": "wif", "mcp_tunnel_identity": "{{ vault_that_is_not_there }}"}
     status, output = preflight({"a": {}}, **given)

@@ -1,0 +1,58 @@
+"""An ansible-core that is too old is refused by each playbook, before anything else."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.action import test_no_replicas
+
+ROOT = test_no_replicas.PLAYBOOKS.parent
+FLOOR = re.compile(r"[0-9]+\.[0-9]+")
+
+
+@pytest.fixture
+def pretended(tmp_path, monkeypatch):
+    """Let this ansible-core have another version."""
+
+    def pretend(version):
+        (tmp_path / "old").mkdir()
+        text = f"import ansible.release\nansible.release.__version__ = '{version}'\n"
+        (tmp_path / "old/sitecustomize.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "old"))
+
+    return pretend
+
+
+@pytest.mark.parametrize("playbook", ["site", *sorted(test_no_replicas.WITHOUT_HOSTS)])
+def test_an_old_one(tmp_path, pretended, playbook):
+    """Every other playbook begins as site does: test_every_playbook_refuses_such_tags."""
+    pretended("2.15.13")
+    status, output = test_no_replicas.run(tmp_path, {}, playbook, "--tags", "some")
+    assert status != 0
+    assert "ansible-core 2.15.13: is too old for mcp_tunnels.stack, which needs 2.16" in output
+    assert "pip install --upgrade ansible-core" in output
+    assert "Nothing was done." in output
+    assert "--tags: leaves" not in output
+    assert "failed=1" in output
+
+
+@pytest.mark.parametrize("version", ["2.16.0", "2.22.0rc1", "3.0.0"])
+def test_one_that_is_new_enough(tmp_path, pretended, version):
+    pretended(version)
+    _status, output = test_no_replicas.run(tmp_path, {}, "site")
+    assert "mcp_tunnel: is no group of the inventory" in output
+
+
+def test_every_place_names_the_same_version():
+    runtime = yaml.safe_load((ROOT / "meta/runtime.yml").read_text(encoding="utf-8"))
+    floor = FLOOR.search(runtime["requires_ansible"])[0]
+    text = (ROOT / "playbooks/tasks/whole.yml").read_text(encoding="utf-8")
+    assert f"needs {floor} or later" in text
+    assert f"version('{floor}', '<')" in text
+    for page in (ROOT / "README.md", ROOT / "docs/deployment.md"):
+        named = re.findall(
+            r"ansible-core (?:≥ )?([0-9]+\.[0-9]+)", page.read_text(encoding="utf-8")
+        )
+        assert floor in named, page
