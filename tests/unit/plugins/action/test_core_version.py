@@ -56,3 +56,27 @@ def test_every_place_names_the_same_version():
             r"ansible-core (?:≥ )?([0-9]+\.[0-9]+)", page.read_text(encoding="utf-8")
         )
         assert floor in named, page
+
+
+def chosen_files(tasks):
+    """Each name in the templates that choose a file of tasks."""
+    for task in tasks if isinstance(tasks, list) else []:
+        included = task.get("ansible.builtin.include_tasks", "")
+        if "{{" in included:
+            yield from re.findall(r"'(\w+)(?:\.yml)?'", included)
+        for key in ("tasks", "block", "rescue", "always"):
+            yield from chosen_files(task.get(key))
+
+
+def test_no_file_that_a_template_chooses_imports_another():
+    """Before 2.19, ansible-core looks for that one without the variables of the host."""
+    files = [*(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")]
+    named = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in files}
+    chosen = {name for tasks in named.values() for name in chosen_files(tasks)}
+    assert "no_certificate_yet" in chosen
+    imports = [
+        path
+        for path in files
+        if path.stem in chosen and "import_tasks:" in path.read_text(encoding="utf-8")
+    ]
+    assert imports == []
