@@ -216,6 +216,8 @@ def skip_at_once() -> None:
     """
     from ansible.executor.process import worker
 
+    if not hasattr(worker, "_RawTaskResult"):  # before ansible-core 2.19: each gets its process
+        return
     start = worker.WorkerProcess.start
 
     def started(self: Any) -> None:
