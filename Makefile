@@ -11,7 +11,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # As in tools/environment: bytecode is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help bootstrap demo demo-down test test-all hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard docs execution-environment fuzz conformance changelog build bundle lock release clean
+.PHONY: help bootstrap demo demo-down test test-all test-cores hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants bench dashboard docs execution-environment fuzz conformance changelog build bundle lock release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -30,6 +30,9 @@ test: bootstrap  ## everything CI runs, with a summary; the stages' whole output
 
 test-all: bootstrap  ## make test, and what it has no time for: mutants, fuzzing, more examples, 10,000 clients
 	@tools/test --all
+
+test-cores: bootstrap  ## all unit tests and every playbook with ansible-core 2.16 to 2.22, and the seconds of each
+	@status=0; tools/test --cores || status=$$?; PYTHONPATH=$(CURDIR)/tools python -m stages.cores; exit $$status
 
 lint: bootstrap  ## format, types, Ansible's production profile, documentation, changelog
 	@tools/lint

@@ -120,8 +120,8 @@ class Platform:
         (directory / "key").chmod(0o600)
 
 
-def ended(command: Sequence[str], environment: Mapping[str, str]) -> Run:
-    """Run ansible-playbook to its end, in whatever."""
+def ended(command: Sequence[str], environment: Mapping[str, str], limit: float = 300) -> Run:
+    """Run ansible-playbook to its end, in whatever, but for no longer than *limit* seconds."""
     began = time.monotonic()
     done = subprocess.run(
         list(command),
@@ -131,7 +131,7 @@ def ended(command: Sequence[str], environment: Mapping[str, str]) -> Run:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=limit,
         check=False,
     )
     seconds = time.monotonic() - began

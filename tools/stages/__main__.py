@@ -1,4 +1,4 @@
-"""``python -m stages [--all] [NAME…]``: all stages, or those whose names begin so."""
+"""``python -m stages [--all | --cores] [NAME…]``: all stages, or those whose names begin so."""
 
 from __future__ import annotations
 
@@ -44,11 +44,14 @@ def chosen(stages: Sequence[Stage], names: Sequence[str]) -> list[Stage]:
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="tools/test", description=__doc__)
-    parser.add_argument("--all", action="store_true", help="also what make test has no time for")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="also what make test has no time for")
+    which.add_argument("--cores", action="store_true", help="with each version of ansible-core")
     parser.add_argument("--list", action="store_true", help="print the names of the stages")
     parser.add_argument("names", nargs="*", metavar="NAME", help="how a stage's name begins")
     given = parser.parse_args()
-    stages = chosen(plan.ALL if given.all else plan.TEST, given.names)
+    known = plan.CORES if given.cores else plan.ALL if given.all else plan.TEST
+    stages = chosen(known, given.names)
     if not stages:
         parser.error(f"no stage has a name that begins with {' or '.join(given.names)}")
     if given.list:

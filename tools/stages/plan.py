@@ -1,10 +1,11 @@
-"""The stages of this project: what ``make test`` runs, and what ``make test-all`` adds."""
+"""The stages of ``make test``, what ``make test-all`` adds, and those of ``make test-cores``."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
 
+from . import cores
 from .stage import Stage
 
 _REPORTS = ".build/reports"
@@ -36,6 +37,13 @@ def _molecule(scenario: str) -> Stage:
     )
 
 
+def _core(version: str) -> Stage:
+    """Playbooks with a version of ansible-core, on real hosts."""
+    return _pytest(f"ansible-core {version}", "tests/cores", f"--core={version}", lab=True)
+
+
+_CORES = tuple(map(_core, cores.here()))
+
 # The longest stages come first, so that none ends long after the others. Stages that need no host
 # begin while the images are made. The short ones fill the end.
 TEST: tuple[Stage, ...] = (
@@ -57,6 +65,8 @@ TEST: tuple[Stage, ...] = (
     _pytest("proxy tests", under="proxy_src"),
     Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
     _pytest("execution environment", "tests/execution_environment", lab=True),
+    # The oldest and the newest; those between are for make test-cores.
+    *dict.fromkeys((_CORES[0], _CORES[-1])),
     _pytest("contract tests", "tests/contract"),
     _pytest(
         "tests of the tools",
@@ -75,6 +85,7 @@ TEST: tuple[Stage, ...] = (
 _EXHAUSTIVE = (
     *("molecule firewall", "molecule default", "molecule wif"),
     *("unit tests", "laboratory tests", "contract tests", _SANITY),
+    *(stage.name for stage in _CORES),
 )
 #: Each test, whatever its marks are.
 _EVERY_TEST = "exhaustive or not exhaustive"
@@ -114,5 +125,21 @@ ALL: tuple[Stage, ...] = (
             *("-m", _EVERY_TEST, "tests/overload"),
         ),
         reports=(f"{_REPORTS}/overload.xml",),
+    ),
+)
+
+#: Each version of ansible-core: all unit tests, and every playbook on real hosts. One that this
+#: machine has no Python for fails.
+CORES: tuple[Stage, ...] = (
+    *(stage for stage in TEST if stage.name in _IMAGES.values()),
+    *(_exhaustive(_core(version)) for version in cores.PYTHONS),
+    *(
+        Stage(
+            f"unit tests {version}",
+            ("env", f"CORE={version}", "tools/units"),
+            reports=(f".build/units-{version}/junit.xml",),
+            limit=4800,
+        )
+        for version in cores.PYTHONS
     ),
 )
