@@ -107,9 +107,9 @@ def _list(_arguments: argparse.Namespace) -> int:
 
 def _rootfs(arguments: argparse.Namespace) -> int:
     progress = Progress()
-    for release in arguments.releases:
-        tree = rootfs.ensure(release, progress)
-        progress.clear()
+    trees = rootfs.ensure_all(arguments.releases, progress)
+    progress.clear()
+    for release, tree in trees.items():
         print(f"Debian {release}: {tree}")
     return 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from math import ceil
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -36,3 +38,28 @@ class Progress:
         if self._open_line:
             print("\r\033[K", end="", file=sys.stderr)
             self._open_line = False
+
+
+class Pace:
+    """How far a work of equal steps is, and how long the rest takes at the pace so far."""
+
+    #: Percent of the steps before which their pace says nothing.
+    _TOO_EARLY = 5
+
+    def __init__(self, steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """*steps* is about how many there will be."""
+        self._steps = steps
+        self._done = 0
+        self._clock = clock
+        self._began = clock()
+
+    def step(self) -> None:
+        """Counts a step that is done."""
+        self._done += 1
+
+    def __str__(self) -> str:
+        percent = min(100 * self._done // self._steps, 99)
+        if percent < self._TOO_EARLY:
+            return f"{percent} %"
+        ahead = max(self._steps - self._done, 0) * (self._clock() - self._began) / self._done
+        return f"{percent} %, about {5 * ceil(ahead / 5)} s more"

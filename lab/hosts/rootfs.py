@@ -11,15 +11,17 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..core.checkouts import ROOT
 from ..core.errors import LabError
 from ..core.paths import cache_root
 from ..core.processes import dies_with_me, run
-from ..core.progress import Progress
+from ..core.progress import Pace, Progress
 from .mirror import KEYRING, Mirror, find_mirror
 
 #: Debian release -> suite.
@@ -60,7 +62,8 @@ apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/log/bootstrap.log /var/log/dpkg.log
 """
 
-_COUNTED = ("Retrieving", "Extracting", "Unpacking", "Configuring")
+#: debootstrap writes about so many, at a steady pace: some five for each package.
+_LINES = 700
 
 
 def _tree(suite: str) -> Path:
@@ -77,7 +80,7 @@ def only_builder(tree: Path, progress: Progress) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.step(f"waiting: another lab is building {tree.name}")
+            progress.step(f"waiting: {tree.name} is being built")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
@@ -95,15 +98,54 @@ def fresh(tree: Path, kind: str) -> Path:
     return tree.parent / f".{tree.name}.{uuid.uuid4().hex}.{kind}"
 
 
+def ensure_all(releases: Iterable[str], progress: Progress) -> dict[str, Path]:
+    """Returns the cached tree of each Debian release; those that are missing are built together.
+
+    Each has a process of its own, but for the last one. A process that fails says nothing: its lock
+    is then free, so the tree is built here, and the reason is seen.
+
+    Raises:
+        LabError: as :func:`ensure`.
+    """
+    wanted = list(dict.fromkeys(releases))
+    missing = [each for each in wanted if not _tree(_suite(each)).is_dir()]
+    beside = [_build_beside(each) for each in missing[:-1]]
+    if beside:
+        progress.step(f"that of Debian {', '.join(missing[:-1])} is built at the same time")
+    try:
+        trees = {each: ensure(each, progress) for each in [*missing[-1:], *wanted]}
+    finally:
+        for process in beside:
+            process.kill()
+            process.wait()
+    return {each: trees[each] for each in wanted}
+
+
+def _build_beside(release: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        dies_with_me([sys.executable, "-m", "lab", "rootfs", release]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def _suite(release: str) -> str:
+    suite = SUITES.get(release)
+    if suite is None:
+        raise LabError(f"Debian {release!r}: the lab knows {', '.join(SUITES)}")
+    return suite
+
+
 def ensure(release: str, progress: Progress) -> Path:
     """Returns the cached tree of a Debian release, building it first if need be.
 
     Raises:
         LabError: unknown release, no mirror, or debootstrap failed.
     """
-    suite = SUITES.get(release)
-    if suite is None:
-        raise LabError(f"Debian {release!r}: the lab knows {', '.join(SUITES)}")
+    suite = _suite(release)
     tree = _tree(suite)
     if tree.is_dir():
         return tree
@@ -118,7 +160,7 @@ def _build(release: str, suite: str, tree: Path, progress: Progress) -> None:
     mirror = find_mirror()
     if not KEYRING.is_file():
         raise LabError(f"{KEYRING} is missing: install debian-archive-keyring")
-    progress.step(f"building the Debian {release} root file system (once, about a minute)")
+    progress.step(f"building the root file system of Debian {release} (once: it is kept)")
     partial = fresh(tree, "partial")
     try:
         _debootstrap(suite, partial, mirror, progress)
@@ -153,20 +195,18 @@ def _debootstrap(suite: str, target: Path, mirror: Mirror, progress: Progress) -
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **mirror.environment, "LC_ALL": "C"},
+        # No fsync(2) for every file: the whole tree is written to the disk before it gets its name.
+        env={**os.environ, **mirror.environment, "LC_ALL": "C", "DPKG_FORCE": "unsafe-io"},
     ) as process:
         assert process.stdout is not None
         said: list[str] = []
-        counts: dict[str, int] = {}
+        pace = Pace(_LINES)
         try:
             for line in process.stdout:
                 text = line.strip().removeprefix("I: ")
                 said.append(text)
-                verb = text.partition(" ")[0]
-                if verb in _COUNTED:
-                    counts[verb] = counts.get(verb, 0) + 1
-                    text = f"{text} ({counts[verb]})"
-                progress.detail(text)
+                pace.step()
+                progress.detail(f"{pace}: {text}")
         except BaseException:
             process.kill()
             process.stdout.read()  # ends when the last process that could still write is gone

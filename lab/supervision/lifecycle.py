@@ -89,9 +89,7 @@ def up(
         cleanup.clean(paths)
         kept.forget(paths)  # a new lab of this name is about to be made
         paths.checkout.publish()
-        trees = {
-            each: _trees(each, packages, machines, progress) for each in dict.fromkeys(releases)
-        }
+        trees = _trees(releases, packages, machines, progress)
         spec = LabSpec(name, tuple(plan_hosts(count, releases, trees, machines)))
         paths.logs.mkdir(mode=0o700, parents=True)
         ssh.prepare(paths, [(host.name, host.address.v4) for host in spec.hosts], machines)
@@ -117,13 +115,17 @@ def _check_tools(tools: Sequence[str], installer: str) -> None:
         raise LabError(f"not installed: {', '.join(missing)}; run {installer}")
 
 
-def _trees(release: str, packages: Sequence[str], machines: bool, progress: Progress) -> list[Path]:
-    tree = rootfs.ensure(release, progress)
+def _trees(
+    releases: Sequence[str], packages: Sequence[str], machines: bool, progress: Progress
+) -> dict[str, list[Path]]:
+    trees = {}
     wanted = [*(boot_files.PACKAGES if machines else ()), *packages]
-    above = [layers.ensure(tree, wanted, progress)] if wanted else []
-    if machines:
-        boot_files.ensure(tree, above, progress)
-    return [tree, *above]
+    for release, tree in rootfs.ensure_all(releases, progress).items():
+        above = [layers.ensure(tree, wanted, progress)] if wanted else []
+        if machines:
+            boot_files.ensure(tree, above, progress)
+        trees[release] = [tree, *above]
+    return trees
 
 
 def _launch(paths: LabPaths, lock: int, progress: Progress) -> None:

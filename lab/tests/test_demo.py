@@ -24,11 +24,21 @@ esac
 """
 _PLAYBOOK = """#!/bin/bash
 echo "$PWD|$PYTHONPATH|ansible-playbook $*" >>"$CALLS"
-for play in Preflight Deploy Verify; do
+for play in Preflight Deploy Deploy Verify; do
     printf '\\nPLAY [%s] *****\\n' "$play"
     for task in {1..100}; do printf 'TASK [%s]\\nok: [host1]\\n' "$task"; done
 done
 [ ! -e "$RUN/broken" ] || { echo "fatal: it is broken"; exit 2; }
+cat "$RUN/rows"
+"""
+#: Of two hosts, as the last play shows them; the second one lacks two connections.
+_ROWS = """
+        service    mcp-proxy@default.service                   ok     active (running)
+        edge       http://127.0.0.1:20241/ready                ok     4 of 4 connections
+        inner TLS  echo.abcd.tunnel.example                    ok     verified
+        inner TLS  secure.abcd.tunnel.example                  ok     verified
+        service    mcp-proxy@default.service                   ok     active (running)
+        edge       http://127.0.0.1:20241/ready                wrong  2 of 4 connections
 """
 _FACTS = {
     "domain": "abcd.tunnel.example",
@@ -46,6 +56,7 @@ class Demo:
         self.run_dir, self.calls = directory / "run", directory / "calls"
         self.run_dir.mkdir()
         (self.run_dir / "facts").write_text(json.dumps(_FACTS))
+        (self.run_dir / "rows").write_text(_ROWS)
         for root in (self.root, self.other):
             (root / ".venv/bin").mkdir(parents=True)
             (root / "tools").mkdir()
@@ -95,17 +106,41 @@ def demo(tmp_path: Path) -> Demo:
     return Demo(tmp_path.resolve())
 
 
-def test_a_newcomer_reads_little_and_the_last_ten_lines_say_what_counts(demo: Demo) -> None:
+def test_a_newcomer_reads_little_and_the_last_lines_say_what_counts(demo: Demo) -> None:
     done = demo.demo()
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout
     assert len(lines) <= 60
     assert "\033" not in done.stdout
-    last = "\n".join(lines[-10:])
+    assert "TASK" not in done.stdout
+    last = "\n".join(lines[-14:])
     for text in ("PROVEN", "TO REGISTER", "SHA-256", "WHAT NEXT", "demo-down", "Your own hosts"):
         assert text in last
     assert "Hello from inside" in done.stdout
-    assert "- Deploy" in done.stdout
+    assert done.stdout.count("- Deploy") == 1
+    assert "dashboard.png" in done.stdout
+
+
+def test_proven_is_what_the_rows_of_the_hosts_say(demo: Demo) -> None:
+    proven = re.findall(r"✓ (\S+ \S+)", demo.demo().stdout)
+    assert proven == ["2 bare", "1 hosts", "2 handshakes", "a real"]
+
+
+def test_all_of_the_play_is_shown_on_demand(demo: Demo) -> None:
+    done = demo.demo(V="1")
+    assert done.stdout.count("TASK [100]") == 4
+    assert "TASK [100]" in (demo.root / ".build/logs/demo-site.log").read_text()
+
+
+def test_a_terminal_sees_colours_and_how_long_it_takes(demo: Demo) -> None:
+    """The second run knows how many tasks there are."""
+    demo.demo()
+    done = demo.shell(f"cd '{demo.root}' && script --quiet --command tools/demo /dev/null")
+    assert "\033[32m✓" in done.stdout
+    assert re.search(r"task 1, \d+ s, about \d+ s more", done.stdout)
+    # A carriage return comes as the end of a line here: each is overwritten by the next one.
+    assert re.search(r"task 400, \d+ s\n\033\[K\n", done.stdout)
+    assert done.stdout.count("task ") == done.stdout.count(" s more\n\033[K") + 1 == 400
 
 
 def test_every_printed_command_works_from_anywhere(demo: Demo) -> None:

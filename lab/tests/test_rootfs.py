@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.core.errors import LabError
-from lab.core.progress import Progress
+from lab.core.progress import Pace, Progress
 from lab.hosts import mirror, rootfs
 from lab.tests.support import lab_command
 
@@ -44,6 +45,70 @@ def test_a_finished_tree_is_built_once(cache: Path, fake_tools: AddTool, tmp_pat
     assert rootfs.ensure("12", Progress()) == first
     assert (first / "half").exists()
     assert (tmp_path / "runs").read_text() == "run\n"
+
+
+def test_several_are_built_side_by_side(cache: Path, fake_tools: AddTool) -> None:
+    """Each waits for the other to begin, so one after the other would never end."""
+    meet = 'touch "$RUNS.$suite"; until [ -e "$RUNS.$other" ]; do sleep 0.02; done'
+    fake_tools(
+        "debootstrap",
+        'case "$*" in *bookworm*) suite=one other=two ;; *) suite=two other=one ;; esac\n'
+        f"{_BUILDS}{meet}",
+    )
+    fake_tools("chroot", "exit 0")
+    found = rootfs.ensure_all(["13", "12", "13"], Progress())
+    assert list(found) == ["13", "12"]
+    assert sorted(tree.name for tree in found.values()) == sorted(trees(cache))
+
+
+def test_one_that_fails_beside_another_says_why(cache: Path, fake_tools: AddTool) -> None:
+    fake_tools(
+        "debootstrap",
+        f'case "$*" in *bookworm*) echo "E: no such suite"; exit 1 ;; esac\n{_BUILDS}',
+    )
+    fake_tools("chroot", "exit 0")
+    with pytest.raises(LabError, match=r"bookworm[^E]+E: no such suite"):
+        rootfs.ensure_all(["12", "13"], Progress())
+    assert [name.partition("-")[0] for name in trees(cache)] == ["trixie"]
+
+
+def test_nothing_goes_on_beside_a_build_that_failed(
+    cache: Path, fake_tools: AddTool, tmp_path: Path
+) -> None:
+    fake_tools(
+        "debootstrap",
+        'case "$*" in *bookworm*) echo $$ >"$RUNS.pid"; exec sleep 300 ;; esac\n'
+        'until [ -e "$RUNS.pid" ]; do sleep 0.02; done\necho "E: no mirror"; exit 1',
+    )
+    with pytest.raises(LabError, match=r"trixie[^E]+E: no mirror"):
+        rootfs.ensure_all(["12", "13"], Progress())
+    deadline = time.monotonic() + 100
+    while b"sleep\0" + b"300" in _commands():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _commands() -> set[bytes]:
+    """The command lines of this test's own stand-ins that are still there."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "environ").read_bytes().find(os.environb[b"RUNS"]) >= 0:
+                found.add((process / "cmdline").read_bytes().rstrip(b"\0"))
+    return found
+
+
+def test_how_long_the_rest_takes() -> None:
+    now = [100.0]
+    pace = Pace(200, lambda: now[0])
+    assert str(pace) == "0 %"
+    for _ in range(50):
+        pace.step()
+    now[0] = 120.0
+    assert str(pace) == "25 %, about 60 s more"
+    for _ in range(180):
+        pace.step()
+    assert str(pace) == "99 %, about 0 s more"
 
 
 def test_labs_that_need_it_together_build_it_once(
