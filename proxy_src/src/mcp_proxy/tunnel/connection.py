@@ -47,6 +47,9 @@ _TRIFLE = 1 << 12
 _AT_ONCE = 1 << 16
 """Bytes that are encrypted in one go: OpenSSL's buffer stays as large as it ever was."""
 
+_COPIED = 1 << 14
+"""Bytes that are joined before they are sent: to copy more costs more than several buffers do."""
+
 _FRAMES = 512
 """WebSocket frames parsed at a time: a read may hold ten thousand of the smallest."""
 
@@ -403,12 +406,16 @@ class TunnelConnection(asyncio.BufferedProtocol):
             if http is not None and http.finished and self._stage is not _CLOSING:
                 tls.close()
                 self._end(CloseCode.NORMAL_CLOSURE)
-        data = self._ws.output()
-        if data:
+        pieces = self._ws.pieces()
+        size = sum(map(len, pieces))
+        if size:
             self._wrote = True
-            self._transport.write(data)
-            self._writes.append(len(data))
-            self._written += len(data)
+            if size <= _COPIED:
+                self._transport.write(b"".join(pieces))
+            else:
+                self._transport.writelines(pieces)
+            self._writes.append(size)
+            self._written += size
             if self.scarce is not self._known_scarce:
                 self._limit_transport()
         if self._ws.closed:

@@ -21,8 +21,9 @@ from .ws_opening import usual_answer
 
 __all__ = ["MAX_FRAME", "MAX_SENT", "WebSocketLayer", "WebSocketRefused"]
 
-MAX_SENT = 1 << 16
-"""Largest frame sent, in bytes, so that a peer that waits for whole frames is not held up."""
+MAX_SENT = (1 << 16) + (1 << 9)
+"""Largest frame sent, in bytes, so that a peer that waits for whole frames is not held up: 64 KiB,
+and what TLS adds to them."""
 
 _HEAD_END = b"\r\n\r\n"
 # At debug the library would log the data that passes through.
@@ -144,9 +145,12 @@ class WebSocketLayer:
 
     def output(self) -> bytes:
         """Return the bytes to send to the network now."""
-        data = b"".join(self.unsent)
-        self.unsent.clear()
-        return data
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[bytes]:
+        """The same, in pieces."""
+        unsent, self.unsent = self.unsent, []
+        return unsent
 
 
 class _Opening:

@@ -95,6 +95,7 @@ class Tunnel:
         self.transport = Transport()
         self.proxy.connection_made(self.transport)
         self.controls: list[Opcode] = []
+        self.frames: list[int] = []  # sizes of those with data
         self.got = b""
         self.ended = False
         self._ws = ClientProtocol(parse_uri("ws://proxy/"))
@@ -128,6 +129,7 @@ class Tunnel:
             for event in self._ws.events_received():
                 if isinstance(event, Frame) and event.opcode is Opcode.BINARY:
                     self._in.write(event.data)
+                    self.frames.append(len(event.data))
                 elif isinstance(event, Frame):
                     self.controls.append(event.opcode)
 
@@ -373,3 +375,14 @@ async def test_a_request_learns_that_its_connection_has_ended(
     tunnel.proxy.connection_lost(None)
     assert handler.gone
     assert failures(tunnel) == {}
+
+
+async def test_a_long_answer_has_no_frame_for_a_remnant() -> None:
+    tunnel = Tunnel("http/1.1")
+    await tunnel.open()
+    await tunnel.send(get())
+    tunnel.frames.clear()
+    tunnel.requests[0].reply(bytes(4 << 16))
+    await tunnel.exchange()
+    assert tunnel.read().endswith(bytes(4 << 16))
+    assert len(tunnel.frames) == 5, "one for each 64 KiB, and one for the rest with the head"
