@@ -37,9 +37,10 @@ class Http1Server:
     """The protocol on one connection.
 
     ``served`` counts the requests that are over. ``phase`` is :data:`http.messages.IDLE`, ``HEAD``
-    or ``BUSY``. ``finished`` tells whether the connection is to be closed once the output is sent.
-    After a bad request nothing more is read, and the connection closes once the earlier requests
-    and this one are answered.
+    or ``BUSY``. ``due`` is how many bytes of content are still to come in the request that is being
+    read, 0 if nobody knows. ``finished`` tells whether the connection is to be closed once the
+    output is sent. After a bad request nothing more is read, and the connection closes once the
+    earlier requests and this one are answered.
 
     Implements :class:`stream.Http1Output`.
     """
@@ -59,6 +60,7 @@ class Http1Server:
         self._chunked = False
         self._content: list[bytes] = []  # of this call of receive(), not yet handed on
         self._read_bytes = 0
+        self.due = 0
         self._head_bytes = 0  # of the reads that the head came in: not less than its size
         self._in_head = False
         self._silent = 0
@@ -107,20 +109,20 @@ class Http1Server:
         """See :class:`http.messages.ClientStream`."""
         return _SCANT if self._connection.scarce else _ROOM
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, data: bytes | memoryview) -> None:
         """Parse *data*; starts requests and hands their content on."""
         while data and not (self.finished or self._refusal is not None):
             if self._undecided:
                 self._rest += data
                 return
             if self._switched:
-                self._pass_on(data)
+                self._pass_on(bytes(data))
                 return
             if self._last_request_seen():
                 return
             data = self._parse(data)
 
-    def _parse(self, data: bytes) -> bytes:
+    def _parse(self, data: bytes | memoryview) -> bytes | memoryview:
         """Parse *data*; return the bytes that follow a request to switch protocols."""
         self._progress = False
         self._read_bytes = len(data)
@@ -198,6 +200,7 @@ class Http1Server:
         head = request_head(parser.get_method(), self._target, fields, version, upgrade)
         self._in_head = False
         self._chunked = head.length is None
+        self.due = head.length or 0
         # No keep-alive for HTTP/1.0: no client that speaks it is expected here.
         stream = Http1Stream(self, head, version != "1.0" and parser.should_keep_alive())
         self._streams.append(stream)
@@ -209,10 +212,12 @@ class Http1Server:
         self._progress = True
         if self.finished:
             return
-        stream = self._streams[-1]
         if self._chunked:
             self._content.append(data)
-        elif stream.handler is not None:  # that is one piece of each read
+            return
+        self.due -= len(data)
+        stream = self._streams[-1]
+        if stream.handler is not None:  # that is one piece of each read
             stream.handler.request_body(data)
         else:
             self._take(data)

@@ -27,6 +27,7 @@ from ..watch import log
 from ..watch.metrics import Metrics
 from .inner_tls import RECORD, InnerTls, TlsFailed
 from .websocket import WebSocketLayer, WebSocketRefused
+from .ws_frames import Buffer
 
 _HIGH_WATER = 1 << 18
 """Upstreams are held back once this many bytes wait to be sent to the connector."""
@@ -46,6 +47,9 @@ _TRIFLE = 1 << 12
 
 _AT_ONCE = 1 << 16
 """Bytes that are encrypted in one go: OpenSSL's buffer stays as large as it ever was."""
+
+_PLAIN = 1 << 16
+"""Bytes of long content that are decrypted at a time, instead of one record."""
 
 _COPIED = 1 << 14
 """Bytes that are joined before they are sent: to copy more costs more than several buffers do."""
@@ -85,7 +89,8 @@ class CutClients:
 class SharedContext:
     """State that all connections share, as it is now. ``forget`` is called by one that has ended.
 
-    Reads go into ``buffer``, so its size is the most that a connection takes in one go.
+    Reads go into ``buffer``, so its size is the most that a connection takes in one go. Content is
+    decrypted into ``plain``.
     """
 
     forwarder: Forwarder
@@ -97,6 +102,7 @@ class SharedContext:
     buffer: memoryview
     turn: Turn
     cut: CutClients = field(default_factory=CutClients)
+    plain: memoryview = field(default_factory=lambda: memoryview(bytearray(_PLAIN)))
 
 
 class Stage(enum.Enum):
@@ -258,15 +264,13 @@ class TunnelConnection(asyncio.BufferedProtocol):
             http = self._http or self._shake_hands(tls)
             now = until - SLICE
             while http is not None and http.wants_input and self._stage is not _CLOSING:
-                data = tls.read(self._portion.size)
+                data = self._hand_on(tls, http)
                 if data is None:
                     if tls.may_answer:
                         http.input_ends()
                     else:
                         self._leave()
                     break
-                if data:
-                    http.receive(data)
                 if not data or not tls.unread:
                     break
                 before, now = now, clock()
@@ -279,6 +283,19 @@ class TunnelConnection(asyncio.BufferedProtocol):
         finally:
             self._pumping = False
         return False
+
+    def _hand_on(self, tls: InnerTls, http: Http1Server | Http2Server) -> Buffer | None:
+        """Hand on what comes next, and return it, see :meth:`InnerTls.read`."""
+        if isinstance(http, Http1Server) and http.due > RECORD:
+            # It all goes the same way, in one piece: a portion would only make it dearer.
+            content = tls.read_into(self._shared.plain[: http.due])
+            if content:
+                http.receive(content)
+            return content
+        data = tls.read(self._portion.size)
+        if data:
+            http.receive(data)
+        return data
 
     def _rest(self) -> None:
         """Leave the peer unread until it is its turn."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 RECORD = 16384
 """Plaintext bytes of one TLS record at most (RFC 8446 §5.1); a read never returns more."""
@@ -99,6 +100,30 @@ class InnerTls:
             return None
         except ssl.SSLError as error:
             raise TlsFailed(_reason(error)) from error
+
+    def read_into(self, buffer: memoryview) -> memoryview | None:
+        """Like :meth:`read`, of all records that have come, as far as *buffer* has room.
+
+        If the peer has closed, or a record is bad, what came with that is lost: this is for content
+        that is worth nothing without its end.
+        """
+        filled, size = 0, len(buffer)
+        self._partly = False
+        try:
+            while filled < size and (not filled or self._incoming.pending):
+                got: Any = self._tls.read(size - filled, buffer[filled:])  # their number
+                if not got:
+                    return None
+                filled += got
+            self._partly = filled == size
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._end()
+            return None
+        except ssl.SSLError as error:
+            raise TlsFailed(_reason(error)) from error
+        return buffer[:filled]
 
     def _end(self) -> None:
         """Treat the peer's side as ended: nothing that follows counts."""

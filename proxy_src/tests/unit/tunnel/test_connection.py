@@ -377,6 +377,22 @@ async def test_a_request_learns_that_its_connection_has_ended(
     assert failures(tunnel) == {}
 
 
+async def test_long_content_is_handed_on_in_large_pieces() -> None:
+    tunnel = Tunnel("http/1.1")
+    await tunnel.open()
+    content = bytes(range(256)) * 640
+    head = b"POST / HTTP/1.1\r\nHost: echo.%b\r\nContent-Length: %d\r\n\r\n"
+    await tunnel.send(head % (DOMAIN.encode(), len(content)))
+    pieces: list[bytes] = []
+    tunnel.requests[0].request_body = pieces.append
+    await tunnel.send(content + get())
+    assert b"".join(pieces) == content
+    assert max(map(len, pieces)) > 16384, "more than a record of TLS"
+    tunnel.requests[0].reply(b"first")
+    await tunnel.exchange()
+    assert len(tunnel.requests) == 2, "what follows the content is the next request"
+
+
 async def test_a_long_answer_has_no_frame_for_a_remnant() -> None:
     tunnel = Tunnel("http/1.1")
     await tunnel.open()

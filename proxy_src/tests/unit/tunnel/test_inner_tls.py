@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,43 @@ def test_bytes_pass_whatever_the_chunks(
     assert back == data[::-1]
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(places=PLACES, data=st.binary(min_size=1, max_size=100_000), room=st.integers(1, 1 << 16))
+def test_a_buffer_is_filled_with_the_same_bytes(
+    contexts: tuple[ssl.SSLContext, str], places: list[int], data: bytes, room: int
+) -> None:
+    server, client = InnerTls(contexts[0]), Client(contexts[1])
+    connect(server, client, places)
+    assert client.tls is not None
+    client.tls.write(data)
+    received = b""
+    buffer = memoryview(bytearray(room))
+    for part in cuts(client.outgoing.read(), places):
+        server.feed(part)
+        while server.unread and (piece := server.read_into(buffer)):
+            received += piece
+        assert not server.unread
+    assert received == data
+
+
+def test_a_buffer_is_filled_from_several_records_and_no_further(
+    contexts: tuple[ssl.SSLContext, str],
+) -> None:
+    server, client = InnerTls(contexts[0]), Client(contexts[1])
+    connect(server, client, [])
+    assert client.tls is not None
+    for record in (b"first", b"second", b"third"):
+        client.tls.write(record)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.unwrap()
+    server.feed(client.outgoing.read())
+    assert server.read_into(memoryview(bytearray(11))) == b"firstsecond"
+    assert server.unread
+    assert server.read() == b"third"
+    assert server.unread, "the end is still to come"
+    assert server.read_into(memoryview(bytearray(11))) is None
+
+
 @pytest.mark.parametrize(
     ("offered", "agreed"),
     [(("h2", "http/1.1"), "h2"), (("http/1.1",), "http/1.1"), ((), ""), (("foo",), "")],
@@ -156,7 +194,12 @@ def test_a_client_that_does_not_trust_us(contexts: tuple[ssl.SSLContext, str]) -
         server.handshake()
 
 
-def test_a_broken_record_is_an_error_with_an_alert(contexts: tuple[ssl.SSLContext, str]) -> None:
+@pytest.mark.parametrize(
+    "read", [InnerTls.read, lambda server: server.read_into(memoryview(bytearray(9)))]
+)
+def test_a_broken_record_is_an_error_with_an_alert(
+    contexts: tuple[ssl.SSLContext, str], read: Callable[[InnerTls], object]
+) -> None:
     server, client = InnerTls(contexts[0]), Client(contexts[1])
     connect(server, client, [])
     assert client.tls is not None
@@ -165,7 +208,7 @@ def test_a_broken_record_is_an_error_with_an_alert(contexts: tuple[ssl.SSLContex
     record[-1] ^= 1
     server.feed(bytes(record))
     with pytest.raises(TlsFailed):
-        server.read()
+        read(server)
     assert server.output()
 
 
