@@ -6,7 +6,6 @@ is parsed ahead, after which no more input is wanted until the request in front 
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Callable
 
 import httptools
@@ -53,7 +52,7 @@ class Http1Server:
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._parser = httptools.HttpRequestParser(self)
-        self._streams: deque[Http1Stream] = deque()
+        self._streams: list[Http1Stream] = []  # few; an empty deque takes 600 bytes
         self._target = b""
         self._fields: Headers = []
         self._trailer_bytes = 0
@@ -188,7 +187,7 @@ class Http1Server:
         """Parser callback: the head is complete. Raises :class:`Refusal`."""
         self._progress = True
         parser = self._parser
-        fields = self._fields
+        fields, self._fields = self._fields, []
         if self.finished:
             return
         if self._head_bytes > self._max_head:
@@ -327,7 +326,7 @@ class Http1Server:
                 return
             if not stream.complete or begun == _AT_ONCE:
                 break  # in the latter case, output() comes back to it
-            self._streams.popleft()
+            del self._streams[0]
             self.served += 1
             if self._streams:
                 begun += 1

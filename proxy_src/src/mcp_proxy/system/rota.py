@@ -43,7 +43,7 @@ class Account:
     def __init__(self) -> None:
         self.used = 0.0
         self.since = 0.0
-        self.waiting: deque[Callable[[], None]] = deque()
+        self.waiting: list[Callable[[], None]] = []  # an empty deque takes 600 bytes
 
 
 class Portion:
@@ -131,7 +131,7 @@ class Rota:
         # Work that is put off again while this runs queues behind the work that waits now.
         while waiting:
             account = waiting.popleft()
-            work = account.waiting.popleft()
+            work = account.waiting.pop(0)
             if account.waiting:
                 waiting.append(account)
             try:
