@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,6 +113,7 @@ def _make(tree: Path, layers: Sequence[Path], directory: Path) -> None:
         lower = ":".join(str(path) for path in (*layers, tree))
         script = ["/bin/sh", "-c", _MAKE_DISK, "disk", lower, str(root), str(made.disk)]
         run(in_own_namespaces(script))
+        os.sync()
         partial.rename(directory)
     finally:
         for place in (partial, root):

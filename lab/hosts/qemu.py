@@ -12,7 +12,8 @@ from .boot_files import BootFiles
 PROGRAM = "qemu-system-x86_64"
 TOOLS = (PROGRAM, "qemu-img", "mke2fs")
 
-_MEMORY = 768  # MiB
+#: MiB; more than any unit of the stack may have, so that its own limit is the one that is met.
+_MEMORY = 1536
 _PROCESSORS = 1
 #: MiB for translated code; QEMU's default is as large as a machine's whole memory here.
 _TRANSLATED = 128
