@@ -107,6 +107,14 @@ ALL: tuple[Stage, ...] = (
         limit=5400,
     ),
     Stage(
+        "virtual machines",
+        ("tools/machines", f"--junit-xml={_REPORTS}/machines.xml"),
+        reports=(f"{_REPORTS}/machines.xml",),
+        after=tuple(_IMAGES.values()),
+        # Emulated, everything takes ten times as long.
+        limit=10800,
+    ),
+    Stage(
         "conformance explored",
         (
             *("env", "-C", "proxy_src", "pytest", "-q", "-ra", "--durations=15"),

@@ -57,12 +57,15 @@ def test_every_marked_test_belongs_to_a_stage_that_runs_it() -> None:
         if "mark.exhaustive" in path.read_text()
     ]
     assert marked
-    run = ["molecule/", "lab/", "tests/unit/", "tests/contract/", "tests/cores/"]
-    run.append("proxy_src/tests/overload/")
-    assert [path for path in marked if not path.startswith(tuple(run))] == []
+    run = (
+        *("molecule/", "lab/", "tests/unit/", "tests/contract/", "tests/cores/", "tests/machines/"),
+        "proxy_src/tests/overload/",
+    )
+    assert [path for path in marked if not path.startswith(run)] == []
     given = {stage.name: stage.command for stage in plan.ALL}
     for name in ("unit tests", "laboratory tests", "contract tests", "overload"):
         assert "exhaustive or not exhaustive" in " ".join(given[name]), name
+    assert given["virtual machines"][0] == "tools/machines"
 
 
 def test_ansible_test_runs_all_unit_tests_in_test_all() -> None:
