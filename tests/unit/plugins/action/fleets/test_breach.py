@@ -581,6 +581,15 @@ def test_a_former_state_host_gets_no_mark_and_is_remembered_by_nobody(simulation
     assert calls(simulation, "tunnel_token") == []
 
 
+def test_the_mark_does_not_wait_for_a_mistake_in_what_is_forgotten(simulation):
+    """A host of the inventory is not forgotten, which the run is told after the mark."""
+    simulation.variables["mcp_tunnel_forget"] = ["host3"]
+    _status, output = simulation.run("breach", *ONE)
+    mark, *later = calls(simulation, "state_host", breached=FOUND)
+    assert mark["arguments"]["forget"] == [], output[-3000:]
+    assert later[0]["arguments"]["forget"] == ["host3"]
+
+
 @pytest.mark.parametrize("check", [[], ["--check"]])
 def test_a_wrong_state_host_is_refused_before_anything_is_written(simulation, check):
     """The one that the replicas remember was not broken into, and has the state."""
