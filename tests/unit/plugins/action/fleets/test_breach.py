@@ -581,6 +581,17 @@ def test_a_former_state_host_gets_no_mark_and_is_remembered_by_nobody(simulation
     assert calls(simulation, "tunnel_token") == []
 
 
+def test_a_former_state_host_signs_no_certificate(simulation):
+    """The CA that it has is archived: clients trust no certificate of it."""
+    remembering(simulation, host2=LEFT, host3=LEFT)
+    simulation.variables["mcp_tunnel_state_host"] = "host1"
+    status, output = simulation.run("renew_cert")
+    assert status != 0
+    assert "host1, taken out as broken into (2026-11-29T20:00:00Z), as host2 remembers" in output
+    assert {call["arguments"]["state"] for call in calls(simulation, "state_host")} <= {"released"}
+    assert calls(simulation, "server_cert") == []
+
+
 def test_the_mark_does_not_wait_for_a_mistake_in_what_is_forgotten(simulation):
     """A host of the inventory is not forgotten, which the run is told after the mark."""
     simulation.variables["mcp_tunnel_forget"] = ["host3"]
