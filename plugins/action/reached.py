@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -22,6 +23,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import
 
 # Registered by mcp_tunnels.stack.host_check.
 _HOST = "__mcp_tunnel_host"
+# Registered by it as well, for the replicas outside of --limit; see playbooks/tasks/left_out.yml.
+_BESIDE = "__mcp_tunnel_beside"
 # Registered by mcp_tunnels.stack.preflight.
 _PLAN = "mcp_tunnel_plan"
 
@@ -42,6 +45,7 @@ class ActionModule(ActionBase):
         taking_part = set(task_vars["ansible_play_hosts_all"])
         here = set(task_vars["ansible_play_hosts"])
         read, answers, plans = {}, {}, {}
+        left_out: dict[str, Any] = {}
         # Each host is read once: its variables are worked out anew every time.
         for name in breached.without(
             task_vars["groups"].get(arguments["group"], []), task_vars["groups"]
@@ -52,6 +56,10 @@ class ActionModule(ActionBase):
             if name in taking_part:
                 answers[name] = hostvars.get(_HOST, {})
                 plans[name] = hostvars.get(_PLAN, {})
+                asked = hostvars.get(_BESIDE, {}).get("results", [])
+                left_out.update(
+                    (each["item"], each.get("facts")) for each in asked if not each.get("skipped")
+                )
         machines = {name: answers[name]["facts"]["machine"] for name in answers if name in here}
         problems = neighbours.check_machines(read, machines)
         if problems:
@@ -63,7 +71,7 @@ class ActionModule(ActionBase):
             result.update(refusal(headline, problems))
             return result
         lost = task_vars["groups"].get(breached.GROUP, [])
-        conclusion = _conclude(read, plans, answers, here, lost)
+        conclusion = _conclude(read, plans, answers, here, lost, left_out)
         # A host that is gone has no turn. Its tunnel may need another canary.
         gone = set(conclusion["left_out"])
         drained = [name for name in answers if name in here and answers[name]["facts"]["drained"]]
@@ -90,10 +98,13 @@ def _conclude(
     answers: Mapping[str, Any],
     here: set[str],
     lost: Sequence[str] = (),
+    left_out: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The conclusions for each tunnel of which a replica has answered.
 
     :param lost: the hosts that the run takes out. A state host that is one of them is none.
+    :param left_out: the replicas that were asked although they take no part, to what they have
+        said; ``None`` for one that could not be asked.
     """
     result: dict[str, Any] = {"left_out": [], "stopped": {}, "plans": {}, "former": {}}
     result.update(warnings=[], marks={}, back={})
@@ -111,14 +122,17 @@ def _conclude(
         gone = [n for n in names if n not in here and answers.get(n, {}).get("unreachable")]
         remembered = {name: answers[name]["facts"]["remembered"] for name in answered}
         drained = [name for name in answered if answers[name]["facts"]["drained"]]
-        reach = Reach(names, gone, remembered, values, drained)
         identities = {name: answers[name]["facts"]["identity"] for name in answered}
+        beside = {name: left_out[name] for name in names if name in left_out}
+        remembered.update((name, said["remembered"]) for name, said in beside.items() if said)
+        reach = Reach(names, gone, remembered, values, drained)
         memory = breached.Memory(remembered, identities)
         result["marks"].update({name: memory.kept(name, forget) for name in answered})
         result["back"][plan["instance"]] = memory.back(forget)
         try:
             choice = reach.state_host()
             memory.check(answered, choice.name, forget)
+            memory.check_heard(answered, choice.name, [n for n in beside if not beside[n]])
             reach.check(choice.name, plan["duty"])
         except TunnelError as error:
             result["stopped"][plan["instance"]] = str(error)

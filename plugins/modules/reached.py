@@ -18,6 +18,9 @@ description:
     replicas remember.
   - Says which host is the state host. It is C(mcp_tunnel_state_host), or the one that the replicas
     remember, or on a first deployment the first of them by name.
+  - Where no replica of the run knows another one as its state host, it goes by those that take no
+    part as well, which the playbook has asked (C(__mcp_tunnel_beside)). New replicas are refused
+    if such a one could not be asked and no other knows the state host.
   - Two inventory hosts may be two names of one machine. M(mcp_tunnels.stack.preflight) notices that
     only if Ansible connects to both in the same way; this module learns it from the machines. It
     fails when such hosts use the same port or instance, or different releases of cloudflared.

@@ -170,6 +170,25 @@ class Memory:
                     if by_name or _is_machine(name, self.machines.get(name, ""), mark, found):
                         raise _marked(name, mark, who)
 
+    def check_heard(self, names: Iterable[str], state_host: str, silent: Sequence[str]) -> None:
+        """Refuses new replicas that nobody but the state host could warn of the state host.
+
+        :param names: the hosts of the run.
+        :param silent: the replicas beside them that could not be asked.
+        :raises TunnelError: naming those.
+        """
+        witnesses = [
+            name for name, found in self.remembered.items() if found["state_host"] not in ("", name)
+        ]
+        if silent and not witnesses and set(names) - {state_host}:
+            raise TunnelError(
+                ", ".join(silent),
+                f"could not be asked whether {state_host}, the state host, was taken out as broken "
+                "into, and no other replica of this run remembers anything",
+                "Bring it back, or run with a replica that is deployed in the limit; if it is gone "
+                "for good, take it out of the inventory",
+            )
+
     def kept(self, name: str, forget: Collection[str] = ()) -> list[dict[str, str]]:
         """The marks that a replica goes on to remember, whatever the state host says."""
         marks = self.remembered[name].get("breached", [])

@@ -555,6 +555,20 @@ def test_a_former_state_host_that_states_another_machine_gets_no_token(simulatio
     }
 
 
+@pytest.mark.parametrize("limit", ["host4", "host1,host4"])
+def test_a_run_on_new_hosts_alone_asks_those_who_remember(simulation, limit):
+    """The variables still lead to the former state host, which says nothing of a mark."""
+    remembering(simulation, host2=LEFT)
+    simulation.world["remembered"]["host1"] = {"state_host": "host1", "replicas": []}
+    simulation.hosts["host4"] = {}
+    simulation.variables["mcp_tunnel_state_host"] = "host1"
+    simulation.attack("host3", "host_check", unreachable=True)
+    status, output = simulation.run("site", "--limit", limit)
+    assert status != 0
+    assert "members.json on host2: host1 was taken out as broken into" in output
+    assert {call["module"] for call in simulation.calls()} == {"host_check"}
+
+
 def installed_anew(call):
     """Return the hosts of which this call says so."""
     return call["arguments"].get("installed_anew", [])

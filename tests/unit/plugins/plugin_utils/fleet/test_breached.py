@@ -144,6 +144,24 @@ def test_a_canary_that_is_taken_out_is_none():
     assert breached.without_canaries({"mcp_tunnel_canary": 5}, gone) == {"mcp_tunnel_canary": 5}
 
 
+@pytest.mark.parametrize(
+    ("claims", "names"),
+    [({"a2": "a1"}, ["a3"]), ({"a3": "a1"}, ["a3"]), ({"a1": "a1"}, ["a1"]), ({}, ["a1"])],
+)
+def test_a_replica_that_cannot_be_asked_is_not_needed(claims, names):
+    """Another one has said which host is the state host, or that one is alone in the run."""
+    known = {name: {"state_host": claims.get(name, "")} for name in {*claims, *names}}
+    breached.Memory(known, {}).check_heard(names, "a1", ["a4"])
+
+
+@pytest.mark.parametrize("claims", [{"a1": "a1"}, {"a3": ""}])
+def test_nobody_has_heard_of_the_state_host(claims):
+    memory = breached.Memory({name: {"state_host": claims[name]} for name in claims}, {})
+    memory.check_heard(["a3"], "a1", [])
+    with pytest.raises(TunnelError, match=r"^a2, a4: could not be asked whether a1,"):
+        memory.check_heard(["a1", "a3"], "a1", ["a2", "a4"])
+
+
 def mark(name, machine=OLD, **changes):
     """Return a mark of this host."""
     return {**MARK, "name": name, "machine": machine, **changes}
