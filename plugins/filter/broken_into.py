@@ -66,7 +66,10 @@ def broken_into(name: str, remembered: Mapping[str, Mapping[str, str]], machine:
         raise AnsibleFilterError(_UNREADABLE.format(host=", ".join(memories))) from None
 
 
-_UNREADABLE = "members.json on {host}: cannot be read. Run site.yml, which writes it anew."
+_UNREADABLE = (
+    "members.json on {host}: cannot be read. Make sure that the inventory has every replica, and "
+    "remove that file; the next run of site.yml writes it anew."
+)
 
 
 def _memory(host: str, text: str) -> Mapping[str, Any]:

@@ -110,8 +110,9 @@ def _state_host(plan: Mapping[str, Any], host: str, text: str) -> str:
         name = None
     if not isinstance(name, str):
         raise AnsibleFilterError(
-            f"{plan['config_dir']}/members.json on {host}: cannot be read. Run site.yml, or set "
-            "mcp_tunnel_state_host."
+            f"{plan['config_dir']}/members.json on {host}: cannot be read. Set "
+            "mcp_tunnel_state_host, make sure that the inventory has every replica, and remove "
+            "that file; the next run of site.yml writes it anew."
         )
     return name
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.mcp_tunnels.stack.plugins.filter.broken_into import broken_into
+from ansible_collections.mcp_tunnels.stack.plugins.filter.with_state_host import with_state_host
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import breached
 
@@ -160,6 +163,17 @@ def test_nobody_has_heard_of_the_state_host(claims):
     memory.check_heard(["a3"], "a1", [])
     with pytest.raises(TunnelError, match=r"^a2, a4: could not be asked whether a1,"):
         memory.check_heard(["a1", "a3"], "a1", ["a2", "a4"])
+
+
+@pytest.mark.parametrize("text", ["{", '{"breached": [1]}', "[]"])
+def test_a_memory_that_cannot_be_read(text):
+    """site.yml refuses it as well, so it is no way out before the file is gone."""
+    remembered = {"a1": {"members.json": text}}
+    with pytest.raises(AnsibleFilterError, match=r"members.json on a1: .* remove that file; the"):
+        broken_into("a2", remembered)
+    plan = {"config_dir": "/etc/x", "replicas": ["a1"], "leader": "a1"}
+    with pytest.raises(AnsibleFilterError, match=r"members.json on a1: .* remove that file; the"):
+        with_state_host(plan, remembered)
 
 
 def mark(name, machine=OLD, **changes):
