@@ -14,6 +14,7 @@ def test_the_address_of_a_route_has_the_domain_once(tmp_path: Path) -> None:
     """This holds for a single label, for a full name, and for the domain itself."""
     plan = {
         "mode": "wif",
+        "duty": "deploy",
         "domain": DOMAIN,
         "replicas": ["host1"],
         "leader": "host1",
@@ -30,6 +31,7 @@ def test_the_address_of_a_route_has_the_domain_once(tmp_path: Path) -> None:
 def test_a_replica_that_could_not_renew_is_named_with_the_remedy(tmp_path: Path) -> None:
     plan = {
         "mode": "wif",
+        "duty": "deploy",
         "domain": DOMAIN,
         "replicas": ["host1", "host2"],
         "leader": "host1",
