@@ -221,7 +221,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._leave()
         tls = self._tls
         # There may be something to send without a wake by the HTTP layer.
-        if self._stage is not _OPEN or self._ws.unsent or (tls is not None and tls.unsent):
+        if self._stage is not _OPEN or self._ws.unsent or (tls is not None and tls.urgent):
             self._turn()
         elif tls is not None and tls.unread:
             self._pace()

@@ -34,6 +34,7 @@ class InnerTls:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.feed = self._incoming.write
         self.output = self._outgoing.read
+        self._shaken = False  # whether the handshake is complete
         self.ended = False  # whether the peer has said that it sends nothing more
         self._partly = False  # whether some of a record may have been left by read()
         self._at_length = 0  # bytes since something short was written
@@ -60,6 +61,15 @@ class InnerTls:
         return self._outgoing.pending
 
     @property
+    def urgent(self) -> bool:
+        """Whether there is something unsent that the peer may wait for.
+
+        After the handshake of TLS 1.3, there is only what may go along with the next data: session
+        tickets and answers to key updates (RFC 8446 §4.6).
+        """
+        return self.unsent > 0 and not (self._shaken and self.version == "TLSv1.3")
+
+    @property
     def alpn(self) -> str:
         """The protocol agreed on, or ``""``."""
         return self._tls.selected_alpn_protocol() or ""
@@ -82,6 +92,7 @@ class InnerTls:
             return False
         except (ssl.SSLError, ssl.CertificateError) as error:
             raise TlsFailed(_reason(error)) from error
+        self._shaken = True
         return True
 
     def read(self, most: int = RECORD) -> bytes | None:

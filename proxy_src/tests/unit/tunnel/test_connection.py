@@ -402,3 +402,18 @@ async def test_a_long_answer_has_no_frame_for_a_remnant() -> None:
     await tunnel.exchange()
     assert tunnel.read().endswith(bytes(4 << 16))
     assert len(tunnel.frames) == 5, "one for each 64 KiB, and one for the rest with the head"
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_session_ticket_goes_along_with_the_first_answer(newest: ssl.TLSVersion) -> None:
+    tunnel = Tunnel("http/1.1", newest=newest)
+    await tunnel.open()
+    tunnel.read()
+    frames, tunnel.frames[:] = len(tunnel.frames), []
+    assert frames == (1 if newest is ssl.TLSVersion.TLSv1_3 else 2), "none for the ticket alone"
+    await tunnel.send(get())
+    tunnel.requests[0].reply(b"done")
+    await tunnel.exchange()
+    assert tunnel.read().endswith(b"done")
+    assert tunnel.tls.session.has_ticket
+    assert len(tunnel.frames) == 1
