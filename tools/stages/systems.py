@@ -1,0 +1,115 @@
+"""Makes docs/systems.md of docs/systems.yml and of the laboratory: ``python -m stages.systems``.
+
+Nobody writes down which system is booted where: it is read from the scenarios and the laboratory.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.hosts.rootfs import SUITES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/systems.md"
+SCENARIOS = ROOT / "molecule/shared/create.yml"
+
+_HEAD = """\
+# Systems
+
+<!-- Made of systems.yml by `python -m stages.systems`. -->
+
+"Proven" means that hosts with this system become replicas in each run of CI. "On demand" means
+that the laboratory boots it, but that CI does not. "On paper" means that the facts below meet our
+requirements, and that our units, paths and algorithms fit what the system publishes; nobody has
+booted it here. The hosts of CI are x86_64 and share one kernel, whatever the table says of theirs.
+"""
+_PAPER = """
+[systems.yml](https://github.com/mcp-tunnels/stack/blob/main/docs/systems.yml)
+has each fact with its source. Tests of the tools hold these against
+it: the detection of the system, the least versions, the orders of our units beside those of the
+system (no cycle, which systemd would break at a boot by leaving one out), and the labels that
+SELinux's targeted policy gives to the programs that our units start.
+
+## Crypto policies of RHEL
+
+`update-crypto-policies` decides what OpenSSL may use. Of our algorithms these remain:
+"""
+_TAIL = """
+With `FUTURE`, an RSA key of your own needs 3072 bits; the keys that a run makes are ECDSA on
+P-256, and fit both. A host in FIPS mode offers no X25519, so clients of inner TLS need P-256,
+which every client of TLS 1.3 has (RFC 8446, section 9.1). Copies of the state are encrypted by
+age (X25519 and ChaCha20-Poly1305, not by OpenSSL): no policy forbids it, and no FIPS module does
+it. `FIPS` is a policy and a validated module; only the policy is looked at here.
+"""
+
+
+def data() -> dict[str, Any]:
+    """The facts, as the file has them."""
+    facts: dict[str, Any] = yaml.safe_load((ROOT / "docs/systems.yml").read_text("utf-8"))
+    return facts
+
+
+def in_ci() -> list[str]:
+    """The releases of Debian that every scenario boots."""
+    found = re.search(r"--debian=([0-9,]+)", SCENARIOS.read_text("utf-8"))
+    return found[1].split(",") if found else []
+
+
+def proof(system: Mapping[str, Any]) -> str:
+    """How sure we are of a system."""
+    release = system["version"] if system["name"] == "Debian" else ""
+    if release in in_ci():
+        return "proven: booted in CI"
+    return "booted on demand" if release in SUITES else "on paper"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]]) + "\n"
+
+
+def page() -> str:
+    """The text of docs/systems.md."""
+    facts = data()
+    parts = ("kernel", "glibc", "systemd", "python", "openssl", "nftables")
+    systems = _table(
+        ("system", "version", "how sure", *parts),
+        [
+            (
+                each["name"],
+                each["version"],
+                proof(each),
+                *(each["packages"][part] for part in parts),
+            )
+            for each in facts["systems"]
+        ],
+    )
+    policies = [name for name in facts["policies"] if name != "sources"]
+    left = _table(
+        ("", "ours", *policies),
+        [
+            (
+                kind,
+                ", ".join(ours),
+                *(", ".join(a for a in ours if a in facts["policies"][p][kind]) for p in policies),
+            )
+            for kind, ours in facts["ours"].items()
+        ],
+    )
+    return f"{_HEAD}\n{systems}{_PAPER}\n{left}{_TAIL}"
+
+
+def main() -> int:
+    """Write the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
