@@ -33,6 +33,8 @@ def test_an_old_one(tmp_path, pretended, playbook):
     assert status != 0
     assert "ansible-core 2.15.13: is too old for mcp_tunnels.stack, which needs 2.16" in output
     assert "pip install --upgrade ansible-core" in output
+    # With an older Python, pip finds no such version, and says that the newest one is installed.
+    assert "of Python 3.10 or later" in output
     assert "Nothing was done." in output
     assert "--tags: leaves" not in output
     assert "failed=1" in output
