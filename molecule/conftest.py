@@ -7,13 +7,14 @@ import shutil
 import tempfile
 
 import pytest
+import pythons
 from replicas import HOSTS, lost, shell
 from testinfra.host import Host
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give all playbooks of this run one directory for kept_playbook.py, and hosts bytecode."""
-    os.environ["KEPT_BYTECODE"] = "1"
+    os.environ.setdefault("KEPT_BYTECODE", pythons.commands())
     if "KEPT_MODULES" not in os.environ:  # else that of tools/molecule
         kept = os.environ["KEPT_MODULES"] = tempfile.mkdtemp(prefix="kept-modules-")
         config.add_cleanup(lambda: shutil.rmtree(kept))

@@ -3,10 +3,11 @@
 Ansible packs each module with all that it imports, and compiles each file of a collection, anew in
 each run, and Jinja each template in each process. Here the packed modules stay in the directory of
 the variable ``KEPT_MODULES``, each under a hash of everything that can be in it, and so does
-compiled code, under a hash of its source. With ``KEPT_BYTECODE``, packed modules have this Python's
-bytecode, too. A task that is skipped gets no process. Without ``KEPT_MODULES``, there is none of
-this. Python's garbage collector is off: in the process that Ansible forks for each task of each
-host, it would visit, and so copy, all memory of the parent.
+compiled code, under a hash of its source. ``KEPT_BYTECODE`` has the commands of the hosts' Pythons,
+one a line; packed modules then have the bytecode of each, too. A task that is skipped gets no
+process. Without ``KEPT_MODULES``, there is none of this. Python's garbage collector is off: in the
+process that Ansible forks for each task of each host, it would visit, and so copy, all memory of
+the parent.
 
 Run as a program, with the arguments of ansible-playbook.
 """
@@ -15,13 +16,13 @@ from __future__ import annotations
 
 import base64
 import builtins
-import dataclasses
 import gc
 import hashlib
 import importlib.util
 import io
 import marshal
 import os
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -67,36 +68,64 @@ def keep_modules(directory: Path) -> Callable[[], None]:
     return lambda: Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").symlink_to(place)
 
 
-def _with_bytecode(packed: bytes) -> bytes:
-    """Return a packed module (a zip archive in base64) with bytecode beside each source.
+#: Reads sources, file to content, and writes the name of this Python and its bytecode of each.
+_COMPILER = """
+import importlib.util, marshal, sys
+codes = {}
+for name, text in marshal.load(sys.stdin.buffer).items():
+    code = marshal.dumps(compile(text, name, "exec", dont_inherit=True))
+    # PEP 552: named by the hash of its source, which nobody compares.
+    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
+    codes[name + "c"] = head + importlib.util.source_hash(text) + code
+marshal.dump((sys.implementation.cache_tag, codes), sys.stdout.buffer, 2)
+"""
+#: The first file of a packed module that is imported.
+_FIRST = "ansible/__init__.py"
+#: Its end: from then on, this Python looks first where its bytecode would be.
+_CHOICE = b"""
+import sys
+_all = __path__[0].rpartition("/")[0]
+_own = f"{_all}/{sys.implementation.cache_tag}"
+sys.path.insert(sys.path.index(_all), _own)
+__path__.insert(0, f"{_own}/ansible")
+"""
 
-    A host's Python takes it if it is of its own kind, and compiles the source otherwise.
+
+def _with_bytecode(packed: bytes, pythons: list[list[str]]) -> bytes:
+    """Return a packed module (a zip archive in base64) with bytecode of its sources.
+
+    :param pythons: the commands of the hosts' Pythons; any other compiles the sources.
     """
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files[_FIRST] += _CHOICE
+    sources = {name: text for name, text in files.items() if name.endswith(".py")}
+    for python in pythons:
+        compiled = subprocess.run(
+            [*python, "-ISB", "-c", _COMPILER],
+            input=marshal.dumps(sources, 2),  # every Python has this format
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        tag, codes = marshal.loads(compiled.stdout)
+        files |= {f"{tag}/{name}": code for name, code in codes.items()}
     result = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))) as source,
-        zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED) as target,
-    ):
-        for entry in source.infolist():
-            text = source.read(entry)
-            target.writestr(entry, text)
-            if entry.filename.endswith(".py"):
-                code = compile(text, entry.filename, "exec", dont_inherit=True)
-                # PEP 552: named by the hash of its source, which nobody compares.
-                head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
-                head += importlib.util.source_hash(text)
-                target.writestr(f"{entry.filename}c", head + marshal.dumps(code))
+    with zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
     return base64.b64encode(result.getvalue())
 
 
-def ship_bytecode() -> None:
+def ship_bytecode(pythons: list[list[str]]) -> None:
     """Let Ansible keep packed modules with bytecode: hosts spend most of a call on compiling."""
     from ansible.executor.module_common import _CachedModule
 
     dump = _CachedModule.dump
 
     def dumped(self: Any, path: str) -> None:
-        dump(dataclasses.replace(self, zip_data=_with_bytecode(self.zip_data)), path)
+        # It is frozen, and Ansible goes on with this one.
+        object.__setattr__(self, "zip_data", _with_bytecode(self.zip_data, pythons))
+        dump(self, path)
 
     _CachedModule.dump = dumped
 
@@ -278,8 +307,8 @@ def prepare() -> Callable[[], None]:
     later = keep_modules(Path(directory))
     keep_code(Path(directory))
     keep_templates(Path(directory))
-    if os.environ.get("KEPT_BYTECODE"):
-        ship_bytecode()
+    if pythons := os.environ.get("KEPT_BYTECODE"):
+        ship_bytecode([line.split() for line in pythons.splitlines()])
     skip_at_once()
     return later
 

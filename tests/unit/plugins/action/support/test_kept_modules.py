@@ -23,6 +23,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.word import WORD
 AnsibleModule({}).exit_json(msg=WORD)
 """
+#: More of module_utils: the word then tells which file it is of.
+WHENCE = "WORD += f' of {__file__}'\n"
 ACTION = """\
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.word import WORD
@@ -45,9 +47,9 @@ class Tree:
         module.write_text(MODULE)
         self.say("first")
 
-    def say(self, word: str) -> None:
+    def say(self, word: str, more: str = "") -> None:
         """Change the text in module_utils; neither its size nor its times tell."""
-        self.word.write_text(f"WORD = {word!r}\n")
+        self.word.write_text(f"WORD = {word!r}\n{more}")
         os.utime(self.word, (1, 1))
 
     def content(self) -> str:
@@ -93,23 +95,41 @@ def test_a_changed_file_is_in_the_next_run(tree, tmp_path):
 
 
 def test_bytecode_is_that_of_the_source_beside_it(tree, tmp_path, monkeypatch):
-    """The module runs as it does without it; bytecode of another Python is passed over."""
-    monkeypatch.setenv("KEPT_BYTECODE", "1")
-    kept = tmp_path / "kept"
-    assert "first" in tree.run(kept)
-    assert "first" in tree.run(kept)
-    tree.say("other")
-    assert "other" in tree.run(kept)
+    """The module runs from it, and says the same as without it."""
+    monkeypatch.setenv("KEPT_BYTECODE", sys.executable)
+    kept, tag = tmp_path / "kept", sys.implementation.cache_tag
+    for word in ("first", "first", "other"):
+        tree.say(word, WHENCE)
+        output = tree.run(kept)
+        assert f"{word} of " in output
+        assert f"payload.zip/{tag}/ansible_collections" in output
     for path in kept.rglob("*.word-ZIP_DEFLATED-none"):
         packed = pickle.loads(path.read_bytes())
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed.zip_data))) as archive:
             names = archive.namelist()
             sources = [name for name in names if name.endswith(".py")]
             assert sources
-            assert {f"{name}c" for name in sources} <= set(names)
+            assert {f"{tag}/{name}c" for name in sources} <= set(names)
             (word,) = [name for name in names if name.endswith("/word.pyc") and "utils" in name]
             code = marshal.loads(archive.read(word)[16:])
             assert set(code.co_consts) & {"first", "other"}
+
+
+def test_a_python_without_bytecode_compiles_the_source(tree, tmp_path, monkeypatch):
+    other = tmp_path / "python"
+    renamed = "import sys; sys.implementation.cache_tag = 'another'; exec(sys.argv[1])"
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$1" -c "{renamed}" "$3"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("KEPT_BYTECODE", str(other))
+    tree.say("first", WHENCE)
+    kept = tmp_path / "kept"
+    output = tree.run(kept)
+    assert "first of " in output
+    assert "payload.zip/ansible_collections" in output
+    (path,) = kept.rglob("*.word-ZIP_DEFLATED-none")
+    packed = base64.b64decode(pickle.loads(path.read_bytes()).zip_data)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert "another/ansible/module_utils/basic.pyc" in archive.namelist()
 
 
 def test_changed_code_of_the_controller_is_in_the_next_run(tree, tmp_path):
