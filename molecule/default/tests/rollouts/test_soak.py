@@ -15,6 +15,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ EVERY_TWENTIETH = """\
 """
 FOLDERS = ("meta", "playbooks", "plugins", "proxy_src", "roles")
 SOAK = ("-e", "mcp_tunnel_soak=20")
+#: Seconds between two requests of a client. Several hundred in a soak judge a release, and the
+#: processors have the playbook to run besides.
+PAUSE = 0.05
 
 
 class Clients:
@@ -74,6 +78,7 @@ class Clients:
                     reused = True
                     if answer.will_close:
                         break
+                    time.sleep(PAUSE)
             except (OSError, http.client.HTTPException) as error:
                 # Closed while idle: the request is sent again, as clients do (RFC 9112 §9.3.1).
                 if not reused:
@@ -98,13 +103,13 @@ def copy_with(directory: Path, change: Callable[[str], str]) -> Path:
 
 def started(collections: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the playbook of another copy of the collection, in a session of its own."""
-    (_python, _program, *words, path), environment = command_line("site")
+    (*words, path), environment = command_line("site")
     changed = (
         collections / "ansible_collections/mcp_tunnels/stack" / Path(path).relative_to(CHECKOUT)
     )
     environment["ANSIBLE_COLLECTIONS_PATH"] = str(collections)
     return subprocess.Popen(
-        ["ansible-playbook", *words, str(changed), *arguments],
+        [*words, str(changed), *arguments],
         cwd=CHECKOUT,
         env=environment,
         text=True,
