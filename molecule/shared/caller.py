@@ -8,6 +8,7 @@ Run as a program, it prints one JSON object per call until SIGTERM, and ends whe
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import signal
@@ -83,10 +84,15 @@ def _registered(run: Path, tunnel_id: str) -> tuple[str, str]:
     return tunnel["domain"], "\n".join(pems)
 
 
+@functools.lru_cache(maxsize=4)  # in a rotation, calls with the old CAs are still under way
+def _trusting(trusted: str) -> ssl.SSLContext:
+    """Return the settings of a client that trusts these CAs; to make them takes a millisecond."""
+    return ssl.create_default_context(cadata=trusted)
+
+
 def _call(front: str, trusted: str, host: str, text: str) -> str:
     """Call the tool ``echo`` and return its answer's text. Raises an error of whatever kind."""
     address, _, port = front.rpartition(":")
-    context = ssl.create_default_context(cadata=trusted)
     # The protocol's own words for the client; its capabilities are none.
     own = "io.modelcontextprotocol/"
     about = {"protocolVersion": _REVISION, "clientInfo": {"name": "caller", "version": "1"}}
@@ -96,7 +102,7 @@ def _call(front: str, trusted: str, host: str, text: str) -> str:
     connection = http.client.HTTPConnection(host)
     with (
         socket.create_connection((address, int(port)), _SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=host) as connection.sock,
+        _trusting(trusted).wrap_socket(plain, server_hostname=host) as connection.sock,
     ):
         connection.request("POST", "/mcp", json.dumps(request), _HEADERS)
         answer = connection.getresponse()
