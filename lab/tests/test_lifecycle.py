@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.commands import cli
 from lab.core.checkouts import OWN
 from lab.core.paths import LabPaths
 from lab.tests.support import RunningLab, lab, lab_command, leftovers
@@ -39,6 +41,21 @@ def supervisor(name: str) -> int:
         for grandchild in children(child)
         if b"lab.supervision.supervisor" in Path(f"/proc/{grandchild}/cmdline").read_bytes()
     )
+
+
+def commands(parser: argparse.ArgumentParser) -> set[str]:
+    """The names of the commands that a parser knows."""
+    (names,) = (action.choices for action in parser._actions if action.choices)
+    return set(names)
+
+
+def test_each_command_is_found_without_the_others() -> None:
+    every = commands(cli.parser())
+    assert every >= {"up", "down", "net", "edge", "call", "api"}
+    for command in every:
+        alone = commands(cli.parser(command))
+        assert command in alone
+        assert alone < every, command
 
 
 def test_down_leaves_nothing(name: str) -> None:
