@@ -93,6 +93,6 @@ def test_a_route_more(controller: Controller, run: str) -> None:
 def test_the_end(controller: Controller, playbook: str) -> None:
     assert controller.run(playbook, *_CONFIRMED).changed() > 0
     for host in controller.hosts:
-        assert "mcp-" not in controller.shell(host, "systemctl list-units --all --no-legend")
+        assert controller.shell(host, 'systemctl list-units --all --no-legend "mcp-*"') == ""
         left = 'find /etc /opt /run /usr/local -xdev -path "*mcp-tunnel*"'
         assert controller.shell(host, left) == ""
