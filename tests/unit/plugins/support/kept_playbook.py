@@ -118,7 +118,10 @@ def _with_bytecode(packed: bytes, pythons: list[list[str]]) -> bytes:
 
 def ship_bytecode(pythons: list[list[str]]) -> None:
     """Let Ansible keep packed modules with bytecode: hosts spend most of a call on compiling."""
-    from ansible.executor.module_common import _CachedModule
+    try:
+        from ansible.executor.module_common import _CachedModule
+    except ImportError:  # before ansible-core 2.19, which packs them in another form
+        return
 
     dump = _CachedModule.dump
 
