@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import time
 
 from ansible.errors import AnsibleConnectionFailure
@@ -30,6 +31,9 @@ options:
     type: str
     default: root
 """
+
+_NAME = re.compile(rb"run_module\(mod_name='([\w.]+)'")
+_OPTIONS = re.compile(rb"ANSIBALLZ_PARAMS = (['\"].*)\n")
 
 
 class Connection(ConnectionBase):
@@ -86,4 +90,10 @@ def _module(payload):
             if {"ansible_module", "params"} <= found.keys():
                 params = json.loads(ast.literal_eval(found["params"]))
                 return ast.literal_eval(found["ansible_module"]), params["ANSIBLE_MODULE_ARGS"]
+    # Before ansible-core 2.19.
+    named, given = _NAME.search(payload), _OPTIONS.search(payload)
+    if named and given:
+        name = named[1].decode().replace(".plugins.modules.", ".")
+        name = name.removeprefix("ansible_collections.").replace(".modules.", ".builtin.")
+        return name, json.loads(ast.literal_eval(given[1].decode()))["ANSIBLE_MODULE_ARGS"]
     raise AssertionError("this is no module")
