@@ -12,12 +12,33 @@ the kernel's rules, services. `make test-all` takes every change.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import pytest
 from replicas import killed_after_a_change, lab, play, recap
 
+from lab.core.paths import LabPaths
+
 NAME = "cut"
+# Only root can read the files that it then makes by sudo, unless somebody says otherwise. Nothing
+# runs from /tmp, sudo asks for a password, /etc/resolv.conf is a link, and Ansible's Python is not
+# where the services have theirs.
+PASSWORD = "of an auditor"
+HARDENED = f"""
+echo 'Defaults umask=0077, umask_override' >/etc/sudoers.d/umask
+mount -t tmpfs -o noexec,nosuid,nodev tmpfs /tmp
+mkdir -p /run/resolvconf /opt/site/bin
+ln -s /usr/bin/python3 /opt/site/bin/python3
+mv /etc/resolv.conf /run/resolvconf/resolv.conf
+ln -s ../run/resolvconf/resolv.conf /etc/resolv.conf
+echo 'ops:{PASSWORD}' | chpasswd
+echo 'ops ALL=(ALL:ALL) ALL' >/etc/sudoers.d/ops
+"""
+ITS_VARIABLES = f"""
+ansible_become_password: {PASSWORD}
+ansible_python_interpreter: /opt/site/bin/python3
+"""
 MOST_RUNS = 60
 # Before the last one, which is killed after everything that it still does.
 CHOSEN = (
@@ -39,9 +60,10 @@ CHOSEN = (
 def cut(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
     """The laboratory. Yields the tasks after which a run is killed, before every change counts."""
     lab("up", NAME, "--hosts", "2", "--debian", "12,13")
-    # Only root can read the files that it then makes by sudo, unless somebody says otherwise.
-    umask = "Defaults umask=0077, umask_override"
-    lab("host", NAME, "exec", "host2", f"echo '{umask}' | sudo tee /etc/sudoers.d/umask")
+    lab("host", NAME, "exec", "host2", f"sudo sh -euc {shlex.quote(HARDENED)}")
+    variables = LabPaths(NAME).run_dir / "host_vars/host2.yml"
+    variables.parent.mkdir()
+    variables.write_text(ITS_VARIABLES)
     yield request.param
     lab("down", NAME)
 
