@@ -23,6 +23,7 @@ _LIMIT = 900
 _SHAPES = re.compile(
     r"sk-ant-oat01-[A-Za-z0-9_-]{8}|eyJ[A-Za-z0-9_-]{20,}\.eyJ[A-Za-z0-9_-]{20,}\."
 )
+_KEY = "-----BEGIN PRIVATE KEY-----"
 _SECRETS = (
     "cat /var/lib/mcp-tunnel/default/ca*.key /etc/mcp-tunnel/default/tls/tls.key"
     " /var/lib/mcp-tunnel/default/tunnel-token /etc/mcp-tunnel/default/tunnel-token"
@@ -93,8 +94,19 @@ class Controller:
     def _remember(self) -> None:
         for host in self.hosts:
             text = self.shell(host, f"{_SECRETS} 2>/dev/null")
-            for key in text.split("-----BEGIN PRIVATE KEY-----")[1:]:
-                # The third line has only the end of the public point, which certificates have, too.
-                self.secrets.update(key.split()[:2])
-            for token in re.findall(r"eyJ[A-Za-z0-9+/=]{40,}", text):
-                self.secrets.update((token, json.loads(base64.b64decode(token))["s"]))
+            self.secrets.update(secret_lines(text))
+
+
+def secret_lines(text: str) -> set[str]:
+    """The lines of the private keys in a text, and its tunnel tokens with their secret parts."""
+    found: set[str] = set()
+    rest, *keys = text.split(_KEY)
+    for key in keys:
+        lines, _, after = key.partition("-----END")
+        # The third line has only the end of the public point, which certificates have, too.
+        found.update(lines.split()[:2])
+        rest += after
+    # Not of a key: of its lines, too, one may look like the beginning of a token.
+    for token in re.findall(r"eyJ[A-Za-z0-9+/=]{40,}", rest):
+        found.update((token, json.loads(base64.b64decode(token))["s"]))
+    return found

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
 import pytest
 from stages import cores
 
-from .controller import Controller
+from .controller import Controller, secret_lines
 
 #: Certificates that live shorter than before are due.
 _DUE = ("-e", "mcp_tunnel_cert_duration=4000h", "-e", "mcp_tunnel_cert_renew_before=3000h")
@@ -28,6 +29,15 @@ def test_the_environment_has_the_version(core: str, controller: Controller) -> N
     """And its own locked libraries."""
     (release,) = controller.environment.glob("lib/python3.*/site-packages/ansible_core-*.dist-info")
     assert release.name.startswith(f"ansible_core-{core}.")
+
+
+def test_the_secrets_that_are_looked_for() -> None:
+    """A line of a key may look like the beginning of a token."""
+    like = f"MIGH{'eyJb'.ljust(60, 'x')}"
+    key = f"-----BEGIN PRIVATE KEY-----\n{like}\nsecond\nthird\n-----END PRIVATE KEY-----\n"
+    token = base64.b64encode(json.dumps({"a": "account", "t": "id", "s": "secret"}).encode())
+    text = f"{key}{key.replace('second', 'another')}{token.decode()}\n"
+    assert secret_lines(text) == {like, "second", "another", token.decode(), "secret"}
 
 
 @pytest.mark.exhaustive
