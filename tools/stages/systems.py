@@ -31,10 +31,11 @@ booted it here. The hosts of CI are x86_64 and share one kernel, whatever the ta
 """
 _PAPER = """
 [systems.yml](https://github.com/mcp-tunnels/stack/blob/main/docs/systems.yml)
-has each fact with its source. Tests of the tools hold these against
-it: the detection of the system, the least versions, the orders of our units beside those of the
-system (no cycle, which systemd would break at a boot by leaving one out), and the labels that
-SELinux's targeted policy gives to the programs that our units start.
+has each fact with the place to check it. Not confirmed there yet: the versions of Ubuntu, Fedora's
+unit of nftables, the orders of polkit and D-Bus, and the names of RHEL's packages of systemd. Tests
+of the tools hold these against it: the detection of the system, the least versions, the orders of
+our units beside those of the system (no cycle, which systemd would break at a boot by leaving one
+out), and the labels that SELinux's targeted policy gives to the programs that our units start.
 
 ## Crypto policies of RHEL
 

@@ -607,7 +607,7 @@ def test_a_former_state_host_signs_no_certificate(simulation):
 
 
 def test_the_mark_does_not_wait_for_a_mistake_in_what_is_forgotten(simulation):
-    """A host of the inventory is not forgotten, which the run is told after the mark."""
+    """No host of the inventory can be forgotten. The run says so once the mark is there."""
     simulation.variables["mcp_tunnel_forget"] = ["host3"]
     _status, output = simulation.run("breach", *ONE)
     mark, *later = calls(simulation, "state_host", breached=FOUND)
