@@ -37,8 +37,22 @@ def denied(status: int, option: str, more: str = "") -> str:
 
 async def refusals(proxy: RunningProxy, option: str) -> float:
     """How many requests the option has refused, by the proxy's metrics."""
+    return await counted(proxy, f'requests_refused_total{{option="{option}",route="echo"}}')
+
+
+async def answers_of_the_upstream(proxy: RunningProxy, number: int) -> None:
+    """Return when the proxy has the heads of so many answers."""
+    for _ in range(1000):
+        if await counted(proxy, 'upstream_first_byte_seconds_count{route="echo"}') == number:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("the proxy has got no answer")
+
+
+async def counted(proxy: RunningProxy, series: str) -> float:
+    """The value of one of the proxy's series."""
     _, page = await admin(proxy, "/metrics")
-    name = f'mcp_proxy_requests_refused_total{{option="{option}",route="echo"}} '
+    name = f"mcp_proxy_{series} "
     (value,) = (line.removeprefix(name) for line in page.splitlines() if line.startswith(name))
     return float(value)
 
@@ -182,7 +196,8 @@ async def test_an_answer_that_has_begun_is_cut(
         waiting = asyncio.ensure_future(proxy.logged("request finished", status=200))
         async with client(proxy, version) as http:
             asking = asyncio.ensure_future(http.post(f"{URL}early", content=content()))
-            await upstream.arrived.acquire()
+            # Before that, the proxy can still answer that it is too much.
+            await answers_of_the_upstream(proxy, 1)
             begun.set()
             with pytest.raises(httpx.RemoteProtocolError):
                 await asking
