@@ -111,7 +111,7 @@ def ensure_all(releases: Iterable[str], progress: Progress) -> dict[str, Path]:
     missing = [each for each in wanted if not _tree(_suite(each)).is_dir()]
     beside = [_build_beside(each) for each in missing[:-1]]
     if beside:
-        progress.step(f"that of Debian {', '.join(missing[:-1])} is built at the same time")
+        progress.step(f"root file systems of Debian {', '.join(missing)}, side by side")
     try:
         trees = {each: ensure(each, progress) for each in [*missing[-1:], *wanted]}
     finally:
