@@ -55,17 +55,17 @@ TEST: tuple[Stage, ...] = (
     Stage("unit tests", ("tools/units",), reports=(".build/units/junit.xml",), limit=3600),
     _molecule("wif"),
     _molecule("default"),
+    _pytest("proxy tests", under="proxy_src"),
     _molecule("firewall"),
+    _pytest("laboratory tests", "lab/tests", lab=True),
+    _pytest("execution environment", "tests/execution_environment", lab=True),
     # ansible-test, which runs some of the unit tests, too.
     Stage(
         _SANITY,
         ("tools/sanity",),
         reports=(".build/sanity/ansible_collections/*/*/tests/output/junit/*.xml",),
     ),
-    _pytest("laboratory tests", "lab/tests", lab=True),
-    _pytest("proxy tests", under="proxy_src"),
     Stage("lint", ("tools/lint",), reports=(f"{_REPORTS}/lint.xml",)),
-    _pytest("execution environment", "tests/execution_environment", lab=True),
     # The oldest and the newest; those between are for make test-cores.
     *dict.fromkeys((_CORES[0], _CORES[-1])),
     _pytest("contract tests", "tests/contract"),
