@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import re
 import socket
 import subprocess
@@ -45,6 +46,14 @@ def dashboard_queries() -> Iterator[tuple[str, str]]:
         for target in panel.get("targets", []):
             query = target["expr"].replace("$__rate_interval", "1m")
             yield panel["title"], re.sub(r"\$(instance|route)\b", ".*", query)
+
+
+def _free_port() -> int:
+    """A port that nobody listens at, and that the kernel gives to no connection meanwhile."""
+    while True:
+        port = random.randrange(20000, 30000)  # none of ip_local_port_range
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Prometheus:
@@ -109,8 +118,7 @@ async def running_prometheus(home: Path, **ports: int) -> AsyncIterator[Promethe
         config["scrape_configs"].append({"job_name": name, "static_configs": [static]})
     path = home / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = _free_port()
     log = home / "prometheus.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(

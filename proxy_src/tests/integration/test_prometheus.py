@@ -194,10 +194,12 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
     counters = tmp_path / "counters.json"
     count_packets(counters, 0)
     connector = Cloudflared(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        closed = free.getsockname()[1]
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        # Nobody listens there, and nobody else gets it.
+        nobody = stack.enter_context(socket.socket())
+        nobody.bind(("127.0.0.1", 0))
+        closed = nobody.getsockname()[1]
         port = await enter(asgi_upstream(app))
         routes = {
             "echo": f"http://127.0.0.1:{port}",
