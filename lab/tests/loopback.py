@@ -10,9 +10,11 @@ The same for tests/contract/test_connector.py, which holds the two together.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -44,9 +46,15 @@ def wait_for(what: Callable[[], bool], seconds: float = 15) -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.create_server((host, 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port
+    """A port that nobody listens at.
+
+    It is none of those that the kernel hands out (ip_local_port_range): between this look and its
+    use, no connection of another program gets it.
+    """
+    while True:
+        port = random.randrange(20000, 30000)
+        with contextlib.suppress(OSError), socket.create_server((host, port)):
+            return port
 
 
 class Edge:

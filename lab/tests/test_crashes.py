@@ -103,14 +103,10 @@ def test_another_lab_of_the_name_keeps_the_first_ones_logs(name: str, kill: Kill
     wait_until(lambda: facts.gone(paths), "the lab lives on")
     wait_until(lambda: lab("up", name, "--hosts", "1")[0] == 0, "does not come up")
     assert lab("status", name)[0] == 0
+    # Those of the second one are not kept: its end is asked for.
+    assert lab("down", name) == (0, f"lab {name}: ended\n")
     logs = list(Path(os.environ["XDG_CACHE_HOME"]).glob("mcp-tunnel-lab/logs/*/host1.log"))
     assert ["of the first" in log.read_text() for log in logs] == [True]
-
-
-def test_an_end_that_was_asked_for_keeps_nothing(name: str) -> None:
-    assert lab("up", name, "--hosts", "1")[0] == 0
-    assert lab("down", name)[0] == 0
-    assert not (Path(os.environ["XDG_CACHE_HOME"]) / "mcp-tunnel-lab/logs").exists()
 
 
 def test_a_lab_that_does_not_come_up_says_where_its_logs_are(

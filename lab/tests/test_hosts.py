@@ -25,7 +25,8 @@ def test_releases_cycle_over_the_hosts(two: RunningLab) -> None:
 
 @BOTH
 def test_boot_is_complete_and_nothing_failed(two: RunningLab, host: str) -> None:
-    assert two.on(host, "systemctl is-system-running") == "running"
+    look = "systemctl is-system-running --wait; systemctl --failed --plain --no-legend"
+    assert two.on(host, look) == "running"
 
 
 @BOTH

@@ -17,9 +17,11 @@ from lab.core.checkouts import OWN
 from lab.core.paths import LabPaths
 from lab.tests.support import RunningLab, lab, lab_command, leftovers
 
+_SECONDS = 20.0  # at most; the machine may be busy
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _SECONDS
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
@@ -58,26 +60,20 @@ def test_each_command_is_found_without_the_others() -> None:
         assert alone < every, command
 
 
-def test_down_leaves_nothing(name: str) -> None:
+def test_down_ends_ssh_connections_and_commands_inside_and_leaves_nothing(name: str) -> None:
     status, output = lab("up", name, "--hosts", "2")
     assert status == 0, output
-    assert leftovers(name)  # the search finds a running lab
+    there = RunningLab(LabPaths(name))
+    there.on("host1", "true")
+    assert any("mux" in line for line in leftovers(name))  # the search finds a running lab
+    running = lab_command("net", name, "exec", "neighbour", "sleep", "100")
+    wait_until(lambda: any("sleep" in line for line in leftovers(name)), "the command is not there")
 
     status, output = lab("down", name)
 
     assert (status, output) == (0, f"lab {name}: ended\n")
-    assert leftovers(name) == []
-
-
-def test_down_ends_ssh_connections_and_commands_inside(name: str) -> None:
-    assert lab("up", name, "--hosts", "1")[0] == 0
-    there = RunningLab(LabPaths(name))
-    there.on("host1", "true")
-    assert any("mux" in line for line in leftovers(name))
-    running = lab_command("net", name, "exec", "neighbour", "sleep", "100")
-    assert lab("down", name)[0] == 0
-    assert running.wait(5) != 0
-    wait_until(lambda: leftovers(name) == [], 2, "shared connection lives on")
+    assert running.wait(_SECONDS) != 0
+    wait_until(lambda: leftovers(name) == [], "shared connection lives on")
 
 
 def test_second_up_is_refused(two: RunningLab) -> None:
@@ -89,25 +85,30 @@ def test_second_up_is_refused(two: RunningLab) -> None:
 
 
 def test_labs_do_not_disturb_each_other(name: str, two: RunningLab) -> None:
-    """Both labs have the same addresses and host names at the same time."""
-    assert lab("up", name, "--hosts", "2")[0] == 0
+    """Both labs have the same addresses and host names. A service of one of them ends."""
+    assert lab("up", name, "--hosts", "1")[0] == 0
     other = RunningLab(LabPaths(name))
     assert other.on("host1", "cat /etc/machine-id") != two.on("host1", "cat /etc/machine-id")
     other.on("host1", "sudo systemctl stop dbus.service dbus.socket")
     assert two.on("host1", "systemctl is-active dbus") == "active"
+    dns = next(line for line in leftovers(name) if "dnsmasq" in line)
+    os.kill(int(dns.split()[1].rstrip(":")), signal.SIGKILL)
+    wait_until(lambda: lab("status", name)[0] == 1, "not noticed")
+    assert "dns          ended with status -9" in lab("status", name)[1]
+    assert lab("status", two.paths.name)[0] == 0
     assert lab("down", name)[0] == 0
     assert two.on("host1", "hostname") == "host1"
 
 
 def test_after_the_keepers_death_the_kernel_ends_the_lab(name: str) -> None:
-    assert lab("up", name, "--hosts", "2")[0] == 0
+    assert lab("up", name, "--hosts", "1")[0] == 0
 
     os.kill(keeper(name), signal.SIGKILL)
 
     def processes() -> list[str]:
         return [line for line in leftovers(name) if line.startswith("process")]
 
-    wait_until(lambda: not [p for p in processes() if "ssh" not in p], 5, "processes survive")
+    wait_until(lambda: not [p for p in processes() if "ssh" not in p], "processes survive")
     status, output = lab("up", name, "--hosts", "1")
     assert status == 0, output
     assert lab("status", name)[0] == 0
@@ -116,9 +117,9 @@ def test_after_the_keepers_death_the_kernel_ends_the_lab(name: str) -> None:
 
 
 def test_keeper_cleans_up_after_a_crashed_supervisor(name: str) -> None:
-    assert lab("up", name, "--hosts", "2")[0] == 0
+    assert lab("up", name, "--hosts", "1")[0] == 0
     os.kill(supervisor(name), signal.SIGKILL)
-    wait_until(lambda: leftovers(name) == [], 8, "leftovers")
+    wait_until(lambda: leftovers(name) == [], "leftovers")
 
 
 @pytest.mark.parametrize(
@@ -136,17 +137,9 @@ def test_interrupted_up_leaves_nothing(name: str, number: signal.Signals) -> Non
 
     os.killpg(process.pid, number)  # as a terminal does
 
-    assert process.wait(20) != 0
+    assert process.wait(_SECONDS) != 0
     process.stdout.close()
-    wait_until(lambda: leftovers(name) == [], 8, "leftovers")
-
-
-def test_ended_service_is_reported(name: str) -> None:
-    assert lab("up", name, "--hosts", "1")[0] == 0
-    dns = next(line for line in leftovers(name) if "dnsmasq" in line)
-    os.kill(int(dns.split()[1].rstrip(":")), signal.SIGKILL)
-    wait_until(lambda: lab("status", name)[0] == 1, 5, "not noticed")
-    assert "dns          ended with status -9" in lab("status", name)[1]
+    wait_until(lambda: leftovers(name) == [], "leftovers")
 
 
 @pytest.mark.parametrize(
