@@ -9,7 +9,7 @@ import tunnels_api
 from caller import Calls, calling
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from replicas import LAB, RUN, lab, play, recap, state_host
+from replicas import LAB, RUN, TOGETHER, lab, play, recap, state_host
 from replicas import LAB_NAME as NAME
 
 STATE = "/var/lib/mcp-tunnel/default"
@@ -49,6 +49,6 @@ def a_call_is_answered(text: str) -> None:
 
 def nothing_is_left_to_do() -> None:
     """Assert that the next run changes nothing."""
-    done = play()
+    done = play(*TOGETHER)
     assert done.returncode == 0, done.stdout[-3000:]
     assert all(counters["changed"] == 0 for counters in recap(done.stdout).values()), done.stdout

@@ -13,6 +13,7 @@ import pytest
 from replicas import (
     CHECKOUT,
     HOSTS,
+    TOGETHER,
     await_connections,
     command_line,
     lab,
@@ -157,7 +158,7 @@ def test_a_killed_run_hinders_nobody() -> None:
         first.kill()
         first.wait()
     assert shell(HOSTS[0]).file(LEASE).exists
-    done = play()
+    done = play(*TOGETHER)
     assert done.returncode == 0, done.stdout[-3000:]
     assert not shell(HOSTS[0]).file(LEASE).exists
 

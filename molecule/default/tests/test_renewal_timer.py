@@ -23,16 +23,15 @@ from caller import calling
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from replicas import DOMAIN, HOSTS, LAB, RUN, play, recap, shell, state_host, unquoted
+from replicas import DOMAIN, HOSTS, LAB, RUN, TOGETHER, play, recap, shell, state_host, unquoted
 from secrets_search import PLACES, found, key_lines, shown
 
 ON = (
+    *TOGETHER,
     *("--extra-vars", "mcp_tunnel_cert_renew_timer=true"),
     *("--extra-vars", "mcp_tunnel_cert_duration=4000h"),
     *("--extra-vars", "mcp_tunnel_cert_renew_before=3000h"),
 )
-# For what concerns one replica, a run on it is enough.
-HERE = (*ON, "--limit", HOSTS[0])
 MEMBER = HOSTS[1]
 NAME = "mcp-tunnel-renew-cert@default"
 DROP_IN = f"/etc/systemd/system/{NAME}.service.d"
@@ -88,7 +87,7 @@ def deployed() -> Iterator[Deployed]:
     yield Deployed(lifetimes, pids, recap(done.stdout))
     # The last test has switched it off already, if it got that far.
     if state_host().run(FILES).stdout:
-        done = play()
+        done = play(*TOGETHER)
         assert done.returncode == 0, done.stdout[-3000:]
 
 
@@ -171,12 +170,6 @@ def said(name: str = HOSTS[0], fails: bool = False) -> str:
 def signed() -> str:
     """Return the lines of the signer, on the state host."""
     return str(state_host().check_output(f"journalctl --output=cat --no-pager -u '{SIGNING}@*'"))
-
-
-def nothing_is_left_to_do(*arguments: str) -> None:
-    done = play(*arguments)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values()), done.stdout
 
 
 def test_longer_lifetimes_reach_every_replica_without_a_restart(deployed: Deployed) -> None:
@@ -362,7 +355,7 @@ def await_in_use(certificates: dict[str, x509.Certificate]) -> None:
         wanted = certificate.not_valid_after_utc.timestamp()
         while wanted not in ends_in_use(name):
             assert time.monotonic() < deadline, f"the proxy of {name} does not use its certificate"
-            time.sleep(1)
+            time.sleep(0.2)
 
 
 def ends_in_use(name: str) -> list[float]:
@@ -419,6 +412,18 @@ def test_a_certificate_that_is_due_is_renewed_without_a_restart(due: str) -> Non
 
 
 @contextlib.contextmanager
+def soon_given_up() -> Iterator[None]:
+    """Another replica waits 2 seconds for the state host, and not 15."""
+    settings = f"{RENEWAL}/ssh_config"
+    shorter = r"s/^\(\s*ConnectTimeout\) .*/\1 2/"
+    shell(MEMBER).check_output(f"sed --in-place=.kept '{shorter}' {settings}")
+    try:
+        yield
+    finally:
+        shell(MEMBER).check_output(f"mv {settings}.kept {settings}")
+
+
+@contextlib.contextmanager
 def away() -> Iterator[None]:
     """The state host cannot be reached from other replicas; this test still reaches it."""
     address = next(entry["address"] for entry in LAB["hosts"] if entry["name"] == MEMBER)
@@ -433,7 +438,7 @@ def away() -> Iterator[None]:
 
 def test_a_state_host_that_is_away_is_told_and_costs_no_certificate() -> None:
     before = shell(MEMBER).check_output(f"sha256sum {CERTIFICATE} {KEY}")
-    with due_on(MEMBER), away():
+    with due_on(MEMBER), soon_given_up(), away():
         answer = said(MEMBER, fails=True)
         assert "cannot be asked: ssh: connect to host" in answer
         assert "timed out. Let this replica reach the SSH port of the state host" in answer
@@ -621,7 +626,22 @@ def test_no_key_is_anywhere_where_somebody_could_read_it() -> None:
             assert found(needles, shown(name, place)) == [], (name, place)
 
 
-def test_the_next_run_brings_what_was_lost() -> None:
+def test_a_renewed_certificate_stays_when_a_replica_is_put_back() -> None:
+    """The last good state had another certificate, which may have expired by the next failure."""
+    with due_on(HOSTS[0]):
+        assert said().startswith("renewed, ")
+    before = fingerprint(stored_certificate())
+    broken = {"mcp_tunnel_routes": {"echo": "http://10.77.0.2:9"}, "mcp_tunnel_health_timeout": 5}
+    done = play(*ON, "--limit", HOSTS[0], "--extra-vars", json.dumps(broken))
+    assert done.returncode != 0
+    assert "was put back to its last good" in done.stdout
+    assert fingerprint(stored_certificate()) == before
+
+
+LATER = (*ON, "--extra-vars", "mcp_tunnel_cert_renew_before=700h")
+
+
+def test_the_next_run_brings_what_was_lost_and_a_changed_setting() -> None:
     """Another host key, another key of the replica, and the line of it."""
     host = shell(MEMBER)
     other = host.check_output("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
@@ -629,46 +649,35 @@ def test_the_next_run_brings_what_was_lost() -> None:
     assert "Host key verification failed" in said(MEMBER, fails=True)
     host.check_output(f"rm {RENEWAL}/key {RENEWAL}/key.pub")
     state_host().check_output(f"rm {SIGNATORIES}")
-    done = play(*ON)
+    done = play(*LATER)
     assert done.returncode == 0, done.stdout[-3000:]
     assert said(MEMBER).startswith("not needed: ")
+    for name in HOSTS:
+        shown = shell(name).check_output(f"systemctl show {NAME}.service")
+        assert "--renew-before 700h" in shown
+        assert "NeedDaemonReload=no" in shown
+        assert shell(name).service(f"{NAME}.timer").is_running
 
 
 def test_the_next_run_has_nothing_to_do() -> None:
     """Neither the timer's renewal nor the run with longer lifetimes has left anything to do."""
     pids = pids_of_all()
-    nothing_is_left_to_do(*ON)
+    done = play(*LATER)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert all(counters["changed"] == 0 for counters in recap(done.stdout).values()), done.stdout
     assert pids_of_all() == pids
 
 
-def test_a_renewed_certificate_stays_when_a_replica_is_put_back() -> None:
-    """The last good state had another certificate, which may have expired by the next failure."""
-    with due_on(HOSTS[0]):
-        assert said().startswith("renewed, ")
-    before = fingerprint(stored_certificate())
-    broken = {"mcp_tunnel_routes": {"echo": "http://10.77.0.2:9"}, "mcp_tunnel_health_timeout": 10}
-    done = play(*HERE, "--extra-vars", json.dumps(broken))
-    assert done.returncode != 0
-    assert "was put back to its last good" in done.stdout
-    assert fingerprint(stored_certificate()) == before
-    nothing_is_left_to_do(*HERE)
-
-
-def test_a_changed_setting_reaches_the_timer() -> None:
-    done = play(*HERE, "--extra-vars", "mcp_tunnel_cert_renew_before=700h")
-    assert done.returncode == 0, done.stdout[-3000:]
-    shown = state_host().check_output(f"systemctl show {NAME}.service")
-    assert "--renew-before 700h" in shown
-    assert "NeedDaemonReload=no" in shown
+@pytest.mark.exhaustive  # runs in check mode that would change something: up/test_drift.py, too
+def test_check_mode_leaves_it_on() -> None:
+    done = play("--check", "--limit", HOSTS[0])
+    assert recap(done.stdout)[HOSTS[0]]["changed"] > 0
     assert state_host().service(f"{NAME}.timer").is_running
 
 
 def test_nothing_is_left_of_it_when_it_is_off_again(request: pytest.FixtureRequest) -> None:
     pids = state_host().check_output(PIDS)
-    done = play("--check", "--limit", HOSTS[0])
-    assert recap(done.stdout)[HOSTS[0]]["changed"] > 0
-    assert state_host().service(f"{NAME}.timer").is_running
-    done = play()
+    done = play(*TOGETHER)
     assert done.returncode == 0, done.stdout[-3000:]
     assert all(recap(done.stdout)[name]["changed"] > 0 for name in HOSTS)
     units = "systemctl list-units --all --no-legend 'mcp-tunnel-renew-cert*' 'mcp-tunnel-signing*'"

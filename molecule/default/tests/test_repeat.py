@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
 from replicas import HOSTS, LAB, play, recap
 
 
@@ -24,6 +25,7 @@ def test_a_second_run_changes_nothing_in_few_tasks(
         assert counters["ok"] <= (30 if name == HOSTS[0] else 14), counters
 
 
+@pytest.mark.exhaustive  # up/test_drift.py: it finds nothing on the replica that nobody has changed
 def test_check_mode_agrees() -> None:
     done = play("--check", "--diff")
     assert done.returncode == 0, done.stdout[-3000:]

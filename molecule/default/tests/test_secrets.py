@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from replicas import HOSTS, LAB, LAB_NAME, lab, play, recap, shell
+from replicas import HOSTS, LAB, LAB_NAME, TOGETHER, lab, play, recap, shell
 from secrets_search import PLACES, found, key_lines, shown, token_forms
 
 
@@ -35,7 +35,7 @@ def test_not_in_the_output_of_a_run_that_handles_them(planted: list[str]) -> Non
     shell(HOSTS[-1]).check_output("rm /etc/mcp-tunnel/default/tunnel-token")
     for name in HOSTS:
         shell(name).check_output("rm -f /etc/mcp-tunnel/default/tls/tls.crt")
-    done = play("-vvv", "--diff")
+    done = play(*TOGETHER, "-vvv", "--diff")
     assert done.returncode == 0, done.stdout[-3000:]
     assert all(counters["changed"] > 0 for counters in recap(done.stdout).values())
     token = Path(LAB["tunnel_token_file"]).read_text().strip()

@@ -2,7 +2,7 @@
 
 The controller ships the proxy's source, so a release with a fault comes from a copy of the
 collection. The tests go on from each other: a bad release is killed in the middle of its soak and
-put back by the next run, then a good one stays, and the usual one takes its place.
+put back by the next run, then the usual one takes the place of an older one, and stays.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from replicas import CHECKOUT, DOMAIN, HOSTS, LAB, command_line, play, shell, state_host, unquoted
+from replicas import CHECKOUT, DOMAIN, HOSTS, LAB, command_line, recap, shell, state_host, unquoted
 
 CANARY, OTHER = HOSTS
 SOURCE = "proxy_src/src/mcp_proxy/upstream/exchange.py"
@@ -33,11 +33,18 @@ EVERY_TWENTIETH = """\
             self._answer(500, "Every twentieth", "proxy_internal_error")
             return
 """
+COLLECTION = "ansible_collections/mcp_tunnels/stack"
 FOLDERS = ("meta", "playbooks", "plugins", "proxy_src", "roles")
-SOAK = ("-e", "mcp_tunnel_soak=20")
-#: Seconds between two requests of a client. Several hundred in a soak judge a release, and the
-#: processors have the playbook to run besides.
-PAUSE = 0.05
+SOAK = ("-e", "mcp_tunnel_soak=12")
+WAITS = "TASK [Let it serve"
+#: Seconds between two requests of a client: beside a playbook, which needs the processors, and in
+#: a soak, which several hundred requests judge.
+PAUSE, PAUSE_IN_SOAK = 0.5, 0.02
+LONGEST = 400  # seconds for a run
+#: Where a host notes the release that is applied, and the one that was proven.
+RECORDS = "/var/lib/mcp-tunnel-replica/default/{applied,good}.json"
+#: Another name of a release on a host.
+OLDER = "older"
 
 
 class Clients:
@@ -46,6 +53,7 @@ class Clients:
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
         self.failed: list[str] = []
+        self.pause = PAUSE
         self._going = True
         ca = state_host().check_output("cat /var/lib/mcp-tunnel/default/ca.crt")
         self._tls = ssl.create_default_context(cadata=str(ca))
@@ -78,7 +86,7 @@ class Clients:
                     reused = True
                     if answer.will_close:
                         break
-                    time.sleep(PAUSE)
+                    time.sleep(self.pause)
             except (OSError, http.client.HTTPException) as error:
                 # Closed while idle: the request is sent again, as clients do (RFC 9112 §9.3.1).
                 if not reused:
@@ -87,29 +95,14 @@ class Clients:
                 connection.close()
 
 
-def copy_with(directory: Path, change: Callable[[str], str]) -> Path:
-    """Copy the collection, with another source of the proxy, and return where it is searched."""
-    collection = directory / "ansible_collections/mcp_tunnels/stack"
-    left_out = shutil.ignore_patterns("__pycache__", ".venv", ".build", "*.egg-info")
-    for folder in FOLDERS:
-        shutil.copytree(CHECKOUT / folder, collection / folder, ignore=left_out)
-    shutil.copy(CHECKOUT / "galaxy.yml", collection)
-    path = collection / SOURCE
-    before = path.read_text()
-    path.write_text(change(before))
-    assert path.read_text() != before
-    return directory
-
-
-def started(collections: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the playbook of another copy of the collection, in a session of its own."""
+def started(*arguments: str, collections: Path | None = None) -> subprocess.Popen[str]:
+    """Start the playbook, of another copy of the collection if one is given, in its own session."""
     (*words, path), environment = command_line("site")
-    changed = (
-        collections / "ansible_collections/mcp_tunnels/stack" / Path(path).relative_to(CHECKOUT)
-    )
-    environment["ANSIBLE_COLLECTIONS_PATH"] = str(collections)
+    if collections is not None:
+        path = str(collections / COLLECTION / Path(path).relative_to(CHECKOUT))
+        environment["ANSIBLE_COLLECTIONS_PATH"] = str(collections)
     return subprocess.Popen(
-        [*words, str(changed), *arguments],
+        [*words, path, *arguments],
         cwd=CHECKOUT,
         env=environment,
         text=True,
@@ -117,6 +110,21 @@ def started(collections: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+
+
+def watched(process: subprocess.Popen[str], clients: Clients) -> str:
+    """Return the output of a run that has ended. In its soak, the clients ask more often."""
+    assert process.stdout is not None
+    overdue = threading.Timer(LONGEST, kill, [process])
+    overdue.start()
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("TASK ["):
+            clients.pause = PAUSE_IN_SOAK if line.startswith(WAITS) else PAUSE
+    process.wait()
+    overdue.cancel()
+    return "".join(lines)
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -127,11 +135,18 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy whose proxy answers every twentieth request with 500."""
-    return copy_with(
-        tmp_path_factory.mktemp("bad"),
-        lambda source: source.replace(TO_UPSTREAM, EVERY_TWENTIETH + TO_UPSTREAM),
-    )
+    """A copy of the collection whose proxy answers every twentieth request with 500."""
+    directory = tmp_path_factory.mktemp("bad")
+    collection = directory / COLLECTION
+    left_out = shutil.ignore_patterns("__pycache__", ".venv", ".build", "*.egg-info")
+    for folder in FOLDERS:
+        shutil.copytree(CHECKOUT / folder, collection / folder, ignore=left_out)
+    shutil.copy(CHECKOUT / "galaxy.yml", collection)
+    path = collection / SOURCE
+    before = path.read_text()
+    path.write_text(before.replace(TO_UPSTREAM, EVERY_TWENTIETH + TO_UPSTREAM))
+    assert path.read_text() != before
+    return directory
 
 
 def release(name: str) -> str:
@@ -149,17 +164,17 @@ def usual() -> dict[str, str]:
 def test_a_run_that_is_killed_in_the_soak_leaves_an_unproven_canary(
     bad: Path, usual: dict[str, str]
 ) -> None:
-    process = started(bad, "-e", "mcp_tunnel_soak=10m")
+    process = started("-e", "mcp_tunnel_soak=10m", collections=bad)
     assert process.stdout is not None
     seen = []
     try:
         for line in process.stdout:
             seen.append(line)
-            if line.startswith("TASK [Let it serve"):
+            if line.startswith(WAITS):
                 break
     finally:
         kill(process)
-    assert seen[-1].startswith("TASK [Let it serve"), "".join(seen[-80:])
+    assert seen[-1].startswith(WAITS), "".join(seen[-80:])
     assert release(CANARY) != usual[CANARY]
     assert release(OTHER) == usual[OTHER]
 
@@ -167,8 +182,8 @@ def test_a_run_that_is_killed_in_the_soak_leaves_an_unproven_canary(
 def test_every_twentieth_request_is_noticed_and_put_back(bad: Path, usual: dict[str, str]) -> None:
     clients = Clients()
     with clients.at_work():
-        process = started(bad, *SOAK)
-        output, _ = process.communicate(timeout=400)
+        process = started(*SOAK, collections=bad)
+        output = watched(process, clients)
     assert process.returncode != 0, output[-4000:]
     told = unquoted(output)
     assert f"{CANARY} passed the gate, and does not do as well as it should" in told, output[-4000:]
@@ -181,20 +196,22 @@ def test_every_twentieth_request_is_noticed_and_put_back(bad: Path, usual: dict[
     assert clients.failed == []
 
 
-def test_a_healthy_release_stays(tmp_path: Path, usual: dict[str, str]) -> None:
-    healthy = copy_with(tmp_path, lambda source: f"{source}\n# Another release.\n")
+def test_a_healthy_release_stays(usual: dict[str, str]) -> None:
+    """It is the usual one. An older one runs before: the same files below another name."""
+    for name in HOSTS:
+        shell(name).check_output(
+            f"cd /opt/mcp-tunnel/proxy && cp --archive {usual[name]} {OLDER}"
+            f" && ln --symbolic --force --no-dereference {OLDER} current"
+            f" && sed --in-place s/{usual[name]}/{OLDER}/ {RECORDS}"
+            " && systemctl restart mcp-proxy@default"
+        )
     clients = Clients()
     with clients.at_work():
-        process = started(healthy, *SOAK)
-        output, _ = process.communicate(timeout=400)
+        process = started(*SOAK)
+        output = watched(process, clients)
     assert process.returncode == 0, output[-4000:]
+    assert all(counters["changed"] > 0 for counters in recap(output).values()), output[-4000:]
     assert f"{CANARY}, the canary, does as well: " in unquoted(output)
-    assert all(release(name) != usual[name] for name in HOSTS)
+    assert {name: release(name) for name in HOSTS} == usual
     assert set(clients.statuses) == {404}
     assert clients.failed == []
-
-
-def test_the_usual_release_takes_its_place(usual: dict[str, str]) -> None:
-    done = play("-e", "mcp_tunnel_batch=2")
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert {name: release(name) for name in HOSTS} == usual
