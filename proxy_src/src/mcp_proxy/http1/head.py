@@ -9,6 +9,7 @@ from ..http.messages import MAX_LENGTH, Headers, RequestHead
 from ..http.rules import Refusal, check_authority, check_target
 
 _READ_HERE = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_HASH = ord("#")  # to look for an octet is quicker than to look for bytes
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
 
 
@@ -58,7 +59,7 @@ def request_head(
         target = absolute[2] or b"/"
         if not target.startswith(b"/"):
             target = b"/" + target
-    if b"#" in target:
+    if _HASH in target:
         target = target.split(b"#", 1)[0]
     check_target(method, target, authority)
     wanted = _upgrade(method, headers, length, version) if upgrade else b""
