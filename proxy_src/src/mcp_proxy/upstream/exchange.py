@@ -181,7 +181,7 @@ class Exchange:
             for data in self._early:
                 self._forward(connection, data)
             self._keep_early(None)
-        if self._trailers is not None:
+        if self._trailers is not None and head.length is None:
             self._forward_end(connection, self._trailers)
         if not self._upload_paused:
             self._stream.release()
@@ -194,8 +194,8 @@ class Exchange:
             connection.write(data)
 
     def _forward_end(self, connection: UpstreamConnection, trailers: Headers) -> None:
-        if self._head.length is None:
-            connection.write_last_chunk(trailer_fields(trailers))
+        """End content of unknown length."""
+        connection.write_last_chunk(trailer_fields(trailers))
 
     def request_body(self, data: bytes) -> None:
         """See :class:`http.messages.RequestHandler`."""
@@ -253,7 +253,7 @@ class Exchange:
         if self._done:
             return
         self._trailers = trailers
-        if self._connection is not None:
+        if self._connection is not None and self._head.length is None:
             self._forward_end(self._connection, trailers)
 
     def pause_upload(self) -> None:
@@ -287,7 +287,8 @@ class Exchange:
             self._forwarder.metrics.upstream_answered(self._route.name, self._waited)
             if self._route.rewrite_host:
                 fields = public(fields, self._route.upstream, self._head.authority)
-        self._stream.send_head(ResponseHead(head.status, fields, head.length))
+        head.headers = fields
+        self._stream.send_head(head)
 
     def response_body(self, data: bytes) -> None:
         """See :class:`http1.client.ResponseHandler`."""
@@ -302,7 +303,7 @@ class Exchange:
             all_sent = self._trailers is not None or self._received == self._head.length
             connection.finish(request_complete=all_sent)
         self._finish()
-        self._stream.send_end(trailer_fields(trailers))
+        self._stream.send_end(trailer_fields(trailers) if trailers else trailers)
 
     def pause(self) -> None:
         """See :class:`http.messages.RequestHandler`."""
