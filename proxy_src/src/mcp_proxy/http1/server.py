@@ -35,7 +35,8 @@ _AT_ONCE = 16
 class Http1Server:
     """The protocol on one connection.
 
-    ``served`` counts the requests that are over. ``phase`` is :data:`http.messages.IDLE`, ``HEAD``
+    ``served`` counts the requests that are over. ``held`` is how many bytes of responses wait here
+    for the client. ``phase`` is :data:`http.messages.IDLE`, ``HEAD``
     or ``BUSY``. ``due`` is how many bytes of content are still to come in the request that is being
     read, 0 if nobody knows. ``finished`` tells whether the connection is to be closed once the
     output is sent. After a bad request nothing more is read, and the connection closes once the
@@ -50,7 +51,7 @@ class Http1Server:
         self._connection = connection
         self._max_head = limits.max_header_bytes
         self._out: list[bytes] = []
-        self._out_bytes = 0
+        self.held = 0
         self._parser = httptools.HttpRequestParser(self)
         self._streams: list[Http1Stream] = []  # few; an empty deque takes 600 bytes
         self._target = b""
@@ -79,7 +80,9 @@ class Http1Server:
     @property
     def wants_input(self) -> bool:
         """Whether :meth:`receive` may be called now."""
-        return not (self._held or self.finished or self._undecided) and len(self._streams) <= 1
+        if self._held or self.finished:
+            return False
+        return not self._streams or (len(self._streams) == 1 and not self._undecided)
 
     @property
     def _undecided(self) -> bool:
@@ -99,11 +102,6 @@ class Http1Server:
         return len(self._streams)
 
     @property
-    def held(self) -> int:
-        """Bytes of responses that wait here for the client."""
-        return self._out_bytes
-
-    @property
     def room(self) -> int:
         """See :class:`http.messages.ClientStream`."""
         return _SCANT if self._connection.scarce else _ROOM
@@ -111,14 +109,15 @@ class Http1Server:
     def receive(self, data: bytes | memoryview) -> None:
         """Parse *data*; starts requests and hands their content on."""
         while data and not (self.finished or self._refusal is not None):
-            if self._undecided:
-                self._rest += data
-                return
             if self._switched:
                 self._pass_on(bytes(data))
                 return
-            if self._last_request_seen():
-                return
+            if self._streams:
+                if self._undecided:
+                    self._rest += data
+                    return
+                if self._last_request_seen():
+                    return
             data = self._parse(data)
 
     def _parse(self, data: bytes | memoryview) -> bytes | memoryview:
@@ -260,7 +259,8 @@ class Http1Server:
         if stream.answered:
             return
         stream.handler = handler
-        self._pace()
+        if self._output_paused or self.held > _HIGH_WATER:
+            self._pace()
         early, stream.early = stream.early, []
         for data in early:
             handler.request_body(data)
@@ -274,18 +274,18 @@ class Http1Server:
         if self._streams and self._streams[0].answered and self._streams[0].complete:
             self.advance()
         out, self._out = self._out, []
-        if self._out_bytes > _HIGH_WATER:
-            self._out_bytes = 0
+        if self.held > _HIGH_WATER:
+            self.held = 0
             self._pace()
-        self._out_bytes = 0
+        self.held = 0
         return out
 
     def write(self, *parts: bytes) -> None:
         """Add to the output."""
         self._out += parts
         for part in parts:
-            self._out_bytes += len(part)
-        if self._out_bytes > _HIGH_WATER:
+            self.held += len(part)
+        if self.held > _HIGH_WATER:
             self._pace()
         self._connection.wake()
 
@@ -440,7 +440,7 @@ class Http1Server:
     def _pace(self) -> None:
         """Hold the upstream back while there is enough to send."""
         if self._streams and (handler := self._streams[0].handler) is not None:
-            paused = self._output_paused or self._out_bytes > _HIGH_WATER
+            paused = self._output_paused or self.held > _HIGH_WATER
             if paused != self._streams[0].paused:
                 self._streams[0].paused = paused
                 if paused:

@@ -39,10 +39,11 @@ class Holder(Protocol):
 class Budget:
     """See the module. ``held`` is the sum of what was noted; ``cuts`` counts the connections cut.
 
+    ``scarce`` tells whether so much waits that nobody should take more than is needed to get on.
     What was noted may be more than there is, as data leaves by itself, but not less.
     """
 
-    __slots__ = ("_holders", "_most", "_plenty", "_relieving", "cuts", "held")
+    __slots__ = ("_holders", "_most", "_plenty", "_relieving", "cuts", "held", "scarce")
 
     def __init__(self, plenty: int = PLENTY, most: int = MOST) -> None:
         self._plenty = plenty
@@ -51,15 +52,12 @@ class Budget:
         self._relieving = False
         self.held = 0
         self.cuts = 0
-
-    @property
-    def scarce(self) -> bool:
-        """Whether so much waits that nobody should take more than is needed to get on."""
-        return self.held > self._plenty
+        self.scarce = False
 
     def note(self, holder: Holder, held: int) -> None:
         """Note that *held* bytes wait in *holder* now."""
         self.held += held - holder.noted
+        self.scarce = self.held > self._plenty
         holder.noted = held
         if held:
             self._holders[holder] = None

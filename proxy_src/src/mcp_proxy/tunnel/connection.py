@@ -434,7 +434,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
                 self._transport.writelines(pieces)
             if self._transport.get_write_buffer_size():
                 self._note_write(size)
-            if self.scarce is not self._known_scarce:
+            if self._shared.turn.budget.scarce is not self._known_scarce:
                 self._limit_transport()
         if self._ws.closed:
             self._end()

@@ -67,7 +67,7 @@ class InnerTls:
         After the handshake of TLS 1.3, there is only what may go along with the next data: session
         tickets and answers to key updates (RFC 8446 §4.6).
         """
-        return self.unsent > 0 and not (self._shaken and self.version == "TLSv1.3")
+        return self._outgoing.pending > 0 and not (self._shaken and self.version == "TLSv1.3")
 
     @property
     def alpn(self) -> str:
