@@ -313,14 +313,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._send()
 
     def _send(self) -> None:
+        rest: bytes | memoryview = b""
         if self._unsent and not self.transport.is_closing():
             data = b"".join(self._unsent)
             at_once = self._plain and not self.transport.get_write_buffer_size()
-            if rest := send_at_once(self._fileno, data) if at_once else data:
+            rest = send_at_once(self._fileno, data) if at_once else data
+            if rest:
                 self.transport.write(rest)
         self._unsent.clear()
         self._unsent_bytes = 0
-        self._note()
+        if rest or self._late or self.noted:  # most requests leave at once
+            self._note()
 
     @property
     def held(self) -> int:
