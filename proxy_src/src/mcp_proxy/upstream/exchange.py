@@ -89,6 +89,8 @@ class Exchange:
     _look_at = 0.0  # when to see whether the upstream is still there
     noted = 0
     _waited: float | None = None  # seconds until the upstream's answer began
+    _seconds = 0.0  # from its begin to its end
+    _error: str | None = None  # that ended it
 
     def __init__(
         self, forwarder: Forwarder, head: RequestHead, stream: ClientStream, peer: str
@@ -430,20 +432,28 @@ class Exchange:
         if self._early:
             self._keep_early(None)
         name = self._route.name if self._route else NO_ROUTE
-        seconds = time.monotonic() - self._started
-        metrics = self._forwarder.metrics
-        metrics.request_finished(name, self._status, seconds, self._received, self._sent)
-        message = self._forwarder.mcp_names.message(self._head.headers)
+        self._seconds = seconds = time.monotonic() - self._started
+        self._error = error
+        forwarder = self._forwarder
+        forwarder.metrics.request_finished(name, self._status, seconds, self._received, self._sent)
+        # The rest can wait until the answer has left, which is under way in this turn.
+        forwarder.pool.turn.add(self._tell)
+
+    def _tell(self) -> None:
+        """Tell metrics and log about the request, which is over."""
+        forwarder, head, seconds = self._forwarder, self._head, self._seconds
+        name = self._route.name if self._route else NO_ROUTE
+        message = forwarder.mcp_names.message(head.headers)
         if message is not None:
-            metrics.mcp_request_finished(name, message, seconds)
-        self._forwarder.access_log.finished(
-            self._head,
+            forwarder.metrics.mcp_request_finished(name, message, seconds)
+        forwarder.access_log.finished(
+            head,
             name,
             self._status,
             self._received,
             self._sent,
             seconds,
             self._waited,
-            error,
+            self._error,
             message,
         )
