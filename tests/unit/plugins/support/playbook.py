@@ -47,6 +47,7 @@ def run_playbook(
         "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_CONFIG": str(_SETTINGS),
+        client.WITHOUT_PROCESSES: "1",
     }
     words = ["-vvv", "-i", "inventory.yml", "play.yml", *arguments]
     done = client.run(words, directory, environment)

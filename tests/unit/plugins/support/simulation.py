@@ -108,6 +108,7 @@ class Simulation:
             "ANSIBLE_FORKS": "2",
             "ANSIBLE_PIPELINING": "1",
             "SIMULATED_HOSTS": str(world),
+            client.WITHOUT_PROCESSES: "1",
             **self.settings,
         }
         words = ["-vvv", "-i", "inventory.yml", str(path), *arguments]

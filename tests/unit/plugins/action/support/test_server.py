@@ -6,6 +6,7 @@ import os
 import re
 
 import pytest
+import yaml
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.runs import client
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.simulation import Simulation
 
@@ -14,19 +15,11 @@ DEBUG = "ansible.builtin.debug"
 
 @pytest.fixture
 def simulation(tmp_path, monkeypatch):
-    """One replica, whose runs are the first in their environment."""
+    """One replica, whose runs have a server of their own."""
     monkeypatch.setenv("OF_THIS_TEST", str(tmp_path))
     made = Simulation(tmp_path)
     made.hosts = {"host1": {}}
     return made
-
-
-@pytest.fixture
-def served(simulation):
-    """The simulation, when its next run is a server's."""
-    status, output = simulation.run_tasks([{DEBUG: {"msg": "by itself"}}])
-    assert status == 0, output
-    return simulation
 
 
 def server():
@@ -35,11 +28,12 @@ def server():
 
 
 def test_a_run_of_a_server_is_one_of_ansible(simulation):
-    """The first run is none of a server, the others are."""
+    """The first one is none of a server: it has a process, and so has each of its tasks."""
     seen = []
-    for _ in range(3):
-        status, output = simulation.run("verify", "--diff")
-        assert status == 0, output[-3000:]
+    for run in (client.run_alone, client.run, client.run):
+        done = run(*simulation._prepare("verify", ("--diff",)))
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output[-3000:]
         # With the process that holds the lease, and a path.
         output = re.sub(r"(?<=process )[0-9:]+|/tmp/\S+|(?<=\"at\": )[0-9.]+", "", output)
         calls = [(call["module"], call["arguments"].keys()) for call in simulation.calls()]
@@ -49,7 +43,35 @@ def test_a_run_of_a_server_is_one_of_ansible(simulation):
     assert server()
 
 
-def test_a_run_leaves_nothing_to_the_next(served):
+def test_tasks_say_the_same_without_processes(simulation):
+    """What is done, skipped, repeated, and what fails; nobody changes what others have."""
+    simulation.hosts = {"host1": {"own": {"of": ["host1"]}}}
+    asked = {"mcp_tunnels.stack.host_check": {"users": ["mcp-proxy"]}}
+    tasks = [
+        {"name": "Look at {{ own.of[0] }}", **asked, "register": "found"},
+        {DEBUG: {"var": "found"}},
+        {DEBUG: {"msg": "{{ item }} {{ own.of }}"}, "loop": ["a", "b"], "when": "item != 'b'"},
+        {"ansible.builtin.set_fact": {"own": "{{ own | combine({'of': own.of + ['me']}) }}"}},
+        {"ansible.builtin.assert": {"that": "own.of | length == 2", "quiet": True}},
+        {DEBUG: {"msg": "{{ nobody }}"}, "ignore_errors": True, "register": "failed"},
+        {DEBUG: {"msg": "{{ lookup('pipe', 'exit 1', errors='warn') is none }}"}},
+        {DEBUG: {"msg": "never"}, "when": "failed is not failed", "vars": {"own": "mine"}},
+        {DEBUG: {"var": "own"}, "retries": 2, "until": "own.of | length == 2", "delay": 0},
+        {"block": [{"ansible.builtin.fail": {"msg": "No."}}], "rescue": [{DEBUG: {"msg": "Yes."}}]},
+        {**asked, "delegate_to": "host1", "run_once": True, "no_log": True},
+    ]
+    play = simulation.directory / "play.yml"
+    about = {"hosts": "mcp_tunnel", "gather_facts": False, "tasks": tasks}
+    play.write_text(yaml.safe_dump([about]))
+    alone, served = (
+        run(*simulation._prepare(str(play), ("--diff",))) for run in (client.run_alone, client.run)
+    )
+    assert alone.returncode == 0, alone.stdout
+    assert served.stdout == alone.stdout
+    assert served.stderr == alone.stderr
+
+
+def test_a_run_leaves_nothing_to_the_next(simulation):
     """Neither variables and facts, nor its environment, nor files."""
     tasks = [
         {DEBUG: {"msg": "This is {{ of_a_run | default('nobody') }}"}},
@@ -57,15 +79,15 @@ def test_a_run_leaves_nothing_to_the_next(served):
     ]
     for name in ("somebody", "", ""):
         given = ["-e", f"of_a_run={name}"] if name else []
-        play = served.directory / "play.yml"
-        served.run_tasks(tasks)
-        status, output = served.run(str(play), *given)
+        play = simulation.directory / "play.yml"
+        simulation.run_tasks(tasks)
+        status, output = simulation.run(str(play), *given)
         assert status == 0, output
         assert f"This is {name or 'nobody'}" in output
-    assert os.listdir(served.directory / "tmp") == []
+    assert os.listdir(simulation.directory / "tmp") == []
     places = "{{ lookup('env', 'SIMULATED_HOSTS') }} {{ lookup('pipe', 'pwd') }}"
-    other = Simulation(_made(served.directory / "other"))
-    other.hosts = served.hosts
+    other = Simulation(_made(simulation.directory / "other"))
+    other.hosts = simulation.hosts
     status, output = other.run_tasks([{DEBUG: {"msg": places}}])
     assert f'{other.directory}/world.json {other.directory}"' in output
 
@@ -75,30 +97,31 @@ def _made(directory):
     return directory
 
 
-def test_other_settings_are_for_another_process(served):
+def test_other_settings_are_for_another_process(simulation):
     shown = {DEBUG: {"msg": "{{ lookup('config', 'DEFAULT_TIMEOUT') }} seconds"}}
-    assert "10 seconds" in served.run_tasks([shown])[1]
-    served.settings["ANSIBLE_TIMEOUT"] = "11"
+    assert "10 seconds" in simulation.run_tasks([shown])[1]
+    simulation.settings["ANSIBLE_TIMEOUT"] = "11"
     for _ in range(2):
-        assert "11 seconds" in served.run_tasks([shown])[1]
-    del served.settings["ANSIBLE_TIMEOUT"]
-    assert "10 seconds" in served.run_tasks([shown])[1]
+        assert "11 seconds" in simulation.run_tasks([shown])[1]
+    del simulation.settings["ANSIBLE_TIMEOUT"]
+    assert "10 seconds" in simulation.run_tasks([shown])[1]
 
 
-def test_a_run_that_fails_or_is_killed_says_so(served):
-    status, output = served.run_tasks([{"ansible.builtin.fail": {"msg": "for a reason"}}])
+def test_a_run_that_fails_or_is_killed_says_so(simulation):
+    status, output = simulation.run_tasks([{"ansible.builtin.fail": {"msg": "for a reason"}}])
     assert status == 2
     assert "for a reason" in output
-    # The process that runs a task is a child of the one that runs the playbook.
-    kill = "kill -9 $(cut -d ' ' -f 4 /proc/$PPID/stat)"
-    status, output = served.run_tasks([{DEBUG: {"msg": f"{{{{ lookup('pipe', \"{kill}\") }}}}"}}])
+    # The run leads a session.
+    kill = "kill -9 $(cut -d ' ' -f 6 /proc/self/stat)"
+    killing = {DEBUG: {"msg": f"{{{{ lookup('pipe', \"{kill}\") }}}}"}}
+    status, output = simulation.run_tasks([killing])
     assert status == -9
-    status, output = served.run_tasks([{DEBUG: {"msg": "again"}}])
+    status, output = simulation.run_tasks([{DEBUG: {"msg": "again"}}])
     assert status == 0, output
 
 
-def test_a_server_ends_with_its_client(served):
-    served.run_tasks([{DEBUG: {"msg": "by the server"}}])
+def test_a_server_ends_with_its_client(simulation):
+    simulation.run_tasks([{DEBUG: {"msg": "by the server"}}])
     started = server()
     started._control.close()
     assert started._process.wait(60) == 0

@@ -1,6 +1,7 @@
-"""Runs of playbooks: the first in an environment by itself, all others by a server.
+"""Runs of playbooks by a server; on hosts that exist, the first in an environment by itself.
 
-A server takes longer to start than ansible-playbook, and nothing is saved before the second run.
+A server takes longer to start than ansible-playbook. Where tasks have processes, nothing is saved
+before the second run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _OF_A_RUN = (
     *("ANSIBLE_LOCAL_TEMP", "KILL_AFTER", "PYTEST_CURRENT_TEST", "SIMULATED_HOSTS"),
     *("XDG_CACHE_HOME", "container"),
 )
+#: The variable that lets a server run tasks in the process of the run; see tasks.py.
+WITHOUT_PROCESSES = "WITHOUT_PROCESSES"
 _NUMBER = 4
 #: Process and environment → its server; None after the first run.
 _servers: dict[tuple[object, ...], Server | None] = {}
@@ -45,10 +48,10 @@ def run(
     place = "" if "ANSIBLE_CONFIG" in fixed else str(directory)
     # A fork of this process has none of its servers.
     key = (os.getpid(), place, *sorted(fixed.items()))
-    if key not in _servers:
+    if key not in _servers and WITHOUT_PROCESSES not in fixed:
         _servers[key] = None
-        return _run_alone(arguments, directory, environment, timeout)
-    server = _servers[key] or Server(directory, fixed)
+        return run_alone(arguments, directory, environment, timeout)
+    server = _servers.get(key) or Server(directory, fixed)
     _servers[key] = server
     try:
         return server.run(arguments, directory, environment, timeout)
@@ -59,12 +62,13 @@ def run(
         raise
 
 
-def _run_alone(
+def run_alone(
     arguments: Sequence[str],
     directory: Path,
     environment: Mapping[str, str],
-    timeout: float | None,
+    timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
+    """Do the same as :func:`run` with a new process, and one for each task."""
     try:
         return subprocess.run(
             [sys.executable, str(_PROGRAM), *arguments],

@@ -62,8 +62,8 @@ _PLUGINS = {
 _OURS = ("action", "filter", "lookup")
 
 
-def load() -> None:
-    """Load what runs of this collection's playbooks use."""
+def load() -> list[Path]:
+    """Load what runs of this collection's playbooks use; return the YAML of the collection."""
     for name in _MODULES:
         importlib.import_module(name)
     from ansible import cli
@@ -79,9 +79,11 @@ def load() -> None:
     for part in _OURS:
         for path in sorted(Path(collection.__path__[0], "plugins", part).glob("*.py")):
             importlib.import_module(f"{collection.__name__}.plugins.{part}.{path.stem}")
+    places = [Path(collection.__path__[0], name) for name in ("playbooks", "roles")]
+    return [path for place in places for path in place.rglob("*.yml")]
 
 
-def _become_ansible(asked: dict[str, Any], keep: Callable[[], None]) -> int:
+def _become_ansible(asked: dict[str, Any], begin: Callable[[], None]) -> int:
     """Run ansible-playbook in this fork; return its exit status."""
     from ansible import constants
     from ansible.cli.playbook import PlaybookCLI
@@ -97,7 +99,7 @@ def _become_ansible(asked: dict[str, Any], keep: Callable[[], None]) -> int:
     own = tempfile.mkdtemp(prefix=f"ansible-local-{os.getpid()}", dir=parent)
     constants.DEFAULT_LOCAL_TMP = own
     atexit.register(path.cleanup_tmp_file, own, warn=True)
-    keep()
+    begin()
     sys.argv = [str(_SUPPORT / "kept_playbook.py"), *asked["arguments"]]
     try:
         PlaybookCLI.cli_executor(sys.argv)
@@ -106,7 +108,7 @@ def _become_ansible(asked: dict[str, Any], keep: Callable[[], None]) -> int:
     return 0
 
 
-def _run(control: socket.socket, streams: list[int], keep: Callable[[], None], text: bytes) -> int:
+def _run(control: socket.socket, streams: list[int], begin: Callable[[], None], text: bytes) -> int:
     """Return the exit status of a run; negative for a signal."""
     child = os.fork()
     if child:
@@ -120,7 +122,7 @@ def _run(control: socket.socket, streams: list[int], keep: Callable[[], None], t
             os.dup2(stream, number)
             os.close(stream)
         asked = json.loads(text)
-        status = _become_ansible(asked, keep)
+        status = _become_ansible(asked, begin)
         atexit._run_exitfuncs()
     except BaseException:
         traceback.print_exc()
@@ -146,18 +148,25 @@ def main() -> None:
     # Else the files beside this one would be modules for everybody.
     sys.path[0] = str(_SUPPORT)
     import kept_playbook
+    from runs import parsed, tasks
 
     sys.path.pop(0)
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     keep = kept_playbook.prepare()
-    load()
+
+    def begin() -> None:
+        keep()
+        if "WITHOUT_PROCESSES" in os.environ:
+            tasks.run_in_this_process()
+
+    parsed.keep(load())
     while True:
         size, streams, _flags, _address = socket.recv_fds(control, _NUMBER, 2)
         if not size:
             return
         text = _read(control, int.from_bytes(size, "big"))
-        status = _run(control, streams, keep, text)
+        status = _run(control, streams, begin, text)
         for stream in streams:
             os.close(stream)
         control.sendall(status.to_bytes(_NUMBER, "big", signed=True))
