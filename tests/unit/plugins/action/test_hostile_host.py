@@ -37,8 +37,11 @@ READING = (
 # Every playbook, with the mode in which it works.
 PLAYBOOKS = [
     ("site", "manual", []),
-    ("site", "manual", ["-e", "mcp_tunnel_cert_renew_timer=true"]),
-    ("site", "manual", ["-e", "mcp_tunnel_soak=1"]),
+    pytest.param(
+        *("site", "manual", ["-e", "mcp_tunnel_cert_renew_timer=true"]),
+        marks=pytest.mark.exhaustive,
+    ),
+    pytest.param("site", "manual", ["-e", "mcp_tunnel_soak=1"], marks=pytest.mark.exhaustive),
     ("site", "wif", []),
     ("drift", "manual", ["--check"]),
     ("verify", "manual", []),
@@ -209,7 +212,7 @@ def test_facts_that_say_how_to_connect(name):
         own_names.check_facts("host2", {name.removeprefix("ansible_"): "/tmp/evil"})
 
 
-@pytest.mark.parametrize("injected", ["true", "false"])
+@pytest.mark.parametrize("injected", ["true", pytest.param("false", marks=pytest.mark.exhaustive)])
 def test_facts_of_a_cache(simulation, secret, tmp_path, injected):
     simulation.settings = {
         "ANSIBLE_CACHE_PLUGIN": "jsonfile",
@@ -309,7 +312,7 @@ FORMER = {
 SAME = {simulated_hosts.STATE: {"ca.crt": simulated_hosts.CA.strip()}}
 
 
-@pytest.mark.parametrize("found", [FORMER, SAME])
+@pytest.mark.parametrize("found", [FORMER, pytest.param(SAME, marks=pytest.mark.exhaustive)])
 def test_teardown_wipes_the_credentials_on_a_former_state_host(simulation, found):
     simulation.world["contents"] = {"host2": found}
     status, output = simulation.run("teardown", *CONFIRMED)

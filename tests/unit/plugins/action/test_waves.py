@@ -131,7 +131,11 @@ BROKEN = {"healthy": False, "msg": "edge: 0 of 4 connections."}
         pytest.param(
             "wif", "site", "tunnel_token", {"failed": True, "msg": "No."}, id="the API refuses"
         ),
-        pytest.param("manual", "site", "state_host", {"misfit": "No."}, id="values do not fit"),
+        pytest.param(
+            *("manual", "site", "state_host", {"misfit": "No."}),
+            id="values do not fit",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_of_one_replica(tmp_path, mode, playbook, module, answer):
@@ -159,7 +163,13 @@ def test_a_rotation_that_stops(tmp_path):
     assert asked[-1]["arguments"]["state"] == "released", output
 
 
-@pytest.mark.parametrize("answer", [{}, {"failed": True, "msg": "No."}], ids=["", "API refuses"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({}, id="", marks=pytest.mark.exhaustive),
+        pytest.param({"failed": True, "msg": "No."}, id="API refuses"),
+    ],
+)
 def test_a_teardown_withdraws_the_ca(tmp_path, answer):
     """Its key goes, whether the API lets the registration go or not."""
     simulation = Simulation(tmp_path, "wif")

@@ -404,7 +404,10 @@ def test_no_secret_comes_out(stage, tmp_path):
             assert secret.split("\n")[1] not in outcome.everything
 
 
-@pytest.mark.parametrize("before", ["nothing", "an old pair", "a brought pair"])
+@pytest.mark.parametrize(
+    "before",
+    [pytest.param("nothing", marks=pytest.mark.exhaustive), "an old pair", "a brought pair"],
+)
 def test_a_run_killed_anywhere_is_completed(tmp_path, before):
     stages = []
     brought = before == "a brought pair"

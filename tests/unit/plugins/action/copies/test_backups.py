@@ -163,7 +163,7 @@ HOST1 = b"host1".hex().ljust(16, "0")
 @pytest.mark.parametrize(
     ("name", "machine", "told"),
     [
-        ("host1", "", "host1, taken out"),
+        pytest.param("host1", "", "host1, taken out", marks=pytest.mark.exhaustive),
         ("host1", "1" * 16, "host1, taken out"),
         # The same machine was renamed in the inventory.
         ("former", HOST1, "host1 (as former), taken out"),
@@ -181,7 +181,12 @@ def test_a_state_host_that_was_broken_into_gets_no_state(simulation, name, machi
 
 
 @pytest.mark.parametrize(
-    ("machine", "replicas"), [("1" * 16, ["host2"]), (HOST1, ["host1", "host2"]), ("", ["host2"])]
+    ("machine", "replicas"),
+    [
+        (HOST1, ["host1", "host2"]),
+        pytest.param("1" * 16, ["host2"], marks=pytest.mark.exhaustive),
+        pytest.param("", ["host2"], marks=pytest.mark.exhaustive),
+    ],
 )
 def test_another_machine_gets_the_state(simulation, machine, replicas):
     """Also a clone, which was a replica beside the host that was broken into."""
@@ -225,7 +230,9 @@ def test_a_replica_that_cannot_remember_leaves_no_lease(simulation):
     assert calls(simulation, "state_host")[-1][1]["state"] == "released"
 
 
-@pytest.mark.parametrize("playbook", ["restore", "recover"])
+@pytest.mark.parametrize(
+    "playbook", ["restore", pytest.param("recover", marks=pytest.mark.exhaustive)]
+)
 def test_one_backup_for_several_tunnels_is_refused(tmp_path, playbook):
     simulation = Simulation(tmp_path, "wif")
     with_copies(simulation)
@@ -419,6 +426,7 @@ def copy_entries():
     ]
 
 
+@pytest.mark.exhaustive
 def test_a_state_host_that_can_make_no_copy_stops_nothing(simulation):
     """Nor does it send an empty one in the place of one that is whole."""
     with_copies(simulation, lost=False)

@@ -166,6 +166,7 @@ def test_a_rotation_that_was_under_way_needs_another_run(simulation):
     assert "The token and the CA are new" not in output
 
 
+@pytest.mark.exhaustive
 def test_a_token_that_nobody_has_replaced_is_rotated_without_another_ca(simulation):
     """A run was killed before the token, and the operator has completed the rotation of the CA."""
     simulation.world["marked"] = {"host1": [{**MARK, "evidence": MARK["since"]}]}
@@ -178,6 +179,7 @@ def test_a_token_that_nobody_has_replaced_is_rotated_without_another_ca(simulati
     assert "The token and the CA are new" in output
 
 
+@pytest.mark.exhaustive
 def test_a_token_that_stays_ends_the_run_red(simulation):
     simulation.world["stays"] = ["token"]
     status, output = simulation.run("breach", *ONE)
@@ -233,6 +235,7 @@ def test_the_secret_of_a_signer_is_named(simulation, tmp_path):
     assert secret not in paths(simulation, "host2", "absent")
 
 
+@pytest.mark.exhaustive
 def test_a_second_run_replaces_nothing(simulation):
     simulation.world["replaced"] = ["ca", "token"]
     simulation.world["marked"] = {"host1": [{**MARK, "evidence": MARK["since"]}]}
@@ -250,7 +253,12 @@ def test_a_second_run_replaces_nothing(simulation):
 
 
 @pytest.mark.parametrize(
-    ("policy", "audit"), [("strict", False), ("strict", True), ("none", False)]
+    ("policy", "audit"),
+    [
+        ("strict", False),
+        ("strict", True),
+        pytest.param("none", False, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_in_strict_mode_ssh_comes_from_the_same_networks(simulation, policy, audit):
     """The module adds the address of the present session, which they may not have."""
@@ -350,6 +358,7 @@ def test_another_host_that_is_away_hinders_neither_containment_nor_mark(simulati
     assert calls(simulation, "state_host")[-1]["arguments"]["state"] == "released"
 
 
+@pytest.mark.exhaustive
 def test_without_its_state_host_the_mark_is_missing_and_the_containment_is_not(simulation):
     simulation.attack("host1", unreachable=True)
     status, output = simulation.run("breach", *ONE)
@@ -376,6 +385,7 @@ def test_services_that_do_not_stop_hinder_no_containment(simulation):
     assert calls(simulation, "tunnel_ca", phase="retired")
 
 
+@pytest.mark.exhaustive
 def test_a_unit_that_cannot_be_masked_keeps_no_timer(simulation):
     """Whatever stands in the way of one: the rest of the host is brought down all the same."""
     simulation.attack("host2", "file_set", merge={"failed": True, "msg": "is immutable"})
@@ -395,6 +405,7 @@ def test_a_unit_that_cannot_be_masked_keeps_no_timer(simulation):
     )
 
 
+@pytest.mark.exhaustive
 def test_a_firewall_that_cannot_be_shut_hinders_nothing_else(simulation):
     simulation.attack("host2", "containment", merge={"failed": True, "msg": "no nft"})
     status, output = simulation.run("breach", *ONE)
@@ -448,7 +459,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("removed", [True, False])
+@pytest.mark.parametrize("removed", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
 def test_other_archives_are_no_evidence(simulation, removed):
     """One of support.yml, of the machine that had the name before, or of another host.
 
@@ -470,7 +481,14 @@ def test_other_archives_are_no_evidence(simulation, removed):
     assert found is False
 
 
-@pytest.mark.parametrize("left", [{}, {RECORDS: {}}, {simulated_hosts.CONFIG: {}}])
+@pytest.mark.parametrize(
+    "left",
+    [
+        {},
+        pytest.param({RECORDS: {}}, marks=pytest.mark.exhaustive),
+        pytest.param({simulated_hosts.CONFIG: {}}, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_thief_who_removes_the_instance_does_not_keep_the_rest_from_being_collected(
     simulation, left
 ):
@@ -485,6 +503,7 @@ def test_a_thief_who_removes_the_instance_does_not_keep_the_rest_from_being_coll
     assert simulated_hosts.STATE in paths(simulation, "host2", "absent")
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_wiped_where_nothing_was_collected_and_nothing_seems_left(simulation):
     simulation.world["contents"]["host2"] = {}
     simulation.attack("host2", "support", merge={"failed": True, "msg": "no space"})
@@ -615,7 +634,7 @@ def test_the_mark_does_not_wait_for_a_mistake_in_what_is_forgotten(simulation):
     assert later[0]["arguments"]["forget"] == ["host3"]
 
 
-@pytest.mark.parametrize("check", [[], ["--check"]])
+@pytest.mark.parametrize("check", [[], pytest.param(["--check"], marks=pytest.mark.exhaustive)])
 def test_a_wrong_state_host_is_refused_before_anything_is_written(simulation, check):
     """The one that the replicas remember was not broken into, and has the state."""
     named = {"mcp_tunnel_breached": ["host2"], "mcp_tunnel_state_host": "host3"}
@@ -658,7 +677,7 @@ def test_a_state_host_that_does_not_mark_is_refused(simulation):
     assert calls(simulation, "tunnel_token") == []
 
 
-@pytest.mark.parametrize("playbook", ["site", "breach"])
+@pytest.mark.parametrize("playbook", [pytest.param("site", marks=pytest.mark.exhaustive), "breach"])
 def test_no_replica_of_the_inventory_is_marked_in_the_memory_of_another(simulation, playbook):
     """A hostile state host would keep it from every run."""
     former = {**MARK, "name": "former", "machine": "2" * 16, "evidence": ""}
@@ -718,6 +737,7 @@ def to_manual(simulation):
     simulation.variables["mcp_tunnel_mode"] = "manual"
 
 
+@pytest.mark.exhaustive
 def test_check_mode_says_what_would_be_done(simulation):
     status, output = simulation.run("breach", "--check", *ONE)
     assert status == 0, output[-3000:]

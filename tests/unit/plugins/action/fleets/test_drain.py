@@ -127,7 +127,10 @@ def test_names_are_judged_before_the_first_connection(simulation):
     assert simulation.calls() == []
 
 
-@pytest.mark.parametrize(("playbook", "arguments"), [("drain", ONE), ("undrain", [])])
+@pytest.mark.parametrize(
+    ("playbook", "arguments"),
+    [("drain", ONE), pytest.param("undrain", [], marks=pytest.mark.exhaustive)],
+)
 def test_beside_another_run(simulation, playbook, arguments):
     simulation.world["drained"] = ["host2"] if playbook == "undrain" else []
     holder = {

@@ -32,13 +32,27 @@ CONFIRMED = ("-e", "mcp_tunnel_teardown_confirmed=true")
     ("mode", "playbook", "module", "answer"),
     [
         pytest.param("manual", "site", "release_tree", FAILS, id="no release"),
-        pytest.param("manual", "site", "replica_health", UNVERIFIED, id="not verified"),
+        pytest.param(
+            "manual",
+            "site",
+            "replica_health",
+            UNVERIFIED,
+            id="not verified",
+            marks=pytest.mark.exhaustive,
+        ),
         pytest.param("manual", "renew_cert", "public_files", PREVIOUS, id="rotation under way"),
         pytest.param("manual", "teardown", "replica", FAILS, id="not stopped"),
         pytest.param(
-            "manual", "teardown", "state_host", {"merge": {"present": False}}, id="no credentials"
+            "manual",
+            "teardown",
+            "state_host",
+            {"merge": {"present": False}},
+            id="no credentials",
+            marks=pytest.mark.exhaustive,
         ),
-        pytest.param("wif", "rotate_ca", "tunnel_ca", RETIRES, id="not retired"),
+        pytest.param(
+            "wif", "rotate_ca", "tunnel_ca", RETIRES, id="not retired", marks=pytest.mark.exhaustive
+        ),
     ],
 )
 def test_the_only_replica_gives_the_lease_back(tmp_path, mode, playbook, module, answer):
@@ -200,7 +214,10 @@ def test_the_teardown_of_a_tunnel_that_stops_is_not_that_of_the_others(tmp_path)
     assert sorted(ends) == ["blue", "red"]
 
 
-@pytest.mark.parametrize("attack", [("replica", FAILS), ("state_host", FAILS | HOLDS)])
+@pytest.mark.parametrize(
+    "attack",
+    [pytest.param(("replica", FAILS), marks=pytest.mark.exhaustive), ("state_host", FAILS | HOLDS)],
+)
 def test_a_run_in_which_every_tunnel_stops_ends_with_the_summary(tmp_path, attack):
     """Ansible ends it there, in the first wave or before, so no play comes that would sum it up."""
     simulation = make_fleet(tmp_path, "red", "blue")
@@ -214,8 +231,15 @@ def test_a_run_in_which_every_tunnel_stops_ends_with_the_summary(tmp_path, attac
     assert "stopped at blue1: No. Not touched: blue2, blue3." in output
 
 
-@pytest.mark.parametrize("playbook", ["site", "teardown"])
-@pytest.mark.parametrize("names", [["host1"], ["host1", "host2"]])
+@pytest.mark.parametrize(
+    ("playbook", "names"),
+    [
+        ("site", ["host1", "host2"]),
+        ("teardown", ["host1"]),
+        pytest.param("site", ["host1"], marks=pytest.mark.exhaustive),
+        pytest.param("teardown", ["host1", "host2"], marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_lease_that_cannot_be_held_for_longer_stops_the_tunnel(tmp_path, playbook, names):
     """Its replicas are not touched, also those of the same wave, and the run says why."""
     simulation = Simulation(tmp_path)
@@ -238,7 +262,10 @@ def test_a_lease_that_cannot_be_held_for_longer_stops_the_tunnel(tmp_path, playb
 
 @pytest.mark.parametrize(
     ("tunnels", "told"),
-    [(["red"], "The tunnel is not done."), (["red", "blue"], "0 of 2 tunnels are done.")],
+    [
+        pytest.param(["red"], "The tunnel is not done.", marks=pytest.mark.exhaustive),
+        (["red", "blue"], "0 of 2 tunnels are done."),
+    ],
 )
 def test_a_look_at_replicas_of_which_none_works_ends_with_the_summary(tmp_path, tunnels, told):
     simulation = make_fleet(tmp_path, *tunnels)

@@ -90,7 +90,7 @@ def test_check_mode_warns(tmp_path):
     assert f"mcp_tunnel_window ({CLOSED}) is closed, and opens on " in " ".join(output.split())
 
 
-@pytest.mark.parametrize("is_noted", [True, False])
+@pytest.mark.parametrize("is_noted", [pytest.param(True, marks=pytest.mark.exhaustive), False])
 def test_the_state_host_notes_nothing(tmp_path, is_noted):
     simulation = Simulation(tmp_path)
     simulation.variables["mcp_tunnel_window"] = CLOSED
@@ -112,7 +112,7 @@ def test_the_state_host_notes_nothing(tmp_path, is_noted):
 SESSION = [{"path": "/run/mcp-tunnel-provision/default", "state": "absent"}]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--check"]])
+@pytest.mark.parametrize("arguments", [[], pytest.param(["--check"], marks=pytest.mark.exhaustive)])
 def test_the_access_token_is_forgotten(tmp_path, arguments):
     simulation = Simulation(tmp_path, "wif")
     simulation.variables["mcp_tunnel_window"] = CLOSED
