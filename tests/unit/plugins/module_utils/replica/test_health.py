@@ -52,9 +52,9 @@ class Upstream(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def serve():
-    """Start HTTP servers: reply -> server, whose ``reply`` may be changed."""
+@contextlib.contextmanager
+def serving():
+    """Give a function that starts HTTP servers: reply -> server, whose ``reply`` may be changed."""
     servers = []
 
     def start(status, body):
@@ -70,6 +70,13 @@ def serve():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def serve():
+    """Start HTTP servers, which end with the test."""
+    with serving() as start:
+        yield start
 
 
 def free_ports(number):
@@ -206,11 +213,40 @@ def setup(tmp_path, serve, openssl_ca, monkeypatch):
 
 
 @pytest.fixture
-def replica(setup):
+def own_replica(setup):
+    """A replica whose upstream may be stopped."""
     process = setup.start_proxy()
     yield setup
     process.terminate()
     process.communicate(timeout=20)
+
+
+def _scope(fixture_name, config):
+    """ansible-test runs each test in a process of its own, which ends nothing of a module."""
+    return "function" if config.pluginmanager.hasplugin("ansible_forked") else "module"
+
+
+@pytest.fixture(scope=_scope)
+def common(tmp_path_factory, openssl_ca):
+    """The proxy of all tests that change neither it nor whether its upstream runs; its process."""
+    with serving() as start:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            found = Setup(tmp_path_factory.mktemp("common"), start, openssl_ca, monkeypatch)
+        process = found.start_proxy()
+        yield found, process.pid
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@pytest.fixture
+def replica(setup, common):
+    """A replica with the proxy that these tests share."""
+    other, pid = common
+    setup.units[pid] = UNITS[0]
+    setup.ports, setup.routes, setup.upstream = other.ports, other.routes, other.upstream
+    setup.upstream.reply = (404, b"nothing at /")
+    setup.rules([{"service": f"http://127.0.0.1:{setup.ports[0]}"}])
+    return setup
 
 
 def test_a_connector_that_serves_somebody_else(replica):
@@ -299,25 +335,25 @@ def test_an_upstreams_own_502_proves_the_way_to_it(replica):
         assert replica.failed() == []
 
 
-def test_an_upstream_that_is_down(replica):
-    replica.upstream.shutdown()
-    replica.upstream.server_close()
-    assert replica.failed() == [("route", "Upstream refused the connection")]
-    (found,) = (item for item in replica.examine() if not item.ok)
-    assert found.remedy.startswith(f"Start the server at {replica.routes['echo']}. If it ")
+def test_an_upstream_that_is_down(own_replica):
+    own_replica.upstream.shutdown()
+    own_replica.upstream.server_close()
+    assert own_replica.failed() == [("route", "Upstream refused the connection")]
+    (found,) = (item for item in own_replica.examine() if not item.ok)
+    assert found.remedy.startswith(f"Start the server at {own_replica.routes['echo']}. If it ")
 
 
-def test_an_upstream_that_may_be_down(replica):
+def test_an_upstream_that_may_be_down(own_replica):
     """It is reported, and nobody waits for it. A proxy that is down is another matter."""
-    replica.upstream.shutdown()
-    replica.upstream.server_close()
-    replica.required = []
-    findings = replica.examine(timeout=3600)
+    own_replica.upstream.shutdown()
+    own_replica.upstream.server_close()
+    own_replica.required = []
+    findings = own_replica.examine(timeout=3600)
     assert [(item.layer, item.state) for item in findings if not item.ok] == [("route", "down")]
     assert health.result(findings)["healthy"]
     assert " down " in health.table(findings)[-1]
-    replica.units.clear()
-    assert not health.result(replica.examine())["healthy"]
+    own_replica.units.clear()
+    assert not health.result(own_replica.examine())["healthy"]
 
 
 def test_a_route_that_the_proxy_does_not_know(replica):
@@ -638,12 +674,12 @@ def test_an_undrain_that_was_interrupted_is_the_only_failure(replica, active):
     assert replica.failed() == []
 
 
-def test_a_drained_replica_must_work_in_all_else(replica):
-    replica.drained = SINCE
-    replica.active[UNITS[1]] = "inactive"
-    replica.upstream.shutdown()
-    replica.upstream.server_close()
-    assert replica.failed() == [("route", "Upstream refused the connection")]
+def test_a_drained_replica_must_work_in_all_else(own_replica):
+    own_replica.drained = SINCE
+    own_replica.active[UNITS[1]] = "inactive"
+    own_replica.upstream.shutdown()
+    own_replica.upstream.server_close()
+    assert own_replica.failed() == [("route", "Upstream refused the connection")]
 
 
 def test_a_drained_replica_comes_back_after_its_drain(replica):
@@ -653,18 +689,18 @@ def test_a_drained_replica_comes_back_after_its_drain(replica):
     assert replica.failed() == [("service", "disabled: does not start at boot")]
 
 
-def test_a_replica_that_is_to_join_the_edge_waits_until_all_else_works(replica):
-    replica.at_edge = False
-    replica.active[UNITS[1]] = "inactive"
-    replica.enabled[UNITS[1]] = False
-    findings = replica.examine()
+def test_a_replica_that_is_to_join_the_edge_waits_until_all_else_works(own_replica):
+    own_replica.at_edge = False
+    own_replica.active[UNITS[1]] = "inactive"
+    own_replica.enabled[UNITS[1]] = False
+    findings = own_replica.examine()
     rows = [(item.layer, item.object, item.state) for item in findings]
     assert rows[:2] == [("service", UNITS[0], "ok"), ("service", UNITS[1], "ok")]
     assert findings[1].detail == "joins the edge once all else works"
     assert [layer for layer, _object, _state in rows[2:]] == ["proxy", "inner TLS", "route"]
-    replica.upstream.shutdown()
-    replica.upstream.server_close()
-    assert replica.failed() == [("route", "Upstream refused the connection")]
+    own_replica.upstream.shutdown()
+    own_replica.upstream.server_close()
+    assert own_replica.failed() == [("route", "Upstream refused the connection")]
 
 
 def test_a_route_in_maintenance_is_shown_and_no_failure(setup):
