@@ -9,6 +9,8 @@ from . import cores
 from .stage import Stage
 
 _REPORTS = ".build/reports"
+#: Tests of the laboratory that start none.
+_ALONE = tuple(f"lab/tests/{part}" for part in ("edge", "identity", "tunnels_api"))
 _SANITY = "sanity and unit tests"
 _IMAGES = {release: f"root file system {release}" for release in ("12", "13")}
 
@@ -57,8 +59,10 @@ TEST: tuple[Stage, ...] = (
     _molecule("default"),
     _pytest("proxy tests", under="proxy_src"),
     _molecule("firewall"),
-    _pytest("laboratory tests", "lab/tests", lab=True),
+    _pytest("laboratory tests", "lab/tests", *(f"--ignore={each}" for each in _ALONE), lab=True),
     _pytest("execution environment", "tests/execution_environment", lab=True),
+    # They wait for time limits of a tunnel, most of the time.
+    _pytest("edge and API tests", *_ALONE, "--numprocesses=2", "--dist=loadfile"),
     # ansible-test, which runs some of the unit tests, too.
     Stage(
         _SANITY,
