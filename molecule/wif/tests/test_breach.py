@@ -23,6 +23,7 @@ from replicas import (
     LAB,
     LAB_NAME,
     LABS,
+    TOGETHER,
     await_connections,
     killed_after_a_change,
     lab,
@@ -164,12 +165,25 @@ def test_no_secret_is_left_there_or_in_the_evidence(breach: Breach) -> None:
     assert "/opt/mcp-tunnel/proxy/" in texts["host/sha256.txt"]
 
 
-def test_evidence_is_collected_where_nothing_of_the_instance_is_left(
+def test_another_run_replaces_nothing(breach: Breach) -> None:
+    before = stored("ca.crt"), stored("tunnel-token")
+    done = breach.run()
+    assert set(changes(done.stdout).values()) == {0}, done.stdout[-3000:]
+    assert (stored("ca.crt"), stored("tunnel-token")) == before
+    assert len(list(breach.folder.iterdir())) == 1
+
+
+def test_a_flushed_containment_comes_back_and_evidence_is_collected_where_nothing_is_left(
     breach: Breach, tmp_path: Path
 ) -> None:
-    """A thief has removed its files, say; or an earlier run has, from another controller."""
+    """A thief has removed the instance's files, say; or an earlier run, of another controller."""
+    shell(LOST).check_output("nft flush ruleset")
+    assert reaches(LOST, UPSTREAM)
     elsewhere = tmp_path / "elsewhere"
-    breach.run("-e", f"mcp_tunnel_support_dest={elsewhere}")
+    done = breach.run("-e", f"mcp_tunnel_support_dest={elsewhere}")
+    assert changes(done.stdout)[LOST] > 0
+    assert not reaches(LOST, UPSTREAM)
+    assert not reaches(LOST, EDGE)
     (path,) = elsewhere.iterdir()
     with tarfile.open(path) as archive:
         (journal,) = (m for m in archive if m.name.endswith("/mcp-cloudflared@default.service.txt"))
@@ -196,22 +210,7 @@ def test_it_reaches_nothing_and_starts_nothing_after_a_reboot() -> None:
     assert [unit for unit in running if "default" in unit] == []
 
 
-def test_a_containment_that_was_flushed_comes_back(breach: Breach) -> None:
-    shell(LOST).check_output("nft flush ruleset")
-    assert reaches(LOST, UPSTREAM)
-    assert changes(breach.run().stdout)[LOST] > 0
-    assert not reaches(LOST, UPSTREAM)
-    assert not reaches(LOST, EDGE)
-
-
-def test_another_run_replaces_nothing(breach: Breach) -> None:
-    before = stored("ca.crt"), stored("tunnel-token")
-    done = breach.run()
-    assert set(changes(done.stdout).values()) == {0}, done.stdout[-3000:]
-    assert (stored("ca.crt"), stored("tunnel-token")) == before
-    assert len(list(breach.folder.iterdir())) == 1
-
-
+@pytest.mark.exhaustive  # tests/unit/plugins/action/fleets/test_breach.py has it
 def test_a_token_that_was_not_replaced_is_rotated_without_another_ca(breach: Breach) -> None:
     """As after a run that was killed before the token, and a rotation of the CA by hand."""
     ca, token = stored("ca.crt"), stored("tunnel-token")
@@ -244,7 +243,7 @@ def test_no_run_deploys_it_by_accident() -> None:
 
 def test_it_comes_back_when_it_was_installed_anew() -> None:
     shell(LOST).run(ANEW)
-    done = play("-e", json.dumps({"mcp_tunnel_forget": [LOST]}))
+    done = play(*TOGETHER, "-e", json.dumps({"mcp_tunnel_forget": [LOST]}))
     assert done.returncode == 0, done.stdout[-3000:]
     await_connections(LOST)
     assert addresses() == {address(STAYS), address(LOST)}
