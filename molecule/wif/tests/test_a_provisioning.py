@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 from deployed import a_call_is_answered, fingerprint, stored
-from replicas import HOSTS, LAB_NAME, RUN, lab, play, recap, shell
+from replicas import HOSTS, LAB_NAME, RUN, TOGETHER, lab, play, recap, shell
 from tunnels_api import FIRST_CALLS, NEXT_CALLS, active, asked, status
 
 
@@ -45,13 +45,14 @@ def test_no_access_token_stays(name: str) -> None:
 def test_a_token_that_was_rotated_elsewhere_is_noticed_and_repaired() -> None:
     lab("api", LAB_NAME, "rotate", stored("tunnel-id"))
     before = stored("tunnel-token")
-    done = play("--diff")
+    done = play(*TOGETHER, "--diff")
     assert done.returncode == 0, done.stdout[-3000:]
     assert stored("tunnel-token") != before
     a_call_is_answered("repaired")
 
 
-@pytest.mark.parametrize("name", [pytest.param(HOSTS[0], marks=pytest.mark.exhaustive), *HOSTS[1:]])
+@pytest.mark.exhaustive  # test_limits.py counts the calls of such a run, too
+@pytest.mark.parametrize("name", HOSTS)
 def test_a_run_on_one_host_asks_as_often(name: str) -> None:
     """After the repair, it has nothing to do, either."""
     before = len(asked())

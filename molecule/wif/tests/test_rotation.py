@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from deployed import (
     all_the_time,
     fingerprint,
@@ -41,6 +42,7 @@ def test_of_the_token() -> None:
         assert token.strip() == stored("tunnel-token")
 
 
+@pytest.mark.exhaustive  # test_outside_signer.py has both ways between two CAs
 def test_of_the_ca() -> None:
     before = active(tunnel())
     with all_the_time() as calls:
@@ -53,7 +55,7 @@ def test_of_the_ca() -> None:
 
 
 def test_of_the_certificates() -> None:
-    """renew_cert.yml asks nothing of the API and restarts nothing; the next test runs site.yml."""
+    """renew_cert.yml asks nothing of the API and restarts nothing."""
     calls_before = len(asked())
     before = [shell(name).check_output(f"{PIDS}; {SERIAL}").splitlines() for name in HOSTS]
     with all_the_time() as calls:
@@ -71,6 +73,7 @@ def test_of_the_certificates() -> None:
     assert asked(calls_before) == []
 
 
+@pytest.mark.exhaustive  # test_limits.py has a run that ends at a replica which does not work
 def test_of_a_certificate_that_does_not_prove_itself() -> None:
     """The run ends there. The next one has nothing to renew, but proves it and remembers it."""
     due = ("-e", "mcp_tunnel_cert_duration=5000h", "-e", "mcp_tunnel_cert_renew_before=4500h")
