@@ -6,10 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from ansible.executor.process import worker
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(worker, "_RawTaskResult"), reason="nothing is kept before ansible-core 2.19"
+pytest.importorskip(
+    "ansible.module_utils._internal._datatag", reason="nothing is kept before ansible-core 2.19"
 )
 
 #: In a process of its own, as Ansible's loader is another one from then on.

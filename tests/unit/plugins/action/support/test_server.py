@@ -111,8 +111,9 @@ def test_a_run_that_fails_or_is_killed_says_so(simulation):
     status, output = simulation.run_tasks([{"ansible.builtin.fail": {"msg": "for a reason"}}])
     assert status == 2
     assert "for a reason" in output
-    # The run leads a session.
-    kill = "kill -9 $(cut -d ' ' -f 6 /proc/self/stat)"
+    # The run is the only child of its server.
+    number = server()._process.pid
+    kill = f"kill -9 $(cat /proc/{number}/task/{number}/children)"
     killing = {DEBUG: {"msg": f"{{{{ lookup('pipe', \"{kill}\") }}}}"}}
     status, output = simulation.run_tasks([killing])
     assert status == -9

@@ -19,7 +19,8 @@ def run_in_this_process() -> None:
     from ansible.executor.process import worker
     from ansible.utils.display import Display
 
-    if not hasattr(worker, "_RawTaskResult"):  # before ansible-core 2.19: each gets its process
+    # Each task gets its process before ansible-core 2.19, and where another class has the results.
+    if not hasattr(worker, "_RawTaskResult"):
         return
     # Another thread shows what comes out of the queue.
     queue = threading.local()
