@@ -85,7 +85,8 @@ class ActionModule(CheckedModule):
                 return _found(arguments["part"], _PACKAGED)
             request = {"version": _PACKAGED, "links_to": _PACKAGED_BINARY}
             return self._on_host({"part": arguments["part"], **request}, task_vars)
-        artifact = _artifact(arguments, task_vars["ansible_playbook_python"])
+        places = Places(arguments["bundle"])
+        artifact = _artifact(arguments, task_vars["ansible_playbook_python"], places)
         if arguments["active"] == artifact.version:
             return _found(arguments["part"], artifact.version)
         request = {"part": arguments["part"], "version": artifact.version}
@@ -93,7 +94,7 @@ class ActionModule(CheckedModule):
         if found.get("failed") or found["present"]:
             return found
         # Also in check mode: a run without the archive would fail.
-        with Places(arguments["bundle"]).taken(artifact) as archive:
+        with places.taken(artifact) as archive:
             if self._task.check_mode:
                 return {**found, "changed": True}
             return self._transfer(archive, request, task_vars)
@@ -123,8 +124,9 @@ def _found(part: str, version: str) -> dict[str, Any]:
 
 
 def _artifact(
-    arguments: dict[str, Any], python: str
+    arguments: dict[str, Any], python: str, places: Places
 ) -> ProxyRelease | DownloadedCloudflared | BroughtCloudflared:
     if arguments["part"] == "proxy":
-        return release_for(Target(arguments["python_version"], arguments["architecture"]), python)
+        target = Target(arguments["python_version"], arguments["architecture"])
+        return release_for(target, python, places)
     return cloudflared_for(arguments["architecture"], arguments)

@@ -91,7 +91,21 @@ class Places:
 
     def has(self, artifact: Artifact) -> bool:
         """Whether a place has the file, so that nothing has to be made."""
-        return self._in_bundle(artifact) or (self.may_make(artifact) and artifact.is_cached())
+        return self.in_bundle(artifact) or (self.may_make(artifact) and artifact.is_cached())
+
+    def in_bundle(self, artifact: Artifact) -> bool:
+        """Whether there is a bundle, and has the file."""
+        return self._bundle is not None and artifact.file_name in self._bundle.files
+
+    def wheels(self, python: str, architecture: str) -> list[str]:
+        """The SHA-256 of the compiled modules in each release of the bundle for such a host."""
+        wanted = ("proxy", python, architecture)
+        files = self._bundle.files.values() if self._bundle else []
+        return [
+            str(entry["wheel_sha256"])
+            for entry in files
+            if _target(entry) == wanted and "wheel_sha256" in entry
+        ]
 
     def may_make(self, artifact: Artifact) -> bool:
         """Whether it may come from the cache, or be made."""
@@ -103,7 +117,7 @@ class Places:
 
         :raises TunnelError: if no place has it and it cannot be made, or if it is damaged.
         """
-        if self._bundle and self._in_bundle(artifact):
+        if self._bundle and self.in_bundle(artifact):
             with self._bundle.taken(artifact.file_name) as path:
                 if not artifact.is_right(path):
                     raise TunnelError(
@@ -133,9 +147,6 @@ class Places:
             f"Assemble one that has, with this version and the variables of these hosts: run "
             f"mcp_tunnels.stack.assemble with mcp_tunnel_bundle_dest set to a new place{wanted}",
         )
-
-    def _in_bundle(self, artifact: Artifact) -> bool:
-        return self._bundle is not None and artifact.file_name in self._bundle.files
 
     def _changed_since(self, artifacts: list[Artifact]) -> str:
         """A remark on releases for the same hosts, which other code of the same version made."""

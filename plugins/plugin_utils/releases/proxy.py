@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The proxy's release: its source and the locked wheels for one Python and one architecture.
 
+With :mod:`compiled` modules, if there are some for that source and that host.
+
 It also carries what this collection's modules need on a host, and the commands that a host runs
 by itself, in directories of their own: the proxy cannot import them, and modules never find another
 version of themselves there.
@@ -31,6 +33,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.command
     PACKAGE,
     needed_files,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.compiled import (
+    Wheel,
+    wheel_for,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.places import Places
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.tarball import pack
 
 # manylinux names the oldest glibc that a wheel runs on (PEP 600); hosts need 2.28, see host_check.
@@ -105,6 +112,11 @@ class Target:
         """The tag of PEP 425: ``cp311``."""
         return "cp" + self.python.replace(".", "")
 
+    def wheel_tags(self) -> list[str]:
+        """The tags of wheels with extension modules that run there (PEP 425)."""
+        platforms = (f"{platform}_{self.architecture}" for platform in PLATFORMS)
+        return [f"{self.python_tag}-{self.python_tag}-{platform}" for platform in platforms]
+
     def markers(self) -> dict[str, str]:
         """The environment that markers see on that host (PEP 508)."""
         return {
@@ -128,7 +140,8 @@ class ProxyRelease:
 
     *source* is the collection's ``proxy_src``, *module_utils* its directory of that name, *locks*
     are the lock files of the libraries beside the proxy's, by their directories in the release, and
-    *python* is the controller's own interpreter with pip.
+    *python* is the controller's own interpreter with pip. *wheel* has the compiled modules; without
+    it, the proxy is the pure source.
     """
 
     is_brought = False
@@ -141,6 +154,7 @@ class ProxyRelease:
         locks: Mapping[str, Path],
         target: Target,
         python: str,
+        wheel: Wheel | None = None,
     ) -> None:
         self._source = source
         self._of_commands = {
@@ -149,6 +163,7 @@ class ProxyRelease:
         }
         self._target = target
         self._python = python
+        self._wheel = wheel
         self._locks = {
             name: locked_requirements(path, target)
             for name, path in {"lib": source / "requirements.txt", **locks}.items()
@@ -163,6 +178,8 @@ class ProxyRelease:
             "version": self.version,
             "python": target.python,
             "architecture": target.architecture,
+            "build": "compiled" if wheel else "pure",
+            **({"wheel_sha256": wheel.sha256} if wheel else {}),
         }
 
     def archive(self) -> Path:
@@ -208,6 +225,8 @@ class ProxyRelease:
         for name, path in self._own_files().items():
             digest.update(name.encode() + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
+        if self._wheel:
+            digest.update(self._wheel.sha256.encode())
         return digest.hexdigest()[:8]
 
     def _build(self, archive: Path) -> None:
@@ -220,6 +239,8 @@ class ProxyRelease:
             for name, path in self._own_files().items():
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, tree / name)
+            if self._wheel:
+                self._wheel.unpack(tree / "lib")
             self._write_commands(tree / "bin")
             pack(tree, archive)
 
@@ -277,14 +298,27 @@ class ProxyRelease:
             os.chmod(path, 0o755)  # noqa: S103
 
 
-def release_for(target: Target, python: str) -> ProxyRelease:
-    """This collection's release for *target*, assembled with the interpreter *python* here."""
+def release_for(target: Target, python: str, places: Places | None = None) -> ProxyRelease:
+    """This collection's release for *target*, assembled with the interpreter *python* here.
+
+    It is the one in the bundle of *places*, if that has one of this source: pure, or with the
+    compiled modules of another controller. Otherwise it is compiled if a wheel here fits.
+
+    :raises TunnelError: if a wheel that fits is not what it was.
+    """
     locks = {
         "module-lib": _COLLECTION / "roles/provision/files/requirements.txt",
         "command-lib": _COLLECTION / "roles/proxy/files/requirements.txt",
     }
     source, module_utils = _COLLECTION / "proxy_src", _COLLECTION / "plugins/module_utils"
-    return ProxyRelease(source, module_utils, locks, target, python)
+    own = wheel_for(source, target.wheel_tags())
+    brought = places.wheels(target.python, target.architecture) if places else []
+    first, *others = (
+        ProxyRelease(source, module_utils, locks, target, python, wheel)
+        for wheel in dict.fromkeys([own, *map(Wheel, brought), None])
+    )
+    there = (each for each in (first, *others) if places and places.in_bundle(each))
+    return next(there, first)
 
 
 def locked_requirements(path: Path, target: Target) -> str:

@@ -60,14 +60,13 @@ class Readiness:
         self._python = python
         self._known: dict[Any, Any] = {}
         for bundle, members in _by_bundle(hosts).items():
-            wanted = self._wanted(members)
             try:
-                self._get_ready(bundle, wanted)
+                self._get_ready(Places(bundle), members)
             except TunnelError as error:
                 self.failures.append(Failure(error, list(members)))
 
-    def _get_ready(self, bundle: str, wanted: list[Wanted]) -> None:
-        places = Places(bundle)
+    def _get_ready(self, places: Places, hosts: Mapping[str, Host]) -> None:
+        wanted = self._wanted(hosts, places)
         if not wanted:
             return
         places.check()
@@ -78,12 +77,12 @@ class Readiness:
             self.warnings.append(f"{places.unfit} It is not used.")
         self.failures += failures
 
-    def _wanted(self, hosts: Mapping[str, Host]) -> list[Wanted]:
+    def _wanted(self, hosts: Mapping[str, Host], places: Places) -> list[Wanted]:
         """The files that the hosts do not have, each once."""
         found: dict[str, Wanted] = {}
         for name, host in hosts.items():
             try:
-                for artifact in self._lacking(host):
+                for artifact in self._lacking(host, places):
                     found.setdefault(artifact.file_name, Wanted(artifact)).needed_by.append(name)
             except TunnelError as error:
                 subject = f"{name}: {error.subject}"
@@ -91,9 +90,9 @@ class Readiness:
                 self.failures.append(Failure(failed, [name]))
         return list(found.values())
 
-    def _lacking(self, host: Host) -> Iterator[Artifact]:
+    def _lacking(self, host: Host, places: Places) -> Iterator[Artifact]:
         facts, there = host.facts, host.facts["unpacked"]
-        proxy = self._proxy(facts["python_version"], facts["architecture"])
+        proxy = self._proxy(facts["python_version"], facts["architecture"], places)
         if proxy.version not in there["proxy"]:
             yield proxy
         if host.variables["cloudflared_install_method"] == "package":
@@ -106,11 +105,11 @@ class Readiness:
         if cloudflared.version not in there["cloudflared"]:
             yield cloudflared
 
-    def _proxy(self, version: str, architecture: str) -> ProxyRelease:
+    def _proxy(self, version: str, architecture: str, places: Places) -> ProxyRelease:
         """Worked out once for hosts that are alike: it reads all of the proxy's source."""
-        key = (version, architecture)
+        key = (version, architecture, places)
         if key not in self._known:
-            self._known[key] = release_for(Target(version, architecture), self._python)
+            self._known[key] = release_for(Target(version, architecture), self._python, places)
         release: ProxyRelease = self._known[key]
         return release
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import collection
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import compiled
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
@@ -159,7 +160,8 @@ def _component(archive: str, package: Package) -> Component:
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
-    is_own = package.name == "mcp_proxy"
+    # Made here: on no index.
+    is_own = package.name in ("mcp_proxy", compiled.NAME)
     licenses = [LicenseFactory().make_from_string(package.license)] if package.license else []
     return Component(
         name=package.name,

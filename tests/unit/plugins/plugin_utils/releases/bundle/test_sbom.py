@@ -87,6 +87,18 @@ def test_it_names_what_is_installed_in_the_release(archives, tmp_path):
     assert (own["name"], own["version"]) == ("mcp_proxy", "1.2.3")
 
 
+def test_compiled_modules_are_ours_and_on_no_index(archives, tmp_path):
+    name = "lib/mcp_proxy_compiled-1.2.3+ab.dist-info/METADATA"
+    text = b"Name: mcp_proxy_compiled\nVersion: 1.2.3+ab\nLicense-Expression: GPL-3.0-or-later\n"
+    with tarfile.open(archives[PROXY], "w:gz") as archive:
+        info = tarfile.TarInfo(name)
+        info.size = len(text)
+        archive.addfile(info, io.BytesIO(text))
+    (found,) = components(json.loads(sbom.sbom(archives, ENTRIES)), PROXY)["components"]
+    assert (found["name"], found["version"]) == ("mcp_proxy_compiled", "1.2.3+ab")
+    assert "purl" not in found
+
+
 def test_it_is_valid(archives):
     schemas = Path(cyclonedx.schema.__file__).parent / "_res"
     texts = {path.name: json.loads(path.read_text()) for path in schemas.glob("*.schema.json")}
