@@ -45,6 +45,8 @@ class Http1Server:
     Implements :class:`stream.Http1Output`.
     """
 
+    __deletable__ = ("_on_request", "_parser")  # for mypyc
+
     def __init__(self, on_request: OnRequest, connection: ClientConnection, limits: Limits) -> None:
         """Hand requests to *on_request*; ``max_header_bytes`` bounds each head and its trailers."""
         self._on_request = on_request

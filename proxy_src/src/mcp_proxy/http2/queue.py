@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Callable, cast
 
 from ..http.messages import Headers
@@ -209,4 +209,4 @@ class ResponseQueue:
 def _rest(view: memoryview, start: int) -> bytes | memoryview:
     """Return what follows *start*; a copy if little is left, as a view keeps the whole alive."""
     rest = view[start:]
-    return bytes(rest) if 2 * len(rest) < len(cast(bytes, rest.obj)) else rest
+    return bytes(rest) if 2 * len(rest) < len(cast(Sized, rest.obj)) else rest

@@ -69,6 +69,8 @@ class Http2Server:
     Implements :class:`input.InputUser` and :class:`stream.Http2Output`.
     """
 
+    __deletable__ = ("_input", "_on_request", "_responses")  # for mypyc
+
     def __init__(
         self,
         on_request: OnRequest,

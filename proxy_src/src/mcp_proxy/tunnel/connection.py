@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from builtins import memoryview  # mypyc looks here for the type of a field
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -119,10 +119,11 @@ class InnerTls:
         that is worth nothing without its end.
         """
         filled, size = 0, len(buffer)
+        tls: Any = self._tls  # whose read() returns a number here
         self._partly = False
         try:
             while filled < size and (not filled or self._incoming.pending):
-                got: Any = self._tls.read(size - filled, buffer[filled:])  # their number
+                got = tls.read(size - filled, buffer[filled:])
                 if not got:
                     return None
                 filled += got
