@@ -19,6 +19,7 @@ from .tls.certificates import read_ca, read_pair
 from .tls.contexts import CertificateError, server_context
 from .tls.route_files import invalidities, with_contents
 from .watch import log
+from .watch.build import BUILD
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,5 +153,5 @@ def _check_upstream(settings: config.Config) -> None:
 
 def _version(_arguments: argparse.Namespace) -> int:
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    print(f"mcp-proxy {__version__} ({python}, {ssl.OPENSSL_VERSION})")
+    print(f"mcp-proxy {__version__} ({BUILD}, {python}, {ssl.OPENSSL_VERSION})")
     return 0

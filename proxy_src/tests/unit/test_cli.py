@@ -64,7 +64,7 @@ def test_an_expired_certificate_is_a_problem(
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
-    assert capsys.readouterr().out.startswith(f"mcp-proxy {__version__} (CPython ")
+    assert capsys.readouterr().out.startswith(f"mcp-proxy {__version__} (pure, CPython ")
     assert f'version = "{__version__}"' in (SOURCE / "pyproject.toml").read_text()
 
 

@@ -23,6 +23,7 @@ from ..tls.route_files import Renewals, with_contents
 from ..tls.ticket_keys import ROTATION_SECONDS
 from ..watch import exposition, log
 from ..watch.admin import AdminServer
+from ..watch.build import BUILD
 from ..watch.firewall_metrics import FirewallCounters
 from ..watch.metrics import Metrics
 from ..watch.snapshots import unite
@@ -58,6 +59,7 @@ async def run(path: str, config: Config) -> None:
         log.INFO,
         "starting",
         version=__version__,
+        build=BUILD,
         python=platform.python_version(),
         pid=os.getpid(),
     )

@@ -3,7 +3,8 @@
 ``log`` is the log, ``log_lines`` its lines, ``log_output`` its descriptor; ``access_log`` has a
 line per request. ``metrics`` counts in one process, ``series`` names the families, ``snapshots``
 adds the processes up, ``exposition`` writes the page, ``admin`` serves it. ``process_metrics``
-measures a process; ``firewall_metrics`` and ``tunnel_metrics`` read a ``host_file`` of root.
+measures a process, ``build`` tells whether it is compiled; ``firewall_metrics`` and
+``tunnel_metrics`` read a ``host_file`` of root.
 
 ``tls``, ``upstream``, ``tunnel`` and ``process`` log and count here. The room imports ``http`` (for
 the access log) and the values of ``config``, and nothing that is watched.

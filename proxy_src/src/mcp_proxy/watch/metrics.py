@@ -17,6 +17,7 @@ from itertools import product
 from typing import Any
 
 from .. import __version__
+from .build import BUILD
 from .series import DURATIONS
 
 NO_ROUTE = "-"
@@ -264,7 +265,7 @@ class Metrics:
         found["mcp_proxy_workers"] = _one(ready)
         found["mcp_proxy_workers_configured"] = _one(configured)
         found["mcp_proxy_worker_restarts"] = _each(self._worker_restarts.items())
-        build = [__version__, platform.python_version(), ssl.OPENSSL_VERSION]
+        build = [__version__, BUILD, platform.python_version(), ssl.OPENSSL_VERSION]
         found["mcp_proxy_build_info"] = [(build, 1)]
         return found
 

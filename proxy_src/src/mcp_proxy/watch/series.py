@@ -203,7 +203,7 @@ _ALL = (
         "mcp_proxy_build_info",
         GAUGE,
         "Always 1; what is running is in the labels.",
-        ("version", "python", "openssl"),
+        ("version", "build", "python", "openssl"),
         unites="max",
     ),
 )

@@ -154,7 +154,7 @@ def test_certificates_and_build() -> None:
     assert found["mcp_proxy_certificate_reloads_total", (("result", "refused"),)] == 1
     assert found["mcp_proxy_certificate_reloads_total", (("result", "loaded"),)] == 0
     (labels,) = [dict(key[1]) for key in found if key[0] == "mcp_proxy_build_info"]
-    assert labels["version"] == __version__
+    assert (labels["version"], labels["build"]) == (__version__, "pure")
 
 
 def test_the_expiry_of_no_certificate_is_not_1970() -> None:
