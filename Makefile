@@ -11,7 +11,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # As in tools/environment: bytecode is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help bootstrap demo demo-down test test-all test-cores hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants test-machines bench dashboard docs execution-environment fuzz conformance changelog build bundle lock release clean
+.PHONY: help bootstrap demo demo-down test test-all test-cores hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants test-machines bench dashboard docs wheels proxy-compiled execution-environment fuzz conformance changelog build bundle lock release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -51,6 +51,9 @@ unit: bootstrap  ## modules, module_utils, action plugins
 
 proxy: bootstrap  ## the proxy's own tests
 	@cd proxy_src && pytest -q
+
+proxy-compiled: bootstrap  ## the same, but unit tests, with the proxy compiled for the Python of .venv
+	@tools/proxy-compiled
 
 conformance: bootstrap  ## the proxy against tables of hostile and unusual bytes, with more examples than CI has time for
 	@cd proxy_src && pytest -q tests/conformance --hypothesis-profile=explore
@@ -93,6 +96,9 @@ docs: bootstrap  ## the documentation site in .build/docs: the guides, and the r
 
 build: bootstrap  ## the collection's tarball, in .build
 	@ansible-galaxy collection build --force --output-path .build
+
+wheels: bootstrap  ## the proxy compiled by mypyc, in proxy_src/wheels: releases and make build take them; see docs/proxy.md
+	@tools/wheels
 
 BUNDLE_TARGETS ?= [{"python": "3.11", "architecture": "x86_64"}, {"python": "3.13", "architecture": "x86_64"}]
 

@@ -46,7 +46,7 @@ def interpreter(core: str, least: str = "3.10") -> Path | None:
     :param least: an older one than this does not count, like ``3.11``.
     """
     allowed = [each for each in PYTHONS[core] if _number(each) >= _number(least)]
-    return next((found for version in allowed for found in _interpreters(version)), None)
+    return next((found for version in allowed for found in interpreters(version)), None)
 
 
 def here() -> list[str]:
@@ -58,7 +58,7 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-def _interpreters(version: str) -> Iterator[Path]:
+def interpreters(version: str) -> Iterator[Path]:
     """Each Python of a version that runs: pyenv's shims exist also for those that do not."""
     candidates = [shutil.which(f"python{version}") or ""]
     for place in _PLACES:

@@ -28,8 +28,18 @@ CHECKS: dict[str, tuple[str, ...]] = {
         *("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."),
     ),
     "mypy: laboratory, benchmarks, tools": (
-        *("env", "MYPYPATH=tools", "mypy", "-p", "lab", "-p", "benchmarks", "-p", "stages"),
-        *("-p", "release", "-p", "execution_environment"),
+        *(
+            "env",
+            "MYPYPATH=tools:.build/collections",
+            "mypy",
+            "-p",
+            "lab",
+            "-p",
+            "benchmarks",
+            "-p",
+            "stages",
+        ),
+        *("-p", "release", "-p", "execution_environment", "-p", "compiled"),
     ),
     "mypy: plugins": (
         *("env", "MYPYPATH=.build/collections", "mypy", "--namespace-packages"),
