@@ -20,6 +20,7 @@ from benchmarks.load.workloads import Measure, Target
 from benchmarks.rivals.chains import (
     ChainFactory,
     Site,
+    compiled_chain,
     haproxy_chain,
     proxy_chain,
     site,
@@ -32,6 +33,7 @@ _Chain = TypeVar("_Chain")
 
 #: Ours, then its rivals: each is compared with ours.
 _CHAINS: tuple[ChainFactory, ...] = (proxy_chain, haproxy_chain, go_chain)
+_COMPILED: tuple[ChainFactory, ...] = (compiled_chain, haproxy_chain, go_chain)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,22 @@ ROWS = (
         3200,
     ),
     Row("single_request", "one request alone, p50", "µs", workloads.single_requests, 800),
+    Row(
+        "small_request_compiled",
+        "CPU per small request, compiled",
+        "µs",
+        workloads.small_requests,
+        3200,
+        chains=_COMPILED,
+    ),
+    Row(
+        "single_request_compiled",
+        "one request alone, compiled, p50",
+        "µs",
+        workloads.single_requests,
+        800,
+        chains=_COMPILED,
+    ),
     Row("new_connection", "CPU per new inner-TLS connection", "µs", workloads.new_connections, 200),
     Row("resumed_connection", "CPU per resumed one", "µs", workloads.resumed_connections, 200),
     Row(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import ssl
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,8 +69,11 @@ def site(directory: Path) -> Iterator[Site]:
 
 
 @contextlib.contextmanager
-def proxy_chain(where: Site, workers: int = 1) -> Iterator[Chain]:
-    """Our proxy with its defaults but for ``workers``, one line per request in its log."""
+def proxy_chain(where: Site, workers: int = 1, source: Path = _PROXY_SOURCE) -> Iterator[Chain]:
+    """Our proxy with its defaults but for ``workers``, one line per request in its log.
+
+    :param source: the directory with its package
+    """
     port = free_port()
     config = where.directory / "proxy.yaml"
     config.write_text(
@@ -88,7 +93,7 @@ upstream:
 """
     )
     command = [interpreter(), "-m", "mcp_proxy", "serve", "--config", str(config)]
-    env = search_path([str(_PROXY_SOURCE)])
+    env = search_path([str(source)])
     with child("proxy", command, where.directory / "proxy.log", port, env) as started:
         yield Chain("proxy", port, [started])
 
@@ -96,6 +101,25 @@ upstream:
 def two_worker_chain(where: Site) -> contextlib.AbstractContextManager[Chain]:
     """Our proxy with two workers."""
     return proxy_chain(where, 2)
+
+
+def compiled_chain(where: Site) -> contextlib.AbstractContextManager[Chain]:
+    """Our proxy, compiled by mypyc.
+
+    :raises BenchError: it cannot be compiled
+    """
+    return proxy_chain(where, source=_compiled())
+
+
+@functools.cache
+def _compiled() -> Path:
+    """The compiled package's directory, which is made unless it is there."""
+    tree = _ROOT / ".build" / "compiled"
+    command = [str(_ROOT / "tools" / "wheels"), "--tree", str(tree)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise BenchError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+    return tree
 
 
 @contextlib.contextmanager

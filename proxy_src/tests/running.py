@@ -15,12 +15,14 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import mcp_proxy
 import yaml
 from mcp_proxy.process import reload_socket
 from pki import Authority
 
 DOMAIN = "t.example"
-SRC = (Path(__file__).parents[1] / "src").resolve()
+SRC = Path(mcp_proxy.__file__).resolve().parents[1]
+"""The code that is tested: the source, or the compiled tree that pytest was given."""
 
 
 class RunningProxy:

@@ -39,6 +39,13 @@ def _molecule(scenario: str) -> Stage:
     )
 
 
+def _compiled(*folders: str) -> Stage:
+    """Tests of the proxy that run the real command, with compiled modules."""
+    report = f"{_REPORTS}/proxy-compiled.xml"
+    arguments = ("-ra", "--durations=15", f"--junit-xml=../{report}", *folders)
+    return Stage("proxy tests compiled", ("tools/proxy-compiled", *arguments), reports=(report,))
+
+
 def _core(version: str) -> Stage:
     """Playbooks with a version of ansible-core, on real hosts."""
     return _pytest(f"ansible-core {version}", "tests/cores", f"--core={version}", lab=True)
@@ -58,6 +65,7 @@ TEST: tuple[Stage, ...] = (
     _molecule("wif"),
     _molecule("default"),
     _pytest("proxy tests", under="proxy_src"),
+    _compiled("tests/integration", "tests/conformance"),
     _molecule("firewall"),
     _pytest("laboratory tests", "lab/tests", *(f"--ignore={each}" for each in _ALONE), lab=True),
     _pytest("execution environment", "tests/execution_environment", lab=True),
@@ -78,6 +86,7 @@ TEST: tuple[Stage, ...] = (
         "benchmarks/tests",
         "tools/stages/tests",
         "tools/release/tests",
+        "tools/compiled/tests",
         "tools/execution_environment/tests",
     ),
     _pytest("AWX tests", "tests/awx"),
@@ -102,9 +111,20 @@ def _exhaustive(stage: Stage) -> Stage:
     return replace(stage, command=("env", *everything, *stage.command), limit=2 * stage.limit)
 
 
+#: Every test of the proxy but unit tests, which are about the source, and those under overload.
+_ALL_COMPILED = _compiled("tests/integration", "tests/conformance", "tests/faults", "tests/ssrf")
+
+
+def _in_all(stage: Stage) -> Stage:
+    """The stage as ``make test-all`` has it."""
+    if stage.name == _ALL_COMPILED.name:
+        return _ALL_COMPILED
+    return _exhaustive(stage) if stage.name in _EXHAUSTIVE else stage
+
+
 #: With those that ``make test`` has no time for: the same questions again, with more examples.
 ALL: tuple[Stage, ...] = (
-    *(_exhaustive(stage) if stage.name in _EXHAUSTIVE else stage for stage in TEST),
+    *(_in_all(stage) for stage in TEST),
     Stage(
         "firewall mutants",
         ("tools/firewall-mutants",),

@@ -363,6 +363,7 @@ async def test_heads_of_requests_in_flight_count(proxy: Proxy) -> None:
     assert proxy.turn.budget.held == 0
 
 
+@pytest.mark.pure("replaces a method of InnerTls, which compiled code calls without a look-up")
 async def test_what_is_encrypted_in_one_go(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenSSL keeps a buffer of the largest size that was ever in it, for each connection."""
     sizes = []

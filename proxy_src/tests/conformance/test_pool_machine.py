@@ -447,6 +447,7 @@ def _small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_proxy.upstream.pool, "_MAX_IDLE", LIMIT)
 
 
-TestPool = PoolMachine.TestCase
+# What compiled code imports from another compiled module cannot be replaced.
+TestPool = pytest.mark.pure("replaces keepalive")(PoolMachine.TestCase)
 # Examples are long: the profile "explore" gets only as many of its many as fit into the limit.
 TestPool.settings = settings(max_examples=min(settings().max_examples, 400), stateful_step_count=40)

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from bridge import TunnelBridge
 from pki import put
-from running import DOMAIN, RunningProxy, prepared_proxy, running_proxy
+from running import DOMAIN, SRC, RunningProxy, prepared_proxy, running_proxy
 
 HOST = f"echo.{DOMAIN}"
 REQUEST = f"GET /slow HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
@@ -253,7 +253,7 @@ async def test_a_port_in_use_stops_the_start(proxy: RunningProxy) -> None:
     )
     second = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mcp_proxy", "--config", str(other)),
-        env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        env={"PYTHONPATH": str(SRC)},
         stderr=asyncio.subprocess.PIPE,
     )
     _, err = await asyncio.wait_for(second.communicate(), 20)

@@ -20,7 +20,7 @@ import yaml
 from name_server import A, NameServer, Reply, addresses, name_server
 from namespace import Namespace, own_network
 from pki import Authority
-from running import DOMAIN, RunningProxy, running_proxy
+from running import DOMAIN, SRC, RunningProxy, running_proxy
 from ssrf_cases import (
     ALLOWED_IPS,
     ASSIGNED,
@@ -350,7 +350,7 @@ async def _check(path: Path) -> list[str]:
         sys.executable,
         *("-m", "mcp_proxy", "check-config", str(path)),
         stdout=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        env={"PYTHONPATH": str(SRC)},
     )
     out, _ = await process.communicate()
     assert process.returncode == 1
