@@ -26,9 +26,11 @@ demo-down: bootstrap  ## end the demo and everything it started
 	@python -m lab down demo
 
 test: bootstrap  ## everything CI runs, with a summary; the stages' whole output is in .build/logs
+	@tools/bootstrap --compiler
 	@tools/test
 
 test-all: bootstrap  ## make test, and what it has no time for: mutants, fuzzing, more examples, 10,000 clients
+	@tools/bootstrap --compiler
 	@tools/test --all
 
 test-cores: bootstrap  ## all unit tests and every playbook with ansible-core 2.16 to 2.22, and the seconds of each

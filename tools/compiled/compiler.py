@@ -80,7 +80,7 @@ def compile_for(python: Path, scratch: Path) -> Path:
     :raises Refused: if there is no C compiler, or mypyc or that one fails.
     """
     if not shutil.which("gcc"):
-        raise Refused("gcc: is not installed; run make bootstrap, or install gcc and libc6-dev")
+        raise Refused("gcc: is not installed; run tools/bootstrap --compiler, or install gcc and libc6-dev")
     environment = _environment(python)
     source, made = scratch / "source", scratch / "made"
     shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
