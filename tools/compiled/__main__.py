@@ -37,8 +37,8 @@ def _make_wheels() -> None:
         finished = Path(scratch) / "wheels"
         finished.mkdir()
         for version, python in pythons.items():
-            made = compiler.compile_for(python, Path(scratch) / version)
-            path = wheel.pack(made, compiler.SOURCE / "mcp_proxy", finished)
+            source, made = compiler.compile_for(python, Path(scratch) / version)
+            path = wheel.pack(made, source / "mcp_proxy", finished)
             print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
         wheel.write_sums(finished)
         shutil.rmtree(WHEELS, ignore_errors=True)
@@ -55,9 +55,9 @@ def _make_tree(tree: Path) -> None:
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     with tempfile.TemporaryDirectory() as scratch:
-        made = compiler.compile_for(python, Path(scratch) / "tree")
+        source, made = compiler.compile_for(python, Path(scratch) / "tree")
         shutil.rmtree(tree, ignore_errors=True)
-        shutil.copytree(compiler.SOURCE, tree, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(source / "mcp_proxy", tree / "mcp_proxy")
         shutil.copytree(made, tree, dirs_exist_ok=True)
         stamp.write_text(wanted)
 

@@ -74,13 +74,15 @@ def digest(python: Path) -> str:
     return parts.hexdigest()
 
 
-def compile_for(python: Path, scratch: Path) -> Path:
-    """The directory in *scratch* with the extension modules for *python*, in their packages.
+def compile_for(python: Path, scratch: Path) -> tuple[Path, Path]:
+    """Two directories in *scratch*: a copy of the source, and its extension modules for *python*.
+
+    What is said of the modules has to be true of that copy: the source may change meanwhile.
 
     :raises Refused: if there is no C compiler, or mypyc or that one fails.
     """
     if not shutil.which("gcc"):
-        raise Refused("gcc: is not installed; run tools/bootstrap --compiler, or install gcc and libc6-dev")
+        raise Refused("gcc: is not installed; run tools/bootstrap --compiler, or install it")
     environment = _environment(python)
     source, made = scratch / "source", scratch / "made"
     shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
@@ -99,7 +101,7 @@ def compile_for(python: Path, scratch: Path) -> Path:
         source,
         {**os.environ, **settings, "PYTHONPATH": "", "MYPYPATH": str(source)},
     )
-    return made
+    return source, made
 
 
 def _environment(python: Path) -> Path:
