@@ -33,7 +33,7 @@ test-all: bootstrap  ## make test, and what it has no time for: mutants, fuzzing
 	@tools/bootstrap --compiler
 	@tools/test --all
 
-test-cores: bootstrap  ## all unit tests and every playbook with ansible-core 2.16 to 2.22, and the seconds of each
+test-cores: bootstrap  ## the unit tests of make test and most playbooks with ansible-core 2.16 to 2.22, and the seconds of each
 	@status=0; tools/test --cores || status=$$?; PYTHONPATH=$(CURDIR)/tools python -m stages.cores; exit $$status
 
 lint: bootstrap  ## format, types, Ansible's production profile, documentation, changelog
@@ -54,7 +54,7 @@ unit: bootstrap  ## modules, module_utils, action plugins
 proxy: bootstrap  ## the proxy's own tests
 	@cd proxy_src && pytest -q
 
-proxy-compiled: bootstrap  ## the same, but unit tests, with the proxy compiled for the Python of .venv
+proxy-compiled: bootstrap  ## the proxy's tests that run the real command, with its modules compiled for the Python of .venv
 	@tools/proxy-compiled
 
 conformance: bootstrap  ## the proxy against tables of hostile and unusual bytes, with more examples than CI has time for
@@ -99,7 +99,7 @@ docs: bootstrap  ## the documentation site in .build/docs: the guides, and the r
 build: bootstrap  ## the collection's tarball, in .build
 	@ansible-galaxy collection build --force --output-path .build
 
-wheels: bootstrap  ## the proxy compiled by mypyc, in proxy_src/wheels: releases and make build take them; see docs/proxy.md
+wheels: bootstrap  ## the proxy compiled by mypyc, in proxy_src/wheels: deployments, make bundle and make build take them; see docs/proxy.md
 	@tools/wheels
 
 BUNDLE_TARGETS ?= [{"python": "3.11", "architecture": "x86_64"}, {"python": "3.13", "architecture": "x86_64"}]
@@ -118,4 +118,4 @@ lock: bootstrap  ## renew the lock files (make lock UPGRADE=--upgrade for newer 
 	@tools/lock $(UPGRADE)
 
 clean: demo-down  ## what the commands above left in this checkout
-	@rm -rf .build .venv .ansible tests/output
+	@rm -rf .build .venv .ansible tests/output proxy_src/wheels

@@ -86,7 +86,7 @@ def check_facts(host: str, facts: Any) -> None:
         host,
         f"its facts set variables of {owner}, which only the operator may: {shown}{more}",
         "If nothing of yours sets such facts (a custom fact, set_fact with cacheable, "
-        "a fact cache), treat the host as compromised and take it out of the inventory. If "
-        "something does, give it other names and clear the fact cache: "
-        "ansible-playbook --flush-cache",
+        "a fact cache), treat the host as broken into: leave it in the inventory and run "
+        "mcp_tunnels.stack.breach (docs/breach.md). If something does, give it other names "
+        "and clear the fact cache: ansible-playbook --flush-cache",
     )
