@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bridge import TunnelBridge
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
 from running import DOMAIN, RunningProxy, proxied
@@ -61,6 +62,37 @@ async def test_a_small_response_that_is_not_taken_is_given_up(tmp_path: Path) ->
             await proxy.logged("request finished", status=200)
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await asyncio.wait_for(reader.read(), 15)
+
+
+async def test_answers_to_key_updates_do_not_pile_up(tmp_path: Path) -> None:
+    """Each of them asks for another (RFC 8446 §4.6.3); nothing else is sent in either direction."""
+    async with proxied(tmp_path, raw_upstream(polite)) as proxy, TunnelBridge(proxy.port) as port:
+        peer = ("-connect", f"127.0.0.1:{port}", "-servername", f"echo.{DOMAIN}")
+        process = await asyncio.create_subprocess_exec(
+            *("openssl", "s_client", *peer, "-CAfile", str(proxy.ca_file), "-msg"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        sent, told = process.stdin, process.stdout
+        assert sent
+        assert told
+        try:
+            await asyncio.wait_for(told.readuntil(b"Verify return code"), 20)
+            answers = 0
+            for _ in range(400):
+                sent.write(b"K\n")  # s_client's command, one for each of its reads
+                while True:
+                    line = await asyncio.wait_for(told.readline(), 20)
+                    answers += line.startswith(b"<<<") and b"KeyUpdate" in line
+                    if line.startswith(b">>>") and b"KeyUpdate" in line:
+                        break
+            while answers < 300:
+                line = await asyncio.wait_for(told.readline(), 20)
+                answers += line.startswith(b"<<<") and b"KeyUpdate" in line
+        finally:
+            process.kill()
+            await process.wait()
 
 
 async def slowest_health_check(proxy: RunningProxy, seconds: float) -> float:

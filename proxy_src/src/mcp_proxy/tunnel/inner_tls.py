@@ -14,6 +14,8 @@ only when it is complete, and a connection that was quiet sends few packets befo
 acknowledgement."""
 _BULK_AFTER = 32768
 """How many bytes leave in such records before full ones cost less than they delay."""
+_MAY_WAIT = 4096
+"""So many bytes for which no peer waits may go along with the next data."""
 
 
 class TlsFailed(Exception):
@@ -65,9 +67,12 @@ class InnerTls:
         """Whether there is something unsent that the peer may wait for.
 
         After the handshake of TLS 1.3, there is only what may go along with the next data: session
-        tickets and answers to key updates (RFC 8446 §4.6).
+        tickets and answers to key updates (RFC 8446 §4.6). A peer may ask for any number of these.
         """
-        return self._outgoing.pending > 0 and not (self._shaken and self.version == "TLSv1.3")
+        pending = self._outgoing.pending
+        if not pending or pending > _MAY_WAIT:
+            return pending > 0
+        return not (self._shaken and self.version == "TLSv1.3")
 
     @property
     def alpn(self) -> str:
