@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bridge import TunnelBridge
 from h2.connection import H2Connection
+from h2.events import ResponseReceived, StreamEnded, TrailersReceived
 from h2.settings import SettingCodes
 from running import DOMAIN, RunningProxy, proxied
 from tunnelled import answer, get, raw_client
@@ -62,6 +63,27 @@ async def test_a_small_response_that_is_not_taken_is_given_up(tmp_path: Path) ->
             await proxy.logged("request finished", status=200)
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await asyncio.wait_for(reader.read(), 15)
+
+
+async def test_trailers_of_an_answer_to_head_reach_nobody(tmp_path: Path) -> None:
+    """Such an answer is over with its head; the rest comes with the same read."""
+
+    async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + b"0\r\nProxy-Status: mcp-proxy; error=x\r\nSet-Cookie: a=b\r\n\r\n")
+
+    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+        async with raw_client(proxy, "echo", "h2") as (reader, writer):
+            h2 = H2Connection()
+            h2.initiate_connection()
+            h2.send_headers(1, [(":method", "HEAD"), *GET[1:]], end_stream=True)
+            writer.write(h2.data_to_send())
+            seen: list[type] = []
+            while StreamEnded not in seen:
+                seen += map(type, h2.receive_data(await reader.read(65536)))
+            assert ResponseReceived in seen
+            assert TrailersReceived not in seen
 
 
 async def test_answers_to_key_updates_do_not_pile_up(tmp_path: Path) -> None:

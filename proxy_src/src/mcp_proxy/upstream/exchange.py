@@ -305,7 +305,7 @@ class Exchange:
             all_sent = self._trailers is not None or self._received == self._head.length
             connection.finish(request_complete=all_sent)
         self._finish()
-        self._stream.send_end(trailer_fields(trailers) if trailers else trailers)
+        self._stream.send_end(trailer_fields(trailers) if trailers else [])
 
     def pause(self) -> None:
         """See :class:`http.messages.RequestHandler`."""
