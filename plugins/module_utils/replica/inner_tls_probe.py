@@ -59,10 +59,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to ask a route for: a ``method`` and a ``path`` that its options allow."""
+    """What to ask a route for: a ``method`` and a ``path`` that its options allow.
+
+    ``refused_by``: the option that allows nothing which could be asked for; empty if there is none.
+    """
 
     method: str = "GET"
     path: str = "/"
+    refused_by: str = ""
 
 
 class _WebSocket:

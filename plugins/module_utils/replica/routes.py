@@ -54,8 +54,9 @@ _REMEDIES = {
 
 #: Options that refuse what comes too soon: the route works, and others use it.
 _BUSY = ("max_in_flight", "rate")
-#: Methods that change nothing (RFC 9110 section 9.2.1), in the order in which they are tried.
-_SAFE = ("GET", "HEAD", "OPTIONS")
+#: In this order: methods that change nothing (RFC 9110 section 9.2.1), and the one in which an MCP
+#: server gets all of its messages, of which one without content is none.
+_HARMLESS = ("GET", "HEAD", "OPTIONS", "POST")
 
 _USUAL = inner_tls_probe.Wanted()
 
@@ -74,10 +75,16 @@ class Route:
 
 
 def wanted(options: Mapping[str, Any]) -> inner_tls_probe.Wanted:
-    """The request that is least of a burden, of those that the *options* of a route allow."""
+    """The request that is least of a burden, of those that the *options* of a route allow.
+
+    Where they allow none that is harmless, it is one that the proxy refuses.
+    """
     methods, paths = (_texts(options.get(name)) for name in ("methods", "paths"))
-    safe = [name for name in _SAFE if not methods or name in methods]
-    return inner_tls_probe.Wanted((safe or methods)[0], paths[0] if paths else _USUAL.path)
+    path = paths[0] if paths else _USUAL.path
+    for method in _HARMLESS:
+        if not methods or method in methods:
+            return inner_tls_probe.Wanted(method, path)
+    return inner_tls_probe.Wanted(path=path, refused_by="methods")
 
 
 def _texts(value: Any) -> list[str]:
@@ -109,6 +116,9 @@ def look(route: Route, port: int, unit: str, ca_certificate: str) -> list[Findin
     elif answer.option in _BUSY:
         detail = f"the proxy answers HTTP {answer.status}: {answer.option} is reached"
         row = Finding("route", subject, True, detail)
+    elif answer.option and answer.option == route.wanted.refused_by:
+        reason = f"{answer.option} lets nothing through that could be asked for"
+        row = Finding("route", subject, True, f"the proxy answers HTTP {answer.status}: {reason}")
     elif answer.proxy_error:
         detail = answer.body.partition(b"\n")[0].decode("utf-8", "replace")
         remedy = _REMEDIES.get(answer.proxy_error, _JOURNAL)

@@ -730,7 +730,7 @@ def test_an_upstreams_own_503_is_no_maintenance(replica):
         ({"paths": ["/mcp", "/x"]}, "GET /mcp"),
         ({"methods": ["POST", "HEAD", "OPTIONS"]}, "HEAD /"),
         ({"paths": ["/mcp"], "methods": ["DELETE", "OPTIONS"]}, "OPTIONS /mcp"),
-        ({"paths": ["/a"], "methods": ["POST", "DELETE"]}, "POST /a"),
+        ({"paths": ["/a"], "methods": ["DELETE", "POST"]}, "POST /a"),
     ],
 )
 def test_a_route_is_asked_for_what_it_lets_through(setup, options, asked):
@@ -744,6 +744,21 @@ def test_a_route_is_asked_for_what_it_lets_through(setup, options, asked):
     assert (row.layer, row.state) == ("route", "ok")
     assert row.detail.startswith("answered HTTP "), "by the upstream"
     assert setup.upstream.asked[-1] == asked
+
+
+def test_a_route_that_lets_only_changes_through_is_not_asked(setup):
+    """The proxy's own refusal proves that it knows the route."""
+    setup.route_options = {"echo": {"methods": ["DELETE", "PUT"]}}
+    process = setup.start_proxy()
+    try:
+        row = setup.examine()[-1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert (row.layer, row.state, row.ok) == ("route", "ok", True)
+    told = "the proxy answers HTTP 405: methods lets nothing through that could be asked for"
+    assert row.detail == told
+    assert setup.upstream.asked == []
 
 
 def test_a_route_that_is_asked_for_what_it_refuses(setup):
