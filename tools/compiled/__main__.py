@@ -37,14 +37,18 @@ def _make_wheels() -> None:
         finished = Path(scratch) / "wheels"
         finished.mkdir()
         for version, python in pythons.items():
-            source, made = compiler.compile_for(python, Path(scratch) / version)
-            path = wheel.pack(made, source / "mcp_proxy", finished)
+            whole, made = compiler.compile_for(python, Path(scratch) / version)
+            path = wheel.pack(made, whole / "mcp_proxy", finished)
             print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
+        for kept in wheel.of_other_architectures(WHEELS, path):
+            shutil.copy(kept, finished)
+            print(f"{kept.name}: is kept", flush=True)
         wheel.write_sums(finished)
         shutil.rmtree(WHEELS, ignore_errors=True)
         shutil.copytree(finished, WHEELS)
     missing = [version for version in compiler.PYTHONS if version not in pythons]
-    print(f"none for {', '.join(missing)}: no such Python here, or without its headers")
+    if missing:
+        print(f"none for {', '.join(missing)}: no such Python here, or without its headers")
 
 
 def _make_tree(tree: Path) -> None:
@@ -55,10 +59,9 @@ def _make_tree(tree: Path) -> None:
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     with tempfile.TemporaryDirectory() as scratch:
-        source, made = compiler.compile_for(python, Path(scratch) / "tree")
+        whole, _made = compiler.compile_for(python, Path(scratch) / "tree")
         shutil.rmtree(tree, ignore_errors=True)
-        shutil.copytree(source / "mcp_proxy", tree / "mcp_proxy")
-        shutil.copytree(made, tree, dirs_exist_ok=True)
+        shutil.copytree(whole, tree, ignore=shutil.ignore_patterns("__pycache__"))
         stamp.write_text(wanted)
 
 

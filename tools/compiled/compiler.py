@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,14 @@ setup(
     script_args=["--quiet", "build_ext", "--build-lib", sys.argv[1]],
 )
 """
+_IMPORT = """\
+import importlib
+import sys
+for name in sys.argv[1:]:
+    path = importlib.import_module(name).__file__
+    if not path.endswith(".so"):
+        sys.exit(f"{name}: is {path}, so its compiled module is not taken")
+"""
 _HEADERS = "import sysconfig; print(sysconfig.get_path('include'))"
 
 
@@ -75,11 +84,12 @@ def digest(python: Path) -> str:
 
 
 def compile_for(python: Path, scratch: Path) -> tuple[Path, Path]:
-    """Two directories in *scratch*: a copy of the source, and its extension modules for *python*.
+    """Two directories in *scratch*: a copy of the source with its extension modules for *python*
+    beside it, all of which can be imported there; and these modules alone.
 
     What is said of the modules has to be true of that copy: the source may change meanwhile.
 
-    :raises Refused: if there is no C compiler, or mypyc or that one fails.
+    :raises Refused: if there is no C compiler, or mypyc or that one fails, or an import.
     """
     if not shutil.which("gcc"):
         raise Refused("gcc: is not installed; run tools/bootstrap --compiler, or install it")
@@ -88,9 +98,10 @@ def compile_for(python: Path, scratch: Path) -> tuple[Path, Path]:
     shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
     modules = [f"mcp_proxy/{path}" for path in compiled(source / "mcp_proxy")]
     (scratch / "setup.py").write_text(_SETUP.format(group=_GROUP))
-    # Without symbols, and without paths and times of this machine.
+    # Without symbols, and without paths, times and the processor of this machine.
+    baseline = ["-march=x86-64"] if platform.machine() == "x86_64" else []
     settings = {
-        "CFLAGS": f"-ffile-prefix-map={scratch}=.",
+        "CFLAGS": " ".join([f"-ffile-prefix-map={scratch}=.", *baseline]),
         "LDFLAGS": "-s",
         "SOURCE_DATE_EPOCH": "0",
         "PYTHONHASHSEED": "0",
@@ -101,7 +112,17 @@ def compile_for(python: Path, scratch: Path) -> tuple[Path, Path]:
         source,
         {**os.environ, **settings, "PYTHONPATH": "", "MYPYPATH": str(source)},
     )
-    return source, made
+    whole = scratch / "whole"
+    shutil.copytree(source / "mcp_proxy", whole / "mcp_proxy")
+    shutil.copytree(made, whole, dirs_exist_ok=True)
+    names = [module.removesuffix(".py").replace("/", ".") for module in modules]
+    _run(
+        f"the import of what was compiled for {python}",
+        [str(environment / "bin/python"), "-c", _IMPORT, *names],
+        whole,
+        {**os.environ, "PYTHONPATH": str(whole)},
+    )
+    return whole, made
 
 
 def _environment(python: Path) -> Path:

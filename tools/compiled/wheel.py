@@ -18,6 +18,7 @@ _MODULE = re.compile(r"(.+)\.cpython-3([0-9]+)-([a-z0-9_]+)-linux-gnu\.so")
 _VERSION = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
 _NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
 _GLIBC = re.compile(r"Name: GLIBC_([0-9]+)\.([0-9]+)")
+_GLIBC_ABI = re.compile(r"Name: (GLIBC_ABI_\w+)")
 #: All of them belong to glibc.
 _LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2"}
 #: Of what hosts have at least (PEP 600); a wheel that needs a later one says so, and is not taken.
@@ -77,9 +78,23 @@ def platform(files: list[Path]) -> str:
     strangers = {name for name in strangers if not name.startswith("ld-linux")}
     if strangers:
         raise Refused(f"{', '.join(sorted(strangers))}: is needed, and not every host has it")
+    if found := _GLIBC_ABI.search(done.stdout):
+        raise Refused(f"{found[1]}: is needed of glibc, and no tag of a wheel says so")
     needed = max(((int(a), int(b)) for a, b in _GLIBC.findall(done.stdout)), default=_USUAL[0])
     major, minor = next((usual for usual in _USUAL if usual >= needed), needed)
     return f"manylinux_{major}_{minor}"
+
+
+def of_other_architectures(directory: Path, made: Path) -> list[Path]:
+    """The wheels in *directory* of the same source as the wheel *made*, for other machines."""
+    version, architecture = made.name.split("-")[1], _architecture(made)
+    found = sorted(directory.glob(f"{compiled.NAME}-{version}-*.whl"))
+    return [path for path in found if _architecture(path) != architecture]
+
+
+def _architecture(path: Path) -> str:
+    match = re.search(r"manylinux_[0-9]+_[0-9]+_(\w+)\.whl$", path.name)
+    return match[1] if match else ""
 
 
 def write_sums(directory: Path) -> None:

@@ -79,8 +79,8 @@ class Assembly:
 
         :raises TunnelError: if the bundle cannot be written.
         """
-        artifacts = list(_artifacts(self._targets, self._values, self._python))
         places = Places()
+        artifacts = list(_artifacts(self._targets, self._values, self._python, places))
         wanted = [Wanted(artifact, ["the bundle"]) for artifact in artifacts]
         self.problems += [item.error for item in get_ready(places, wanted, self._python)]
         if self.problems:
@@ -141,11 +141,13 @@ def _dest(value: Any) -> Path:
     return Path(os.path.normpath(path))
 
 
-def _artifacts(targets: list[Target], values: Mapping[str, Any], python: str) -> Iterator[Artifact]:
+def _artifacts(
+    targets: list[Target], values: Mapping[str, Any], python: str, places: Places
+) -> Iterator[Artifact]:
     """Each file once: targets of one Python and different patch levels mostly share theirs."""
     found: dict[str, Artifact] = {}
     for target in targets:
-        release = release_for(target, python)
+        release = release_for(target, python, places)
         found.setdefault(release.file_name, release)
     settings = settings_of(values)
     for architecture in sorted({target.architecture for target in targets}):

@@ -89,6 +89,27 @@ def test_modules_for_two_pythons_are_no_wheel(package: Path, tmp_path: Path) -> 
         wheel.pack(tmp_path / "made", package, tmp_path)
 
 
+def test_wheels_of_other_architectures_are_kept_if_the_source_is_the_same(tmp_path: Path) -> None:
+    names = {
+        "mcp_proxy_compiled-1.2.3+ab-cp311-cp311-manylinux_2_17_x86_64.whl",
+        "mcp_proxy_compiled-1.2.3+ab-cp310-cp310-manylinux_2_17_x86_64.whl",
+        "mcp_proxy_compiled-1.2.3+ab-cp311-cp311-manylinux_2_17_aarch64.whl",
+        "mcp_proxy_compiled-1.2.3+cd-cp311-cp311-manylinux_2_17_aarch64.whl",
+    }
+    for name in names:
+        (tmp_path / name).touch()
+    made = tmp_path / "new/mcp_proxy_compiled-1.2.3+ab-cp311-cp311-manylinux_2_17_x86_64.whl"
+    kept = [path.name for path in wheel.of_other_architectures(tmp_path, made)]
+    assert kept == ["mcp_proxy_compiled-1.2.3+ab-cp311-cp311-manylinux_2_17_aarch64.whl"]
+
+
+def test_an_abi_that_no_tag_names_is_refused(tmp_path: Path) -> None:
+    relative = "int puts(); int x; int *table[] = {&x}; int f(void) { return puts(); }"
+    path = shared(tmp_path / MODULE, relative, "-Wl,-z,pack-relative-relocs")
+    with pytest.raises(Refused, match="GLIBC_ABI_DT_RELR"):
+        wheel.platform([path])
+
+
 def test_the_sums_are_those_of_sha256sum(tmp_path: Path) -> None:
     (tmp_path / "a.whl").write_bytes(b"a")
     (tmp_path / "b.whl").write_bytes(b"b")

@@ -10,8 +10,12 @@ import zipfile
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import (
+    places as release_places,
+)
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import (
     proxy as proxy_release,
 )
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.assembly import Assembly
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.compiled import (
     Wheel,
     source_digest,
@@ -23,7 +27,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases.proxy i
     Target,
     release_for,
 )
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import write_bundle
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.bundles import (
+    empty_controller,
+    pack_program,
+    write_bundle,
+)
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.variables import good
 
 HOST = Target("3.11.2", "x86_64")
 MODULE = "mcp_proxy/log.cpython-311-x86_64-linux-gnu.so"
@@ -180,3 +189,27 @@ def test_a_controller_with_wheels_takes_the_pure_release_of_a_bundle(source, her
     add_wheel(source)
     assert release_for(HOST, "python3").entry["build"] == "compiled"
     assert release_for(HOST, "python3", places).entry["build"] == "pure"
+
+
+def test_a_seed_with_compiled_modules_serves_an_assembly(source, here, tmp_path, monkeypatch):
+    """Of a controller without them, and without an index."""
+    empty_controller(tmp_path, monkeypatch)
+    add_wheel(source)
+    theirs = release_for(HOST, "python3")
+    content = pack_program(b"Name: a\nVersion: 1\n", "lib/a-1.dist-info/METADATA")
+    seed = write_bundle(tmp_path / "seed", {theirs.file_name: content}, about=theirs.entry)
+    monkeypatch.setattr(release_places, "SEED", seed)
+    for path in (source / "wheels").iterdir():
+        path.unlink()
+    binary = tmp_path / "cloudflared"
+    binary.write_bytes(b"pretends to be cloudflared")
+    variables = good(
+        cloudflared_install_method="file",
+        cloudflared_binary_file=str(binary),
+        mcp_tunnel_bundle_dest=str(tmp_path / "bundle"),
+        mcp_tunnel_bundle_targets=[{"python": "3.11", "architecture": "x86_64"}],
+    )
+    assembly = Assembly(variables, sys.executable)
+    made = assembly.make(check_mode=False)
+    assert assembly.problems == []
+    assert theirs.file_name in made["files"]
