@@ -42,7 +42,9 @@ WAITS = "TASK [Let it serve"
 PAUSE, PAUSE_IN_SOAK = 0.5, 0.02
 LONGEST = 400  # seconds for a run
 #: Where a host notes the release that is applied, and the one that was proven.
-RECORDS = "/var/lib/mcp-tunnel-replica/default/{applied,good}.json"
+RECORDS = " ".join(
+    f"/var/lib/mcp-tunnel-replica/default/{name}.json" for name in ("applied", "good")
+)
 #: Another name of a release on a host.
 OLDER = "older"
 

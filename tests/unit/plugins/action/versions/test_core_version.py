@@ -82,3 +82,10 @@ def test_no_file_that_a_template_chooses_imports_another():
         if path.stem in chosen and "import_tasks:" in path.read_text(encoding="utf-8")
     ]
     assert imports == []
+
+
+def test_no_template_escapes_a_quote():
+    """Before 2.19, ansible-core doubles each backslash in an argument of a task."""
+    files = [*(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")]
+    escaped = [path for path in files if re.search(r"\\['\"]", path.read_text(encoding="utf-8"))]
+    assert escaped == []
