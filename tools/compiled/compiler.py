@@ -87,7 +87,7 @@ def compile_for(python: Path, scratch: Path) -> tuple[Path, Path]:
     """Two directories in *scratch*: a copy of the source with its extension modules for *python*
     beside it, all of which can be imported there; and these modules alone.
 
-    What is said of the modules has to be true of that copy: the source may change meanwhile.
+    A wheel is named after that copy, not after the source, which may change meanwhile.
 
     :raises Refused: if there is no C compiler, or mypyc or that one fails, or an import.
     """

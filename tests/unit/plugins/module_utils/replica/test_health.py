@@ -152,6 +152,16 @@ class Setup:
         shown = {"version": -1, "config": {"ingress": ingress}}
         self.edge.replies["/config"] = (200, json.dumps(shown).encode())
 
+    @contextlib.contextmanager
+    def proxy_at_work(self):
+        """Run the proxy with the present routes and options."""
+        process = self.start_proxy()
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+
     def start_proxy(self):
         listen, admin = self.ports
         config = {
@@ -215,10 +225,8 @@ def setup(tmp_path, serve, openssl_ca, monkeypatch):
 @pytest.fixture
 def own_replica(setup):
     """A replica whose upstream may be stopped."""
-    process = setup.start_proxy()
-    yield setup
-    process.terminate()
-    process.communicate(timeout=20)
+    with setup.proxy_at_work():
+        yield setup
 
 
 def _scope(fixture_name, config):
@@ -708,12 +716,8 @@ def test_a_route_in_maintenance_is_shown_and_no_failure(setup):
     setup.upstream.shutdown()
     setup.upstream.server_close()
     setup.route_options = {"echo": {"maintenance": True}}
-    process = setup.start_proxy()
-    try:
+    with setup.proxy_at_work():
         row = setup.examine()[-1]
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
     assert (row.layer, row.state, row.ok) == ("route", "maintenance", True)
     assert row.detail == "the proxy answers HTTP 503, on purpose"
 
@@ -735,12 +739,8 @@ def test_an_upstreams_own_503_is_no_maintenance(replica):
 )
 def test_a_route_is_asked_for_what_it_lets_through(setup, options, asked):
     setup.route_options = {"echo": options}
-    process = setup.start_proxy()
-    try:
+    with setup.proxy_at_work():
         row = setup.examine()[-1]
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
     assert (row.layer, row.state) == ("route", "ok")
     assert row.detail.startswith("answered HTTP "), "by the upstream"
     assert setup.upstream.asked[-1] == asked
@@ -749,12 +749,8 @@ def test_a_route_is_asked_for_what_it_lets_through(setup, options, asked):
 def test_a_route_that_lets_only_changes_through_is_not_asked(setup):
     """The proxy's own refusal proves that it knows the route."""
     setup.route_options = {"echo": {"methods": ["DELETE", "PUT"]}}
-    process = setup.start_proxy()
-    try:
+    with setup.proxy_at_work():
         row = setup.examine()[-1]
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
     assert (row.layer, row.state, row.ok) == ("route", "ok", True)
     told = "the proxy answers HTTP 405: methods lets nothing through that could be asked for"
     assert row.detail == told
@@ -763,13 +759,9 @@ def test_a_route_that_lets_only_changes_through_is_not_asked(setup):
 
 def test_a_route_that_is_asked_for_what_it_refuses(setup):
     setup.route_options = {"echo": {"paths": ["/mcp"]}}
-    process = setup.start_proxy()
-    setup.route_options = {}
-    try:
+    with setup.proxy_at_work():
+        setup.route_options = {}
         row = setup.examine()[-1]
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
     assert (row.layer, row.state) == ("route", "FAILED")
     assert row.detail == "Path is not allowed on this route"
     assert "other route options" in row.remedy
@@ -777,12 +769,8 @@ def test_a_route_that_is_asked_for_what_it_refuses(setup):
 
 def test_a_route_with_as_many_requests_as_it_may_have_works(setup):
     setup.route_options = {"echo": {"rate": "1/h"}}
-    process = setup.start_proxy()
-    try:
+    with setup.proxy_at_work():
         details = [setup.examine()[-1].detail for _ in range(2)]
         row = setup.examine()[-1]
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
     assert details[1] == "the proxy answers HTTP 429: rate is reached"
     assert (row.layer, row.state, row.ok) == ("route", "ok", True)
