@@ -19,6 +19,9 @@ from .control import Message
 PATIENCE = 5
 """Heartbeats that may be missing in a row before a worker counts as hung."""
 
+FIRST_PATIENCE = 30
+"""The same before its first sign of life: a machine may need a minute to read all of the code."""
+
 _GRACE = 1.0
 """Seconds that a process may live on without its channel."""
 
@@ -89,6 +92,7 @@ class WorkerProcess:
         self._on_change = on_change
         self._channel = Channel(self._on_message, self._on_close)
         self._missed = 0
+        self._patience = PATIENCE
         self._mute = False
         self._applying: list[asyncio.Future[None]] = []
         self._counting: list[asyncio.Future[None]] = []
@@ -100,6 +104,7 @@ class WorkerProcess:
         """
         ours, child = self._spawn(sockets)
         self._child = child
+        self._patience = FIRST_PATIENCE
         try:
             await self._channel.connect(ours)
         except BaseException:
@@ -171,9 +176,12 @@ class WorkerProcess:
         self._channel.send("drain", seconds=seconds)
 
     def beat(self) -> None:
-        """Expect a sign of life between any two calls; kill the process after :data:`PATIENCE`."""
+        """Expect a sign of life between any two calls; kill the process that gives none too often.
+
+        See :data:`PATIENCE` and :data:`FIRST_PATIENCE`.
+        """
         self._missed += not self._mute
-        if self._missed > PATIENCE:
+        if self._missed > self._patience:
             self.silent = True
             self.kill()
 
@@ -193,6 +201,7 @@ class WorkerProcess:
     def _on_message(self, message: Message) -> None:
         kind = message["kind"]
         self._missed = 0
+        self._patience = PATIENCE
         if kind == "alive":
             self.counts = message["counts"]
             self.process = message["process"]

@@ -16,7 +16,12 @@ import pytest
 from mcp_proxy.config import model as settings
 from mcp_proxy.process.channel import Channel
 from mcp_proxy.process.worker_pool import WorkerPool, with_share
-from mcp_proxy.process.worker_process import PATIENCE, WorkerProcess, worker_environment
+from mcp_proxy.process.worker_process import (
+    FIRST_PATIENCE,
+    PATIENCE,
+    WorkerProcess,
+    worker_environment,
+)
 from mcp_proxy.tls.certificates import read_pair
 from mcp_proxy.watch.metrics import Metrics
 from pki import Authority
@@ -54,6 +59,30 @@ async def test_a_worker_that_gives_no_sign_of_life_is_killed(
     worker.beat()
     assert child.wait(5) == -signal.SIGKILL
     assert worker.why_it_ended() == "silent"
+
+
+@pytest.mark.parametrize(
+    ("signs", "beats"), [((), FIRST_PATIENCE), (("alive",), PATIENCE)], ids=["loading", "loaded"]
+)
+async def test_a_worker_has_longer_for_its_first_sign_of_life(
+    child: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    signs: tuple[str, ...],
+    beats: int,
+) -> None:
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(WorkerProcess, "_spawn", lambda *_: (ours, child))
+    with theirs:
+        worker = WorkerProcess(0, lambda *_: None)
+        await worker.start([])
+        for sign in signs:
+            worker._on_message({"kind": sign, "counts": {}, "process": {}})
+        for _ in range(beats):
+            worker.beat()
+        assert child.poll() is None
+        worker.beat()
+        assert child.wait(5) == -signal.SIGKILL
+    await asyncio.wait_for(worker.ended.wait(), 20)
 
 
 async def test_a_worker_of_another_release_that_does_not_end_is_killed(pool: WorkerPool) -> None:
