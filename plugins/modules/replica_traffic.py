@@ -64,7 +64,7 @@ traffic:
           description: Its name.
           type: str
         answered:
-          description: Requests answered.
+          description: Requests answered, without those that C(max_in_flight) refused.
           type: int
         failed:
           description: Those of them with a status of 5xx.

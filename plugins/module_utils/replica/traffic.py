@@ -27,6 +27,7 @@ _LARGEST_PAGE = 4 * 1024 * 1024
 _SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? ([0-9.e+]+)")
 _LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
 _REQUESTS = "mcp_proxy_requests_total"
+_REFUSED = "mcp_proxy_requests_refused_total"
 _FIRST_BYTES = "mcp_proxy_upstream_first_byte_seconds_bucket"
 
 
@@ -65,7 +66,7 @@ def counts(page: str) -> dict[str, Any]:
             totals[names[name]] += value
         elif name == "mcp_proxy_route_maintenance" and value:
             closed.add(labels.get("route"))
-        elif name in (_REQUESTS, _FIRST_BYTES):
+        elif name in (_REQUESTS, _REFUSED, _FIRST_BYTES):
             new = {"answered": 0, "failed": 0, "first_bytes": []}
             _count(routes.setdefault(labels.get("route", ""), new), name, labels, value)
     # Of a route in maintenance, each request is answered 503, as it should be.
@@ -76,9 +77,13 @@ def counts(page: str) -> dict[str, Any]:
 def _count(route: dict[str, Any], name: str, labels: dict[str, str], value: int) -> None:
     if name == _FIRST_BYTES:
         route["first_bytes"].append({"within": labels.get("le", ""), "count": value})
-        return
-    route["answered"] += value
-    route["failed"] += value if labels.get("status") == "5xx" else 0
+    elif name == _REQUESTS:
+        route["answered"] += value
+        route["failed"] += value if labels.get("status") == "5xx" else 0
+    elif labels.get("option") == "max_in_flight":
+        # Answered 503, as it should be. The proxy counts both at once.
+        route["answered"] -= value
+        route["failed"] -= value
 
 
 def _samples(page: str) -> Iterator[tuple[str, dict[str, str], int]]:

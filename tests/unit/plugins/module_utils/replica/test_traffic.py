@@ -12,6 +12,11 @@ mcp_proxy_requests_total{route="-",status="5xx"} 2.0
 mcp_proxy_requests_total{route="echo",status="2xx"} 40.0
 mcp_proxy_requests_total{route="echo",status="5xx"} 1.0
 mcp_proxy_requests_total{route="wiki.abcd.tunnel.example",status="4xx"} 1e+06
+mcp_proxy_requests_total{route="busy",status="2xx"} 20.0
+mcp_proxy_requests_total{route="busy",status="4xx"} 5.0
+mcp_proxy_requests_total{route="busy",status="5xx"} 8.0
+mcp_proxy_requests_refused_total{option="max_in_flight",route="busy"} 7.0
+mcp_proxy_requests_refused_total{option="rate",route="busy"} 5.0
 mcp_proxy_upstream_first_byte_seconds_bucket{route="echo",le="0.002"} 3.0
 mcp_proxy_upstream_first_byte_seconds_bucket{route="echo",le="+Inf"} 40.0
 mcp_proxy_upstream_first_byte_seconds_count{route="echo"} 40.0
@@ -31,6 +36,7 @@ COUNTS = {
     "handshake_failures": 2,
     "routes": [
         {"route": "-", "answered": 2, "failed": 2, "first_bytes": []},
+        {"route": "busy", "answered": 26, "failed": 1, "first_bytes": []},
         {
             "route": "echo",
             "answered": 41,
