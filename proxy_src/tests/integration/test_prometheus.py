@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from bridge import TunnelBridge
+from pki import Authority, client_pair
 from prometheus import ROOT, Prometheus, dashboard_queries, rules, running_prometheus
 from running import DOMAIN, RunningProxy, running_proxy
 from tunnelled import client, curl, get
@@ -205,11 +206,16 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
             "echo": f"http://127.0.0.1:{port}",
             "closed": f"http://127.0.0.1:{closed}",
             "forbidden": "http://127.9.9.9:80",
-            "away": f"http://127.0.0.1:{closed}",
+            "away": f"https://127.0.0.1:{closed}",
         }
+        authority = Authority()
+        cert, key = client_pair(authority).write(tmp_path / "client")
+        ca_file = tmp_path / "client/ca.crt"
+        ca_file.write_bytes(authority.cert)
+        away = {"client_cert": cert, "client_key": key, "ca_file": str(ca_file)}
         settings = {
             "mcp_tools": [TOOL_CALL["Mcp-Name"]],
-            "route_options": {"away": {"maintenance": True}},
+            "route_options": {"away": {"maintenance": True, **away}},
             "workers": 2,
             "upstream": {"allowed_ips": ["127.0.0.1"]},
             "metrics": {

@@ -78,7 +78,7 @@ class Supervisor:
         self._config, errors = with_contents(replace(config, upstream=read_ca(config.upstream)))
         if errors:
             raise StartError(*errors)
-        self._renewals = Renewals()
+        self._renewals = Renewals(self._metrics)
         self._of_others = _of_others(config)
         self._sockets: list[socket.socket] = []
         self._admin_sockets: list[socket.socket] = []

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from ..config.model import Config, RouteOptions, RouteTls, Tls, UpstreamPolicy
 from ..watch import log
+from ..watch.metrics import Metrics
 from .certificates import Pair, parse_pair, read_file
 from .contexts import CertificateError, upstream_context
 
@@ -58,25 +59,30 @@ def invalidities(config: Config) -> list[CertificateError]:
 class Renewals:
     """Finds client certificates that have been renewed, and says once of each that is bad."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._refused: dict[str, str] = {}
         self._told: dict[str, tuple[str, str]] = {}  # certificate, and why it is not valid
 
     def tell(self, config: Config) -> None:
-        """Log which client certificates are in use from now on, and which no upstream accepts.
+        """Tell metrics and log which client certificates are in use from now on.
 
-        Each gets one line, and one more when it runs out, or the clock has been set.
+        Each gets a line in the log, and one more when it runs out, or the clock has been set.
         """
         before, self._told = self._told, {}
+        expiries = {}
         for route, options in config.route_options.items():
             tls = options.tls
             if tls is None or not tls.cert:
                 continue
-            self._told[route] = told = (tls.cert, _invalidity(tls))
+            pair = _shown(tls)
+            expiries[route] = pair.expires.timestamp()
+            self._told[route] = told = (tls.cert, pair.invalidity())
             if before.get(route, ("", ""))[0] != tls.cert:
                 _tell_loaded(route, options, tls)
             if told[1] and before.get(route) != told:
                 _tell_invalid(route, told[1])
+        self._metrics.client_certificates(expiries)
 
     def look(self, config: Config) -> Config | None:
         """*config* with the contents that have changed since it was read; ``None`` if none has."""
@@ -140,10 +146,13 @@ def _compare(route: str, old: RouteTls | None, new: RouteTls) -> None:
 
 def _invalidity(tls: RouteTls | None) -> str:
     """Why the client certificate, which was read before, is not valid now; ``""`` if it is."""
-    if tls is None or not tls.cert:
-        return ""
+    return _shown(tls).invalidity() if tls is not None and tls.cert else ""
+
+
+def _shown(tls: RouteTls) -> Pair:
+    """The client certificate, which was read before, without its key."""
     chain = tls.cert.encode("latin-1")
-    return Pair(chain, b"", x509.load_pem_x509_certificates(chain)[0]).invalidity()
+    return Pair(chain, b"", x509.load_pem_x509_certificates(chain)[0])
 
 
 def _contents(route: str, options: RouteOptions) -> RouteTls | None:

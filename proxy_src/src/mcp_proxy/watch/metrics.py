@@ -90,6 +90,7 @@ class Metrics:
         self._handshakes = Counter(dict.fromkeys(_HANDSHAKES, 0))
         self._handshake_failures = Counter(dict.fromkeys(_HANDSHAKE_FAILURES, 0))
         self._certificate_expiry: float | None = None
+        self._client_certificates: dict[str, float] = {}
         self._certificate_reloads = Counter(dict.fromkeys(_RESULTS, 0))
         self._config_reloads = Counter(dict.fromkeys(_RESULTS, 0))
         self._config_in_use: int | None = None
@@ -207,6 +208,10 @@ class Metrics:
         """Count a change of the pair on disk, *loaded* or refused."""
         self._certificate_reloads["loaded" if loaded else "refused"] += 1
 
+    def client_certificates(self, expiries: Mapping[str, float]) -> None:
+        """Record the expiry (Unix time in seconds) of the client certificate of each route."""
+        self._client_certificates = dict(expiries)
+
     def maintenance(self, routes: Mapping[str, bool]) -> None:
         """Record which of the configured *routes* are in maintenance."""
         self._maintenance = dict(routes)
@@ -257,6 +262,9 @@ class Metrics:
         found["mcp_proxy_tls_handshake_failures"] = _each(self._handshake_failures.items())
         # Absent while unknown: 0 would be a certificate that expired in 1970.
         found["mcp_proxy_certificate_expiry_timestamp_seconds"] = _known(self._certificate_expiry)
+        found["mcp_proxy_client_certificate_expiry_timestamp_seconds"] = _each(
+            self._client_certificates.items()
+        )
         found["mcp_proxy_certificate_reloads"] = _each(self._certificate_reloads.items())
         found["mcp_proxy_config_reloads"] = _each(self._config_reloads.items())
         found["mcp_proxy_config_last_reload_successful"] = _known(self._config_in_use)

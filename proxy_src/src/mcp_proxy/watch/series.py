@@ -168,6 +168,13 @@ _ALL = (
         unites="min",
     ),
     Family(
+        "mcp_proxy_client_certificate_expiry_timestamp_seconds",
+        GAUGE,
+        "When the client certificate in use for a route's upstream expires (Unix time).",
+        ("route",),
+        unites="min",
+    ),
+    Family(
         "mcp_proxy_certificate_reloads",
         COUNTER,
         "New certificate pairs found on disk, by result.",

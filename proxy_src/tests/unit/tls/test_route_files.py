@@ -11,11 +11,14 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from exposed import samples
 from mcp_proxy.config.model import Address, Config, RouteOptions, RouteTls, Tls, Upstream
 from mcp_proxy.config.wire import to_wire
 from mcp_proxy.process.control import MAX_BYTES, encode_message
 from mcp_proxy.tls import route_files
 from mcp_proxy.tls.route_files import Renewals, invalidities, with_contents
+from mcp_proxy.watch.metrics import Metrics
 from pki import Authority, Issued, client_pair
 
 AUTHORITY = Authority()
@@ -133,13 +136,13 @@ def test_one_that_is_not_valid_is_read_and_told(route: Route, log: list[tuple[st
     route.put(EXPIRED)
     (error,) = invalidities(route.read())
     assert str(error).startswith("route_options.wiki.client_cert: expired at ")
-    Renewals().tell(route.read())
+    Renewals(Metrics()).tell(route.read())
     assert [text for text, _ in log] == ["client certificate loaded", "certificate not valid"]
     assert log[1][1].startswith("expired at ")
 
 
 def test_a_renewed_one_is_found(route: Route, log: list[tuple[str, str]]) -> None:
-    renewals, config = Renewals(), route.read()
+    renewals, config = Renewals(Metrics()), route.read()
     renewals.tell(config)
     assert renewals.look(config) is None
     route.put(SECOND)
@@ -156,7 +159,7 @@ def test_a_renewed_one_is_found(route: Route, log: list[tuple[str, str]]) -> Non
 
 
 def test_a_bad_one_is_refused_once(route: Route, log: list[tuple[str, str]]) -> None:
-    renewals, config = Renewals(), route.read()
+    renewals, config = Renewals(Metrics()), route.read()
     renewals.tell(config)
     log.clear()
     (route.home / "tls.key").write_bytes(SECOND.key)
@@ -178,7 +181,7 @@ def test_what_is_not_valid_is_better_than_what_is_not_valid_either(route: Route)
     route.put(EXPIRED)
     config = route.read()
     route.put(client_pair(AUTHORITY, begins_days=-9, ends_days=-2))
-    assert Renewals().look(config) is not None
+    assert Renewals(Metrics()).look(config) is not None
 
 
 class Time(datetime):
@@ -195,7 +198,7 @@ def test_the_end_of_the_one_in_use_is_told_once(
     route: Route, log: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcp_proxy.tls.certificates.datetime", Time)
-    renewals, config = Renewals(), route.read()
+    renewals, config = Renewals(Metrics()), route.read()
     renewals.tell(config)
     assert renewals.look(config) is None
     monkeypatch.setattr(Time, "present", Time.present + timedelta(days=40_000))
@@ -214,7 +217,7 @@ def test_the_end_of_the_one_in_use_is_told_once(
 def test_after_a_reload_only_what_has_changed_is_told(
     route: Route, log: list[tuple[str, str]]
 ) -> None:
-    renewals, config = Renewals(), route.read()
+    renewals, config = Renewals(Metrics()), route.read()
     renewals.tell(config)
     log.clear()
     renewals.tell(route.read())
@@ -225,6 +228,36 @@ def test_after_a_reload_only_what_has_changed_is_told(
     renewals.tell(replace(config, route_options={}))
     renewals.tell(route.read())
     assert log == [("client certificate loaded", f"{SECOND.serial:x}")] * 2
+
+
+def test_the_end_of_the_one_in_use_is_shown(route: Route) -> None:
+    """By route, for each that has one: after a renewal, a reload, and no more without one."""
+    metrics = Metrics()
+    renewals, config = Renewals(metrics), route.read()
+
+    def shown() -> dict[str, float]:
+        return {
+            dict(labels)["route"]: value
+            for (name, labels), value in samples(metrics).items()
+            if name == "mcp_proxy_client_certificate_expiry_timestamp_seconds"
+        }
+
+    def end(pair: Issued) -> dict[str, float]:
+        return {"wiki": x509.load_pem_x509_certificate(pair.cert).not_valid_after_utc.timestamp()}
+
+    assert shown() == {}
+    renewals.tell(config)
+    assert shown() == end(FIRST)
+    later = client_pair(AUTHORITY, ends_days=120)
+    route.put(later)
+    renewed = renewals.look(config)
+    assert renewed is not None
+    assert shown() == end(later)
+    route.put(EXPIRED)  # is refused
+    assert renewals.look(renewed) is None
+    assert shown() == end(later)
+    renewals.tell(replace(config, route_options={}))
+    assert shown() == {}
 
 
 @pytest.mark.parametrize("when", [{"begins_days": -9, "ends_days": -1}, {"begins_days": 3}])
@@ -266,7 +299,7 @@ def test_the_files_of_all_routes_together_have_a_limit(
         "together; leave only certificates and keys in these files, and put CAs that many routes "
         "share into upstream.tls.ca_file"
     )
-    renewals = Renewals()
+    renewals = Renewals(Metrics())
     renewals.tell(fits)
     log.clear()
     (route.home / "tls.crt").write_bytes(b"\x01" * 60_000 + b"\n" + SECOND.cert)

@@ -63,6 +63,7 @@ def test_the_page_of_metrics_follows_the_conventions() -> None:
     metrics = Metrics()
     metrics.add_route("echo")
     metrics.certificate_loaded(1_800_000_000)
+    metrics.client_certificates({"echo": 1_800_000_000})
     metrics.config_loaded()
     metrics.handshake_done("TLSv1.3", "h2", resumed=False)
     page = exposition.page(metrics.snapshot(), {"0": {"open_fds": 1}}, OTHERS)

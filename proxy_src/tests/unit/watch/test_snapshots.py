@@ -51,8 +51,11 @@ def test_the_certificate_that_expires_first_counts() -> None:
     supervisor, one, other = Metrics(), Metrics(), Metrics()
     one.certificate_loaded(1_900_000_000)
     other.certificate_loaded(1_800_000_000)
+    one.client_certificates({"echo": 1_700_000_000})
+    other.client_certificates({"echo": 1_600_000_000})
     found = shown(*(metrics.snapshot() for metrics in (supervisor, one, other)))
     assert found["mcp_proxy_certificate_expiry_timestamp_seconds", ()] == 1_800_000_000
+    assert found["mcp_proxy_client_certificate_expiry_timestamp_seconds", ECHO] == 1_600_000_000
 
 
 def test_a_dead_worker_leaves_its_counters_and_nothing_in_flight() -> None:
