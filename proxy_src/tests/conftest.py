@@ -17,7 +17,7 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.register_profile("explore", max_examples=5000, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
-LIMIT = int(os.environ.get("TEST_LIMIT", "120"))
+LIMIT = int(os.environ.get("TEST_LIMIT", "300"))
 """Seconds after which a test counts as hanging; the slowest takes 15 on an idle machine."""
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from bridge import TunnelBridge
-from running import DOMAIN, RunningProxy
+from running import DOMAIN, PATIENCE, RunningProxy
 from tunnelled import answer, get
 from upstreams import plain_answer, raw_upstream, read_head
 
@@ -76,7 +76,7 @@ class Load:
         """Stop, after every request has come to its end."""
         self._going = False
         for task in self._requests:
-            await asyncio.wait_for(task, 30)
+            await asyncio.wait_for(task, PATIENCE)
         await self.close_streams()
 
     async def close_streams(self) -> None:
@@ -101,7 +101,7 @@ class Load:
         """Wait until so many more requests have been answered."""
         for _ in range(requests):
             self._one_more.clear()
-            await asyncio.wait_for(self._one_more.wait(), 30)
+            await asyncio.wait_for(self._one_more.wait(), PATIENCE)
 
     async def _connect(self) -> Streams:
         return await asyncio.open_connection(

@@ -11,9 +11,10 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mcp_proxy
 import yaml
@@ -23,6 +24,20 @@ from pki import Authority
 DOMAIN = "t.example"
 SRC = Path(mcp_proxy.__file__).resolve().parents[1]
 """The code that is tested: the source, or the compiled tree that pytest was given."""
+PATIENCE = 60.0
+"""Seconds for anything that another process does: a busy machine may stop it for many of them."""
+SOON = "3s"
+"""A time limit that a test waits for: long enough for what a slow client has to do before."""
+
+_T = TypeVar("_T")
+
+
+async def becomes(wanted: _T, look: Callable[[], Awaitable[_T]]) -> None:
+    """Wait until *look* returns what is *wanted*; fail with what it has returned last."""
+    end = time.monotonic() + PATIENCE
+    while (found := await look()) != wanted:
+        assert time.monotonic() < end, f"{found!r}, not {wanted!r}"
+        await asyncio.sleep(0.05)
 
 
 class RunningProxy:
@@ -92,7 +107,7 @@ class RunningProxy:
 
     async def ended(self) -> int:
         """Wait for the process to end; return its exit status."""
-        status = await asyncio.wait_for(self.process.wait(), 30)
+        status = await asyncio.wait_for(self.process.wait(), PATIENCE)
         await self._reader
         self._pipe.close()
         return status
@@ -143,9 +158,29 @@ class RunningProxy:
                 assert line["msg"] != "end of log", self.transcript()
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), 20)
+                await asyncio.wait_for(self._changed.wait(), PATIENCE)
             except asyncio.TimeoutError:
                 raise AssertionError(f"not logged: {message}\n{self.transcript()}") from None
+
+    async def logged_times(self, number: int, message: str) -> None:
+        """Wait until there are so many lines with this *message*."""
+        while sum(line["msg"] == message for line in self.log) < number:
+            await self.logged(message, after=len(self.log))
+
+    async def shows(self, *lines: str) -> None:
+        """Wait until the page of metrics has these *lines*.
+
+        A worker that does not answer in time is shown as it was before.
+        """
+
+        async def missing() -> list[str]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.admin_port)
+            writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+            page = (await reader.read()).decode().splitlines()
+            writer.close()
+            return [line for line in lines if line not in page]
+
+        await becomes([], missing)
 
     def transcript(self) -> str:
         """Everything logged so far."""
@@ -279,6 +314,6 @@ async def gone(pid: int) -> None:
         return
     over = asyncio.Event()
     asyncio.get_running_loop().add_reader(descriptor, over.set)
-    await asyncio.wait_for(over.wait(), 20)
+    await asyncio.wait_for(over.wait(), PATIENCE)
     asyncio.get_running_loop().remove_reader(descriptor)
     os.close(descriptor)

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 from bridge import TunnelBridge
-from running import DOMAIN, RunningProxy
+from running import DOMAIN, PATIENCE, RunningProxy
 
 VERSIONS = ("1.1", "2")
 
@@ -20,7 +20,7 @@ async def curl(proxy: RunningProxy, url: str, *options: str, version: str = "1.1
     async with TunnelBridge(proxy.port) as port:
         process = await asyncio.create_subprocess_exec(
             "curl",
-            *("-sS", "--max-time", "120", "--cacert", str(proxy.ca_file)),
+            *("-sS", "--max-time", "240", "--cacert", str(proxy.ca_file)),
             "--http2" if version == "2" else "--http1.1",
             *("--connect-to", f"::127.0.0.1:{port}", *options),
             f"https://{route}.{DOMAIN}/{path}",
@@ -37,7 +37,7 @@ async def client(proxy: RunningProxy, version: str = "1.1", **options: Any) -> A
     """An httpx client for URLs like ``https://route.t.example/``, with one connection pool."""
     async with TunnelBridge(proxy.port) as port:
         transport = _ThroughBridge(port, proxy, version)
-        async with httpx.AsyncClient(transport=transport, timeout=30, **options) as made:
+        async with httpx.AsyncClient(transport=transport, timeout=PATIENCE, **options) as made:
             yield made
 
 

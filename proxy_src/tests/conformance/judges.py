@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import h11
+from running import PATIENCE
 from upstreams import asgi_upstream, raw_upstream
 
 _LAST = b"GET /last HTTP/1.1\r\nHost: judge\r\nConnection: close\r\n\r\n"
@@ -41,9 +42,9 @@ global
     maxconn 100
 defaults
     mode http
-    timeout connect 10s
-    timeout client 10s
-    timeout server 10s
+    timeout connect 60s
+    timeout client 60s
+    timeout server 60s
 frontend judge
     bind fd@FD
     default_backend reader
@@ -66,7 +67,7 @@ async def readings(port: int, data: bytes) -> list[str]:
     try:
         writer.write(data + _LAST)
         with contextlib.suppress(ConnectionError):
-            data = await asyncio.wait_for(reader.read(), 20)
+            data = await asyncio.wait_for(reader.read(), PATIENCE)
     finally:
         writer.transport.abort()
     return re.findall("<<(.*?)>>", data.decode("latin-1"))

@@ -82,7 +82,7 @@ def test_new_inputs_break_no_invariant(
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=100,
+        timeout=250,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
     )
     assert done.returncode == 0, done.stderr[-4000:]

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp_proxy.http.paths import Prefixes, has_one_meaning
 from path_readings import outside, readings
-from running import DOMAIN, RunningProxy, running_proxy
+from running import DOMAIN, PATIENCE, RunningProxy, running_proxy
 from upstreams import plain_answer, raw_upstream
 
 ALLOWED = ("/mcp", "/.well-known/oauth-protected-resource", "/a/b")
@@ -69,7 +69,7 @@ class Stage:
         self.seen.clear()
         async with self.client("http/1.1") as (reader, writer):
             writer.write(b"\r\n".join(lines))
-            return int((await asyncio.wait_for(reader.readline(), 20)).split()[1])
+            return int((await asyncio.wait_for(reader.readline(), PATIENCE)).split()[1])
 
     async def ask_over_http2(self, target: bytes, *more: tuple[bytes, bytes]) -> int | str:
         """The same over HTTP/2; ``reset`` if the stream or the connection was ended."""
@@ -80,7 +80,7 @@ class Stage:
         async with self.client("h2") as (reader, writer):
             wire = _frame(4, 0, 0, b"") + _frame(1, 5, 1, block)
             writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + wire)
-            return await asyncio.wait_for(_status(reader), 20)
+            return await asyncio.wait_for(_status(reader), PATIENCE)
 
 
 def _string(text: bytes) -> bytes:

@@ -22,7 +22,7 @@ from bridge import TunnelBridge
 from fakes import FakeConnection, Requests
 from mcp_proxy.config.model import Limits
 from mcp_proxy.http1.server import Http1Server
-from running import DOMAIN, RunningProxy, running_proxy
+from running import DOMAIN, PATIENCE, RunningProxy, running_proxy
 from tables import Case, as_bytes, cases, rows
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
@@ -158,7 +158,7 @@ async def converse(stage: Stage, data: bytes, leave: bool) -> bytes:
             if b"\r\n\r\n" in data:
                 await stage.capture.arrived.wait()
             writer.close()
-        return await asyncio.wait_for(reader.read(), 20)
+        return await asyncio.wait_for(reader.read(), PATIENCE)
 
 
 def answers(data: bytes) -> list[str | int]:
@@ -256,7 +256,7 @@ async def test_response(stage: Stage, case: Case) -> None:
     bad = get("replay", "/bad").replace(b"GET", method.encode(), 1)
     async with stage.client("replay") as (reader, writer):
         writer.write(bad + get("replay", "/next", "Connection: close"))
-        got = taken(await asyncio.wait_for(reader.read(), 20), method, "GET")
+        got = taken(await asyncio.wait_for(reader.read(), PATIENCE), method, "GET")
 
     if expected["gets"] == "cut":
         assert got == ["cut"], stage.proxy.transcript()[-1000:]
@@ -332,7 +332,7 @@ async def ask_over_http2(stage: Stage, case: dict[str, Any]) -> str | int:
         wire += h2_frame(0, 1, 1, as_bytes(body))
     async with stage.client("echo", "h2") as (reader, writer):
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + wire)
-        return await asyncio.wait_for(_answer_over_http2(reader), 20)
+        return await asyncio.wait_for(_answer_over_http2(reader), PATIENCE)
 
 
 async def _answer_over_http2(reader: asyncio.StreamReader) -> str | int:
