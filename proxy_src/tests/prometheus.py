@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import random
 import re
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from running import becomes
+from upstreams import nobodys_port
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "docs/monitoring"
@@ -48,14 +48,6 @@ def dashboard_queries() -> Iterator[tuple[str, str]]:
             yield panel["title"], re.sub(r"\$(instance|route)\b", ".*", query)
 
 
-def _free_port() -> int:
-    """A port that nobody listens at, and that the kernel gives to no connection meanwhile."""
-    while True:
-        port = random.randrange(20000, 30000)  # none of ip_local_port_range
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-
-
 class Prometheus:
     """A running one, asked through its HTTP API."""
 
@@ -64,7 +56,7 @@ class Prometheus:
 
     async def ready(self) -> None:
         """Wait until it answers."""
-        for _ in range(300):
+        for _ in range(600):
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{self._url}/-/ready", timeout=10).close()  # noqa: ASYNC210
                 return
@@ -92,11 +84,11 @@ class Prometheus:
 
     async def until(self, expression: str) -> None:
         """Wait until *expression* has a sample."""
-        for _ in range(300):
-            if await self.query(expression):
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"never true: {expression}")
+
+        async def found() -> str:
+            return expression if await self.query(expression) else ""
+
+        await becomes(expression, found)
 
 
 @contextlib.asynccontextmanager
@@ -118,9 +110,8 @@ async def running_prometheus(home: Path, **ports: int) -> AsyncIterator[Promethe
         config["scrape_configs"].append({"job_name": name, "static_configs": [static]})
     path = home / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
-    port = _free_port()
     log = home / "prometheus.log"
-    with log.open("wb") as output:
+    with nobodys_port() as port, log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             _PROGRAMS / "prometheus",
             f"--config.file={path}",
@@ -129,14 +120,14 @@ async def running_prometheus(home: Path, **ports: int) -> AsyncIterator[Promethe
             stdout=output,
             stderr=output,
         )
-    prometheus = Prometheus(port)
-    try:
-        await prometheus.ready()
-        yield prometheus
-    except BaseException as error:
-        error.add_note(log.read_text()[-2000:])
-        raise
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+        prometheus = Prometheus(port)
+        try:
+            await prometheus.ready()
+            yield prometheus
+        except BaseException as error:
+            error.add_note(log.read_text()[-2000:])
+            raise
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -47,6 +47,18 @@ async def raw_upstream(handler: Handler, tls: ssl.SSLContext | None = None) -> A
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
         await server.wait_closed()
+
+
+@contextlib.contextmanager
+def nobodys_port() -> Iterator[int]:
+    """A port at which nobody listens, and that the kernel gives to nobody.
+
+    A server can listen there meanwhile if it asks for ``SO_REUSEADDR``, as nearly all do.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 async def read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]:

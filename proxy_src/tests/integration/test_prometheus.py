@@ -20,7 +20,7 @@ import pytest
 from bridge import TunnelBridge
 from pki import Authority, client_pair
 from prometheus import ROOT, Prometheus, dashboard_queries, rules, running_prometheus
-from running import DOMAIN, RunningProxy, running_proxy
+from running import DOMAIN, RunningProxy, becomes, running_proxy
 from tunnelled import client, curl, get
 from upstreams import asgi_upstream, plain_answer, raw_upstream, read_head
 
@@ -241,16 +241,21 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
         await traffic(proxy)
         await prometheus.until('sum(mcp_proxy_requests_total{route!="-"}) >= 20')
         await trouble(proxy, prometheus)
-        for panel, query in dashboard_queries():
-            assert await prometheus.query(query), f"no data for {panel}: {query}"
+        for _panel, query in dashboard_queries():
+            await prometheus.until(query)
         # The rules have seen that the worker is back.
         await prometheus.until('absent(ALERTS{alertname="McpProxyWorkersMissing"})')
-        groups = (await prometheus.get("/api/v1/rules"))["groups"]
-        found = {rule["name"]: rule for group in groups for rule in group["rules"]}
+        found: dict[str, Any] = {}
+
+        async def active() -> dict[str, str]:
+            groups = (await prometheus.get("/api/v1/rules"))["groups"]
+            found.update({rule["name"]: rule for group in groups for rule in group["rules"]})
+            states = {name: rule["state"] for name, rule in found.items()}
+            return {name: state for name, state in states.items() if state != "inactive"}
+
+        await becomes(ACTIVE, active)
         assert found.keys() == {rule["alert"] for rule in rules()}
         assert [rule["lastError"] for rule in found.values() if rule.get("lastError")] == []
-        active = {name: rule["state"] for name, rule in found.items()}
-        assert {name: state for name, state in active.items() if state != "inactive"} == ACTIVE
         for rule in found.values():
             for alert in rule["alerts"]:
                 told = " ".join(alert["annotations"].values())
