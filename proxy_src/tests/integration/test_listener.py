@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pki import Authority
-from running import DOMAIN, RunningProxy, proxied, running_proxy
+from running import DOMAIN, PATIENCE, SOON, RunningProxy, proxied, running_proxy
 from tunnelled import answer, curl, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 from websockets.asyncio.client import ClientConnection, connect
@@ -29,7 +29,7 @@ async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 async def ends(reader: asyncio.StreamReader) -> bytes:
     """Return all that comes until the connection ends; fail if it does not end."""
     with contextlib.suppress(ConnectionResetError, ssl.SSLError):
-        return await asyncio.wait_for(reader.read(), 15)
+        return await asyncio.wait_for(reader.read(), PATIENCE)
     return b""
 
 
@@ -96,7 +96,7 @@ async def test_text_messages_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["nothing", "websocket", "tls"])
 async def test_a_handshake_takes_only_so_long(tmp_path: Path, stage: str) -> None:
-    timeouts = {"handshake": "300ms"}
+    timeouts = {"handshake": SOON}
     async with running_proxy(tmp_path, NOWHERE, timeouts=timeouts) as proxy:
         if stage == "nothing":
             async with plain(proxy) as (reader, _):
@@ -124,7 +124,7 @@ async def test_a_head_takes_only_so_long(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alpn", ["http/1.1", "h2"])
 async def test_an_idle_connection_is_closed(tmp_path: Path, alpn: str) -> None:
-    timeouts = {"idle": "300ms"}
+    timeouts = {"idle": SOON}
     async with proxied(tmp_path, raw_upstream(polite), timeouts=timeouts) as proxy:
         async with raw_client(proxy, "echo", alpn) as (reader, writer):
             if alpn == "http/1.1":
@@ -204,7 +204,7 @@ async def test_shutdown_lets_streams_finish_and_cuts_the_rest(tmp_path: Path) ->
             writer.write(b"llo")
         await reader.read()
 
-    async with proxied(tmp_path, raw_upstream(upstream), shutdown_timeout="3s") as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), shutdown_timeout="6s") as proxy:
         async with raw_client(proxy) as (good, first), raw_client(proxy) as (bad, second):
             first.write(get("echo", "/finish"))
             second.write(get("echo", "/hang"))
@@ -215,7 +215,7 @@ async def test_shutdown_lets_streams_finish_and_cuts_the_rest(tmp_path: Path) ->
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection("127.0.0.1", proxy.port)
             going.set()
-            assert await asyncio.wait_for(good.read(), 10) == b"llo"
+            assert await asyncio.wait_for(good.read(), PATIENCE) == b"llo"
             assert await proxy.process.wait() == 0
             line = await proxy.logged("stopped")
             assert line["cut_requests"] == 1

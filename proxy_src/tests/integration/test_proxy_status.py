@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from name_server import Reply, name_server
 from namespace import Namespace, own_network
-from running import RunningProxy, proxied, running_proxy
+from running import SOON, RunningProxy, proxied, running_proxy
 from test_upstreams import POST, deaf_port, secure_server
 from tunnelled import VERSIONS, answer, curl, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
@@ -156,7 +156,7 @@ async def test_of_content_that_does_not_come(tmp_path: Path) -> None:
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": "300ms"}) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": SOON}) as proxy:
         async with raw_client(proxy) as (reader, writer):
             writer.write(POST[:-2])
             status, fields, _body = await answer(reader)
@@ -172,7 +172,7 @@ async def test_of_content_that_is_not_taken(tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.touch()
     os.truncate(large, 50 << 20)
-    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": "300ms"}) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": SOON}) as proxy:
         seen = await told(proxy, "echo/", "1.1", "-T", str(large), "-H", "Expect:")
         assert seen == "504 mcp-proxy; error=connection_write_timeout"
         done.set()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
-from running import DOMAIN, proxied
+from running import DOMAIN, PATIENCE, proxied
 from tunnelled import VERSIONS, client, curl, get, raw_client
 from upstreams import asgi_upstream, raw_upstream, read_head
 
@@ -128,7 +128,7 @@ async def test_a_slow_reader_stops_the_upstream(tmp_path: Path) -> None:
         async with raw_client(proxy) as (reader, writer):
             writer.write(get())
             await reader.readuntil(b"\r\n\r\n")
-            await asyncio.wait_for(stuck.wait(), 30)
+            await asyncio.wait_for(stuck.wait(), PATIENCE)
             held = sent
             assert held < 100 * MIB
             got = 0
@@ -167,7 +167,7 @@ async def test_a_slow_upstream_stops_the_client(tmp_path: Path, version: str) ->
         async with client(proxy, version) as http:
             url = f"https://echo.{DOMAIN}/"
             task = asyncio.ensure_future(http.post(url, content=content()))
-            await asyncio.wait_for(stuck.wait(), 30)
+            await asyncio.wait_for(stuck.wait(), PATIENCE)
             assert given < 30
             release.set()
             assert (await task).text == "ok"
@@ -192,7 +192,7 @@ async def test_a_client_that_leaves_ends_the_upstream_request(tmp_path: Path, ve
         ):
             async for _ in reply.aiter_bytes():
                 break
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), PATIENCE)
         line = await proxy.logged("request finished", status=200)
         assert "client left" in line["error"]
 
@@ -210,7 +210,7 @@ async def test_a_client_that_widens_its_window_only_when_it_is_empty(tmp_path: P
             ended = False
             while not ended:
                 writer.write(h2.data_to_send())
-                data = await asyncio.wait_for(reader.read(65536), 20)
+                data = await asyncio.wait_for(reader.read(65536), PATIENCE)
                 assert data, proxy.transcript()
                 for event in h2.receive_data(data):
                     if isinstance(event, DataReceived):

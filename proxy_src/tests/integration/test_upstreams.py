@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from h2.connection import H2Connection
 from pki import Authority
-from running import DOMAIN, proxied, running_proxy
+from running import DOMAIN, PATIENCE, SOON, proxied, running_proxy
 from tunnelled import VERSIONS, answer, client, curl, get, raw_client
-from upstreams import plain_answer, raw_upstream, read_head
+from upstreams import nobodys_port, plain_answer, raw_upstream, read_head
 
 POST = get("echo", "/", "Content-Length: 4").replace(b"GET", b"POST") + b"once"
 
@@ -139,7 +139,7 @@ async def test_an_idle_connection_is_closed_in_time(tmp_path: Path) -> None:
     timeouts = {"upstream_idle": "200ms"}
     async with proxied(tmp_path, raw_upstream(upstream), timeouts=timeouts) as proxy:
         assert await curl(proxy, "echo/") == "ok"
-        await asyncio.wait_for(closed.wait(), 10)
+        await asyncio.wait_for(closed.wait(), PATIENCE)
 
 
 ANSWERS = {
@@ -167,12 +167,11 @@ async def test_no_valid_answer_is_a_502(tmp_path: Path, data: bytes) -> None:
 
 
 async def test_a_refused_connection_is_a_502(tmp_path: Path) -> None:
-    async with raw_upstream(lambda *_: asyncio.sleep(0)) as port:
-        pass
-    async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
-        out = await curl(proxy, "echo/", "-w", "%{http_code}")
-        assert out == "Upstream refused the connection\n502"
-        await proxy.logged("refused by 127.0.0.1", route="echo")
+    with nobodys_port() as port:
+        async with running_proxy(tmp_path, {"echo": f"http://127.0.0.1:{port}"}) as proxy:
+            out = await curl(proxy, "echo/", "-w", "%{http_code}")
+            assert out == "Upstream refused the connection\n502"
+            await proxy.logged("refused by 127.0.0.1", route="echo")
 
 
 @pytest.fixture
@@ -266,7 +265,7 @@ async def test_content_that_does_not_come_is_a_408(tmp_path: Path) -> None:
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": "300ms"}) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": SOON}) as proxy:
         async with raw_client(proxy) as (reader, writer):
             writer.write(POST[:-2])
             assert (await answer(reader))[0] == 408
@@ -276,10 +275,10 @@ async def test_a_silent_stream_is_not_cut_by_the_idle_timeout(tmp_path: Path) ->
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_head(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
-        await asyncio.sleep(1)
+        await asyncio.sleep(5)  # longer than SOON
         writer.write(b"b")
 
-    timeouts = {"idle": "100ms", "upstream_idle": "100ms"}
+    timeouts = {"idle": SOON, "upstream_idle": "100ms"}
     async with proxied(tmp_path, raw_upstream(upstream), timeouts=timeouts) as proxy:
         assert await curl(proxy, "echo/") == "ab"
 
@@ -315,7 +314,7 @@ async def test_an_upstream_that_takes_no_content_is_a_504(tmp_path: Path) -> Non
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await done.wait()
 
-    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": "300ms"}) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": SOON}) as proxy:
         large = tmp_path / "large"
         large.touch()
         os.truncate(large, 50 << 20)
@@ -333,7 +332,7 @@ async def test_a_client_that_takes_no_content_is_cut(tmp_path: Path, alpn: str) 
             writer.write(bytes(1 << 20))
             await writer.drain()
 
-    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": "300ms"}) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": SOON}) as proxy:
         async with raw_client(proxy, "echo", alpn) as (_, writer):
             if alpn == "h2":
                 h2 = H2Connection()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bridge import TunnelBridge
-from running import DOMAIN, RunningProxy, proxied
+from running import DOMAIN, PATIENCE, SOON, RunningProxy, proxied
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 from websockets.asyncio.client import ClientConnection, connect
@@ -129,7 +129,7 @@ async def test_what_the_client_says_last_arrives(tmp_path: Path) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"x" * 100_000)
             writer.close()
-            assert await asyncio.wait_for(got, 20) == b"x" * 100_000
+            assert await asyncio.wait_for(got, PATIENCE) == b"x" * 100_000
         line = await proxy.logged("request finished", status=101)
         assert line["bytes_in"] == 100_000
 
@@ -181,9 +181,9 @@ async def test_a_tunnel_that_nobody_takes_from_is_given_up(tmp_path: Path) -> No
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_head(reader)
         writer.write(SWITCH)
-        await asyncio.sleep(60)
+        await asyncio.sleep(3600)
 
-    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": "300ms"}) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts={"idle": SOON}) as proxy:
         async with raw_client(proxy) as (reader, writer):
             writer.write(get("echo", "/", *WISH))
             await reader.readuntil(b"\r\n\r\n")
@@ -194,7 +194,7 @@ async def test_a_tunnel_that_nobody_takes_from_is_given_up(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("patient", [True, False])
 async def test_a_stop_waits_for_tunnels_as_for_streams(tmp_path: Path, patient: bool) -> None:
-    seconds = "10s" if patient else "300ms"
+    seconds = "1m" if patient else "300ms"
     async with proxied(tmp_path, echo_server(), shutdown_timeout=seconds) as proxy:
         async with opened(proxy) as connection:
             await connection.send("before")
@@ -209,5 +209,5 @@ async def test_a_stop_waits_for_tunnels_as_for_streams(tmp_path: Path, patient: 
                 with pytest.raises(ConnectionClosed) as closed:
                     await connection.recv()
                 assert not isinstance(closed.value, ConnectionClosedOK)
-        assert await asyncio.wait_for(proxy.process.wait(), 20) == 0
+        assert await asyncio.wait_for(proxy.process.wait(), PATIENCE) == 0
         await proxy.logged("request finished", status=101)
