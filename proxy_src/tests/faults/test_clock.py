@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pki import put
-from running import RunningProxy, proxied
+from running import RunningProxy, becomes, proxied
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 
@@ -35,14 +35,6 @@ async def ready(proxy: RunningProxy) -> str:
     status, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     return f"{status.split()[1].decode()} {body.decode().strip()}"
-
-
-async def becomes_ready(proxy: RunningProxy) -> None:
-    for _ in range(200):
-        if (now := await ready(proxy)).startswith("200 "):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(now)
 
 
 async def test_the_clock_jumps(tmp_path: Path, library: str) -> None:
@@ -80,7 +72,7 @@ async def test_the_clock_jumps(tmp_path: Path, library: str) -> None:
                 await still_served()
                 assert (await ready(proxy)).startswith(f"503 {why}")
                 put(offset, b"+0\n")
-                await becomes_ready(proxy)
+                await becomes("200 ready", lambda: ready(proxy))
                 await still_served()
             seconds = [line["seconds"] for line in proxy.log if line["msg"] == "request finished"]
             assert all(0 <= value < 60 for value in seconds)

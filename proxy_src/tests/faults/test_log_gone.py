@@ -8,7 +8,7 @@ import signal
 import socket
 from pathlib import Path
 
-from running import RunningProxy, prepared_proxy, proxied
+from running import PATIENCE, RunningProxy, becomes, prepared_proxy, proxied
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 
@@ -36,8 +36,7 @@ async def test_a_log_that_nobody_reads(tmp_path: Path) -> None:
         await many_are_served(proxy)
         proxy._pipe.resume_reading()
         # Nothing was lost, so the log says nothing about it.
-        while sum(line["msg"] == "request finished" for line in proxy.log) < 2 * MANY:
-            await proxy.logged("request finished", after=len(proxy.log))
+        await proxy.logged_times(2 * MANY, "request finished")
         assert not [line for line in proxy.log if "lost" in line["msg"]]
         proxy.terminate()
         assert await proxy.ended() == 0
@@ -51,7 +50,7 @@ async def test_the_reader_of_the_log_has_gone(tmp_path: Path) -> None:
         os.kill(proxy.workers()[0], signal.SIGKILL)
         await many_are_served(proxy)
         proxy.terminate()
-        assert await asyncio.wait_for(proxy.process.wait(), 30) == 0
+        assert await asyncio.wait_for(proxy.process.wait(), PATIENCE) == 0
 
 
 DISK = 16384
@@ -74,7 +73,11 @@ async def test_the_disk_is_full(tmp_path: Path) -> None:
                 await proxy.launch()
                 await many_are_served(proxy)
                 log = Path(f"/proc/{proxy.process.pid}/root{disk}/log")
-                assert size(log) == DISK
+
+                async def taken() -> int:
+                    return size(log)
+
+                await becomes(DISK, taken)
                 await more_room(proxy, disk)
                 await many_are_served(proxy)
                 # Lines are whole, except those that the disk cut; the log counts the missing ones.
@@ -84,7 +87,7 @@ async def test_the_disk_is_full(tmp_path: Path) -> None:
                 assert MANY < served < 2 * MANY
                 assert int(lost.rpartition("=")[2]) >= 2 * MANY - served
                 proxy.terminate()
-                assert await asyncio.wait_for(proxy.process.wait(), 30) == 0
+                assert await asyncio.wait_for(proxy.process.wait(), PATIENCE) == 0
             finally:
                 await proxy.kill()
 

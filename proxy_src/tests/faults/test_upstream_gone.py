@@ -133,6 +133,9 @@ async def test_calls_that_are_not_answered(network: Namespace, tmp_path: Path) -
             status, fields, _body = await answer(reader)
             error = fields["proxy-status"]
             assert (status, error) == (502, "mcp-proxy; error=connection_read_timeout")
+        text = "upstream failed: its machine has acknowledged nothing"
+        first = await proxy.logged(text, route="gone")
+        await proxy.logged(text, after=proxy.log.index(first) + 1, route="gone")
         assert len([line for line in proxy.log if "acknowledged nothing" in line["msg"]]) == 2
         living.end.set()
         assert (await answer(unread[0]))[::2] == (200, b"late")

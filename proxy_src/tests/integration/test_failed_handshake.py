@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-import urllib.request
 from pathlib import Path
 
 import pytest
 from bridge import TunnelBridge
-from running import DOMAIN, running_proxy
+from running import DOMAIN, becomes, running_proxy
+from test_service import admin
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -33,12 +33,9 @@ async def test_a_failed_handshake_is_told_once(tmp_path: Path, kind: str) -> Non
         lines = [line for line in proxy.log if line["msg"] == "tls handshake failed"]
         assert len(lines) == 1, lines
 
-        def scrape() -> str:
-            with urllib.request.urlopen(f"http://127.0.0.1:{proxy.admin_port}/metrics") as answer:
-                return str(answer.read().decode())
+        async def counted() -> float:
+            _, page = await admin(proxy, "/metrics")
+            counts = re.findall(r"^mcp_proxy_tls_handshake_failures_total{.*} (.*)$", page, re.M)
+            return sum(map(float, counts))
 
-        metrics = await asyncio.get_running_loop().run_in_executor(None, scrape)
-        counts = re.findall(
-            r"^mcp_proxy_tls_handshake_failures_total{.*} (.*)$", metrics, re.MULTILINE
-        )
-        assert sum(map(float, counts)) == 1
+        await becomes(1, counted)

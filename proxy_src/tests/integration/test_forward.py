@@ -160,6 +160,7 @@ async def test_a_hundred_requests_at_once(tmp_path: Path, version: str) -> None:
                 *(http.post(f"{url}{n}", content=b"x" * n) for n in range(100))
             )
             await gate
+        await proxy.logged_times(100, "request finished")
         connections = len([e for e in proxy.log if e["msg"] == "tls handshake done"])
     assert [reply.json()["length"] for reply in answers] == list(range(100))
     assert [reply.json()["target"] for reply in answers] == [f"/{n}?" for n in range(100)]

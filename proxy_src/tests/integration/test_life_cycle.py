@@ -20,6 +20,7 @@ from mcp_proxy.config.model import Address
 from mcp_proxy.process import listening
 from running import (
     DOMAIN,
+    PATIENCE,
     SRC,
     RunningProxy,
     ask_as,
@@ -75,9 +76,9 @@ async def test_a_reload_touches_no_connection(proxy: RunningProxy) -> None:
     assert clients.sent_again == 0
     assert clients.streams_cut == 0
     assert proxy.workers() == workers
-    _, page = await admin(proxy, "/metrics")
-    assert 'mcp_proxy_config_reloads_total{result="loaded"} 3.0' in page
-    assert "mcp_proxy_connections_limit 1002.0" in page
+    await proxy.shows(
+        'mcp_proxy_config_reloads_total{result="loaded"} 3.0', "mcp_proxy_connections_limit 1002.0"
+    )
 
 
 async def upstream_port(proxy: RunningProxy) -> int:
@@ -94,8 +95,7 @@ async def test_a_renewed_certificate_touches_no_connection(proxy: RunningProxy) 
     assert clients.failed == []
     assert clients.sent_again == 0
     assert clients.streams_cut == 0
-    _, page = await admin(proxy, "/metrics")
-    assert 'mcp_proxy_certificate_reloads_total{result="loaded"} 3.0' in page
+    await proxy.shows('mcp_proxy_certificate_reloads_total{result="loaded"} 3.0')
 
 
 async def test_a_bad_configuration_is_refused_and_the_old_one_stays(proxy: RunningProxy) -> None:
@@ -118,9 +118,10 @@ async def test_a_bad_configuration_is_refused_and_the_old_one_stays(proxy: Runni
     async with raw_client(proxy) as (reader, writer):
         writer.write(get())
         assert (await answer(reader))[0] == 200
-    _, page = await admin(proxy, "/metrics")
-    assert 'mcp_proxy_config_reloads_total{result="refused"} 4.0' in page
-    assert "mcp_proxy_config_last_reload_successful 0.0" in page
+    await proxy.shows(
+        'mcp_proxy_config_reloads_total{result="refused"} 4.0',
+        "mcp_proxy_config_last_reload_successful 0.0",
+    )
 
 
 async def test_what_a_reload_cannot_change_is_named(proxy: RunningProxy) -> None:
@@ -150,7 +151,7 @@ async def test_a_restart_refuses_nobody(tmp_path: Path, sockets: list[socket.soc
     settings: dict[str, Any] = {
         **FAST,
         "listen_addr": f"127.0.0.1:{port}",
-        "shutdown_timeout": "1s",
+        "shutdown_timeout": "5s",  # for what is in flight when the signal comes
     }
     async with event_upstream() as upstream:
         routes = {"echo": f"http://127.0.0.1:{upstream}"}
@@ -214,7 +215,7 @@ async def test_a_third_release_takes_over_while_the_first_still_finishes(
 
 def reaped(pids: list[int]) -> None:
     """Wait until some process has reaped all of them (proc(5))."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, "processes have not been waited for"
         time.sleep(0.1)
@@ -331,9 +332,9 @@ async def test_a_killed_worker_takes_only_its_own_with_it(proxy: RunningProxy) -
     assert len(clients.failed) <= 12
     assert clients.streams_cut > 0
     assert streams > 0
-    _, page = await admin(proxy, "/metrics")
-    assert 'mcp_proxy_worker_restarts_total{reason="killed"} 1.0' in page
-    assert "mcp_proxy_workers 2.0" in page
+    await proxy.shows(
+        'mcp_proxy_worker_restarts_total{reason="killed"} 1.0', "mcp_proxy_workers 2.0"
+    )
 
 
 async def test_a_worker_that_leaves_is_replaced_before_it_has_ended(proxy: RunningProxy) -> None:
@@ -366,7 +367,7 @@ async def visit(proxy: RunningProxy, port: int, *session: str) -> str:
         stderr=asyncio.subprocess.DEVNULL,
     )
     request = get("echo", "/", "Connection: close")
-    out, _ = await asyncio.wait_for(client.communicate(request), 20)
+    out, _ = await asyncio.wait_for(client.communicate(request), PATIENCE)
     (verdict,) = re.findall(r"^(New|Reused), TLSv1.3", out.decode(errors="replace"), re.M)
     return str(verdict)
 

@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from running import DOMAIN, RunningProxy, proxied, running_proxy
-from test_service import admin
+from running import DOMAIN, PATIENCE, RunningProxy, proxied, running_proxy
 from test_upstreams import deaf_port
 from test_websocket_upstreams import echo_server, opened
 from tunnelled import VERSIONS, answer, client, curl, get, raw_client
@@ -35,26 +34,16 @@ def denied(status: int, option: str, more: str = "") -> str:
     return f'{status} mcp-proxy; error=http_request_denied; details="{option}" {more}'.strip()
 
 
-async def refusals(proxy: RunningProxy, option: str) -> float:
-    """How many requests the option has refused, by the proxy's metrics."""
-    return await counted(proxy, f'requests_refused_total{{option="{option}",route="echo"}}')
+async def has_refused(proxy: RunningProxy, option: str, number: int) -> None:
+    """The proxy's metrics say that the option has refused so many requests."""
+    name = "mcp_proxy_requests_refused_total"
+    await proxy.shows(f'{name}{{option="{option}",route="echo"}} {number:.1f}')
 
 
 async def answers_of_the_upstream(proxy: RunningProxy, number: int) -> None:
     """Return when the proxy has the heads of so many answers."""
-    for _ in range(1000):
-        if await counted(proxy, 'upstream_first_byte_seconds_count{route="echo"}') == number:
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail("the proxy has got no answer")
-
-
-async def counted(proxy: RunningProxy, series: str) -> float:
-    """The value of one of the proxy's series."""
-    _, page = await admin(proxy, "/metrics")
-    name = f"mcp_proxy_{series} "
-    (value,) = (line.removeprefix(name) for line in page.splitlines() if line.startswith(name))
-    return float(value)
+    name = "mcp_proxy_upstream_first_byte_seconds_count"
+    await proxy.shows(f'{name}{{route="echo"}} {number:.1f}')
 
 
 class Waiting:
@@ -117,7 +106,7 @@ async def test_methods(tmp_path: Path, upstream: Waiting, version: str) -> None:
         assert await told(proxy, "-X", "DELETE", url="other/", version=version) == "200"
         line = await proxy.logged("request finished", status=405, method="DELETE")
         assert (line["error"], line["route"]) == ("refused by methods", "echo")
-        assert await refusals(proxy, "methods") == 5
+        await has_refused(proxy, "methods", 5)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -130,7 +119,7 @@ async def test_content_that_is_announced(tmp_path: Path, upstream: Waiting, vers
         assert upstream.connections == 0
         assert await told(proxy, "-d", "x" * 1000, version=version) == "200"
         assert await told(proxy, "-d", "x" * 1001, url="other/", version=version) == "200"
-        assert await refusals(proxy, "max_body_bytes") == 3
+        await has_refused(proxy, "max_body_bytes", 3)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -153,8 +142,8 @@ async def test_content_of_unknown_length(tmp_path: Path, upstream: Waiting, vers
             reply = await http.post(URL, content=content(1, 999))
             assert (reply.status_code, reply.text) == (200, "here")
         for _ in range(3):
-            await asyncio.wait_for(upstream.lost.acquire(), 20)
-        assert await refusals(proxy, "max_body_bytes") == 4
+            await asyncio.wait_for(upstream.lost.acquire(), PATIENCE)
+        await has_refused(proxy, "max_body_bytes", 4)
         line = await proxy.logged("request finished", status=413)
         assert line["error"] == "refused by max_body_bytes"
 
@@ -203,7 +192,7 @@ async def test_an_answer_that_has_begun_is_cut(
                 await asking
         line = await waiting
         assert line["error"] == "refused by max_body_bytes"
-        await asyncio.wait_for(upstream.lost.acquire(), 20)
+        await asyncio.wait_for(upstream.lost.acquire(), PATIENCE)
 
 
 async def test_bytes_of_a_websocket_do_not_count(tmp_path: Path) -> None:
@@ -228,7 +217,7 @@ async def test_requests_in_flight(tmp_path: Path, upstream: Waiting, version: st
                 for _ in range(3):
                     assert await told(proxy, version=version) == f"503 {full} 1"
                 assert await told(proxy, url="other/", version=version) == "200"
-                assert await refusals(proxy, "max_in_flight") == 3
+                await has_refused(proxy, "max_in_flight", 3)
             # One that a client gives up makes room.
             await proxy.logged("request finished", status=499)
             assert await told(proxy, version=version) == "200"
@@ -278,7 +267,7 @@ async def test_a_rate(tmp_path: Path, upstream: Waiting, version: str) -> None:
             assert front == denied(429, "rate")
             assert 1700 < int(seconds) <= 1800
         assert await told(proxy, url="other/", version=version) == "200"
-        assert await refusals(proxy, "rate") == 2
+        await has_refused(proxy, "rate", 2)
         # A reload that leaves the rate alone forgets nothing; another rate begins anew.
         proxy.edit(route_options={"echo": {"rate": "2/h", "methods": ["GET"]}})
         assert await proxy.reload() == (0, "", "")
@@ -297,7 +286,7 @@ async def test_the_workers_share_a_rate(tmp_path: Path, upstream: Waiting) -> No
         found = [(await told(proxy))[:3] for _ in range(40)]
         assert found.count("200") == 6
         assert found.count("429") == 34
-        assert await refusals(proxy, "rate") == 34
+        await has_refused(proxy, "rate", 34)
 
 
 async def test_the_host_that_an_upstream_sees(tmp_path: Path, upstream: Waiting) -> None:
@@ -352,7 +341,7 @@ async def test_how_long_an_idle_connection_is_kept(tmp_path: Path, upstream: Wai
     timeouts = {"upstream_idle": "1h"}
     async with running_proxy(tmp_path, routes, timeouts=timeouts, route_options=options) as proxy:
         assert await told(proxy) == "200"
-        await asyncio.wait_for(upstream.lost.acquire(), 20)
+        await asyncio.wait_for(upstream.lost.acquire(), PATIENCE)
 
 
 async def test_a_reload_changes_options_and_refuses_wrong_ones(
@@ -378,7 +367,7 @@ async def test_a_reload_changes_options_and_refuses_wrong_ones(
         status, _out, err = await proxy.reload()
         assert (status, "route_options.ecko: no such route" in err) == (1, True), err
         assert await told(proxy, url="echo/b") == denied(404, "paths")
-        assert await refusals(proxy, "paths") == 1
+        await has_refused(proxy, "paths", 1)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -397,8 +386,7 @@ async def test_maintenance_comes_and_goes_with_a_reload(tmp_path: Path, version:
         assert await told(proxy, version=version) == f"{AWAY} 2"
         assert await told(proxy, "-d", "x" * 100_000, version=version) == f"{AWAY} 2"
         assert dialled == 0
-        _, page = await admin(proxy, "/metrics")
-        assert 'mcp_proxy_route_maintenance{route="echo"} 1.0' in page
+        await proxy.shows('mcp_proxy_route_maintenance{route="echo"} 1.0')
         workers = proxy.workers()
         seen = len(proxy.log)
         proxy.edit(route_options={"echo": {"maintenance": False}})
@@ -406,8 +394,7 @@ async def test_maintenance_comes_and_goes_with_a_reload(tmp_path: Path, version:
         assert "maintenance" not in await proxy.logged("route configured", after=seen)
         assert await told(proxy, version=version) == "200"
         assert dialled == 1
-        _, page = await admin(proxy, "/metrics")
-        assert 'mcp_proxy_route_maintenance{route="echo"} 0.0' in page
+        await proxy.shows('mcp_proxy_route_maintenance{route="echo"} 0.0')
         assert proxy.workers() == workers
 
 
