@@ -20,10 +20,14 @@ RESOURCE_METADATA = "https://echo.t.example/.well-known/oauth-protected-resource
 
 
 class McpUpstream:
-    """Streamable HTTP at ``/mcp``, SSE at ``/sse``, and the requests: (method, path, headers)."""
+    """Streamable HTTP at ``/mcp``, SSE at ``/sse``, and the requests: (method, path, headers).
+
+    With ``holds_ends``, no session ends before its client has asked for the server's messages.
+    """
 
     def __init__(self, security: TransportSecuritySettings | None) -> None:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.holds_ends = False
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self._server = uvicorn.Server(
@@ -57,6 +61,9 @@ class McpUpstream:
             if scope["type"] == "http":
                 head = {name.decode(): value.decode() for name, value in scope["headers"]}
                 self.requests.append((scope["method"], scope["path"], head))
+                while self.holds_ends and scope["method"] == "DELETE":
+                    self.holds_ends = not self.headers_of("GET", scope["path"])
+                    await asyncio.sleep(0.01)
             await app(scope, receive, send)
 
         return recording

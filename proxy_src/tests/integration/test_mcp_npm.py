@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from bridge import TunnelBridge
 from mcp_upstream import McpUpstream, mcp_upstream
-from running import DOMAIN, RunningProxy, running_proxy
+from running import DOMAIN, PATIENCE, RunningProxy, running_proxy
 
 HOST = f"echo.{DOMAIN}"
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,7 @@ class Judge:
             },
         )
         try:
-            out, err = await asyncio.wait_for(process.communicate(), 60)
+            out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
         except asyncio.TimeoutError:
             process.kill()
             await process.wait()
@@ -84,6 +84,7 @@ async def test_an_event_leaves_as_soon_as_it_arrives(judge: Judge, kind: str) ->
 
 
 async def test_the_session_is_ended(judge: Judge) -> None:
+    judge.upstream.holds_ends = True
     await judge.call("http", "echo", {"text": "x"})
     (end,) = judge.upstream.headers_of("DELETE", "/mcp")
     posts = judge.upstream.headers_of("POST", "/mcp")
