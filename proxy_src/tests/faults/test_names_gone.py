@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from name_server import Reply, addresses, name_server
 from namespace import Namespace, own_network
-from running import RunningProxy, running_proxy
+from running import PATIENCE, RunningProxy, running_proxy
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 
@@ -67,13 +67,20 @@ async def test_the_name_server_goes_and_comes_back(network: Namespace, tmp_path:
 async def test_a_silent_name_server_holds_up_nobody(network: Namespace, tmp_path: Path) -> None:
     zone = {"named.test": [addresses("127.0.0.1")], "stuck.test": [Reply(silent=True)]}
     async with name_server(zone) as names, proxy_of(network, tmp_path) as proxy:
-        waiting = [asyncio.ensure_future(ask(proxy, "stuck")) for _ in range(20)]
-        await names.asked.wait()
-        assert await ask(proxy, "named", "/last") == (200, b"ok")
-        assert await ask(proxy, "plain") == (200, b"ok")
-        told = await asyncio.gather(*waiting)
-        assert set(told) == {(502, b"Upstream name cannot be resolved\n")}
+        async with contextlib.AsyncExitStack() as all_:
+            # Connected beforehand, so that one look-up is as long as it takes them to ask.
+            clients = [
+                await all_.enter_async_context(raw_client(proxy, "stuck")) for _ in range(20)
+            ]
+            for _, writer in clients:
+                writer.write(get("stuck"))
+            await names.asked.wait()
+            assert await ask(proxy, "named", "/last") == (200, b"ok")
+            assert await ask(proxy, "plain") == (200, b"ok")
+            for reader, _ in clients:
+                told = await answer(reader)
+                assert told[::2] == (502, b"Upstream name cannot be resolved\n")
         # They have waited together for the same look-up.
         assert [name for name, _ in names.questions].count("stuck.test") < 5
         proxy.terminate()
-        assert await asyncio.wait_for(proxy.process.wait(), 20) == 0
+        assert await asyncio.wait_for(proxy.process.wait(), PATIENCE) == 0
