@@ -8,6 +8,7 @@ import logging
 import ssl
 import textwrap
 from collections.abc import Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from mcp_proxy.tls.certificates import CertificateStore, parse_pair, read_pair
 from mcp_proxy.tls.contexts import CertificateError, server_context, upstream_context
 from mcp_proxy.watch.metrics import Metrics
 from pki import Authority, Issued
+from running import PATIENCE
 
 HOST = "echo.example.test"
 DAMAGED = Authority().issue(HOST)
@@ -228,19 +230,30 @@ def test_each_distinct_broken_state_gets_a_line(live: Live, journal: Journal) ->
     assert "No such file" in journal.refusals()[2]
 
 
-def test_a_pair_that_becomes_valid_is_taken_then(live: Live, authority: Authority) -> None:
-    authority.issue(HOST, begins_days=1 / 86400).write(live.directory)
+class Tomorrow(datetime):
+    """A clock that is a day ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) + timedelta(days=1)
+
+
+def test_a_pair_that_becomes_valid_is_taken_then(
+    live: Live, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority.issue(HOST, begins_days=0.5).write(live.directory)
     assert not live.store.poll()
 
     async def wait() -> None:
         watcher = asyncio.ensure_future(live.store.watch())
         old = live.store.context
+        monkeypatch.setattr("mcp_proxy.tls.certificates.datetime", Tomorrow)
         while live.store.context is old:
             assert not watcher.done()
             await asyncio.sleep(0.05)
         watcher.cancel()
 
-    asyncio.run(asyncio.wait_for(wait(), 10))
+    asyncio.run(asyncio.wait_for(wait(), PATIENCE))
 
 
 def test_an_expired_pair_is_better_than_none(
