@@ -22,6 +22,7 @@ from h2.events import DataReceived, StreamEnded
 from h2.settings import SettingCodes
 from mcp_proxy.config.model import Limits, Timeouts, Upstream
 from mcp_proxy.system.budget import Budget
+from mcp_proxy.system.rota import Rota
 from mcp_proxy.system.turn import Turn
 from mcp_proxy.tls.contexts import ServerTls, server_context
 from mcp_proxy.tunnel.connection import SharedContext, TunnelConnection
@@ -120,6 +121,8 @@ class Proxy:
         cert, key = (Path(path) for path in issued.write(home))
         self.ca = authority.cert.decode()
         self.turn = Turn()
+        # A busy machine would make heavy users of all peers, whose work is put off.
+        self.turn.rota = Rota(lambda: 0.0)
         self.turn.budget = Budget(PLENTY, MOST)
         self.upstreams: list[tuple[UpstreamConnection, Pipe]] = []
         pool = UpstreamPool(self, 60, self.turn)  # type: ignore[arg-type]
