@@ -57,7 +57,7 @@ async def test_a_worker_that_gives_no_sign_of_life_is_killed(
         worker.beat()
     assert child.poll() is None
     worker.beat()
-    assert child.wait(5) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
     assert worker.why_it_ended() == "silent"
 
 
@@ -88,7 +88,7 @@ async def test_a_worker_has_longer_for_its_first_sign_of_life(
 async def test_a_worker_of_another_release_that_does_not_end_is_killed(pool: WorkerPool) -> None:
     pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], os.environ)  # noqa: ASYNC221 - does not wait
     await pool.adopt([(pid, -1)], 0.1)
-    assert await asyncio.wait_for(pool.ended(), 20) == 0
+    assert await asyncio.wait_for(pool.ended(), 60) == 0
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

@@ -18,6 +18,7 @@ from mcp_proxy.upstream.dial import Dialer
 from mcp_proxy.upstream.pool import Reserve, UpstreamConnection, UpstreamPool
 from mcp_proxy.upstream.tls import UpstreamTls
 from pki import Authority
+from running import becomes
 from upstreams import raw_upstream
 
 
@@ -129,8 +130,11 @@ async def test_what_is_not_decrypted_yet_counts(tmp_path: Path) -> None:
         assert waiting <= budget.held < waiting + 500
         user.response_body.side_effect = None
         connection.resume_reading()
-        await asyncio.sleep(0.01)
-        assert sum(len(call.args[0]) for call in user.response_body.call_args_list) == 60_000
+
+        async def taken() -> int:
+            return sum(len(call.args[0]) for call in user.response_body.call_args_list)
+
+        await becomes(60_000, taken)
         budget.refresh()
         assert budget.held == 0
         connection.discard()

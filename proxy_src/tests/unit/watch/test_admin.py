@@ -10,6 +10,7 @@ import pytest_asyncio
 from mcp_proxy.config.model import Address
 from mcp_proxy.watch import admin
 from mcp_proxy.watch.admin import AdminServer
+from running import PATIENCE, becomes
 
 
 class Running:
@@ -31,7 +32,7 @@ class Running:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
         try:
-            return await asyncio.wait_for(reader.read(), 10)
+            return await asyncio.wait_for(reader.read(), PATIENCE)
         except ConnectionResetError:
             return b""
         finally:
@@ -41,7 +42,7 @@ class Running:
         def fetch() -> tuple[int, str, str]:
             request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
+                with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                     return answer.status, answer.headers["Content-Type"], answer.read().decode()
             except urllib.error.HTTPError as error:
                 with error:
@@ -177,8 +178,7 @@ async def test_those_who_wait_for_metrics_are_bounded(
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the condition never came true")
+    async def met() -> bool:
+        return condition()
+
+    await becomes(True, met)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mcp_proxy.watch import log_output
 from mcp_proxy.watch.log_output import LogOutput
 
 LINE = "x" * 99 + "\n"
@@ -103,7 +104,10 @@ def test_a_reader_that_has_gone(pipe: tuple[int, int]) -> None:
     output.finish()
 
 
-def test_the_end_waits_for_a_slow_reader(pipe: tuple[int, int]) -> None:
+def test_the_end_waits_for_a_slow_reader(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_output, "_LAST_SECONDS", 60.0)
     read, write = pipe
     output = LogOutput(write)
     for _ in range(2000):
@@ -115,5 +119,5 @@ def test_the_end_waits_for_a_slow_reader(pipe: tuple[int, int]) -> None:
     )
     reader.start()
     output.finish()
-    reader.join(10)
+    reader.join(60)
     assert len(seen) == 2001
