@@ -9,14 +9,14 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from running import DOMAIN, RunningProxy
+from running import DOMAIN, PATIENCE, RunningProxy, becomes
 from tunnelled import answer, get, raw_client
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
-_SECONDS = 30.0
+_SECONDS = PATIENCE
 
 
 def frame(data: bytes) -> bytes:
@@ -171,11 +171,11 @@ async def has_at_most(proxy: RunningProxy, most: int) -> None:
 
     It has one more while it looks how many are left, and a busy machine may stop it just then.
     """
-    for _ in range(200):
-        if (now := descriptors(proxy)) <= most:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{now} descriptors, not {most} or fewer")
+
+    async def too_many() -> int:
+        return max(0, descriptors(proxy) - most)
+
+    await becomes(0, too_many)
 
 
 def cpu_seconds(proxy: RunningProxy) -> float:
@@ -198,8 +198,9 @@ async def metric(proxy: RunningProxy, name: str) -> float:
 
 async def comes_to(proxy: RunningProxy, name: str, value: float) -> None:
     """Wait until the metric *name* is *value*."""
-    for _ in range(400):
-        if (now := await metric(proxy, name)) == value:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{name} is {now}, not {value}")
+    await becomes((name, value), lambda: named(proxy, name))
+
+
+async def named(proxy: RunningProxy, name: str) -> tuple[str, float]:
+    """The metric *name* and its sum, for :func:`running.becomes`."""
+    return name, await metric(proxy, name)

@@ -13,11 +13,11 @@ from upstreams import raw_upstream, read_head
 CONNECTIONS, STREAMS = 10, 100
 #: Then the proxy looks at its load twice a second: a quarter of the shortest time limit.
 TIMEOUTS = {"header": "2s"}
-SEVERAL_LOOKS = 3.0
+SEVERAL_LOOKS = 6.0
 LIMITS = {"max_connections": 100}
 IN_FLIGHT = "mcp_proxy_requests_in_flight"
 #: Number of looks at the memory; the proxy gives it back within some of its ticks.
-LOOKS, PAUSE = 60, 0.1
+LOOKS, PAUSE = 600, 0.1
 
 
 async def stalled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -31,7 +31,7 @@ from clients import (
 from flood import PREFACE, block, http2_frame
 from h2.connection import H2Connection
 from mcp_proxy.system import budget
-from running import DOMAIN, RunningProxy, proxied, running_proxy
+from running import DOMAIN, PATIENCE, RunningProxy, becomes, proxied, running_proxy
 from tunnelled import answer, curl, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 
@@ -65,12 +65,7 @@ async def served_again(proxy: RunningProxy, before: int) -> None:
     async with raw_client(proxy) as (reader, writer):
         writer.write(get())
         assert (await answer(reader))[0] == 200
-    for _ in range(200):
-        # Connections to upstreams are kept for a while.
-        if descriptors(proxy) <= before + 64:
-            break
-        await asyncio.sleep(0.05)
-    assert descriptors(proxy) <= before + 64
+    await has_at_most(proxy, before + 64)  # connections to upstreams are kept for a while
     assert proxy.process.returncode is None
 
 
@@ -125,7 +120,7 @@ STAGES = (
 
 
 async def test_handshakes_that_never_end(tmp_path: Path) -> None:
-    timeouts = {"handshake": "3s"}
+    timeouts = {"handshake": "6s"}
     async with proxied(tmp_path, raw_upstream(polite), limits=ROOMY, timeouts=timeouts) as proxy:
         before = descriptors(proxy)
         with closing_all() as clients:
@@ -142,7 +137,7 @@ async def test_handshakes_that_never_end(tmp_path: Path) -> None:
 
 
 async def test_requests_that_never_end(tmp_path: Path) -> None:
-    timeouts = {"header": "3s"}
+    timeouts = {"header": "6s"}
     async with proxied(tmp_path, raw_upstream(polite), limits=ROOMY, timeouts=timeouts) as proxy:
         context = proxy.client_tls("http/1.1")
 
@@ -220,6 +215,11 @@ async def test_clients_that_stop_reading_over_http2(
             with closing_all() as clients:
                 async with others_are_served(proxy):
                     await opened(clients, count, proxy.port, stop_reading)
+
+                async def much_waits() -> bool:
+                    return await metric(proxy, BUFFERED) > count * 1000
+
+                await becomes(True, much_waits)
                 waits, cut = await metric(proxy, BUFFERED), await metric(proxy, CUT)
                 grown = rss(proxy) - empty
                 print(
@@ -227,7 +227,7 @@ async def test_clients_that_stop_reading_over_http2(
                     f"{waits / 1e6:.0f} MB wait, {cut:.0f} connections cut"
                 )
                 record_testsuite_property("bytes_of_unread_http2", grown)
-                assert count * 1000 < waits <= budget.MOST
+                assert waits <= budget.MOST
                 # Objects of a connection and a request, and what the C library keeps in holes.
                 assert grown < 1.5 * budget.MOST + count * 100_000
             await served_again(proxy, before)
@@ -253,7 +253,7 @@ async def test_clients_of_the_admin_listener_that_do_nothing(tmp_path: Path) -> 
         with closing_all() as clients:
             await opened(clients, CLIENTS, proxy.admin_port, lambda client: None)
             for _ in range(5):
-                assert await metric(proxy, "mcp_proxy_workers") == 1
+                await comes_to(proxy, "mcp_proxy_workers", 1)
             assert descriptors(proxy) <= before + 64 + 256
         await served_again(proxy, before)
 
@@ -339,7 +339,7 @@ def full_backlog() -> AsyncIterator[int]:
 
 async def test_connections_above_the_limit(tmp_path: Path) -> None:
     limits = {"max_connections": 20}
-    timeouts = {"handshake": "3s"}
+    timeouts = {"handshake": "6s"}
     async with proxied(tmp_path, raw_upstream(polite), limits=limits, timeouts=timeouts) as proxy:
         context = proxy.client_tls("http/1.1")
 
@@ -417,7 +417,7 @@ async def test_more_clients_than_descriptors(
                         while watchdog.recv(1000):
                             pass
                     loop = asyncio.get_running_loop()
-                    assert await asyncio.wait_for(loop.sock_recv(watchdog, 1000), 20)
+                    assert await asyncio.wait_for(loop.sock_recv(watchdog, 1000), PATIENCE)
                     await comes_to(proxy, OPEN, ROOM)
                     await idle_costs_nothing(proxy)
                 await served_again(proxy, before)
