@@ -150,7 +150,7 @@ def _host_reboot(arguments: argparse.Namespace) -> int:
     paths = LabPaths(arguments.name)
     host = _known_host(paths, arguments.host)
     before = _boot(paths, host)
-    ssh.output(paths, host, ["sudo", "systemctl", "reboot"], timeout=10)
+    ssh.output(paths, host, ["sudo", "systemctl", "reboot"], timeout=60)
     _wait_for_another_boot(paths, host, before)
     return 0
 
@@ -168,7 +168,7 @@ def _host_cut(arguments: argparse.Namespace) -> int:
 
 def _boot(paths: LabPaths, host: str) -> str | None:
     """The kernel's name for its present boot; None if the host cannot be reached."""
-    return ssh.output(paths, host, ["cat", "/proc/sys/kernel/random/boot_id"], timeout=10)
+    return ssh.output(paths, host, ["cat", "/proc/sys/kernel/random/boot_id"], timeout=60)
 
 
 def _wait_for_another_boot(paths: LabPaths, host: str, before: str | None) -> None:

@@ -95,7 +95,7 @@ def _stored(paths: LabPaths, lab: dict[str, Any], file: str, option: str) -> str
     """The text of a file in the state directory of the state host, which is the first one."""
     host = lab["hosts"][0]["name"]
     path = f"/var/lib/mcp-tunnel/default/{file}"
-    text = ssh.output(paths, host, ["sudo", "cat", path], timeout=10)
+    text = ssh.output(paths, host, ["sudo", "cat", path], timeout=60)
     if not text:
         raise LabError(f"{host} has no {path}: deploy first, or give {option}")
     return text

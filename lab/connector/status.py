@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from .ingress import Ingress
 from .log import Log
 
-_REQUEST_TIMEOUT = 5.0
+_REQUEST_TIMEOUT = 30.0
 
 
 @dataclass

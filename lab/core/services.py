@@ -37,7 +37,7 @@ class Service:
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool] | None = None
-    ready_timeout: float = 20.0
+    ready_timeout: float = 120.0
     front_doors: Sequence[str] = ()
 
 

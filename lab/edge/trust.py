@@ -19,7 +19,7 @@ from .connectors import Connection
 
 #: A verdict holds this long, in seconds: a new or archived CA takes effect after that.
 _HOLDS = 1.0
-_TIMEOUT = 10.0
+_TIMEOUT = 30.0
 
 
 class Untrusted(Exception):

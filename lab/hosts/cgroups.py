@@ -48,11 +48,11 @@ def remove(lab: str, group: str = "") -> None:
     """Kills the processes left in the lab's group (or one group of it) and removes the group.
 
     Raises:
-        LabError: processes survive SIGKILL for ten seconds.
+        LabError: processes survive SIGKILL for a minute.
     """
     for hierarchy in _hierarchies():
         top = hierarchy / lab / group
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while top.is_dir() and not _removed(top):
             if time.monotonic() > deadline:
                 raise LabError(f"{top}: its processes do not end; see its cgroup.procs")

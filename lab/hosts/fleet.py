@@ -18,7 +18,7 @@ from ..network.addresses import HostAddress
 _ATTEMPTS = 6
 _FIRST_PAUSE = 0.1  # seconds; each is twice as long as the one before
 #: A process that ends with an error within this time after a reboot has not booted.
-_SECONDS_TO_START = 10.0
+_SECONDS_TO_START = 60.0
 
 
 class _Spec(Protocol):

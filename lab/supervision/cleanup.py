@@ -36,7 +36,7 @@ def _kill_inside(namespace: Path) -> None:
         wanted = namespace.stat()
     except FileNotFoundError:
         return
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         killed = [_killed(entry, wanted) for entry in Path("/proc").glob("[0-9]*")]
         if not any(killed):

@@ -29,7 +29,7 @@ from .messages import Message, decode, send
 from .spec import LabSpec
 
 _SECONDS_TO_END = 5.0
-_SECONDS_TO_BOOT = 120.0
+_SECONDS_TO_BOOT = 300.0
 _SECONDS_TO_BOOT_EMULATED = 600.0
 
 

@@ -28,7 +28,7 @@ from . import cleanup, facts, kept
 from .messages import decode
 from .spec import LabSpec
 
-_SECONDS_TO_END = 20.0
+_SECONDS_TO_END = 120.0
 _TOOLS = (
     *("debootstrap", "dnsmasq", "ip", "journalctl", "mount", "nc", "nsenter", "setpriv", "ss"),
     *("ssh", "ssh-keygen", "systemd-nspawn", "unshare"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..core.errors import LabError
 
-_SECONDS = 5.0
+_SECONDS = 60.0
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -41,7 +41,7 @@ def remove_tree(path: Path) -> None:
     that mount off when the file is removed here.
 
     Raises:
-        LabError: it cannot be removed for five seconds.
+        LabError: it cannot be removed for a minute.
     """
     deadline = time.monotonic() + _SECONDS
     while True:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..core.errors import LabError
 
-_TIMEOUT = 10.0
+_TIMEOUT = 60.0
 _LIMIT = 1 << 20
 
 

@@ -17,7 +17,7 @@ from . import messages
 from .workload import METADATA
 
 _SOCKET = "/tmp/spire-agent/public/api.sock"
-_TIMEOUT = 10.0
+_TIMEOUT = 60.0
 
 
 def install(path: Path) -> None:

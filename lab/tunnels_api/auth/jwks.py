@@ -10,7 +10,7 @@ import jwt
 
 from ..errors import Denied
 
-_TIMEOUT = 5.0
+_TIMEOUT = 30.0
 # Loading the world's CAs takes longer than the rest of an exchange, so it is done once.
 _TRUST = httpx2.create_ssl_context()
 
