@@ -87,10 +87,10 @@ def provisioned(running_api, tmp_path_factory, identity_file, session_file):
 
 
 @pytest.fixture
-def hurry(monkeypatch):
+def hurry(lab_api, monkeypatch):
     """Shorten waits: pauses, and timeouts for answers that a test knows will not come."""
     from contract.hurry import Hurry
 
-    made = Hurry()
+    made = Hurry(lab_api)
     made.install(monkeypatch)
     return made

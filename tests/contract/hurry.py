@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from urllib3.connection import HTTPConnection
 
-_TIMEOUT = 0.05
-# Long enough that a call has had its effect before anybody looks for it.
-_TIMEOUT_OF_EFFECTS = 0.3
-_EFFECTS = ("create", "add_certificate", "rotate_token")
+from lab.tests.loopback import PATIENCE, wait_for
+from lab.tests.platforms import Api
+
+# Seconds to connect, and then to wait for an answer.
+_TIMEOUT = (PATIENCE, 0.05)
 # Call of the API -> method and end of the path.
 _CALLS = {
     "exchange": ("POST", "/v1/oauth/token"),
@@ -31,12 +33,18 @@ _CALLS = {
 class Hurry:
     """``pauses``: seconds requested. ``silent``: call -> number of answers that do not come."""
 
+    api: Api
     pauses: list[float] = field(default_factory=list)
     silent: dict[str, int] = field(default_factory=dict)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Makes pauses short, and the timeout of silent calls; others keep theirs."""
+        """Makes pauses short, and the timeout of silent calls; others keep theirs.
+
+        That of a silent call begins when the API has done what it does about it, however busy the
+        machine is: whoever gives up looks for the call's effect at once.
+        """
         sleep, request = time.sleep, requests.Session.request
+        getresponse = HTTPConnection.getresponse
 
         def nap(seconds: float) -> None:
             self.pauses.append(seconds)
@@ -46,13 +54,25 @@ class Hurry:
             session: requests.Session, method: str, url: str, **options: Any
         ) -> requests.Response:
             call = _call(method, url)
-            if self.silent.get(call):
-                self.silent[call] -= 1
-                options["timeout"] = _TIMEOUT_OF_EFFECTS if call in _EFFECTS else _TIMEOUT
-            return request(session, method, url, **options)
+            if not self.silent.get(call):
+                return request(session, method, url, **options)
+            self.silent[call] -= 1
+            noted = self._noted(call)
+
+            def late(connection: HTTPConnection) -> Any:
+                wait_for(lambda: self._noted(call) > noted)
+                return getresponse(connection)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(HTTPConnection, "getresponse", late)
+                return request(session, method, url, **{**options, "timeout": _TIMEOUT})
 
         monkeypatch.setattr("time.sleep", nap)
         monkeypatch.setattr(requests.Session, "request", impatient)
+
+    def _noted(self, call: str) -> int:
+        """Return how often the API has done something about a call."""
+        return sum(entry["call"] == call for entry in self.api.audit())
 
 
 def _call(method: str, url: str) -> str:
