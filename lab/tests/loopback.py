@@ -34,14 +34,18 @@ from lab.edge.control import ask
 from lab.edge.directory import EdgeDirectory
 from lab.tunnels_api.directory import ApiDirectory
 
+#: Seconds, at most, for whatever a test waits for: the machine may be busy.
+PATIENCE = 120.0
 _POLL = 0.05
+#: A socket for each port that was handed out: see free_port.
+_claims: list[socket.socket] = []
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 15) -> None:
-    """Return once `what` is true; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
+def wait_for(what: Callable[[], bool]) -> None:
+    """Return once `what` is true; fail after `PATIENCE`."""
+    deadline = time.monotonic() + PATIENCE
     while not what():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
+        assert time.monotonic() < deadline, f"not within {PATIENCE} s"
         time.sleep(_POLL)
 
 
@@ -49,12 +53,18 @@ def free_port(host: str = "127.0.0.1") -> int:
     """A port that nobody listens at.
 
     It is none of those that the kernel hands out (ip_local_port_range): between this look and its
-    use, no connection of another program gets it.
+    use, no connection of another program gets it. Nor does another test, in this process or beside
+    it: the name of a socket, which the kernel knows as long as this process lives, claims it.
     """
     while True:
         port = random.randrange(20000, 30000)
-        with contextlib.suppress(OSError), socket.create_server((host, port)):
-            return port
+        claim = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError):
+            claim.bind(f"\0mcp-tunnel-tests {host}:{port}")
+            with socket.create_server((host, port)):
+                _claims.append(claim)
+                return port
+        claim.close()
 
 
 class Edge:
@@ -90,7 +100,7 @@ class Edge:
         return found
 
     def client(self) -> socket.socket:
-        return socket.create_connection(self.front, timeout=20)
+        return socket.create_connection(self.front, timeout=PATIENCE)
 
 
 class Connector:
@@ -139,7 +149,7 @@ class Connector:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://{self.metrics}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self.metrics}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -6,11 +6,24 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.core.checkouts import OWN, ROOT, Checkout
 from lab.core.paths import LabPaths
+
+#: Seconds, at most, for whatever a test waits for: the machine may be busy.
+PATIENCE = 120.0
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    """Returns once the condition holds; *what* says what is wrong if it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
 
 
 def lab_command(*arguments: str, **options: object) -> subprocess.Popen[str]:
@@ -30,8 +43,13 @@ def lab_command(*arguments: str, **options: object) -> subprocess.Popen[str]:
 def lab(*arguments: str) -> tuple[int, str]:
     """Runs `python -m lab …` to its end: (exit status, output)."""
     process = lab_command(*arguments)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     return process.returncode, output
+
+
+def nothing_is_left(name: str, checkout: Checkout = OWN) -> None:
+    """Asserts that nothing belongs to this lab any more, once what was killed has ended."""
+    wait_until(lambda: leftovers(name, checkout) == [], "leftovers")
 
 
 def leftovers(name: str, checkout: Checkout = OWN) -> list[str]:
@@ -72,7 +90,7 @@ class RunningLab:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         return done.stdout.strip()
@@ -83,6 +101,6 @@ class RunningLab:
             ["nsenter", f"--net={self.paths.network}", "--", *argv],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=True,
         ).stdout

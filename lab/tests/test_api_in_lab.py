@@ -17,7 +17,7 @@ import json, sys, urllib.error, urllib.request
 method, url, headers, body = sys.argv[1:]
 request = urllib.request.Request(url, body.encode() or None, json.loads(headers), method=method)
 try:
-    answer = urllib.request.urlopen(request, timeout=10)
+    answer = urllib.request.urlopen(request, timeout=60)
 except urllib.error.HTTPError as error:
     answer = error
 print(json.dumps([answer.status, answer.read().decode()]))

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +15,7 @@ import pytest
 from lab.core.checkouts import ROOT
 from lab.core.paths import LabPaths
 from lab.supervision import facts, kept
-from lab.tests.support import lab, leftovers
-
-_SECONDS = 15.0
+from lab.tests.support import lab, nothing_is_left, wait_until
 
 Kill = Callable[[LabPaths], None]
 
@@ -32,13 +29,6 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     (cache / "rootfs").symlink_to(cache_root() / "rootfs")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def kill_supervisor(paths: LabPaths) -> None:
@@ -90,7 +80,7 @@ def test_the_logs_stay_and_every_command_says_where(name: str, kill: Kill) -> No
     assert f"before that, lab {name} ended unexpectedly" in output
     assert "the last words" in (kept_logs(output) / "host1.log").read_text()
     assert (kept_logs(output) / "reason.txt").exists()
-    wait_until(lambda: leftovers(name) == [], "leftovers")
+    nothing_is_left(name)
     assert lab("status", name)[1] == f"lab: lab {name} is not up; `lab up {name}` makes it\n"
 
 
@@ -101,7 +91,7 @@ def test_another_lab_of_the_name_keeps_the_first_ones_logs(name: str, kill: Kill
     (paths.logs / "host1.log").open("a").write("of the first\n")
     kill(paths)
     wait_until(lambda: facts.gone(paths), "the lab lives on")
-    wait_until(lambda: lab("up", name, "--hosts", "1")[0] == 0, "does not come up")
+    wait_until(lambda: lab("up", name, "--hosts", "1")[0] == 0, "does not come up", 600)
     assert lab("status", name)[0] == 0
     # Those of the second one are not kept: its end is asked for.
     assert lab("down", name) == (0, f"lab {name}: ended\n")
@@ -118,7 +108,7 @@ def test_a_lab_that_does_not_come_up_says_where_its_logs_are(
     assert "service dns ended with status 3" in output
     logs = Path(output.partition("all logs are in ")[2].strip())
     assert (logs / "dns.log").read_text() == "no\n"
-    assert leftovers(name) == []
+    nothing_is_left(name)
 
 
 def test_so_many_are_kept_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +167,7 @@ def test_a_scenarios_tests_stop_at_once(name: str, tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         return done.returncode, done.stdout

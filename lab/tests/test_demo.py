@@ -92,7 +92,7 @@ class Demo:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=60,
+            timeout=600,
             check=False,
         )
 

@@ -13,7 +13,7 @@ import pytest
 
 from lab.core.checkouts import ROOT
 from lab.supervision import lifecycle
-from lab.tests.support import RunningLab, lab
+from lab.tests.support import PATIENCE, RunningLab, lab, wait_until
 
 BOTH = pytest.mark.parametrize("host", ["host1", "host2"])
 
@@ -55,7 +55,7 @@ def test_unknown_host_key_is_refused(two: RunningLab, tmp_path: Path) -> None:
         ["ssh", "-F", two.paths.ssh_config, *options, "host1", "true"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 255
@@ -68,7 +68,7 @@ def test_ansible_reaches_them_with_the_inventory(two: RunningLab) -> None:
         [ansible, "-i", two.paths.inventory(), "mcp_tunnel", "-b", "-m", "command", "-a", "id -un"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         cwd=ROOT,
     )
@@ -113,9 +113,7 @@ def test_power_off_is_seen(there: RunningLab) -> None:
     name = there.paths.name
     assert lab("status", name)[0] == 0
     lab("host", name, "exec", "host2", "sudo", "systemctl", "poweroff")
-    for _ in range(100):
-        status, output = lab("status", name)
-        if status != 0:
-            break
+    wait_until(lambda: lab("status", name)[0] != 0, "the host stays on")
+    output = lab("status", name)[1]
     assert "host2        ended with status 0" in output
     assert "host1        running" in output

@@ -6,8 +6,6 @@ import argparse
 import json
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,16 +13,15 @@ import pytest
 from lab.commands import cli
 from lab.core.checkouts import OWN
 from lab.core.paths import LabPaths
-from lab.tests.support import RunningLab, lab, lab_command, leftovers
-
-_SECONDS = 20.0  # at most; the machine may be busy
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
+from lab.tests.support import (
+    PATIENCE,
+    RunningLab,
+    lab,
+    lab_command,
+    leftovers,
+    nothing_is_left,
+    wait_until,
+)
 
 
 def keeper(name: str) -> int:
@@ -72,8 +69,8 @@ def test_down_ends_ssh_connections_and_commands_inside_and_leaves_nothing(name: 
     status, output = lab("down", name)
 
     assert (status, output) == (0, f"lab {name}: ended\n")
-    assert running.wait(_SECONDS) != 0
-    wait_until(lambda: leftovers(name) == [], "shared connection lives on")
+    assert running.wait(PATIENCE) != 0
+    nothing_is_left(name)
 
 
 def test_second_up_is_refused(two: RunningLab) -> None:
@@ -113,13 +110,13 @@ def test_after_the_keepers_death_the_kernel_ends_the_lab(name: str) -> None:
     assert status == 0, output
     assert lab("status", name)[0] == 0
     lab("down", name)
-    assert leftovers(name) == []
+    nothing_is_left(name)
 
 
 def test_keeper_cleans_up_after_a_crashed_supervisor(name: str) -> None:
     assert lab("up", name, "--hosts", "1")[0] == 0
     os.kill(supervisor(name), signal.SIGKILL)
-    wait_until(lambda: leftovers(name) == [], "leftovers")
+    nothing_is_left(name)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +134,9 @@ def test_interrupted_up_leaves_nothing(name: str, number: signal.Signals) -> Non
 
     os.killpg(process.pid, number)  # as a terminal does
 
-    assert process.wait(_SECONDS) != 0
+    assert process.wait(PATIENCE) != 0
     process.stdout.close()
-    wait_until(lambda: leftovers(name) == [], "leftovers")
+    nothing_is_left(name)
 
 
 @pytest.mark.parametrize(

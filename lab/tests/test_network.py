@@ -9,14 +9,14 @@ import subprocess
 import pytest
 
 from lab.network.addresses import EDGE_ADDRESSES, EDGE_REGIONS
-from lab.tests.support import RunningLab, lab, lab_command
+from lab.tests.support import PATIENCE, RunningLab, lab, lab_command
 
 A, TXT, AAAA, SRV = 1, 16, 28, 33
 
 _ASK = """
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(2)
+s.settimeout(60)
 s.sendto(bytes.fromhex(sys.argv[1]), ("10.77.0.1", 53))
 print(s.recv(4096).hex())
 """
@@ -33,14 +33,14 @@ def ask(lab: RunningLab, name: str, kind: int) -> tuple[int, int, bytes]:
 def _connect(address: str, port: int) -> str:
     return (
         "python3 -c 'import socket; "
-        f'socket.create_connection(("{address}", {port}), 3); print("connected")\' 2>&1 | tail -1'
+        f'socket.create_connection(("{address}", {port}), 60); print("connected")\' 2>&1 | tail -1'
     )
 
 
 _REFUSAL = """python3 -c '
 import socket
 try:
-    socket.create_connection(("{}", 853), 10)
+    socket.create_connection(("{}", 853), 60)
 except OSError as error:
     print(error)
 '"""
@@ -110,7 +110,7 @@ import socket, sys
 protocol, host, port, text = sys.argv[1:]
 kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
 s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
-s.settimeout(3)
+s.settimeout(60)
 s.connect((host, int(port)))
 s.send(text.encode())
 print(s.recv(100).decode(), s.getsockname()[0])
@@ -182,7 +182,7 @@ def test_the_bridge_sees_what_leaves_a_host(two: RunningLab) -> None:
     while "listening on br0" not in dump.stdout.readline():
         pass
     two.on("host1", f"python3 -c '{_SEND}' udp 10.77.0.9 7844 x")
-    said, _ = dump.communicate(timeout=10)
+    said, _ = dump.communicate(timeout=PATIENCE)
     assert "> 10.77.0.9.7844: UDP" in said
     assert "10.77.0.9.7844 > 10.77.0.11." in said
 
@@ -223,7 +223,7 @@ def test_a_resolvers_client_that_stays_keeps_nobody_waiting(two: RunningLab) -> 
         's = socket.create_connection(("10.77.0.1", 53))\n'
         'print(subprocess.run(["getent", "hosts", "region1.v2.argotunnel.com"]).returncode)'
     )
-    assert two.on("host1", f"timeout 20 python3 -c '{stays}' | tail -1") == "0"
+    assert two.on("host1", f"timeout 120 python3 -c '{stays}' | tail -1") == "0"
 
 
 def test_a_place_that_is_none_is_named(two: RunningLab) -> None:

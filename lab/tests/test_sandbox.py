@@ -64,7 +64,7 @@ def test_credentials_reach_the_service_only(two: RunningLab, host: str) -> None:
 @pytest.mark.parametrize("host", ["host1", "host2"])
 def test_firewall_knows_users(two: RunningLab, host: str) -> None:
     """A rule for one user's packets stops those and no others."""
-    connect = "python3 -c 'import socket; socket.create_connection((\"10.77.0.1\", 53), 3)'"
+    connect = "python3 -c 'import socket; socket.create_connection((\"10.77.0.1\", 53), 60)'"
     two.on(
         host,
         "sudo nft 'table inet by_user { chain o { type filter hook output priority 0; "

@@ -17,7 +17,7 @@ from lab.core.checkouts import OWN, ROOT, Checkout
 from lab.core.errors import LabError
 from lab.core.paths import LabPaths
 from lab.supervision import lifecycle, mounts
-from lab.tests.support import RunningLab, lab, leftovers
+from lab.tests.support import RunningLab, lab, nothing_is_left
 
 _SUN_PATH = 107  # unix(7)
 _SSH_SUFFIX = 17  # the length that ssh appends while it makes a control socket
@@ -39,7 +39,7 @@ class Other:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         return done.returncode, done.stdout
@@ -81,9 +81,9 @@ def test_a_killed_lab_leaves_its_namesake_alone(name: str, other: Other) -> None
     assert lab("status", name)[0] == 0
     os.kill(keeper(theirs), signal.SIGKILL)
     assert lab("down", name) == (0, f"lab {name}: ended\n")
-    assert leftovers(name) == []
+    nothing_is_left(name)
     assert other.lab("down", name)[0] == 0
-    assert leftovers(name, other.checkout) == []
+    nothing_is_left(name, other.checkout)
 
 
 def test_down_without_a_name_ends_the_checkouts_own(two: RunningLab, other: Other) -> None:
@@ -97,7 +97,7 @@ def test_a_lab_of_a_checkout_that_is_gone_can_be_ended(name: str, other: Other) 
     shutil.rmtree(other.checkout.path)
     status, output = lab("down", name, "--everywhere")
     assert (status, output) == (0, f"lab {name} of {other.checkout.path}: ended\n")
-    assert leftovers(name, other.checkout) == []
+    nothing_is_left(name, other.checkout)
 
 
 def test_the_link_of_a_copied_checkout_becomes_its_own(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def in_private(script: str, *arguments: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     return done.stdout + (f"\nstatus {done.returncode}" if done.returncode else "")
@@ -180,7 +180,7 @@ def test_down_whatever_others_do_with_mounts(
         str(tmp_path / "holder"),
     )
     assert said.endswith(f"lab {name}: ended\n"), said
-    assert leftovers(name) == []
+    nothing_is_left(name)
 
 
 def test_a_busy_directory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.tests.loopback import Connector, Tunnel, receive, wait_for
+from lab.tests.loopback import PATIENCE, Connector, Tunnel, receive, wait_for
 
 _ELSEWHERE = "http://127.0.0.1:9"
 _QUIC_FIRST = '[{"protocol":"quic","percentage":100}]'
@@ -136,7 +136,7 @@ def test_a_foreign_file_ends_it(
 ) -> None:
     _foreign(tmp_path, text)
     connector = tunnel.connect("run", "--url", _ELSEWHERE, home=tmp_path)
-    assert connector.process.wait(20) == status
+    assert connector.process.wait(PATIENCE) == status
     assert log in connector.log
 
 
@@ -192,7 +192,7 @@ def test_only_ready_tells_that_the_edge_is_gone(tmp_path: Path) -> None:
 def test_the_longest_grace_period(tunnel: Tunnel, period: str, refused: bool) -> None:
     connector = tunnel.connect("--grace-period", period, "run", "--url", _ELSEWHERE)
     if refused:
-        assert connector.process.wait(20) == 1
+        assert connector.process.wait(PATIENCE) == 1
         assert "grace-period must be equal or less than 3m0s" in connector.log
     else:
         wait_for(lambda: _is_ready(connector))
@@ -211,13 +211,13 @@ def test_a_stop_waits_for_a_stream_beyond_the_grace_period(tunnel: Tunnel) -> No
         client.sendall(b"more")
         assert receive(client, 4) == b"more"
         connector.process.send_signal(signal.SIGTERM)
-        assert connector.process.wait(5) == -signal.SIGTERM
+        assert connector.process.wait(PATIENCE) == -signal.SIGTERM
 
 
 def test_prechecks_only_where_they_are_wanted(tunnel: Tunnel, resolver: Path) -> None:
     without = tunnel.connect(resolver=resolver)
     probing = tunnel.connect("--no-prechecks=false", resolver=resolver)
-    wait_for(lambda: "CONNECTIVITY PRE-CHECKS" in probing.log, 30)
+    wait_for(lambda: "CONNECTIVITY PRE-CHECKS" in probing.log)
     wait_for(lambda: _is_ready(without))
     assert "CONNECTIVITY PRE-CHECKS" not in without.log
     assert "api.cloudflare.com:443" not in without.log
@@ -229,13 +229,13 @@ def test_lost_udp_costs_time(tunnel: Tunnel, resolver: Path) -> None:
     auto = ("--protocol", "auto")
     patient = tunnel.connect(*auto, resolver=resolver)
     hasty = tunnel.connect(*auto, "--max-edge-addr-retries", "0", resolver=resolver)
-    wait_for(lambda: _is_ready(hasty), 30)
+    wait_for(lambda: _is_ready(hasty))
     assert "Initial protocol quic" in hasty.log
     assert "Failed to dial a quic connection" in hasty.log
     assert "Switching to fallback protocol http2" in hasty.log
     assert "protocol=http2" in hasty.log
     # Two processes: nothing says that this one has got as far as the other.
-    wait_for(lambda: "Failed to dial a quic connection" in patient.log, 30)
+    wait_for(lambda: "Failed to dial a quic connection" in patient.log)
     assert patient.has(0)
 
 
@@ -269,5 +269,5 @@ def test_without_an_answer_of_the_dns_it_is_http2(tunnel: Tunnel, resolver: Path
     config = resolver.with_name("resolv-silent.conf")
     config.write_text("nameserver 127.0.0.1\n")
     connector = tunnel.connect("--protocol", "auto", resolver=config)
-    wait_for(lambda: _is_ready(connector), 30)
+    wait_for(lambda: _is_ready(connector))
     assert "Initial protocol http2" in connector.log

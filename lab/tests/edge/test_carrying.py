@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.server import ServerConnection
 
-from lab.tests.loopback import Tunnel, receive, wait_for
+from lab.tests.loopback import PATIENCE, Tunnel, receive, wait_for
 
 MIB = 1 << 20
 
@@ -48,7 +48,7 @@ def test_who_does_not_read_stops_who_writes(tunnel: Tunnel, slow: str) -> None:
     size, woken, digest = 200 * MIB, threading.Event(), hashlib.sha256()
 
     def sleepy(connection: ServerConnection) -> None:
-        woken.wait(30)
+        woken.wait(PATIENCE)
         left = size
         while left:
             message = connection.recv()
@@ -69,7 +69,7 @@ def test_who_does_not_read_stops_who_writes(tunnel: Tunnel, slow: str) -> None:
             taken = _pour(client, size)
             assert taken < 64 * MIB
             woken.set()
-            client.settimeout(30)
+            client.settimeout(PATIENCE)
             for _ in range((size - taken) // MIB):
                 client.sendall(bytes(MIB))
             client.sendall(bytes((size - taken) % MIB))
@@ -121,7 +121,7 @@ def test_proxy_down(tunnel: Tunnel) -> None:
         assert client.recv(1) == b""
     assert "answered 502" in tunnel.edge.ask("status")["last_failure"]
     assert connector.ready()["readyConnections"] == 4
-    assert "Unable to reach the origin service" in connector.log
+    wait_for(lambda: "Unable to reach the origin service" in connector.log)
     assert "dial tcp 127.0.0.1:9: connect: connection refused" in connector.log
 
 

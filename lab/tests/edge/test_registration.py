@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from lab.core.credentials import Tunnel as Credentials
-from lab.tests.loopback import Connector, Tunnel, receive, wait_for
+from lab.tests.loopback import PATIENCE, Tunnel, receive, wait_for
 
 
 def test_four_connections(tunnel: Tunnel) -> None:
@@ -20,7 +19,7 @@ def test_four_connections(tunnel: Tunnel) -> None:
     ready = json.loads(body)
     assert list(ready) == ["status", "readyConnections", "connectorId"]
     assert (status, ready["status"], ready["readyConnections"]) == (200, 200, 4)
-    assert [each["connIndex"] for each in tunnel.edge.connections] == [0, 1, 2, 3]
+    assert sorted(each["connIndex"] for each in tunnel.edge.connections) == [0, 1, 2, 3]
     assert {each["connector"] for each in tunnel.edge.connections} == {ready["connectorId"]}
     assert connector.log.count("INF Registered tunnel connection connIndex=") == 4
     metrics = connector.get("/metrics")[1].splitlines()
@@ -57,20 +56,22 @@ def test_other_tunnel(tunnel: Tunnel, tmp_path: Path, change: str, cause: str) -
 def test_lost_connections_come_back(tunnel: Tunnel) -> None:
     connector = tunnel.connected()
     assert tunnel.edge.ask("drop") == {"dropped": 4}
-    wait_for(lambda: connector.has(0))
-    wait_for(lambda: connector.log.count("INF Lost connection with the edge") == 4)
-    wait_for(lambda: connector.has(4), 30)
+    # Each comes back in its own time, so that there need not be a moment without any.
+    wait_for(lambda: connector.log.count("INF Lost connection with the edge") >= 4)
+    wait_for(lambda: connector.log.count("INF Registered tunnel connection") >= 8)
+    wait_for(lambda: connector.has(4))
 
 
 def test_refused_registrations(tunnel: Tunnel) -> None:
     connector = tunnel.connected()
     tunnel.edge.ask("refuse")
     tunnel.edge.ask("drop")
-    wait_for(lambda: "Registrations are refused for now" in connector.log, 30)
+    wait_for(lambda: "Registrations are refused for now" in connector.log)
+    wait_for(lambda: connector.has(0))
     assert connector.get("/ready")[0] == 503
     assert connector.process.poll() is None
     tunnel.edge.ask("accept")
-    wait_for(lambda: connector.has(4), 40)
+    wait_for(lambda: connector.has(4))
 
 
 def test_rotation(tunnel: Tunnel) -> None:
@@ -84,7 +85,7 @@ def test_rotation(tunnel: Tunnel) -> None:
         client.sendall(b"new client")
         assert receive(client, 10) == b"new client"
     tunnel.edge.ask("drop")
-    wait_for(lambda: "Unauthorized: Invalid tunnel secret" in connector.log, 30)
+    wait_for(lambda: "Unauthorized: Invalid tunnel secret" in connector.log)
     assert tunnel.connected().ready()["readyConnections"] == 4
 
 
@@ -92,15 +93,16 @@ def test_vanished_connector_is_forgotten(tunnel: Tunnel) -> None:
     """As when a host loses power: no packet announces the end."""
     connector = tunnel.connected()
     connector.process.send_signal(signal.SIGSTOP)
-    wait_for(lambda: tunnel.edge.connections == [], 20)
+    wait_for(lambda: tunnel.edge.connections == [])
 
 
 def test_idle_connector_stops_at_once(tunnel: Tunnel) -> None:
-    connector = tunnel.connected()
-    assert _stop(connector) < 3
-    assert connector.process.returncode == 0
+    """It does not wait for the grace period, which is longer than the test's patience."""
+    connector = tunnel.connected("--grace-period", "3m")
+    connector.process.send_signal(signal.SIGTERM)
+    assert connector.process.wait(PATIENCE) == 0
     assert connector.log.count("Unregistered tunnel connection") == 4
-    assert tunnel.edge.connections == []
+    wait_for(lambda: tunnel.edge.connections == [])
 
 
 def test_open_stream_delays_the_stop(tunnel: Tunnel) -> None:
@@ -116,7 +118,7 @@ def test_open_stream_delays_the_stop(tunnel: Tunnel) -> None:
         client.sendall(b"more")
         assert receive(client, 4) == b"more"
         assert connector.process.poll() is None
-    assert connector.process.wait(5) == 0
+    assert connector.process.wait(PATIENCE) == 0
 
 
 def test_second_signal_ends_at_once(tunnel: Tunnel) -> None:
@@ -126,14 +128,9 @@ def test_second_signal_ends_at_once(tunnel: Tunnel) -> None:
         assert receive(client, 4) == b"open"
         connector.process.send_signal(signal.SIGTERM)
         wait_for(lambda: "Unregistered tunnel connection" in connector.log)
-        assert _stop(connector) < 2
-
-
-def _stop(connector: Connector) -> float:
-    began = time.monotonic()
-    connector.process.send_signal(signal.SIGTERM)
-    connector.process.wait(10)
-    return time.monotonic() - began
+        # The first one alone would wait for the open stream.
+        connector.process.send_signal(signal.SIGTERM)
+        assert connector.process.wait(PATIENCE) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
@@ -150,7 +147,11 @@ def _stop(connector: Connector) -> float:
 )
 def test_command_line(tunnel: Tunnel, arguments: list[str], status: int, text: str) -> None:
     done = subprocess.run(
-        [str(tunnel.binary), *arguments], capture_output=True, text=True, timeout=10, check=False
+        [str(tunnel.binary), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert text in done.stdout + done.stderr
     assert done.returncode == status

@@ -15,7 +15,7 @@ from websockets.sync.server import ServerConnection
 
 from lab.core.credentials import Issued, issue
 from lab.edge.trust import _HOLDS
-from lab.tests.loopback import Connector, Tunnel, wait_for
+from lab.tests.loopback import PATIENCE, Connector, Tunnel, wait_for
 from lab.tests.platforms import authority
 from lab.tunnels_api.tunnels import Tunnels, make, owned
 
@@ -155,7 +155,7 @@ def test_unknown_domain_and_archived_tunnel(made: Made) -> None:
     assert made.call() == b""
     assert made.last_failure == f"no active tunnel has the domain of {made.host}"
     made.tunnel.edge.ask("drop")
-    wait_for(lambda: "Unauthorized: Tunnel not found" in made.connector.log, 30)
+    wait_for(lambda: "Unauthorized: Tunnel not found" in made.connector.log)
 
 
 def test_tunnel_without_connectors(made: Made) -> None:
@@ -207,4 +207,4 @@ def test_connector_that_leaves_while_it_is_verified(made: Made) -> None:
     made.first_opened = leave
     edge.ask("pin", leaving)
     assert made.call() == _ANSWER, made.last_failure
-    first.process.wait(20)
+    first.process.wait(PATIENCE)

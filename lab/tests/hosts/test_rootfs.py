@@ -120,7 +120,7 @@ def test_labs_that_need_it_together_build_it_once(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(100)
     assert (tmp_path / "runs").read_text() == "run\n"
 
 

@@ -6,7 +6,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 import botocore.session  # type: ignore[import-untyped]
-import httpx2
 import jwt
 import pytest
 from botocore.config import Config  # type: ignore[import-untyped]
@@ -15,11 +14,13 @@ from botocore.utils import InstanceMetadataFetcher  # type: ignore[import-untype
 
 from lab.identity.aws_metadata import REGION, ROLE
 from lab.identity.aws_sts import SUBJECT
+from lab.tests import patient
+from lab.tests.loopback import PATIENCE
 from lab.tests.platforms import AUDIENCE, Api, Identity
 
 
 def _role(identity: Identity) -> dict[str, Any]:
-    fetcher = InstanceMetadataFetcher(base_url=identity.url + "/", num_attempts=1)
+    fetcher = InstanceMetadataFetcher(timeout=PATIENCE, num_attempts=1, base_url=identity.url + "/")
     found: dict[str, Any] = fetcher.retrieve_iam_role_credentials()
     return found
 
@@ -42,15 +43,15 @@ def test_role_credentials(identity: Identity) -> None:
     assert role["role_name"] == ROLE
     assert role["access_key"].startswith("ASIA")
     place = f"{identity.url}/latest/meta-data/iam/security-credentials/"
-    assert httpx2.get(place).status_code == 401
+    assert patient.get(place).status_code == 401
     seconds = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
-    session = httpx2.put(f"{identity.url}/latest/api/token", headers=seconds).text
+    session = patient.put(f"{identity.url}/latest/api/token", headers=seconds).text
     headers = {"X-aws-ec2-metadata-token": session}
-    assert httpx2.get(place, headers=headers).text == ROLE
+    assert patient.get(place, headers=headers).text == ROLE
     region = f"{identity.url}/latest/meta-data/placement/region"
-    assert httpx2.get(region, headers=headers).text == REGION
-    assert httpx2.get(place + "other", headers=headers).status_code == 404
-    assert httpx2.put(f"{identity.url}/latest/api/token").status_code == 400
+    assert patient.get(region, headers=headers).text == REGION
+    assert patient.get(place + "other", headers=headers).status_code == 404
+    assert patient.put(f"{identity.url}/latest/api/token").status_code == 400
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES384"])
@@ -111,7 +112,7 @@ def test_other_requests(identity: Identity) -> None:
     with pytest.raises(ClientError) as refused:
         _sts(identity).get_caller_identity()
     assert refused.value.response["Error"]["Code"] == "InvalidAction"
-    unsigned = httpx2.post(identity.url, data={"Action": "GetWebIdentityToken"})
+    unsigned = patient.post(identity.url, data={"Action": "GetWebIdentityToken"})
     assert unsigned.status_code == 403
     assert "MissingAuthenticationToken" in unsigned.text
 

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import jwt
 import pytest
 
 from lab.core.errors import LabError
 from lab.identity import azure, github, okta
+from lab.tests import patient
 from lab.tests.platforms import AUDIENCE, Api, Identity
 
 _FLAVOR = {"Metadata-Flavor": "Google"}
@@ -32,7 +32,7 @@ def test_discovery(identity: Identity) -> None:
     """PyJWT's own client discovers the keys of every issuer."""
     for platform, facts in identity.ask("status").items():
         place = facts["issuer"].rstrip("/") + "/.well-known/openid-configuration"
-        found = httpx2.get(place).json()
+        found = patient.get(place).json()
         assert found["issuer"] == facts["issuer"]
         token = identity.token(platform)
         key = jwt.PyJWKClient(found["jwks_uri"]).get_signing_key_from_jwt(token)
@@ -49,14 +49,14 @@ def test_keys_survive_a_restart(identity: Identity) -> None:
 
 def test_gcp(identity: Identity, api: Api) -> None:
     query = {"audience": AUDIENCE, "format": "full"}
-    answer = httpx2.get(identity.url + _GCP, params=query, headers=_FLAVOR)
+    answer = patient.get(identity.url + _GCP, params=query, headers=_FLAVOR)
     assert answer.headers["metadata-flavor"] == "Google"
     found = claims(answer.text)
     assert (found["aud"], found["azp"], found["email_verified"]) == (AUDIENCE, found["sub"], True)
     assert found["google"]["compute_engine"]["instance_name"]
     assert found["exp"] - found["iat"] == 3600
     assert accepted(api, "gcp", answer.text)
-    short = httpx2.get(identity.url + _GCP, params={"audience": "x"}, headers=_FLAVOR)
+    short = patient.get(identity.url + _GCP, params={"audience": "x"}, headers=_FLAVOR)
     assert "email" not in claims(short.text)
 
 
@@ -72,13 +72,13 @@ def test_gcp(identity: Identity, api: Api) -> None:
 def test_gcp_refuses(
     identity: Identity, query: dict[str, str], headers: dict[str, str], status: int
 ) -> None:
-    answer = httpx2.get(identity.url + _GCP, params=query, headers=headers)
+    answer = patient.get(identity.url + _GCP, params=query, headers=headers)
     assert answer.status_code == status
 
 
 def test_azure(identity: Identity, api: Api) -> None:
     query = {"api-version": "2018-02-01", "resource": "api://tunnels"}
-    answer = httpx2.get(identity.url + _AZURE, params=query, headers={"Metadata": "true"}).json()
+    answer = patient.get(identity.url + _AZURE, params=query, headers={"Metadata": "true"}).json()
     found = claims(answer["access_token"])
     assert (found["aud"], found["sub"], answer["token_type"]) == (
         *("api://tunnels", azure.SUBJECT),
@@ -89,7 +89,7 @@ def test_azure(identity: Identity, api: Api) -> None:
     options = {"audience": "api://tunnels", "max_lifetime": azure.MAX_LIFETIME}
     assert accepted(api, "azure", token, **options)
     query["client_id"] = azure.USER_CLIENT_ID
-    other = httpx2.get(identity.url + _AZURE, params=query, headers={"Metadata": "true"}).json()
+    other = patient.get(identity.url + _AZURE, params=query, headers={"Metadata": "true"}).json()
     assert claims(other["access_token"])["sub"] == azure.USER_SUBJECT
 
 
@@ -106,31 +106,31 @@ def test_azure(identity: Identity, api: Api) -> None:
     ],
 )
 def test_azure_refuses(identity: Identity, query: dict[str, str], headers: dict[str, str]) -> None:
-    answer = httpx2.get(identity.url + _AZURE, params=query, headers=headers)
+    answer = patient.get(identity.url + _AZURE, params=query, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 def test_github(identity: Identity, api: Api) -> None:
     bearer = {"Authorization": f"bearer {identity.directory.github_token()}"}
     place = f"{identity.url}{github.REQUEST}&audience={AUDIENCE}"
-    answer = httpx2.get(place, headers=bearer).json()
+    answer = patient.get(place, headers=bearer).json()
     found = claims(answer["value"])
     assert (found["sub"], found["repository"]) == (github.SUBJECT, "acme/tunnels")
     options = {"subject": "repo:acme/tunnels:*", "claims": {"ref": "refs/heads/main"}}
     assert accepted(api, "github", answer["value"], **options)
     for headers in ({}, {"Authorization": "Bearer wrong"}):
-        assert httpx2.get(place, headers=headers).status_code == 401
+        assert patient.get(place, headers=headers).status_code == 401
 
 
 def test_okta(identity: Identity, api: Api) -> None:
     place = identity.ask("status")["okta"]["issuer"] + "/v1/token"
     form = _okta_form(identity, place)
-    answer = httpx2.post(place, data=form)
+    answer = patient.post(place, data=form)
     assert answer.status_code == 200
     token = answer.json()["access_token"]
     assert claims(token)["cid"] == okta.CLIENT_ID
     assert accepted(api, "okta", token)
-    again = httpx2.post(place, data=form)
+    again = patient.post(place, data=form)
     assert (again.status_code, again.json()["error"]) == (401, "invalid_client")
     assert "jti" in again.json()["error_description"]
 
@@ -146,7 +146,7 @@ def test_okta(identity: Identity, api: Api) -> None:
 )
 def test_okta_refuses(identity: Identity, change: dict[str, str], status: int, code: str) -> None:
     place = identity.ask("status")["okta"]["issuer"] + "/v1/token"
-    answer = httpx2.post(place, data={**_okta_form(identity, place), **change})
+    answer = patient.post(place, data={**_okta_form(identity, place), **change})
     assert (answer.status_code, answer.json()["error"]) == (status, code)
 
 
@@ -162,7 +162,7 @@ def test_okta_refuses(identity: Identity, change: dict[str, str], status: int, c
 )
 def test_okta_checks_the_assertion(identity: Identity, change: dict[str, Any]) -> None:
     place = identity.ask("status")["okta"]["issuer"] + "/v1/token"
-    answer = httpx2.post(place, data=_okta_form(identity, place, **change))
+    answer = patient.post(place, data=_okta_form(identity, place, **change))
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 

@@ -14,6 +14,7 @@ from spiffe.workloadapi.errors import FetchJwtSvidError
 
 from lab.identity.spiffe import agent, messages
 from lab.identity.spiffe.workload import SUBJECT, TRUST_DOMAIN
+from lab.tests.loopback import PATIENCE
 from lab.tests.platforms import AUDIENCE, Api, Identity
 
 
@@ -45,10 +46,14 @@ def test_security_header(identity: Identity) -> None:
         request = messages.JWTSVIDRequest(audience=[AUDIENCE])
         for metadata in (None, [("workload.spiffe.io", "false")]):
             with pytest.raises(grpc.RpcError) as refused:
-                fetch(request, metadata=metadata, timeout=5)
+                fetch(request, metadata=metadata, timeout=PATIENCE)
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         with pytest.raises(grpc.RpcError, match="audience must be specified"):
-            fetch(messages.JWTSVIDRequest(), metadata=[("workload.spiffe.io", "true")], timeout=5)
+            fetch(
+                messages.JWTSVIDRequest(),
+                metadata=[("workload.spiffe.io", "true")],
+                timeout=PATIENCE,
+            )
 
 
 def test_agent(identity: Identity, api: Api, tmp_path: Path) -> None:
@@ -78,4 +83,6 @@ def test_agent_without_a_socket(tmp_path: Path) -> None:
 
 
 def _output(*command: str | Path) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=PATIENCE
+    ).stdout

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from lab.tests import patient
 from lab.tests.platforms import Api, authority
 
 _HEADERS = {"anthropic-version": "2026-10-21", "anthropic-beta": "mcp-tunnels-2026-06-22"}
@@ -160,40 +161,40 @@ def test_headers(api: Api, client: anthropic.Anthropic) -> None:
     right = _access(client)
     place = f"{api.url}/v1/tunnels"
     for query in ("", "?beta=true"):
-        answer = httpx2.get(place + query, headers=right)
+        answer = patient.get(place + query, headers=right)
         assert answer.json() == {"data": [], "next_page": None}
-    assert _error(httpx2.get(place, headers={**right, "anthropic-version": "1"}))[0] == 400
-    assert httpx2.get(place, headers={**right, "anthropic-version": "2023-06-01"}).is_success
+    assert _error(patient.get(place, headers={**right, "anthropic-version": "1"}))[0] == 400
+    assert patient.get(place, headers={**right, "anthropic-version": "2023-06-01"}).is_success
     unversioned = {k: v for k, v in right.items() if k != "anthropic-version"}
-    assert httpx2.get(place, headers=unversioned).status_code == 200
-    answer = httpx2.get(place, headers={**right, "anthropic-beta": ""})
+    assert patient.get(place, headers=unversioned).status_code == 200
+    answer = patient.get(place, headers={**right, "anthropic-beta": ""})
     assert _error(answer) == (400, "invalid_request_error")
     assert "anthropic-beta" in answer.json()["error"]["message"]
     for change in ({"authorization": "Bearer wrong"}, {"authorization": "Basic eA=="}):
-        answer = httpx2.get(place, headers={**right, **change})
+        answer = patient.get(place, headers={**right, **change})
         assert _error(answer) == (401, "authentication_error")
     older = {**right, "anthropic-beta": "mcp-tunnels-2026-05-19"}
-    assert _error(httpx2.get(place, headers=older))[0] == 400
+    assert _error(patient.get(place, headers=older))[0] == 400
     elsewhere = {**right, "anthropic-workspace-id": "wrkspc_other"}
-    assert _error(httpx2.get(place, headers=elsewhere)) == (403, "permission_error")
+    assert _error(patient.get(place, headers=elsewhere)) == (403, "permission_error")
     here = {**right, "anthropic-workspace-id": api.state["workspaces"][0]["id"]}
-    assert httpx2.get(place, headers=here).status_code == 200
+    assert patient.get(place, headers=here).status_code == 200
 
 
 def test_bodies(api: Api, client: anthropic.Anthropic) -> None:
     right = _access(client)
     place = f"{api.url}/v1/tunnels"
-    large = httpx2.post(place, headers=right, json={"display_name": "x" * 70_000})
+    large = patient.post(place, headers=right, json={"display_name": "x" * 70_000})
     assert _error(large) == (413, "request_too_large")
-    unknown = httpx2.post(place, headers=right, json={"name": "x"})
+    unknown = patient.post(place, headers=right, json={"name": "x"})
     assert _error(unknown) == (400, "invalid_request_error")
     json = {**right, "content-type": "application/json"}
     for content in (b"{", b"[]", b"\xff"):
-        answer = httpx2.post(place, headers=json, content=content)
+        answer = patient.post(place, headers=json, content=content)
         assert _error(answer) == (400, "invalid_request_error")
-    form = httpx2.post(place, headers=right, data={"display_name": "x"})
+    form = patient.post(place, headers=right, data={"display_name": "x"})
     assert "content-type" in form.json()["error"]["message"]
-    assert _error(httpx2.get(f"{api.url}/v1/nowhere", headers=right)) == (404, "not_found_error")
+    assert _error(patient.get(f"{api.url}/v1/nowhere", headers=right)) == (404, "not_found_error")
     assert api.ask("status")["tunnels"] == []
 
 

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from lab.core.credentials import issue, write_secret
+from lab.tests import patient
 from lab.tests.platforms import Api, Identity
 
 
@@ -42,7 +43,7 @@ def test_tls(client_over_tls: tuple[Api, anthropic.Anthropic]) -> None:
     api, client = client_over_tls
     tunnel = client.beta.tunnels.create()
     with pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        httpx2.get(api.url)
+        patient.get(api.url)
     for fault in ("reset_before", "reset_after"):
         api.ask("fault", call="get", fault=fault)
         with pytest.raises(anthropic.APIConnectionError):
