@@ -77,7 +77,7 @@ def run(
     directory: Path,
     playbook: str,
     answers: Mapping[str, Any] | None = None,
-    limit: int = 300,
+    limit: int = 1200,
     options: str = "",
 ) -> Job:
     """Run a playbook as a job, with these answers of a survey, for at most *limit* seconds.
@@ -106,7 +106,7 @@ def run(
             stdout=taken,
             env={key: value for key, value in os.environ.items() if not _is_ours(key)},
             start_new_session=True,
-            timeout=limit + 60,
+            timeout=limit + 300,
             check=False,
         )
     job = Job("", directory / "processed")

@@ -42,8 +42,14 @@ DOMAIN: str = LAB["domain"]
 #: call three; tests wait by asking often. Other commands begin and end processes.
 _QUESTIONS = ("api", "call", "edge")
 
+#: Prints what the connector itself says of its connections.
+_READY = (
+    "python3 -c 'import urllib.request as u;"
+    ' print(u.urlopen("http://127.0.0.1:20241/ready").read().decode())\''
+)
 
-def lab(*arguments: str, timeout: float = 300) -> str:
+
+def lab(*arguments: str, timeout: float = 900) -> str:
     """Run ``lab ARGUMENTS…`` and return its output, which a failing test shows.
 
     *timeout*, in seconds, is for commands that do more than ask: a question has a limit of its own.
@@ -102,12 +108,16 @@ def only(name: str) -> Iterator[None]:
 
 
 def await_connections(name: str) -> None:
-    """Wait until the edge has all four connections of NAME: up to two minutes."""
+    """Wait until NAME and the edge have all four connections: up to four minutes.
+
+    The edge has one a moment before NAME knows of it.
+    """
     address = next(entry["address"] for entry in LAB["hosts"] if entry["name"] == name)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         connections = json.loads(lab("edge", LAB_NAME, "status"))["connections"]
-        if sum(entry["peer"] == address for entry in connections) == 4:
+        there = sum(entry["peer"] == address for entry in connections) == 4
+        if there and '"readyConnections":4' in shell(name).run(_READY).stdout:
             return
         time.sleep(0.5)
     raise AssertionError(f"{name} has no four connections to the edge: {connections}")
@@ -124,7 +134,7 @@ def play(
     playbook: str = "site",
     lab_name: str = LAB_NAME,
     settings: dict[str, str] | None = None,
-    timeout: float = 600,
+    timeout: float = 1200,
     hosts: Sequence[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``ansible-playbook PLAYBOOK.yml ARGUMENTS…`` in a session of its own, as operators do.

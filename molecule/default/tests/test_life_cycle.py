@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import journal
 from replicas import DOMAIN, HOSTS, LAB, only, shell
 
 UNIT = "mcp-proxy@default"
@@ -34,7 +35,7 @@ class Clients:
     def _connect(self) -> http.client.HTTPConnection:
         address, _, port = LAB["edge_front"].rpartition(":")
         name = f"echo.{DOMAIN}"
-        raw = socket.create_connection((address, int(port)), timeout=30)
+        raw = socket.create_connection((address, int(port)), timeout=240)
         connection = http.client.HTTPConnection(name)
         connection.sock = self._tls.wrap_socket(raw, server_hostname=name)
         return connection
@@ -113,11 +114,10 @@ def test_a_reload_changes_settings_and_no_process() -> None:
         with clients.at_work():
             host.check_output(f"systemctl reload {UNIT}")
             clients.more(20)
-            told = f"journalctl --unit {UNIT} --lines 1 --output=cat"
-            last = host.check_output(told)
+            last = journal.read(host, f"--unit={UNIT}", "--lines=1")
             clients.more(20)
             # Requests are not logged any more.
-            assert host.check_output(told) == last
+            assert journal.read(host, f"--unit={UNIT}", "--lines=1") == last
     host.check_output(f"mv {CONFIG}.kept {CONFIG}")
     host.check_output(f"systemctl reload {UNIT}")
     assert pids(name) == before
@@ -129,7 +129,7 @@ def test_a_refused_reload_fails_and_says_why() -> None:
     host.check_output(f"cp -p {CONFIG} {CONFIG}.kept && echo 'zzz: 1' >> {CONFIG}")
     try:
         assert host.run(f"systemctl reload {UNIT}").rc != 0
-        said = host.check_output(f"journalctl --unit {UNIT} --lines 20 --output=cat")
+        said = journal.read(host, f"--unit={UNIT}", "--lines=20")
         assert "zzz: unknown field" in said
         assert host.service(UNIT).is_running
     finally:

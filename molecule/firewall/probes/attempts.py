@@ -18,7 +18,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-PATIENCE = 3.0  # seconds: a refusal is known at once
+#: Seconds, less than the health server waits for a request. A refusal is known at once.
+PATIENCE = 10.0
 SUCCESSES = frozenset({"answered", "sent", "opened", "done"})
 _CLONE_NEWUSER = 0x10000000
 _FIRST_HANDED = 3

@@ -19,7 +19,7 @@ from replicas import CHECKOUT
 SOURCES = range(21000, 32000)
 
 
-_SECONDS_TO_SEE = 5.0
+_SECONDS_TO_SEE = 30.0
 
 
 class Flow(NamedTuple):

@@ -69,7 +69,7 @@ class Agent:
         self._number += 1
         self._write(json.dumps({"number": self._number, **message}))
 
-    def answer(self, seconds: float = 30) -> Any:
+    def answer(self, seconds: float = 120) -> Any:
         """Return the answer to the last message. Raises Unreachable."""
         deadline = time.monotonic() + seconds
         while True:
@@ -82,7 +82,7 @@ class Agent:
         assert not errors, f"{self.where}: {errors}"
         return answers
 
-    def ask(self, message: dict[str, Any], seconds: float = 30) -> Any:
+    def ask(self, message: dict[str, Any], seconds: float = 120) -> Any:
         """Tell, and wait for the answer. Raises Unreachable."""
         self.tell(message)
         return self.answer(seconds)

@@ -30,7 +30,7 @@ _REFUSED = {"tcp": "ECONNREFUSED", "udp": "EPERM", "segment": "EPERM"}
 _CUT = "ECONNRESET"
 #: Removes the table of the ports that a host publishes.
 _FORGOTTEN = "table inet published; delete table inet published;"
-_SECONDS_TO_ANSWER = 5.0
+_SECONDS_TO_ANSWER = 10.0
 _SECONDS_OF_SILENCE = 1.5
 
 
@@ -315,7 +315,7 @@ class Runs:
         """Make the host a router, and the cell's sender use it."""
         # This is done from outside: a host cannot change its own setting.
         forward = inside(cell.host, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
-        subprocess.run(forward, cwd=CHECKOUT, check=True, timeout=60)
+        subprocess.run(forward, cwd=CHECKOUT, check=True, timeout=300)
         sender = self.agents[cell.sender]
         sender.run("ip", "route", "replace", cell.address, "via", cell.through)
         # The sender hears of a shorter way, and must not take it the next time.

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 # The tool takes no more than 600 s.
 _LONG = {"to": 2400, "seconds_apart": 0.25}
-_SILENCE = 20.0  # seconds until the client gives up
+_SILENCE = 120.0  # seconds until the client gives up
 _UNDER_WAY = 1.0  # seconds until everything sent before has arrived
 
 
@@ -46,7 +46,7 @@ def streaming(front: str, ca: str, host: str, transport: str) -> Iterator[Stream
         yield stream
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 async def _stream(front: str, ca: str, host: str, transport: str) -> None:

@@ -58,7 +58,7 @@ def made_from(where: str, attempts: list[Attempt]) -> dict[str, str]:
         input=json.dumps(attempts),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return dict(json.loads(done.stdout))

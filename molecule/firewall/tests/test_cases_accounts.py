@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import journal
 import pytest
 from replicas import HOSTS, play, shell, unquoted
 from rules import SERVICES, changes_nothing, load_rules
@@ -34,10 +35,10 @@ def renumber(host: Host, numbers: dict[str, int]) -> None:
 
 
 def copied(host: Host) -> tuple[int, str]:
-    """Start the timer's unit; return its exit status and its log."""
-    since = host.check_output("date +@%s.%N")
-    status = host.run(f"systemctl start {UNIT}.service").rc
-    return status, host.check_output(f"journalctl --unit {UNIT} --since {since} --output cat")
+    """Let the timer's unit begin anew, whatever it is at; return its exit status and its log."""
+    since = journal.moment(host)
+    status = host.run(f"systemctl restart {UNIT}.service").rc
+    return status, journal.read(host, f"--unit={UNIT}", f"--since={since}")
 
 
 def outcomes(host: Host) -> set[str]:

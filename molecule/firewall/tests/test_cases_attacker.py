@@ -306,14 +306,14 @@ def knocked(host: Host, name: str, start: str) -> str:
     host.check_output(f"({start}) >/dev/null 2>&1 & until {LISTENS}; do sleep 0.1; done")
     knock = (
         "import socket, sys\n"
-        "try: socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); print('connected')\n"
+        "try: socket.create_connection((sys.argv[1], int(sys.argv[2])), 10); print('connected')\n"
         "except OSError as error: print(error)"
     )
     done = subprocess.run(
         [*BRIDGE, sys.executable, "-c", knock, address, str(SHELL_PORT)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=True,
     )
     host.check_output(f"systemctl stop {UNIT}; while {LISTENS}; do sleep 0.1; done")

@@ -14,7 +14,7 @@ STATE = "/var/lib/mcp-tunnel/default"
 # The proxy would do this for the next request.
 CONNECTS = (
     "setpriv --reuid=mcp-proxy --clear-groups python3 -c"
-    f" 'import socket; socket.create_connection((\"{UPSTREAM}\", {PORT}), 5)'"
+    f" 'import socket; socket.create_connection((\"{UPSTREAM}\", {PORT}), 60)'"
 )
 
 

@@ -20,13 +20,13 @@ READY = """
 import json, sys, time, urllib.error, urllib.request
 def ready():
     try:
-        page = urllib.request.urlopen("http://127.0.0.1:20241/ready", timeout=10)
+        page = urllib.request.urlopen("http://127.0.0.1:20241/ready", timeout=60)
     except urllib.error.HTTPError as error:
         page = error
     except OSError:
         return 0
     return json.load(page)["readyConnections"]
-for _ in range(600):
+for _ in range(2400):
     if ready() >= int(sys.argv[1]):
         break
     time.sleep(0.1)
@@ -35,8 +35,8 @@ print(ready())
 
 
 def ask(host: Host) -> None:
-    """Do at once what the timer does by and by."""
-    host.check_output(f"systemctl start {UNIT}.service")
+    """Do at once what the timer does by and by; what it is at was asked before."""
+    host.check_output(f"systemctl restart {UNIT}.service")
 
 
 def ready(host: Host, wanted: int = 0) -> int:

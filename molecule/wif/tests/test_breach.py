@@ -11,7 +11,7 @@ import hashlib
 import json
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,24 @@ def address(name: str) -> str:
     return str(next(host["address"] for host in LAB["hosts"] if host["name"] == name))
 
 
+def until(condition: Callable[[], bool], told: str) -> None:
+    """Wait for something: what a host does reaches the edge, or a user, a moment later."""
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline, told
+        time.sleep(0.2)
+
+
+def await_addresses(*names: str) -> None:
+    """Wait until these hosts, and no others, have connections to the edge."""
+    until(lambda: addresses() == {address(name) for name in names}, "others are at the edge")
+
+
+def await_reach(name: str, place: str) -> None:
+    """Wait until a connection of root on this host comes about, at last."""
+    until(lambda: reaches(name, place), f"{name} does not reach {place}")
+
+
 def reaches(name: str, place: str) -> bool:
     """Whether a TCP connection of root on this host comes about."""
     where = place.replace(" ", "/")
@@ -112,9 +130,9 @@ def test_check_mode_changes_nothing(breach: Breach) -> None:
     assert "would be stopped and masked" in unquoted(done.stdout)
     assert not breach.folder.exists()
     assert stored("ca.crt") == breach.ca
-    assert addresses() == {address(STAYS), address(LOST)}
-    assert reaches(LOST, EDGE)
-    assert reaches(LOST, UPSTREAM)
+    await_addresses(STAYS, LOST)
+    await_reach(LOST, EDGE)
+    await_reach(LOST, UPSTREAM)
 
 
 def test_the_other_serves_and_an_interrupted_run_is_completed(breach: Breach) -> None:
@@ -126,14 +144,14 @@ def test_the_other_serves_and_an_interrupted_run_is_completed(breach: Breach) ->
         at = killed_after_a_change(*breach.arguments, playbook="breach", tasks=["Wipe them"])
     none_failed(calls)
     assert at == f"Wipe them on {LOST}"
-    assert addresses() == {address(STAYS)}
+    await_addresses(STAYS)
     assert not reaches(LOST, UPSTREAM)
     assert stored("ca.crt") == breach.ca
     breach.run()
     assert stored("tunnel-token") != breach.token
     assert stored("ca.crt") != breach.ca
     assert active(tunnel()) == [fingerprint(stored("ca.crt"))]
-    assert addresses() == {address(STAYS)}
+    await_addresses(STAYS)
     (mark,) = json.loads(stored("replicas.json"))["breached"].values()
     assert mark["token"] == hashlib.sha256(breach.token.encode()).hexdigest()
     assert mark["evidence"]
@@ -178,7 +196,7 @@ def test_a_flushed_containment_comes_back_and_evidence_is_collected_where_nothin
 ) -> None:
     """A thief has removed the instance's files, say; or an earlier run, of another controller."""
     shell(LOST).check_output("nft flush ruleset")
-    assert reaches(LOST, UPSTREAM)
+    await_reach(LOST, UPSTREAM)
     elsewhere = tmp_path / "elsewhere"
     done = breach.run("-e", f"mcp_tunnel_support_dest={elsewhere}")
     assert changes(done.stdout)[LOST] > 0
@@ -194,10 +212,11 @@ def test_a_flushed_containment_comes_back_and_evidence_is_collected_where_nothin
 
 def test_it_reaches_nothing_and_starts_nothing_after_a_reboot() -> None:
     lab("host", LAB_NAME, "reboot", LOST)
-    deadline = time.monotonic() + 120
-    while shell(LOST).run("systemctl is-active multi-user.target").rc != 0:
-        assert time.monotonic() < deadline, "the host does not boot, or SSH does not come through"
-        time.sleep(0.2)
+    target = "systemctl is-active multi-user.target"
+    until(
+        lambda: shell(LOST).run(target).rc == 0,
+        "the host does not boot, or SSH does not come through",
+    )
     assert shell(LOST).check_output("systemctl is-active mcp-tunnel-containment") == "active"
     assert not reaches(LOST, EDGE)
     assert not reaches(LOST, UPSTREAM)
@@ -224,7 +243,7 @@ def test_a_token_that_was_not_replaced_is_rotated_without_another_ca(breach: Bre
     breach.run()
     assert stored("tunnel-token") != token
     assert stored("ca.crt") == ca
-    assert addresses() == {address(STAYS)}
+    await_addresses(STAYS)
 
 
 def test_no_run_deploys_it_by_accident() -> None:
@@ -246,7 +265,7 @@ def test_it_comes_back_when_it_was_installed_anew() -> None:
     done = play(*TOGETHER, "-e", json.dumps({"mcp_tunnel_forget": [LOST]}))
     assert done.returncode == 0, done.stdout[-3000:]
     await_connections(LOST)
-    assert addresses() == {address(STAYS), address(LOST)}
+    await_addresses(STAYS, LOST)
     assert "breached" not in json.loads(stored("replicas.json"))
     for name in HOSTS:
         remembered = json.loads(shell(name).file(f"{CONFIG}/members.json").content_string)

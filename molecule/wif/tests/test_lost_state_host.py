@@ -229,7 +229,7 @@ def test_the_state_moves_with_its_directory() -> None:
     subprocess.run(
         ["bash", "-ec", f"set -o pipefail; {ssh} {OTHER} {pack} | {ssh} {HOSTS[0]} {unpack}"],
         check=True,
-        timeout=60,
+        timeout=600,
     )
     shell(OTHER).check_output(f"rm -r {STATE}")
     # The replicas remember the other one, until this run, and refuse one without the variable:

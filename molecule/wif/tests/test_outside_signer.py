@@ -11,6 +11,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 
+import journal
 import pytest
 from cryptography import x509
 from deployed import STATE, all_the_time, fingerprint, none_failed, stored, tunnel
@@ -108,9 +109,9 @@ def due_on(name: str) -> Iterator[None]:
 def renewed(name: str) -> tuple[int, str]:
     """Let a replica renew by itself. Return the status of systemctl, and what the unit has said."""
     host = shell(name)
+    began = journal.moment(host)
     status = host.run(f"systemctl start {NAME}.service").rc
-    run = host.check_output(f"systemctl show --property=InvocationID --value {NAME}.service")
-    return status, host.check_output(f"journalctl --output=cat _SYSTEMD_INVOCATION_ID={run}")
+    return status, journal.logged(host, f"{NAME}.service", began)
 
 
 def test_a_rotation_brings_a_ca_whose_key_is_elsewhere(
@@ -177,7 +178,7 @@ def test_no_secret_of_the_company_is_in_a_log_or_in_the_state() -> None:
     lines = state_host().check_output(f"sed '/-----/d' {SECRET}").splitlines()
     assert lines
     for name in HOSTS:
-        log = shell(name).check_output("journalctl --output=cat --boot")
+        log = journal.read(shell(name), "--boot")
         assert [line for line in lines if line in log] == []
     found = f"grep --recursive --fixed-strings --files-with-matches {lines[0]} /etc /var/lib"
     assert state_host().run(found).stdout.split() == [SECRET]

@@ -9,7 +9,7 @@ from testinfra.host import Host
 OWN = dict(zip(HOSTS, ("127.0.0.53", "fd77::1"), strict=True))
 #: The laboratory gives its hosts this one; neither of these hosts asks it.
 OTHER = "10.77.0.1"
-CONNECT = f"python3 -c \"import socket; socket.create_connection(('{OTHER}', 53), 5)\""
+CONNECT = f"python3 -c \"import socket; socket.create_connection(('{OTHER}', 53), 60)\""
 
 
 @pytest.mark.parametrize("user", ["mcp-cloudflared", "mcp-proxy"])

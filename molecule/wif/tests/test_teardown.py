@@ -30,7 +30,7 @@ def test_nothing_happens_without_a_yes(
     tunnel_id: str, tmp_path: Path, answers: dict[str, str]
 ) -> None:
     """A job that waits would be ended by its time limit, with another status."""
-    job = jobs.run(tmp_path, "teardown", answers, limit=60)
+    job = jobs.run(tmp_path, "teardown", answers, limit=600)
     assert job.status == "failed", job.output[-3000:]
     assert "Set mcp_tunnel_teardown_confirmed: true." in unquoted(job.output)
     assert job.statistics["changed"] == {}

@@ -35,12 +35,12 @@ EVERY_TWENTIETH = """\
 """
 COLLECTION = "ansible_collections/mcp_tunnels/stack"
 FOLDERS = ("meta", "playbooks", "plugins", "proxy_src", "roles")
-SOAK = ("-e", "mcp_tunnel_soak=12")
+SOAK = ("-e", "mcp_tunnel_soak=30")
 WAITS = "TASK [Let it serve"
 #: Seconds between two requests of a client: beside a playbook, which needs the processors, and in
 #: a soak, which several hundred requests judge.
 PAUSE, PAUSE_IN_SOAK = 0.5, 0.02
-LONGEST = 400  # seconds for a run
+LONGEST = 1200  # seconds for a run
 #: Where a host notes the release that is applied, and the one that was proven.
 RECORDS = " ".join(
     f"/var/lib/mcp-tunnel-replica/default/{name}.json" for name in ("applied", "good")
@@ -70,7 +70,7 @@ class Clients:
         finally:
             self._going = False
             for thread in threads:
-                thread.join(60)
+                thread.join(240)
 
     def _ask(self) -> None:
         name = f"echo.{DOMAIN}"
@@ -78,7 +78,7 @@ class Clients:
         while self._going:
             connection, reused = http.client.HTTPConnection(name), False
             try:
-                raw = socket.create_connection((address, int(port)), timeout=30)
+                raw = socket.create_connection((address, int(port)), timeout=240)
                 connection.sock = self._tls.wrap_socket(raw, server_hostname=name)
                 for _ in range(10):
                     connection.request("GET", "/")
