@@ -77,7 +77,7 @@ def test_a_run_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"ended with a time-out of 1 s"):
         timed(["sh", "-c", script], 1)
     pid = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 30  # the signal is sent; the kernel chooses when it acts
+    deadline = time.monotonic() + 120  # the signal is sent; the kernel chooses when it acts
     while _runs(pid):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -120,7 +120,7 @@ class Platform:
         (directory / "key").chmod(0o600)
 
 
-def ended(command: Sequence[str], environment: Mapping[str, str], limit: float = 300) -> Run:
+def ended(command: Sequence[str], environment: Mapping[str, str], limit: float = 1200) -> Run:
     """Run ansible-playbook to its end, in whatever, but for no longer than *limit* seconds."""
     began = time.monotonic()
     done = subprocess.run(

@@ -32,7 +32,7 @@ def test_runs_that_only_compare_keep_packed_modules(arguments: str, program: Pat
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=600,
     )
     (line,) = (line for line in done.stdout.splitlines() if "executable location" in line)
     assert Path(line.rpartition(" = ")[2]).resolve() == program.resolve()

@@ -20,7 +20,7 @@ def collected(stages: tuple[Stage, ...], root: Path) -> list[str]:
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     return [line for line in done.stdout.splitlines() if "::" in line]

@@ -468,7 +468,7 @@ def test_a_tls_server_takes_the_pair(stage, tmp_path):
         stderr=subprocess.STDOUT,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
-        stack.callback(server.wait, 10)
+        stack.callback(server.wait, 120)
         stack.callback(server.kill)
         port = _listening_port(server.pid)
         client = subprocess.run(
@@ -477,14 +477,14 @@ def test_a_tls_server_takes_the_pair(stage, tmp_path):
              f"echo.{DOMAIN}", "-servername", f"echo.{DOMAIN}"],
             input=b"",
             capture_output=True,
-            timeout=20,
+            timeout=120,
             check=False,
         )  # fmt: skip
     assert b"Verify return code: 0 (ok)" in client.stdout, client.stdout + client.stderr
 
 
 def _listening_port(pid):
-    for _attempt in range(100):
+    for _attempt in range(2400):
         links = [os.readlink(entry.path) for entry in _descriptors(pid)]
         sockets = {link[8:-1] for link in links if link.startswith("socket:[")}
         with open("/proc/net/tcp") as table:

@@ -75,7 +75,7 @@ class StateHost:
             finally:
                 # accept() of another thread ends with this, and not with close().
                 listener.shutdown(socket.SHUT_RDWR)
-                thread.join(20)
+                thread.join(120)
                 assert not thread.is_alive()
 
     @staticmethod

@@ -51,7 +51,7 @@ def test_an_exchange(direct):
         access = exchange(Web(), server.url, WHOLE, lambda: f"{token}\n", ORIGIN)
         exchange(Web(), server.url, Federation("fdrl_1", ORGANIZATION), lambda: token, ORIGIN)
     assert access.value == "sk-ant-oat01-x"
-    assert abs(access.expires_at.timestamp() - time.time() - 600) < 5
+    assert abs(access.expires_at.timestamp() - time.time() - 600) < 60
     assert access.value not in repr(access)
     first, second = server.asked
     assert (first.method, first.path) == ("POST", "/v1/oauth/token")

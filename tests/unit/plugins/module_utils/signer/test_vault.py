@@ -176,7 +176,7 @@ def test_a_path_that_is_none(served):
 def test_one_that_hangs_or_is_away(served, monkeypatch):
     monkeypatch.setattr(vault, "_SECONDS", 0.5)
     event = threading.Event()
-    monkeypatch.setattr(served, "signed", lambda *more: event.wait(20) or (500, b""))
+    monkeypatch.setattr(served, "signed", lambda *more: event.wait(120) or (500, b""))
     try:
         assert "The certificate in use stays." in told(served)
     finally:

@@ -131,7 +131,7 @@ def test_a_server_that_is_slow(direct, pauses):
     release = threading.Event()
 
     def respond(_asked):
-        release.wait(10)
+        release.wait(120)
         return GOOD
 
     with FakeHttp(respond) as server:
