@@ -18,8 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-#: Seconds, less than the health server waits for a request. A refusal is known at once.
-PATIENCE = 10.0
+PATIENCE = 10.0  # seconds: a refusal is known at once
 SUCCESSES = frozenset({"answered", "sent", "opened", "done"})
 _CLONE_NEWUSER = 0x10000000
 _FIRST_HANDED = 3

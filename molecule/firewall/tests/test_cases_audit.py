@@ -64,8 +64,9 @@ def outcomes(host: Host) -> dict[str, str]:
 def test_everything_is_let_through_and_counted(host: Host) -> None:
     before = counted(host)
     found = outcomes(host)
-    # The health server takes this for the start of a request, and waits in silence for the rest.
-    assert found.pop("daemon: admin") == "no answer"
+    # The health server takes this for the start of a request, waits in silence for the rest, and
+    # hangs up; who is faster depends on the machine.
+    assert found.pop("daemon: admin") in {"no answer", "answered"}
     assert {what for what, outcome in found.items() if outcome not in SUCCESSES} == set(), found
     after = counted(host)
     expected = {counter for attempts in ATTEMPTS.values() for _, counter in attempts}
