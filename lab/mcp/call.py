@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from ..core.errors import LabError
 from ..wire.dialled import DialledTransport
 
-_TIMEOUT = 30.0
+_TIMEOUT = 90.0
 
 
 def call(
