@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import routed
 from fakes import FakeConnection, Requests
 from fuzz_request import check_passed_on
 from inputs import pieces
 from mcp_proxy.config.model import Limits
+from mcp_proxy.http.messages import OnRequest
 from mcp_proxy.http2.server import Http2Server
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _LIMITS = Limits(max_header_bytes=4096, max_streams=4)
 
 
-def _run(parts: list[bytes]) -> tuple[Requests, bytes, bool]:
-    requests = Requests(answer=b"ok")
-    server = Http2Server(requests, FakeConnection(), _LIMITS, 60)
+def _serve(parts: list[bytes], on_request: OnRequest) -> tuple[bytes, bool]:
+    server = Http2Server(on_request, FakeConnection(), _LIMITS, 60)
     for part in parts:
         if server.wants_input:
             server.receive(part)
     # Not before: a stream whose answer has left is another one to frames that come too late.
-    return requests, b"".join(server.output()), server.finished
+    return b"".join(server.output()), server.finished
 
 
 def frames(data: bytes) -> bytes:
@@ -42,9 +43,9 @@ def one_input(data: bytes) -> None:
     if len(data) < 3:
         return
     wire = _PREFACE + (data[2:] if data[1] & 1 else frames(data[2:]))
-    requests, output, ended = _run([wire])
-    again, _, ended_again = _run(pieces(wire, data[0]))
-    assert ended_again == ended
+    requests, again = Requests(answer=b"ok"), Requests(answer=b"ok")
+    output, ended = _serve([wire], requests)
+    assert _serve(pieces(wire, data[0]), again)[1] == ended
     ours, others = ([(r.head, r.body, r.trailers) for r in which] for which in (requests, again))
     assert ours == others
     for request in requests:
@@ -55,3 +56,6 @@ def one_input(data: bytes) -> None:
         assert size <= 1 << 14
         assert len(output) >= 9 + size
         output = output[9 + size :]
+    with_options = routed.check(lambda on_request: _serve([wire], on_request)[1])
+    in_pieces = routed.check(lambda on_request: _serve(pieces(wire, data[0]), on_request)[1])
+    assert in_pieces == with_options

@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 
 import h11
+import routed
 from fakes import FakeConnection, FakeHandler, Requests
 from inputs import pieces
 from mcp_proxy.config.model import Limits, Upstream
 from mcp_proxy.http.forwarding import request_bytes, trailer_fields
+from mcp_proxy.http.messages import OnRequest
 from mcp_proxy.http1.server import Http1Server
 from mcp_proxy.upstream.router import Router
 from wire import read_requests
@@ -30,14 +32,24 @@ class _Outcome:
         return heads, _STATUS.findall(self.output), self.ended
 
 
-def _run(parts: list[bytes]) -> _Outcome:
-    requests = Requests(answer=b"ok")
-    server = Http1Server(requests, FakeConnection(), _LIMITS)
+def _serve(parts: list[bytes], on_request: OnRequest) -> tuple[bytes, bool]:
+    server = Http1Server(on_request, FakeConnection(), _LIMITS)
     output = b""
     for part in parts:
         server.receive(part)
         output += b"".join(server.output())
-    return _Outcome(list(requests), output, server.finished)
+    return output, server.finished
+
+
+def _run(parts: list[bytes]) -> _Outcome:
+    requests = Requests(answer=b"ok")
+    output, ended = _serve(parts, requests)
+    return _Outcome(list(requests), output, ended)
+
+
+def _routed(parts: list[bytes], on_request: OnRequest) -> object:
+    output, ended = _serve(parts, on_request)
+    return _STATUS.findall(output), ended
 
 
 def one_input(data: bytes) -> None:
@@ -57,6 +69,9 @@ def one_input(data: bytes) -> None:
         assert (ours.head.method, ours.body) == (method, body)
         if target.startswith(b"/"):
             assert ours.head.target == target.split(b"#", 1)[0]
+    with_options = routed.check(lambda on_request: _routed([data[1:]], on_request))
+    in_pieces = routed.check(lambda on_request: _routed(pieces(data[1:], data[0]), on_request))
+    assert in_pieces == with_options
 
 
 def check_passed_on(request: FakeHandler) -> None:

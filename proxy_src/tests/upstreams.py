@@ -7,9 +7,12 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from mcp_proxy.config.model import METHODS
+from pki import Authority, client_pair
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -90,3 +93,30 @@ async def asgi_upstream(app: Any, **settings: Any) -> AsyncIterator[int]:
         server.force_exit = True
         await task
         listener.close()
+
+
+def all_options(home: Path) -> tuple[ssl.SSLContext, dict[str, Any]]:
+    """TLS for an upstream that demands a certificate, and all options of its route but ``paths``.
+
+    They refuse nothing but ``CONNECT`` and what asks for another method. The files are in *home*.
+    """
+    authority = Authority()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*authority.issue("mcp.lan").write(home / "upstream"))
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(cadata=authority.cert.decode())
+    cert, key = client_pair(authority).write(home / "client")
+    (home / "ca.pem").write_bytes(authority.cert)
+    return tls, {
+        "methods": sorted(name.decode() for name in METHODS - {b"CONNECT"}),
+        "max_body_bytes": 1 << 32,
+        "max_in_flight": 1000,
+        "rate": "100000/s",
+        "rewrite_host": True,
+        "timeouts": {"idle": "10m", "upstream_gone": "2m"},
+        "spread": True,
+        "client_cert": cert,
+        "client_key": key,
+        "ca_file": str(home / "ca.pem"),
+        "server_name": "mcp.lan",
+    }

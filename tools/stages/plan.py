@@ -148,7 +148,7 @@ ALL: tuple[Stage, ...] = (
         (
             *("env", "-C", "proxy_src", "pytest", "-q", "-ra", "--durations=15"),
             *("--hypothesis-profile=explore", f"--junit-xml=../{_REPORTS}/conformance.xml"),
-            "tests/conformance",
+            *("-m", _EVERY_TEST, "tests/conformance"),
         ),
         reports=(f"{_REPORTS}/conformance.xml",),
         limit=5400,

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from mcp_proxy.http.paths import Prefixes, has_one_meaning
 from path_readings import outside, readings
 from running import DOMAIN, PATIENCE, RunningProxy, running_proxy
-from upstreams import plain_answer, raw_upstream
+from upstreams import all_options, plain_answer, raw_upstream
 
 ALLOWED = ("/mcp", "/.well-known/oauth-protected-resource", "/a/b")
 ALLOWED_BYTES = tuple(path.encode() for path in ALLOWED)
@@ -106,19 +106,31 @@ async def _status(reader: asyncio.StreamReader) -> int | str:
             return int(dict(decoder.decode(payload))[":status"])
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+@pytest_asyncio.fixture(
+    loop_scope="module",
+    scope="module",
+    params=[False, pytest.param(True, marks=pytest.mark.exhaustive)],
+    ids=["paths", "options"],
+)
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
     seen: list[bytes] = []
+    home = tmp_path_factory.mktemp("proxy")
+    tls, more = all_options(home) if request.param else (None, {})
+    scheme = "https" if request.param else "http"
 
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while head := await reader.readuntil(b"\r\n\r\n"):
             seen.append(head.split(b" ", 2)[1])
             writer.write(plain_answer(b""))
 
-    async with raw_upstream(upstream) as port:
-        routes = dict.fromkeys(("echo", "open"), f"http://127.0.0.1:{port}")
-        options = {"echo": {"paths": list(ALLOWED)}}
-        home = tmp_path_factory.mktemp("proxy")
+    async with raw_upstream(upstream, tls) as port:
+        routes = dict.fromkeys(("echo", "open"), f"{scheme}://127.0.0.1:{port}")
+        options = {
+            "echo": {**more, "paths": list(ALLOWED)},
+            "open": {name: value for name, value in more.items() if name != "methods"},
+        }
         async with (
             running_proxy(home, routes, route_options=options) as proxy,
             TunnelBridge(proxy.port) as bridge,

@@ -25,7 +25,7 @@ from mcp_proxy.http1.server import Http1Server
 from running import DOMAIN, PATIENCE, RunningProxy, running_proxy
 from tables import Case, as_bytes, cases, rows
 from tunnelled import answer, get, raw_client
-from upstreams import plain_answer, raw_upstream, read_head
+from upstreams import all_options, plain_answer, raw_upstream, read_head
 from wire import Incomplete, WireRequest, read_requests
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -36,6 +36,8 @@ HTTP2_HEAD = (
     (b":authority", b"echo." + DOMAIN.encode()),
     (b":path", b"/"),
 )
+#: Whether the routes have options. With them, nearly all is as without.
+PLAIN_AND_OPTIONS = (False, pytest.param(True, marks=pytest.mark.exhaustive))
 SENTINEL = get("echo", "/sentinel", "Connection: close")
 
 
@@ -97,6 +99,14 @@ class Stage:
     judges: dict[str, int]
     bridge: int
     probe: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    has_options: bool
+
+    def lacks(self, expected: dict[str, Any], sent: str) -> list[str]:
+        """What the upstream was to get, of a case of a table, and what it has not been *sent*."""
+        wanted = expected.get("has", [])
+        if self.has_options:  # rewrite_host
+            wanted = [text for text in wanted if not text.startswith("\r\nhost: ")]
+        return [text for text in wanted if text not in sent]
 
     @contextlib.asynccontextmanager
     async def client(
@@ -124,21 +134,29 @@ class Stage:
         return found
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+@pytest_asyncio.fixture(
+    loop_scope="module", scope="module", params=PLAIN_AND_OPTIONS, ids=["plain", "options"]
+)
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
     capture, replay = Capture(), Replay()
+    home = tmp_path_factory.mktemp("proxy")
+    tls, options = all_options(home) if request.param else (None, {})
+    scheme = "https" if request.param else "http"
     async with contextlib.AsyncExitStack() as stack:
         ports = [
-            await stack.enter_async_context(raw_upstream(handler))
+            await stack.enter_async_context(raw_upstream(handler, tls))
             for handler in (judges.read_with_h11(capture.opened), replay.serve)
         ]
         routes = {
-            "echo": f"http://127.0.0.1:{ports[0]}",
-            "victim": f"http://127.0.0.1:{ports[0]}",
-            "replay": f"http://127.0.0.1:{ports[1]}",
+            "echo": f"{scheme}://127.0.0.1:{ports[0]}",
+            "victim": f"{scheme}://127.0.0.1:{ports[0]}",
+            "replay": f"{scheme}://127.0.0.1:{ports[1]}",
         }
-        home = tmp_path_factory.mktemp("proxy")
-        proxy = await stack.enter_async_context(running_proxy(home, routes))
+        proxy = await stack.enter_async_context(
+            running_proxy(home, routes, route_options=dict.fromkeys(routes, options))
+        )
         yield Stage(
             proxy,
             capture,
@@ -146,6 +164,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
             await stack.enter_async_context(judges.judges()),
             await stack.enter_async_context(TunnelBridge(proxy.port)),
             await stack.enter_async_context(raw_client(proxy)),
+            request.param,
         )
 
 
@@ -204,6 +223,13 @@ async def test_request(stage: Stage, case: Case) -> None:
     expected = case.expected
     leave = expected.get("end") == "eof"
     stage.capture.restart()
+    if stage.has_options and "options" in expected:
+        async with stage.client() as (reader, writer):
+            writer.write(case.data)
+            first = await asyncio.wait_for(reader.readline(), PATIENCE)
+        assert int(first.split()[1]) == expected["options"]
+        assert stage.capture.received() == []
+        return
     got = answers(await converse(stage, case.data + (b"" if leave else SENTINEL), leave))
 
     if "refused" in expected:
@@ -225,7 +251,7 @@ async def test_request(stage: Stage, case: Case) -> None:
     assert sorted(requests) == sorted([*passed, "GET /probe "])
 
     sent = b"".join(connections).partition(b"GET /sentinel ")[0].lower().decode("latin-1")
-    assert [text for text in expected.get("has", []) if text not in sent] == []
+    assert stage.lacks(expected, sent) == []
     assert [text for text in expected.get("lacks", []) if text in sent] == []
 
     for data in whole:
@@ -301,14 +327,14 @@ async def test_request_over_http2(stage: Stage, case: dict[str, Any]) -> None:
     stage.capture.restart()
     got = await ask_over_http2(stage, case)
     assert await stage.probed("echo", "/probe") == [b"<<GET /probe >>"]
-    gets = case["gets"]
+    gets = case.get("options", case["gets"]) if stage.has_options else case["gets"]
     assert got == gets, stage.proxy.transcript()[-1000:]
     connections = stage.capture.received()
     requests, whole = understood(connections, partial=gets == "reset")
     passed = [gets] if str(gets).startswith("POST ") else []
     assert requests == [*passed, "GET /probe "]
     sent = b"".join(connections).partition(b"GET /probe ")[0].lower().decode("latin-1")
-    assert [text for text in case.get("has", []) if text not in sent] == []
+    assert stage.lacks(case, sent) == []
     assert [text for text in case.get("lacks", []) if text in sent] == []
     for data in whole:
         await judged(stage, data, {})

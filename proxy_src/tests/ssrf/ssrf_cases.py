@@ -222,6 +222,8 @@ CASES = (
     Case("hexadecimal-metadata", "0xa9fea9fe", (), refused(METADATA)),
     Case("hexadecimal-last-part", "127.0x1", (), refused("127.0.0.1")),
 )
+IN_ORDER = {"first-refuses", "first-is-silent", "huge"}
+"""Cases whose outcome is that of the order in which the name server gives the addresses."""
 FURTHER_NAMES = {"upper.test": [addresses(UPSTREAM)], "intra.corp.test": [addresses(UPSTREAM)]}
 
 # With `allowed_ips`, which replace the default: networks of any size, and single addresses.

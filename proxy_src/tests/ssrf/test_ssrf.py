@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from ssrf_cases import (
     FURTHER_NAMES,
     HOST_ITSELF,
     HOSTS,
+    IN_ORDER,
     METADATA,
     OTHER,
     PORT,
@@ -41,7 +43,7 @@ from ssrf_cases import (
     served,
 )
 from tunnelled import answer, raw_client
-from upstreams import plain_answer, read_head
+from upstreams import all_options, plain_answer, read_head
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 REBINDING = {
@@ -62,8 +64,8 @@ class Upstreams:
     keep: bool = False
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        listener = await asyncio.start_server(self._serve, "0.0.0.0", PORT)
+    async def listening(self, tls: ssl.SSLContext | None) -> AsyncIterator[None]:
+        listener = await asyncio.start_server(self._serve, "0.0.0.0", PORT, ssl=tls)
         try:
             yield
         finally:
@@ -145,14 +147,21 @@ async def _scene(
     home: Path,
     routes: dict[str, str],
     zone: dict[str, list[Reply]],
+    has_options: bool = False,
     **policy: object,
 ) -> AsyncIterator[Scene]:
     upstreams = Upstreams()
+    tls, options = all_options(home) if has_options else (None, {})
+    scheme = "https" if has_options else "http"
+    options.pop("methods", None)  # refuses fields that are to lead nowhere
+    # The other way, the name server's order counts.
+    in_order = {**options, "spread": False}
     with _network() as network:
-        async with name_server(zone) as names, upstreams.listening():
+        async with name_server(zone) as names, upstreams.listening(tls):
             async with running_proxy(
                 home,
-                {name: f"http://{host}:{PORT}" for name, host in routes.items()},
+                {name: f"{scheme}://{host}:{PORT}" for name, host in routes.items()},
+                route_options={name: in_order if name in IN_ORDER else options for name in routes},
                 through=network.resolver(home, HOSTS),
                 timeouts={"connect": "4s"},
                 upstream=policy,
@@ -160,14 +169,19 @@ async def _scene(
                 yield Scene(network, names, upstreams, proxy)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=[False, True], ids=["plain", "options"]
+)
+async def scene(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Scene]:
     zone = {case.host.lower(): list(case.replies) for case in CASES if case.replies}
     zone |= FURTHER_NAMES
     zone |= {f"{title}.test": list(replies) for title, replies in REBINDING.items()}
     routes = {case.title: case.host for case in CASES}
     routes |= {title: f"{title}.test" for title in REBINDING}
-    async with _scene(tmp_path_factory.mktemp("ssrf"), routes, zone) as made:
+    home = tmp_path_factory.mktemp("ssrf")
+    async with _scene(home, routes, zone, has_options=request.param) as made:
         yield made
 
 

@@ -59,11 +59,18 @@ def test_every_marked_test_belongs_to_a_stage_that_runs_it() -> None:
     assert marked
     run = (
         *("molecule/", "lab/", "tests/unit/", "tests/contract/", "tests/cores/", "tests/machines/"),
-        "proxy_src/tests/overload/",
+        *("proxy_src/tests/overload/", "proxy_src/tests/conformance/"),
     )
     assert [path for path in marked if not path.startswith(run)] == []
     given = {stage.name: stage.command for stage in plan.ALL}
-    for name in ("unit tests", "laboratory tests", "contract tests", "overload"):
+    stages = (
+        "unit tests",
+        "laboratory tests",
+        "contract tests",
+        "conformance explored",
+        "overload",
+    )
+    for name in stages:
         assert "exhaustive or not exhaustive" in " ".join(given[name]), name
     assert given["virtual machines"][0] == "tools/machines"
 
