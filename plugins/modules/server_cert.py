@@ -272,7 +272,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki.server_store
     request,
     sign,
 )
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import settings, sources
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import settings
 
 VERBS = {"requested": request, "signed": sign, "installed": install}
 
@@ -324,6 +324,9 @@ def take_step(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     signer = settings.read(options.pop("signer"))
     chosen = ServerCertOptions(**options)
     if signer and verb is sign:
+        # Loaded here: it takes longer to load than any other step needs.
+        from ansible_collections.mcp_tunnels.stack.plugins.module_utils.signer import sources
+
         return sign(chosen, check_mode, signer=sources.asker(signer, chosen.duration))
     return verb(chosen, check_mode)
 

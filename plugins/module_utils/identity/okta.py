@@ -18,11 +18,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.identity.local i
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages import Request
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import check_url
 
-try:
-    import jwt
-except ImportError:
-    jwt = None  # type: ignore
-
 _LIFETIME = 300  # seconds
 _REMEDY = (
     "Check identity_okta_client_id, identity_okta_key_id and identity_okta_scope, and that the "
@@ -58,12 +53,14 @@ def _request(identity: Identity, url: str) -> Request:
 
 
 def _assertion(identity: Identity, url: str) -> str:
-    if jwt is None:
+    try:
+        import jwt
+    except ImportError:
         raise TunnelError(
             "Python library jwt",
             f"is not installed for the interpreter {sys.executable}",
             "Install python3-jwt or the PyPI package pyjwt for that interpreter",
-        )
+        ) from None
     path = identity.text("okta_key_file")
     key = read_token(path)
     client_id, now = identity.text("okta_client_id"), int(time.time())

@@ -4,7 +4,8 @@
 """HTTP for machines: verified TLS, proxies, timeouts, and repeats that cannot do harm.
 
 This is the only file that imports ``requests``, which may be missing: :func:`require_requests` says
-so before it is used. No exception of that library leaves this file: they carry URLs and headers.
+so before it is used. Until then it is not loaded, which takes longer than the work of a module that
+sends nothing. No exception of that library leaves this file: they carry URLs and headers.
 """
 
 from __future__ import annotations
@@ -29,11 +30,6 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.messages imp
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.web.places import ca_bundle
 
-try:
-    import requests
-except ImportError:
-    requests = None  # type: ignore
-
 MINIMUM_VERSION = "2.25.0"
 # Far above the size of any answer of the services that this collection asks.
 _LARGEST_ANSWER = 8 * 1024 * 1024
@@ -42,12 +38,18 @@ _CONNECT_TIMEOUT = 10.0
 _RANDOM = random.SystemRandom()
 
 
-def require_requests() -> None:
-    """Raises a :class:`TunnelError` unless a recent enough ``requests`` can be imported."""
-    found = "is not installed"
-    if requests is not None:
+def require_requests() -> Any:
+    """The library ``requests``.
+
+    :raises TunnelError: unless a recent enough one can be imported.
+    """
+    try:
+        import requests
+    except ImportError:
+        found = "is not installed"
+    else:
         if _release(requests.__version__) >= _release(MINIMUM_VERSION):
-            return
+            return requests
         found = f"is version {requests.__version__}"
     raise TunnelError(
         "Python library requests",
@@ -80,11 +82,11 @@ class Web:
         proxy: str | None = None,
         direct: bool = False,
     ) -> None:
-        require_requests()
+        self._requests = require_requests()
         self._timeout = (min(timeout, _CONNECT_TIMEOUT), timeout)
         self._retries = retries
         self._bundle = ca_bundle(bundle)
-        self._session = requests.Session()
+        self._session = self._requests.Session()
         self._session.trust_env = not (direct or proxy)
         if proxy:
             self._session.proxies = {"http": proxy, "https": proxy}
@@ -145,9 +147,9 @@ class Web:
                 content = _read(response, request)
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 reply = Reply(response.status_code, headers, content)
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (self._requests.RequestException, OSError, ValueError) as error:
             # "from None": the cause carries headers and bodies.
-            raise no_answer(request, error, requests.exceptions) from None
+            raise no_answer(request, error, self._requests.exceptions) from None
         if request.wants_json and reply.is_good and not reply.fields:
             raise NoAnswer(
                 request.place,

@@ -4,10 +4,13 @@ import contextlib
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import threading
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
@@ -27,6 +30,7 @@ from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes.fake
     json_answer,
 )
 
+COLLECTIONS = Path(__import__("ansible_collections.mcp_tunnels.stack").__path__[0]).parent
 GOOD = json_answer(200, {"fine": True})
 SECRET = "planted-secret-0123456789"
 
@@ -364,3 +368,19 @@ def test_urls_that_are_refused(url, problem):
     with pytest.raises(TunnelError) as caught:
         check_url(url, "api_url")
     assert str(caught.value).startswith(f"api_url: {problem}")
+
+
+@pytest.mark.parametrize("module", ["server_cert", "tunnel_ca"])
+def test_a_module_that_sends_nothing_loads_no_library_for_it(module):
+    """Each run has these modules look at what is there, and they took longer for the libraries."""
+    name = f"ansible_collections.mcp_tunnels.stack.plugins.modules.{module}"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {name}, sys; print(*sys.modules)"],
+        env={"PYTHONPATH": str(COLLECTIONS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = done.stdout.split()
+    assert name in loaded
+    assert {"requests", "urllib3", "jwt"}.isdisjoint(loaded)
