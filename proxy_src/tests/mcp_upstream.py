@@ -36,6 +36,7 @@ class McpUpstream:
                 log_level="warning",
                 ws="none",
                 timeout_graceful_shutdown=2,
+                timeout_keep_alive=3600,
             )
         )
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))

@@ -102,7 +102,7 @@ class Namespace:
         no other process sees and that ends with the command.
         """
         contents = {
-            "resolv.conf": "nameserver 127.0.0.1\nsearch corp.test\noptions timeout:2 attempts:1\n",
+            "resolv.conf": "nameserver 127.0.0.1\nsearch corp.test\noptions timeout:5 attempts:1\n",
             "hosts": hosts,
             "nsswitch.conf": "hosts: files dns\n",
         }

@@ -26,6 +26,8 @@ SRC = Path(mcp_proxy.__file__).resolve().parents[1]
 """The code that is tested: the source, or the compiled tree that pytest was given."""
 PATIENCE = 60.0
 """Seconds for anything that another process does: a busy machine may stop it for many of them."""
+KEPT = {"upstream_idle": "10m"}
+"""Timeouts of a proxy whose connections to upstreams are still there for the next request."""
 SOON = "3s"
 """A time limit that a test waits for: long enough for what a slow client has to do before."""
 

@@ -82,6 +82,8 @@ def plain_answer(body: bytes, *fields: bytes) -> bytes:
 async def asgi_upstream(app: Any, **settings: Any) -> AsyncIterator[int]:
     """Run the ASGI application *app* on uvicorn in this event loop; yields its port."""
     listener = socket.create_server(("127.0.0.1", 0))
+    # It closes no connection on which a request may be on its way.
+    settings = {"timeout_keep_alive": 3600, **settings}
     config = uvicorn.Config(app, log_level="error", lifespan="off", **settings)
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from name_server import Reply, addresses, name_server
 from namespace import Namespace, own_network
-from running import PATIENCE, RunningProxy, running_proxy
+from running import KEPT, PATIENCE, RunningProxy, running_proxy
 from tunnelled import answer, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 
@@ -39,7 +39,7 @@ async def proxy_of(network: Namespace, home: Path) -> AsyncIterator[RunningProxy
             "plain": f"http://127.0.0.1:{port}",
         }
         through = network.resolver(home, HOSTS)
-        async with running_proxy(home, routes, through=through) as proxy:
+        async with running_proxy(home, routes, through=through, timeouts=KEPT) as proxy:
             yield proxy
 
 

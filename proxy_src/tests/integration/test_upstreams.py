@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from h2.connection import H2Connection
 from pki import Authority
-from running import DOMAIN, PATIENCE, SOON, proxied, running_proxy
+from running import DOMAIN, KEPT, PATIENCE, SOON, proxied, running_proxy
 from tunnelled import VERSIONS, answer, client, curl, get, raw_client
 from upstreams import nobodys_port, plain_answer, raw_upstream, read_head
 
@@ -49,7 +49,7 @@ class Forgetful:
 
 async def test_an_idempotent_request_is_sent_again(tmp_path: Path) -> None:
     upstream = Forgetful()
-    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts=KEPT) as proxy:
         async with raw_client(proxy) as (reader, writer):
             writer.write(get())
             assert (await answer(reader))[2] == b"1"
@@ -62,7 +62,7 @@ async def test_an_idempotent_request_is_sent_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("post", [POST, EMPTY_POST], ids=["content", "none"])
 async def test_a_post_is_never_sent_twice(tmp_path: Path, post: bytes) -> None:
     upstream = Forgetful()
-    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts=KEPT) as proxy:
         async with raw_client(proxy) as (reader, writer):
             writer.write(get())
             assert (await answer(reader))[2] == b"1"
@@ -75,7 +75,7 @@ async def test_a_post_is_never_sent_twice(tmp_path: Path, post: bytes) -> None:
 
 async def test_a_put_with_content_is_not_sent_again(tmp_path: Path) -> None:
     upstream = Forgetful()
-    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts=KEPT) as proxy:
         async with raw_client(proxy) as (reader, writer):
             writer.write(get())
             await answer(reader)
@@ -118,7 +118,7 @@ async def test_connections_are_kept_and_used_again(tmp_path: Path) -> None:
             await reader.readexactly(int(fields.get("content-length", "0")))
             writer.write(plain_answer(b"ok"))
 
-    async with proxied(tmp_path, raw_upstream(upstream)) as proxy:
+    async with proxied(tmp_path, raw_upstream(upstream), timeouts=KEPT) as proxy:
         for version in VERSIONS:
             async with client(proxy, version) as http:
                 for _ in range(5):

@@ -157,7 +157,7 @@ CASES = (
         Outcome(
             504,
             "Upstream did not accept the connection in time",
-            "no connection within 4 s",
+            "no connection within 10 s",
             (SILENT,),
         ),
         addresses(SILENT),

@@ -21,7 +21,7 @@ import yaml
 from name_server import A, NameServer, Reply, addresses, name_server
 from namespace import Namespace, own_network
 from pki import Authority
-from running import DOMAIN, SRC, RunningProxy, running_proxy
+from running import DOMAIN, KEPT, SRC, RunningProxy, running_proxy
 from ssrf_cases import (
     ALLOWED_IPS,
     ASSIGNED,
@@ -163,7 +163,7 @@ async def _scene(
                 {name: f"{scheme}://{host}:{PORT}" for name, host in routes.items()},
                 route_options={name: in_order if name in IN_ORDER else options for name in routes},
                 through=network.resolver(home, HOSTS),
-                timeouts={"connect": "4s"},
+                timeouts={**KEPT, "connect": "10s"},
                 upstream=policy,
             ) as proxy:
                 yield Scene(network, names, upstreams, proxy)

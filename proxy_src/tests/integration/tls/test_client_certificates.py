@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from pki import Authority, Issued, client_pair
-from running import DOMAIN, SRC, RunningProxy, running_proxy
+from running import DOMAIN, KEPT, SRC, RunningProxy, running_proxy
 from tunnelled import answer, client, get, raw_client
 from upstreams import plain_answer, raw_upstream, read_head
 
@@ -67,7 +67,7 @@ async def proxy_of(
     async with raw_upstream(upstream, upstream.context) as port:
         routes = dict.fromkeys(options, f"https://127.0.0.1:{port}")
         (home / "tls").mkdir(exist_ok=True)
-        async with running_proxy(home, routes, route_options=options) as proxy:
+        async with running_proxy(home, routes, route_options=options, timeouts=KEPT) as proxy:
             tls = {"cert_file": str(home / "tls/tls.crt"), "key_file": str(home / "tls/tls.key")}
             proxy.edit(tls={**tls, "poll_interval": "50ms"})
             assert (await proxy.reload())[0] == 0
