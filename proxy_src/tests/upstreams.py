@@ -40,7 +40,9 @@ async def raw_upstream(handler: Handler, tls: ssl.SSLContext | None = None) -> A
             writer.transport.abort()  # no effect on one that is closed; TLS may wait for its peer
             tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    # What a slow client has not taken yet would be lost after 30 seconds.
+    patient = {"ssl_shutdown_timeout": 240} if tls else {}
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls, **patient)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
