@@ -64,7 +64,7 @@ fuzz: bootstrap  ## coverage-guided fuzzing of the proxy's layers, FUZZ_SECONDS 
 	@tools/fuzz
 
 overload: bootstrap  ## the proxy with 10,000 clients that are idle, slow or never end
-	@cd proxy_src && OVERLOAD_CLIENTS=10000 FLOOD_SECONDS=5 TEST_LIMIT=600 pytest -s -m 'exhaustive or not exhaustive' -o faulthandler_timeout=700 tests/overload
+	@cd proxy_src && OVERLOAD_CLIENTS=10000 FLOOD_SECONDS=5 TEST_LIMIT=1800 pytest -s -m 'exhaustive or not exhaustive' -o faulthandler_timeout=1900 tests/overload
 
 contract: bootstrap  ## the modules against the laboratory's Tunnels API and the vendor's client
 	@pytest -q tests/contract

@@ -157,11 +157,12 @@ ALL: tuple[Stage, ...] = (
     Stage(
         "overload",
         (
-            *("env", "-C", "proxy_src", "OVERLOAD_CLIENTS=10000", "TEST_LIMIT=600", "pytest", "-q"),
-            *("-ra", "-o", "faulthandler_timeout=700", f"--junit-xml=../{_REPORTS}/overload.xml"),
-            *("-m", _EVERY_TEST, "tests/overload"),
+            *("env", "-C", "proxy_src", "OVERLOAD_CLIENTS=10000", "TEST_LIMIT=1800"),
+            *("pytest", "-q", "-ra", "-o", "faulthandler_timeout=1900"),
+            *(f"--junit-xml=../{_REPORTS}/overload.xml", "-m", _EVERY_TEST, "tests/overload"),
         ),
         reports=(f"{_REPORTS}/overload.xml",),
+        limit=5400,
     ),
 )
 
