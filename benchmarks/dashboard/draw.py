@@ -147,10 +147,12 @@ def _table(axes: Any, panel: Panel, answers: Answers, span: Span) -> None:
     ]
     names = sorted({name for row in rows for name in row})
     cells = [names] + [[row.get(name, "") for name in names] for row in rows]
+    widths = [2 + max(map(len, column)) for column in zip(*cells, strict=True)]
     for down, row in enumerate(cells):
         for right, text in enumerate(row):
+            left = 0.01 + sum(widths[:right]) / sum(widths)
             axes.text(
-                0.01 + right / len(names), 0.8 - down * 0.27, text, transform=axes.transAxes,
+                left, 0.8 - down * 0.27, text, transform=axes.transAxes,
                 color=_DIM if down == 0 else _INK, size=7,
             )  # fmt: skip
 
