@@ -40,8 +40,8 @@ class Hurry:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Makes pauses short, and the timeout of silent calls; others keep theirs.
 
-        That of a silent call begins when the API has done what it does about it, however busy the
-        machine is: whoever gives up looks for the call's effect at once.
+        That of a silent call begins when the API has done its part, however busy the machine is:
+        a client that gives up looks for the effect of its call at once.
         """
         sleep, request = time.sleep, requests.Session.request
         getresponse = HTTPConnection.getresponse
