@@ -70,16 +70,22 @@ async def served_again(proxy: RunningProxy, before: int) -> None:
 
 
 async def opened(
-    clients: list[Client], count: int, port: int, prepare: Callable[[Client], None]
+    clients: list[Client],
+    count: int,
+    port: int,
+    prepare: Callable[[Client], None],
+    at_once: int = 1,
 ) -> None:
-    """Add *count* clients to *clients*, each *prepare*d."""
+    """Add *count* clients to *clients*, each *prepare*d, *at_once* of them at a time."""
 
-    def work() -> None:
-        for _ in range(count):
-            clients.append(Client(port))
-            prepare(clients[-1])
+    def work(share: int) -> None:
+        for _ in range(share):
+            client = Client(port)
+            clients.append(client)
+            prepare(client)
 
-    await asyncio.to_thread(work)
+    shares = [count // at_once + (n < count % at_once) for n in range(at_once)]
+    await asyncio.gather(*(asyncio.to_thread(work, share) for share in shares))
 
 
 async def test_idle_connections(
@@ -215,7 +221,8 @@ async def test_clients_that_stop_reading_over_http2(
             before, empty = descriptors(proxy), rss(proxy)
             with closing_all() as clients:
                 async with others_are_served(proxy):
-                    await opened(clients, count, proxy.port, stop_reading)
+                    # Each of them waits for the kernel, whose buffers are small.
+                    await opened(clients, count, proxy.port, stop_reading, at_once=20)
 
                 async def much_waits() -> bool:
                     return await metric(proxy, BUFFERED) > count * 1000
