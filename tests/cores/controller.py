@@ -40,7 +40,7 @@ class Controller:
 
     environment: Path
     paths: LabPaths
-    secrets: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set, repr=False)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -135,6 +135,7 @@ ALL: tuple[Stage, ...] = (
         after=tuple(_IMAGES.values()),
         limit=5400,
     ),
+    _pytest("FIPS", "tests/fips", lab=True),
     Stage(
         "virtual machines",
         ("tools/machines", f"--junit-xml={_REPORTS}/machines.xml"),

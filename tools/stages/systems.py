@@ -43,10 +43,21 @@ out), and the labels that SELinux's targeted policy gives to the programs that o
 """
 _TAIL = """
 With `FUTURE`, an RSA key of your own needs 3072 bits; the keys that a run makes are ECDSA on
-P-256, and fit both. A host in FIPS mode offers no X25519, so clients of inner TLS need P-256,
-which every client of TLS 1.3 has (RFC 8446, section 9.1). Copies of the state are encrypted by
-age (X25519 and ChaCha20-Poly1305, not by OpenSSL): no policy forbids it, and no FIPS module does
-it. `FIPS` is a policy and a validated module; only the policy is looked at here.
+P-256, and fit both.
+
+## FIPS mode
+
+`FIPS` is a policy and a validated module. RHEL's module is on paper here; proven, in `make
+test-all`, is a host with Debian 13 whose OpenSSL has no provider but Debian's build of the FIPS
+provider, which is not the validated one (`tests/fips`): it becomes a replica; its proxy serves with
+that module; certificate, CA and token are renewed, and encrypted at rest.
+
+- No X25519 and no ChaCha20-Poly1305: clients of inner TLS need P-256, which every client of TLS 1.3
+  has (RFC 8446, section 9.1).
+- Copies of the state are encrypted by age (X25519 and ChaCha20-Poly1305, not by OpenSSL): they
+  work, no policy forbids them, and no FIPS module makes them.
+- cloudflared is a program in Go with algorithms of its own, which OpenSSL's configuration does not
+  change.
 """
 
 

@@ -1,0 +1,1 @@
+"""Playbooks against a host whose OpenSSL has no provider but the one for FIPS 140."""
