@@ -33,8 +33,13 @@ _FIRST_SYSTEMD = 250  # the first with systemd-creds and LoadCredentialEncrypted
 # value takes a TPM (systemd, src/shared/creds-util.h).
 _BY_HOST = bytes.fromhex("5a1c6a86df9d4096b1d5a65e0862f19a")
 _SHORTEST = 64  # bytes: the header, and the tag of AES-GCM
-# No PCR: an update of the firmware must not end a tunnel. The key still leaves no other machine.
-_KEYS = {HOST: ["--with-key=host"], TPM2: ["--with-key=tpm2", "--tpm2-pcrs="]}
+# Bound to no measurement (PCR): an update of firmware or kernel must not end a tunnel. systemd 252
+# cannot decrypt what it encrypts like that, and says so only then. There it is PCR 23, which is for
+# applications: zero after each boot, and firmware and kernel measure nothing into it.
+_KEYS = {
+    HOST: (["--with-key=host"],),
+    TPM2: (["--with-key=tpm2", "--tpm2-pcrs="], ["--with-key=tpm2", "--tpm2-pcrs=23"]),
+}
 # The secrets of a state directory and of a replica. A key may wait for its certificate (.pending).
 _SECRET = re.compile(
     r"(?P<name>tunnel-token|tls\.key|ca(?P<other>-next|-previous)?\.key)(\.pending)?"
@@ -150,7 +155,7 @@ def reveal(content: bytes, name: str, path: str) -> bytes:
         raise TunnelError(
             path,
             "cannot be decrypted: it is damaged, or was encrypted on another host, or this host "
-            f"has lost its secret{_reason(done)}",
+            f"has lost its secret or its TPM was cleared{_reason(done)}",
             "A state directory comes back from a copy of the state (move it away, then "
             "restore.yml); files of a replica are made anew by site.yml once they are removed",
         )
@@ -160,18 +165,33 @@ def reveal(content: bytes, name: str, path: str) -> bytes:
 def seal(content: bytes, name: str, form: str) -> bytes:
     """The content of a file that has this secret in this form (one of FORMS).
 
+    What is returned has been decrypted again: it takes the place of the only copy.
+
     :raises TunnelError: if this host cannot encrypt.
     """
     if form == NONE:
         return content
-    done = _run(["encrypt", *_KEYS[form], f"--name={name}", "-", "-"], content)
-    if done is None or done.returncode:
+    sealed, reason = _sealed(content, name, form)
+    if not sealed:
         raise TunnelError(
             name,
-            f"cannot be encrypted with {VARIABLE} {form}{_reason(done)}",
+            f"cannot be encrypted with {VARIABLE} {form}{reason}",
             f"Use another value of {VARIABLE}. The file is as it was before",
         )
-    return done.stdout
+    return sealed
+
+
+def _sealed(content: bytes, name: str, form: str) -> tuple[bytes, str]:
+    """The encrypted content, or nothing, and the reason."""
+    reason = ""
+    for key in _KEYS[form]:
+        sealed = done = _run(["encrypt", *key, f"--name={name}", "-", "-"], content)
+        if sealed and not sealed.returncode:
+            done = _run(["decrypt", f"--name={name}", "-", "-"], sealed.stdout)
+            if done and not done.returncode and done.stdout == content:
+                return sealed.stdout, ""
+        reason = _reason(done)
+    return b"", reason
 
 
 def why_not(form: str) -> str:
@@ -181,9 +201,14 @@ def why_not(form: str) -> str:
     if not os.path.isdir(_BOOTED) or _run(["--version"]) is None:
         return f"needs systemd {_FIRST_SYSTEMD} or later with systemd-creds, which is not here"
     if form == TPM2:
-        done = _run(["has-tpm2", "--quiet"])
-        if done is None or done.returncode:
-            return "needs a TPM2 that systemd can use, and systemd-creds has-tpm2 finds none"
+        # Only its use shows it. "has-tpm2" wants a firmware that uses it, too, and not everywhere
+        # the libraries, which are optional.
+        sealed, reason = _sealed(b"nothing", "test", form)
+        if not sealed:
+            return (
+                "needs a TPM2 that systemd can use, and the libraries that come with the package "
+                f"tpm2-tools{reason}"
+            )
     return ""
 
 

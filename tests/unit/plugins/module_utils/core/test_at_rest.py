@@ -56,10 +56,25 @@ def test_there_and_back(monkeypatch, tmp_path, form):
     assert SECRET.decode() not in log.read_text()
 
 
-def test_a_firmware_update_ends_no_tunnel(monkeypatch, tmp_path):
-    log = stand_in_creds.install(monkeypatch, tmp_path, tpm=True)
-    at_rest.seal(SECRET, "ca.key", "tpm2")
-    assert "--tpm2-pcrs= " in log.read_text()
+@pytest.mark.parametrize(("old", "pcrs"), [(False, ""), (True, "23")])
+def test_a_firmware_update_ends_no_tunnel(monkeypatch, tmp_path, old, pcrs):
+    """systemd 252 cannot decrypt without a PCR, which would cost the only copy of a secret."""
+    log = stand_in_creds.install(monkeypatch, tmp_path, tpm=True, old=old)
+    sealed = at_rest.seal(SECRET, "ca.key", "tpm2")
+    assert f"--tpm2-pcrs={pcrs} " in log.read_text().splitlines()[-2]
+    assert at_rest.reveal(sealed, "ca.key", "/state/ca.key") == SECRET
+
+
+@pytest.mark.parametrize("form", ["host", "tpm2"])
+def test_a_secret_that_would_not_come_back_stays_as_it_is(monkeypatch, tmp_path, form):
+    log = stand_in_creds.install(monkeypatch, tmp_path / "bin", tpm=True)
+    program = log.with_name("systemd-creds")
+    program.write_text(program.read_text().replace('verb == "decrypt"', 'verb == "never"'))
+    key = tmp_path / "ca.key"
+    key.write_bytes(SECRET)
+    with pytest.raises(TunnelError, match=f"cannot be encrypted with .* {form}"):
+        at_rest.convert(str(tmp_path), form, check_mode=False)
+    assert key.read_bytes() == SECRET
 
 
 def test_every_flipped_byte_is_one_clear_error(monkeypatch, tmp_path):
@@ -103,7 +118,7 @@ def test_without_systemd_creds(monkeypatch, tmp_path):
 def test_what_a_host_can_do(monkeypatch, tmp_path):
     stand_in_creds.install(monkeypatch, tmp_path)
     assert at_rest.resolve("auto") == at_rest.resolve("host") == "host"
-    with pytest.raises(TunnelError, match="which needs a TPM2"):
+    with pytest.raises(TunnelError, match=r"which needs a TPM2 .*TPM2 support not installed"):
         at_rest.resolve("tpm2")
     stand_in_creds.install(monkeypatch, tmp_path, tpm=True)
     assert at_rest.resolve("tpm2") == "tpm2"

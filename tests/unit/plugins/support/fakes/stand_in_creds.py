@@ -29,17 +29,18 @@ def fail(text):
 with open({log!r}, "a") as log:
     log.write(" ".join(sys.argv[1:]) + "\\n")
 verb = sys.argv[1]
-if verb == "has-tpm2":
-    sys.exit({tpm})
 if verb == "encrypt":
     data = options()["name"].encode() + b"\\0" + sys.stdin.buffer.read()
     key = options()["with-key"]
-    if key == "tpm2" and {tpm}:
+    if key == "tpm2" and not {tpm}:
         fail("TPM2 support not installed.")
-    sealed = bytes.fromhex(HEADERS[key]) + hashlib.sha256(data).digest() + bytes(16) + mix(data)
+    bank = bytes(16) if options().get("tpm2-pcrs", "7") else bytes([255]) * 16
+    sealed = bytes.fromhex(HEADERS[key]) + hashlib.sha256(data).digest() + bank + mix(data)
     sys.stdout.write(base64.encodebytes(sealed).decode())
 elif verb == "decrypt":
     sealed = base64.b64decode(sys.stdin.buffer.read())
+    if sealed[48:64] == bytes([255]) * 16 and {old}:
+        fail("TPM2 PCR bank invalid or not supported")
     data = mix(sealed[64:])
     if hashlib.sha256(data).digest() != sealed[16:48] or sealed[:16].hex() not in HEADERS.values():
         fail("Decryption failed (incorrect key?)")
@@ -50,13 +51,22 @@ elif verb == "decrypt":
 """
 
 
-def install(monkeypatch, directory: Path, secret: bytes = b"this host", tpm: bool = False) -> Path:
-    """Put it first in PATH, as on a host of systemd's; return the log of its arguments."""
+def install(
+    monkeypatch,
+    directory: Path,
+    secret: bytes = b"this host",
+    tpm: bool = False,
+    old: bool = False,
+) -> Path:
+    """Put it first in PATH, as on a host of systemd's; return the log of its arguments.
+
+    An *old* one is that of systemd 252, which cannot decrypt what it has bound to no PCR.
+    """
     directory.mkdir(exist_ok=True)
     log = directory / "arguments"
     log.touch()
     program = directory / "systemd-creds"
-    text = SCRIPT.format(python=sys.executable, secret=secret, log=str(log), tpm=0 if tpm else 1)
+    text = SCRIPT.format(python=sys.executable, secret=secret, log=str(log), tpm=tpm, old=old)
     program.write_text(text)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
