@@ -23,6 +23,10 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import (
     report,
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import plan, waves
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.rollout.canaries import (
+    SOAK,
+    soak_seconds,
+)
 
 
 class ActionModule(ActionBase):
@@ -116,9 +120,13 @@ def _beside_each_other(
     """For each host of the play: its replicas, those that lead or go first, and its problems."""
     known = neighbours.instances(group)
     leaders: dict[int, str] = {}
+    soaks: dict[int, int] = {}
     for name in taking_part:
         if name in group:
-            leaders.setdefault(id(neighbours.replicas_of(name, group, known)), name)
+            tunnel = id(neighbours.replicas_of(name, group, known))
+            leaders.setdefault(tunnel, name)
+            soaks.setdefault(tunnel, soak_seconds(group[name][SOAK]))
+    ranked = [*sorted(soaks.values(), reverse=True), 0]
     problems = neighbours.check(group, machines)
     found = {}
     for name in taking_part:
@@ -129,6 +137,7 @@ def _beside_each_other(
                 "replicas": replicas,
                 "leader": leaders[id(replicas)],
                 "canaries": availability.canaries(group, here),
+                "soak": ranked[soaks[id(replicas)] == ranked[0]],
                 "problems": list(map(str, (*host_names.check(name, groups), *problems[name]))),
             }
     return found

@@ -73,7 +73,7 @@ class ActionModule(ActionBase):
                 beside["replicas"],
                 beside["leader"],
                 arguments["duty"],
-                _rounds(task_vars),
+                _rounds(task_vars, beside["soak"]),
                 beside["canaries"],
                 task_vars[_GROUP]["at"],
             )
@@ -83,10 +83,10 @@ class ActionModule(ActionBase):
         return result
 
 
-def _rounds(task_vars: Mapping[str, Any]) -> plan.Rounds:
+def _rounds(task_vars: Mapping[str, Any], soak: int) -> plan.Rounds:
     sizes = task_vars[_GROUP]["waves"]["sizes"]
     hosts = len(task_vars["ansible_play_hosts_all"])
-    return plan.Rounds.of(hosts, max(sizes, default=1), int(task_vars["ansible_forks"]))
+    return plan.Rounds.of(hosts, max(sizes, default=1), int(task_vars["ansible_forks"]), soak)
 
 
 def _check_controller(

@@ -92,6 +92,9 @@ hosts:
       description: Those of them that take part, and are deployed first.
       type: list
       elements: str
+    soak:
+      description: For how many seconds at most a canary of another tunnel of the run is watched.
+      type: int
     problems:
       description: What does not fit, with the remedy.
       type: list

@@ -133,19 +133,22 @@ def warnings(values: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Rounds:
-    """How often Ansible has to begin anew with a task, as it has fewer forks than hosts.
+    """How long a host waits for others: Ansible has fewer forks than hosts, and goes in waves.
 
-    :param everywhere: for a task on all hosts of the run.
-    :param wave: for one on the hosts of the largest wave.
+    :param everywhere: how often a task begins anew on all hosts of the run.
+    :param wave: how often one does on the hosts of the largest wave.
+    :param soak: seconds for which a canary of another tunnel is watched.
     """
 
     everywhere: int = 1
     wave: int = 1
+    soak: int = 0
 
     @classmethod
-    def of(cls, hosts: int, largest_wave: int, forks: int) -> Rounds:
+    def of(cls, hosts: int, largest_wave: int, forks: int, soak: int = 0) -> Rounds:
         """The rounds of a run over so many hosts."""
-        return cls(*(max(-(-number // max(forks, 1)), 1) for number in (hosts, largest_wave)))
+        rounds = (max(-(-number // max(forks, 1)), 1) for number in (hosts, largest_wave))
+        return cls(*rounds, soak)
 
 
 def make_plan(
@@ -262,8 +265,11 @@ def _lease_seconds(values: Mapping[str, Any], stopping: float, duty: str, rounds
         rebooted = 2 * (proof + stopping) + int(values["mcp_tunnel_reboot_timeout"])
         longest = max(rounds.everywhere * proof, rounds.wave * rebooted)
     else:
-        # What is proven may have to be put back. A soak asks for the lease again in between.
-        longest = rounds.wave * (proof + 2 * stopping) + silence(values[SOAK])
+        # What is proven may have to be put back. A soak asks for the lease again in between, but
+        # for that of its own tunnel alone.
+        others = rounds.soak if duty in _SOAKS else 0
+        soak = max(silence(values[SOAK]), silence(others, others))
+        longest = rounds.wave * (proof + 2 * stopping) + soak
     return _RENEWED_AFTER + int(values["mcp_tunnel_answer_timeout"]) + math.ceil(longest)
 
 

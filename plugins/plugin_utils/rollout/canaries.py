@@ -50,10 +50,13 @@ def soak_seconds(value: Any) -> int:
     return seconds if seconds <= _LONGEST else 0
 
 
-def silence(value: Any) -> int:
-    """The seconds for which a run with this soak may hold its lease without asking for longer."""
+def silence(value: Any, piece: int = PIECE) -> int:
+    """The seconds for which a run with this soak may hold a lease without asking for longer.
+
+    :param piece: after so many seconds it asks at the latest.
+    """
     seconds = soak_seconds(value)
-    return min(seconds, PIECE) + (MOST_BESIDE + 1) * PATIENCE if seconds else 0
+    return min(seconds, piece) + (MOST_BESIDE + 1) * PATIENCE if seconds else 0
 
 
 def canaries_of(named: Any, soak: Any, names: Sequence[str]) -> list[str]:

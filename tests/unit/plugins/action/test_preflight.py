@@ -281,6 +281,18 @@ def test_more_tunnels_than_an_organization_has_are_told_once(preflight):
     assert output.count("[WARNING]: mcp_tunnel_instance: the group has 11 instances") == 1
 
 
+def test_a_tunnel_holds_its_lease_while_another_one_is_watched(preflight):
+    hosts = {"a": {}, "b": {}, "c": {"mcp_tunnel_instance": "second", "mcp_tunnel_soak": "2h"}}
+    status, output = preflight(hosts)
+    assert status == 0, output
+    lease = {name: plan["lease_seconds"] for name, plan in plans(output).items()}
+    assert lease["a"] == lease["b"] > 7200
+    # Its own run asks for it again.
+    assert lease["c"] < 7200
+    # Without it, nobody waits.
+    assert plans(preflight(hosts, "--limit", "a,b")[1])["a"]["lease_seconds"] < 7200
+
+
 def test_a_token_that_is_encrypted_in_the_inventory(preflight, tmp_path):
     (tmp_path / "password").write_text("open sesame")
     unlock = ("--vault-password-file", str(tmp_path / "password"))

@@ -536,6 +536,9 @@ def test_fewer_forks_than_hosts_make_rounds(hosts, wave, forks, rounds):
         # Of the default limits: 60 seconds for a proof, 30 and 30 until the services have stopped.
         ("deploy", plan.Rounds(9, 3), 2 * 180),
         ("renew_cert", plan.Rounds(9, 1), 0),
+        # Those of another tunnel are watched for an hour; with a minute for each of 11 answers.
+        ("deploy", plan.Rounds(soak=3600), 3600 + 660),
+        ("renew_cert", plan.Rounds(soak=3600), 0),
         # All that are named leave at the same time.
         ("drain", plan.Rounds(9, 3), 8 * 120),
         # They are proven without the edge and with it.
