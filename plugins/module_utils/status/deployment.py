@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.firewall.records import (
     FirewallRecords,
 )
@@ -33,9 +34,11 @@ CERTIFICATE: Part = {
     "fingerprint": "", "not_after": "", "days_left": None,
     "ca_fingerprint": "", "ca_not_after": "", "ca_days_left": None, "remedy": "",
 }  # fmt: skip
+SECRETS: Part = {"token": "", "key": "", "ca_key": ""}
 LAST_RUN: Part = {
     "started_at": "", "applied_at": "", "proven_at": "", "proven": None, "remedy": "",
 }  # fmt: skip
+STATES = Path("/var/lib/mcp-tunnel")
 # As the alerts do: docs/monitoring/alerts.yml.
 _SOON_DAYS, _LATE_DAYS = 14, 1
 # No certificate outlasts its CA, and one lives this long.
@@ -75,6 +78,21 @@ def certificate(instance: str, now: datetime) -> Part:
         "ca_days_left": ca_days,
         "remedy": remedy,
     }
+
+
+def secrets(instance: str) -> Part:
+    """In which form each secret is on the disk, one of at_rest.FORMS; empty for one without a file.
+
+    By the files alone: whether systemd can decrypt them, the services show.
+    """
+    directory = deployed.CONFIGURATIONS / instance
+    paths = {
+        "token": directory / "tunnel-token",
+        "key": directory / "tls" / "tls.key",
+        "ca_key": STATES / instance / "ca.key",
+    }
+    found = {name: secret_files.read_file(str(path)) for name, path in paths.items()}
+    return {name: at_rest.form_of(content) if content else "" for name, content in found.items()}
 
 
 def last_run(instance: str) -> Part:

@@ -36,7 +36,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.status.parts imp
 FORMAT = 1
 #: The parts of an instance, in the order in which one debugs.
 ORDER = (
-    *("layers", "certificate", "renewal", "edge", "traffic", "firewall", "versions", "last_run"),
+    *("layers", "certificate", "secrets", "renewal", "edge", "traffic", "firewall", "versions"),
+    "last_run",
 )
 
 
@@ -60,6 +61,7 @@ def _instance(name: str, now: datetime) -> dict[str, Any]:
     reads: dict[str, tuple[Callable[[], Part], Part]] = {
         "layers": (partial(health.layers, name), health.LAYERS),
         "certificate": (partial(deployment.certificate, name, now), deployment.CERTIFICATE),
+        "secrets": (partial(deployment.secrets, name), deployment.SECRETS),
         "renewal": (partial(renewal.renewal, name), renewal.RENEWAL),
         "edge": (partial(traffic.edge, name), traffic.EDGE),
         "traffic": (partial(traffic.traffic, name), traffic.TRAFFIC),

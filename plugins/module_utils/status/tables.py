@@ -34,6 +34,7 @@ _STYLES = {
     OK: "green", NOTICE: "yellow", "down": "yellow", NOT_PROVEN: "yellow", FAILED: "bold red",
     UNKNOWN: "bold magenta", "drained": "yellow", "maintenance": "yellow",
 }  # fmt: skip
+_FORMS = {"none": "in clear", "host": "encrypted (host)", "tpm2": "encrypted (tpm2)"}
 # Parts of which a layer says in better words why they cannot be read.
 _TOLD_BY = {"edge": "edge", "traffic": "proxy"}
 # Where nobody folds lines: wider than any of them.
@@ -174,6 +175,7 @@ def _glance(instance: Mapping[str, Any], document: Mapping[str, Any]) -> Table:
     texts: dict[str, Callable[[Any], str]] = {
         "edge": _edge,
         "certificate": _certificate,
+        "secrets": _secrets,
         "renewal": lambda read: _renewal(read, now),
         "traffic": lambda read: _traffic(read, now),
         "firewall": _firewall,
@@ -207,6 +209,13 @@ def _certificate(read: Mapping[str, Any]) -> str:
     return (
         f"{_left(read['days_left'])}, until {_moment(read['not_after'])}; "
         f"its CA {_left(read['ca_days_left'])}"
+    )
+
+
+def _secrets(read: Mapping[str, Any]) -> str:
+    names = {"token": "tunnel token", "key": "own key", "ca_key": "CA's key"}
+    return ", ".join(
+        f"{told} {_FORMS.get(read[name], read[name])}" for name, told in names.items() if read[name]
     )
 
 

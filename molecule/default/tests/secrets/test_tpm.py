@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from collections.abc import Iterator
 
@@ -29,6 +30,7 @@ KEY, CERTIFICATE = (f"/etc/mcp-tunnel/default/tls/tls.{end}" for end in ("key", 
 CA_KEY = "/var/lib/mcp-tunnel/default/ca.key"
 # What systemd writes first for a key of a TPM (src/shared/creds-util.h).
 BY_A_TPM = bytes.fromhex("0c7cc07b117645919c4b0bea08bc20fe")
+SHOWN = {"state": "ok", "error": "", "token": "tpm2", "key": "tpm2"}
 
 # systemd takes the name of a device, for its tests, as well in its own environment as in that of
 # its commands; sudo gives it to those. The state of the TPM is on the disk, as that of a machine
@@ -96,6 +98,9 @@ def test_no_secret_is_in_any_file_of_a_disk(planted: dict[str, list[str]], encry
         for path in paths:
             content = base64.b64decode(shell(name).file(path).content)
             assert content.startswith(BY_A_TPM), (name, path)
+        (told,) = json.loads(shell(name).run("mcp-tunnel status --json").stdout)["instances"]
+        of_ca = "tpm2" if name == HOSTS[0] else ""
+        assert told["secrets"] == {**SHOWN, "ca_key": of_ca}, name
 
 
 def test_replicas_serve_and_renew_after_a_reboot(encrypting: str) -> None:

@@ -44,7 +44,8 @@ echo "ended with $?"
 rm $file
 """
 PARTS = {
-    *("layers", "certificate", "renewal", "edge", "traffic", "firewall", "versions", "last_run"),
+    *("layers", "certificate", "secrets", "renewal", "edge", "traffic", "firewall", "versions"),
+    "last_run",
 }
 
 
@@ -95,6 +96,7 @@ def test_a_healthy_host_in_every_part(host: Host, name: str) -> None:
     assert {part: instance["versions"][part] for part in links} == links
     assert instance["versions"]["cloudflared_running"]
     assert document["python"] == host.check_output("/usr/bin/python3 --version").split()[1]
+    assert instance["secrets"]["key"] == "none"
     assert instance["last_run"]["proven"] is True
     proven = host.check_output(f"stat --format=%Y {RECORDS}/good.json")
     assert instance["last_run"]["proven_at"] == as_time(proven)

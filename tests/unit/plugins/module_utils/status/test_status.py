@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import rich
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.commands import mcp_tunnel
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.pki import crypto
@@ -31,6 +32,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.status import (
 )
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.releases import command_source
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support import openssl
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes import (
+    stand_in_creds,
+)
 
 PROXY_YAML = """\
 listen_addr: 127.0.0.1:9080
@@ -288,6 +292,20 @@ def test_a_certificate_that_cannot_be_read(host):
     assert read["remedy"]
 
 
+def test_the_key_by_which_each_secret_is_encrypted(host, monkeypatch, tmp_path):
+    stand_in_creds.install(monkeypatch, tmp_path / "bin", tpm=True)
+    monkeypatch.setattr(deployment, "STATES", host / "state")
+    (host / "state/default").mkdir(parents=True)
+    (host / "etc/default/tunnel-token").write_bytes(at_rest.seal(b"x", "tunnel-token", "host"))
+    (host / "state/default/ca.key").write_bytes(at_rest.seal(b"x", "ca.key", "tpm2"))
+    (host / "etc/default/tls/tls.key").write_text("-----BEGIN PRIVATE KEY-----")
+    read = parts.part(lambda: deployment.secrets("default"), deployment.SECRETS)
+    assert read == {"state": "ok", "error": "", "token": "host", "key": "none", "ca_key": "tpm2"}
+    shutil.rmtree(host / "state")
+    read = parts.part(lambda: deployment.secrets("default"), deployment.SECRETS)
+    assert (read["state"], read["ca_key"]) == ("ok", "")
+
+
 def test_the_last_run_is_proven_if_what_was_applied_is_what_is_good(host, monkeypatch):
     looks = {"last": {"at": 1_796_400_000, "totals": {}}}
     monkeypatch.setattr(deployment.FirewallRecords, "looks", lambda _self, _instance: looks)
@@ -461,6 +479,7 @@ def example(**changes):
             **{"state": "ok", "error": "", "fingerprint": "ab" * 32, "days_left": 60},
             **{"not_after": "2027-02-01T00:00:00Z", "ca_days_left": 900},
         },
+        "secrets": {**{"state": "ok", "error": ""}, "token": "tpm2", "key": "none", "ca_key": ""},
         "renewal": {
             **renewal.RENEWAL,
             **{"state": "ok", "error": "", "wanted": True, "due_at": "2027-01-02T00:00:00Z"},
@@ -555,6 +574,7 @@ def test_every_figure_is_at_a_glance():
     for words in (
         "edge         ok  4 of 4 connections (fra03)",
         "certificate  ok  60 d left, until 2027-02-01 00:00:00 UTC; its CA 900 d left",
+        "secrets      ok  tunnel token encrypted (tpm2), own key in clear\n",
         f"\nfingerprint  {'ab' * 32}\n",
         "renewal      ok  due 2027-01-02 00:00:00 UTC; the state host would sign; last success 2026"
         "-11-29 00:00:00 UTC (5 h ago); next look 2026-11-30 03:00:00 UTC",
