@@ -18,7 +18,7 @@ _SEND = (
     "    sys.exit(77)\n"
 )
 _REFUSED = 77
-_SECONDS = 10
+_SECONDS = 60
 
 
 def enforced() -> bool | None:

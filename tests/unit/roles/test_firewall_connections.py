@@ -132,11 +132,14 @@ def test_no_cloudflared_waits_for_another(host):
 
 
 def test_the_unit_has_room_for_all_that_are_asked_at_a_time(host):
-    """It has room for the main thread, too, and time for more than are asked at a time."""
+    """It has room for the main thread, too, and time for more than are asked at a time.
+
+    A virtual machine that is emulated takes half a minute to start Python on a busy processor.
+    """
     unit = PROGRAM.with_suffix(".service").read_text()
     limits = dict(re.findall(r"(?m)^(TasksMax|TimeoutStartSec)=([0-9]+)$", unit))
     assert int(limits["TasksMax"]) > host.program.AT_A_TIME
-    assert int(limits["TimeoutStartSec"]) >= host.budget + 2
+    assert int(limits["TimeoutStartSec"]) >= host.budget + 30
 
 
 @pytest.mark.parametrize(

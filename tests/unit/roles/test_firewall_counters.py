@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import pwd
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,17 @@ def host(tmp_path, monkeypatch):
 def test_the_counters_are_copied(host):
     assert host.run(LISTING) == 0
     assert host.names() == ["proxy/refused", "accounts/wrong"]
+
+
+def test_a_slow_host_has_time_for_a_copy_and_a_pause_after_it():
+    """With less, all copies of such a host failed, and each began at once after the one before."""
+    unit, timer = (
+        PROGRAM.with_name(f"mcp-tunnel-firewall-counters.{kind}").read_text()
+        for kind in ("service", "timer")
+    )
+    (limit,) = re.findall(r"(?m)^TimeoutStartSec=([0-9]+)$", unit)
+    assert int(limit) >= 30
+    assert re.findall(r"(?m)^OnUnit(.*)$", timer) == ["InactiveSec=15"]
 
 
 def test_nft_itself_opens_no_file(host):
