@@ -27,25 +27,38 @@ _SIZE = "4G"  # sparse
 #: With those that they depend on. ext4 asks for a checksum by name, which no list of modules says.
 _MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "ext4", "crc32c_generic")
 
+#: Debian's packages of a policy for SELinux bring them.
+SELINUX = "etc/selinux/config"
+_LABEL = "setfiles -F /etc/selinux/default/contexts/files/file_contexts"
+
 #: ``/network`` and ``/own.tar`` are the machine's own (see ``machine``); the latter only a new disk
 #: gets.
-_INIT = """\
+_INIT = f"""\
 #!/bin/busybox sh
 busybox mount -t devtmpfs dev /dev
 for module in /modules/*; do busybox insmod "$module"; done
 . /network
 busybox mount -t ext4 -o noinit_itable /dev/vda /root || exec busybox poweroff -f
-[ -s /root/etc/machine-id ] || busybox tar -xf /own.tar -C /root
+if [ ! -s /root/etc/machine-id ]; then
+    busybox tar -xf /own.tar -C /root
+    [ ! -f /root/{SELINUX} ] || busybox chroot /root {_LABEL} /etc /home /usr/local
+fi
 busybox mount -o move /dev /root/dev
 exec busybox switch_root /root /sbin/init
 """
 
 #: Run in mount and PID namespaces of its own. Arguments: the overlay's directories, mount point,
-#: file to make.
+#: file to make. Labels are given here, because it takes a machine minutes.
 _MAKE_DISK = f"""
 set -eu
 mount -t overlay disk -o "ro,lowerdir=$1" "$2"
 mke2fs -q -t ext4 -m 0 -E lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0 -d "$2" "$3" {_SIZE}
+if [ -f "$2/{SELINUX}" ]; then
+    umount "$2"
+    mount -o loop "$3" "$2"
+    chroot "$2" {_LABEL} /
+    umount "$2"
+fi
 """
 
 

@@ -31,6 +31,9 @@ _KERNEL_ARGUMENTS = (
     # No logins at a console, and no strangers on this processor.
     "systemd.getty_auto=no systemd.mask=getty@tty1.service mitigations=off"
 )
+#: Debian's kernel has AppArmor switched on. SELinux takes its place where that is asked for, as
+#: selinux-activate(8) does.
+_SELINUX_ARGUMENTS = " security=selinux"
 
 
 class Machine:
@@ -79,7 +82,7 @@ class Machine:
             disk=self._disk,
             port=port,
             mac=self.spec.address.mac,
-            kernel_arguments=_KERNEL_ARGUMENTS,
+            kernel_arguments=_kernel_arguments(self.spec),
         )
         with (self._paths.logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
@@ -90,6 +93,11 @@ class Machine:
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
                 preexec_fn=lambda: cgroups.join(group),
             )
+
+
+def _kernel_arguments(spec: HostSpec) -> str:
+    selinux = any((layer / boot_files.SELINUX).is_file() for layer in spec.layers)
+    return _KERNEL_ARGUMENTS + (_SELINUX_ARGUMENTS if selinux else "")
 
 
 def _network(address: HostAddress) -> str:

@@ -6,14 +6,19 @@ Those that boot are in ``tests/machines``.
 from __future__ import annotations
 
 import lzma
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lab.core.errors import LabError
+from lab.core.paths import LabPaths
 from lab.core.progress import Progress
-from lab.hosts import boot_files, qemu
+from lab.hosts import boot_files, cgroups, machine, qemu
+from lab.hosts.specs import HostSpec
+from lab.network import namespaces
 from lab.supervision import lifecycle
 from lab.tests.support import RunningLab, lab
 
@@ -104,6 +109,27 @@ def test_a_disk_that_cannot_be_made_leaves_nothing(tmp_path: Path, fake_tools: A
     with pytest.raises(LabError, match="No space left on device"):
         boot_files.ensure(tree, [layer], Progress())
     assert [path for path in tmp_path.glob("*machine*") if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("selinux", [False, True])
+def test_a_machine_boots_with_selinux_where_a_layer_has_a_policy(
+    selinux: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, layer = _tree_with_a_kernel(tmp_path)
+    if selinux:
+        (layer / "etc/selinux").mkdir(parents=True)
+        (layer / "etc/selinux/config").touch()
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: commands.append(command))
+    monkeypatch.setattr(namespaces, "attach_machine", lambda _address: "port0")
+    monkeypatch.setattr(cgroups, "create", lambda *_: [])
+    monkeypatch.setattr(qemu, "accelerator", lambda _kernel: "tcg")
+    paths = LabPaths(f"s{os.getpid()}")
+    monkeypatch.setattr(LabPaths, "logs", tmp_path)
+    spec = HostSpec("host1", 0, "13", tree, (layer,), machine=True)
+    machine.Machine(paths, spec).boot()
+    (command,) = commands
+    assert ("security=selinux" in command[command.index("-append") + 1].split()) is selinux
 
 
 def test_a_container_has_no_power_to_cut(two: RunningLab) -> None:
