@@ -19,8 +19,11 @@ from .control import Message
 PATIENCE = 5
 """Heartbeats that may be missing in a row before a worker counts as hung."""
 
-FIRST_PATIENCE = 30
-"""The same before its first sign of life: a machine may need a minute to read all of the code."""
+FIRST_PATIENCE = 90
+"""The same before its first sign of life: a busy emulated machine needs a minute to read all code.
+
+With the supervisor's own start, less than the unit's TimeoutStartSec=.
+"""
 
 _GRACE = 1.0
 """Seconds that a process may live on without its channel."""
