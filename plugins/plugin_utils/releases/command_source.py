@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ _OWN_LINES = re.compile(
 def needed_files(directory: Path, *names: str) -> list[Path]:
     """The files of the modules *names* and of all that they import from *directory*, sorted.
 
-    Each file is parsed once: a run asks for each host, in a process that remembers nothing.
+    Each file is parsed once in a process. Runs have one for each task of each host, which asks for
+    up to three releases.
 
     :param names: dotted, from *directory* on: ``folder.file``.
     """
@@ -43,6 +45,7 @@ def _imports(directory: Path, path: Path) -> Iterator[Path]:
                 yield _file(directory, inner if _file(directory, inner).is_file() else module)
 
 
+@functools.cache
 def _from_imports(text: str) -> list[ast.ImportFrom]:
     """The statements ``from … import …`` of a program; those of PACKAGE are among them.
 
