@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
+import glob
 import importlib
 import json
 import os
@@ -23,6 +25,7 @@ import socket
 import sys
 import tempfile
 import traceback
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +61,8 @@ _PLUGINS = {
     "shell": ("sh",),
     "strategy": ("linear",),
 }
+#: Kinds of plugins of which Ansible loads all in each run, with their documentation.
+_KINDS = ("become", "callback", "connection", "shell")
 #: The collection's code of the controller; each imports of module_utils what it needs.
 _OURS = ("action", "filter", "lookup")
 
@@ -66,7 +71,7 @@ def load() -> list[Path]:
     """Load what runs of this collection's playbooks use; return the YAML of the collection."""
     for name in _MODULES:
         importlib.import_module(name)
-    from ansible import cli
+    from ansible import cli, constants
     from ansible.plugins import loader
 
     loader.init_plugin_loader()
@@ -75,10 +80,20 @@ def load() -> list[Path]:
     for kind, names in _PLUGINS.items():
         for name in names:
             getattr(loader, f"{kind}_loader").get(name, class_only=True)
+    for kind in _KINDS:
+        list(getattr(loader, f"{kind}_loader").all(class_only=True))
+    for name in constants.INVENTORY_ENABLED:
+        loader.inventory_loader.get(name, class_only=True)
     collection = importlib.import_module("ansible_collections.mcp_tunnels.stack")
     for part in _OURS:
         for path in sorted(Path(collection.__path__[0], "plugins", part).glob("*.py")):
-            importlib.import_module(f"{collection.__name__}.plugins.{part}.{path.stem}")
+            name = f"mcp_tunnels.stack.{path.stem}"
+            getattr(loader, f"{part}_loader").get(name, class_only=True)
+    # Each result of a task, and each name of a plugin, would be looked for on the disk.
+    loader.glob = types.SimpleNamespace(glob=(kept := functools.cache(glob.glob)), iglob=kept)
+    # The roles ask for it: what it imports, and what the files of a release import.
+    proxy = importlib.import_module(f"{collection.__name__}.plugins.plugin_utils.releases.proxy")
+    proxy.release_for(proxy.Target("3.11.2", "x86_64"), sys.executable)
     places = [Path(collection.__path__[0], name) for name in ("playbooks", "roles")]
     return [path for place in places for path in place.rglob("*.yml")]
 
