@@ -99,25 +99,25 @@ def _hexadecimal(host: str) -> str:
 
 
 def _owner(proc: Path, uid: int, inode: str) -> Listener:
+    """Who has the socket. Paths are texts: a machine may have thousands of descriptors."""
     wanted = f"socket:[{inode}]"
-    for process in proc.iterdir():
-        if not process.name.isdigit():
-            continue
+    for pid in filter(str.isdigit, os.listdir(proc)):
+        process = f"{proc}/{pid}"
         try:
-            owner = process.stat().st_uid
+            owner = os.stat(process).st_uid
             # A forked worker may have changed its user: root's processes are checked, too.
             if owner not in (uid, 0):
                 continue
-            if any(_target(fd) == wanted for fd in (process / "fd").iterdir()):
-                name = (process / "comm").read_text().strip()
-                unit = unit_of((process / "cgroup").read_text())
-                return Listener(int(process.name), name, unit, owner)
+            if any(_target(f"{process}/fd/{fd}") == wanted for fd in os.listdir(f"{process}/fd")):
+                name = Path(process, "comm").read_text().strip()
+                unit = unit_of(Path(process, "cgroup").read_text())
+                return Listener(int(pid), name, unit, owner)
         except OSError:
             continue  # it ended meanwhile
     return Listener(0, "", "", uid)
 
 
-def _target(descriptor: Path) -> str:
+def _target(descriptor: str) -> str:
     try:
         return os.readlink(descriptor)
     except OSError:
