@@ -133,12 +133,15 @@ def check(serve: Callable[[OnRequest], object]) -> object:
 def _checked(serve: Callable[[OnRequest], object], options: RouteOptions) -> object:
     pool = _Pool()
     router = Router({"echo": Upstream("http", "u", 80)}, "t.example", {"echo": options})
-    forwarder = Forwarder(router, cast(UpstreamPool, pool), Metrics(), AccessLog(False), 60.0)
+    metrics = Metrics()
+    forwarder = Forwarder(router, cast(UpstreamPool, pool), metrics, AccessLog(False), 60.0)
 
     def exchange(head: RequestHead, stream: ClientStream) -> RequestHandler:
         return forwarder.exchange(head._replace(authority=_HOST), stream, "127.0.0.1")
 
     served = serve(exchange)
+    # What was answered without the upstream has let it go, and nothing else has.
+    assert sum(connection.open for connection in pool) == metrics.in_flight("echo")
     if options is _LIMITS:
         assert pool.peak <= _MOST_IN_FLIGHT
         assert len(pool) <= _MOST_REQUESTS
