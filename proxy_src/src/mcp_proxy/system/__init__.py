@@ -2,7 +2,7 @@
 
 ``turn`` and ``rota`` decide when work is done and by which connection, ``budget`` how much may wait
 for slow ones, ``transports`` stands in for a connection that is lost. ``descriptors``,
-``keepalive`` and ``memory`` ask the kernel and the C library.
+``keepalive``, ``unsent`` and ``memory`` ask the kernel and the C library.
 
 ``tunnel`` and ``upstream`` use it. It imports no other room, and knows nothing of what a connection
 carries.

@@ -10,7 +10,7 @@ from typing import cast
 
 from ..config.model import Config
 from ..http.mcp_message import McpNames
-from ..system import descriptors
+from ..system import descriptors, unsent
 from ..system.memory import Surplus
 from ..system.turn import Turn
 from ..tls.contexts import ServerTls
@@ -79,6 +79,7 @@ class ProxyServer:
         self._announce_limit()
         loop = asyncio.get_running_loop()
         for sock in sockets:
+            unsent.limit(sock)
             self._servers.append(
                 await loop.create_server(self._connection, sock=sock, backlog=backlog)
             )
