@@ -147,8 +147,8 @@ class Rounds:
     @classmethod
     def of(cls, hosts: int, largest_wave: int, forks: int, soak: int = 0) -> Rounds:
         """The rounds of a run over so many hosts."""
-        rounds = (max(-(-number // max(forks, 1)), 1) for number in (hosts, largest_wave))
-        return cls(*rounds, soak)
+        everywhere, wave = (max(-(-number // max(forks, 1)), 1) for number in (hosts, largest_wave))
+        return cls(everywhere, wave, soak)
 
 
 def make_plan(
