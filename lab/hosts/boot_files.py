@@ -29,7 +29,7 @@ _MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "ext4", "crc32c_generic")
 
 #: Debian's packages of a policy for SELinux bring them.
 SELINUX = "etc/selinux/config"
-_LABEL = "setfiles -F /etc/selinux/default/contexts/files/file_contexts"
+_LABEL = "/usr/sbin/setfiles -F /etc/selinux/default/contexts/files/file_contexts"
 
 #: ``/network`` and ``/own.tar`` are the machine's own (see ``machine``); the latter only a new disk
 #: gets.
