@@ -9,10 +9,10 @@ import pytest
 
 from lab.core.paths import LabPaths
 from lab.supervision import lifecycle
-from tests.machines.deployed import Deployed
+from tests.machines.deployed import RELEASES, Deployed
 
-#: One machine for each, and so one replica of the tunnel.
-_RELEASES = os.environ.get("MACHINES_DEBIAN", "12,13").split(",")
+#: Ubuntu has its profiles loaded; Debian's kernel has AppArmor as well.
+_PACKAGES = ("apparmor",)
 #: The name of a laboratory that is up and deployed to; it stays. Emulated, both take a while.
 _DEPLOYED = os.environ.get("MACHINES_LAB")
 
@@ -23,9 +23,12 @@ def deployed() -> Iterator[Deployed]:
     if _DEPLOYED:
         yield Deployed(LabPaths(_DEPLOYED))
         return
-    paths = lifecycle.up(f"m{os.getpid() % 10000000}", len(_RELEASES), _RELEASES, machines=True)
+    name = f"m{os.getpid() % 10000000}"
+    paths = lifecycle.up(name, len(RELEASES), RELEASES, _PACKAGES, machines=True)
     try:
         deployed = Deployed(paths)
+        for host in deployed.hosts:
+            deployed.root(host, "systemctl enable --now apparmor")
         deployed.play()
         yield deployed
     finally:

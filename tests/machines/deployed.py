@@ -13,6 +13,10 @@ from lab.core.checkouts import ROOT
 from lab.core.paths import LabPaths
 from lab.supervision import facts
 
+#: Debian's releases: of the machines that are replicas of one tunnel, and of one that is alone.
+RELEASES = os.environ.get("MACHINES_DEBIAN", "12,13").split(",")
+RELEASE = RELEASES[-1]
+
 #: The state of a unit as `systemctl show` has it, and the processes of its control group.
 PROXY, CONNECTOR = "mcp-proxy@default.service", "mcp-cloudflared@default.service"
 

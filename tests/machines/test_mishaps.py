@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.supervision import lifecycle
-from tests.machines.deployed import CONNECTOR, PROXY, Deployed, changed_lines
+from tests.machines.deployed import CONNECTOR, PROXY, RELEASE, Deployed, changed_lines
 
 pytestmark = pytest.mark.exhaustive
 
@@ -24,8 +24,7 @@ _OURS = f"{_RELEASES} /etc/mcp-tunnel /var/lib/mcp-tunnel /etc/systemd/system"
 @pytest.fixture
 def another() -> Iterator[Deployed]:
     """One more machine, to which nothing was done yet."""
-    release = os.environ.get("MACHINES_DEBIAN", "13").rpartition(",")[2]
-    paths = lifecycle.up(f"c{os.getpid() % 10000000}", 1, [release], machines=True)
+    paths = lifecycle.up(f"c{os.getpid() % 10000000}", 1, [RELEASE], machines=True)
     yield Deployed(paths)
     lifecycle.down(paths)
 
