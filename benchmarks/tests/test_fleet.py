@@ -6,8 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmarks.fleet import runs
+from benchmarks.playbook import ROOT
 
 
 def test_a_small_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +21,13 @@ def test_a_small_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
     # On the state hosts: lease taken and given back, CA, and the token that no variable gives.
     assert Counter(hosts) == {"host0000": 11, "host0001": 11, "host0002": 7}
+
+
+@pytest.mark.parametrize("name", ["site.yml", "plays/replicas.yml", "plays/verify.yml"])
+def test_no_play_takes_variables_from_a_file(name: str) -> None:
+    """Ansible reads and parses such a file again for each task of each host."""
+    plays = yaml.safe_load((ROOT / "playbooks" / name).read_text())
+    assert [play["name"] for play in plays if "vars_files" in play] == []
 
 
 def test_the_hosts_that_are_away_are_of_several_tunnels() -> None:
