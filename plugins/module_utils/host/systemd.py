@@ -18,7 +18,12 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors impo
 _MARGIN_SECONDS = 15.0
 _KILL_SECONDS = 30.0
 _DEFAULT_LIMIT = 90.0  # DefaultTimeoutStopSec= (systemd-system.conf(5))
-_LIMITS = "TimeoutStartUSec,TimeoutStopUSec"
+# The limits of a unit that hold for a verb.
+_LIMITS = {
+    "stop": ("TimeoutStopUSec",),
+    "restart": ("TimeoutStopUSec", "TimeoutStartUSec"),
+    "reload": ("TimeoutStartUSec",),
+}
 # How systemd prints spans of time (systemd.time(7)).
 _SECONDS = {
     "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
@@ -109,7 +114,7 @@ def enforce(verb: str, *units: str) -> bool:
 
     :raises TunnelError: if systemd refuses.
     """
-    limit = _limit(units)
+    limit = _limit(verb, units)
     try:
         systemctl(verb, *units, seconds=limit)
     except Overdue:
@@ -138,7 +143,7 @@ def reload(unit: str) -> str:
     Bounded as :func:`enforce` is, but nothing is killed: a restart helps.
     """
     try:
-        systemctl("reload", unit, seconds=_limit([unit]))
+        systemctl("reload", unit, seconds=_limit("reload", [unit]))
     except Overdue:
         _run(["systemctl", "cancel", unit], _KILL_SECONDS)
         return "its reload did not end in time"
@@ -183,12 +188,13 @@ def ports(socket: str) -> list[int]:
     return sorted({int(port) for port in re.findall(r":(\d+) \(Stream\)", text)})
 
 
-def _limit(units: Sequence[str]) -> float:
-    """The seconds that the slowest unit may take to stop and start, by the units' own limits."""
-    text = systemctl("show", f"--property={_LIMITS}", *units)
-    spans = [line.partition("=")[2] for line in text.splitlines() if line]
-    slowest = max((seconds(span) for span in spans), default=_DEFAULT_LIMIT)
-    return 2 * slowest + _MARGIN_SECONDS
+def _limit(verb: str, units: Sequence[str]) -> float:
+    """The seconds that the slowest units may take for *verb*, by their own limits."""
+    text = systemctl("show", f"--property={','.join(_LIMITS[verb])}", *units)
+    slowest: dict[str, float] = {}
+    for name, _, span in (line.partition("=") for line in text.splitlines() if line):
+        slowest[name] = max(slowest.get(name, 0.0), seconds(span))
+    return sum(slowest.get(name, _DEFAULT_LIMIT) for name in _LIMITS[verb]) + _MARGIN_SECONDS
 
 
 def seconds(span: str) -> float:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import systemd
 
 UNIT = "mcp-proxy@default.service"
+ROLES = Path(__file__).parents[5] / "roles"
+PROXY_UNIT = ROLES / "proxy/files/mcp-proxy@.service"
 
 # Notes its arguments; "stop" waits until the unit was killed, unless the unit obeys.
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>"$0.log"
 case "$1" in
-show) printf 'TimeoutStartUSec=10ms\\nTimeoutStopUSec=20ms\\n' ;;
+show) for name in $(echo "${2#--property=}" | tr , ' '); do echo "$name=20ms"; done ;;
 kill) touch "$0.killed" ;;
 stop | restart | reload) [ -e "$0.obeys" ] || [ -e "$0.killed" ] || exec sleep 60 ;;
 esac
@@ -50,6 +54,36 @@ def test_a_service_that_asks_for_ever_more_time_is_killed(systemctl, verb, again
     _path, asked = systemctl
     assert systemd.enforce(verb, UNIT) is True
     assert asked() == [f"{verb} {UNIT}", f"kill --signal=SIGKILL {UNIT}", f"{again} {UNIT}"]
+
+
+#: Two units, the second of which has shorter limits.
+SHOWN = """#!/bin/sh
+for name in TimeoutStartUSec TimeoutStopUSec; do
+    case $2 in *$name*) ;; *) continue ;; esac
+    case $name in TimeoutStartUSec) echo "$name=5min" ;; *) echo "$name=35s" ;; esac
+    echo
+    echo "$name=10s"
+done
+"""
+
+
+@pytest.mark.parametrize(("verb", "limit"), [("stop", 50), ("restart", 350), ("reload", 315)])
+def test_a_verb_has_as_long_as_the_slowest_unit_may_take_for_it(
+    systemctl, monkeypatch, verb, limit
+):
+    path, _asked = systemctl
+    path.write_text(SHOWN)
+    monkeypatch.setattr(systemd, "_MARGIN_SECONDS", 15.0)
+    assert systemd._limit(verb, [UNIT, "other.service"]) == limit
+
+
+def test_a_restart_of_the_proxy_ends_before_the_controller_gives_the_host_up():
+    """After a kill there is another start; the stop is as long as the default of a drain."""
+    start = re.search(r"(?m)^TimeoutStartSec=([0-9]+)$", PROXY_UNIT.read_text())
+    defaults = (ROLES / "provision/defaults/main.yml").read_text()
+    answer = re.search(r"(?m)^mcp_tunnel_answer_timeout: ([0-9]+)$", defaults)
+    once = 60 + int(start[1]) + systemd._MARGIN_SECONDS
+    assert 2 * (once + systemd._KILL_SECONDS) < int(answer[1])
 
 
 def test_what_not_even_a_kill_ends_is_said(systemctl, monkeypatch):
