@@ -35,7 +35,8 @@ _BY_HOST = bytes.fromhex("5a1c6a86df9d4096b1d5a65e0862f19a")
 _SHORTEST = 64  # bytes: the header, and the tag of AES-GCM
 # Bound to no measurement (PCR): an update of firmware or kernel must not end a tunnel. systemd 252
 # cannot decrypt what it encrypts like that, and says so only then. There it is PCR 23, which is for
-# applications: zero after each boot, and firmware and kernel measure nothing into it.
+# applications: zero after each boot, and firmware and kernel measure nothing into it. One that is
+# not zero now would lock the secrets at the next boot.
 _KEYS = {
     HOST: (["--with-key=host"],),
     TPM2: (["--with-key=tpm2", "--tpm2-pcrs="], ["--with-key=tpm2", "--tpm2-pcrs=23"]),
@@ -45,6 +46,7 @@ _SECRET = re.compile(
     r"(?P<name>tunnel-token|tls\.key|ca(?P<other>-next|-previous)?\.key)(\.pending)?"
 )
 _SECONDS = 60.0  # of a call; a TPM takes a second or two
+_PCR_23 = "/sys/class/tpm/tpm0/pcr-sha256/23"
 
 
 def form_of(content: bytes) -> str:
@@ -165,7 +167,7 @@ def reveal(content: bytes, name: str, path: str) -> bytes:
 def seal(content: bytes, name: str, form: str) -> bytes:
     """The content of a file that has this secret in this form (one of FORMS).
 
-    What is returned has been decrypted again: it takes the place of the only copy.
+    It has been decrypted once before it is returned, because it replaces the only copy.
 
     :raises TunnelError: if this host cannot encrypt.
     """
@@ -185,13 +187,27 @@ def _sealed(content: bytes, name: str, form: str) -> tuple[bytes, str]:
     """The encrypted content, or nothing, and the reason."""
     reason = ""
     for key in _KEYS[form]:
-        sealed = done = _run(["encrypt", *key, f"--name={name}", "-", "-"], content)
-        if sealed and not sealed.returncode:
-            done = _run(["decrypt", f"--name={name}", "-", "-"], sealed.stdout)
-            if done and not done.returncode and done.stdout == content:
-                return sealed.stdout, ""
-        reason = _reason(done)
+        if "--tpm2-pcrs=23" in key and _is_measured():
+            return b"", " (PCR 23 of the TPM is not zero: a program measures into it)"
+        sealed = _run(["encrypt", *key, f"--name={name}", "-", "-"], content)
+        if sealed is None or sealed.returncode:
+            return b"", _reason(sealed)
+        again = _run(["decrypt", f"--name={name}", "-", "-"], sealed.stdout)
+        if again and not again.returncode and again.stdout == content:
+            return sealed.stdout, ""
+        reason = _reason(again)
+        if again is None:  # not an answer: it is no reason to bind the secrets to a PCR
+            break
     return b"", reason
+
+
+def _is_measured() -> bool:
+    """Whether something was measured into PCR 23 since the boot, as far as the kernel tells."""
+    try:
+        with open(_PCR_23, encoding="ascii") as file:
+            return bool(file.read().strip().strip("0"))
+    except OSError:
+        return False
 
 
 def why_not(form: str) -> str:
@@ -246,6 +262,6 @@ def _run(arguments: list[str], content: bytes = b"") -> subprocess.CompletedProc
 def _reason(done: subprocess.CompletedProcess[bytes] | None) -> str:
     """The last line of systemd-creds' own words, which hold no secret."""
     if done is None:
-        return " (systemd-creds cannot be run)"
+        return " (systemd-creds cannot be run, or does not end)"
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     return f" (systemd-creds: {lines[-1].rstrip('.')})" if lines else ""

@@ -144,6 +144,7 @@ def gather(
         "resolvers": resolvers(_read("/etc/resolv.conf")),
         "users": existing_users(users),
     }
+    form, refusals = _form(encryption)
     problems = [
         *unsupported(facts, version, name, glibc_version()),
         *filter(None, (_taken(port) for port in ports)),
@@ -153,7 +154,7 @@ def gather(
             if undone.takes_the_token
         ),
         *filter(None, [program_control.problem(_is_active)]),
-        *_not_encryptable(encryption),
+        *refusals,
         *(
             f"{file['variable']}: {file['path']} does not exist on the host. {file['remedy']}"
             for file in files
@@ -169,16 +170,15 @@ def gather(
         raise TunnelError(
             platform.node(), f"{count}:\n- " + "\n- ".join(problems) + "\n", "Nothing was changed"
         )
-    return {**facts, "encryption": at_rest.resolve(encryption)}
+    return {**facts, "encryption": form}
 
 
-def _not_encryptable(encryption: str) -> list[str]:
-    """The reason why the host cannot keep its secrets as the variables say."""
+def _form(encryption: str) -> tuple[str, list[str]]:
+    """How the host keeps its secrets, and the reason why it cannot as the variables say."""
     try:
-        at_rest.resolve(encryption)
+        return at_rest.resolve(encryption), []
     except TunnelError as error:
-        return [str(error).rstrip(".")]
-    return []
+        return at_rest.NONE, [str(error).rstrip(".")]
 
 
 def unsupported(

@@ -65,6 +65,28 @@ def test_a_firmware_update_ends_no_tunnel(monkeypatch, tmp_path, old, pcrs):
     assert at_rest.reveal(sealed, "ca.key", "/state/ca.key") == SECRET
 
 
+def test_a_register_that_is_in_use_would_lock_the_secrets_at_the_next_boot(monkeypatch, tmp_path):
+    stand_in_creds.install(monkeypatch, tmp_path, tpm=True, old=True)
+    register = tmp_path / "23"
+    monkeypatch.setattr(at_rest, "_PCR_23", str(register))
+    register.write_text(f"{'0' * 64}\n")
+    assert at_rest.why_not("tpm2") == ""
+    register.write_text(f"{'0' * 63}1\n")
+    assert "PCR 23 of the TPM is not zero" in at_rest.why_not("tpm2")
+    with pytest.raises(TunnelError, match="PCR 23 of the TPM is not zero"):
+        at_rest.seal(SECRET, "ca.key", "tpm2")
+
+
+def test_no_answer_is_no_reason_to_bind_secrets_to_a_register(monkeypatch, tmp_path):
+    log = stand_in_creds.install(monkeypatch, tmp_path, tpm=True)
+    program = log.with_name("systemd-creds")
+    hangs = 'verb == "decrypt": import time; time.sleep(60)\nelif verb == ""'
+    program.write_text(program.read_text().replace('verb == "decrypt"', hangs))
+    monkeypatch.setattr(at_rest, "_SECONDS", 5.0)
+    assert "cannot be run" in at_rest.why_not("tpm2")
+    assert "--tpm2-pcrs=23" not in log.read_text()
+
+
 @pytest.mark.parametrize("form", ["host", "tpm2"])
 def test_a_secret_that_would_not_come_back_stays_as_it_is(monkeypatch, tmp_path, form):
     log = stand_in_creds.install(monkeypatch, tmp_path / "bin", tpm=True)
