@@ -13,6 +13,7 @@ from tests.cores.controller import Controller
 
 _DUE = ("-e", "mcp_tunnel_cert_duration=4000h", "-e", "mcp_tunnel_cert_renew_before=3000h")
 _ENCRYPTED = ("-e", "mcp_tunnel_encryption_at_rest=host", "-e", "mcp_tunnel_cert_renew_timer=true")
+PROXY = "mcp-proxy@default.service"
 _CONFIRMED = ("-e", "mcp_tunnel_teardown_confirmed=true", "-e", "mcp_tunnel_archive=true")
 
 
@@ -47,11 +48,13 @@ def test_a_second_run_changes_nothing(controller: Controller) -> None:
 
 
 def test_the_workers_of_the_proxy_use_the_module(controller: Controller) -> None:
-    maps = "$(systemctl show -p MainPID --value mcp-proxy@default)"
-    workers = f"cat $(printf /proc/%s/maps\\\\n $(pgrep -P {maps}))"
-    used = controller.shell("host1", workers)
-    assert "/fips.so" in used
-    assert "/legacy.so" not in used
+    supervisor = controller.shell("host1", f"systemctl show -p MainPID --value {PROXY}").strip()
+    workers = controller.shell("host1", f"pgrep -P {supervisor}").split()
+    assert workers
+    for worker in workers:
+        used = controller.shell("host1", f"cat /proc/{worker}/maps")
+        assert "/fips.so" in used
+        assert "/legacy.so" not in used
 
 
 @pytest.mark.parametrize(("curve", "works"), [("P-256", True), ("X25519", False)])
@@ -92,9 +95,13 @@ def test_a_duty(controller: Controller, playbook: str, arguments: tuple[str, ...
 def test_the_host_renews_its_certificate_with_keys_that_are_encrypted_at_rest(
     controller: Controller,
 ) -> None:
-    keys = controller.shell("host1", "cat /var/lib/mcp-tunnel/default/ca*.key")
-    assert "PRIVATE" not in keys
+    document = json.loads(controller.shell("host1", "mcp-tunnel status --json"))
+    (instance,) = document["instances"]
+    assert set(instance["secrets"].values()) == {"host"}
+    certificate = "/etc/mcp-tunnel/default/tls/tls.crt"
+    assert status(controller, f"mv {certificate} {certificate}.old") == "0"
     assert status(controller, "systemctl start mcp-tunnel-renew-cert@default.service") == "0"
+    assert status(controller, f"test -s {certificate}") == "0"
 
 
 def test_a_backup(controller: Controller, tmp_path: Path) -> None:
