@@ -1,6 +1,6 @@
 """SELinux, enforcing, with Debian's policy, during a whole life cycle.
 
-Nothing of ours is denied anything, and no file has another label than the policy's.
+The policy logs no denial of anything of ours, and no file has another label than the policy's.
 """
 
 from __future__ import annotations

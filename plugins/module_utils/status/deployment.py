@@ -83,7 +83,7 @@ def certificate(instance: str, now: datetime) -> Part:
 def secrets(instance: str) -> Part:
     """In which form each secret is on the disk, one of at_rest.FORMS; empty for one without a file.
 
-    By the files alone: whether systemd can decrypt them, the services show.
+    By the files alone. The services show whether systemd can decrypt them.
     """
     directory = deployed.CONFIGURATIONS / instance
     paths = {

@@ -265,7 +265,7 @@ def _lease_seconds(values: Mapping[str, Any], stopping: float, duty: str, rounds
         rebooted = 2 * (proof + stopping) + int(values["mcp_tunnel_reboot_timeout"])
         longest = max(rounds.everywhere * proof, rounds.wave * rebooted)
     else:
-        # What is proven may have to be put back. A soak asks for the lease again in between, but
+        # A proven replica may have to be put back. A soak asks for the lease again in between, but
         # for that of its own tunnel alone.
         others = rounds.soak if duty in _SOAKS else 0
         soak = max(silence(values[SOAK]), silence(others, others))

@@ -140,7 +140,7 @@ def _checked(serve: Callable[[OnRequest], object], options: RouteOptions) -> obj
         return forwarder.exchange(head._replace(authority=_HOST), stream, "127.0.0.1")
 
     served = serve(exchange)
-    # What was answered without the upstream has let it go, and nothing else has.
+    # A request that was answered without the upstream has let it go, and nothing else has.
     assert sum(connection.open for connection in pool) == metrics.in_flight("echo")
     if options is _LIMITS:
         assert pool.peak <= _MOST_IN_FLIGHT

@@ -28,7 +28,7 @@ UNIT = "mcp-cloudflared@default.service"
 TOKEN = "/etc/mcp-tunnel/default/tunnel-token"
 KEY, CERTIFICATE = (f"/etc/mcp-tunnel/default/tls/tls.{end}" for end in ("key", "crt"))
 CA_KEY = "/var/lib/mcp-tunnel/default/ca.key"
-# What systemd writes first for a key of a TPM (src/shared/creds-util.h).
+# The first bytes of a credential that a TPM encrypts (systemd, src/shared/creds-util.h).
 BY_A_TPM = bytes.fromhex("0c7cc07b117645919c4b0bea08bc20fe")
 SHOWN = {"state": "ok", "error": "", "token": "tpm2", "key": "tpm2"}
 
