@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
 import socket
 import subprocess
@@ -15,7 +13,6 @@ from flood import PREFACE, block, http2_frame
 from running import becomes, running_proxy
 from test_overload import bulk_upstream
 from tunnelled import get
-from upstreams import raw_upstream
 
 
 def unsent(connections: str) -> list[int]:
@@ -56,28 +53,3 @@ async def test_little_waits_in_the_kernel_for_a_client_that_stops_reading(
 
                 # By itself, the kernel takes 2.6 MB.
                 assert max(await some_wait(f"sport = :{proxy.port}", len(clients))) < 400_000
-
-
-async def test_little_waits_in_the_kernel_for_an_upstream_that_does_not_read(
-    tmp_path: Path,
-) -> None:
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()
-        await asyncio.Event().wait()
-
-    async with raw_upstream(deaf) as port:
-        async with running_proxy(tmp_path, {"deaf": f"http://127.0.0.1:{port}"}) as proxy:
-            with closing_all() as clients:
-                clients.append(client := Client(proxy.port))
-                client.open_websocket()
-                client.open_tls(proxy.client_tls("http/1.1"), "deaf")
-                client.send(get("deaf", "/", "Content-Length: 99999999"))
-
-                def push() -> None:
-                    client.socket.settimeout(2)
-                    with contextlib.suppress(TimeoutError):
-                        while True:
-                            client.send(bytes(1 << 16))
-
-                await asyncio.to_thread(push)
-                assert max(await some_wait(f"dport = :{port}", 1)) < 400_000

@@ -23,7 +23,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import TypeVar, cast
 
 from ..config.model import RouteTls, Upstream, UpstreamPolicy
-from ..system import descriptors, keepalive, unsent
+from ..system import descriptors, keepalive
 from ..system.transports import CLOSED
 from ..tls.contexts import upstream_context
 from ..watch import log
@@ -300,9 +300,7 @@ class Dialer:
             if not lost:
                 own = upstream.timeouts
                 gone_after = self._gone_after if own is None else own.upstream_gone
-                sock = transport.get_extra_info("socket")
-                keepalive.watch(sock, gone_after)
-                unsent.limit(sock)
+                keepalive.watch(transport.get_extra_info("socket"), gone_after)
             if tls is not None:
                 await tls.ready  # or the reason of the loss
             elif lost:
