@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,9 @@ def numbered(start: int, size: int) -> bytes:
     return block[start % 8 : start % 8 + size]
 
 
+NOWHERE = os.open(os.devnull, os.O_RDONLY)
+
+
 class Pipe(asyncio.Transport):
     """A transport with a buffer that its peer empties as it likes."""
 
@@ -71,11 +75,11 @@ class Pipe(asyncio.Transport):
             self._say_go()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        # As over TLS, so that all data goes through the transport.
+        # As over TLS, so that all data goes through the transport: NOWHERE takes none.
         return self if name in ("socket", "ssl_object") else default
 
     def fileno(self) -> int:
-        return 0
+        return NOWHERE
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Ignore the limits: those above hold."""

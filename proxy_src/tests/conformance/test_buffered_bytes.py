@@ -8,6 +8,7 @@ the proxy keeps them.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ TURN = 1 << 18
 CLIENTS, STREAMS = 16, 12
 WIDE = (1 << 31) - 1
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+NOWHERE = os.open(os.devnull, os.O_RDONLY)
 
 
 class Pipe(asyncio.Transport):
@@ -85,11 +87,11 @@ class Pipe(asyncio.Transport):
             self._protocol.resume_writing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        # As over TLS, so that all data goes through the transport.
+        # As over TLS, so that all data goes through the transport: NOWHERE takes none.
         return {"socket": self, "ssl_object": self, "peername": ("127.0.0.1", 1)}.get(name, default)
 
     def fileno(self) -> int:
-        return 0
+        return NOWHERE
 
     def get_write_buffer_size(self) -> int:
         return len(self.buffer)

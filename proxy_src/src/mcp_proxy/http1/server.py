@@ -21,9 +21,9 @@ from .stream import Http1Stream
 _DISCARD = 1 << 18
 """Bytes of a request's content still taken after its answer, to save the connection."""
 
-_HIGH_WATER = 1 << 16
-"""The upstream is held back once this many bytes of output wait: one turn of the event loop may
-deliver several megabytes."""
+_HIGH_WATER = 1 << 19
+"""The upstream is held back once this many bytes of output wait: more than one read, which leaves
+before the next one, and less than the megabytes that one turn of the event loop may deliver."""
 
 _ROOM, _SCANT = 1 << 18, 1 << 13
 """Bytes of a response that are read at a time; the latter while much waits in the process."""

@@ -71,13 +71,14 @@ class Rota:
     it is false, every peer is served.
     """
 
-    __slots__ = ("_loop", "_spent", "_waiting", "busy", "clock")
+    __slots__ = ("_counting", "_loop", "_spent", "_waiting", "busy", "clock")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.busy = False
         self._waiting: deque[Account] = deque()
         self._spent = 0.0  # in this turn, for heavy users
+        self._counting = False  # until the turn ends
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def serves(self, account: Account, now: float) -> bool:
@@ -102,12 +103,16 @@ class Rota:
                 if used > _MOST:
                     used = _MOST
                 self._spent += seconds
+                if not self._counting:
+                    self._counting = True
+                    self._call_soon(self.turn_ends)
                 if self._spent >= PER_TURN:
                     self._schedule()
         account.used = used
 
     def turn_ends(self) -> None:
         """Count the time for heavy users anew."""
+        self._counting = False
         if not self.busy:
             self._spent = 0.0
 
@@ -121,9 +126,12 @@ class Rota:
     def _schedule(self) -> None:
         if not self.busy:
             self.busy = True
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._next_turn)
+            self._call_soon(self._next_turn)
+
+    def _call_soon(self, work: Callable[[], None]) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._loop.call_soon(work)
 
     def _next_turn(self) -> None:
         waiting = self._waiting

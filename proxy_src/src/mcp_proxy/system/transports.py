@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 
 class _Closed(asyncio.Transport):
@@ -47,3 +48,22 @@ def send_at_once(fileno: int, data: bytes) -> bytes | memoryview:
         return data
     except OSError:
         return b""
+
+
+def send_pieces(fileno: int, pieces: Sequence[bytes]) -> list[bytes]:
+    """Write *pieces* to the socket *fileno*; return what the system does not take.
+
+    A failure is left to the transport, which is to be given all of the rest.
+    """
+    try:
+        written = os.writev(fileno, pieces)
+    except OSError:
+        written = 0
+    rest: list[bytes] = []
+    for piece in pieces:
+        if written < len(piece):
+            rest.append(piece[written:])
+            written = 0
+        else:
+            written -= len(piece)
+    return rest

@@ -1,6 +1,7 @@
 """One connection from the connector: joins WebSocket, inner TLS and HTTP on a transport.
 
 Everything that happens in one turn of the event loop leaves in one TLS write and one system call.
+With HTTP/1.1, content of a response that goes on leaves sooner, at the end of each read.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..http.messages import BUSY, HEAD, IDLE, ClientStream, RequestHead
 from ..http1.server import Http1Server
 from ..http2.server import Http2Server
 from ..system.rota import QUICK, SLICE, Account, Portion
-from ..system.transports import CLOSED
+from ..system.transports import CLOSED, send_pieces
 from ..system.turn import Turn
 from ..tls.contexts import ServerTls
 from ..upstream.exchange import Exchange, Forwarder
@@ -51,9 +52,6 @@ _AT_ONCE = 1 << 16
 
 _PLAIN = 1 << 16
 """Bytes of long content that are decrypted at a time, instead of one record."""
-
-_COPIED = 1 << 14
-"""Bytes that are joined before they are sent: to copy more costs more than several buffers do."""
 
 _FRAMES = 512
 """WebSocket frames parsed at a time: a read may hold ten thousand of the smallest."""
@@ -144,6 +142,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         self._portion = Portion(RECORD)  # of what the HTTP layer gets
         self._late = b""  # read, and not looked at yet
         self._turn_scheduled = False
+        self._many = False  # whether several reads may cause what leaves
         self._pumping = False
         self._reading = True
         self._resting = False  # until it is this connection's turn again
@@ -166,6 +165,8 @@ class TunnelConnection(asyncio.BufferedProtocol):
         """See :class:`asyncio.BaseProtocol`."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        sock = transport.get_extra_info("socket")
+        self._fileno = -1 if sock is None else sock.fileno()  # none if it is lost already
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if peer else ""
 
@@ -358,6 +359,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
         log.event(log.logger, log.DEBUG, "tls handshake done", tls=tls.version, alpn=tls.alpn)
         if tls.alpn == "h2":
             self._http = Http2Server(self._request, self, limits, self._shared.timeouts.idle)
+            self._many = True
         else:
             self._http = Http1Server(self._request, self, limits)
         self._stage = _OPEN
@@ -396,7 +398,11 @@ class TunnelConnection(asyncio.BufferedProtocol):
         """See :class:`http.messages.ClientConnection`."""
         if not self._turn_scheduled:
             self._turn_scheduled = True
-            self._shared.turn.add(self._run_turn)
+            turn = self._shared.turn
+            if self._many:
+                turn.add(self._run_turn)
+            else:
+                turn.soon(self._run_turn)
 
     def _run_turn(self) -> None:
         self._turn_scheduled = False
@@ -429,17 +435,24 @@ class TunnelConnection(asyncio.BufferedProtocol):
         size = sum(map(len, pieces))
         if size:
             self._wrote = True
-            if size <= _COPIED:
-                self._transport.write(b"".join(pieces))
-            else:
-                self._transport.writelines(pieces)
-            if self._transport.get_write_buffer_size():
-                self._note_write(size)
+            self._send(pieces)
             if self._shared.turn.budget.scarce is not self._known_scarce:
                 self._limit_transport()
         if self._ws.closed:
             self._end()
         self._pace()
+
+    def _send(self, pieces: list[bytes]) -> None:
+        """Send *pieces*: at once, as far as the system takes them."""
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if not transport.get_write_buffer_size():
+            pieces = send_pieces(self._fileno, pieces)
+        if pieces:
+            transport.writelines(pieces)
+            if transport.get_write_buffer_size():
+                self._note_write(sum(map(len, pieces)))
 
     def _note_write(self, size: int) -> None:
         """Note a write of *size* bytes, of which some have not left at once."""

@@ -35,8 +35,7 @@ _HEAD_READ = 1 << 13
 welcome even when a client has no room."""
 
 _SENDING = 1e-9
-"""Seconds of work that each byte read causes at the end of the turn, in the client's TLS and the
-system's socket."""
+"""Seconds of work that each byte read causes later, in the client's TLS and the system's socket."""
 
 _SHORT = 1 << 10
 """A read of fewer bytes has most probably taken all that there was."""
@@ -176,6 +175,18 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._take(self._pool.buffer[:nbytes], began)
 
     def _take(self, data: bytes | memoryview, began: float) -> None:
+        """Look at *data*, and let content leave if the head has gone on before it."""
+        if self._reader.in_head:
+            self._look_at(data, began)
+            return
+        turn = self._pool.turn
+        turn.read_begins()
+        try:
+            self._look_at(data, began)
+        finally:
+            turn.read_ends()
+
+    def _look_at(self, data: bytes | memoryview, began: float) -> None:
         """Look at *data*, which makes one portion's work at most."""
         try:
             self._reader.receive(data)

@@ -224,7 +224,7 @@ def test_the_upstream_is_held_back_until_output_is_fetched() -> None:
     layer.receive(GET)
     stream = requests[0].stream
     stream.send_head(ResponseHead(200, [], None))
-    stream.send_body(b"x" * 100_000)
+    stream.send_body(b"x" * 600_000)
     assert requests[0].paused
     layer.output()
     assert not requests[0].paused

@@ -154,9 +154,9 @@ def test_pace_in_both_directions() -> None:
     assert not layer.wants_input
     handler.stream.release()
     assert layer.wants_input
-    handler.stream.send_body(b"x" * 100_000)
+    handler.stream.send_body(b"x" * 600_000)
     assert handler.paused
-    assert len(sent(layer)) == 100_000
+    assert len(sent(layer)) == 600_000
     assert not handler.paused
 
 

@@ -138,3 +138,27 @@ async def test_what_is_not_decrypted_yet_counts(tmp_path: Path) -> None:
         budget.refresh()
         assert budget.held == 0
         connection.discard()
+
+
+async def test_content_that_goes_on_waits_for_no_other_read() -> None:
+    """A head, and what comes with it, leaves with the other answers of the turn."""
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        turn, left = Turn(), list[bytes]()
+        pool = UpstreamPool(mock.Mock(), 5.0, turn)
+        reserve = Reserve(Upstream("http", "localhost", 80), 5.0)
+        connection = UpstreamConnection(pool, reserve, "127.0.0.1")
+        transport = mock.Mock(**{"is_closing.return_value": False})
+        transport.get_extra_info.side_effect = {"socket": ours}.get
+        transport.get_write_buffer_size.return_value = 0
+        connection.connection_made(transport)
+        user = mock.Mock(room=1 << 18)
+        user.response_body.side_effect = lambda data: turn.soon(lambda: left.append(data))
+        connection.begin(user, b"GET / HTTP/1.1\r\n\r\n", b"GET")
+        deliver(connection, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        assert left == []
+        await asyncio.sleep(0)
+        assert left == [b"a"]
+        deliver(connection, b"1\r\nb\r\n")
+        assert left == [b"a", b"b"]
+        connection.discard()
