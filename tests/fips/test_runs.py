@@ -97,7 +97,7 @@ def test_the_host_renews_its_certificate_with_keys_that_are_encrypted_at_rest(
 ) -> None:
     document = json.loads(controller.shell("host1", "mcp-tunnel status --json"))
     (instance,) = document["instances"]
-    assert set(instance["secrets"].values()) == {"host"}
+    assert {instance["secrets"][name] for name in ("token", "key", "ca_key")} == {"host"}
     certificate = "/etc/mcp-tunnel/default/tls/tls.crt"
     assert status(controller, f"mv {certificate} {certificate}.old") == "0"
     assert status(controller, "systemctl start mcp-tunnel-renew-cert@default.service") == "0"
