@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import json
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -68,8 +69,8 @@ def components(document, name):
 
 def test_it_names_what_is_installed_in_the_release(archives, tmp_path):
     """By the words of Python's own reader of installed distributions."""
-    with tarfile.open(archives[PROXY]) as archive:
-        archive.extractall(tmp_path / "tree", filter="data")
+    (tmp_path / "tree").mkdir()
+    subprocess.run(["tar", "-xzf", archives[PROXY], "-C", tmp_path / "tree"], check=True)
     installed = sorted(
         (lib, found.metadata["Name"], found.version)
         for lib in ("lib", "module-lib")
