@@ -91,9 +91,11 @@ SPOILED = f"""[Service]
 ExecStartPre=+/bin/sh -c "echo 'table inet {{' >>{RULES}"
 """
 SPOILING = "/etc/systemd/system/nftables.service.d/a-spoiled.conf"
-# The jobs that nftables.service has queued go on without it.
-WITHOUT_JOBS = (
-    "timeout 240 sh -c 'while [ -n \"$(systemctl list-jobs --no-legend)\" ]; do sleep 0.1; done'"
+# The jobs that nftables.service has queued go on without it. A service that came back meanwhile was
+# killed again: it waits for its restart (RestartSec=), which the unit of the rules then refuses.
+SETTLED = (
+    "timeout 240 sh -c 'while [ -n \"$(systemctl list-jobs --no-legend)\" ] ||"
+    f" systemctl is-active {' '.join(SERVICES)} | grep -qx activating; do sleep 0.1; done'"
 )
 
 
@@ -134,7 +136,7 @@ def test_rules_that_are_lost_end_the_services(name: str, verb: str) -> None:
     try:
         host.check_output(f"cp {RULES} /root/rules && echo 'table inet {{' >>{RULES}")
         host.check_output(f"systemctl {verb} nftables")
-        host.check_output(WITHOUT_JOBS)
+        host.check_output(SETTLED)
         without_rules(host)
     finally:
         host.check_output(f"mv /root/rules {RULES}")
