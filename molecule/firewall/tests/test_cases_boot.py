@@ -94,7 +94,7 @@ SPOILING = "/etc/systemd/system/nftables.service.d/a-spoiled.conf"
 # The jobs that nftables.service has queued go on without it. A service that came back meanwhile was
 # killed again: it waits for its restart (RestartSec=), which the unit of the rules then refuses.
 SETTLED = (
-    "timeout 240 sh -c 'while [ -n \"$(systemctl list-jobs --no-legend)\" ] ||"
+    'timeout 240 sh -c \'while [ -n "$(systemctl list-jobs --no-legend)" ] ||'
     f" systemctl is-active {' '.join(SERVICES)} | grep -qx activating; do sleep 0.1; done'"
 )
 
