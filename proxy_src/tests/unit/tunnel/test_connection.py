@@ -420,3 +420,24 @@ async def test_a_session_ticket_goes_along_with_the_first_answer(newest: ssl.TLS
     assert tunnel.read().endswith(b"done")
     assert tunnel.tls.session.has_ticket
     assert len(tunnel.frames) == 1
+
+
+@pytest.mark.parametrize(
+    ("alpn", "request_", "at_once"), [("http/1.1", get, True), ("h2", http2_get, False)]
+)
+async def test_content_leaves_with_its_read_where_no_other_stream_shares_the_record(
+    alpn: str, request_: Callable[[], bytes], at_once: bool
+) -> None:
+    tunnel = Tunnel(alpn)
+    await tunnel.open()
+    await tunnel.send(request_())
+    (handler,) = tunnel.requests
+    handler.stream.send_head(ResponseHead(200, [], None))
+    await tunnel.exchange()
+    tunnel.turn.read_begins()
+    handler.stream.send_body(b"an event")
+    assert not tunnel.transport.sent
+    tunnel.turn.read_ends()
+    assert bool(tunnel.transport.sent) == at_once
+    await tunnel.exchange()
+    assert b"an event" in tunnel.read()
