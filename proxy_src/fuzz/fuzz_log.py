@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mcp_proxy.watch.log_lines import MAX_VALUE, JsonForm, TextForm
+from mcp_proxy.watch.log_forms import MAX_VALUE, JsonForm, TextForm
 
 _STAMP = "2026-01-01T00:00:00.000Z"
 _JSON, _TEXT = JsonForm(), TextForm()

@@ -15,11 +15,11 @@ from . import __version__
 from .config import load as config
 from .process import reload_socket, signals
 from .process.reloading import as_problem
+from .system.build import BUILD
 from .tls.certificates import read_ca, read_pair
 from .tls.contexts import CertificateError, server_context
 from .tls.route_files import invalidities, with_contents
 from .watch import log
-from .watch.build import BUILD
 
 
 def main(argv: Sequence[str] | None = None) -> int:

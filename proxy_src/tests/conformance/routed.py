@@ -20,11 +20,11 @@ from mcp_proxy.http.messages import (
     ResponseHead,
 )
 from mcp_proxy.system.budget import Budget
+from mcp_proxy.system.build import BUILD
 from mcp_proxy.upstream.exchange import Forwarder
 from mcp_proxy.upstream.pool import UpstreamPool
 from mcp_proxy.upstream.router import Router
 from mcp_proxy.watch.access_log import AccessLog
-from mcp_proxy.watch.build import BUILD
 from mcp_proxy.watch.metrics import Metrics
 from path_readings import outside
 from wire import Incomplete, read_requests

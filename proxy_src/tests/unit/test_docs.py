@@ -135,7 +135,7 @@ def messages() -> Iterator[str]:
     for path in (Path(__file__).parents[2] / "src/mcp_proxy").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
             if isinstance(call, ast.Call) and ast.unparse(call.func).startswith(
-                ("log.event", "log.Frequent", "log.logger.")
+                ("log.event", "Frequent", "log.logger.")
             ):
                 texts = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
                 yield from texts[:1]

@@ -18,12 +18,12 @@ from prometheus_client.registry import Collector
 from .. import __version__
 from ..config.load import ConfigError
 from ..config.model import Config
+from ..system.build import BUILD
 from ..tls.certificates import CertificateStore, Pair, read_ca
 from ..tls.route_files import Renewals, with_contents
 from ..tls.ticket_keys import ROTATION_SECONDS
 from ..watch import exposition, log
 from ..watch.admin import AdminServer
-from ..watch.build import BUILD
 from ..watch.firewall_metrics import FirewallCounters
 from ..watch.metrics import Metrics
 from ..watch.snapshots import unite

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from ..http.mcp_message import Message
 from ..http.messages import Headers, RequestHead
 from ..http.trace_context import trace_id
 from . import log
+from .log_lines import Frequent
 
-_FINISHED = log.Frequent(
+_FINISHED: Final = Frequent(
     log.INFO,
     "request finished",
     ("route", "method", "mcp_method", "mcp_tool"),
     ("status", "bytes_in", "bytes_out", "seconds"),
 )
-_HIDDEN = b"***"
-_PARAMETER_NAME = re.compile(rb"[A-Za-z0-9_.-]{1,40}\Z")
-_PATH_PARAMETERS = re.compile(rb";[^/]+")
+_HIDDEN: Final = b"***"
+_PARAMETER_NAME: Final = re.compile(rb"[A-Za-z0-9_.-]{1,40}\Z")
+_PATH_PARAMETERS: Final = re.compile(rb";[^/]+")
 
 
 class AccessLog:
@@ -97,7 +99,7 @@ class AccessLog:
         trace = trace_id(head.headers)
         if trace is None and error is None:
             labels = (route, head.method, mcp_method, mcp_tool)
-            _FINISHED(labels, (status, received, sent, round(seconds, 6)))
+            log.frequent(_FINISHED, labels, (status, received, sent, round(seconds, 6)))
         else:
             log.event(
                 log.logger,

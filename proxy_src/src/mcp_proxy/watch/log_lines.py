@@ -1,126 +1,118 @@
-"""The two forms of a log line: text for people, JSON for the journal.
-
-Anything that a client sends may end up in a field, so both forms are pure printable ASCII on one
-line: a hostile value can neither start a line of its own nor send an escape sequence to a terminal.
-"""
+"""Log lines on their way: made one by one, they leave once per turn of the event loop."""
 
 from __future__ import annotations
 
-import re
+import asyncio
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any, Protocol
+from typing import Final, Union
 
-MAX_VALUE = 2048
-"""Characters of a value that are shown."""
+from .log_forms import Form
 
-_PLAIN = re.compile(
-    r"[!#-<>-\[\]-~]+\Z"
-)  # printable ASCII without blank, quote, equals sign and backslash
-_OURS = frozenset(("time", "level", "msg"))
-_STAMP = "\0"
-"""Stands for the time: no line has this character."""
-
-
-class Form(Protocol):
-    """How lines look. ``stamp`` is the time, ``level`` and ``msg`` as in :func:`log.event`."""
-
-    def line(self, stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
-        """A line; fields that are ``None`` are left out."""
-
-    def template(
-        self, level: str, msg: str, labels: Mapping[str, object], figures: Sequence[str]
-    ) -> str:
-        """Return the ``%`` format of a line with the fields *labels*, then those named *figures*.
-
-        The stamp and the figures, which are numbers of ordinary size, fill it in.
-        """
-
-
-class JsonForm:
-    """One JSON object: ``time`` (RFC 3339, UTC), ``level``, ``msg``, then the fields."""
-
-    def line(self, stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
-        """See :class:`Form`."""
-        line = f'{{"time":"{stamp}","level":"{level}","msg":{_string(msg)}'
-        for name, value in fields.items():
-            if value is not None and name not in _OURS:
-                line += f',"{name}":{_JSON.get(type(value), _other)(value)}'
-        return line + "}"
-
-    def template(
-        self, level: str, msg: str, labels: Mapping[str, object], figures: Sequence[str]
-    ) -> str:
-        """See :class:`Form`."""
-        start = _format(self.line(_STAMP, level, msg, labels)[:-1])
-        return start + "".join(f',"{name}":%s' for name in figures) + "}"
-
-
-class TextForm:
-    """``TIME LEVEL message name=value …``; a value that is not plain is a JSON string."""
-
-    def line(self, stamp: str, level: str, msg: str, fields: Mapping[str, object]) -> str:
-        """See :class:`Form`."""
-        line = f"{stamp} {level.upper():5} {_sentence(msg)}"
-        for name, value in fields.items():
-            if value is not None:
-                line += f" {name}={_TEXT.get(type(value), _other_word)(value)}"
-        return line
-
-    def template(
-        self, level: str, msg: str, labels: Mapping[str, object], figures: Sequence[str]
-    ) -> str:
-        """See :class:`Form`."""
-        start = _format(self.line(_STAMP, level, msg, labels))
-        return start + "".join(f" {name}=%s" for name in figures)
-
-
-def _format(line: str) -> str:
-    """The ``%`` format of a *line* whose stamp is :data:`_STAMP`."""
-    return line.replace("%", "%%").replace(_STAMP, "%s", 1)
-
-
-def _text(value: object) -> str:
-    text = (
-        value.decode("utf-8", "backslashreplace")
-        if isinstance(value, (bytes, bytearray))
-        else str(value)
-    )
-    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}... ({len(text)} characters)"
-
-
-def _float(value: float) -> str:
-    return repr(round(value, 6)) if abs(value) < 1e300 else f'"{value}"'
-
-
-def _other(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return int.__repr__(value) if isinstance(value, int) else _quoted(_text(value))
-
-
-def _other_word(value: object) -> str:
-    if isinstance(value, int):
-        return _other(value)
-    text = _text(value)
-    return text if _PLAIN.match(text) else _quoted(text)
-
-
-# Most values come again and again: routes, methods, messages.
-_string = lru_cache(64)(_other)
-_word = lru_cache(64)(_other_word)
-
-
-@lru_cache(64)
-def _sentence(msg: str) -> str:
-    return _quoted(msg)[1:-1].replace('\\"', '"')
-
-
-_JSON: dict[type, Callable[[Any], str]] = {
-    int: int.__repr__,
-    str: _string,
-    bytes: _string,
-    float: _float,
+LEVELS: Final = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warn",
+    logging.ERROR: "error",
 }
-_TEXT: dict[type, Callable[[Any], str]] = {**_JSON, str: _word, bytes: _word}
+"""Levels as the log, and its setting, name them."""
+
+_AT_ONCE: Final = 4096
+"""Bytes that several processes can write to one pipe without mixing them (PIPE_BUF, pipe(7))."""
+_MOST_TEMPLATES: Final = 1024
+"""Starts of frequent lines that are kept: some for each route and method."""
+
+Label = Union[str, bytes, None]
+"""The value of a label of :class:`Frequent`."""
+
+Write = Callable[[str, Callable[[int], str]], None]
+"""Writes lines; the second argument makes the line that says how many are lost."""
+
+
+class Frequent:
+    """An event that happens all the time. Most of its line is made once."""
+
+    def __init__(self, level: int, msg: str, labels: Sequence[str], figures: Sequence[str]) -> None:
+        """*level* and *msg* as in :func:`log.event`; *labels* and *figures* are names of fields.
+
+        Labels have few values, which come again and again. Figures are numbers of ordinary size.
+        """
+        self.level = level
+        self.msg = msg
+        self.labels = labels
+        self.figures = figures
+
+
+class LogLines:
+    """Gathers the lines of one turn of the event loop, and writes them at its end."""
+
+    def __init__(self, write: Write, form: Form) -> None:
+        """Write with *write*, in one of the two forms of a line."""
+        self._write = write
+        self._form = form
+        self._templates: dict[tuple[Frequent, tuple[Label, ...]], str] = {}
+        self._lines: list[str] = []
+        self._second = 0
+        self._to_the_second = ""
+        self._millisecond = 0
+        self._stamp = ""
+
+    def add(self, now: float, level: int, msg: str, fields: Mapping[str, object]) -> None:
+        """Add a line about what happened at *now* (Unix time in seconds)."""
+        self._add(self._form.line(self._time(now), _level(level), msg, fields))
+
+    def add_frequent(
+        self, what: Frequent, now: float, labels: tuple[Label, ...], figures: tuple[float, ...]
+    ) -> None:
+        """The same of *what*."""
+        template = self._templates.get((what, labels))
+        if template is None:
+            template = self._template(what, labels)
+        self._add(template % (self._time(now), *figures))
+
+    def flush(self) -> None:
+        """Write the lines that have gathered."""
+        lines, self._lines = self._lines, []
+        text = ""
+        for line in lines:
+            if len(text) + len(line) >= _AT_ONCE:
+                self._write(text, self._lost)
+                text = ""
+            text += line + "\n"
+        self._write(text, self._lost)
+
+    def _template(self, what: Frequent, labels: tuple[Label, ...]) -> str:
+        if len(self._templates) >= _MOST_TEMPLATES:
+            self._templates.clear()
+        named = dict(zip(what.labels, labels))
+        template = self._form.template(_level(what.level), what.msg, named, what.figures)
+        self._templates[what, labels] = template
+        return template
+
+    def _time(self, now: float) -> str:
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second = int(now)
+            if second != self._second:
+                self._second = second
+                self._to_the_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._stamp = f"{self._to_the_second}.{millisecond % 1000:03d}Z"
+        return self._stamp
+
+    def _add(self, line: str) -> None:
+        self._lines.append(line)
+        if len(self._lines) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:
+            self.flush()
+
+    def _lost(self, number: int) -> str:
+        return self._form.line(self._stamp, "warn", "log lines lost", {"lines": number}) + "\n"
+
+
+def _level(number: int) -> str:
+    return LEVELS.get(number, "error" if number > logging.ERROR else "info")

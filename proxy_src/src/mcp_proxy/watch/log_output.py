@@ -12,16 +12,17 @@ import socket
 import stat
 import time
 from collections.abc import Callable
+from typing import Final
 
-_KEPT = 1 << 20
+_KEPT: Final = 1 << 20
 """Bytes that may wait for the reader."""
 
-_AT_ONCE = 1 << 16
-_FIRST_RETRY = 0.01
-_LAST_RETRY = 0.5
+_AT_ONCE: Final = 1 << 16
+_FIRST_RETRY: Final = 0.01
+_LAST_RETRY: Final = 0.5
 """Seconds until the next attempt: first for a reader that is slow, at last for a stopped one."""
 
-_LAST_SECONDS = 1.0
+_LAST_SECONDS: Final = 1.0
 """Seconds that the end of the process waits for lines that are not written yet."""
 
 

@@ -14,13 +14,13 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from .. import __version__
-from .build import BUILD
+from ..system.build import BUILD
 from .series import DURATIONS
 
-NO_ROUTE = "-"
+NO_ROUTE: Final = "-"
 """The ``route`` label of requests whose hostname has no route; no hostname can look like this."""
 
 Sample = tuple[list[str], Any]
@@ -31,11 +31,11 @@ Snapshot = dict[str, list[Sample]]
 """The samples of each family of :mod:`series`, at one moment. It survives JSON."""
 
 # Shown as 0 before the first event: otherwise rate() and increase() do not see that one.
-_HANDSHAKES = tuple(product(("TLSv1.2", "TLSv1.3"), ("h2", "http/1.1", ""), (False, True)))
-_HANDSHAKE_FAILURES = ("closed", "timeout", "tls", "websocket")
-_CONNECT_FAILURES = ("dns", "refused", "timeout", "tls", "unreachable")
-_RESTARTS = ("exit", "killed", "silent")
-_RESULTS = ("loaded", "refused")
+_HANDSHAKES: Final = tuple(product(("TLSv1.2", "TLSv1.3"), ("h2", "http/1.1", ""), (False, True)))
+_HANDSHAKE_FAILURES: Final = ("closed", "timeout", "tls", "websocket")
+_CONNECT_FAILURES: Final = ("dns", "refused", "timeout", "tls", "unreachable")
+_RESTARTS: Final = ("exit", "killed", "silent")
+_RESULTS: Final = ("loaded", "refused")
 
 
 class _Route:

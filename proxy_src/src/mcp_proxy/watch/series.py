@@ -7,8 +7,9 @@ so that nobody can make the number of time series grow.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-DURATIONS = (
+DURATIONS: Final = (
     0.002,
     0.005,
     0.01,
@@ -27,9 +28,9 @@ DURATIONS = (
 )
 """Upper bounds, in seconds, of the buckets of every histogram."""
 
-COUNTER = "counter"
-GAUGE = "gauge"
-HISTOGRAM = "histogram"
+COUNTER: Final = "counter"
+GAUGE: Final = "gauge"
+HISTOGRAM: Final = "histogram"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Family:
     unites: str = "sum"
 
 
-_ALL = (
+_ALL: Final = (
     Family(
         "mcp_proxy_requests",
         COUNTER,
@@ -215,5 +216,5 @@ _ALL = (
     ),
 )
 
-FAMILIES = {family.name: family for family in _ALL}
+FAMILIES: Final = {family.name: family for family in _ALL}
 """The proxy's own metrics by name, in the order in which they are shown."""

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_proxy.watch import log
+from mcp_proxy.watch import log, log_lines
+from mcp_proxy.watch.log_forms import JsonForm
+from mcp_proxy.watch.log_lines import Frequent, LogLines
 
 
 @pytest.fixture(autouse=True)
@@ -213,11 +215,11 @@ figures = st.one_of(
 def test_a_frequent_line_looks_like_any_other(
     as_json: bool, labels: list[tuple[str | bytes, str | bytes]], size: float
 ) -> None:
-    frequent = log.Frequent(log.INFO, "request finished", ("route", "method"), ("size",))
+    finished = Frequent(log.INFO, "request finished", ("route", "method"), ("size",))
 
     def act() -> None:
         for route, method in labels * 2:
-            frequent((route, method), (size,))
+            log.frequent(finished, (route, method), (size,))
             log.event(
                 log.logger, log.INFO, "request finished", route=route, method=method, size=size
             )
@@ -230,8 +232,8 @@ def test_a_frequent_line_looks_like_any_other(
 
 
 def test_few_frequent_lines_are_remembered() -> None:
-    frequent = log.Frequent(log.INFO, "request finished", ("route",), ("size",))
-    own = log._Lines(lambda text, lost: None, as_json=True)
+    finished = Frequent(log.INFO, "request finished", ("route",), ("size",))
+    lines = LogLines(lambda text, lost: None, JsonForm())
     for number in range(5000):
-        own.add_frequent(frequent, 0.0, (f"route{number}",), (1,))
-    assert len(own._templates) <= log._MOST_TEMPLATES
+        lines.add_frequent(finished, 0.0, (f"route{number}",), (1,))
+    assert len(lines._templates) <= log_lines._MOST_TEMPLATES
