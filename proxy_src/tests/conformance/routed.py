@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from mcp_proxy.config.model import Rate, RouteOptions, Upstream
@@ -137,7 +138,7 @@ def _checked(serve: Callable[[OnRequest], object], options: RouteOptions) -> obj
     forwarder = Forwarder(router, cast(UpstreamPool, pool), metrics, AccessLog(False), 60.0)
 
     def exchange(head: RequestHead, stream: ClientStream) -> RequestHandler:
-        return forwarder.exchange(head._replace(authority=_HOST), stream, "127.0.0.1")
+        return forwarder.exchange(replace(head, authority=_HOST), stream, "127.0.0.1")
 
     served = serve(exchange)
     # A request that was answered without the upstream has let it go, and nothing else has.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..config.model import Upstream
 from .messages import Headers, RequestHead
 from .own_answers import PROXY_NAME
@@ -9,7 +11,7 @@ from .own_answers import PROXY_NAME
 # RFC 9110 §7.6.1 names fields that must not be forwarded even if Connection forgets to list them.
 # The sender of the next message writes the two framing fields anew. The credentials in
 # Proxy-Authorization are for the first proxy that asked for them (§11.7.2).
-_HOP_BY_HOP = frozenset(
+_HOP_BY_HOP: Final = frozenset(
     (
         b"connection",
         b"content-length",
@@ -25,7 +27,7 @@ _HOP_BY_HOP = frozenset(
 # Fields by which a proxy says who has asked, how, and for which path. Upstreams believe them, so
 # none comes from a client: three are written here, the others (RFC 7239 and its forerunners) end
 # here.
-_FORWARDED = frozenset(
+_FORWARDED: Final = frozenset(
     (
         b"cf-connecting-ip",
         b"forwarded",
@@ -54,12 +56,12 @@ _FORWARDED = frozenset(
         b"x-real-ip",
     )
 )
-_DROPPED_FROM_REQUESTS = _HOP_BY_HOP | _FORWARDED | {b"host"}
+_DROPPED_FROM_REQUESTS: Final = _HOP_BY_HOP | _FORWARDED | {b"host"}
 # An alternative service (RFC 7838) would be one of the upstream's, which no client can reach.
-_DROPPED_FROM_RESPONSES = _HOP_BY_HOP | {b"alt-svc"}
-_SPECIAL_IN_RESPONSES = _DROPPED_FROM_RESPONSES | {b"proxy-status"}
-_SPECIAL_IN_REQUESTS = _DROPPED_FROM_REQUESTS | {b"cookie"}
-_NOT_IN_TRAILERS = frozenset(
+_DROPPED_FROM_RESPONSES: Final = _HOP_BY_HOP | {b"alt-svc"}
+_SPECIAL_IN_RESPONSES: Final = _DROPPED_FROM_RESPONSES | {b"proxy-status"}
+_SPECIAL_IN_REQUESTS: Final = _DROPPED_FROM_REQUESTS | {b"cookie"}
+_NOT_IN_TRAILERS: Final = frozenset(
     (
         b"alt-svc",
         b"authorization",
@@ -74,9 +76,9 @@ _NOT_IN_TRAILERS = frozenset(
 )
 # Methods whose content has a meaning, so that "no content" is worth a Content-Length: 0
 # (RFC 9110 §8.6).
-_CONTENT_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
-_UNDERSCORE = ord("_")  # to look for an octet is quicker than to look for bytes
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_CONTENT_METHODS: Final = frozenset((b"POST", b"PUT", b"PATCH"))
+_UNDERSCORE: Final = ord("_")  # to look for an octet is quicker than to look for bytes
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def tokens(headers: Headers, name: bytes) -> set[bytes]:
@@ -102,10 +104,10 @@ def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
     *peer* is the address of the immediate client, added to ``X-Forwarded-For``; *host* goes out as
     ``Host``. Content follows with the length that *head* states, or chunked.
     """
-    method, target, authority, headers, length, _dummy, upgrade = head
+    length = head.length
     lines = []
     special: Headers = []
-    for field in headers:
+    for field in head.headers:
         key = field[0].lower()
         if key in _SPECIAL_IN_REQUESTS:
             special.append((key, field[1]))
@@ -113,17 +115,17 @@ def request_bytes(head: RequestHead, peer: bytes, host: bytes) -> bytes:
             lines.append(b": ".join(field))
     if special:
         lines, peer = _with_special(lines, special, peer)
-    if upgrade:
-        lines.append(b"Connection: Upgrade\r\nUpgrade: " + upgrade)
+    if head.upgrade:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: " + head.upgrade)
     if length is None:
         lines.append(b"Transfer-Encoding: chunked")
-    elif length or method in _CONTENT_METHODS:
+    elif length or head.method in _CONTENT_METHODS:
         lines.append(b"Content-Length: %d" % length)
     fields = b"\r\n".join(lines)
     return (
         b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-For: %b\r\n"
         b"X-Forwarded-Host: %b\r\nX-Forwarded-Proto: https\r\n\r\n"
-    ) % (method, target, host, fields, b"\r\n" if fields else b"", peer, authority)
+    ) % (head.method, head.target, host, fields, b"\r\n" if fields else b"", peer, head.authority)
 
 
 def _with_special(lines: list[bytes], special: Headers, peer: bytes) -> tuple[list[bytes], bytes]:

@@ -8,10 +8,11 @@ beforehand are shown as they are, and nobody can make the number of time series 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from .messages import Headers
 
-METHODS = frozenset(
+METHODS: Final = frozenset(
     (
         "completion/complete",
         "initialize",
@@ -43,14 +44,15 @@ METHODS = frozenset(
 2026-07-28: https://modelcontextprotocol.io/specification/2026-07-28/schema (ClientRequest,
 ClientNotification)."""
 
-OTHER = "other"
+OTHER: Final = "other"
 """Stands for every other method, and for every tool that the operator has not named."""
 
 Message = tuple[str, str]
 """A method, or :data:`OTHER`; a tool, :data:`OTHER`, or ``""`` if no tool is called."""
 
-_METHOD, _NAME = b"mcp-method", b"mcp-name"
-_CALL = b"tools/call"
+_METHOD: Final = b"mcp-method"
+_NAME: Final = b"mcp-name"
+_CALL: Final = b"tools/call"
 
 
 class McpNames:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, Protocol
 
 Headers = list[tuple[bytes, bytes]]
 """Header or trailer fields in their order, names in the case in which they came."""
 
-IDLE, HEAD, BUSY = "idle", "head", "busy"
+IDLE: Final = "idle"
+HEAD: Final = "head"
+BUSY: Final = "busy"
 """Phases of a connection: nothing begun, a request's head incomplete, at least one request open."""
 
-MAX_LENGTH = (1 << 63) - 1
+MAX_LENGTH: Final = (1 << 63) - 1
 """Bytes of content that a ``Content-Length`` may announce: above, a reader with a signed integer
 sees another number than one without."""
 
-BODILESS_STATUSES = frozenset((204, 304))
+BODILESS_STATUSES: Final = frozenset((204, 304))
 """Final statuses whose responses never have content (RFC 9110 §6.4.1)."""
 
 
-class RequestHead(NamedTuple):
+@dataclass
+class RequestHead:
     """A request up to its content.
 
     ``authority`` is the ``Host`` or ``:authority`` value; ``headers`` has neither, and need not
@@ -45,8 +48,6 @@ class ResponseHead:
     Status 101 is final too: what follows, in both directions, belongs to the protocol of the
     request's ``upgrade``, until one side closes.
     """
-
-    __slots__ = ("headers", "length", "status")
 
     status: int
     headers: Headers
@@ -133,8 +134,9 @@ class _Gone:
     def abort(self) -> None:
         """See :class:`ClientConnection`."""
 
-    wake = abort
+    def wake(self) -> None:
+        """See :class:`ClientConnection`."""
 
 
-GONE: ClientConnection = _Gone()
+GONE: Final[ClientConnection] = _Gone()
 """The connection of an HTTP layer that has lost it."""

@@ -7,10 +7,11 @@ that was made here, and no other, carries ``Proxy-Status`` with the type of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from .messages import ResponseHead
 
-PROXY_NAME = b"mcp-proxy"
+PROXY_NAME: Final = b"mcp-proxy"
 """The name of this proxy in ``Proxy-Status``. Which of the replicas it was concerns no client."""
 
 

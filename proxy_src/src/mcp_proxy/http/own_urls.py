@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import Final
 
 from ..config.model import Upstream
 from .forwarding import host_value
 from .messages import Headers
 
-_PLACES = frozenset((b"location", b"content-location", b"refresh"))
+_PLACES: Final = frozenset((b"location", b"content-location", b"refresh"))
 """RFC 9110 §10.2.2 and §8.7; the third is HTML's."""
 
 

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from .messages import Headers
 
 # RFC 3986 §3.3 without the semicolon, which begins parameters that some servers cut off.
-_PLAIN = rb"[A-Za-z0-9._~!$&'()*+,=:@-]"
+_PLAIN: Final = rb"[A-Za-z0-9._~!$&'()*+,=:@-]"
 # Octets that mean themselves, encoded or not: printable ASCII that separates nothing, ends nothing
 # and hides nothing. Beyond ASCII are overlong forms of it (RFC 3629 §10), and characters of which
 # some systems make a slash or a dot.
-_HARMLESS = b"|".join(b"%02x" % octet for octet in range(0x20, 0x7F) if octet not in b"#%./;?\\")
+_HARMLESS: Final = b"|".join(
+    b"%02x" % octet for octet in range(0x20, 0x7F) if octet not in b"#%./;?\\"
+)
 # Dot segments as some systems see them, which ignore more dots and blanks, or what comes after.
-_DOTS = rb"\.\.|(?:\.|%20)+(?:/|\Z)"
-_ONE_MEANING = re.compile(rb"(?:/(?!%b)(?:%b|%%(?i:%b))+)*/?\Z" % (_DOTS, _PLAIN, _HARMLESS))
+_DOTS: Final = rb"\.\.|(?:\.|%20)+(?:/|\Z)"
+_ONE_MEANING: Final = re.compile(rb"(?:/(?!%b)(?:%b|%%(?i:%b))+)*/?\Z" % (_DOTS, _PLAIN, _HARMLESS))
 # Fields by which servers and frameworks replace the path or the method of a request. Some take
 # two of CGI's variables (RFC 3875 §4.1) from them.
-_OVERRIDING = frozenset(
+_OVERRIDING: Final = frozenset(
     (
         b"path-info",
         b"script-name",

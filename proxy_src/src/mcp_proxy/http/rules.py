@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
 
 from ..config.model import METHODS
 
 __all__ = ["METHODS", "Refusal", "check_authority", "check_target", "too_large"]
 
 # RFC 3986 §3.2.2: what can stand in a host, without userinfo; empty is legal but routes nowhere.
-_AUTHORITY = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
-_TARGET = re.compile(rb"/[\x21-\x7e\x80-\xff]*\Z")
+_AUTHORITY: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*\Z")
+_TARGET: Final = re.compile(rb"/[\x21-\x7e\x80-\xff]*\Z")
 
 
 class Refusal(Exception):

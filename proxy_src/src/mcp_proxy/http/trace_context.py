@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from .messages import Headers
 
-_NAME = b"traceparent"
-_LENGTH = len(_NAME)
-_TRACEPARENT = re.compile(
+_NAME: Final = b"traceparent"
+_LENGTH: Final = len(_NAME)
+_TRACEPARENT: Final = re.compile(
     rb"(?!ff)([0-9a-f]{2})"  # version
     rb"-(?!0{32})([0-9a-f]{32})"  # trace-id
     rb"-(?!0{16})[0-9a-f]{16}"  # parent-id

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import Final, Protocol
 
 import httptools
 
 from ..http.forwarding import tokens
 from ..http.messages import BODILESS_STATUSES, MAX_LENGTH, Headers, ResponseHead
 
-_TIMEOUT = re.compile(rb"(?:^|,)\s*timeout=([0-9]{1,9})\s*(?:,|\Z)", re.IGNORECASE)
+_TIMEOUT: Final = re.compile(rb"(?:^|,)\s*timeout=([0-9]{1,9})\s*(?:,|\Z)", re.IGNORECASE)
 """In ``Keep-Alive``: the seconds for which the peer keeps an idle connection (RFC 2068 §19.7.1)."""
 
-MAX_HEAD = 1 << 17
+MAX_HEAD: Final = 1 << 17
 """Bytes of a response's head, or of its trailers, at most."""
 
-MAX_FIELDS = 1000
+MAX_FIELDS: Final = 1000
 """Fields of a head or of trailers, at most: of the smallest, 128 KiB would take megabytes."""
 
-MAX_INTERIM = 1000
+MAX_INTERIM: Final = 1000
 """Interim responses before the final one, at most: ``102 Processing`` every 20 s for five hours."""
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from ..http.forwarding import tokens
 from ..http.messages import MAX_LENGTH, Headers, RequestHead
 from ..http.rules import Refusal, check_authority, check_target
 
-_READ_HERE = frozenset((b"host", b"content-length", b"transfer-encoding"))
-_HASH = ord("#")  # to look for an octet is quicker than to look for bytes
-_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
+_READ_HERE: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_HASH: Final = ord("#")  # to look for an octet is quicker than to look for bytes
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
 
 
 def request_head(

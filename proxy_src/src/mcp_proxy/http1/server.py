@@ -6,7 +6,7 @@ is parsed ahead, after which no more input is wanted until the request in front 
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Final
 
 import httptools
 
@@ -18,17 +18,18 @@ from .head import request_head
 from .reasons import status_line
 from .stream import Http1Stream
 
-_DISCARD = 1 << 18
+_DISCARD: Final = 1 << 18
 """Bytes of a request's content still taken after its answer, to save the connection."""
 
-_HIGH_WATER = 1 << 19
+_HIGH_WATER: Final = 1 << 19
 """The upstream is held back once this many bytes of output wait: more than one read, which leaves
 before the next one, and less than the megabytes that one turn of the event loop may deliver."""
 
-_ROOM, _SCANT = 1 << 18, 1 << 13
+_ROOM: Final = 1 << 18
+_SCANT: Final = 1 << 13
 """Bytes of a response that are read at a time; the latter while much waits in the process."""
 
-_AT_ONCE = 16
+_AT_ONCE: Final = 16
 """Requests of a pipeline that are begun in one go: those that are refused are answered at once."""
 
 

@@ -5,23 +5,33 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterator
+from typing import Final
 
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE = range(6)
-PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(6, 10)
+DATA: Final = 0
+HEADERS: Final = 1
+PRIORITY: Final = 2
+RST_STREAM: Final = 3
+SETTINGS: Final = 4
+PUSH_PROMISE: Final = 5
+PING: Final = 6
+GOAWAY: Final = 7
+WINDOW_UPDATE: Final = 8
+CONTINUATION: Final = 9
 
-END_STREAM = ACK = 0x1
-END_HEADERS = 0x4
-PADDED = 0x8
-WITH_PRIORITY = 0x20
+END_STREAM: Final = 0x1
+ACK: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+WITH_PRIORITY: Final = 0x20
 
-MAX_PAYLOAD = 1 << 14
+MAX_PAYLOAD: Final = 1 << 14
 """Bytes of a frame's payload in either direction: every peer takes that much (§4.2)."""
-MAX_WINDOW = (1 << 31) - 1
+MAX_WINDOW: Final = (1 << 31) - 1
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_HEADER = struct.Struct(">BHBBL")
-_SETTING = struct.Struct(">HL")
-_WORD = struct.Struct(">L")
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_HEADER: Final = struct.Struct(">BHBBL")
+_SETTING: Final = struct.Struct(">HL")
+_WORD: Final = struct.Struct(">L")
 
 
 class ErrorCode(enum.IntEnum):

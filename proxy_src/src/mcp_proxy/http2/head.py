@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..http.messages import Headers, RequestHead
 from ..http.rules import METHODS, Refusal, check_target
 from .frames import ErrorCode, StreamFault
 
-_METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
-_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*\Z")
-_NAME = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
+_METHOD: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*\Z")
+_NAME: Final = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
 # §8.2.1 forbids NUL, CR, LF and blanks at the ends; RFC 9110 §5.5 the other controls.
-_VALUE = re.compile(rb"(?:[^\0-\x20\x7f](?:[^\0-\x08\x0a-\x1f\x7f]*[^\0-\x20\x7f])?)?\Z")
-_LENGTH = re.compile(rb"[0-9]{1,18}\Z")
-_PORTS = {b"https": b":443", b"http": b":80"}
-_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
-_OF_THE_CONNECTION = frozenset(
+_VALUE: Final = re.compile(rb"(?:[^\0-\x20\x7f](?:[^\0-\x08\x0a-\x1f\x7f]*[^\0-\x20\x7f])?)?\Z")
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}\Z")
+_PORTS: Final = {b"https": b":443", b"http": b":80"}
+_PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path"))
+_OF_THE_CONNECTION: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 
-ORDINARY, HOST, LENGTH, PSEUDO, MALFORMED = range(5)
+ORDINARY: Final = 0
+HOST: Final = 1
+LENGTH: Final = 2
+PSEUDO: Final = 3
+MALFORMED: Final = 4
 
 
 class Field(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import cache, lru_cache
-from typing import Callable, Generic, TypeVar
+from typing import Callable, Final, Generic, TypeVar
 
 from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import decode_huffman
@@ -18,14 +18,14 @@ from .frames import ConnectionFault, ErrorCode
 _Entry = TypeVar("_Entry")
 _Row = tuple[bytes, bytes, int, _Entry]  # name, value, size as of RFC 7541 §4.1, what it means
 
-_MAX_RESIZES = 2
+_MAX_RESIZES: Final = 2
 """Changes of the table's size at the start of a block: the smallest of all, and the last (§4.2)."""
 
-_TABLE = 4096
+_TABLE: Final = 4096
 """Bytes of the dynamic table, the protocol's default: nothing else is announced."""
 
 # RFC 7541, Appendix A.
-_STATIC: tuple[tuple[bytes, bytes], ...] = (
+_STATIC: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b":authority", b""),
     (b":method", b"GET"),
     (b":method", b"POST"),
@@ -88,13 +88,13 @@ _STATIC: tuple[tuple[bytes, bytes], ...] = (
     (b"via", b""),
     (b"www-authenticate", b""),
 )
-_NAMES = {name: index for index, (name, dummy) in reversed(list(enumerate(_STATIC, 1)))}
-_STATUSES = {
+_NAMES: Final = {name: index for index, (name, dummy) in reversed(list(enumerate(_STATIC, 1)))}
+_STATUSES: Final = {
     int(value): bytes((0x80 | index,))
     for index, (name, value) in enumerate(_STATIC, 1)
     if name == b":status"
 }
-EMPTY_TABLE = b"\x20"
+EMPTY_TABLE: Final = b"\x20"
 """Begins the first block that is sent: whatever the peer allows, no table is used (§4.2, §6.3)."""
 
 
@@ -248,7 +248,7 @@ def _name(name: bytes) -> bytes:
     return _length(0, 0x0F, index) if index else b"\0" + _length(0, 0x7F, len(name)) + name
 
 
-_LENGTHS = [_length(0, 0x7F, length) for length in range(256)]
+_LENGTHS: Final = [_length(0, 0x7F, length) for length in range(256)]
 
 
 def encode(status: int | None, fields: list[tuple[bytes, bytes]]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from .frames import (
     ACK,
@@ -33,7 +33,7 @@ from .hpack import Decoder
 from .patience import Patience
 from .settings import client_settings
 
-_REQUEST_EARNS = 20
+_REQUEST_EARNS: Final = 20
 """Frames without use that a client may send with each request."""
 
 
@@ -216,7 +216,7 @@ class Http2Input:
         self._user.goaway_came(int.from_bytes(payload[4:8], "big"))
 
 
-_HANDLERS = {
+_HANDLERS: Final = {
     DATA: Http2Input._data,
     HEADERS: Http2Input._headers,
     PRIORITY: Http2Input._priority,

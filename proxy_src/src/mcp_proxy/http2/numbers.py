@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .frames import ConnectionFault, ErrorCode, StreamFault, protocol_error
 
-_REMEMBERED = 1024
+_REMEMBERED: Final = 1024
 """Streams whose end is remembered: frames may still be on their way to the latest only."""
 
-ENDED, CANCELLED, RESET = "ended", "cancelled", "reset"
+ENDED: Final = "ended"
+CANCELLED: Final = "cancelled"
+RESET: Final = "reset"
 """How a stream has ended: both sides complete, reset by the client, reset by us."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sized
-from typing import Callable, cast
+from typing import Callable, Final, cast
 
 from ..http.messages import Headers
 from .frames import (
@@ -24,10 +24,11 @@ from .frames import (
 from .hpack import EMPTY_TABLE, encode
 from .stream import Http2Stream
 
-_INITIAL = 65535
-_TINY = 256
+_INITIAL: Final = 65535
+_TINY: Final = 256
 """Bytes of content that are worth a frame; fewer, because of a small window, are no progress."""
-_SMALL, _JOINED = 1 << 9, 1 << 14
+_SMALL: Final = 1 << 9
+_JOINED: Final = 1 << 14
 """Bytes: content smaller than that joins what waits before it, up to that size. Each piece costs
 some fifty bytes of its own, which nobody counts."""
 

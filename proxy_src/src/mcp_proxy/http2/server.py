@@ -6,6 +6,9 @@ waits per stream for the client's window, the upstream being held back meanwhile
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from ..config.model import Limits
 from ..http.messages import (
     BUSY,
@@ -39,24 +42,25 @@ from .settings import INITIAL_WINDOW_SIZE, announced
 from .stream import Http2Stream
 from .windows import ReceiveWindow
 
-_HIGH_WATER = 1 << 16
+_HIGH_WATER: Final = 1 << 16
 """The upstream is held back once this many bytes of a response wait for the client's window."""
-_BUDGET = 1 << 20
+_BUDGET: Final = 1 << 20
 """Once more bytes than this wait for the client, of all responses on a connection, an upstream is
 held back as soon as any of its response waits: so a stream that the client does take goes on."""
-_ROOM, _SCANT = 1 << 16, 1 << 13
+_ROOM: Final = 1 << 16
+_SCANT: Final = 1 << 13
 """Bytes of a response that are read at a time, before and after that. The latter also while much
 waits in the whole process."""
-_WITHOUT_CONTENT = frozenset((b"GET", b"HEAD"))
+_WITHOUT_CONTENT: Final = frozenset((b"GET", b"HEAD"))
 """Requests with these methods are begun only when it is clear whether content comes. An empty frame
 at the end is no content; forwarded as content, it makes a request that servers may refuse."""
-_SETTINGS_SECONDS = 10.0
+_SETTINGS_SECONDS: Final = 10.0
 """Seconds that a client has to acknowledge our settings (§6.5.3)."""
-_CONNECTION_WINDOW = 1 << 23
+_CONNECTION_WINDOW: Final = 1 << 23
 """Bytes of content of all requests together that may be on the way to upstreams: those of 32 whose
 upstreams take nothing, so that the others are not held up with them."""
-_DEFAULT_WINDOW = 65535
-_FEW = 1 << 14
+_DEFAULT_WINDOW: Final = 65535
+_FEW: Final = 1 << 14
 """Bytes of requests' fields that a connection may have in flight, or of an unfinished section,
 without their being counted: those of a dozen ordinary requests."""
 
@@ -207,7 +211,7 @@ class Http2Server:
         """Begin a request, now that it is clear whether it has content."""
         head, stream.undecided = stream.undecided, None
         if head is not None and not stream.gone:
-            self._start(stream, head._replace(length=length))
+            self._start(stream, replace(head, length=length))
 
     def _begin(self, stream: Http2Stream) -> Http2Stream:
         self._streams[stream.number] = stream

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..config.model import Limits
 from .frames import (
     MAX_WINDOW,
@@ -13,12 +15,12 @@ from .frames import (
 )
 from .stream import STREAM_WINDOW
 
-ENABLE_PUSH = 0x2
-MAX_CONCURRENT_STREAMS = 0x3
-INITIAL_WINDOW_SIZE = 0x4
-MAX_FRAME_SIZE = 0x5
-MAX_HEADER_LIST_SIZE = 0x6
-NO_RFC7540_PRIORITIES = 0x9
+ENABLE_PUSH: Final = 0x2
+MAX_CONCURRENT_STREAMS: Final = 0x3
+INITIAL_WINDOW_SIZE: Final = 0x4
+MAX_FRAME_SIZE: Final = 0x5
+MAX_HEADER_LIST_SIZE: Final = 0x6
+NO_RFC7540_PRIORITIES: Final = 0x9
 
 
 def announced(limits: Limits) -> bytes:

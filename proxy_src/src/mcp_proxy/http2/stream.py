@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..http.messages import BODILESS_STATUSES, Headers, RequestHandler, RequestHead, ResponseHead
 from .frames import ErrorCode, StreamFault
 from .windows import ReceiveWindow
 
-STREAM_WINDOW = 1 << 18
+STREAM_WINDOW: Final = 1 << 18
 """Bytes of a request's content that may be on the way to an upstream."""
 
-_DISCARD = 1 << 18
+_DISCARD: Final = 1 << 18
 """Bytes of a request's content still taken after its answer."""
 
 

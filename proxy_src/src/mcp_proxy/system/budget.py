@@ -8,18 +8,18 @@ may have only little more. When too much does, those that hold most are cut, unt
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
-PLENTY = 1 << 27
+PLENTY: Final = 1 << 27
 """Bytes that may wait in a process before everybody is held back as early as possible."""
 
-MOST = 1 << 28
+MOST: Final = 1 << 28
 """Bytes that may wait in a process."""
 
-MOST_EACH = 1 << 25
+MOST_EACH: Final = 1 << 25
 """Bytes that may wait in one connection."""
 
-_RELIEF = 16
+_RELIEF: Final = 16
 """Cuts go on until this part of what may wait is free: so the next one comes some time later."""
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import resource
+from typing import Final
 
-RESERVE = 64
+RESERVE: Final = 64
 """Descriptors for everything that is not a connection of a client or to an upstream."""
 
-_SPARE = 32
+_SPARE: Final = 32
 """How many of them are still free when no more connections are made."""
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import Final
 
-_UNANSWERED = struct.Struct("=2xBB52xI")
+_UNANSWERED: Final = struct.Struct("=2xBB52xI")
 """Of ``struct tcp_info`` (linux/tcp.h): retransmits, probes, last_ack_recv in milliseconds."""
-_MAX_IDLE = 32767
+_MAX_IDLE: Final = 32767
 """The most seconds that the kernel takes for TCP_KEEPIDLE and TCP_KEEPINTVL."""
-_ENOUGH = 2
+_ENOUGH: Final = 2
 """Unanswered packets in a row that mean silence: one alone may just be on its way."""
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from typing import Final
 
-_MUCH = 64
+_MUCH: Final = 64
 """So many connections and requests together may have taken memory worth asking for."""
 
 

@@ -13,25 +13,27 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
-PER_TURN = 0.004
+PER_TURN: Final = 0.004
 """Seconds of a turn of the event loop for all heavy users together."""
 
-SLICE = 0.002
+SLICE: Final = 0.002
 """Seconds of work for one peer after which it is the next one's turn."""
 
-_FREE = 0.005
+_FREE: Final = 0.005
 """Seconds used, less those forgiven, above which a peer counts as a heavy user."""
-_FORGIVEN = 0.02
+_FORGIVEN: Final = 0.02
 """Seconds that are forgiven in each second: the share of the processor that nobody minds."""
-_MOST = 0.05
+_MOST: Final = 0.05
 """Seconds that are remembered at most: a heavy user counts as one for a few more seconds."""
 
-_SMALLEST = 1 << 10
-_FIRST = 1 << 13
-_LARGEST = 1 << 16
+_SMALLEST: Final = 1 << 10
+_FIRST: Final = 1 << 13
+_LARGEST: Final = 1 << 16
 """Bytes of a :class:`Portion`."""
-QUICK, _LONG = SLICE / 4, SLICE
+QUICK: Final = SLICE / 4
+_LONG: Final = SLICE
 """Seconds above which a portion shrinks instead of growing."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from typing import Final
 
 
 class _Closed(asyncio.Transport):
@@ -28,10 +29,17 @@ class _Closed(asyncio.Transport):
     def close(self) -> None:
         """See :class:`asyncio.BaseTransport`."""
 
-    abort = pause_reading = resume_reading = close
+    def abort(self) -> None:
+        """See :class:`asyncio.WriteTransport`."""
+
+    def pause_reading(self) -> None:
+        """See :class:`asyncio.ReadTransport`."""
+
+    def resume_reading(self) -> None:
+        """See :class:`asyncio.ReadTransport`."""
 
 
-CLOSED = _Closed()
+CLOSED: Final = _Closed()
 
 
 def send_at_once(fileno: int, data: bytes) -> bytes | memoryview:

@@ -12,8 +12,9 @@ the proxy has no more to send by then.
 from __future__ import annotations
 
 import socket
+from typing import Final
 
-_MOST = 1 << 17
+_MOST: Final = 1 << 17
 """Bytes. Those that the client has room for are on their way, and do not count."""
 
 

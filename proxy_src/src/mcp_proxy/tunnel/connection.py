@@ -12,7 +12,7 @@ from builtins import memoryview  # mypyc looks here for the type of a field
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Final, cast
 
 from websockets.frames import CloseCode
 
@@ -31,35 +31,35 @@ from .inner_tls import RECORD, InnerTls, TlsFailed
 from .websocket import WebSocketLayer, WebSocketRefused
 from .ws_frames import Buffer
 
-_HIGH_WATER = 1 << 18
+_HIGH_WATER: Final = 1 << 18
 """Upstreams are held back once this many bytes wait to be sent to the connector."""
 
-_SCANT_WATER = 1 << 14
+_SCANT_WATER: Final = 1 << 14
 """The same while much waits in the whole process."""
 
-_UNREAD = 1 << 16
+_UNREAD: Final = 1 << 16
 """Bytes of ciphertext kept while the HTTP layer takes no input, so that a client that leaves is
 still noticed; beyond them, nothing more is read."""
 
-_SWAMPED = 1 << 20
+_SWAMPED: Final = 1 << 20
 """A peer that only sends (pings, say) is not read once this many bytes wait to be sent to it."""
 
-_TRIFLE = 1 << 12
+_TRIFLE: Final = 1 << 12
 """Bytes that may wait without being noted: nearly every answer leaves at once."""
 
-_AT_ONCE = 1 << 16
+_AT_ONCE: Final = 1 << 16
 """Bytes that are encrypted in one go: OpenSSL's buffer stays as large as it ever was."""
 
-_PLAIN = 1 << 16
+_PLAIN: Final = 1 << 16
 """Bytes of long content that are decrypted at a time, instead of one record."""
 
-_FRAMES = 512
+_FRAMES: Final = 512
 """WebSocket frames parsed at a time: a read may hold ten thousand of the smallest."""
 
-_CLOSING_SECONDS = 5.0
+_CLOSING_SECONDS: Final = 5.0
 """Seconds that the peer may take for its part of the closing handshake."""
 
-_QUIET_SECONDS = 30.0
+_QUIET_SECONDS: Final = 30.0
 """Seconds without output after which a connection with an open request gets a PING: proxies and
 balancers on the way close WebSockets that are quiet for a minute or two."""
 
@@ -122,8 +122,11 @@ class Stage(enum.Enum):
 
 
 # Looked up for every read: slow as members of the class before Python 3.12.
-_NEW, _HANDSHAKE, _OPEN = Stage.NEW, Stage.HANDSHAKE, Stage.OPEN
-_CLOSING, _LOST = Stage.CLOSING, Stage.LOST
+_NEW: Final[Stage] = Stage.NEW
+_HANDSHAKE: Final[Stage] = Stage.HANDSHAKE
+_OPEN: Final[Stage] = Stage.OPEN
+_CLOSING: Final[Stage] = Stage.CLOSING
+_LOST: Final[Stage] = Stage.LOST
 
 
 class TunnelConnection(asyncio.BufferedProtocol):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any
+from typing import Any, Final
 
-RECORD = 16384
+RECORD: Final = 16384
 """Plaintext bytes of one TLS record at most (RFC 8446 §5.1); a read never returns more."""
 
-_FIRST_RECORDS = 4096
+_FIRST_RECORDS: Final = 4096
 """Plaintext bytes of each record for the first 32 KiB of a long write: the peer can use a record
 only when it is complete, and a connection that was quiet sends few packets before the peer's
 acknowledgement."""
-_BULK_AFTER = 32768
+_BULK_AFTER: Final = 32768
 """How many bytes leave in such records before full ones cost less than they delay."""
-_MAY_WAIT = 4096
+_MAY_WAIT: Final = 4096
 """So many bytes for which no peer waits may go along with the next data."""
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterable
-from typing import cast
+from typing import Final, cast
 
 from ..config.model import Config
 from ..http.mcp_message import McpNames
@@ -23,13 +23,13 @@ from ..watch.access_log import AccessLog
 from ..watch.metrics import Metrics
 from .connection import SharedContext, TunnelConnection
 
-_MAX_TICK = 1.0
-_GRACE = 2.0
+_MAX_TICK: Final = 1.0
+_GRACE: Final = 2.0
 """Seconds that a new connection has for its first request once the listener is closed."""
 
-_READ = 1 << 16
+_READ: Final = 1 << 16
 """Bytes read from a connection at a time: of the smallest frames, a tenth of a second's work."""
-_MAX_REFUSED = 256
+_MAX_REFUSED: Final = 256
 """Connections at a time that are refused with a reason; any beyond them are only closed."""
 
 

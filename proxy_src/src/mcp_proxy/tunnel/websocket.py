@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http
 import logging
+from typing import Final
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close, CloseCode, Opcode
@@ -21,11 +22,11 @@ from .ws_opening import usual_answer
 
 __all__ = ["MAX_FRAME", "MAX_SENT", "WebSocketLayer", "WebSocketRefused"]
 
-MAX_SENT = (1 << 16) + (1 << 9)
+MAX_SENT: Final = (1 << 16) + (1 << 9)
 """Largest frame sent, in bytes, so that a peer that waits for whole frames is not held up: 64 KiB,
 and what TLS adds to them."""
 
-_HEAD_END = b"\r\n\r\n"
+_HEAD_END: Final = b"\r\n\r\n"
 # At debug the library would log the data that passes through.
 _quiet = logging.getLogger("mcp_proxy.websocket.frames")
 _quiet.setLevel(logging.ERROR)

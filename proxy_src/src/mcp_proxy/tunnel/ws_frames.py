@@ -7,7 +7,7 @@ for a frame's end.
 
 from __future__ import annotations
 
-from typing import Union
+from typing import Final, Union
 
 from websockets.frames import CloseCode, Opcode
 
@@ -18,17 +18,19 @@ except ImportError:
 
 Buffer = Union[bytes, bytearray, memoryview]
 
-MAX_FRAME = 1 << 20
+MAX_FRAME: Final = 1 << 20
 """Largest frame taken, in bytes."""
 
-_FIN = 0x80
-_RESERVED = 0x70
-_BINARY = _FIN | int(Opcode.BINARY)
-_MASKED = 0x80
-_CONTROL = 0x08
-_MAX_CONTROL = 125
-_TEXT, _CLOSE = int(Opcode.TEXT), int(Opcode.CLOSE)  # an enum's members are slower to compare
-_KNOWN = frozenset(map(int, Opcode))
+_FIN: Final = 0x80
+_RESERVED: Final = 0x70
+_BINARY: Final = _FIN | int(Opcode.BINARY)
+_MASKED: Final = 0x80
+_CONTROL: Final = 0x08
+_MAX_CONTROL: Final = 125
+# An enum's members are slower to compare.
+_TEXT: Final = int(Opcode.TEXT)
+_CLOSE: Final = int(Opcode.CLOSE)
+_KNOWN: Final = frozenset(map(int, Opcode))
 
 
 def websocket_frame_header(length: int, first: int = _BINARY) -> bytes:

@@ -7,21 +7,22 @@ one that is to be refused. It takes ten times as long.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from websockets.utils import accept_key
 
-_LONGEST = 4096
+_LONGEST: Final = 4096
 """Bytes of such a head. The library has limits of its own, above these."""
 
-_MOST_FIELDS = 64
+_MOST_FIELDS: Final = 64
 
-_HEAD = re.compile(
+_HEAD: Final = re.compile(
     rb"GET [!-~]+ HTTP/1\.1\r\n"
     rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+\r\n"
 )
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
 
-_DECIDING = frozenset(
+_DECIDING: Final = frozenset(
     (
         b"connection",
         b"content-length",
@@ -34,8 +35,12 @@ _DECIDING = frozenset(
         b"upgrade",
     )
 )
-_EXPECTED = {b"connection": b"upgrade", b"upgrade": b"websocket", b"sec-websocket-version": b"13"}
-_NAMES = frozenset((*_EXPECTED, b"host", b"sec-websocket-key"))
+_EXPECTED: Final = {
+    b"connection": b"upgrade",
+    b"upgrade": b"websocket",
+    b"sec-websocket-version": b"13",
+}
+_NAMES: Final = frozenset((*_EXPECTED, b"host", b"sec-websocket-key"))
 
 
 def usual_answer(head: bytes) -> bytes:

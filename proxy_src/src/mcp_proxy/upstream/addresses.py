@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
-SET_ASIDE = 5.0
+SET_ASIDE: Final = 5.0
 """Seconds for which an address that failed comes last; a trial then decides about it."""
 
 

@@ -19,6 +19,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..http.forwarding import host_value, request_bytes, response_headers, trailer_fields
 from ..http.mcp_message import McpNames
@@ -34,12 +35,13 @@ from .guard import Guard, Refused
 from .pool import UpstreamConnection, UpstreamPool
 from .router import Route, Router
 
-_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-_SWITCHED = 101
-_SMALL, _JOINED = 1 << 9, 1 << 14
+_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+_SWITCHED: Final = 101
+_SMALL: Final = 1 << 9
+_JOINED: Final = 1 << 14
 """Bytes: early content smaller than that joins what came before it, up to that size. Each piece
 costs some fifty bytes of its own, which nobody counts."""
-_CLIENT_CLOSED = 499
+_CLIENT_CLOSED: Final = 499
 """The status that log and metrics show if the client left before the answer's head."""
 
 

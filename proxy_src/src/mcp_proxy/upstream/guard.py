@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..config.model import Rate, RouteOptions
 from ..http.messages import Headers, RequestHead
 from ..http.paths import Prefixes, has_one_meaning, names_second, overrides
 
-_DENIED = "http_request_denied"
-_UNAVAILABLE = "destination_unavailable"
-_FULL = "connection_limit_reached"
-_AMBIGUOUS = "http_request_error"
+_DENIED: Final = "http_request_denied"
+_UNAVAILABLE: Final = "destination_unavailable"
+_FULL: Final = "connection_limit_reached"
+_AMBIGUOUS: Final = "http_request_error"
 
 
 class Refused(NamedTuple):

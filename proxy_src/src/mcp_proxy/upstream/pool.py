@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from ..config.model import Upstream
 from ..http.messages import Headers
@@ -21,26 +21,27 @@ from ..system.turn import Turn
 from .dial import Dialer
 from .tls import UpstreamTls
 
-_MAX_IDLE = 64
+_MAX_IDLE: Final = 64
 """Connections kept in reserve per upstream."""
 
-_HIGH_WATER = 1 << 18
+_HIGH_WATER: Final = 1 << 18
 """The client is held back once this many bytes wait to be sent to an upstream."""
 
-_READ, _BUSY_READ = 1 << 18, 1 << 16
+_READ: Final = 1 << 18
+_BUSY_READ: Final = 1 << 16
 """Bytes read from an upstream at a time, at most; the latter while others wait for their turn."""
 
-_HEAD_READ = 1 << 13
+_HEAD_READ: Final = 1 << 13
 """The same before the answer's final head, which costs more work than any content. So few are
 welcome even when a client has no room."""
 
-_SENDING = 1e-9
+_SENDING: Final = 1e-9
 """Seconds of work that each byte read causes later, in the client's TLS and the system's socket."""
 
-_SHORT = 1 << 10
+_SHORT: Final = 1 << 10
 """A read of fewer bytes has most probably taken all that there was."""
 
-_LINGER = 5.0
+_LINGER: Final = 5.0
 """Seconds for an upstream to take what was written before the connection was closed."""
 
 

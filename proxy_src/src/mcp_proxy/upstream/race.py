@@ -6,13 +6,13 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-HEAD_START = 0.25
+HEAD_START: Final = 0.25
 """Seconds that an address has for itself before the next one is dialled as well (RFC 8305 §8)."""
-_LEAST_PART = 1 / 16
+_LEAST_PART: Final = 1 / 16
 """Part of all the time that a head start is at most, unless there are fewer addresses."""
-_AT_ONCE = 8
+_AT_ONCE: Final = 8
 """Attempts at a time, for a name with hundreds of silent addresses: the oldest has to give way."""
 
 _T = TypeVar("_T")

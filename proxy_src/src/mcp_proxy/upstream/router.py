@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Final
 
 from ..config.model import RouteOptions, Upstream
 from .guard import Bucket, Guard
 
-_USUAL = RouteOptions()
+_USUAL: Final = RouteOptions()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from mcp_proxy.config.model import Rate, RouteOptions
 from mcp_proxy.http.messages import RequestHead
@@ -50,12 +52,12 @@ def test_the_first_that_refuses(
 
 @pytest.mark.parametrize("length", [0, 10, None])
 def test_content_that_may_fit(length: int | None) -> None:
-    assert refused(RouteOptions(max_body_bytes=10), HEAD._replace(length=length)) is None
+    assert refused(RouteOptions(max_body_bytes=10), replace(HEAD, length=length)) is None
 
 
 @pytest.mark.parametrize("option", [RouteOptions(paths=("/mcp",)), RouteOptions(methods=("POST",))])
 def test_fields_that_replace_what_was_judged(option: RouteOptions) -> None:
-    head = HEAD._replace(headers=[(b"X_HTTP-Method_Override", b"DELETE")])
+    head = replace(HEAD, headers=[(b"X_HTTP-Method_Override", b"DELETE")])
     found = refused(option, head)
     assert found is not None
     assert (found.option, found.status) == (option.refusing[0], 400)
@@ -63,7 +65,7 @@ def test_fields_that_replace_what_was_judged(option: RouteOptions) -> None:
 
 
 def test_a_field_that_names_a_second_path() -> None:
-    head = HEAD._replace(headers=[(b"Destination", b"/admin")])
+    head = replace(HEAD, headers=[(b"Destination", b"/admin")])
     assert refused(RouteOptions(methods=("POST",)), head) is None
     found = refused(RouteOptions(paths=("/mcp",), methods=("POST",)), head)
     assert found is not None
@@ -96,7 +98,7 @@ def test_a_rate_refuses_with_the_time_to_wait() -> None:
 def test_a_request_that_is_refused_takes_nothing_of_the_rate() -> None:
     guard = Guard(RouteOptions(paths=("/a",), rate=Rate(1, 60.0)), Bucket(Rate(1, 60.0)))
     assert told(guard.refusal(HEAD, 1, 0.0)) == ("paths", 404, {})
-    assert guard.refusal(HEAD._replace(target=b"/a"), 1, 0.0) is None
+    assert guard.refusal(replace(HEAD, target=b"/a"), 1, 0.0) is None
 
 
 def test_the_options_that_can_refuse() -> None:
