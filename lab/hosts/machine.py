@@ -29,7 +29,9 @@ busybox ip -6 route add default via {gateway_v6}
 _KERNEL_ARGUMENTS = (
     "console=ttyS0 quiet panic=-1 net.ifnames=0 "
     # No logins at a console, and no strangers on this processor.
-    "systemd.getty_auto=no systemd.mask=getty@tty1.service mitigations=off"
+    "systemd.getty_auto=no systemd.mask=getty@tty1.service mitigations=off "
+    # Clearing and copying memory is dear in an emulation: not more than is needed, and by words.
+    "init_on_alloc=0 transparent_hugepage=never clearcpuid=rep_good no_timer_check"
 )
 #: Debian's kernel has AppArmor switched on. SELinux takes its place where that is asked for, as
 #: selinux-activate(8) does.

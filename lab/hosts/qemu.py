@@ -15,8 +15,12 @@ TOOLS = (PROGRAM, "qemu-img", "mke2fs")
 #: MiB; more than any unit of the stack may have, so that its own limit is the one that is met.
 _MEMORY = 1536
 _PROCESSORS = 1
-#: MiB for translated code; QEMU's default is as large as a machine's whole memory here.
-_TRANSLATED = 128
+#: MiB for translated code, so that a deployment does not fill it: QEMU then throws all of it away.
+_TRANSLATED = 512
+#: Emulated, each of these costs more than it brings: five levels of page tables make each access to
+#: memory slower; strings are copied by bytes, one instruction each; and each time that the kernel
+#: reads or writes a process's memory, translation starts anew.
+_PROCESSOR = "max,la57=off,erms=off,smap=off"
 
 _KVM, _CPUINFO = Path("/dev/kvm"), Path("/proc/cpuinfo")
 _SECONDS_TO_SPEAK = 10.0
@@ -74,11 +78,12 @@ def command(
     """
     return [
         *(PROGRAM, "-name", name, "-nodefaults", "-no-user-config", "-display", "none"),
-        # Five levels of page tables make each translated access to memory slower.
-        *("-machine", "q35", "-accel", accelerator(files.kernel), "-cpu", "max,la57=off"),
+        *("-machine", "q35", "-accel", accelerator(files.kernel), "-cpu", _PROCESSOR),
         *("-m", str(_MEMORY), "-smp", str(_PROCESSORS)),
         *("-kernel", str(files.kernel), "-initrd", str(initramfs), "-append", kernel_arguments),
-        *("-drive", f"file={disk},format=qcow2,if=virtio,discard=unmap"),
+        # "unsafe" waits for no disk of ours. What a machine has on its disk outlives QEMU all the
+        # same: the kernel here has it then.
+        *("-drive", f"file={disk},format=qcow2,if=virtio,discard=unmap,cache=unsafe"),
         *("-netdev", f"tap,id=lan,ifname={port},script=no,downscript=no"),
         *("-device", f"virtio-net-pci,netdev=lan,mac={mac},romfile="),
         *("-device", "virtio-rng-pci", "-serial", "stdio", "-monitor", "none"),

@@ -34,11 +34,11 @@ _FAILS = "echo 'qemu: failed to initialize KVM' >&2; exit 1"
     [
         ("fpu vmx", True, _SPEAKS, "kvm"),
         ("fpu svm", True, _SPEAKS, "kvm"),
-        ("fpu vmx", True, _HANGS, "tcg,tb-size=128"),
-        ("fpu vmx", True, _FAILS, "tcg,tb-size=128"),
-        ("fpu vmx", False, _SPEAKS, "tcg,tb-size=128"),
+        ("fpu vmx", True, _HANGS, "tcg,tb-size=512"),
+        ("fpu vmx", True, _FAILS, "tcg,tb-size=512"),
+        ("fpu vmx", False, _SPEAKS, "tcg,tb-size=512"),
         # The device opens, and this processor cannot do it.
-        ("fpu hypervisor", True, _SPEAKS, "tcg,tb-size=128"),
+        ("fpu hypervisor", True, _SPEAKS, "tcg,tb-size=512"),
     ],
 )
 def test_kvm_is_used_where_a_kernel_runs_under_it(
