@@ -29,7 +29,8 @@ _MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "ext4", "crc32c_generic")
 
 #: Debian's packages of a policy for SELinux bring them.
 SELINUX = "etc/selinux/config"
-_LABEL = "/usr/sbin/setfiles -F /etc/selinux/default/contexts/files/file_contexts"
+#: Debian 12's libselinux labels files by way of /proc. "-m" does not exclude what /proc/mounts has.
+_LABEL = "/usr/sbin/setfiles -F -m -e /proc /etc/selinux/default/contexts/files/file_contexts"
 
 #: ``/network`` and ``/own.tar`` are the machine's own (see ``machine``); the latter only a new disk
 #: gets.
@@ -41,7 +42,11 @@ for module in /modules/*; do busybox insmod "$module"; done
 busybox mount -t ext4 -o noinit_itable /dev/vda /root || exec busybox poweroff -f
 if [ ! -s /root/etc/machine-id ]; then
     busybox tar -xf /own.tar -C /root
-    [ ! -f /root/{SELINUX} ] || busybox chroot /root {_LABEL} /etc /home /usr/local
+    if [ -f /root/{SELINUX} ]; then
+        busybox mount -t proc proc /root/proc
+        busybox chroot /root {_LABEL} /etc /home /usr/local
+        busybox umount /root/proc
+    fi
 fi
 busybox mount -o move /dev /root/dev
 exec busybox switch_root /root /sbin/init
@@ -56,8 +61,9 @@ mke2fs -q -t ext4 -m 0 -E lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0 
 if [ -f "$2/{SELINUX}" ]; then
     umount "$2"
     mount -o loop "$3" "$2"
+    mount -t proc proc "$2/proc"
     chroot "$2" {_LABEL} /
-    umount "$2"
+    umount "$2/proc" "$2"
 fi
 """
 
