@@ -23,6 +23,7 @@ _DENIALS = "ausearch --input-logs -m AVC,USER_AVC,SELINUX_ERR,USER_SELINUX_ERR |
 _DENIED = "! runcon -t ping_t true"
 #: The library with which nft prints JSON: it wants a seed, and takes the time when it gets none.
 _DOES_WITHOUT = re.compile(r'denied  \{ read \} .* comm="nft" name="urandom" ')
+_DUE = ("-e", "mcp_tunnel_cert_duration=4000h", "-e", "mcp_tunnel_cert_renew_before=3000h")
 _WRONG_LABELS = "restorecon -Rnv /etc /opt /usr /var"
 
 
@@ -54,7 +55,7 @@ def test_a_life_cycle(enforcing: Deployed) -> None:
     machine.call("under SELinux")
     assert machine.root(host, _WRONG_LABELS) == ""
     assert "changed=0" in machine.play().rsplit("PLAY RECAP", 1)[1]
-    machine.play("-e", "mcp_tunnel_cert_renew_before=8000h", playbook="renew_cert")
+    machine.play(*_DUE, playbook="renew_cert")
     machine.lab("host", "reboot", host)
     assert machine.root(host, "getenforce") == "Enforcing"
     machine.call("after a boot")
