@@ -45,6 +45,20 @@ _TAIL = """
 With `FUTURE`, an RSA key of your own needs 3072 bits; the keys that a run makes are ECDSA on
 P-256, and fit both.
 
+## Kernels
+
+Containers share the kernel of the machine that tests. A kernel of one's own enforces and logs more.
+`make test-machines` shows it on [virtual machines](laboratory.md#virtual-machines), on demand and
+not in CI: x86_64, emulated, with Debian's kernel and policies. These tests have passed:
+
+| | Debian 12 | Debian 13 |
+|---|---|---|
+| a deployment; calls through it; `verify` with nothing left to prove | proven | proven |
+| `MemoryMax=`, `TasksMax=` and `IPAddressDeny=`, with cgroup v2 alone | proven | proven |
+| the kernel's log of what the firewall refuses; SCTP that it refuses | proven | proven |
+| AppArmor with the system's profiles: nothing of ours is denied | proven | proven |
+| a clock that jumps by hours: nothing ends | proven | proven |
+
 ## FIPS mode
 
 `FIPS` is a policy and a validated module. RHEL's module is on paper here; proven, in `make
