@@ -182,15 +182,18 @@ def killed_after_a_change(
     lab_name: str = LAB_NAME,
     tasks: Sequence[str] = (),
     ended: list[dict[str, dict[str, int]]] | None = None,
+    told: list[str] | None = None,
 ) -> str:
     """Run a playbook that is killed right after the first result that says "changed".
 
     With *tasks*, as TASK or as TASK on HOST, only their results count, and one of them must come.
     Returns the task and the host of that result. Returns empty text if there was none and the run
-    ended well; its recap is then added to *ended*.
+    ended well; its recap is then added to *ended*. The output is added to *told*.
     """
     settings = {**_callback("kill_after_change"), "KILL_AFTER": "\n".join(tasks)}
     done = play(*arguments, playbook=playbook, lab_name=lab_name, settings=settings)
+    if told is not None:
+        told.append(done.stdout)
     if done.returncode == 0:
         assert not tasks, f"none of these has changed anything: {tasks}"
         counters = recap(done.stdout)

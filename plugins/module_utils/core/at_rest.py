@@ -105,7 +105,30 @@ def write_secret(
     """
     if not form:
         form = form_of(secret_files.read_file(path) or b"") if is_secret(path) else NONE
-    secret_files.write_file(path, seal(content, name_of(path), form), attributes)
+    sealed = seal(content, name_of(path), form)
+    write_former(path, content, attributes)
+    secret_files.write_file(path, sealed, attributes)
+
+
+def former_path(path: str) -> str:
+    """Where a secret is in its former form as well, while units and secrets change theirs.
+
+    By its name, it is in no copy of a state, and in the way of none that is put back.
+    """
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.former.mcp-tunnel")
+
+
+def write_former(path: str, content: bytes, attributes: secret_files.Attributes) -> None:
+    """Makes the one in the former form, if it is there, the same secret as the file's.
+
+    :raises TunnelError: if this host cannot encrypt.
+    """
+    former = former_path(path)
+    present = secret_files.read_file(former) if is_secret(path) else None
+    if present is not None:
+        sealed = seal(content, name_of(path), form_of(present))
+        secret_files.write_file(former, sealed, attributes)
 
 
 def convert(

@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import unit_secrets
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
@@ -58,6 +59,9 @@ def ensure_entries(wanted: list[dict[str, Any]], check_mode: bool) -> dict[str, 
         _refuse_obstacle(entry, _find(entry))
     if not check_mode:
         _refuse_missing_parents(entries)
+        files = [entry for entry in entries if entry.kind in ("file", "absent")]
+        pending = {each.path: each.content if each.kind == "file" else None for each in files}
+        unit_secrets.keep_former(pending, pending)
 
     changed_paths = []
     gone: set[str] = set()

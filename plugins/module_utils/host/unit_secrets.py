@@ -5,10 +5,13 @@
 
 Units and secrets are written by different tasks, and put back by others: a run that ends in between
 leaves a secret that its service cannot read. So secrets follow the units, never the other way.
+Neither changes in one step with the other. So that a service can start at any moment, also after a
+reboot, a drop-in names its secret in the former form until both have the new one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +19,7 @@ from types import MappingProxyType
 from typing import Optional
 
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
-from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop_ins, systemd
 
 UNITS = "/etc/systemd/system"
 PLACES = ("/etc/mcp-tunnel/", "/var/lib/mcp-tunnel/")
@@ -24,6 +27,12 @@ PLACES = ("/etc/mcp-tunnel/", "/var/lib/mcp-tunnel/")
 _INSTANCE = re.compile(r"@(?P<name>[^@/]+)\.service\.d/")
 Contents = Mapping[str, Optional[bytes]]
 _NOTHING: Contents = MappingProxyType({})
+_FORMER = "20-former-secret.conf"  # after that of the instance: the last one has its way
+_HEAD = """\
+# Of the Ansible collection mcp_tunnels.stack, until the next run ends: a secret changes its form.
+[Service]
+"""
+_READ_IN_CLEAR = "tls.key"  # by its services themselves, if systemd does not hand it over
 
 
 def fit(files: Iterable[str], check_mode: bool, pending: Contents = _NOTHING) -> dict[str, str]:
@@ -53,6 +62,82 @@ def fit(files: Iterable[str], check_mode: bool, pending: Contents = _NOTHING) ->
     return {path: _action(path, form) for path, form in others.items()}
 
 
+def keep_former(files: Iterable[str], pending: Contents) -> None:
+    """Lets services start until units and secrets are both in another form; :func:`fit` is next.
+
+    :param files: units and their drop-ins; others are left out.
+    :param pending: the contents that some of them are about to have; ``None`` for no file.
+    :raises TunnelError: if systemd refuses.
+    """
+    kept = False
+    for directory, paths in _by_unit(files).items():
+        drop_in = os.path.join(directory, _FORMER)
+        lines = _former_lines(paths, pending)
+        # One that an interrupted run has left does its work.
+        if not lines or secret_files.lstat(drop_in):
+            continue
+        for path in lines:
+            attributes = secret_files.attributes_of(os.lstat(path))
+            content = secret_files.read_file(path) or b""
+            secret_files.write_file(at_rest.former_path(path), content, attributes)
+        os.makedirs(directory, 0o755, exist_ok=True)
+        attributes = secret_files.Attributes(os.geteuid(), os.getegid(), 0o644)
+        content = (_HEAD + "".join(lines.values())).encode()
+        secret_files.write_file(drop_in, content, attributes)
+        kept = True
+    if kept:
+        systemd.systemctl("daemon-reload")
+
+
+def _former_lines(paths: list[str], pending: Contents) -> dict[str, str]:
+    """The secrets that a unit is about to read in another form, and its lines for the present one.
+
+    :param paths: the unit's files, the one that is its own last.
+    """
+    is_there = all(map(_is_file, paths)) and pending.get(paths[-1], b"") is not None
+    if not is_there:
+        return {}
+    before, after = _named_by(paths, _NOTHING), _named_by(paths, pending)
+    left = [path for path in before if at_rest.name_of(path) == _READ_IN_CLEAR]
+    lines = {}
+    for path, is_encrypted in {**dict.fromkeys(left, False), **after}.items():
+        content = secret_files.read_file(path) if _is_file(path) else None
+        if content and (at_rest.form_of(content) != at_rest.NONE) != is_encrypted:
+            setting = drop_ins.CREDENTIALS[not is_encrypted]
+            former = at_rest.former_path(path)
+            lines[path] = f"{setting}={at_rest.name_of(path)}:{former}\n"
+    return lines
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path) and not os.path.islink(path)
+
+
+def drop_former(files: Iterable[str]) -> None:
+    """Ends what :func:`keep_former` has begun, once :func:`fit` is done.
+
+    :param files: as for :func:`fit`.
+    :raises TunnelError: if systemd refuses.
+    """
+    paths = list(files)
+    ends = False
+    for directory in filter(os.path.isdir, _by_unit(paths)):
+        drop_in = os.path.join(directory, _FORMER)
+        for each in (drop_in, *secret_files.leftovers(drop_in)):
+            ends |= secret_files.remove_file(each)
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)  # that of a unit which has no other
+    if ends:
+        systemd.systemctl("daemon-reload")
+    # Not before: until then, the units that systemd knows name them.
+    instance = next((name for name in map(_instance_of, paths) if name), "")
+    secrets = [path for path in paths if _is_ours(path)]
+    for path in (*secrets, os.path.join(PLACES[1], instance, "ca.key")):
+        former = at_rest.former_path(path)
+        for each in (former, *secret_files.leftovers(former)):
+            secret_files.remove_file(each)
+
+
 def form_for(path: str, wanted: str) -> str:
     """The form for a secret of a state directory whose signer may have a unit here already.
 
@@ -74,6 +159,20 @@ def _units(paths: list[str]) -> list[str]:
     """The units among these files, then their drop-ins, which have the last word."""
     units = [path for path in paths if path.endswith(".service")]
     return units + [path for path in paths if os.path.dirname(path).endswith(".service.d")]
+
+
+def _by_unit(files: Iterable[str]) -> dict[str, list[str]]:
+    """The directory of a unit's drop-ins → its files among these: a template, then its own."""
+    paths = list(files)
+    units = [path for path in paths if path.endswith(".service")]
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        directory = os.path.dirname(path)
+        if directory.endswith(".service.d"):
+            template = _INSTANCE.sub("@.service", f"{directory}/")
+            found.setdefault(directory, [unit for unit in units if unit == template]).append(path)
+    templates = {path for each in found.values() for path in each}
+    return {**found, **{f"{unit}.d": [unit] for unit in units if unit not in templates}}
 
 
 def _is_ours(path: str) -> bool:

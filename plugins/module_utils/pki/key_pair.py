@@ -64,10 +64,11 @@ class KeyPair:
     def is_encrypted(self) -> bool:
         """Whether the live key is encrypted, and no new one may be made beside a running service.
 
-        systemd hands it over when the service starts, and not again.
+        systemd hands it over when the service starts, and not again. While its form changes, it
+        does so in either form.
         """
         form = at_rest.form_of(secret_files.read_file(self.key_path) or b"")
-        return form != at_rest.NONE
+        return form != at_rest.NONE or os.path.lexists(at_rest.former_path(self.key_path))
 
     def pending_key(self) -> Any:
         """The key that waits for its certificate; ``None`` without one that can be read.
@@ -93,6 +94,8 @@ class KeyPair:
         """Makes the pending key and this certificate the live pair."""
         self.write_pending_certificate(certificate, attributes)
         secret_files.set_attributes(self.pending_key_path, attributes)
+        key = at_rest.read_secret(self.pending_key_path) or b""
+        at_rest.write_former(self.key_path, key, attributes)
         secret_files.rename(self.pending_key_path, self.key_path)
         self.finish()
 

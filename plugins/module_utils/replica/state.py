@@ -58,6 +58,8 @@ def apply(
     """
     # First, as a converted file restarts its service like one that was written.
     converted = unit_secrets.fit(_files(services), check_mode)
+    if not check_mode:
+        unit_secrets.drop_former(_files(services))
     applied = records.load("applied")
     wanted = {service.unit: _observe(service, root) for service in services}
     names = [*wanted, *(service.socket for service in services if service.socket)]
@@ -147,17 +149,23 @@ def restore(
         actions = _end(connectors, check_mode) if leaves_edge else []
         return {"changed": bool(actions), "restored": False, "actions": actions}
     actions = []
-    pending: dict[str, bytes | None] = {}
+    others = {
+        path: file
+        for service in services
+        for path, file in good.get(service.unit, {"files": {}})["files"].items()
+        if path not in kept_paths and file_state(path) != file
+    }
+    pending = {p: records.content(file["digest"]) if file else None for p, file in others.items()}
+    if not check_mode:
+        unit_secrets.keep_former(_files(services), pending)
     for service in services:
         state = good.get(service.unit)
         if state is None:
             continue
-        for path, file in state["files"].items():
-            if path not in kept_paths and file_state(path) != file:
-                actions.append(f"{path} put back")
-                pending[path] = records.content(file["digest"]) if file else None
-                if not check_mode:
-                    _put_back(path, file, records)
+        for path in filter(others.__contains__, state["files"]):
+            actions.append(f"{path} put back")
+            if not check_mode:
+                _put_back(path, others[path], records)
         releases = Releases(service.part, root)
         if releases.current() != state["version"]:
             actions.append(f"{service.part} {state['version']} activated")
@@ -166,6 +174,8 @@ def restore(
     # A file that was kept, or renewed meanwhile, may not be in the form of the earlier units.
     converted = unit_secrets.fit(_files(services), check_mode, pending)
     actions += converted.values()
+    if not check_mode:
+        unit_secrets.drop_former(_files(services))
     if (actions or records.load("applied") != good) and not check_mode:
         systemd.systemctl("daemon-reload")
         known = [service for service in services if service.unit in good]

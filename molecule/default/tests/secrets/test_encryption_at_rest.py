@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
-from replicas import HOSTS, LAB_NAME, TOGETHER, lab, play, recap, shell
+from replicas import (
+    HOSTS,
+    LAB_NAME,
+    TOGETHER,
+    await_connections,
+    killed_after_a_change,
+    lab,
+    play,
+    recap,
+    shell,
+)
 from secrets_search import found, on_no_disk
 
 TIMER = (*TOGETHER, "-e", "mcp_tunnel_cert_renew_timer=true")
@@ -17,17 +28,41 @@ KEY, CERTIFICATE = (f"/etc/mcp-tunnel/default/tls/tls.{end}" for end in ("key", 
 CA_KEY = "/var/lib/mcp-tunnel/default/ca.key"
 SECRET = "/var/lib/systemd/credential.secret"
 CREDS = "/usr/bin/systemd-creds"
+WRITTEN = "mcp_tunnels.stack.cloudflared : Write settings, units and the tunnel token"
+FORMER = "find /etc /var/lib -name '20-former-secret.conf' -o -name '.*.former.mcp-tunnel'"
+
+
+def serves_after_a_cut(*arguments: str) -> str:
+    """Kill the run that changes the form of secrets half-way, and reboot the state host.
+
+    Returns the output of the run.
+    """
+    told: list[str] = []
+    killed_after_a_change(*arguments, tasks=[f"{WRITTEN} on {HOSTS[0]}"], told=told)
+    host = shell(HOSTS[0])
+    assert host.check_output(FORMER).splitlines()
+    lab("host", LAB_NAME, "reboot", HOSTS[0])
+    deadline = time.monotonic() + 240  # at most; the machine may be busy
+    while host.run(f"systemctl is-active mcp-proxy@default {UNIT}").rc != 0:
+        assert time.monotonic() < deadline, host.run("systemctl --failed").stdout
+        time.sleep(0.5)
+    await_connections(HOSTS[0])
+    return told[0]
 
 
 @pytest.fixture(scope="module")
 def encrypting(planted: dict[str, list[str]]) -> Iterator[str]:
     """The output of the run that encrypts; in the end everything is in clear again."""
+    cut = serves_after_a_cut(*ENCRYPTED, "--diff")
     done = play(*ENCRYPTED, "--diff")
     assert done.returncode == 0, done.stdout[-3000:]
-    yield done.stdout
+    yield cut + done.stdout
+    serves_after_a_cut(*TIMER)
+    renew(HOSTS[0])
     done = play(*TOGETHER)
     assert done.returncode == 0, done.stdout[-3000:]
     for name in HOSTS:
+        assert shell(name).check_output(FORMER) == "", name
         assert shell(name).file(TOKEN).content_string.startswith("eyJ"), name
         assert shell(name).file(KEY).content_string.startswith("-----BEGIN"), name
     assert shell(HOSTS[0]).file(CA_KEY).content_string.startswith("-----BEGIN")
@@ -54,13 +89,18 @@ def test_replicas_renew_by_themselves_and_keep_their_keys(
     for name in HOSTS:
         host = shell(name)
         key, process = host.file(KEY).content, main_process(name)
-        host.check_output(f"mv {CERTIFICATE} {CERTIFICATE}.old")
-        host.check_output(f"systemctl start {RENEWAL} && rm {CERTIFICATE}.old")
-        assert host.file(CERTIFICATE).exists, name
+        renew(name)
         assert host.file(KEY).content == key, name
         assert main_process(name) == process, name
     on_no_disk(planted)
     assert play(playbook="verify").returncode == 0
+
+
+def renew(name: str) -> None:
+    host = shell(name)
+    host.check_output(f"mv {CERTIFICATE} {CERTIFICATE}.old")
+    host.check_output(f"systemctl start {RENEWAL} && rm {CERTIFICATE}.old")
+    assert host.file(CERTIFICATE).exists, name
 
 
 def main_process(name: str) -> str:

@@ -42,6 +42,7 @@ def test_the_state_comes_back_for_its_owner_alone(tmp_path, wanted, before):
     if before == "left-overs":
         (path / "copies.json").write_text("{}")
         (path / ".ca.key.4711.mcp-tunnel").write_text("half")
+        (path / ".ca.key.former.mcp-tunnel").write_text("of a run that changed its form")
     assert put(path, wanted, check=True)
     assert put(path, wanted)
     assert on_disk(path) == wanted.files

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
@@ -19,7 +25,11 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.replica.services
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes import (
     stand_in_creds,
 )
-from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import ensured
+from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.modules import (
+    ensured,
+    killed_after,
+    run_module,
+)
 
 PROXY, CONNECTOR = "mcp-proxy@default.service", "mcp-cloudflared@default.service"
 SECRET = b"planted-secret"
@@ -272,3 +282,221 @@ def test_one_that_cannot_be_decrypted_leaves_the_others_as_they_are(host):
     with pytest.raises(TunnelError, match="tunnel-token: cannot be decrypted"):
         unit_secrets.fit([*units, str(host.key)], check_mode=False)
     assert host.forms() == ["host"] * 3
+
+
+# How systemd sees it: a service starts if it gets its secret, from a file of the form that the last
+# line for it says, or in clear from its own file if there is no line.
+CHANGES = ("rename", "unlink", "symlink", "mkdir", "rmdir")
+
+
+def shown_units(host):
+    """For each unit that is there: the credentials that its files name, as systemd reads them."""
+    name = "mcp-tunnel-renew-cert@default.service"
+    found = {}
+    for unit in (PROXY, CONNECTOR, host.signer.name, name):
+        files = [host.units / unit, host.units / re.sub("@.*", "@.service", unit)]
+        files += sorted((host.units / f"{unit}.d").glob("*.conf"))
+        if not files[0].exists() and len(files) == 2:
+            continue
+        lines = [line for path in files if path.exists() for line in path.read_text().splitlines()]
+        found[unit] = {
+            value.split(":")[0]: (setting, Path(value.split(":")[1].replace("%i", "default")))
+            for setting, _equals, value in (line.partition("=") for line in lines)
+            if setting.startswith("LoadCredential")
+        }
+    return found
+
+
+@functools.cache
+def decrypted(content, name):
+    """The content of an encrypted credential; None if it is not one of this name."""
+    command = ["systemd-creds", "decrypt", f"--name={name}", "-", "-"]
+    done = subprocess.run(command, input=content, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def lacks(host, units, secrets):
+    """The units that would not start, or with another secret than one of these."""
+    lost = []
+    for unit, credentials in units.items():
+        wanted = {PROXY: "tls.key", CONNECTOR: "tunnel-token", host.signer.name: "ca.key"}
+        name = wanted.get(unit, "tls.key")
+        setting, path = credentials.get(name, ("", host.key))
+        if not path.exists():
+            got = None
+        elif setting.endswith("Encrypted"):
+            got = decrypted(path.read_bytes(), name)
+        else:
+            got = path.read_bytes()
+        if got is None or got.strip() not in secrets:
+            lost.append((unit, setting, str(path)))
+    return lost
+
+
+def own(path, **more):
+    return {"path": str(path), "owner": str(os.geteuid()), "group": str(os.getegid()), **more}
+
+
+def write_units(host, form, token=SECRET):
+    """As the roles do, in their order: the proxy's files, its key, and those of the connector."""
+    setting = "LoadCredential" if form == "none" else "LoadCredentialEncrypted"
+    key = "" if form == "none" else f"{setting}=tls.key:{host.key}\n"
+    line = "" if form == "none" else f"{setting}=tunnel-token:{host.token}\n"
+    base = host.units / "mcp-proxy@.service"
+    renewal = host.units / "mcp-tunnel-renew-cert@default.service"
+    contents = {
+        base: "[Service]\n",
+        host.of_proxy: f"[Service]\n{key}",
+        renewal: f"[Service]\n{key}",
+        host.signer: f"[Service]\n{setting}=ca.key:{host.ca}\n",
+    }
+    proxy = [own(path, content=text, mode="0644") for path, text in contents.items()]
+    assert not run_module("file_set", entries=proxy).failed
+    at_rest.convert(str(host.key.parent), form, False)
+    connector = [
+        own(host.base, content=host.base.read_text(), mode="0644"),
+        own(host.of_connector, content=f"[Service]\n{line}", mode="0644"),
+        own(host.token, secret_content=token.decode(), encryption=form, mode="0600"),
+    ]
+    assert not run_module("file_set", entries=connector).failed
+    host.form = form
+
+
+@pytest.fixture
+def watched(host, monkeypatch):
+    """What is wrong after each change of the file system: with a reboot, and with a restart.
+
+    Nothing is watched before ``begin`` is called.
+    """
+
+    class Watch:
+        wrong, count, secrets, loaded = [], 0, (SECRET,), None
+
+        def begin(self):
+            self.wrong, self.count = [], 0
+            self.loaded = shown_units(host)
+            self.look("before")
+
+        def look(self, what):
+            self.count += 1
+            for when, units in (("reboot", shown_units(host)), ("restart", self.loaded)):
+                self.wrong += [(what, when, *one) for one in lacks(host, units, self.secrets)]
+
+    watch = Watch()
+
+    def patch(name):
+        original = getattr(os, name)
+
+        def followed(*arguments, **keywords):
+            result = original(*arguments, **keywords)
+            if watch.loaded is not None:
+                watch.look((name, *map(str, arguments)))
+            return result
+
+        monkeypatch.setattr(os, name, followed)
+
+    def systemctl(verb, *_arguments):
+        if verb == "daemon-reload" and watch.loaded is not None:
+            watch.loaded = shown_units(host)
+            watch.look("daemon-reload")
+        return ""
+
+    for name in CHANGES:
+        patch(name)
+    monkeypatch.setattr(systemd, "systemctl", systemctl)
+    return watch
+
+
+def services(host):
+    proxy, connector = host.services()
+    renewal = str(host.units / "mcp-tunnel-renew-cert@default.service")
+    live = (*proxy.live_files, renewal)
+    base = str(host.units / "mcp-proxy@.service")
+    return [Service(PROXY, "proxy", "1", (base, *proxy.files), live), connector]
+
+
+def put_in_place(host, form):
+    """A run that comes to its end, whatever was left there."""
+    write_units(host, form)
+    state.apply(services(host), host.records, False, root=host.root)
+    state.remember(services(host), host.records, host.root)
+
+
+def left_beside(host):
+    found = [*host.units.rglob("*former*"), *host.token.parents[1].rglob(".*.former*")]
+    return [*found, *host.ca.parent.glob(".*.former*"), *host.units.glob("mcp-tunnel*.d")]
+
+
+FORMS = [("none", "host"), ("host", "none"), ("none", "tpm2"), ("tpm2", "none")]
+
+
+@pytest.fixture
+def running(host, fake, watched):
+    for path in (host.token, host.key, host.ca):
+        host.write_secret(path, "none")
+    return watched
+
+
+@pytest.mark.parametrize(("before", "after"), FORMS)
+@pytest.mark.parametrize("ends", ["well", "put back"])
+def test_a_service_can_start_at_every_moment(host, running, before, after, ends):
+    """Whenever the host loses its power, or a service ends by itself, also with a new token."""
+    put_in_place(host, before)
+    running.secrets = (SECRET, b"another-token")
+    running.begin()
+    write_units(host, after, b"another-token")
+    if ends == "well":
+        state.apply(services(host), host.records, False, root=host.root)
+        assert host.forms() == [after] * 3
+    else:
+        host.form = before
+        state.restore(services(host), host.records, False, root=host.root)
+        assert host.forms() == [before] * 3
+    assert running.count > 10
+    assert running.wrong == []
+    assert left_beside(host) == []
+
+
+@pytest.mark.parametrize(("before", "after"), FORMS[:2])
+@pytest.mark.parametrize("then", ["on", "back"])
+def test_a_run_that_was_killed_is_completed_while_services_can_start(
+    host, running, before, after, then
+):
+    put_in_place(host, before)
+
+    def switch():
+        write_units(host, after)
+        state.apply(services(host), host.records, False, root=host.root)
+
+    kills, step = 0, 3
+    while killed_after(step, switch):
+        running.begin()
+        put_in_place(host, after if then == "on" else before)
+        assert running.wrong == [], step
+        assert host.forms() == [after if then == "on" else before] * 3
+        assert left_beside(host) == []
+        running.loaded = None
+        put_in_place(host, before)
+        kills, step = kills + 1, step + 29
+    assert kills > 2
+
+
+@pytest.mark.parametrize(("before", "after"), FORMS[:2])
+def test_a_pair_that_changes_meanwhile_is_the_same_in_both_forms(host, running, before, after):
+    """A key that was brought takes the place of the former one in the run that changes forms."""
+    put_in_place(host, before)
+    running.begin()
+    write_units(host, after)
+    running.loaded = None
+    at_rest.write_secret(str(host.key), b"brought-key", private_attributes())
+    running.secrets = (b"brought-key", SECRET)
+    units = {unit: each for unit, each in shown_units(host).items() if unit == PROXY}
+    assert lacks(host, units, (b"brought-key",)) == []
+
+
+def test_a_mask_in_the_place_of_a_unit_is_replaced(host, running):
+    put_in_place(host, "none")
+    host.of_proxy.unlink()
+    host.of_proxy.symlink_to("/dev/null")
+    write_units(host, "host")
+    assert not host.of_proxy.is_symlink()
