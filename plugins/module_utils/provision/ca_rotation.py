@@ -186,14 +186,16 @@ class Rotation:
         previous = crypto.load_certificate(text, self._previous.path)
         fingerprint = crypto.fingerprint(previous)
         registered = self._registrations.find(fingerprint)
+        # Never the one that is in use, whatever the files say: it stays with its signer elsewhere.
+        stays = fingerprint == result["fingerprint"]
         if not check_mode:
-            # Never the one that is in use, whatever the files say.
-            if registered and fingerprint != result["fingerprint"]:
+            if registered and not stays:
                 self._registrations.archive(registered)
             self._previous_key.remove()
             self._previous.remove()
-        before = {**result["diff"]["before"], "retired": "none"}
-        after = {**result["diff"]["after"], "retired": fingerprint}
+        retired = "none" if stays else fingerprint
+        before = {**result["diff"]["before"], "rotating": True, "retired": "none"}
+        after = {**result["diff"]["after"], "rotating": False, "retired": retired}
         return {**result, "changed": True, "diff": {"before": before, "after": after}}
 
     def withdraw(self, check_mode: bool) -> list[str]:

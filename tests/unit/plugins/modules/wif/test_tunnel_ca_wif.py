@@ -349,7 +349,11 @@ def test_a_ca_whose_key_is_elsewhere_outlives_the_state_host(
     (state / "ca.crt").rename(state / "ca-previous.crt")
     again = ensured("tunnel_ca", **options, **brought, exclusive=True)
     assert again["certificate_id"] == first["certificate_id"]
-    assert ensured("tunnel_ca", **options, **brought, phase="retired")["changed"]
+    ended = ensured("tunnel_ca", **options, **brought, phase="retired")
+    assert ended["changed"]
+    assert ended["diff"]["after"]["retired"] == "none", "it stays"
+    assert ended["diff"]["before"]["rotating"] is True
+    assert ended["diff"]["after"]["rotating"] is False
     assert fingerprints(api, tunnel) == [first["fingerprint"]]
     assert sorted(os.listdir(state)) == ["ca.crt", "tunnel-domain", "tunnel-id"]
 
