@@ -8,12 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import forks
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.fleet import remaining
 
 # Registered by mcp_tunnels.stack.group.
 _GROUP = "__mcp_tunnel_group"
 # Registered by mcp_tunnels.stack.reached.
 _REACHED = "__mcp_tunnel_reached"
+
+# All hosts have been looked at by now.
+forks.spare_objects()
 
 
 class ActionModule(ActionBase):

@@ -12,8 +12,11 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers import own_names
-from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import job
+from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.controller import forks, job
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.preflight import role_options
+
+# The inventory and all plays are read by now.
+forks.spare_objects()
 
 
 class ActionModule(ActionBase):
