@@ -50,7 +50,7 @@ def number(value: float) -> str:
     return f"{rounded:.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
 
 
-_FLEET_HEAD = ("run", "s", "CPU ms/host", "MB/fork")
+_FLEET_HEAD = ("run", "s", "CPU ms/host", "of it system", "MB/fork", "MB/main")
 
 
 def fleet_head() -> str:
@@ -61,7 +61,8 @@ def fleet_head() -> str:
 
 def fleet_row(run: Run) -> str:
     """One row of that table."""
-    figures = (run.seconds, run.cpu_per_host, run.fork_memory)
+    cpu = (run.cpu_per_host, run.system_per_host)
+    figures = (run.seconds, *cpu, run.fork_memory, run.main_memory)
     return _fleet_line((run.title, *(number(figure) for figure in figures)))
 
 

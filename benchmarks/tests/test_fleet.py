@@ -17,7 +17,8 @@ def test_a_small_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECORDED_CALLS", str(tmp_path / "calls"))
     run = runs.run_site(hosts=3, tunnels=2, away=0)
     assert run.cpu_per_host > 0
-    assert run.fork_memory > 0
+    assert 0 < run.system_per_host < run.cpu_per_host
+    assert 0 < run.fork_memory < run.main_memory
     hosts = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
     # On the state hosts: lease taken and given back, CA, and the token that no variable gives.
     assert Counter(hosts) == {"host0000": 11, "host0001": 11, "host0002": 7}
