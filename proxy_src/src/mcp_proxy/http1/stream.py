@@ -39,7 +39,6 @@ class Http1Output(Protocol):
 class Http1Stream:
     """One request and its response. Implements :class:`http.messages.ClientStream`."""
 
-    handler: RequestHandler | None = None
     complete = False
     answered = False
     paused = False
@@ -51,6 +50,7 @@ class Http1Stream:
 
     def __init__(self, output: Http1Output, head: RequestHead, keep_alive: bool) -> None:
         self.head = head
+        self.handler: RequestHandler | None = None  # mypyc sets no such default for a protocol
         self.keep_alive = keep_alive
         self.early: list[bytes] = []  # content that came before its turn
         self.trailers: Headers = []
