@@ -2,7 +2,7 @@
 
 The company's CA is openssl's, behind a program of a shell. The tests go on from each other: the
 tunnel's CA is replaced by the company's, replicas renew by themselves, the program gives a wrong
-answer, and then the state host makes a CA again.
+answer, the state host is installed anew, and then it makes a CA again.
 """
 
 from __future__ import annotations
@@ -46,6 +46,16 @@ NAME = "mcp-tunnel-renew-cert@default"
 DROP_IN = f"/etc/systemd/system/{NAME}.service.d"
 CERTIFICATE = "/etc/mcp-tunnel/default/tls/tls.crt"
 DUE = ("-e", "mcp_tunnel_cert_duration=2162h", "-e", "mcp_tunnel_cert_renew_before=2161h")
+# As the host was before its first deployment. Each unit that a command names is stopped by itself,
+# so cloudflared leaves the edge in a command of its own, before the proxy ends.
+BARE = (
+    "systemctl stop 'mcp-cloudflared@*'; systemctl stop 'mcp-*'"
+    "; systemctl disable mcp-tunnel-firewall; nft flush ruleset"
+    "; rm -rf /etc/mcp-tunnel* /opt/mcp-tunnel /var/lib/mcp-tunnel* /etc/nftables.d"
+    " /etc/sysusers.d/mcp-* /usr/local/sbin/mcp-tunnel"
+    "; find /etc/systemd/system -depth -path '*mcp-*' -delete; systemctl daemon-reload"
+    "; for user in proxy cloudflared tunnel-renew tunnel-signer; do userdel mcp-$user; done"
+)
 # The highest overall exposure that systemd-analyze may print.
 EXPOSURE = 1.5
 
@@ -182,6 +192,28 @@ def test_no_secret_of_the_company_is_in_a_log_or_in_the_state() -> None:
         assert [line for line in lines if line in log] == []
     found = f"grep --recursive --fixed-strings --files-with-matches {lines[0]} /etc /var/lib"
     assert state_host().run(found).stdout.split() == [SECRET]
+
+
+def test_a_state_host_that_is_bare_is_recovered_and_the_ca_stays(
+    company: str, elsewhere: tuple[str, str]
+) -> None:
+    """Its first certificate, of a release that is not active yet, is the company's as well."""
+    made = tunnel()
+    with all_the_time() as calls:
+        state_host().run(BARE)
+        assert not state_host().user("mcp-proxy").exists
+        done = play(*elsewhere, "-e", f"mcp_tunnel_id={made['id']}", playbook="recover")
+    assert done.returncode == 0, done.stdout[-3000:]
+    none_failed(calls)
+    assert active(tunnel()) == [fingerprint(company)]
+    assert tunnel()["id"] == made["id"]
+    assert issuers() == {"CN=Company CA"}
+    names = state_host().file(STATE).listdir()
+    assert [name for name in names if "key" in name or "previous" in name] == []
+    for name in HOSTS:
+        status, said = renewed(name)
+        assert status == 0, said
+        assert f"the state host would ask {HOME}/sign" in said
 
 
 def test_a_key_of_the_ca_that_is_left_behind_ends_the_run(elsewhere: tuple[str, str]) -> None:
