@@ -24,6 +24,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import drop
 UNITS = "/etc/systemd/system"
 PLACES = ("/etc/mcp-tunnel/", "/var/lib/mcp-tunnel/")
 """Directories of our secrets; a file elsewhere is somebody else's, whatever its name."""
+HANDED_OVER = "/run/credentials"
+"""What systemd gave to each running service, by its unit (systemd.exec(5))."""
 _INSTANCE = re.compile(r"@(?P<name>[^@/]+)\.service\.d/")
 Contents = Mapping[str, Optional[bytes]]
 _NOTHING: Contents = MappingProxyType({})
@@ -136,6 +138,21 @@ def drop_former(files: Iterable[str]) -> None:
         former = at_rest.former_path(path)
         for each in (former, *secret_files.leftovers(former)):
             secret_files.remove_file(each)
+
+
+def stale_key(unit: str, files: Iterable[str]) -> list[str]:
+    """Why a service would never read the file of its key again; empty if it would.
+
+    One that was started while its key changed form was given it. A run that then goes back to
+    clear leaves the files as they were before, and the service prefers what it was given.
+
+    :param unit: the running unit's name.
+    :param files: its own files and its drop-ins; others are left out.
+    """
+    named = _named_by(_units(list(files)), _NOTHING)
+    given = os.path.lexists(os.path.join(HANDED_OVER, unit, _READ_IN_CLEAR))
+    is_named = _READ_IN_CLEAR in map(at_rest.name_of, named)
+    return ["it was given its key while that changed its form"] if given and not is_named else []
 
 
 def form_for(path: str, wanted: str) -> str:

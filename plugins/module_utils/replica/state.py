@@ -71,7 +71,9 @@ def apply(
         before = applied.get(unit)
         why = _reasons(wanted[unit], before, units[unit])
         if before and not why:
-            why = _strange_code(service, before, root)
+            why = unit_secrets.stale_key(unit, service.files) or _strange_code(
+                service, before, root
+            )
         changed = _changed(wanted[unit], before) if before else []
         if service.socket and not why and not units[service.socket].running:
             why = [f"{service.socket} was {units[service.socket].active or 'not there'}"]

@@ -500,3 +500,26 @@ def test_a_mask_in_the_place_of_a_unit_is_replaced(host, running):
     host.of_proxy.symlink_to("/dev/null")
     write_units(host, "host")
     assert not host.of_proxy.is_symlink()
+
+
+@pytest.mark.parametrize("handed", ["before", "never"])
+@pytest.mark.parametrize("form", ["none", "host"])
+def test_a_proxy_that_was_given_its_key_meanwhile_reads_its_file_again(
+    host, running, fake, tmp_path, monkeypatch, handed, form
+):
+    """A change of form was killed, the proxy was restarted, and the next run goes back to none.
+
+    Its files are those that were applied, but systemd has handed the key over, and would not again.
+    """
+    put_in_place(host, form)
+    monkeypatch.setattr(unit_secrets, "HANDED_OVER", str(tmp_path / "credentials"))
+    if handed == "before":
+        key = tmp_path / "credentials" / PROXY / "tls.key"
+        key.parent.mkdir(parents=True)
+        key.write_bytes(SECRET)
+    fake.clear()
+    done = state.apply(services(host), host.records, False, root=host.root)
+    restarted = [unit for unit, _forms in fake]
+    stale = handed == "before" and form == "none"
+    assert (PROXY in restarted) == done["changed"] == stale
+    assert not stale or "was given its key while" in " ".join(done["actions"])
