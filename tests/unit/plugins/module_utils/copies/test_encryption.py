@@ -60,8 +60,12 @@ def test_flipped_and_missing_parts(pair):
     identities = encryption.read_identities(pair[1], "file")
     lines = text.splitlines()
     for number in range(1, len(lines) - 1, 20):
-        flipped = "B" if lines[number][10] == "A" else "A"
-        line = lines[number][:10] + flipped + lines[number][11:]
+        line = lines[number]
+        place = min(
+            10, len(line) // 2
+        )  # age adds to its header at random: the last line may be short
+        flipped = "B" if line[place] == "A" else "A"
+        line = line[:place] + flipped + line[place + 1 :]
         damaged = "\n".join([*lines[:number], line, *lines[number + 1 :]])
         with pytest.raises(TunnelError, match=r"damaged|other recipients"):
             encryption.decrypt(damaged, identities, "copy")
