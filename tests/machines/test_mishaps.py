@@ -38,6 +38,10 @@ def _digest_of_releases(deployed: Deployed, host: str) -> str:
 def test_power_cuts_in_a_deployment(another: Deployed, deployed: Deployed) -> None:
     """The next run completes, and no file is half-written: they are those of a run without cuts."""
     (host,) = another.hosts
+    another.root(host, "echo kept >/root/flushed && sync /root/flushed")
+    another.lab("host", "cut", host)
+    assert another.root(host, "cat /root/flushed") == "kept"
+
     interrupted = 0
     for changes in CUTS:
         run = another.start()
