@@ -61,9 +61,8 @@ def test_flipped_and_missing_parts(pair):
     lines = text.splitlines()
     for number in range(1, len(lines) - 1, 20):
         line = lines[number]
-        place = min(
-            10, len(line) // 2
-        )  # age adds to its header at random: the last line may be short
+        # The last line may be short: age adds something to its header, at random.
+        place = min(10, len(line) // 2)
         flipped = "B" if line[place] == "A" else "A"
         line = line[:place] + flipped + line[place + 1 :]
         damaged = "\n".join([*lines[:number], line, *lines[number + 1 :]])
