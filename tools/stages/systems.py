@@ -59,7 +59,8 @@ not in CI: x86_64, emulated, with Debian's kernel and policies. These tests have
 | AppArmor with the system's profiles: nothing of ours is denied | proven | proven |
 | a clock that jumps by hours: nothing ends | proven | proven |
 | SELinux, enforcing, from deployment to teardown: labels, denials | not run | proven |
-| power cuts in a deployment; a full disk | not run | not run |
+| a full disk: a run fails, calls do not, and the next run completes | not run | proven |
+| power cuts in a deployment | not run | not run |
 
 ## FIPS mode
 
