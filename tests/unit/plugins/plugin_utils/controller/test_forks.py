@@ -35,7 +35,7 @@ def spared_after(directory, action):
     (directory / "play.yml").write_text(yaml.safe_dump([play]))
     (directory / "spared.py").write_text(CALLBACK)
     done = subprocess.run(
-        [*(sys.executable, "-m", "ansible", "playbook"), "-i", "a,", "play.yml"],
+        [*(sys.executable, "-m", "ansible.cli.playbook"), "-i", "a,", "play.yml"],
         cwd=directory,
         env={
             **os.environ,
