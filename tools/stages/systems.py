@@ -48,7 +48,7 @@ P-256, and fit both.
 ## Kernels
 
 Containers share the kernel of the machine that tests. A kernel of one's own enforces and logs more.
-`make test-machines` shows it on [virtual machines](laboratory.md#virtual-machines), on demand and
+`make test-machines` shows it on virtual machines, on demand and
 not in CI: x86_64, emulated, with Debian's kernel and policies. These tests have passed:
 
 | | Debian 12 | Debian 13 |
