@@ -17,6 +17,7 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.state imp
 )
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest, secret_files
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import unit_secrets
 
 _UNFINISHED = ".{name}.restoring"
 """Beside the state directory, where a killed run may leave it; the next one makes it anew."""
@@ -28,23 +29,22 @@ def restore(
     """Makes the state directory hold *wanted*; returns the module's result.
 
     :param made_at: when the copy was made, for errors.
-    :param encryption: one of at_rest.FORMS, for the secrets of a state that is put back.
+    :param encryption: one of at_rest.FORMS, for the secrets of a state that is put back. One that
+        a unit of the host reads already gets the form in which that unit reads it.
     :raises TunnelError: if another state is there. Nothing is changed then.
     """
     path = secret_files.absolute_path(path)
     present = read_state(path)
     if present.files:
         _refuse_another(path, present, wanted, made_at)
-        return _result(wanted, changed=False)
-    _refuse_what_would_be_lost(path)
-    if not check_mode:
-        _put(path, wanted, encryption)
-    return _result(wanted, changed=True)
-
-
-def _result(wanted: State, changed: bool) -> dict[str, Any]:
+    else:
+        _refuse_what_would_be_lost(path)
+        if not check_mode:
+            _put(path, wanted, encryption)
+    dropped = not check_mode and unit_secrets.drop_lost_former(os.path.join(path, "ca.key"))
     names = sorted(wanted.files)
-    before: list[str] = [] if changed else names
+    before = names if present.files else []
+    changed = dropped or not present.files
     return {"changed": changed, "diff": {"before": {"files": before}, "after": {"files": names}}}
 
 
@@ -91,8 +91,10 @@ def _put(path: str, wanted: State, encryption: str) -> None:
         shutil.rmtree(unfinished)
     secret_files.make_private_directory(unfinished)
     for file, content in sorted(wanted.files.items()):
+        form = at_rest.NONE
+        if at_rest.is_secret(file):
+            form = unit_secrets.form_for(os.path.join(path, file), encryption)
         whole = os.path.join(unfinished, file)
-        form = encryption if at_rest.is_secret(whole) else at_rest.NONE
         at_rest.write_secret(whole, content, secret_files.private_attributes(), form)
     if os.path.isdir(path):
         shutil.rmtree(path)

@@ -140,6 +140,22 @@ def drop_former(files: Iterable[str]) -> None:
             secret_files.remove_file(each)
 
 
+def drop_lost_former(key: str) -> bool:
+    """Ends what an interrupted run has begun for a signer whose former key is lost; whether it did.
+
+    Its state directory was lost with all in it, and is back with the key that its unit names.
+
+    :param key: the file of the CA's key.
+    :raises TunnelError: if systemd refuses.
+    """
+    unit = _signer_of(key)
+    drop_in = os.path.join(f"{unit}.d", _FORMER)
+    if not os.path.lexists(drop_in) or os.path.lexists(at_rest.former_path(key)):
+        return False
+    drop_former([unit])
+    return True
+
+
 def stale_key(unit: str, files: Iterable[str]) -> list[str]:
     """Why a service would never read the file of its key again; empty if it would.
 
@@ -158,18 +174,22 @@ def stale_key(unit: str, files: Iterable[str]) -> list[str]:
 def form_for(path: str, wanted: str) -> str:
     """The form for a secret of a state directory whose signer may have a unit here already.
 
-    :param path: the file of the CA's key.
+    :param path: the secret's file; of all of them, the signer's unit names the CA's key.
     :param wanted: one of at_rest.FORMS, which it gets where that unit can read it.
     """
-    instance = os.path.basename(os.path.dirname(path))
-    unit = os.path.join(UNITS, f"mcp-tunnel-signing-{instance}@.service")
-    is_encrypted = _named_by([unit], _NOTHING).get(path)
+    is_encrypted = _named_by([_signer_of(path)], _NOTHING).get(path)
     if is_encrypted is None or is_encrypted == (wanted != at_rest.NONE):
         return wanted
     if not is_encrypted:
         return at_rest.NONE
     present = at_rest.form_of(secret_files.read_file(path) or b"")
     return at_rest.HOST if present == at_rest.NONE else present
+
+
+def _signer_of(key: str) -> str:
+    """The unit of the signer that reads the CA's key in this file."""
+    instance = os.path.basename(os.path.dirname(key))
+    return os.path.join(UNITS, f"mcp-tunnel-signing-{instance}@.service")
 
 
 def _units(paths: list[str]) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies import restore
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.copies.state import State
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_rest
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.secret_files import (
@@ -492,6 +495,43 @@ def test_a_pair_that_changes_meanwhile_is_the_same_in_both_forms(host, running, 
     running.secrets = (b"brought-key", SECRET)
     units = {unit: each for unit, each in shown_units(host).items() if unit == PROXY}
     assert lacks(host, units, (b"brought-key",)) == []
+
+
+@pytest.mark.parametrize("configured", ["none", "host"])
+@pytest.mark.parametrize(("before", "after"), FORMS[:2])
+@pytest.mark.parametrize("ends", ["before the drop-in is gone", "well"])
+def test_a_signer_can_start_once_its_lost_state_is_back(
+    host, running, monkeypatch, configured, before, after, ends
+):
+    """A change of form was killed, and then the state directory was lost, former key and all."""
+    put_in_place(host, before)
+    write_units(host, after)
+    directory = host.ca.parent
+    shutil.rmtree(directory)
+    wanted = State({"ca.key": SECRET, "ca.crt": b"certificate"})
+
+    def put():
+        return restore.restore(str(directory), wanted, "2026-12-01T02:00:00Z", False, configured)
+
+    if ends != "well":
+        with monkeypatch.context() as patch:
+            patch.setattr(restore.unit_secrets, "drop_lost_former", lambda _key: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                put()
+    running.loaded = shown_units(host)
+    assert put()["changed"]
+    for units in (shown_units(host), running.loaded):
+        assert lacks(host, {host.signer.name: units[host.signer.name]}, (SECRET,)) == []
+    assert not list(host.units.glob(f"{host.signer.name}.d"))
+    assert not put()["changed"]
+
+
+def test_the_former_key_of_a_change_in_progress_stays_when_a_state_is_restored(host, running):
+    put_in_place(host, "none")
+    write_units(host, "host")
+    wanted = State({"ca.key": SECRET})
+    assert not restore.restore(str(host.ca.parent), wanted, "", False, "host")["changed"]
+    assert lacks(host, shown_units(host), (SECRET,)) == []
 
 
 def test_a_mask_in_the_place_of_a_unit_is_replaced(host, running):
