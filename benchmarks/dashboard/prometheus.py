@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,29 @@ def free_port() -> int:
         return port
 
 
-def _configuration(targets: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """The shipped configuration with all replicas; *targets* has instance and port of each job."""
+def _configuration(
+    targets: Mapping[str, Mapping[str, int]], rules: Sequence[Path]
+) -> dict[str, Any]:
+    """The shipped configuration with all replicas; a job that it lacks is added.
+
+    *targets* has instance and port of each job.
+    """
     config: dict[str, Any] = yaml.safe_load((_SHIPPED / "prometheus.yml").read_text())
     every = f"{_SCRAPE_SECONDS}s"
     config["global"] = {"scrape_interval": every, "evaluation_interval": every}
-    config["rule_files"] = [str(_SHIPPED / name) for name in config["rule_files"]]
-    for job in config["scrape_configs"]:
-        job["static_configs"] = [
-            {"targets": [f"127.0.0.1:{port}"], "labels": {"instance": instance}}
-            for instance, port in targets[job["job_name"]].items()
-        ]
+    shipped = [_SHIPPED / name for name in config["rule_files"]]
+    config["rule_files"] = [str(path) for path in rules or shipped]
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    config["scrape_configs"] = [
+        {
+            **jobs.get(name, {"job_name": name}),
+            "static_configs": [
+                {"targets": [f"127.0.0.1:{port}"], "labels": {"instance": instance}}
+                for instance, port in ports.items()
+            ],
+        }
+        for name, ports in targets.items()
+    ]
     return config
 
 
@@ -93,10 +105,15 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def running(home: Path, targets: Mapping[str, Mapping[str, int]]) -> Iterator[Prometheus]:
-    """Run Prometheus below *home*. Raises BenchError if it does not get ready."""
+def running(
+    home: Path, targets: Mapping[str, Mapping[str, int]], rules: Sequence[Path] = ()
+) -> Iterator[Prometheus]:
+    """Run Prometheus below *home*, with other *rules* than the shipped ones if there are any.
+
+    Raises BenchError if it does not get ready.
+    """
     path = home / "prometheus.yml"
-    path.write_text(yaml.safe_dump(_configuration(targets)))
+    path.write_text(yaml.safe_dump(_configuration(targets, rules)))
     port = free_port()
     with (home / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603

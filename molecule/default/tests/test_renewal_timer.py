@@ -20,6 +20,7 @@ from datetime import datetime, timedelta, timezone
 
 import journal
 import pytest
+from alerting import firing
 from caller import calling
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -460,6 +461,11 @@ def test_a_state_host_that_is_away_is_told_and_costs_no_certificate() -> None:
         )
         # The state host does not need the others.
         assert said(HOSTS[0]).startswith("not needed: ")
+        # Long before the certificate ends, with the real Prometheus and the host's own metrics.
+        aged(MEMBER, 70)
+        await_in_use({MEMBER: stored_certificate(MEMBER)})
+        alerts = firing(MEMBER, {"McpTunnelRenewalFailing", "McpTunnelRenewalOverdue"})
+        assert not {each for each in alerts if "Expir" in each}
     with due_on(MEMBER):
         assert "renewed, because " in said(MEMBER)
 

@@ -43,8 +43,10 @@ mcp_tunnel_drift{mcp_tunnel_instance="default",part="firewall"} 0
 mcp_tunnel_drift_check_timestamp_seconds{mcp_tunnel_instance="default"} %(now)d
 # TYPE mcp_tunnel_ca_expiry_timestamp_seconds gauge
 mcp_tunnel_ca_expiry_timestamp_seconds{mcp_tunnel_instance="default"} 9999999999
+# TYPE node_systemd_unit_state gauge
 """
-"""What drift.yml has written on a host, as the node exporter shows it."""
+"""The node exporter's page: the report that drift.yml has written, and states of units."""
+RENEWAL = 'name="mcp-tunnel-renew-cert@default.service",type="oneshot"'
 TIMERS_PROGRAM = ROOT / "roles/firewall/files/mcp-tunnel-connections.py"
 FIREWALL = ("proxy/upstreams/default", "proxy/refused", "others/listener/default")
 
@@ -85,6 +87,8 @@ class Cloudflared:
 async def node_exporter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await read_head(reader)
     page = NODE_EXPORTER % {"now": time.time()}
+    for state in ("activating", "active", "deactivating", "failed", "inactive"):
+        page += f'node_systemd_unit_state{{{RENEWAL},state="{state}"}} {int(state == "failed")}\n'
     writer.write(plain_answer(page.encode(), b"Content-Type: text/plain; version=0.0.4"))
 
 
@@ -185,6 +189,8 @@ ACTIVE = {
     "McpTunnelDrift": "pending",
     "McpProxyUpstreamNotAllowed": "firing",
     "McpTunnelDisconnected": "pending",
+    "McpTunnelRenewalFailing": "pending",
+    "McpTunnelRenewalOverdue": "pending",
     "McpTunnelFirewallRefusals": "firing",
     "McpTunnelFirewallStrangers": "firing",
 }
@@ -226,11 +232,16 @@ async def test_prometheus_answers_everything_that_is_shipped(tmp_path: Path) -> 
         cloudflared = await enter(raw_upstream(connector))
         await connector.noted(cloudflared, 4)
         proxy = await enter(running_proxy(tmp_path, routes, **settings))
+        # As one that was to be renewed five days ago.
+        proxy.authority.issue(f"*.{DOMAIN}", DOMAIN, ends_days=20).write(proxy.home / "tls")
+        proxy.process.send_signal(signal.SIGHUP)
         node = await enter(raw_upstream(node_exporter))
         ports = {"mcp_proxy": proxy.admin_port, "mcp_cloudflared": cloudflared, "node": node}
         prometheus = await enter(running_prometheus(tmp_path, **ports))
         await prometheus.until('mcp_proxy_requests_total{route="echo", status="2xx"} == 0')
         await prometheus.until("mcp_tunnel_ready_connections == 4")
+        left = "(mcp_proxy_certificate_expiry_timestamp_seconds - time())"
+        await prometheus.until(f"floor({left} / 86400) == 19")
         count_packets(counters, 9)
         await connector.noted(cloudflared, 0)
         await prometheus.until("mcp_tunnel_ready_connections == 0")
