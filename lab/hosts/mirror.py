@@ -17,7 +17,7 @@ class Mirror:
     """A Debian archive and how to reach it.
 
     Attributes:
-        url: as debootstrap takes it.
+        url: as mmdebstrap takes it.
         environment: the proxies of apt's configuration, as wget takes them.
     """
 
@@ -33,7 +33,7 @@ def find_mirror() -> Mirror:
     """Asks apt for the mirror.
 
     Raises:
-        LabError: no source is a Debian archive that debootstrap can use.
+        LabError: no source is a Debian archive that mmdebstrap can use.
     """
     targets = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)"])
     for line in targets.splitlines():

@@ -30,7 +30,7 @@ from .spec import LabSpec
 
 _SECONDS_TO_END = 120.0
 _TOOLS = (
-    *("debootstrap", "dnsmasq", "ip", "journalctl", "mount", "nc", "nsenter", "setpriv", "ss"),
+    *("mmdebstrap", "dnsmasq", "ip", "journalctl", "mount", "nc", "nsenter", "setpriv", "ss"),
     *("ssh", "ssh-keygen", "systemd-nspawn", "unshare"),
 )
 

@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument(
         "--base",
         help="an image to build on, with the network for the packages that it lacks; without, "
-        "Debian 12 from debootstrap, without the network",
+        "Debian 12 from mmdebstrap, without the network",
     )
     parser.add_argument(
         "--python", default=inputs.PYTHON, help="the version of the base's Python (%(default)s)"

@@ -1,4 +1,4 @@
-"""An image of Debian 12, imported from the tree that debootstrap has made for the laboratory."""
+"""An image of Debian 12, imported from the tree that mmdebstrap has made for the laboratory."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from lab.tests.support import lab_command
 
 AddTool = Callable[[str, str], None]
 
-#: Makes a tree like debootstrap, the target being the last argument but one; notes each run.
+#: Makes a tree like mmdebstrap, the target being the last argument but one; notes each run.
 _BUILDS = """
 for last; do target=$previous; previous=$last; done
 mkdir "$target"; echo half >"$target/half"; echo run >>"$RUNS"; echo "I: Retrieving x 1"
@@ -39,7 +39,7 @@ def trees(cache: Path) -> list[str]:
 
 
 def test_a_finished_tree_is_built_once(cache: Path, fake_tools: AddTool, tmp_path: Path) -> None:
-    fake_tools("debootstrap", _BUILDS)
+    fake_tools("mmdebstrap", _BUILDS)
     fake_tools("chroot", "exit 0")
     first = rootfs.ensure("12", Progress())
     assert rootfs.ensure("12", Progress()) == first
@@ -51,7 +51,7 @@ def test_several_are_built_side_by_side(cache: Path, fake_tools: AddTool) -> Non
     """Each waits for the other to begin, so one after the other would never end."""
     meet = 'touch "$RUNS.$suite"; until [ -e "$RUNS.$other" ]; do sleep 0.02; done'
     fake_tools(
-        "debootstrap",
+        "mmdebstrap",
         'case "$*" in *bookworm*) suite=one other=two ;; *) suite=two other=one ;; esac\n'
         f"{_BUILDS}{meet}",
     )
@@ -63,7 +63,7 @@ def test_several_are_built_side_by_side(cache: Path, fake_tools: AddTool) -> Non
 
 def test_one_that_fails_beside_another_says_why(cache: Path, fake_tools: AddTool) -> None:
     fake_tools(
-        "debootstrap",
+        "mmdebstrap",
         f'case "$*" in *bookworm*) echo "E: no such suite"; exit 1 ;; esac\n{_BUILDS}',
     )
     fake_tools("chroot", "exit 0")
@@ -76,7 +76,7 @@ def test_nothing_goes_on_beside_a_build_that_failed(
     cache: Path, fake_tools: AddTool, tmp_path: Path
 ) -> None:
     fake_tools(
-        "debootstrap",
+        "mmdebstrap",
         'case "$*" in *bookworm*) echo $$ >"$RUNS.pid"; exec sleep 300 ;; esac\n'
         'until [ -e "$RUNS.pid" ]; do sleep 0.02; done\necho "E: no mirror"; exit 1',
     )
@@ -114,7 +114,7 @@ def test_how_long_the_rest_takes() -> None:
 def test_labs_that_need_it_together_build_it_once(
     cache: Path, fake_tools: AddTool, tmp_path: Path
 ) -> None:
-    fake_tools("debootstrap", _BUILDS + "sleep 1")
+    fake_tools("mmdebstrap", _BUILDS + "sleep 1")
     fake_tools("chroot", "exit 0")
     threads = [threading.Thread(target=rootfs.ensure, args=("12", Progress())) for _ in range(3)]
     for thread in threads:
@@ -125,14 +125,14 @@ def test_labs_that_need_it_together_build_it_once(
 
 
 def test_failure_shows_the_last_words_and_leaves_nothing(cache: Path, fake_tools: AddTool) -> None:
-    fake_tools("debootstrap", _BUILDS + "echo 'E: no such suite'; exit 1")
+    fake_tools("mmdebstrap", _BUILDS + "echo 'E: no such suite'; exit 1")
     with pytest.raises(LabError, match="E: no such suite"):
         rootfs.ensure("12", Progress())
     assert trees(cache) == []
 
 
 def test_failed_setup_leaves_nothing(cache: Path, fake_tools: AddTool) -> None:
-    fake_tools("debootstrap", _BUILDS)
+    fake_tools("mmdebstrap", _BUILDS)
     fake_tools("chroot", "echo useradd: no >&2; exit 1")
     with pytest.raises(LabError, match="useradd: no"):
         rootfs.ensure("12", Progress())
@@ -143,7 +143,7 @@ def test_failed_setup_leaves_nothing(cache: Path, fake_tools: AddTool) -> None:
 def test_interrupted_build_is_never_used(
     cache: Path, fake_tools: AddTool, tmp_path: Path, number: signal.Signals
 ) -> None:
-    fake_tools("debootstrap", _BUILDS + "sleep 300 & wait")
+    fake_tools("mmdebstrap", _BUILDS + "sleep 300 & wait")
     fake_tools("chroot", "exit 0")
     process = lab_command("rootfs", "12")
     deadline = time.monotonic() + 100
@@ -154,7 +154,7 @@ def test_interrupted_build_is_never_used(
     process.communicate(timeout=100)  # ends when nobody holds the pipe: no process is left
     assert [name for name in trees(cache) if not name.endswith(".partial")] == []
 
-    fake_tools("debootstrap", _BUILDS)
+    fake_tools("mmdebstrap", _BUILDS)
     tree = rootfs.ensure("12", Progress())
 
     assert trees(cache) == [tree.name]
@@ -165,7 +165,7 @@ def test_a_killed_builders_programs_do_not_write_into_the_next_tree(
 ) -> None:
     """They end a moment after its lock is free."""
     fake_tools("chroot", "exit 0")
-    fake_tools("debootstrap", _BUILDS + f'echo "$target" >>{tmp_path}/targets')
+    fake_tools("mmdebstrap", _BUILDS + f'echo "$target" >>{tmp_path}/targets')
     first = rootfs.ensure("12", Progress())
     first.rename(tmp_path / "aside")
     rootfs.ensure("12", Progress())
