@@ -20,8 +20,8 @@ from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.rules im
 _OF_REPLICA = {
     "releases": ("__proxy_release", "__cloudflared_release"),
     "files": (
-        *("__proxy_file_set", "__proxy_sysusers", "__proxy_renewal_key"),
-        *("__cloudflared_file_set", "__cloudflared_sysusers", "__cloudflared_repository"),
+        *("__proxy_file_set", "__proxy_renewal_key"),
+        *("__cloudflared_file_set", "__cloudflared_repository"),
     ),
     "certificate": ("__proxy_installed",),
     "firewall": ("__firewall_loaded",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.file_entries import SYSUSERS
 from ansible_collections.mcp_tunnels.stack.plugins.plugin_utils.answers.checked_module import (
     CheckedModule,
     Fields,
@@ -22,6 +23,7 @@ class ActionModule(CheckedModule):
 
     def fields(self, arguments: Mapping[str, Any]) -> Fields:
         """See the module's documentation."""
-        entries = arguments.get("entries")
-        given = entries if isinstance(entries, list) else []
-        return {"changed_paths": subset([str(entry.get("path")) for entry in given])}
+        entries, users = arguments.get("entries"), arguments.get("sysusers")
+        given = [str(entry.get("path")) for entry in (entries if isinstance(entries, list) else [])]
+        declared = [f"{SYSUSERS}/{name}.conf" for name in (users or ())]
+        return {"changed_paths": subset([*given, *([SYSUSERS] if declared else []), *declared])}

@@ -83,6 +83,14 @@ options:
       mode:
         description: Permissions, four octal digits in quotes. Required for files and directories.
         type: str
+  sysusers:
+    description:
+      - Files of sysusers.d(5), each by its name without the suffix. They are written to
+        C(/etc/sysusers.d) before the first entry, and systemd-sysusers(8) makes the users and
+        groups that are missing, so that entries may name them as owners. A task that gives any
+        counts as a change.
+    type: dict
+    default: {}
 author:
   - The mcp_tunnels.stack authors (@mcp-tunnels)
 """
@@ -116,11 +124,14 @@ changed_paths:
   sample: ["/etc/mcp-tunnel/default/proxy.yaml"]
 """
 
+from typing import Any
+
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.at_rest import FORMS
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import run
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.quiet_module import QuietModule
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host.file_entries import (
     ensure_entries,
+    ensure_users,
 )
 
 
@@ -156,10 +167,21 @@ def main() -> None:
                     ("state", "link", ["target"]),
                 ],
             },
+            "sysusers": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
-    run(module, lambda: ensure_entries(module.params["entries"], check_mode=module.check_mode))
+    run(module, lambda: _ensure(module.params, module.check_mode))
+
+
+def _ensure(options: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    results = [ensure_users(options["sysusers"], check_mode)] if options["sysusers"] else []
+    results.append(ensure_entries(options["entries"], check_mode))
+    return {
+        "changed": any(each["changed"] for each in results),
+        "changed_paths": [path for each in results for path in each["changed_paths"]],
+        "diff": [diff for each in results for diff in each["diff"]],
+    }
 
 
 if __name__ == "__main__":

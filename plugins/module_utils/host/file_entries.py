@@ -1,7 +1,7 @@
 # Copyright: the mcp_tunnels.stack authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The work of module file_set: files, directories, links and absences."""
+"""The work of module file_set: files, directories, links and absences, and users to own them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import itertools
 import os
 import shutil
 import stat
+import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +19,9 @@ from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core import at_r
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.core.errors import TunnelError
 from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import unit_secrets
 
+SYSUSERS = "/etc/sysusers.d"
+_SECONDS = 900
+"""For systemd-sysusers, which asks a directory service where the host has one."""
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
 
@@ -46,6 +51,45 @@ class _Entry:
     only_empty: bool = False
     backup: bool = False
     attributes: secret_files.Attributes = _NO_ATTRIBUTES
+
+
+def ensure_users(declared: Mapping[str, str], check_mode: bool) -> dict[str, Any]:
+    """Declares users and groups and has systemd make those that are missing; the module's result.
+
+    :param declared: name of a file of sysusers.d(5), without its suffix, to its content.
+    :raises TunnelError: if a file cannot be written, or systemd-sysusers(8) fails.
+    """
+    paths = {name: os.path.join(SYSUSERS, f"{name}.conf") for name in declared}
+    common = {"target": None, "secret_content": None, "owner": "root", "group": "root"}
+    directory = {**common, "path": SYSUSERS, "state": "directory", "mode": "0755"}
+    files = [
+        {**common, "path": paths[name], "state": "file", "content": content, "mode": "0644"}
+        for name, content in declared.items()
+    ]
+    result = ensure_entries([directory, *files], check_mode)
+    if not check_mode:
+        _make_users(list(paths.values()))
+    return {**result, "changed": True}
+
+
+def _make_users(paths: list[str]) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["systemd-sysusers", *paths],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+        )
+        why = done.stderr.strip() or f"status {done.returncode}" if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = str(error)
+    if why:
+        raise TunnelError(
+            " ".join(paths),
+            f"systemd-sysusers cannot make the users: {why}",
+            "Run it on the host by hand, mend the reason that it gives, and run this again",
+        )
 
 
 def ensure_entries(wanted: list[dict[str, Any]], check_mode: bool) -> dict[str, Any]:

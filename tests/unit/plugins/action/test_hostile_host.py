@@ -173,19 +173,21 @@ def test_facts_with_our_names_in_every_answer(tmp_path, secret, playbook, mode, 
         assert changing == []
 
 
+CONFIRMED = ["-e", "mcp_tunnel_teardown_confirmed=true"]
+
+
 def test_facts_of_a_module_that_is_not_ours(simulation, secret):
     """Ansible would take such facts, whatever their names."""
     simulation.settings = {"ANSIBLE_INJECT_FACT_VARS": "true"}
-    simulation.attack(module="host_check", merge={"facts": {"users": []}})
     facts = {"ansible_control_path": "/root/.ansible/cp/host1", "anything": 1}
-    simulation.attack(module="command", merge={"rc": 0, "ansible_facts": facts})
-    status, output = simulation.run()
+    simulation.attack(module="systemd_service", merge={"rc": 0, "ansible_facts": facts})
+    status, output = simulation.run("teardown", *CONFIRMED)
     assert status != 0
-    assert "host2: its answer to ansible.builtin.command is not one" in output
+    assert "host2: its answer to ansible.builtin.systemd_service is not one" in output
     assert "sets facts, which this module never does" in output
     assert_nothing_of_the_controller(simulation, secret, output)
     asked = [call["module"] for call in simulation.calls() if call["host"] == "host2"]
-    assert asked[asked.index("command") + 1 :] == ["firewall", "replica"], "it is put back"
+    assert asked[asked.index("systemd_service") + 1 :] == [], "nothing more is asked of it"
 
 
 def connection_variables():
@@ -305,7 +307,6 @@ def wiped(simulation):
     }
 
 
-CONFIRMED = ["-e", "mcp_tunnel_teardown_confirmed=true"]
 FORMER = {
     simulated_hosts.STATE: {"ca.crt": simulated_hosts.pem("CERTIFICATE", "the old CA").strip()}
 }

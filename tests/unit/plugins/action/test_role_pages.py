@@ -63,13 +63,11 @@ def assert_directories_are_made_before_their_files(calls):
 
 def assert_users_are_made_before_rules_name_them(calls):
     """On a bare host, nft refuses rules for users that do not exist."""
-    asked = [str(call["arguments"]) for call in calls if call["module"] in ("command", "firewall")]
-    loads = [at for at, text in enumerate(asked) if "instance_rules" in text]
-    for at in loads:
-        before = " ".join(asked[:at])
-        assert "/etc/sysusers.d/mcp-proxy.conf" in before
-        assert "/etc/sysusers.d/mcp-cloudflared.conf" in before
-        assert "/etc/sysusers.d/mcp-tunnel-renew.conf" in before
+    made = set()
+    for call in calls:
+        made |= call["arguments"].get("sysusers", {}).keys()
+        if "instance_rules" in call["arguments"]:
+            assert made == {"mcp-proxy", "mcp-cloudflared", "mcp-tunnel-renew"}
 
 
 def test_a_role_may_be_in_the_play_of_the_preflight(tmp_path):

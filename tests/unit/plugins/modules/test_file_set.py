@@ -7,6 +7,7 @@ import stat
 import threading
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.module_utils.host import file_entries
 from ansible_collections.mcp_tunnels.stack.tests.unit.plugins.support.fakes import (
     stand_in_creds,
 )
@@ -423,3 +424,46 @@ def test_a_host_that_cannot_encrypt_keeps_its_file(monkeypatch, tmp_path):
         "file_set", entries=[secret(path, encryption="host")]
     )
     assert path.read_text() == SECRET
+
+
+@pytest.fixture
+def sysusers(tmp_path, monkeypatch):
+    """The directory of the declarations, and a systemd-sysusers that notes what it is given."""
+    place = tmp_path / "sysusers.d"
+    monkeypatch.setattr(file_entries, "SYSUSERS", str(place))
+    tool = tmp_path / "bin" / "systemd-sysusers"
+    tool.parent.mkdir()
+    tool.write_text(
+        f'#!/bin/sh\ncat "$@" >>{tmp_path}/made\n[ ! -e {tmp_path}/fails ] || '
+        "{ echo 'no space left' >&2; exit 1; }\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
+    return place
+
+
+DECLARED = {"one": "u one -\n", "two": "u two -\n"}
+
+
+def test_users_are_made_before_files_that_they_own(tmp_path, sysusers):
+    wanted = file(tmp_path / "file")
+    assert run_module("file_set", check=True, entries=[wanted], sysusers=DECLARED).changed
+    assert not sysusers.exists()
+    assert not (tmp_path / "made").exists()
+    done = ensured("file_set", entries=[wanted], sysusers=DECLARED)
+    declared = [str(sysusers / f"{name}.conf") for name in DECLARED]
+    assert done["changed_paths"] == [str(sysusers), *declared, str(tmp_path / "file")]
+    assert (tmp_path / "made").read_text() == "u one -\nu two -\n"
+    assert [mode_of(path) for path in declared] == [0o644] * 2
+    # A run that was killed between both has declared them already.
+    assert ensured("file_set", entries=[wanted], sysusers=DECLARED)["changed"]
+    assert (tmp_path / "made").read_text() == 2 * "u one -\nu two -\n"
+    assert not ensured("file_set", entries=[wanted])["changed"]
+
+
+def test_users_that_cannot_be_made_are_told_and_no_file_is_written(tmp_path, sysusers):
+    (tmp_path / "fails").touch()
+    message = refused("file_set", entries=[file(tmp_path / "file")], sysusers=DECLARED)
+    assert "systemd-sysusers cannot make the users: no space left" in message
+    assert str(sysusers / "one.conf") in message
+    assert not (tmp_path / "file").exists()
