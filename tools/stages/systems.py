@@ -58,6 +58,7 @@ not in CI: x86_64, emulated, with Debian's kernel and policies. These tests have
 | the kernel's log of what the firewall refuses; SCTP that it refuses | proven | proven |
 | AppArmor with the system's profiles: nothing of ours is denied | proven | proven |
 | a clock that jumps by hours: nothing ends | proven | proven |
+| a clock that moves on by 70 days: each timer renews, nothing restarts | proven | proven |
 | SELinux, enforcing, from deployment to teardown: labels, denials | not run | proven |
 | a full disk: a run fails, calls do not, and the next run completes | not run | proven |
 | power cuts in a deployment | not run | not run |
