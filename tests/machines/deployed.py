@@ -30,9 +30,11 @@ class Deployed:
 
     Attributes:
         paths: its places.
+        mode: that of the operator's inventory: ``manual`` or ``wif``.
     """
 
     paths: LabPaths
+    mode: str = "manual"
 
     @property
     def hosts(self) -> list[str]:
@@ -61,8 +63,8 @@ class Deployed:
         """Start ``ansible-playbook`` as an operator does; its output can be read."""
         return subprocess.Popen(
             [
-                *(Path(sys.executable).parent / "ansible-playbook", "-i", self.paths.inventory()),
-                *(f"playbooks/{playbook}.yml", *arguments),
+                *(Path(sys.executable).parent / "ansible-playbook", "-i"),
+                *(self.paths.inventory(self.mode), f"playbooks/{playbook}.yml", *arguments),
             ],
             cwd=ROOT,
             env={**os.environ, "ANSIBLE_TIMEOUT": "120"},

@@ -61,7 +61,7 @@ not in CI: x86_64, emulated, with Debian's kernel and policies. These tests have
 | a clock that moves on by 70 days: each timer renews, nothing restarts | proven | proven |
 | SELinux, enforcing, from deployment to teardown: labels, denials | not run | proven |
 | a full disk: a run fails, calls do not, and the next run completes | not run | proven |
-| power cuts in a deployment | not run | not run |
+| power cuts in a deployment, and in a rotation of the CA | not run | not run |
 
 ## FIPS mode
 
