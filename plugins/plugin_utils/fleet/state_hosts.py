@@ -41,7 +41,7 @@ def choose(
     :param explicit: the value of ``mcp_tunnel_state_host``, empty if it is not set.
     :param replicas: all replicas in the inventory.
     :param remembered: host to the state host that it remembers, empty if it remembers none.
-    :param forget: hosts that are gone for good.
+    :param forget: hosts that are gone for good, also those whose names other machines have now.
     :raises TunnelError: if a remembered one contradicts, and nothing says what became of it.
     """
     claims: dict[str, list[str]] = {}
@@ -78,7 +78,9 @@ def choose(
             f"{_VARIABLE} to that and mcp_tunnel_forget: [{unseen[0]}] for one run. If it is gone "
             f"for good, run recover.yml with mcp_tunnel_forget: [{unseen[0]}]",
         )
-    name = explicit or (others[0] if others else min(replicas))
+    # One that was installed anew has its state from a copy, and every replica has its name.
+    anew = [name for name in remembered.values() if name in forget and name in replicas]
+    name = explicit or (others[0] if others else min(anew or replicas))
     return Choice(name, next((other for other in seen if other != name), ""))
 
 

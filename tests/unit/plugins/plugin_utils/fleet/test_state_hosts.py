@@ -66,6 +66,14 @@ def test_a_renamed_state_host():
     assert choose("new", ["new", "b"], {"new": "old", "b": "old"}, ["old"]) == Choice("new")
 
 
+def test_one_that_was_installed_anew_stays_the_state_host():
+    """It is forgotten as the machine that it was."""
+    remembered = {"a": "c", "b": "c", "c": ""}
+    assert choose("", THREE, remembered, ["c"]) == Choice("c")
+    assert choose("", THREE, {**remembered, "b": "b"}, ["c"]) == Choice("b")
+    assert choose("b", THREE, remembered, ["c"]) == Choice("b")
+
+
 PLAN = {
     "replicas": THREE,
     "state_host": "a",
