@@ -42,6 +42,27 @@ DOMAIN: str = LAB["domain"]
 #: call three; tests wait by asking often. Other commands begin and end processes.
 _QUESTIONS = ("api", "call", "edge")
 
+# As a host was before its first deployment. Each unit that a command names is stopped by itself,
+# so cloudflared leaves the edge in a command of its own, before the proxy ends.
+_BARE = (
+    "systemctl stop 'mcp-cloudflared@*'; systemctl stop 'mcp-*'"
+    "; systemctl disable mcp-tunnel-firewall; nft flush ruleset"
+    "; rm -rf /etc/mcp-tunnel* /opt/mcp-tunnel /var/lib/mcp-tunnel* /etc/nftables.d"
+    " /etc/sysusers.d/mcp-* /usr/local/sbin/mcp-tunnel"
+    "; find /etc/systemd/system -depth -path '*mcp-*' -delete; systemctl daemon-reload"
+    "; for user in proxy cloudflared tunnel-renew tunnel-signer; do userdel mcp-$user; done"
+)
+
+#: Makes a host another machine, which an installation does.
+ANOTHER_MACHINE = (
+    # systemd-machine-id-setup would take the number that the container had before.
+    "tr --delete - < /proc/sys/kernel/random/uuid > /root/id && mv -f /root/id /etc/machine-id"
+    "; systemctl restart systemd-journald"
+)
+
+# What the tunnel has on a disk, and all settings of the host, with the time of the last change.
+_ON_A_DISK = "find /etc /usr/local /var/lib/mcp-* -xdev -printf '%p %C@\\n' | sort"
+
 #: Prints what the connector itself says of its connections.
 _READY = (
     "python3 -c 'import urllib.request as u;"
@@ -121,6 +142,17 @@ def await_connections(name: str) -> None:
             return
         time.sleep(0.5)
     raise AssertionError(f"{name} has no four connections to the edge: {connections}")
+
+
+def make_bare(name: str) -> None:
+    """Take everything of the tunnel from a host: it is as before its first deployment."""
+    shell(name).run(_BARE)
+    assert not shell(name).user("mcp-proxy").exists
+
+
+def disks() -> dict[str, list[str]]:
+    """Return the files and directories of each host, each with the time of its last change."""
+    return {name: shell(name).run(_ON_A_DISK).stdout.splitlines() for name in HOSTS}
 
 
 def inventory(lab_name: str) -> str:

@@ -20,6 +20,8 @@ FIRST_CALLS = [
     *("list_certificates", "add_certificate", "list_certificates"),
     "reveal_token",
 ]
+#: Calls that change nothing.
+QUESTIONS = {"exchange", "list", "get", "list_certificates", "get_certificate", "reveal_token"}
 #: The calls of a run with nothing to do.
 NEXT_CALLS = ["exchange", "get", "list_certificates", "reveal_token"]
 

@@ -19,6 +19,7 @@ import pytest
 from caller import calling
 from deployed import STATE, all_the_time, fingerprint, none_failed, stored, tunnel
 from replicas import (
+    ANOTHER_MACHINE,
     HOSTS,
     LAB,
     LAB_NAME,
@@ -49,9 +50,7 @@ ANEW = (
     " /etc/systemd/system/nftables.service.d/mcp-tunnel-containment.conf"
     " /etc/systemd/system/sysinit.target.wants/mcp-tunnel-containment.service"
     f"; cd /etc/systemd/system && rm -f {UNITS} {SOCKET}.~1~"
-    # systemd-machine-id-setup would take the number that the container had before.
-    "; tr --delete - < /proc/sys/kernel/random/uuid > /root/id && mv -f /root/id /etc/machine-id"
-    "; systemctl restart systemd-journald; systemctl daemon-reload"
+    f"; {ANOTHER_MACHINE}; systemctl daemon-reload"
     "; systemctl stop mcp-tunnel-containment.service"
     "; nft delete table inet mcp_tunnel_containment"
 )
@@ -322,9 +321,7 @@ def test_the_state_host_is_taken_out_and_no_call_fails(
         assert [mark["name"] for mark in remembered["breached"]] == [first]
     # Also where the variables still lead to the former state host, which knows of no mark, and
     # says that it is another machine.
-    shell(first, THREE).check_output(
-        "tr --delete - < /proc/sys/kernel/random/uuid > /root/id && mv -f /root/id /etc/machine-id"
-    )
+    shell(first, THREE).check_output(ANOTHER_MACHINE)
     for given_host in (new, first):
         refused = play("-e", f"mcp_tunnel_state_host={given_host}", lab_name=THREE)
         assert refused.returncode != 0

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tarfile
 from collections.abc import Iterator
-from io import BytesIO
+from hashlib import sha256
 from pathlib import Path
 
-import pyrage
 import pytest
+from backups import COPIED, RESTORED, Operator
+from caller import calling
 from deployed import (
     STATE,
     all_the_time,
@@ -22,66 +22,29 @@ from deployed import (
     stored,
     tunnel,
 )
-from replicas import HOSTS, RUN, TOGETHER, killed_after_a_change, play, recap, shell, unquoted
+from replicas import (
+    ANOTHER_MACHINE,
+    HOSTS,
+    LAB,
+    RUN,
+    TOGETHER,
+    disks,
+    killed_after_a_change,
+    make_bare,
+    play,
+    recap,
+    shell,
+    unquoted,
+)
 from secrets_search import PLACES, found, key_lines, shown, token_forms
-from tunnels_api import active, asked, status, the_tunnel
+from tunnels_api import QUESTIONS, active, asked, status, the_tunnel
 
 OTHER = HOSTS[-1]
 STANDBY = "/var/lib/mcp-tunnel-standby/default/state.age"
 TEXTFILES = "/var/lib/node-exporter"
-RESTORE = "mcp_tunnels.stack.provision : Judge the copy, and put it back"
+MADE = "mcp_tunnels.stack.provision : Make the CA, or check the one that is brought"
 #: Left by a restore that was killed on the host while it wrote.
 HALF = f"{Path(STATE).parent}/.{Path(STATE).name}.restoring"
-
-
-class Operator:
-    """What an operator keeps: a pair of keys, and a folder for backups."""
-
-    def __init__(self, directory: Path) -> None:
-        self.identity = pyrage.x25519.Identity.generate()
-        self.identity_file = directory / "identity.txt"
-        self.identity_file.write_text(f"# of a test\n{self.identity}\n")
-        self.identity_file.chmod(0o600)
-        self.folder = directory / "backups"
-        self.variables = directory / "variables.json"
-        self.variables.write_text(
-            json.dumps(
-                {
-                    "mcp_tunnel_backup_recipients": [str(self.identity.to_public())],
-                    "mcp_tunnel_backup_dest": str(self.folder),
-                    "mcp_tunnel_backup_identity_file": str(self.identity_file),
-                    "mcp_tunnel_textfile_dir": TEXTFILES,
-                    # The machine that runs the tests may be a container.
-                    "mcp_tunnel_state_is_persistent": True,
-                }
-            )
-        )
-        self.output = ""
-
-    def run(self, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a playbook at full verbosity; it has to end well."""
-        done = play("-e", f"@{self.variables}", "-vvv", "--diff", *arguments, playbook=playbook)
-        self.output += done.stdout + done.stderr
-        assert done.returncode == 0, done.stdout[-4000:]
-        return done
-
-    def killed(self, *arguments: str) -> None:
-        """Kill the restore once the state is back."""
-        at = killed_after_a_change(
-            "-e", f"@{self.variables}", *arguments, playbook="restore", tasks=[RESTORE]
-        )
-        assert at.startswith(RESTORE)
-
-    def backups(self) -> list[Path]:
-        """Return the backups, the newest last."""
-        return sorted(self.folder.glob("*.age"))
-
-    def opened(self, text: str) -> dict[str, bytes]:
-        """Return name to content of what is in a copy."""
-        content = pyrage.decrypt(text.encode(), [self.identity])
-        with tarfile.open(fileobj=BytesIO(content)) as archive:
-            members = {each.name: archive.extractfile(each) for each in archive}
-            return {name: stream.read() for name, stream in members.items() if stream}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +52,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """The operator; afterwards the replicas keep no copies any more."""
     for name in HOSTS:
         shell(name).check_output(f"install -d {TEXTFILES}")
-    yield Operator(tmp_path_factory.mktemp("operator"))
+    yield Operator(tmp_path_factory.mktemp("operator"), mcp_tunnel_textfile_dir=TEXTFILES)
     for name in HOSTS:
         shell(name).check_output(
             f"rm -rf {Path(STANDBY).parents[1]} {STATE}/copies.json {TEXTFILES}"
@@ -106,9 +69,9 @@ def wipe() -> None:
     shell(HOSTS[0]).check_output(f"rm -r {STATE}")
 
 
-def the_files() -> dict[str, str]:
+def the_files(state_host: str = HOSTS[0]) -> dict[str, str]:
     """Return name to SHA-256 of the files of the state, as the state host has them."""
-    lines = shell(HOSTS[0]).check_output(f"cd {STATE} && sha256sum *").splitlines()
+    lines = shell(state_host).check_output(f"cd {STATE} && sha256sum *").splitlines()
     return {name: digest for digest, name in map(str.split, lines) if name != "copies.json"}
 
 
@@ -120,8 +83,16 @@ def test_the_other_replica_and_the_controller_keep_copies(operator: Operator) ->
     assert copy["state/ca.key"].decode().strip() == stored("ca.key")
     assert not shell(HOSTS[0]).file(STANDBY).exists
 
-    assert changed(operator.run("backup")) == 1
+    before = disks()
+    assert changed(operator.run("backup", "--check")) == 1
+    assert not operator.folder.exists()
+    assert disks() == before
+    operator.killed("backup", COPIED)
     (backup,) = operator.backups()
+    # The first of them has only to note it on the state host.
+    for _ in range(2):
+        assert changed(operator.run("backup")) == 0
+        assert operator.backups() == [backup]
     names = {f"state/{name}" for name in the_files()}
     assert operator.opened(backup.read_text()).keys() == {"manifest.json", *names}
 
@@ -150,7 +121,12 @@ def test_a_restore_calls_no_api_and_fails_no_call(operator: Operator) -> None:
     files, calls_before = the_files(), len(asked())
     with all_the_time() as calls:
         wipe()
-        operator.killed()
+        before, checked = disks(), operator.run("restore", "--check")
+        assert changed(checked) == 1
+        assert f"{STATE} on {HOSTS[0]} would have the state of " in unquoted(checked.stdout)
+        assert disks() == before
+        assert not shell(HOSTS[0]).file(STATE).exists
+        operator.killed("restore", RESTORED)
         # Made before the replicas were proven; that alone does not count as another state.
         differing = {name for name, digest in the_files().items() if files[name] != digest}
         assert differing <= {"replicas.json"}
@@ -160,7 +136,9 @@ def test_a_restore_calls_no_api_and_fails_no_call(operator: Operator) -> None:
         shell(HOSTS[0]).check_output(f"install -d -m 0700 {HALF} && echo half > {HALF}/ca.key")
         backup = operator.backups()[-1]
         assert changed(operator.run("restore", "-e", f"mcp_tunnel_backup_file={backup}")) == 1
-    assert the_files() == files
+    inside = {Path(name): content for name, content in operator.opened(backup.read_text()).items()}
+    wanted = {p.name: sha256(content).hexdigest() for p, content in inside.items() if p.parts[1:]}
+    assert the_files() == wanted
     assert shell(HOSTS[0]).file(STATE).mode == 0o700
     modes = shell(HOSTS[0]).check_output(f"stat -c '%a %U' {STATE}/* | sort -u")
     assert modes == "600 root"
@@ -209,14 +187,47 @@ def test_another_state_host_takes_over(operator: Operator) -> None:
         assert f"the copy on {OTHER}: cannot be decrypted" in unquoted(refused.stdout)
         assert all(counters["changed"] == 0 for counters in recap(refused.stdout).values())
 
-        done = play(*given, playbook="recover")
-    assert done.returncode == 0, done.stdout[-3000:]
+        before, calls_before = disks(), len(asked())
+        done = play("--check", *given, playbook="recover")
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert sum(counters["changed"] for counters in recap(done.stdout).values()) > 0
+        assert disks() == before
+        assert {call["call"] for call in asked(calls_before)} <= QUESTIONS
+
+        killed_after_a_change(*given, playbook="recover", tasks=[MADE])
+        new = fingerprint(shell(OTHER).check_output(f"cat {STATE}/ca.crt"))
+        assert active(the_tunnel(made["domain"])) == [lost, new]
+        # With an identity, as no copy is put back any more.
+        done = operator.run("recover", *given)
+        assert f"{OTHER} has a CA, of an earlier run: it stays." in unquoted(done.stdout)
+        assert active(the_tunnel(made["domain"])) == [new]
+        assert changed(operator.run("recover", *given)) == 0
     none_failed(calls)
 
     assert len(status()["tunnels"]) == tunnels
-    new = fingerprint(shell(OTHER).check_output(f"cat {STATE}/ca.crt"))
     assert active(the_tunnel(made["domain"])) == [new]
-    assert new != lost
+    assert fingerprint(shell(OTHER).check_output(f"cat {STATE}/ca.crt")) == new != lost
+
+
+@pytest.mark.exhaustive  # test_outside_signer.py has a bare one, and a restore is above
+def test_a_state_host_whose_disk_is_lost_gets_its_state_back(operator: Operator) -> None:
+    """It was installed anew: bare, and another machine. The replicas remember its name."""
+    host = shell(OTHER)
+    names, ca = the_files(OTHER).keys(), host.check_output(f"cat {STATE}/ca.crt")
+    made = host.check_output(f"cat {STATE}/tunnel-id").strip()
+    calls_before = len(asked())
+    with calling(RUN, LAB["edge_front"], made) as calls:
+        make_bare(OTHER)
+        host.check_output(ANOTHER_MACHINE)
+        assert changed(operator.run("restore")) == 1
+        assert the_files(OTHER).keys() == names
+        assert asked(calls_before) == []
+        operator.run("site", "-e", json.dumps({"mcp_tunnel_forget": [OTHER]}))
+        operator.run("verify")
+    none_failed(calls)
+    assert host.check_output(f"cat {STATE}/ca.crt") == ca
+    registered = next(each for each in status()["tunnels"] if each["id"] == made)
+    assert active(registered) == [fingerprint(ca)]
 
 
 def test_the_state_moves_with_its_directory() -> None:

@@ -15,7 +15,7 @@ import journal
 import pytest
 from cryptography import x509
 from deployed import STATE, all_the_time, fingerprint, none_failed, stored, tunnel
-from replicas import HOSTS, play, recap, shell, state_host, unquoted
+from replicas import HOSTS, make_bare, play, recap, shell, state_host, unquoted
 from tunnels_api import active
 
 HOME = "/usr/local/lib/company-ca"
@@ -46,16 +46,6 @@ NAME = "mcp-tunnel-renew-cert@default"
 DROP_IN = f"/etc/systemd/system/{NAME}.service.d"
 CERTIFICATE = "/etc/mcp-tunnel/default/tls/tls.crt"
 DUE = ("-e", "mcp_tunnel_cert_duration=2162h", "-e", "mcp_tunnel_cert_renew_before=2161h")
-# As the host was before its first deployment. Each unit that a command names is stopped by itself,
-# so cloudflared leaves the edge in a command of its own, before the proxy ends.
-BARE = (
-    "systemctl stop 'mcp-cloudflared@*'; systemctl stop 'mcp-*'"
-    "; systemctl disable mcp-tunnel-firewall; nft flush ruleset"
-    "; rm -rf /etc/mcp-tunnel* /opt/mcp-tunnel /var/lib/mcp-tunnel* /etc/nftables.d"
-    " /etc/sysusers.d/mcp-* /usr/local/sbin/mcp-tunnel"
-    "; find /etc/systemd/system -depth -path '*mcp-*' -delete; systemctl daemon-reload"
-    "; for user in proxy cloudflared tunnel-renew tunnel-signer; do userdel mcp-$user; done"
-)
 # The highest overall exposure that systemd-analyze may print.
 EXPOSURE = 1.5
 
@@ -200,8 +190,7 @@ def test_a_state_host_that_is_bare_is_recovered_and_the_ca_stays(
     """Its first certificate, of a release that is not active yet, is the company's as well."""
     made = tunnel()
     with all_the_time() as calls:
-        state_host().run(BARE)
-        assert not state_host().user("mcp-proxy").exists
+        make_bare(HOSTS[0])
         done = play(*elsewhere, "-e", f"mcp_tunnel_id={made['id']}", playbook="recover")
     assert done.returncode == 0, done.stdout[-3000:]
     none_failed(calls)
