@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from backups import Operator
 from replicas import (
     HOSTS,
     LAB_NAME,
@@ -25,7 +27,8 @@ RENEWAL = "mcp-tunnel-renew-cert@default.service"
 UNIT = "mcp-cloudflared@default.service"
 TOKEN = "/etc/mcp-tunnel/default/tunnel-token"
 KEY, CERTIFICATE = (f"/etc/mcp-tunnel/default/tls/tls.{end}" for end in ("key", "crt"))
-CA_KEY = "/var/lib/mcp-tunnel/default/ca.key"
+STATE = "/var/lib/mcp-tunnel/default"
+CA_KEY = f"{STATE}/ca.key"
 SECRET = "/var/lib/systemd/credential.secret"
 CREDS = "/usr/bin/systemd-creds"
 WRITTEN = "mcp_tunnels.stack.cloudflared : Write settings, units and the tunnel token"
@@ -74,6 +77,25 @@ def test_no_secret_is_in_any_file_of_a_disk(planted: dict[str, list[str]], encry
         assert found(needles, encrypting) == []
     assert "encryption: host" in encrypting
     assert "encrypted" in lab("call", LAB_NAME, "echo", "echo", '{"text": "encrypted"}')
+
+
+def test_a_state_that_is_put_back_is_encrypted_again(
+    planted: dict[str, list[str]], encrypting: str, tmp_path: Path
+) -> None:
+    """From a backup, which has it under the operator's key and not under that of the host."""
+    operator = Operator(tmp_path, mcp_tunnel_encryption_at_rest="host")
+    operator.run("backup")
+    (backup,) = operator.backups()
+    assert operator.opened(backup.read_text())["state/ca.key"].startswith(b"-----BEGIN")
+    host = shell(HOSTS[0])
+    host.check_output(f"rm -r {STATE}")
+    operator.run("restore", "-e", f"mcp_tunnel_backup_file={backup}")
+    assert not host.file(CA_KEY).content_string.startswith("-----BEGIN")
+    assert host.check_output(f"{CREDS} decrypt --name=ca.key {CA_KEY} -").startswith("-----BEGIN")
+    host.check_output(f"rm -f {STATE}/copies.json")
+    on_no_disk(planted)
+    for needles in planted.values():
+        assert found(needles, operator.output + backup.read_text()) == []
 
 
 def test_the_second_run_changes_nothing(encrypting: str) -> None:
