@@ -1,4 +1,4 @@
-"""A rotation of the CA that is killed after each of its changes, until none is left.
+"""A rotation of the CA: predicted, then killed after each of its changes, until none is left.
 
 `make test` takes two changes, after which another run does the rest, and `make test-all` every one.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 from deployed import a_call_is_answered, fingerprint, nothing_is_left_to_do, stored, tunnel
-from replicas import HOSTS, killed_after_a_change, play, shell
-from tunnels_api import active
+from replicas import HOSTS, disks, killed_after_a_change, play, recap, shell
+from tunnels_api import QUESTIONS, active, asked
 
 MOST_RUNS = 20
 LAST = "mcp_tunnels.stack.provision : Archive it on the tunnel"
@@ -30,6 +30,13 @@ CHOSEN = (
 )
 def test_a_rotation_of_the_ca_that_is_killed(chosen: tuple[str, ...]) -> None:
     before = fingerprint(stored("ca.crt"))
+    kept, calls_before = disks(), len(asked())
+    done = play("--check", playbook="rotate_ca")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert all(counters["changed"] > 0 for counters in recap(done.stdout).values()), done.stdout
+    assert disks() == kept
+    assert {call["call"] for call in asked(calls_before)} <= QUESTIONS
+
     kills: list[str] = []
     while len(kills) < len(chosen) or not (chosen or (kills and LAST in kills[-1])):
         assert len(kills) < MOST_RUNS, kills

@@ -13,10 +13,11 @@ from deployed import (
     stored,
     tunnel,
 )
-from replicas import HOSTS, play, recap, shell
-from tunnels_api import active, asked
+from replicas import HOSTS, disks, killed_after_a_change, play, recap, shell
+from tunnels_api import QUESTIONS, active, asked
 
 PIDS = "systemctl show --property=MainPID mcp-proxy@default mcp-cloudflared@default"
+TOKEN = "/etc/mcp-tunnel/default/tunnel-token"
 CERTIFICATE = "/etc/mcp-tunnel/default/tls/tls.crt"
 SERIAL = f"openssl x509 -noout -serial -in {CERTIFICATE}"
 
@@ -29,16 +30,30 @@ def remembered(name: str) -> bool:
 
 
 def test_of_the_token() -> None:
+    """It is predicted, killed when only the first replica has the new token, and completed."""
     before, reasons = stored("tunnel-token"), len(tunnel()["rotations"])
+    given = {"mcp_tunnel_token_rotate_reason": "quarterly", "mcp_tunnel_token_version": "second"}
+    arguments = ("-e", json.dumps(given))
+    kept, calls_before = disks(), len(asked())
+    done = play("--check", *arguments, playbook="rotate_token")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert all(counters["changed"] > 0 for counters in recap(done.stdout).values()), done.stdout
+    assert disks() == kept
+    assert {call["call"] for call in asked(calls_before)} <= QUESTIONS
+
     with all_the_time() as calls:
-        done = play("-e", "mcp_tunnel_token_rotate_reason=quarterly", playbook="rotate_token")
+        first = f"Run what was deployed on {HOSTS[0]}"
+        killed_after_a_change(*arguments, playbook="rotate_token", tasks=[first])
+        tokens = [shell(name).check_output(f"cat {TOKEN}").strip() for name in HOSTS]
+        assert tokens == [stored("tunnel-token"), before]
+        done = play(*arguments, playbook="rotate_token")
     assert done.returncode == 0, done.stdout[-3000:]
     none_failed(calls)
     assert stored("tunnel-token") != before
     assert tunnel()["rotations"][reasons:] == ["quarterly"]
     # The old token is refused from now on, so every connector must have the new one.
     for name in HOSTS:
-        token = shell(name).check_output("cat /etc/mcp-tunnel/default/tunnel-token")
+        token = shell(name).check_output(f"cat {TOKEN}")
         assert token.strip() == stored("tunnel-token")
 
 
