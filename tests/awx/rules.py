@@ -50,6 +50,8 @@ _ASKED = {
     "undrain.yml": {"ask_limit_on_launch"},
     "reboot.yml": {"ask_limit_on_launch"},
 }
+#: What docs/ tells operators to schedule, beside what each replica does by a timer of its own.
+_SCHEDULED = {"backup.yml", "drift.yml", "renew_cert.yml", "verify.yml"}
 # Seconds that a job may take, at most: one host after the other is rebooted.
 _TIME_LIMITS = {"reboot.yml": 4 * 3600}
 
@@ -359,6 +361,12 @@ def schedule_needs_no_answer(objects: Objects) -> Iterator[str]:
         spec = surveys.get(schedule["unified_job_template"], {}).get("spec", [])
         if any(question["required"] and not question.get("default") for question in spec):
             yield schedule["name"]
+
+
+def what_has_to_be_scheduled_is(objects: Objects) -> Iterator[str]:
+    playbooks = {item["name"]: item["playbook"] for item in objects["controller_templates"]}
+    names = [schedule["unified_job_template"] for schedule in objects["controller_schedules"]]
+    yield from sorted(_SCHEDULED ^ {playbooks[name] for name in names})
 
 
 def notification_is_whole_and_its_body_is_a_map(objects: Objects) -> Iterator[str]:

@@ -240,6 +240,10 @@ PLANTED: list[tuple[str, Callable[[Made], Any]]] = [
         lambda m: change(first(m, "schedules"), unified_job_template="MCP tunnel - rotate token"),
     ),
     (
+        "what_has_to_be_scheduled_is",
+        lambda m: m["controller_schedules"].pop(),
+    ),
+    (
         "notification_is_whole_and_its_body_is_a_map",
         lambda m: first(m, "notifications")["notification_configuration"].pop("password"),
     ),
