@@ -25,6 +25,7 @@ from caller import calling
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from exposure import all_are_hardened
 from replicas import DOMAIN, HOSTS, LAB, RUN, TOGETHER, play, recap, shell, state_host, unquoted
 from secrets_search import PLACES, found, key_lines, shown
 
@@ -50,10 +51,6 @@ FILES = (
     " -o -name authorized_keys;"
     " find /run/mcp-tunnel-signing -type s"
 )
-# The highest overall exposure that systemd-analyze may print.
-EXPOSURE = 1.5
-# The signer serves one question: its unit has an instance only as long as that takes.
-UNITS = (f"{NAME}.service", f"{SIGNING}@test.service")
 EFFECTIVE = {
     "CapabilityBoundingSet": "",
     "AmbientCapabilities": "",
@@ -203,10 +200,7 @@ def test_is_hardened_in_effect(name: str) -> None:
     shown = shell(name).check_output(f"systemctl show --all {NAME}.service")
     fields = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     assert {key: fields[key] for key in EFFECTIVE} == EFFECTIVE
-    for unit in UNITS:
-        score = shell(name).check_output(f"systemd-analyze security --no-pager {unit} | tail -n 1")
-        value = float(score.split("level for", 1)[1].split(":", 1)[1].split()[0])
-        assert value <= EXPOSURE, score
+    all_are_hardened(shell(name), NAME, f"{SIGNING}@default")
 
 
 def test_no_key_of_the_renewal_is_for_anybody_else() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from exposure import all_are_hardened, measured
 from testinfra.host import Host
 
 SERVICES = ["mcp-proxy", "mcp-cloudflared"]
@@ -70,11 +71,12 @@ def test_is_hardened_in_effect(host: Host, service: str) -> None:
         assert shown[key] == value, key
     assert shown["User"] == service
     assert shown["SystemCallFilter"]
-    score = host.check_output(
-        f"systemd-analyze security --no-pager {service}@default.service | tail -n 1"
-    )
-    exposure = float(score.split("level for", 1)[1].split(":", 1)[1].split()[0])
-    assert exposure <= EXPOSURE[service], score
+    (exposure,) = measured(host, f"{service}@default.service").values()
+    assert exposure <= EXPOSURE[service]
+
+
+def test_every_service_is_hardened(host: Host) -> None:
+    all_are_hardened(host, *OURS)
 
 
 @pytest.mark.parametrize("unit", OURS)
