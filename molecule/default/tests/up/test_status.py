@@ -354,6 +354,10 @@ def test_files_with_a_secret_are_left_out_and_named(
         assert told[name].startswith(f"it holds the tunnel token in {RECORDS}/"), told[name]
         assert name in output
     assert found(needles, output) == []
+    for form in ("", " --json"):
+        said = planted.check_output(f"mcp-tunnel status{form}")
+        assert DOMAIN in said
+        assert found(needles, said) == []
 
 
 def fetched(directory: Path, name: str) -> list[bytes]:
