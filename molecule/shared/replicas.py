@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def killed_after_a_change(
     Returns the task and the host of that result. Returns empty text if there was none and the run
     ended well; its recap is then added to *ended*. The output is added to *told*.
     """
-    settings = {**_callback("kill_after_change"), "KILL_AFTER": "\n".join(tasks)}
+    settings = killing(*tasks)
     done = play(*arguments, playbook=playbook, lab_name=lab_name, settings=settings)
     if told is not None:
         told.append(done.stdout)
@@ -235,6 +236,34 @@ def killed_after_a_change(
         return ""
     assert done.returncode == -9, done.stdout[-4000:]
     return done.stdout.rsplit("KILLED after: ", 1)[1].strip()
+
+
+def killing(*tasks: str) -> dict[str, str]:
+    """Return the settings of a run that is killed after a change; see killed_after_a_change."""
+    return {**_callback("kill_after_change"), "KILL_AFTER": "\n".join(tasks)}
+
+
+def killed_when(condition: Callable[[], bool], *arguments: str, playbook: str) -> None:
+    """Run a playbook that is killed as soon as something is so, whatever it does at that moment."""
+    command, environment = command_line(playbook)
+    run = subprocess.Popen(
+        [*command, *arguments],
+        cwd=CHECKOUT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 600
+    try:
+        while not condition():
+            assert run.poll() is None, "the run has ended before"
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
 
 
 def killed_before_deployment(lab_name: str = LAB_NAME) -> None:

@@ -11,7 +11,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -22,6 +21,7 @@ from replicas import (
     LAB_NAME,
     await_connections,
     killed_after_a_change,
+    killed_when,
     lab,
     play,
     recap,
@@ -98,14 +98,14 @@ def test_check_mode_drains_nobody() -> None:
 
 
 def test_a_drain_fails_no_call_and_lets_streams_end() -> None:
-    with all_the_time() as calls, ThreadPoolExecutor(1) as pool:
+    """Killed while cloudflared waits for a stream; the next run completes it."""
+    with all_the_time() as calls:
         with open_stream(LEAVES) as stream:
-            running = pool.submit(play, *naming(LEAVES), playbook="drain")
-            until(lambda: state(LEAVES) == "deactivating", "cloudflared does not stop")
+            killed_when(lambda: state(LEAVES) == "deactivating", *naming(LEAVES), playbook="drain")
+            assert shell(LEAVES).file(MARK).exists
             assert answered(stream).startswith(b"HTTP/1.1 404 ")
-        done = running.result()
+        done = play(*naming(LEAVES), playbook="drain")
     assert done.returncode == 0, done.stdout[-3000:]
-    assert changes(done.stdout) == {**dict.fromkeys(HOSTS, 0), LEAVES: 1}
     none_failed(calls)
     shown = shell(LEAVES).check_output(
         f"systemctl show --property=ActiveState,Result,ExecMainCode,ExecMainStatus {UNIT}"
@@ -160,6 +160,15 @@ def test_its_status_says_it_and_is_healthy() -> None:
     assert states[f"{UNIT}.service"] == "drained"
 
 
+def test_verify_shows_it_and_is_content() -> None:
+    done = play(playbook="verify")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert set(changes(done.stdout).values()) == {0}
+    rows = [line.split() for line in done.stdout.splitlines() if f"{UNIT}.service" in line]
+    assert sum("drained" in row for row in rows) == 1, done.stdout[-3000:]
+    assert f"{LEAVES}: drained since " in unquoted(done.stdout)
+
+
 def test_a_reboot_keeps_it_drained() -> None:
     lab("host", LAB_NAME, "reboot", LEAVES)
     proxy = "systemctl is-active mcp-proxy@default"
@@ -183,6 +192,11 @@ def test_a_whole_run_keeps_it_drained_and_is_content() -> None:
 
 def test_an_interrupted_end_is_completed_and_a_stopped_replica_stays() -> None:
     with all_the_time() as calls:
+        checked = play("--check", playbook="undrain")
+        assert checked.returncode == 0, checked.stdout[-3000:]
+        assert changes(checked.stdout) == {**dict.fromkeys(HOSTS, 0), LEAVES: 1}
+        assert state(LEAVES) == "inactive"
+        assert shell(LEAVES).file(MARK).exists
         killed_after_a_change(playbook="undrain", tasks=["End the drain"])
         assert not shell(LEAVES).file(MARK).exists
         shell(LEAVES).check_output(f"systemctl stop {UNIT}")
@@ -200,12 +214,42 @@ def test_an_interrupted_end_is_completed_and_a_stopped_replica_stays() -> None:
     assert again.returncode != 0
     assert "Nobody has drained it, so it stays as it is." in unquoted(again.stdout)
     assert set(changes(again.stdout).values()) == {0}
+    done = play(playbook="undrain")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert set(changes(done.stdout).values()) == {0}
 
 
-def test_reboots_in_waves_fail_no_call_and_complete_an_interrupted_run() -> None:
+def boot(name: str) -> str:
+    """Return what no later boot of the host has; empty while it is not there."""
+    try:
+        return str(shell(name).run(BOOT).stdout)
+    except RuntimeError:  # what testinfra makes of ssh's own failures
+        return ""
+
+
+def killed_once_drained() -> None:
+    killed_after_a_change(*WHY, playbook="reboot", tasks=[f"Drain the replica on {STAYS}"])
+
+
+def killed_in_the_reboot() -> None:
+    before = boot(STAYS)
+    killed_when(lambda: boot(STAYS) != before, *WHY, playbook="reboot")
+    until(lambda: boot(STAYS) not in ("", before), "the host does not boot")
+    target = "systemctl is-active multi-user.target"
+    until(lambda: shell(STAYS).run(target).rc == 0, "the host does not boot")
+
+
+@pytest.mark.parametrize(
+    "killed",
+    [pytest.param(killed_once_drained, marks=pytest.mark.exhaustive), killed_in_the_reboot],
+)
+def test_reboots_in_waves_fail_no_call_and_complete_an_interrupted_run(
+    killed: Callable[[], None],
+) -> None:
     before = {name: shell(name).check_output(BOOT) for name in HOSTS}
     with all_the_time() as calls:
-        killed_after_a_change(*WHY, playbook="reboot", tasks=[f"Drain the replica on {STAYS}"])
+        killed()
+        assert shell(STAYS).file(MARK).exists
         assert state(STAYS) == "inactive"
         done = play(*WHY, playbook="reboot")
         assert done.returncode == 0, done.stdout[-3000:]
