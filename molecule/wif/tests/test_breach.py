@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from caller import calling
 from deployed import STATE, all_the_time, fingerprint, none_failed, stored, tunnel
+from exposure import EXPOSURE, all_are_hardened, measured
 from replicas import (
     ANOTHER_MACHINE,
     HOSTS,
@@ -226,6 +227,19 @@ def test_it_reaches_nothing_and_starts_nothing_after_a_reboot() -> None:
     listed = shell(LOST).check_output("systemctl list-units --all --plain --no-legend 'mcp-*'")
     running = [line.split()[0] for line in listed.splitlines() if " running " in line]
     assert [unit for unit in running if "default" in unit] == []
+
+
+def test_its_only_service_may_do_nothing_else() -> None:
+    """Also by the measure of the other host's systemd."""
+    all_are_hardened(shell(LOST), "mcp-tunnel-containment")
+    unit = "mcp-tunnel-containment.service"
+    text = shell(LOST).file(f"/etc/systemd/system/{unit}").content_string
+    shell(STAYS).check_output(f"cat >/run/{unit} <<'EOF'\n{text}EOF")
+    try:
+        (exposure,) = measured(shell(STAYS), f"--offline=true /run/{unit}").values()
+    finally:
+        shell(STAYS).check_output(f"rm /run/{unit}")
+    assert exposure <= EXPOSURE
 
 
 @pytest.mark.exhaustive  # tests/unit/plugins/action/fleets/test_breach.py has it
