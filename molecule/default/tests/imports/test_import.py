@@ -32,6 +32,7 @@ from replicas import (
     await_connections,
     command_line,
     inventory,
+    killing,
     lab,
     play,
     recap,
@@ -47,9 +48,12 @@ CONFIRMED = ("-e", "mcp_tunnel_teardown_confirmed=true")
 IMPORTED = ("mode", "domain", "id", "token_file", "routes")
 
 
-def with_inventory(place: Path, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def with_inventory(
+    place: Path, playbook: str, *arguments: str, settings: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a playbook over the imported inventory, as the last lines of the import say."""
     (_python, _program, *words), environment = command_line(playbook)
+    environment |= settings or {}
     words[words.index("--inventory") + 1] = str(place)
     password = str(place.parent / "password")
     words += ["--vault-password-file", password, *arguments]
@@ -221,6 +225,8 @@ def test_hosts_join_a_deployment_and_replace_it_without_a_failed_call(joined: Pa
     tunnel, ca = of_the_lab()["mcp_tunnel_id"], stored("ca.crt")
     with calling(RUN, LAB["edge_front"], tunnel, ca) as calls:
         a_host_that_does_not_work_stays_away(joined)
+        done = with_inventory(joined, "site", settings=killing("Let it join the edge"))
+        assert f"KILLED after: Let it join the edge on {NEW}" in done.stdout, done.stdout[-4000:]
         done = with_inventory(joined, "site")
         assert done.returncode == 0, done.stdout[-4000:]
         assert set(recap(done.stdout)) == {NEW}
