@@ -2,7 +2,8 @@
 
 The tests go on from each other. At the end the host is as if it were installed anew, and deployed.
 Where one replica alone is left, clients notice that its connector starts with the new token; so
-there is a laboratory of three hosts for the whole run, of which the state host is taken out.
+there is a laboratory of four hosts for whole runs, of which a replica and then the state host are
+taken out.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from lab.core.paths import LabPaths
 from lab.supervision import facts
 
 STAYS, LOST = HOSTS[0], HOSTS[-1]
-THREE = "three"
+FOUR = "four"
 CONFIG = "/etc/mcp-tunnel/default"
 UNITS = "mcp-proxy@default.service mcp-proxy@default.socket mcp-cloudflared@default.service"
 SOCKET = "mcp-proxy@default.socket"
@@ -285,59 +286,98 @@ def test_it_comes_back_when_it_was_installed_anew() -> None:
         assert "breached" not in remembered, name
 
 
-@pytest.fixture
-def three() -> Iterator[dict[str, Any]]:
-    """A laboratory of three hosts, deployed."""
-    lab("up", THREE, "--hosts", "3", "--debian", "12,13")
-    done = play(lab_name=THREE)
+@pytest.fixture(scope="module")
+def four() -> Iterator[dict[str, Any]]:
+    """A laboratory of four hosts, deployed."""
+    lab("up", FOUR, "--hosts", "4", "--debian", "12,13")
+    done = play(lab_name=FOUR)
     assert done.returncode == 0, done.stdout[-3000:]
-    yield facts.read(LabPaths(THREE))
-    lab("down", THREE)
+    yield facts.read(LabPaths(FOUR))
+    lab("down", FOUR)
 
 
-def the_tunnel_of_three(used: str) -> dict[str, Any]:
-    """Return the tunnel with this ID, as the API of the laboratory of three hosts has it."""
-    tunnels = json.loads(lab("api", THREE, "status"))["tunnels"]
+def the_tunnel_of_four(used: str) -> dict[str, Any]:
+    """Return the tunnel with this ID, as the API of the laboratory of four hosts has it."""
+    tunnels = json.loads(lab("api", FOUR, "status"))["tunnels"]
     return next(each for each in tunnels if each["id"] == used)
+
+
+# With all credentials of the host gone; with a new CA; with the new token on one of the others.
+KILLS = (
+    "Wipe them",
+    "mcp_tunnels.stack.provision : Make the CA, or check the one that is brought",
+    "mcp_tunnels.stack.cloudflared : Write settings, units and the tunnel token",
+)
+
+
+@pytest.mark.exhaustive
+def test_a_replica_is_taken_out_by_runs_that_are_killed_and_no_call_fails(
+    four: dict[str, Any], tmp_path: Path
+) -> None:
+    state_host, *others, lost = (host["name"] for host in four["hosts"])
+    used = shell(state_host, FOUR).check_output(f"cat {STATE}/tunnel-id").strip()
+    before = the_tunnel_of_four(used)
+    given = {"mcp_tunnel_breached": [lost], "mcp_tunnel_support_dest": str(tmp_path / "evidence")}
+    arguments = ("-e", json.dumps(given))
+    with calling(LABS / FOUR, four["edge_front"], before["id"]) as calls:
+        for task in KILLS:
+            killed_after_a_change(*arguments, playbook="breach", lab_name=FOUR, tasks=[task])
+        done = play(*arguments, playbook="breach", lab_name=FOUR)
+        assert done.returncode == 0, done.stdout[-4000:]
+    none_failed(calls)
+    after = the_tunnel_of_four(used)
+    pem = shell(state_host, FOUR).check_output(f"cat {STATE}/ca.crt")
+    assert active(after) == [fingerprint(pem)]
+    assert active(after) != active(before)
+    assert len(after["rotations"]) == len(before["rotations"]) + 1
+    token = shell(state_host, FOUR).check_output(f"cat {STATE}/tunnel-token").strip()
+    for name in (state_host, *others):
+        found_there = shell(name, FOUR).check_output(f"cat {CONFIG}/tunnel-token")
+        assert found_there.strip() == token
+    assert not shell(lost, FOUR).file(CONFIG).exists
+    done = play(*arguments, playbook="breach", lab_name=FOUR)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert set(changes(done.stdout).values()) == {0}
 
 
 @pytest.mark.exhaustive
 def test_the_state_host_is_taken_out_and_no_call_fails(
-    three: dict[str, Any], tmp_path: Path
+    four: dict[str, Any], tmp_path: Path
 ) -> None:
     """The third host is the state host from then on; nothing of the first one is gone by."""
-    first, *others = (host["name"] for host in three["hosts"])
+    *names, gone = (host["name"] for host in four["hosts"])
+    first, *others = names
     new = others[-1]
-    used = shell(first, THREE).check_output(f"cat {STATE}/tunnel-id").strip()
-    before = the_tunnel_of_three(used)
+    used = shell(first, FOUR).check_output(f"cat {STATE}/tunnel-id").strip()
+    before = the_tunnel_of_four(used)
     given = {
         "mcp_tunnel_breached": [first],
         "mcp_tunnel_id": before["id"],
         "mcp_tunnel_state_host": new,
         "mcp_tunnel_support_dest": str(tmp_path / "evidence"),
     }
-    with calling(LABS / THREE, three["edge_front"], before["id"]) as calls:
-        done = play("-e", json.dumps(given), playbook="breach", lab_name=THREE)
+    with calling(LABS / FOUR, four["edge_front"], before["id"]) as calls:
+        done = play("-e", json.dumps(given), playbook="breach", lab_name=FOUR, hosts=names)
     assert done.returncode == 0, done.stdout[-4000:]
     none_failed(calls)
-    after = the_tunnel_of_three(used)
-    pem = shell(new, THREE).check_output(f"cat {STATE}/ca.crt")
+    after = the_tunnel_of_four(used)
+    pem = shell(new, FOUR).check_output(f"cat {STATE}/ca.crt")
     assert active(after) == [fingerprint(pem)]
     assert active(after) != active(before)
     assert len(after["rotations"]) == len(before["rotations"]) + 1
     for name in others:
-        token = shell(name, THREE).check_output(f"cat {CONFIG}/tunnel-token")
-        assert token.strip() == shell(new, THREE).check_output(f"cat {STATE}/tunnel-token").strip()
-    assert not shell(first, THREE).file(STATE).exists
+        token = shell(name, FOUR).check_output(f"cat {CONFIG}/tunnel-token")
+        assert token.strip() == shell(new, FOUR).check_output(f"cat {STATE}/tunnel-token").strip()
+    assert not shell(first, FOUR).file(STATE).exists
     for name in others:
-        remembered = json.loads(shell(name, THREE).check_output(f"cat {CONFIG}/members.json"))
+        remembered = json.loads(shell(name, FOUR).check_output(f"cat {CONFIG}/members.json"))
         assert remembered["state_host"] == new
-        assert [mark["name"] for mark in remembered["breached"]] == [first]
+        assert {mark["name"] for mark in remembered["breached"]} == {first, gone}
     # Also where the variables still lead to the former state host, which knows of no mark, and
     # says that it is another machine.
-    shell(first, THREE).check_output(ANOTHER_MACHINE)
+    shell(first, FOUR).check_output(ANOTHER_MACHINE)
     for given_host in (new, first):
-        refused = play("-e", f"mcp_tunnel_state_host={given_host}", lab_name=THREE)
+        refused = play("-e", f"mcp_tunnel_state_host={given_host}", lab_name=FOUR, hosts=names)
         assert refused.returncode != 0
         assert f"{first} was taken out as broken into" in unquoted(refused.stdout)
-        assert not shell(first, THREE).file(STATE).exists
+        assert not shell(first, FOUR).file(STATE).exists
