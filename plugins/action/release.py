@@ -46,6 +46,7 @@ _ARGUMENTS = {
     "binary_file": {"type": "path"},
     "binary_sha256": {"type": "str", "default": ""},
     "active": {"type": "str"},
+    "unpacked": {"type": "list", "elements": "str"},
     "bundle": {"type": "path", "default": ""},
 }
 _NEEDS = [
@@ -59,7 +60,8 @@ _NEEDS = [
 class ActionModule(CheckedModule):
     """One call on the host says whether the release is there; a second one unpacks it.
 
-    None is needed when the host is known to run that release.
+    None is needed when the host is known to run that release, and not the first when it is known
+    to lack it.
     """
 
     TRANSFERS_FILES = False  # a temporary directory on the host is made only when it is needed
@@ -90,13 +92,14 @@ class ActionModule(CheckedModule):
         if arguments["active"] == artifact.version:
             return _found(arguments["part"], artifact.version)
         request = {"part": arguments["part"], "version": artifact.version}
-        found = self._on_host(request, task_vars)
-        if found.get("failed") or found["present"]:
-            return found
+        if arguments["unpacked"] is None or artifact.version in arguments["unpacked"]:
+            found = self._on_host(request, task_vars)
+            if found.get("failed") or found["present"]:
+                return found
         # Also in check mode: a run without the archive would fail.
         with places.taken(artifact) as archive:
             if self._task.check_mode:
-                return {**found, "changed": True}
+                return {**_found(**request), "changed": True, "present": False}
             return self._transfer(archive, request, task_vars)
 
     def _transfer(

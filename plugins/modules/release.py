@@ -72,6 +72,13 @@ options:
       - Version that is active on the host and complete, as M(mcp_tunnels.stack.host_check) has seen
         in this run. When it is the wanted one, the host is not asked again.
     type: str
+  unpacked:
+    description:
+      - All versions that are complete on the host, as M(mcp_tunnels.stack.host_check) has seen in
+        this run. A release that is not among them is shipped at once.
+      - Without, the host is asked first whether it has the release.
+    type: list
+    elements: str
   bundle:
     description:
       - Path of a bundle on the controller, which C(mcp_tunnels.stack.assemble) has made. It is then
@@ -91,6 +98,7 @@ EXAMPLES = r"""
     architecture: x86_64
     python_version: 3.11.2
     active: "{{ host.facts.releases.proxy | default(omit) }}"
+    unpacked: "{{ host.facts.unpacked.proxy }}"
   register: proxy_release
 
 - name: Ship cloudflared

@@ -21,10 +21,10 @@ def binary(tmp_path):
 def ship(tmp_path, binary):
     """Ship cloudflared when a version is known to be active: (exit status, output)."""
 
-    def run(active, **options):
+    def run(active, *arguments, **options):
         task = {"part": "cloudflared", "architecture": "x86_64", **options}
         tasks = [{"mcp_tunnels.stack.release": {**task, "active": active}}]
-        return run_playbook(tmp_path, tasks, {"a": {}})
+        return run_playbook(tmp_path, tasks, {"a": {}}, *arguments)
 
     return run
 
@@ -46,4 +46,20 @@ def test_a_package_that_is_active_is_not_asked_for_again(ship):
 @pytest.mark.parametrize("active", ["2026.9.3-77e26d8d", ""])
 def test_a_host_that_runs_another_one_is_asked(ship, binary, active):
     status, output = ship(active, method="file", binary_file=str(binary))
+    assert (status, "UNREACHABLE" in output) == (4, True), output
+
+
+def test_a_host_that_lacks_the_release_is_not_asked_first(ship, binary):
+    status, output = ship(
+        "", "--check", method="file", binary_file=str(binary), unpacked=["2026.9.3-77e26d8d"]
+    )
+    assert status == 0, output
+    assert ('"present": false' in output, '"changed": true' in output) == (True, True), output
+
+
+def test_a_host_that_has_unpacked_it_before_is_asked(ship, binary):
+    version = BroughtCloudflared(binary, "").version
+    status, output = ship(
+        "", "--check", method="file", binary_file=str(binary), unpacked=[version]
+    )
     assert (status, "UNREACHABLE" in output) == (4, True), output

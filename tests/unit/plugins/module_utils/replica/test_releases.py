@@ -153,6 +153,14 @@ def test_a_link_in_an_archive_is_refused(releases, tmp_path):
         releases.unpack("1", tmp_path / "evil.tar.gz")
 
 
+def test_what_no_command_imports_is_not_compiled(releases, tmp_path):
+    members = ["command-lib/pygments/lexers/c.py", "command-lib/rich/table.py", "lib/pygments.py"]
+    packed = pack(tmp_path / "rich.tar.gz", [(name, b"x = 1\n", 0o644) for name in members])
+    releases.unpack("1", packed)
+    compiled = {path.parent.parent.name for path in releases.path("1").rglob("*.pyc")}
+    assert compiled == {"rich", "lib"}
+
+
 def test_activation_switches_the_link(releases, archive):
     releases.unpack("1", archive)
     releases.unpack("2", archive)
