@@ -19,7 +19,7 @@ help:  ## this list
 bootstrap:  ## Debian packages, locked tools, link as a collection
 	@tools/bootstrap
 
-demo: bootstrap  ## two hosts become replicas of one MCP tunnel; a real MCP tool is called through it; V=1 shows all of the play
+demo:  ## two hosts become replicas of one MCP tunnel; a real MCP tool is called through it; V=1 shows all of the play
 	@tools/demo
 
 demo-down: bootstrap  ## end the demo and everything it started

@@ -12,7 +12,8 @@ from ..core.errors import LabError
 
 #: The modules of the commands. Each loads a lot for its own, and tests start many commands.
 _FAMILIES = {
-    "labs": ("up", "down", "list", "rootfs", "status", "host"),
+    "labs": ("up", "down", "list", "status", "host"),
+    "rootfs": ("rootfs",),
     "network": ("net",),
     "tunnel": ("edge", "call"),
     "api": ("api",),

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from ..core.checkouts import OWN, Checkout
 from ..core.errors import LabError
 from ..core.paths import LabPaths
-from ..core.progress import Progress
-from ..hosts import cgroups, rootfs, ssh
+from ..hosts import cgroups, ssh
 from ..supervision import facts, lifecycle
 
 if TYPE_CHECKING:
@@ -49,9 +48,6 @@ def add_parsers(subparsers: Subparsers) -> None:
     down.set_defaults(run=_down)
     listing = subparsers.add_parser("list", help="the labs of this machine, and whose they are")
     listing.set_defaults(run=_list)
-    trees = subparsers.add_parser("rootfs", help="build the hosts' root file systems in advance")
-    trees.add_argument("releases", nargs="+", metavar="RELEASE", help="12, 13")
-    trees.set_defaults(run=_rootfs)
     status = subparsers.add_parser("status", help="what runs; exit status 1 if anything does not")
     status.add_argument("name")
     status.set_defaults(run=_status)
@@ -102,15 +98,6 @@ def _list(_arguments: argparse.Namespace) -> int:
         for paths in lifecycle.known(checkout):
             state = lifecycle.state(paths)
             print(f"{paths.name:8} {state:20} {checkout.path}  ({paths.run_dir})")
-    return 0
-
-
-def _rootfs(arguments: argparse.Namespace) -> int:
-    progress = Progress()
-    trees = rootfs.ensure_all(arguments.releases, progress)
-    progress.clear()
-    for release, tree in trees.items():
-        print(f"Debian {release}: {tree}")
     return 0
 
 

@@ -59,7 +59,5 @@ def test_a_host_that_lacks_the_release_is_not_asked_first(ship, binary):
 
 def test_a_host_that_has_unpacked_it_before_is_asked(ship, binary):
     version = BroughtCloudflared(binary, "").version
-    status, output = ship(
-        "", "--check", method="file", binary_file=str(binary), unpacked=[version]
-    )
+    status, output = ship("", "--check", method="file", binary_file=str(binary), unpacked=[version])
     assert (status, "UNREACHABLE" in output) == (4, True), output

@@ -4,6 +4,9 @@ import contextlib
 import json
 
 import pytest
+from ansible_collections.mcp_tunnels.stack.plugins.action.file_set import (
+    ActionModule as FileSet,
+)
 from ansible_collections.mcp_tunnels.stack.plugins.action.state_host import (
     ActionModule as StateHost,
 )
@@ -95,3 +98,13 @@ def test_half_a_holder_of_a_lease_is_none():
     holder = StateHost.fields(None, {"state": "held"})["holder"]
     assert holder({}) == ""
     assert "has no 'id'" in holder({"owner": "root"})
+
+
+def test_changed_paths_are_those_of_entries_and_of_users():
+    asked = {"entries": [{"path": "/etc/a"}], "sysusers": {"mcp-proxy": "u mcp-proxy -"}}
+    changed = FileSet.fields(None, asked)["changed_paths"]
+    users = "/etc/sysusers.d"
+    assert changed(["/etc/a", users, f"{users}/mcp-proxy.conf"]) == ""
+    assert changed([f"{users}/other.conf"]) != ""
+    without = FileSet.fields(None, {"entries": [{"path": "/etc/a"}]})["changed_paths"]
+    assert without([users]) != ""
