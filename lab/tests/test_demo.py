@@ -60,9 +60,11 @@ class Demo:
         for root in (self.root, self.other):
             (root / ".venv/bin").mkdir(parents=True)
             (root / "tools").mkdir()
+            (root / "tools/bootstrap").symlink_to("/bin/true")
             for name in ("demo", "environment", "run"):
                 shutil.copy(OWN.path / "tools" / name, root / "tools")
             self._stand_in(root, "python", _PYTHON)
+            self._stand_in(root, "python3", _PYTHON)
             self._stand_in(root, "ansible-playbook", _PLAYBOOK)
         certificate = directory / "ca.crt"
         subprocess.run(

@@ -99,7 +99,8 @@ class ActionModule(CheckedModule):
         # Also in check mode: a run without the archive would fail.
         with places.taken(artifact) as archive:
             if self._task.check_mode:
-                return {**_found(**request), "changed": True, "present": False}
+                known = _found(arguments["part"], artifact.version)
+                return {**known, "changed": True, "present": False}
             return self._transfer(archive, request, task_vars)
 
     def _transfer(

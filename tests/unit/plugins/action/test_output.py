@@ -51,6 +51,7 @@ def test_in_mode_wif_there_is_nothing_to_register(tmp_path):
 
 def test_a_controller_without_pip_changes_no_host(tmp_path):
     simulation = Simulation(tmp_path)
+    del simulation.world["unpacked"]  # the hosts are bare
     package = tmp_path / "site/pip"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()

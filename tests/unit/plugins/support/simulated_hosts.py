@@ -3,6 +3,7 @@
 A world is a JSON file::
 
     {"attacks": {"host2": [{"module": "host_check", "arguments": {}, "merge": {}}]},
+     "unpacked": {"proxy": ["1.0.0-py3.11"], "cloudflared": []},
      "interrupted_reboots": ["host1"],
      "drained": ["host1"], "broken_at_the_edge": ["host1"], "needing_reboots": ["host1"],
      "returning": ["host1"], "in_service": {"host1": ["default"]},
@@ -181,7 +182,7 @@ def _truth(
                 "users": [each for each in USERS if each in given.get("users", [])],
                 "renewal_key": "",
                 "releases": {},
-                "unpacked": {"proxy": [], "cloudflared": []},
+                "unpacked": world.get("unpacked", {"proxy": [], "cloudflared": []}),
             }
         },
         "public_files": {

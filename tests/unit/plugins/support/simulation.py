@@ -32,6 +32,11 @@ _CLOUDFLARED = b"pretends to be cloudflared"
 _CHECKSUM = hashlib.sha256(_CLOUDFLARED).hexdigest()
 # Asked for once: it depends on every file of a release.
 _PROXY = release_for(Target("3.11.2", "x86_64"), sys.executable).version
+_DEFAULTS = yaml.safe_load((_COLLECTION / "roles/cloudflared/defaults/main.yml").read_text())
+_UNPACKED = {
+    "proxy": [_PROXY],
+    "cloudflared": [f"{_DEFAULTS['cloudflared_version']}-{_CHECKSUM[:8]}"],
+}
 _WIF = {
     "mcp_tunnel_mode": "wif",
     "mcp_tunnel_id": "tnl_01ABCDEF",
@@ -46,7 +51,7 @@ class Simulation:
 
     def __init__(self, directory: Path, mode: str = "manual") -> None:
         self.directory = directory
-        self.world: dict[str, Any] = {"attacks": {}}
+        self.world: dict[str, Any] = {"attacks": {}, "unpacked": _UNPACKED}
         self.variables: dict[str, Any] = {
             "mcp_tunnel_domain": simulated_hosts.DOMAIN,
             "mcp_tunnel_routes": {"echo": "http://10.0.0.1:8000"},

@@ -94,6 +94,7 @@ def test_a_host_gets_a_release_from_a_bundle_without_a_cache(tmp_path):
 
 def test_a_bundle_that_lacks_a_release_is_told_once_before_any_host_is_changed(tmp_path):
     simulation = Simulation(tmp_path)
+    del simulation.world["unpacked"]  # the hosts are bare
     other = release_for(Target("3.13.5", "x86_64"), sys.executable)
     bundle = write_bundle(tmp_path / "other", {other.file_name: b"x"})
     simulation.variables["mcp_tunnel_bundle"] = str(bundle)
@@ -122,6 +123,7 @@ def test_a_tunnel_without_its_release_stops_and_the_others_go_on(tmp_path):
 
 def test_a_flipped_bit_is_refused_before_any_host_is_changed(tmp_path):
     simulation = Simulation(tmp_path)
+    del simulation.world["unpacked"]  # the hosts are bare
     path = tmp_path / "bundle" / PROXY.file_name
     os.truncate(path, path.stat().st_size - 1)
     status, output = simulation.run("site", "--check")
