@@ -42,31 +42,34 @@ class _Closed(asyncio.Transport):
 CLOSED: Final = _Closed()
 
 
-def send_at_once(fileno: int, data: bytes) -> bytes | memoryview:
-    """Write *data* to the socket *fileno*; return the part that the system does not take.
+def send_at_once(fileno: int, pieces: Sequence[bytes]) -> Sequence[bytes]:
+    """Write *pieces* to the socket *fileno*; return what the system does not take.
 
     An upstream may answer, and close with the request unread. A write then fails, and a transport
     closes at once, with the answer unread. Here the failure is left to the next read, which finds
     the answer before the end (RFC 9112 §9.6).
     """
     try:
-        written = os.write(fileno, data)
-        return b"" if written == len(data) else memoryview(data)[written:]
+        return _rest(pieces, os.writev(fileno, pieces))
     except BlockingIOError:
-        return data
+        return pieces
     except OSError:
-        return b""
+        return ()
 
 
-def send_pieces(fileno: int, pieces: Sequence[bytes]) -> list[bytes]:
+def send_pieces(fileno: int, pieces: Sequence[bytes]) -> Sequence[bytes]:
     """Write *pieces* to the socket *fileno*; return what the system does not take.
 
     A failure is left to the transport, which is to be given all of the rest.
     """
     try:
-        written = os.writev(fileno, pieces)
+        return _rest(pieces, os.writev(fileno, pieces))
     except OSError:
-        written = 0
+        return pieces
+
+
+def _rest(pieces: Sequence[bytes], written: int) -> list[bytes]:
+    """The part of *pieces* after the first *written* bytes."""
     rest: list[bytes] = []
     for piece in pieces:
         if written < len(piece):

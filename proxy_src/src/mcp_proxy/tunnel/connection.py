@@ -10,7 +10,7 @@ import asyncio
 import enum
 from builtins import memoryview  # mypyc looks here for the type of a field
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -445,7 +445,7 @@ class TunnelConnection(asyncio.BufferedProtocol):
             self._end()
         self._pace()
 
-    def _send(self, pieces: list[bytes]) -> None:
+    def _send(self, pieces: Sequence[bytes]) -> None:
         """Send *pieces*: at once, as far as the system takes them."""
         transport = self._transport
         if transport.is_closing():

@@ -7,7 +7,7 @@ import math
 import select
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
@@ -26,6 +26,12 @@ _MAX_IDLE: Final = 64
 
 _HIGH_WATER: Final = 1 << 18
 """The client is held back once this many bytes wait to be sent to an upstream."""
+
+_JOINED: Final = 1 << 14
+"""Bytes of a request that are joined before they are sent."""
+
+_PIECES: Final = 512
+"""Pieces of a request that are sent as they are."""
 
 _READ: Final = 1 << 18
 _BUSY_READ: Final = 1 << 16
@@ -325,14 +331,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._send()
 
     def _send(self) -> None:
-        rest: bytes | memoryview = b""
+        rest: Sequence[bytes] = ()
         if self._unsent and not self.transport.is_closing():
-            data = b"".join(self._unsent)
+            # A few bytes are joined sooner than sent in pieces, and of these the system takes 1024.
+            joins = self._unsent_bytes <= _JOINED or len(self._unsent) > _PIECES
+            data = [b"".join(self._unsent)] if joins else self._unsent
             at_once = self._plain and not self.transport.get_write_buffer_size()
             rest = send_at_once(self._fileno, data) if at_once else data
             if rest:
-                self.transport.write(rest)
-        self._unsent.clear()
+                self.transport.writelines(rest)
+        self._unsent = []
         self._unsent_bytes = 0
         if rest or self._late or self.noted:  # most requests leave at once
             self._note()

@@ -197,8 +197,8 @@ class UpstreamTls(asyncio.Transport, asyncio.BufferedProtocol):
         data = self._outgoing.read()
         if data and not self._plain.is_closing():
             at_once = not self._plain.get_write_buffer_size()
-            if rest := send_at_once(self._fileno, data) if at_once else data:
-                self._plain.write(rest)
+            if rest := send_at_once(self._fileno, [data]) if at_once else [data]:
+                self._plain.writelines(rest)
 
     def pause_reading(self) -> None:
         """See :class:`asyncio.ReadTransport`."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 
-from mcp_proxy.system.transports import send_pieces
 from mcp_proxy.system.turn import Turn
 
 
@@ -43,24 +40,3 @@ async def test_what_fails_at_the_end_of_a_read_is_told_and_keeps_nobody() -> Non
     turn.read_ends()
     assert done == [1]
     assert len(errors) == 1
-
-
-def test_what_the_system_does_not_take_is_left() -> None:
-    ours, peer = socket.socketpair()
-    with ours, peer:
-        ours.setblocking(False)
-        pieces = [os.urandom(70_000) for _ in range(100)]
-        rest = send_pieces(ours.fileno(), pieces)
-        assert 1 < len(rest) < 100
-        peer.setblocking(False)
-        got = bytearray()
-        while len(got) < 7_000_000 - sum(map(len, rest)):
-            got += peer.recv(1 << 20)
-        assert bytes(got) + b"".join(rest) == b"".join(pieces)
-
-
-def test_nothing_is_taken_by_a_socket_that_fails() -> None:
-    ours, peer = socket.socketpair()
-    with ours:
-        peer.close()
-        assert send_pieces(ours.fileno(), [b"one", b"two"]) == [b"one", b"two"]
