@@ -24,7 +24,9 @@ def add_parsers(subparsers: Subparsers) -> None:
     up = subparsers.add_parser("up", help="make a lab; returns when it is ready")
     up.add_argument("name")
     up.add_argument("--hosts", type=int, default=2)
-    up.add_argument("--debian", default="12", help="releases, cycled over the hosts: 12,13")
+    up.add_argument(
+        "--debian", default="12", help="releases (11 to 14), cycled over the hosts: 12,13"
+    )
     up.add_argument(
         "--with",
         dest="packages",

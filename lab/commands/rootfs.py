@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def add_parsers(subparsers: Subparsers) -> None:
     """Adds rootfs."""
     trees = subparsers.add_parser("rootfs", help="build the hosts' root file systems in advance")
-    trees.add_argument("releases", nargs="+", metavar="RELEASE", help="12, 13")
+    trees.add_argument("releases", nargs="+", metavar="RELEASE", help="11 to 14")
     trees.set_defaults(run=_rootfs)
 
 

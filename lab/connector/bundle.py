@@ -1,7 +1,7 @@
-"""Makes the stand-in's one executable file: a zip archive that any Python 3.10 or later runs.
+"""Makes the stand-in's one executable file: a zip archive that any Python 3.9 or later runs.
 
-It carries the HTTP/2 and YAML libraries of the development environment (locked; only the pure
-Python part of YAML), so that a host needs nothing besides its own /usr/bin/python3.
+It carries libraries of the development environment (locked; only the pure Python part of YAML), so
+that a host needs nothing besides its own /usr/bin/python3.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import zipfile
 from pathlib import Path
 
-_LIBRARIES = ("h2", "hpack", "hyperframe", "yaml")
+_LIBRARIES = ("async_timeout", "h2", "hpack", "hyperframe", "yaml")
 _SHEBANG = b"#!/usr/bin/python3 -I\n"
 _MAIN = "import sys\nfrom lab.connector.main import main\nsys.exit(main())\n"
 _LAB = Path(__file__).resolve().parent.parent

@@ -10,6 +10,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from async_timeout import timeout
+
 from ..wire.h2link import Link
 from ..wire.h2stream import Stream
 from . import quic
@@ -69,7 +71,7 @@ class EdgeConnection:
 
     async def _run(self, registered: Callable[[], None]) -> None:
         try:
-            async with asyncio.timeout(_DIAL_TIMEOUT):
+            async with timeout(_DIAL_TIMEOUT):
                 reader, writer = await asyncio.open_connection(
                     self._address.host,
                     self._address.port,
@@ -77,7 +79,7 @@ class EdgeConnection:
                     server_hostname=EDGE_NAME,
                     limit=_CHUNK,
                 )
-        except TimeoutError as error:
+        except asyncio.TimeoutError as error:
             raise OSError("DialContext error: i/o timeout") from error
         local = writer.get_extra_info("sockname")[0]
         self._local_ip = socket.inet_pton(self._address.family, local.partition("%")[0])
@@ -127,7 +129,7 @@ class EdgeConnection:
             await self._register(stream, registered)
         except (Refused, Lost) as error:
             self._finish(error)
-        except (WireError, ConnectionError, TimeoutError) as error:
+        except (WireError, ConnectionError, asyncio.TimeoutError) as error:
             self._finish(Lost(str(error) or "context deadline exceeded"))
 
     async def _register(self, stream: Stream, registered: Callable[[], None]) -> None:
@@ -170,7 +172,7 @@ class EdgeConnection:
             gone.cancel()
             await asyncio.gather(gone, draining, return_exceptions=True)
         context.status.connected.discard(self._index)
-        async with asyncio.timeout(_RPC_TIMEOUT):
+        async with timeout(_RPC_TIMEOUT):
             await control.unregister()
         context.log.info(
             "Unregistered tunnel connection", connIndex=self._index, event=0, ip=self._address.host

@@ -14,6 +14,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from async_timeout import timeout
+
 SRV_NAME = "_v2-origintunneld._tcp.argotunnel.com"
 PROTOCOL_NAME = "protocol-v2.argotunnel.com"
 _TXT, _SRV = 16, 33
@@ -98,10 +100,10 @@ async def _query(name: str, kind: int) -> list[tuple[bytes, int, int]]:
         sock.setblocking(False)
         try:
             await loop.sock_connect(sock, (server, 53))
-            async with asyncio.timeout(_TIMEOUT):
+            async with timeout(_TIMEOUT):
                 await loop.sock_sendall(sock, question)
                 data = await loop.sock_recv(sock, 4096)
-        except (OSError, TimeoutError) as error:
+        except (OSError, asyncio.TimeoutError) as error:
             raise LookupFailed(f"lookup {name} on {server}:53: {error or 'i/o timeout'}") from error
     answer_id, flags, questions, answers = struct.unpack_from(">HHHH", data)
     if answer_id != ident or flags & 0x000F:

@@ -16,6 +16,8 @@ import sys
 import uuid
 from dataclasses import dataclass, field, replace
 
+from async_timeout import timeout
+
 from . import ingress, prechecks
 from .connection import Context, EdgeConnection, Lost
 from .discovery import Address, LookupFailed, edge_addresses, preferred_protocol
@@ -255,6 +257,6 @@ def _tell_systemd() -> None:
 
 
 async def _pause(unless: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+    with contextlib.suppress(asyncio.TimeoutError):
+        async with timeout(seconds):
             await unless.wait()

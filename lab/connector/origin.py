@@ -13,6 +13,8 @@ import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from async_timeout import timeout
+
 from ..wire.h2stream import Headers, Stream
 
 UPGRADE_HEADER = "cf-cloudflared-proxy-connection-upgrade"
@@ -59,9 +61,9 @@ class Origin:
         parts = urlsplit(self.url)
         port = parts.port or 80
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
+            async with timeout(_CONNECT_TIMEOUT):
                 return await asyncio.open_connection(parts.hostname, port, limit=_CHUNK)
-        except (OSError, TimeoutError) as error:
+        except (OSError, asyncio.TimeoutError) as error:
             reason = getattr(error, "strerror", None) or "i/o timeout"
             if isinstance(error, ConnectionRefusedError):
                 reason = "connect: connection refused"

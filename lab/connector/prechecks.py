@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
+from async_timeout import timeout
+
 from . import quic
 from .discovery import Address
 from .log import Log
@@ -31,14 +33,14 @@ async def run(addresses: Sequence[Address], log: Log) -> None:
     probes["Cloudflare API api.cloudflare.com:443"] = lambda: _tcp(*_MANAGEMENT)
     log.info("-------- CONNECTIVITY PRE-CHECKS --------")
     results = await asyncio.gather(*(_probe(probe) for probe in probes.values()))
-    for name, passed in zip(probes, results, strict=True):
+    for name, passed in zip(probes, results):
         log.info(f"{name}  {'PASS' if passed else 'FAIL'}")
     log.info("precheck complete", component="prechecks")
 
 
 async def _probe(probe: Callable[[], Awaitable[None]]) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_TIMEOUT):
+    with contextlib.suppress(asyncio.TimeoutError):
+        async with timeout(_TIMEOUT):
             for attempt in range(_TRIES):
                 with contextlib.suppress(OSError):
                     await probe()

@@ -11,6 +11,8 @@ import asyncio
 import secrets
 import socket
 
+from async_timeout import timeout
+
 from .discovery import Address
 
 #: Vendor behaviour: a handshake is given up after this long without an answer, in seconds.
@@ -31,10 +33,10 @@ async def dial(address: Address) -> socket.socket:
         sock.setblocking(False)
         sock.bind(("", 0))
         # Not connected: a refusal by the path (ICMP) looks like silence.
-        await loop.sock_sendto(sock, _hello(), (address.host, address.port))
-        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+        sock.sendto(_hello(), (address.host, address.port))
+        async with timeout(HANDSHAKE_TIMEOUT):
             await loop.sock_recv(sock, 4096)
-    except TimeoutError:
+    except asyncio.TimeoutError:
         sock.close()
         reason = "timeout: no recent network activity"
         raise DialError(f"failed to dial to edge with quic: {reason}") from None

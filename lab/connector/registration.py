@@ -6,10 +6,11 @@ over HTTP/2". Message layouts follow the published rpc.capnp.
 
 from __future__ import annotations
 
-import asyncio
 import struct
 import uuid
 from dataclasses import dataclass
+
+from async_timeout import timeout
 
 from ..wire.h2stream import Stream
 from .capnp_wire import Pointer, Reader, Struct, Text, WireError, decode, encode
@@ -146,5 +147,5 @@ async def register_within(
     control: ControlStream, who: Identity, index: int, local_ip: bytes, attempt: int, seconds: float
 ) -> Registered:
     """`ControlStream.register` with the vendor's limit on the time it may take (5 s)."""
-    async with asyncio.timeout(seconds):
+    async with timeout(seconds):
         return await control.register(who, index, local_ip, attempt)

@@ -11,6 +11,8 @@ import json
 import uuid
 from dataclasses import dataclass, field
 
+from async_timeout import timeout
+
 from .ingress import Ingress
 from .log import Log
 
@@ -101,7 +103,7 @@ class StatusServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(_REQUEST_TIMEOUT):
+            async with timeout(_REQUEST_TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
                 status, kind, body = self._answer(head.split(b" ", 2)[1].partition(b"?")[0])
                 writer.write(
@@ -110,7 +112,7 @@ class StatusServer:
                     + body
                 )
                 await writer.drain()
-        except (OSError, TimeoutError, IndexError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.TimeoutError, IndexError, asyncio.IncompleteReadError):
             pass
         except asyncio.LimitOverrunError:
             pass

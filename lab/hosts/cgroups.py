@@ -10,11 +10,14 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.errors import LabError
 
 _ROOT = Path("/sys/fs/cgroup")
+#: Debian's releases whose systemd does not start without cgroup v2 (258 and later).
+_NEED_V2 = {"14"}
 
 
 def _hierarchies() -> list[Path]:
@@ -26,6 +29,20 @@ def _hierarchies() -> list[Path]:
     if not found:
         raise LabError(f"{_ROOT}: no cgroup hierarchy for systemd is mounted; hosts cannot boot")
     return found
+
+
+def check(releases: Iterable[str]) -> None:
+    """Looks whether containers of these releases of Debian can boot on this machine.
+
+    Raises:
+        LabError: they cannot.
+    """
+    refused = sorted(_NEED_V2.intersection(releases))
+    if refused and _hierarchies() != [_ROOT]:
+        raise LabError(
+            f"Debian {', '.join(refused)}: its systemd needs cgroup v2, and the containers of this "
+            "machine have v1; --machines makes virtual machines, which have v2"
+        )
 
 
 def create(lab: str, group: str) -> list[Path]:

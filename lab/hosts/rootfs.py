@@ -25,7 +25,7 @@ from ..core.progress import Pace, Progress
 from .mirror import KEYRING, Mirror, find_mirror
 
 #: Debian release -> suite.
-SUITES: dict[str, str] = {"12": "bookworm", "13": "trixie"}
+SUITES: dict[str, str] = {"11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky"}
 
 #: A bare server as an operator would hand it over, without anything extra for the project.
 _PACKAGES = (
@@ -64,11 +64,19 @@ rm -f /etc/dpkg/dpkg.cfg.d/99mmdebstrap
 rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/log/bootstrap.log /var/log/dpkg.log
 """
 
-_HOOKS = "--hook-directory=/usr/share/mmdebstrap/hooks"
+_HOOKS = "/usr/share/mmdebstrap/hooks"
 #: As the installer does; usrmerge, which apt takes in Debian 12 otherwise, brings all of Perl.
-_MERGED = f"{_HOOKS}/merged-usr"
+_MERGED = (f"--hook-directory={_HOOKS}/merged-usr",)
+#: Debian 11 does not have the package that the hooks would replace theirs with.
+_MERGED_WITHOUT_A_PACKAGE = (
+    f"--setup-hook={_HOOKS}/merged-usr/setup00.sh",
+    '--essential-hook=chroot "$1" dpkg --purge usr-is-merged',
+)
+#: The index of a release that is not out yet is valid for a week, and a mirror may be older. Old
+#: packages do no harm to hosts that reach no other network.
+_OF_ANY_AGE = ("--aptopt=Acquire::Check-Valid-Until false",)
 #: So that apt in the new tree reaches a mirror that is a directory of this machine.
-_OF_FILES = f"{_HOOKS}/file-mirror-automount"
+_OF_FILES = f"--hook-directory={_HOOKS}/file-mirror-automount"
 
 #: mmdebstrap writes about so many: some nine for each package.
 _LINES = 1400
@@ -196,7 +204,8 @@ def _mmdebstrap(suite: str, target: Path, mirror: Mirror, progress: Progress) ->
         # No fsync(2) for every file: the whole tree is written to the disk before it gets its name.
         "--dpkgopt=force-unsafe-io",
         f"--include={','.join(_PACKAGES)}",
-        _MERGED,
+        *(_MERGED_WITHOUT_A_PACKAGE if suite == SUITES["11"] else _MERGED),
+        *(_OF_ANY_AGE if suite == SUITES["14"] else ()),
         *([_OF_FILES] if mirror.url.startswith("file:") else []),
         suite,
         str(target),

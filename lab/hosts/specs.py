@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import LabError
+from ..core.processes import run
 from ..network.addresses import GATEWAY_V4, MAX_HOSTS, HostAddress
 from .ssh import HostKey
 
@@ -104,6 +105,9 @@ def own_files(
     # As update-ca-certificates would do it; a run of it on the host keeps this.
     for number, pem in enumerate(cas):
         files[f"{_CA_SOURCES}/lab-{number}.crt"] = OwnFile(pem)
+        # Where OpenSSL of Debian 11 looks, which does not read the bundle.
+        subject = run(["openssl", "x509", "-noout", "-subject_hash"], stdin=pem).strip()
+        files[f"etc/ssl/certs/{subject}.0"] = OwnFile(pem)
     trusted = next(
         bundle for each in (*spec.layers, spec.tree) if (bundle := each / _CA_BUNDLE).is_file()
     )

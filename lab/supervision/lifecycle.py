@@ -22,7 +22,7 @@ from ..core.errors import LabError
 from ..core.paths import LabPaths
 from ..core.processes import alive, recorded
 from ..core.progress import Progress
-from ..hosts import boot_files, cloudflared, layers, qemu, rootfs, ssh
+from ..hosts import boot_files, cgroups, cloudflared, layers, qemu, rootfs, ssh
 from ..hosts.specs import plan_hosts
 from . import cleanup, facts, kept
 from .messages import decode
@@ -80,6 +80,8 @@ def up(
     _check_tools(_TOOLS, "tools/bootstrap")
     if machines:
         _check_tools(qemu.TOOLS, "tools/bootstrap --machines")
+    else:
+        cgroups.check(releases)
     progress = Progress()
     lock = _lock(paths)
     if lock is None:

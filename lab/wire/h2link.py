@@ -43,6 +43,7 @@ class Link:
         self._on_stream = on_stream
         self._streams: dict[int, Stream] = {}
         self._window = asyncio.Event()
+        self._draining = asyncio.Lock()  # Python 3.9 allows one task to wait for the socket
         self._idle = asyncio.Event()
         self.closed = False
         self.last_heard = 0.0
@@ -148,7 +149,8 @@ class Link:
             raise LinkClosed("connection is closed")
         self.flush_soon()
         try:
-            await self._writer.drain()
+            async with self._draining:
+                await self._writer.drain()
         except OSError as error:
             raise LinkClosed(f"connection failed: {error}") from error
 
@@ -178,7 +180,7 @@ class Link:
             if self._on_stream is not None:
                 self._on_stream(stream)
             return
-        if isinstance(event, h2.events.WindowUpdated | h2.events.RemoteSettingsChanged):
+        if isinstance(event, (h2.events.WindowUpdated, h2.events.RemoteSettingsChanged)):
             self._window.set()
             return
         stream_id = getattr(event, "stream_id", None)

@@ -66,6 +66,19 @@ def test_without_qemu_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyP
         lifecycle.up("noqemu", 1, ["12"], machines=True)
 
 
+def test_a_release_that_needs_cgroup_v2_is_no_container_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "_ROOT", tmp_path)
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd/cgroup.procs").touch()
+    with pytest.raises(LabError, match=r"Debian 14: its systemd needs cgroup v2.*--machines"):
+        lifecycle.up("nogroup2", 1, ["12", "14"])
+    cgroups.check(["11", "12", "13"])
+    (tmp_path / "cgroup.procs").touch()
+    cgroups.check(["14"])
+
+
 def _tree_with_a_kernel(directory: Path) -> tuple[Path, Path]:
     """A root file system and a layer with a kernel, as far as boot files need them."""
     tree, layer = directory / "suite-0123", directory / "suite-with-4567"

@@ -47,6 +47,31 @@ def test_a_finished_tree_is_built_once(cache: Path, fake_tools: AddTool, tmp_pat
     assert (tmp_path / "runs").read_text() == "run\n"
 
 
+@pytest.mark.parametrize(
+    ("release", "has"),
+    [
+        ("11", ["--setup-hook=/usr/share/mmdebstrap/hooks/merged-usr/setup00.sh"]),
+        ("12", ["--hook-directory=/usr/share/mmdebstrap/hooks/merged-usr"]),
+        (
+            "14",
+            [
+                "--hook-directory=/usr/share/mmdebstrap/hooks/merged-usr",
+                "--aptopt=Acquire::Check-Valid-Until false",
+            ],
+        ),
+    ],
+)
+def test_each_release_gets_what_it_needs(
+    release: str, has: list[str], cache: Path, fake_tools: AddTool, tmp_path: Path
+) -> None:
+    """A merged /usr without a package for it; an index of any age only before the release."""
+    fake_tools("mmdebstrap", f'{_BUILDS}printf "%s\\n" "$@" >"$RUNS.given"')
+    fake_tools("chroot", "exit 0")
+    rootfs.ensure(release, Progress())
+    given = (tmp_path / "runs.given").read_text().splitlines()
+    assert [word for word in given if "merged-usr" in word or "Valid-Until" in word] == has
+
+
 def test_several_are_built_side_by_side(cache: Path, fake_tools: AddTool) -> None:
     """Each waits for the other to begin, so one after the other would never end."""
     meet = 'touch "$RUNS.$suite"; until [ -e "$RUNS.$other" ]; do sleep 0.02; done'
@@ -174,7 +199,7 @@ def test_a_killed_builders_programs_do_not_write_into_the_next_tree(
 
 
 def test_unknown_release(cache: Path) -> None:
-    with pytest.raises(LabError, match="the lab knows 12, 13"):
+    with pytest.raises(LabError, match="the lab knows 11, 12, 13, 14"):
         rootfs.ensure("10", Progress())
 
 
