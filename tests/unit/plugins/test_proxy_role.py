@@ -21,10 +21,24 @@ def test_workers(given, cores, expected):
         "__mcp_tunnel_settings": {"variables": {"proxy_workers": given}},
         "__mcp_tunnel_host": {"facts": {"cores": cores}},
     }
+    assert int(rendered("__proxy_workers", variables)) == expected
+
+
+@pytest.mark.parametrize(("systemd", "expected"), [(247, 1), (248, 1), (249, 3), (257, 3)])
+def test_sockets(systemd, expected):
+    """At a reload, systemd before 249 keeps one of several with the same address."""
+    variables = {
+        "__proxy_workers": "3",
+        "__mcp_tunnel_host": {"facts": {"systemd_version": systemd}},
+    }
+    assert int(rendered("__proxy_sockets", variables)) == expected
+
+
+def rendered(name, variables):
+    """The value of a variable of the role."""
     try:
         from ansible.template import trust_as_template as trusted
     except ImportError:  # before ansible-core 2.19
         trusted = str
-    text = yaml.safe_load(VARIABLES.read_text())["__proxy_workers"]
-    made = Templar(loader=DataLoader(), variables=variables).template(trusted(text))
-    assert int(made) == expected
+    text = yaml.safe_load(VARIABLES.read_text())[name]
+    return Templar(loader=DataLoader(), variables=variables).template(trusted(text))
