@@ -11,7 +11,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # As in tools/environment: bytecode is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help bootstrap demo demo-down test test-all test-cores hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants test-machines bench dashboard docs wheels proxy-compiled execution-environment fuzz conformance changelog build bundle lock release clean
+.PHONY: help bootstrap demo demo-down test test-all test-cores hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants test-machines test-systems bench dashboard docs wheels proxy-compiled execution-environment fuzz conformance changelog build bundle lock release clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -82,7 +82,10 @@ test-firewall-mutants: bootstrap  ## each rule of the firewall deleted in turn: 
 	@tools/firewall-mutants
 
 test-machines:  ## what only a kernel of its own can show: a deployment onto virtual machines
-	@tools/machines
+	@tools/machines tests/machines
+
+test-systems:  ## Debian 11, in containers, and 14, on a virtual machine: hosts from bare to torn down
+	@tools/machines tests/systems
 
 bench: bootstrap  ## figures, as ratios against a peer in one run
 	@python -m benchmarks

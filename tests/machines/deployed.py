@@ -63,8 +63,8 @@ class Deployed:
         """Start ``ansible-playbook`` as an operator does; its output can be read."""
         return subprocess.Popen(
             [
-                *(Path(sys.executable).parent / "ansible-playbook", "-i"),
-                *(self.paths.inventory(self.mode), f"playbooks/{playbook}.yml", *arguments),
+                *(str(Path(sys.executable).parent / "ansible-playbook"), "-i"),
+                *(str(self.paths.inventory(self.mode)), f"playbooks/{playbook}.yml", *arguments),
             ],
             cwd=ROOT,
             env={**os.environ, "ANSIBLE_TIMEOUT": "120"},

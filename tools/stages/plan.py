@@ -51,6 +51,18 @@ def _core(version: str) -> Stage:
     return _pytest(f"ansible-core {version}", "tests/cores", f"--core={version}", lab=True)
 
 
+def _machines(name: str, folder: str) -> Stage:
+    """Tests that need virtual machines."""
+    report = f"{_REPORTS}/{name.replace(' ', '-')}.xml"
+    return Stage(
+        name,
+        ("tools/machines", folder, f"--junit-xml={report}"),
+        reports=(report,),
+        # Emulated, everything takes ten times as long.
+        limit=10800,
+    )
+
+
 _CORES = tuple(map(_core, cores.here()))
 
 # The longest stages come first, so that none ends long after the others. Stages that need no host
@@ -136,14 +148,8 @@ ALL: tuple[Stage, ...] = (
         limit=5400,
     ),
     _pytest("FIPS", "tests/fips", lab=True),
-    Stage(
-        "virtual machines",
-        ("tools/machines", f"--junit-xml={_REPORTS}/machines.xml"),
-        reports=(f"{_REPORTS}/machines.xml",),
-        after=tuple(_IMAGES.values()),
-        # Emulated, everything takes ten times as long.
-        limit=10800,
-    ),
+    replace(_machines("virtual machines", "tests/machines"), after=tuple(_IMAGES.values())),
+    _machines("other systems", "tests/systems"),
     Stage(
         "conformance explored",
         (

@@ -1,6 +1,7 @@
-"""Makes docs/systems.md of docs/systems.yml and of the laboratory: ``python -m stages.systems``.
+"""Makes docs/systems.md of docs/systems.yml and of the tests: ``python -m stages.systems``.
 
-Nobody writes down which system is booted where: it is read from the scenarios and the laboratory.
+Nobody writes down which system is booted where: it is read from the scenarios, and from the tests
+of other systems.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from lab.hosts.rootfs import SUITES
+from tests.systems.releases import RELEASES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/systems.md"
@@ -25,9 +26,12 @@ _HEAD = """\
 <!-- Made of systems.yml by `python -m stages.systems`. -->
 
 "Proven" means that hosts with this system become replicas in each run of CI. "On demand" means
-that the laboratory boots it, but that CI does not. "On paper" means that the facts below meet our
-requirements, and that our units, paths and algorithms fit what the system publishes; nobody has
-booted it here. The hosts of CI are x86_64 and share one kernel, whatever the table says of theirs.
+that they do so in `make test-systems`, which CI does not run: from bare to a call through the
+tunnel, a run without changes, a renewal, another CA, and the teardown. "On paper" means that the
+facts below meet our requirements, and that our units, paths and algorithms fit what the system
+publishes; nobody has booted it here. Hosts are x86_64; those of CI and of Debian 11 are containers,
+which share one kernel, whatever the table says of theirs. Debian 14 runs on a virtual machine, with
+its own kernel and cgroup v2 alone, which its systemd needs.
 """
 _PAPER = """
 [systems.yml](https://github.com/mcp-tunnels/stack/blob/main/docs/systems.yml)
@@ -96,7 +100,7 @@ def proof(system: Mapping[str, Any]) -> str:
     release = system["version"] if system["name"] == "Debian" else ""
     if release in in_ci():
         return "proven: booted in CI"
-    return "booted on demand" if release in SUITES else "on paper"
+    return "on demand: booted by tests" if release in RELEASES else "on paper"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -24,6 +25,12 @@ FACTS = systems.data()
 SYSTEMS = {f"{each['name']} {each['version']}": each for each in FACTS["systems"]}
 TLS = ROOT / "proxy_src/src/mcp_proxy/tls"
 UNITS = {path.name: path.read_text() for path in ROOT.glob("roles/*/files/*.service")}
+#: How sure we are, and README's words for it.
+PHRASES = (
+    ("proven", "proven on"),
+    ("on demand", "on demand on"),
+    ("on paper", "checked on paper for"),
+)
 POLICIES = [name for name in FACTS["policies"] if name != "sources"]
 
 
@@ -46,9 +53,26 @@ def test_a_system_that_ci_boots_is_proven_and_no_other_one() -> None:
     assert proven == [f"Debian {release}" for release in systems.in_ci()] != []
 
 
+def test_a_system_that_is_booted_on_demand_has_all_tests_of_its_life() -> None:
+    done = subprocess.run(
+        ["pytest", "-q", "--collect-only", "-m", "exhaustive", "tests/systems"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
+    found = re.findall(r"(?m)^tests/systems/\S+::(\w+)\[(\w+)\]$", done.stdout)
+    tests = {test for test, _ in found}
+    assert len(tests) >= 8
+    on_demand = {n for n, e in SYSTEMS.items() if systems.proof(e).startswith("on demand")}
+    assert on_demand == {f"Debian {release}" for _, release in found} != set()
+    assert len(found) == len(tests) * len(on_demand)
+
+
 def test_readme_says_no_more_than_the_page() -> None:
     readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
-    for proof, phrase in (("proven", "proven on"), ("on paper", "checked on paper for")):
+    for proof, phrase in PHRASES:
         named = re.search(rf"{phrase} ([^;(]+?)(?:;|\s\()", readme)
         assert named, phrase
         said = set()
