@@ -11,6 +11,7 @@ from ..core.checkouts import OWN, Checkout
 from ..core.errors import LabError
 from ..core.paths import LabPaths
 from ..hosts import cgroups, ssh
+from ..hosts.architectures import OWN as OWN_ARCHITECTURE
 from ..supervision import facts, lifecycle
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ def add_parsers(subparsers: Subparsers) -> None:
         "--machines",
         action="store_true",
         help="virtual machines, each with a kernel of its own, instead of containers",
+    )
+    up.add_argument(
+        "--architecture",
+        default=OWN_ARCHITECTURE,
+        help="of virtual machines: x86_64, aarch64 (default: %(default)s, as this machine has)",
     )
     up.set_defaults(run=_up)
     down = subparsers.add_parser("down", help="end a lab (without a name: all of this checkout)")
@@ -73,7 +79,14 @@ def _up(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     releases = arguments.debian.split(",")
     packages = [name for name in arguments.packages.split(",") if name]
-    paths = lifecycle.up(arguments.name, arguments.hosts, releases, packages, arguments.machines)
+    paths = lifecycle.up(
+        arguments.name,
+        arguments.hosts,
+        releases,
+        packages,
+        arguments.machines,
+        arguments.architecture,
+    )
     print(f"lab {arguments.name} is ready after {time.monotonic() - began:.1f} s: {paths.run_dir}")
     print(f"connector: {facts.read(paths)['cloudflared']['description']}")
     return 0

@@ -18,10 +18,8 @@ from pathlib import Path
 from ..core.errors import LabError
 from ..core.processes import run
 from ..core.progress import Progress
-from .rootfs import fresh, in_own_namespaces, only_builder
-
-#: Debian's kernel for virtual machines, and the programs of the initramfs in one static file.
-PACKAGES = ("linux-image-cloud-amd64", "busybox-static")
+from .architectures import OWN, debian, in_own_namespaces
+from .rootfs import fresh, only_builder
 
 _SIZE = "4G"  # sparse
 #: With those that they depend on. ext4 asks for a checksum by name, which no list of modules says.
@@ -91,6 +89,11 @@ class BootFiles:
         return self.directory / "initramfs"
 
 
+def packages(architecture: str) -> tuple[str, ...]:
+    """Debian's kernel for virtual machines, and the initramfs's programs in one static file."""
+    return (f"linux-image-cloud-{debian(architecture)}", "busybox-static")
+
+
 def of(tree: Path, layers: Sequence[Path]) -> BootFiles:
     """The place of the files for a tree and its layers, the first one on top."""
     made_from = (*(path.name for path in (*layers, tree)), *_MODULES, _INIT, _MAKE_DISK)
@@ -98,11 +101,13 @@ def of(tree: Path, layers: Sequence[Path]) -> BootFiles:
     return BootFiles(tree.parent / f"{tree.name.partition('-')[0]}-machine-{digest}")
 
 
-def ensure(tree: Path, layers: Sequence[Path], progress: Progress) -> BootFiles:
+def ensure(
+    tree: Path, layers: Sequence[Path], progress: Progress, architecture: str = OWN
+) -> BootFiles:
     """Returns the cached files, making them first if need be.
 
     Args:
-        layers: one of them has the packages :data:`PACKAGES`.
+        layers: one of them has the :func:`packages`.
 
     Raises:
         LabError: the layers have no kernel, or a program failed.
@@ -111,11 +116,11 @@ def ensure(tree: Path, layers: Sequence[Path], progress: Progress) -> BootFiles:
     with only_builder(files.directory, progress):
         if not files.directory.is_dir():
             progress.step(f"making the disk {files.directory.name} (once)")
-            _make(tree, layers, files.directory)
+            _make(tree, layers, files.directory, architecture)
     return files
 
 
-def _make(tree: Path, layers: Sequence[Path], directory: Path) -> None:
+def _make(tree: Path, layers: Sequence[Path], directory: Path, architecture: str) -> None:
     partial, root = (fresh(directory, kind) for kind in ("partial", "root"))
     try:
         for place in (partial, root):
@@ -131,7 +136,7 @@ def _make(tree: Path, layers: Sequence[Path], directory: Path) -> None:
         made.initramfs.write_bytes(_initramfs(layer, kernel.name.partition("-")[2]))
         lower = ":".join(str(path) for path in (*layers, tree))
         script = ["/bin/sh", "-c", _MAKE_DISK, "disk", lower, str(root), str(made.disk)]
-        run(in_own_namespaces(script))
+        run(in_own_namespaces(script, architecture))
         os.sync()
         partial.rename(directory)
     finally:

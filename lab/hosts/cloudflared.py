@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from ..connector.bundle import build
 from ..core.errors import LabError
 from ..core.paths import LabPaths, cache_root
 from ..core.services import Plan, Site
+from .architectures import OWN
 
 VERSION = "2026.10.0"
 _URL = "https://github.com/cloudflare/cloudflared/releases/download"
@@ -40,13 +40,16 @@ class Connector:
     description: str
 
 
-def provide(paths: LabPaths) -> Connector:
+def provide(paths: LabPaths, architecture: str = OWN) -> Connector:
     """Chooses the connector of a lab and notes it in the lab's run directory.
+
+    Args:
+        architecture: that of the hosts.
 
     Raises:
         LabError: CLOUDFLARED_BINARY names something that cannot be run.
     """
-    chosen = _given() or _pinned() or _stand_in(paths)
+    chosen = _given() or _pinned(architecture) or _stand_in(paths)
     _note(paths.run_dir).write_text(json.dumps(asdict(chosen)))
     return chosen
 
@@ -77,14 +80,14 @@ def _given() -> Connector | None:
     return Connector(str(path), f"the cloudflared at {path} (CLOUDFLARED_BINARY)")
 
 
-def _pinned() -> Connector | None:
-    if platform.machine() not in _PINS:
+def _pinned(architecture: str) -> Connector | None:
+    if architecture not in _PINS:
         return None
-    architecture, checksum = _PINS[platform.machine()]
-    path = cache_root() / f"cloudflared-{VERSION}-{architecture}"
+    named, checksum = _PINS[architecture]
+    path = cache_root() / f"cloudflared-{VERSION}-{named}"
     if not (path.is_file() and _sha256(path.read_bytes()) == checksum):
         try:
-            content = _download(f"{_URL}/{VERSION}/cloudflared-linux-{architecture}")
+            content = _download(f"{_URL}/{VERSION}/cloudflared-linux-{named}")
         except (OSError, urllib.error.URLError):
             return None
         if _sha256(content) != checksum:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from ..core.errors import LabError
 from ..core.progress import Progress
+from .architectures import OWN, in_own_namespaces
 from .mirror import find_mirror
-from .rootfs import fresh, in_own_namespaces, only_builder
+from .rootfs import fresh, only_builder
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+\Z")
 
@@ -55,7 +56,9 @@ exec chroot "$root" /bin/sh -eu -c '
 """
 
 
-def ensure(tree: Path, packages: Sequence[str], progress: Progress) -> Path:
+def ensure(
+    tree: Path, packages: Sequence[str], progress: Progress, architecture: str = OWN
+) -> Path:
     """Returns the cached layer with these packages for a tree, building it first if need be.
 
     Raises:
@@ -71,11 +74,13 @@ def ensure(tree: Path, packages: Sequence[str], progress: Progress) -> Path:
         return layer
     with only_builder(layer, progress):
         if not layer.is_dir():
-            _build(tree, wanted, layer, progress)
+            _build(tree, wanted, layer, progress, architecture)
     return layer
 
 
-def _build(tree: Path, packages: Sequence[str], layer: Path, progress: Progress) -> None:
+def _build(
+    tree: Path, packages: Sequence[str], layer: Path, progress: Progress, architecture: str
+) -> None:
     progress.step(f"installing {', '.join(packages)} beside {tree.name} (once)")
     partial, root = (fresh(layer, kind) for kind in ("partial", "root"))
     fresh(layer, "root.work")  # its name is made from the other's
@@ -90,7 +95,9 @@ def _build(tree: Path, packages: Sequence[str], layer: Path, progress: Progress)
         local = mirror.url.removeprefix("file:") if mirror.url.startswith("file:") else ""
         arguments = (tree, partial, root, re.sub("^/+", "/", local), *packages)
         done = subprocess.run(
-            in_own_namespaces(["/bin/sh", "-c", _INSTALL, "install", *map(str, arguments)]),
+            in_own_namespaces(
+                ["/bin/sh", "-c", _INSTALL, "install", *map(str, arguments)], architecture
+            ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -99,6 +106,8 @@ def _build(tree: Path, packages: Sequence[str], layer: Path, progress: Progress)
                 **os.environ,
                 **mirror.environment,
                 "DEBIAN_FRONTEND": "noninteractive",
+                # Of a kernel. Machines boot from another (``boot_files``); this takes minutes.
+                "INITRD": "No",
                 "LC_ALL": "C",
             },
             check=False,

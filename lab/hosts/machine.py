@@ -27,15 +27,20 @@ busybox ip -6 route add default via {gateway_v6}
 """
 
 _KERNEL_ARGUMENTS = (
-    "console=ttyS0 quiet panic=-1 net.ifnames=0 "
+    "quiet panic=-1 net.ifnames=0 "
     # No logins at a console, and no strangers on this processor.
     "systemd.getty_auto=no systemd.mask=getty@tty1.service mitigations=off "
-    # Clearing and copying memory is dear in an emulation: not more than is needed, and by words.
-    "init_on_alloc=0 transparent_hugepage=never clearcpuid=rep_good no_timer_check"
+    # Clearing and copying memory is dear in an emulation: not more than is needed.
+    "init_on_alloc=0 transparent_hugepage=never"
 )
+_OF_ARCHITECTURES = {
+    # Memory is copied by words.
+    "x86_64": "clearcpuid=rep_good no_timer_check",
+    "aarch64": "",
+}
 #: Debian's kernel has AppArmor switched on. SELinux takes its place where that is asked for, as
 #: selinux-activate(8) does.
-_SELINUX_ARGUMENTS = " security=selinux"
+_SELINUX_ARGUMENT = "security=selinux"
 
 
 class Machine:
@@ -85,6 +90,7 @@ class Machine:
             port=port,
             mac=self.spec.address.mac,
             kernel_arguments=_kernel_arguments(self.spec),
+            architecture=self.spec.architecture,
         )
         with (self._paths.logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
@@ -99,7 +105,8 @@ class Machine:
 
 def _kernel_arguments(spec: HostSpec) -> str:
     selinux = any((layer / boot_files.SELINUX).is_file() for layer in spec.layers)
-    return _KERNEL_ARGUMENTS + (_SELINUX_ARGUMENTS if selinux else "")
+    own = (qemu.console(spec.architecture), _OF_ARCHITECTURES[spec.architecture])
+    return " ".join((_KERNEL_ARGUMENTS, *own, *([_SELINUX_ARGUMENT] if selinux else [])))
 
 
 def _network(address: HostAddress) -> str:

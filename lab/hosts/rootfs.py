@@ -22,6 +22,7 @@ from ..core.errors import LabError
 from ..core.paths import cache_root
 from ..core.processes import dies_with_me, run
 from ..core.progress import Pace, Progress
+from .architectures import OWN, debian, in_own_namespaces
 from .mirror import KEYRING, Mirror, find_mirror
 
 #: Debian release -> suite.
@@ -82,10 +83,11 @@ _OF_FILES = f"--hook-directory={_HOOKS}/file-mirror-automount"
 _LINES = 1400
 
 
-def _tree(suite: str) -> Path:
-    recipe = "\0".join(("mmdebstrap", suite, os.uname().machine, *_PACKAGES, _SETUP))
+def _tree(suite: str, architecture: str) -> Path:
+    recipe = "\0".join(("mmdebstrap", suite, architecture, *_PACKAGES, _SETUP))
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-    return cache_root() / "rootfs" / f"{suite}-{digest}"
+    kind = suite if architecture == OWN else f"{suite}.{debian(architecture)}"
+    return cache_root() / "rootfs" / f"{kind}-{digest}"
 
 
 @contextmanager
@@ -114,7 +116,9 @@ def fresh(tree: Path, kind: str) -> Path:
     return tree.parent / f".{tree.name}.{uuid.uuid4().hex}.{kind}"
 
 
-def ensure_all(releases: Iterable[str], progress: Progress) -> dict[str, Path]:
+def ensure_all(
+    releases: Iterable[str], progress: Progress, architecture: str = OWN
+) -> dict[str, Path]:
     """Returns the cached tree of each Debian release; those that are missing are built together.
 
     Each has a process of its own, but for the last one. A process that fails says nothing: its lock
@@ -124,12 +128,12 @@ def ensure_all(releases: Iterable[str], progress: Progress) -> dict[str, Path]:
         LabError: as :func:`ensure`.
     """
     wanted = list(dict.fromkeys(releases))
-    missing = [each for each in wanted if not _tree(_suite(each)).is_dir()]
-    beside = [_build_beside(each) for each in missing[:-1]]
+    missing = [each for each in wanted if not _tree(_suite(each), architecture).is_dir()]
+    beside = [_build_beside(each, architecture) for each in missing[:-1]]
     if beside:
         progress.step(f"root file systems of Debian {', '.join(missing)}, side by side")
     try:
-        trees = {each: ensure(each, progress) for each in [*missing[-1:], *wanted]}
+        trees = {each: ensure(each, progress, architecture) for each in [*missing[-1:], *wanted]}
     finally:
         for process in beside:
             process.kill()
@@ -137,9 +141,11 @@ def ensure_all(releases: Iterable[str], progress: Progress) -> dict[str, Path]:
     return {each: trees[each] for each in wanted}
 
 
-def _build_beside(release: str) -> subprocess.Popen[bytes]:
+def _build_beside(release: str, architecture: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        dies_with_me([sys.executable, "-m", "lab", "rootfs", release]),
+        dies_with_me(
+            [sys.executable, "-m", "lab", "rootfs", "--architecture", architecture, release]
+        ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -155,51 +161,53 @@ def _suite(release: str) -> str:
     return suite
 
 
-def ensure(release: str, progress: Progress) -> Path:
+def ensure(release: str, progress: Progress, architecture: str = OWN) -> Path:
     """Returns the cached tree of a Debian release, building it first if need be.
+
+    Args:
+        architecture: with another than this machine's, it takes ten times as long.
 
     Raises:
         LabError: unknown release, no mirror, or mmdebstrap failed.
     """
     suite = _suite(release)
-    tree = _tree(suite)
+    tree = _tree(suite, architecture)
     if tree.is_dir():
         return tree
     tree.parent.mkdir(parents=True, exist_ok=True)
     with only_builder(tree, progress):
         if not tree.is_dir():
-            _build(release, suite, tree, progress)
+            _build(release, suite, architecture, tree, progress)
     return tree
 
 
-def _build(release: str, suite: str, tree: Path, progress: Progress) -> None:
+def _build(release: str, suite: str, architecture: str, tree: Path, progress: Progress) -> None:
     mirror = find_mirror()
     if not KEYRING.is_file():
         raise LabError(f"{KEYRING} is missing: install debian-archive-keyring")
     progress.step(f"building the root file system of Debian {release} (once: it is kept)")
     partial = fresh(tree, "partial")
     try:
-        _mmdebstrap(suite, partial, mirror, progress)
+        _mmdebstrap(suite, architecture, partial, mirror, progress)
         progress.detail("setting up the user and ssh")
-        run(in_own_namespaces(["chroot", str(partial), "/bin/sh", "-c", _SETUP]))
+        run(in_own_namespaces(["chroot", str(partial), "/bin/sh", "-c", _SETUP], architecture))
         os.sync()
         partial.rename(tree)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def in_own_namespaces(argv: list[str]) -> list[str]:
-    """The command's mounts and processes end with it, even if we are killed."""
-    unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *argv]
-    return dies_with_me(unshare)
-
-
-def _mmdebstrap(suite: str, target: Path, mirror: Mirror, progress: Progress) -> None:
+def _mmdebstrap(
+    suite: str, architecture: str, target: Path, mirror: Mirror, progress: Progress
+) -> None:
     command = [
         "mmdebstrap",
         "--verbose",
         "--mode=root",
         "--variant=minbase",
+        f"--architectures={debian(architecture)}",
+        # It looks for other programs than those that run another architecture's here.
+        "--skip=check/qemu",
         f"--keyring={KEYRING}",
         # No fsync(2) for every file: the whole tree is written to the disk before it gets its name.
         "--dpkgopt=force-unsafe-io",
@@ -212,7 +220,7 @@ def _mmdebstrap(suite: str, target: Path, mirror: Mirror, progress: Progress) ->
         mirror.url,
     ]
     with subprocess.Popen(
-        in_own_namespaces(command),
+        in_own_namespaces(command, architecture),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..core.errors import LabError
 from ..core.processes import run
 from ..network.addresses import GATEWAY_V4, MAX_HOSTS, HostAddress
+from .architectures import OWN
 from .ssh import HostKey
 
 _CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
@@ -27,6 +28,7 @@ class HostSpec:
         tree: root file system, not written to.
         layers: laid over it, the first one on top; not written to either.
         machine: a virtual machine with a kernel of its own, else a container.
+        architecture: as the kernel calls it.
     """
 
     name: str
@@ -35,6 +37,7 @@ class HostSpec:
     tree: Path
     layers: tuple[Path, ...] = ()
     machine: bool = False
+    architecture: str = OWN
 
     @property
     def address(self) -> HostAddress:
@@ -46,12 +49,14 @@ def plan_hosts(
     releases: Sequence[str],
     trees: Mapping[str, Sequence[Path]],
     machines: bool = False,
+    architecture: str = OWN,
 ) -> list[HostSpec]:
     """host1, host2, …, cycling over the Debian releases.
 
     Args:
         trees: release -> root file system, followed by the layers over it, the first one on top.
         machines: whether they are virtual machines.
+        architecture: that of the trees.
 
     Raises:
         LabError: a bad count.
@@ -61,7 +66,13 @@ def plan_hosts(
     cycle = [releases[index % len(releases)] for index in range(count)]
     return [
         HostSpec(
-            f"host{index + 1}", index, debian, trees[debian][0], tuple(trees[debian][1:]), machines
+            f"host{index + 1}",
+            index,
+            debian,
+            trees[debian][0],
+            tuple(trees[debian][1:]),
+            machines,
+            architecture,
         )
         for index, debian in enumerate(cycle)
     ]

@@ -23,6 +23,7 @@ from ..core.paths import LabPaths
 from ..core.processes import alive, recorded
 from ..core.progress import Progress
 from ..hosts import boot_files, cgroups, cloudflared, layers, qemu, rootfs, ssh
+from ..hosts.architectures import OWN
 from ..hosts.specs import plan_hosts
 from . import cleanup, facts, kept
 from .messages import decode
@@ -64,12 +65,14 @@ def up(
     releases: Sequence[str],
     packages: Sequence[str] = (),
     machines: bool = False,
+    architecture: str = OWN,
 ) -> LabPaths:
     """Makes a lab and returns when it is ready; it lives on in the background.
 
     Args:
         packages: Debian packages that the hosts have besides the bare system, switched off.
         machines: whether the hosts are virtual machines, each with a kernel of its own.
+        architecture: that of virtual machines; containers have this machine's.
 
     Raises:
         LabError: it exists already, or something in it failed; then nothing is left of it.
@@ -79,7 +82,10 @@ def up(
         raise LabError("the lab makes namespaces and mounts: run it as root")
     _check_tools(_TOOLS, "tools/bootstrap")
     if machines:
-        _check_tools(qemu.TOOLS, "tools/bootstrap --machines")
+        option = "--arm64" if architecture == "aarch64" else "--machines"
+        _check_tools(qemu.tools(architecture), f"tools/bootstrap {option}")
+    elif architecture != OWN:
+        raise LabError(f"containers are {OWN}, as this machine is: {architecture} takes --machines")
     else:
         cgroups.check(releases)
     progress = Progress()
@@ -91,11 +97,12 @@ def up(
         cleanup.clean(paths)
         kept.forget(paths)  # a new lab of this name is about to be made
         paths.checkout.publish()
-        trees = _trees(releases, packages, machines, progress)
-        spec = LabSpec(name, tuple(plan_hosts(count, releases, trees, machines)))
+        trees = _trees(releases, packages, machines, architecture, progress)
+        hosts = plan_hosts(count, releases, trees, machines, architecture)
+        spec = LabSpec(name, tuple(hosts))
         paths.logs.mkdir(mode=0o700, parents=True)
         ssh.prepare(paths, [(host.name, host.address.v4) for host in spec.hosts], machines)
-        cloudflared.provide(paths)
+        cloudflared.provide(paths, architecture)
         spec.write(paths.spec)
     except BaseException:
         progress.clear()
@@ -118,14 +125,18 @@ def _check_tools(tools: Sequence[str], installer: str) -> None:
 
 
 def _trees(
-    releases: Sequence[str], packages: Sequence[str], machines: bool, progress: Progress
+    releases: Sequence[str],
+    packages: Sequence[str],
+    machines: bool,
+    architecture: str,
+    progress: Progress,
 ) -> dict[str, list[Path]]:
     trees = {}
-    wanted = [*(boot_files.PACKAGES if machines else ()), *packages]
-    for release, tree in rootfs.ensure_all(releases, progress).items():
-        above = [layers.ensure(tree, wanted, progress)] if wanted else []
+    wanted = [*(boot_files.packages(architecture) if machines else ()), *packages]
+    for release, tree in rootfs.ensure_all(releases, progress, architecture).items():
+        above = [layers.ensure(tree, wanted, progress, architecture)] if wanted else []
         if machines:
-            boot_files.ensure(tree, above, progress)
+            boot_files.ensure(tree, above, progress, architecture)
         trees[release] = [tree, *above]
     return trees
 

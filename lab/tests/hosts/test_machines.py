@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from lab.core.errors import LabError
 from lab.core.paths import LabPaths
 from lab.core.progress import Progress
 from lab.hosts import boot_files, cgroups, machine, qemu
+from lab.hosts.architectures import OWN
 from lab.hosts.specs import HostSpec
 from lab.network import namespaces
 from lab.supervision import lifecycle
@@ -50,7 +52,7 @@ def test_kvm_is_used_where_a_kernel_runs_under_it(
     fake_tools: AddTool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fake_tools(qemu.PROGRAM, program)
+    fake_tools(qemu.program(OWN), program)
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
     if device:
         (tmp_path / "kvm").touch()
@@ -61,9 +63,11 @@ def test_kvm_is_used_where_a_kernel_runs_under_it(
 
 
 def test_without_qemu_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu, "TOOLS", ("qemu-that-is-missing",))
-    with pytest.raises(LabError, match=r"qemu-that-is-missing; run tools/bootstrap --machines"):
-        lifecycle.up("noqemu", 1, ["12"], machines=True)
+    monkeypatch.setattr(shutil, "which", lambda tool: None if "qemu-" in tool else tool)
+    with pytest.raises(LabError, match=r"qemu-system-x86_64, .*; run tools/bootstrap --machines"):
+        lifecycle.up("noqemu", 1, ["12"], machines=True, architecture="x86_64")
+    with pytest.raises(LabError, match=r"qemu-system-aarch64, .*; run tools/bootstrap --arm64"):
+        lifecycle.up("noqemu", 1, ["12"], machines=True, architecture="aarch64")
 
 
 def test_a_release_that_needs_cgroup_v2_is_no_container_without_it(
@@ -136,7 +140,7 @@ def test_a_machine_boots_with_selinux_where_a_layer_has_a_policy(
     monkeypatch.setattr(subprocess, "Popen", lambda command, **_: commands.append(command))
     monkeypatch.setattr(namespaces, "attach_machine", lambda _address: "port0")
     monkeypatch.setattr(cgroups, "create", lambda *_: [])
-    monkeypatch.setattr(qemu, "accelerator", lambda _kernel: "tcg")
+    monkeypatch.setattr(qemu, "accelerator", lambda *_: "tcg")
     paths = LabPaths(f"s{os.getpid()}")
     monkeypatch.setattr(LabPaths, "logs", tmp_path)
     spec = HostSpec("host1", 0, "13", tree, (layer,), machine=True)
