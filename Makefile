@@ -11,10 +11,10 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # As in tools/environment: bytecode is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help bootstrap demo demo-down test test-all test-cores hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants test-machines test-systems bench dashboard docs wheels proxy-compiled execution-environment fuzz conformance changelog build bundle lock release clean
+.PHONY: help bootstrap demo demo-down test test-all test-cores hooks lint subjects sanity unit proxy overload contract lab lab-reboots molecule test-firewall-mutants test-machines test-systems test-arm64 bench dashboard docs wheels proxy-compiled execution-environment fuzz conformance changelog build bundle lock release clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1\t/' | expand -t 24
 
 bootstrap:  ## Debian packages, locked tools, link as a collection
 	@tools/bootstrap
@@ -86,6 +86,9 @@ test-machines:  ## what only a kernel of its own can show: a deployment onto vir
 
 test-systems:  ## Debian 11, in containers, and 14, on a virtual machine: hosts from bare to torn down
 	@tools/machines tests/systems
+
+test-arm64:  ## a deployment onto an emulated machine with an ARM processor; it takes an hour
+	@tools/arm64
 
 bench: bootstrap  ## figures, as ratios against a peer in one run
 	@python -m benchmarks

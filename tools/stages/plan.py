@@ -151,6 +151,12 @@ ALL: tuple[Stage, ...] = (
     replace(_machines("virtual machines", "tests/machines"), after=tuple(_IMAGES.values())),
     _machines("other systems", "tests/systems"),
     Stage(
+        "ARM machine",
+        ("tools/arm64", f"--junit-xml={_REPORTS}/arm64.xml"),
+        reports=(f"{_REPORTS}/arm64.xml",),
+        limit=10800,
+    ),
+    Stage(
         "conformance explored",
         (
             *("env", "-C", "proxy_src", "pytest", "-q", "-ra", "--durations=15"),

@@ -83,6 +83,27 @@ def test_a_release_that_needs_cgroup_v2_is_no_container_without_it(
     cgroups.check(["14"])
 
 
+def test_containers_have_the_architecture_of_this_machine() -> None:
+    foreign = "x86_64" if OWN == "aarch64" else "aarch64"
+    with pytest.raises(LabError, match=f"{foreign} takes --machines"):
+        lifecycle.up("foreign", 1, ["12"], architecture=foreign)
+
+
+def test_another_architecture_is_emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever KVM can do here: it runs this machine's own alone."""
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu vmx\n")
+    (tmp_path / "kvm").touch()
+    monkeypatch.setattr(qemu, "_KVM", tmp_path / "kvm")
+    monkeypatch.setattr(qemu, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(qemu, "_speaks", lambda _kernel: True)
+    monkeypatch.setattr(qemu, "OWN", "x86_64")
+    command = _command(tmp_path, monkeypatch, "aarch64")
+    assert command[0] == "qemu-system-aarch64"
+    assert command[command.index("-accel") + 1].startswith("tcg")
+    assert command[command.index("-machine") + 1] == "virt"
+    assert "console=ttyAMA0" in command[command.index("-append") + 1].split()
+
+
 def _tree_with_a_kernel(directory: Path) -> tuple[Path, Path]:
     """A root file system and a layer with a kernel, as far as boot files need them."""
     tree, layer = directory / "suite-0123", directory / "suite-with-4567"
@@ -132,6 +153,15 @@ def test_a_disk_that_cannot_be_made_leaves_nothing(tmp_path: Path, fake_tools: A
 def test_a_machine_boots_with_selinux_where_a_layer_has_a_policy(
     selinux: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(qemu, "accelerator", lambda *_: "tcg")
+    command = _command(tmp_path, monkeypatch, "x86_64", selinux=selinux)
+    assert ("security=selinux" in command[command.index("-append") + 1].split()) is selinux
+
+
+def _command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, selinux: bool = False
+) -> list[str]:
+    """The command of QEMU with which a machine boots, which is not run."""
     tree, layer = _tree_with_a_kernel(tmp_path)
     if selinux:
         (layer / "etc/selinux").mkdir(parents=True)
@@ -140,13 +170,12 @@ def test_a_machine_boots_with_selinux_where_a_layer_has_a_policy(
     monkeypatch.setattr(subprocess, "Popen", lambda command, **_: commands.append(command))
     monkeypatch.setattr(namespaces, "attach_machine", lambda _address: "port0")
     monkeypatch.setattr(cgroups, "create", lambda *_: [])
-    monkeypatch.setattr(qemu, "accelerator", lambda *_: "tcg")
     paths = LabPaths(f"s{os.getpid()}")
     monkeypatch.setattr(LabPaths, "logs", tmp_path)
-    spec = HostSpec("host1", 0, "13", tree, (layer,), machine=True)
+    spec = HostSpec("host1", 0, "13", tree, (layer,), True, architecture)
     machine.Machine(paths, spec).boot()
     (command,) = commands
-    assert ("security=selinux" in command[command.index("-append") + 1].split()) is selinux
+    return command
 
 
 def test_a_container_has_no_power_to_cut(two: RunningLab) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from lab.core.errors import LabError
 from lab.core.progress import Pace, Progress
-from lab.hosts import mirror, rootfs
+from lab.hosts import architectures, mirror, rootfs
 from lab.tests.support import lab_command
 
 AddTool = Callable[[str, str], None]
@@ -70,6 +70,32 @@ def test_each_release_gets_what_it_needs(
     rootfs.ensure(release, Progress())
     given = (tmp_path / "runs.given").read_text().splitlines()
     assert [word for word in given if "merged-usr" in word or "Valid-Until" in word] == has
+
+
+def test_each_architecture_has_a_tree_of_its_own(
+    cache: Path, fake_tools: AddTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How the kernel runs foreign programs is shown by machines that boot (``tests/arm64``)."""
+    monkeypatch.setattr(architectures, "_EMULATED", f'echo "$1" >>{tmp_path}/emulated; shift; "$@"')
+    foreign = "x86_64" if architectures.OWN == "aarch64" else "aarch64"
+    fake_tools("mmdebstrap", _BUILDS + f'echo "$@" >>{tmp_path}/arguments')
+    fake_tools("chroot", "exit 0")
+    own = rootfs.ensure("12", Progress())
+    assert not (tmp_path / "emulated").exists()
+    other = rootfs.ensure("12", Progress(), foreign)
+    assert other not in (own, rootfs.ensure("13", Progress(), foreign))
+    assert (tmp_path / "emulated").read_text() == f"{foreign}\n" * 4  # the tree, and its setup
+    given = (tmp_path / "arguments").read_text().splitlines()
+    assert [f"--architectures={architectures.debian(foreign)}" in each for each in given] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_unknown_architecture(cache: Path) -> None:
+    with pytest.raises(LabError, match="the lab knows x86_64, aarch64"):
+        rootfs.ensure("12", Progress(), "arm64")
 
 
 def test_several_are_built_side_by_side(cache: Path, fake_tools: AddTool) -> None:

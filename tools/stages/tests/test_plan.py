@@ -59,7 +59,8 @@ def test_every_marked_test_belongs_to_a_stage_that_runs_it() -> None:
     assert marked
     run = (
         *("molecule/", "lab/", "tests/unit/", "tests/contract/", "tests/cores/", "tests/machines/"),
-        *("tests/systems/", "proxy_src/tests/overload/", "proxy_src/tests/conformance/"),
+        *("tests/systems/", "tests/arm64/"),
+        *("proxy_src/tests/overload/", "proxy_src/tests/conformance/"),
     )
     assert [path for path in marked if not path.startswith(run)] == []
     given = {stage.name: stage.command for stage in plan.ALL}
@@ -74,6 +75,7 @@ def test_every_marked_test_belongs_to_a_stage_that_runs_it() -> None:
         assert "exhaustive or not exhaustive" in " ".join(given[name]), name
     for name, folder in (("virtual machines", "machines"), ("other systems", "systems")):
         assert given[name][:2] == ("tools/machines", f"tests/{folder}")
+    assert given["ARM machine"][0] == "tools/arm64"
 
 
 def test_ansible_test_runs_all_unit_tests_in_test_all() -> None:

@@ -1,0 +1,46 @@
+"""A replica on a machine with an ARM processor, from a bare system to the teardown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from lab.supervision import lifecycle
+from tests.machines.deployed import CONNECTOR, PROXY, RELEASE, Deployed
+
+pytestmark = pytest.mark.exhaustive
+
+_ARCHITECTURE = "aarch64"
+#: The compiled modules in what the host runs: the tag of each names its architecture.
+_COMPILED = "find -L /opt/mcp-tunnel/proxy/current -name '*.so'"
+_LEFT = "find /etc /opt /run /usr/local -xdev -path '*mcp-tunnel*'"
+
+
+@pytest.fixture
+def machine() -> Iterator[Deployed]:
+    """A machine that nothing was deployed to yet."""
+    name = f"a{os.getpid() % 10000000}"
+    paths = lifecycle.up(name, 1, [RELEASE], machines=True, architecture=_ARCHITECTURE)
+    try:
+        yield Deployed(paths)
+    finally:
+        lifecycle.down(paths)
+
+
+def test_a_life_cycle(machine: Deployed) -> None:
+    (host,) = machine.hosts
+    assert machine.root(host, "uname -m") == _ARCHITECTURE
+    machine.play()
+    machine.call("on ARM")
+    compiled = machine.root(host, _COMPILED).splitlines()
+    assert compiled
+    assert [path for path in compiled if _ARCHITECTURE not in path] == []
+    assert "changed=0" in machine.play().rsplit("PLAY RECAP", 1)[1]
+    machine.lab("host", "reboot", host)
+    assert machine.root(host, f"systemctl is-active {PROXY} {CONNECTOR}") == "active\nactive"
+    machine.call("after a boot")
+    machine.play(playbook="verify")
+    machine.play("-e", "mcp_tunnel_teardown_confirmed=true", playbook="teardown")
+    assert machine.root(host, _LEFT) == ""
