@@ -29,9 +29,9 @@ _HEAD = """\
 that they do so in `make test-systems`, which CI does not run: from bare to a call through the
 tunnel, a run without changes, a renewal, another CA, and the teardown. "On paper" means that the
 facts below meet our requirements, and that our units, paths and algorithms fit what the system
-publishes; nobody has booted it here. Hosts are x86_64; those of CI and of Debian 11 are containers,
-which share one kernel, whatever the table says of theirs. Debian 14 runs on a virtual machine, with
-its own kernel and cgroup v2 alone, which its systemd needs.
+publishes; nobody has booted it here. Hosts are x86_64, and on demand [arm64](#arm64). Those of CI
+and of Debian 11 are containers, which share one kernel, whatever the table says of theirs. Debian
+14 runs on a virtual machine, with its own kernel and cgroup v2 alone, which its systemd needs.
 """
 _PAPER = """
 [systems.yml](https://github.com/mcp-tunnels/stack/blob/main/docs/systems.yml)
@@ -66,6 +66,12 @@ not in CI: x86_64, emulated, with Debian's kernel and policies. These tests have
 | SELinux, enforcing, from deployment to teardown: labels, denials | not run | proven |
 | a full disk: a run fails, calls do not, and the next run completes | not run | proven |
 | power cuts in a deployment, and in a rotation of the CA | not run | not run |
+
+## arm64
+
+`make test-arm64`, on demand and not in CI, takes an emulated ARM machine, with Debian 13 and its
+kernel, from bare to torn down: a deployment with wheels for aarch64, a call of a tool through it, a
+second run that changes nothing, a reboot, `verify`.
 
 ## FIPS mode
 
