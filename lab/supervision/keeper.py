@@ -30,7 +30,7 @@ from .spec import LabSpec
 
 _SECONDS_TO_END = 5.0
 _SECONDS_TO_BOOT = 300.0
-_SECONDS_TO_BOOT_EMULATED = 600.0
+_SECONDS_TO_BOOT_EMULATED = 1800.0
 
 
 class Keeper:

@@ -90,6 +90,18 @@ def boots(there: RunningLab) -> dict[str, int]:
 
 
 @BOTH
+def test_a_host_with_a_failed_unit_is_back(there: RunningLab, host: str) -> None:
+    """A run that was cut may leave a unit that does not start."""
+    unit = "/etc/systemd/system/fails.service"
+    text = r"[Service]\nExecStart=false\n[Install]\nWantedBy=multi-user.target\n"
+    there.on(host, f"printf '{text}' | sudo tee {unit}; sudo systemctl enable fails")
+    status, output = lab("host", there.paths.name, "reboot", host)
+    assert (status, output) == (0, "")
+    assert there.on(host, "systemctl is-system-running || :") == "degraded"
+    there.on(host, f"sudo systemctl disable fails; sudo rm {unit}")
+
+
+@BOTH
 def test_reboot_is_one(there: RunningLab, host: str) -> None:
     booted = boots(there)
     there.on(host, "sudo nft add table inet gone; sudo touch /etc/stays")

@@ -22,6 +22,8 @@ PROXY, CONNECTOR = "mcp-proxy@default.service", "mcp-cloudflared@default.service
 
 #: Seconds: emulated, a run of a playbook takes some minutes.
 _PLAY_TIMEOUT = 3600
+#: Seconds: more than the laboratory itself gives a machine to boot.
+_LAB_TIMEOUT = 2400
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Deployed:
             cwd=ROOT,
             text=True,
             capture_output=True,
-            timeout=900,
+            timeout=_LAB_TIMEOUT,
             check=False,
         )
         assert done.returncode == 0, f"lab {' '.join(words)}:\n{done.stdout}{done.stderr}"
