@@ -1,6 +1,7 @@
 """The power of a machine is cut at random moments of a run, and the next run completes it.
 
-``CUTS`` is how often, in each test; ``SEED`` brings the moments of an earlier run again.
+``CUTS`` is how often, in each test, which begins anew with what it has completed until there were
+as many; ``SEED`` brings the moments of an earlier run again.
 """
 
 from __future__ import annotations
@@ -105,32 +106,55 @@ def test_flushed_data_outlives_a_cut(another: Deployed) -> None:
 def test_power_cuts_in_a_deployment(another: Deployed, deployed: Deployed) -> None:
     """The next run completes, and its files are those of a run without cuts."""
     moments = random.Random(f"{SEED} deployment")
+    digest = _digest_of_releases(deployed, deployed.hosts[-1])
+    cuts = _cut_deployment(another, moments, CUTS, digest)
+    while cuts < CUTS:
+        another.play("-e", "mcp_tunnel_teardown_confirmed=true", playbook="teardown")
+        cuts += _cut_deployment(another, moments, CUTS - cuts, digest)
+
+
+def _cut_deployment(machine: Deployed, moments: random.Random, most: int, digest: str) -> int:
+    """Deploy to a bare machine by runs that are cut, ``most`` at most, and judge what is there.
+
+    Returns how many were cut: at least one.
+    """
     cuts = 0
-    while cuts < CUTS and _is_cut(another, "site", moments):
+    while cuts < most and _is_cut(machine, "site", moments):
         cuts += 1
     assert cuts
-    another.play()
-    digest = _digest_of_releases(deployed, deployed.hosts[-1])
-    assert _digest_of_releases(another, another.hosts[0]) == digest
+    machine.play()
+    assert _digest_of_releases(machine, machine.hosts[0]) == digest
     # A key that was lost would have cost another CA.
-    assert len(_cas(another)) == 1
-    _assert_whole(another)
+    assert len(_cas(machine)) == 1
+    _assert_whole(machine)
+    return cuts
 
 
 def test_power_cuts_in_a_rotation_of_the_ca(another: Deployed) -> None:
     """However often it was begun, it is one rotation: no key of a new CA was lost."""
     another.play()
-    before = len(_cas(another))
     moments = random.Random(f"{SEED} rotation")
+    cuts = _cut_rotation(another, moments, CUTS)
+    while cuts < CUTS:
+        cuts += _cut_rotation(another, moments, CUTS - cuts)
+
+
+def _cut_rotation(machine: Deployed, moments: random.Random, most: int) -> int:
+    """Rotate the CA by runs that are cut, ``most`` at most, and judge what is there.
+
+    Returns how many were cut: at least one.
+    """
+    before = len(_cas(machine))
     cuts = 0
-    for _ in range(CUTS):
-        cuts += _is_cut(another, "rotate_ca", moments)
-        if _is_rotated(another, before):
+    while cuts < most and _is_cut(machine, "rotate_ca", moments):
+        cuts += 1
+        if _is_rotated(machine, before):
             break
     assert cuts
-    another.play(playbook="site" if _is_rotated(another, before) else "rotate_ca")
-    assert len(_cas(another)) == before + 1
-    _assert_whole(another)
+    machine.play(playbook="site" if _is_rotated(machine, before) else "rotate_ca")
+    assert len(_cas(machine)) == before + 1
+    _assert_whole(machine)
+    return cuts
 
 
 def _is_rotated(machine: Deployed, before: int) -> bool:
