@@ -72,8 +72,8 @@ not in CI: x86_64, emulated, with Debian's kernel and policies. These tests have
 
 `make test-arm64`, on demand and not in CI, takes an emulated ARM machine, with Debian 13 and its
 kernel, from bare to torn down: a deployment with wheels for aarch64, a call of a tool through it, a
-second run that changes nothing, a reboot, `verify`. Seen so far: boot, wheels, services, the call.
-Not yet: a first run that succeeds within the default limits, and all that comes after the call.
+second run that changes nothing, a reboot, `verify`. Seen so far, in parts: boot, wheels, services,
+the call, a run that changes nothing. Not yet: the test as a whole, reboot, `verify`, teardown.
 
 ## FIPS mode
 
