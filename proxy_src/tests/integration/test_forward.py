@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import DataReceived
-from running import DOMAIN, PATIENCE, proxied, running_proxy
+from running import DOMAIN, proxied, running_proxy
 from tunnelled import VERSIONS, answer, client, curl, get, raw_client
 from upstreams import asgi_upstream, plain_answer, raw_upstream, read_head
 
@@ -187,42 +182,6 @@ async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
                 data += await reader.read(65536)
     places = [data.index(b'"/%d?"' % n) for n in range(20)]
     assert places == sorted(places)
-
-
-async def test_any_number_of_frames_arrives(tmp_path: Path) -> None:
-    """The system takes 1024 pieces of a message at a time, and here one read has more."""
-    content = os.urandom(60_000)
-    begun = asyncio.Event()
-
-    async def digest(scope: Any, receive: Any, send: Any) -> None:
-        seen, more = hashlib.sha256(), True
-        while more:
-            message = await receive()
-            seen.update(message["body"])
-            more = message["more_body"]
-            begun.set()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": seen.digest()})
-
-    async with proxied(tmp_path, asgi_upstream(digest)) as proxy:
-        async with raw_client(proxy, "echo", "h2") as (reader, writer):
-            sender = H2Connection(H2Configuration(header_encoding=None))
-            sender.initiate_connection()
-            fields = {":method": "POST", ":scheme": "https", ":authority": f"echo.{DOMAIN}"}
-            sender.send_headers(1, [*fields.items(), (":path", "/")])
-            for start in range(0, len(content), 20):
-                sender.send_data(1, content[start : start + 20])
-                if not start:
-                    writer.write(sender.data_to_send())
-                    await begun.wait()
-            sender.end_stream(1)
-            writer.write(sender.data_to_send())
-            body = b""
-            while len(body) < 32:
-                data = await asyncio.wait_for(reader.read(1 << 16), PATIENCE)
-                for event in sender.receive_data(data):
-                    body += event.data if isinstance(event, DataReceived) else b""
-    assert body == hashlib.sha256(content).digest()
 
 
 async def test_continue_reaches_the_client(tmp_path: Path) -> None:

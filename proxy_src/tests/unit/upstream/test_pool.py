@@ -1,4 +1,4 @@
-"""Connections that are too old, lost with an answer that waits, or whose machine is gone.
+"""Connections that are too old, lost with an answer that waits, or whose machine is gone; writing.
 
 test_pool_machine.py has the rest.
 """
@@ -6,6 +6,7 @@ test_pool_machine.py has the rest.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from unittest import mock
@@ -24,8 +25,9 @@ IDLE, AGE = 60, 100
 class Scene:
     """A pool with a clock of the test's own, and a dialler that succeeds."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, peer: socket.socket) -> None:
         self.now = 1000.0
+        self.peer = peer
         self.dialer = mock.AsyncMock()
         self.dialer.set_aside = mock.Mock()
         self.dialer.connect.side_effect = self.connect
@@ -49,7 +51,7 @@ class Scene:
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     ours, peer = socket.socketpair()
     with ours, peer:
-        made = Scene(ours)
+        made = Scene(ours, peer)
         monkeypatch.setattr(mcp_proxy.upstream.pool, "time", made)
         yield made
 
@@ -102,3 +104,15 @@ async def test_an_answer_that_waits_counts_though_its_connection_is_lost(scene: 
     assert budget.held == 3000
     connection.discard()
     assert budget.held == 0
+
+
+@pytest.mark.parametrize(("count", "size"), [(3000, 20), (3, 20), (6, 5000)])
+async def test_any_number_of_pieces_leaves(scene: Scene, count: int, size: int) -> None:
+    """The system takes 1024 pieces of a message at a time; DATA frames may be that small."""
+    connection = await scene.pool.dial(UPSTREAM)
+    pieces = [os.urandom(size) for _ in range(count)]
+    connection.write(*pieces)
+    await asyncio.sleep(0)
+    scene.peer.setblocking(False)
+    assert scene.peer.recv(1 << 20) == b"".join(pieces)
+    scene.transport.writelines.assert_not_called()
